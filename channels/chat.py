@@ -1,0 +1,210 @@
+"""Floor 2: the chat: channels and direct conversations by name, and what can be done with them.
+
+It knows users and logs; who asks, and in which words, is the session's business (session.py).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+
+from store import Account, LogRow, Store, direct_key
+from wire.errors import Refused
+from wire.frames import (
+    ChannelInfo,
+    Delivered,
+    Entry,
+    Frame,
+    Member,
+    Presence,
+    TopicChanged,
+    UserInfo,
+)
+from wire.limits import Limits
+from wire.names import check_name, fold
+
+from .directory import Directory, User
+from .journal import Journal
+from .locks import leaf
+from .log import Log
+from .reader import Reader
+
+VERSION = "0.1.0"
+
+
+class Chat:
+    """Everything that connections share. All methods may be called from any thread."""
+
+    def __init__(self, store: Store, limits: Limits) -> None:
+        self.store = store
+        self.limits = limits
+        self.directory = Directory()
+        self.journal = Journal(store, limits, self._moved)
+        self.closing = False  # the server goes down: nobody is told who leaves
+        self._lock = leaf()
+        self._logs: dict[int, Log] = {}
+        self._channels: dict[str, Log] = {}
+        self._directs: dict[str, Log] = {}
+        for row in store.channels():
+            self.log(row)
+
+    def log(self, row: LogRow) -> Log:
+        """The one Log of a row."""
+        with self._lock:
+            log = self._logs.get(row.id)
+            if log is None:
+                log = self._logs[row.id] = Log(row)
+                (self._channels if row.kind == "channel" else self._directs)[row.key] = log
+            return log
+
+    # Channels
+
+    def channel(self, name: str) -> Log | None:
+        """The channel of that name, if there is one."""
+        return self._channels.get(name) or self._channels.get(fold(name))
+
+    def known_channel(self, name: str) -> Log:
+        """The channel of that name. Raises Refused if there is none."""
+        log = self.channel(check_name(name, "channel name"))
+        if log is None:
+            raise Refused("no-such-channel", f"There is no channel {name}: /join {name} makes it.")
+        return log
+
+    def join(self, name: str, user: User) -> Log:
+        """Make the user a member of a channel, which is made if it is new, and have all their readers follow it."""
+        log = self.channel(check_name(name, "channel name")) or self.log(self.store.open_channel(name.lstrip("#")))
+        readers = [session.reader for session in user.sessions]
+        if any(reader.follows(log) for reader in readers):
+            return log
+        if len(readers) and len(readers[0].logs()) >= self.limits.channels:
+            raise Refused("too-many-channels", f"You may be in {self.limits.channels} channels; /leave one first.")
+        cursor = self.store.join(log.row, user.key)
+        for reader in readers:
+            reader.follow(log, cursor)
+        self._tell(self._others(log, user), Presence(user.name, "join", log.channel))
+        return log
+
+    def leave(self, log: Log, user: User) -> None:
+        """End the user's membership; none of their readers gets anything more of it."""
+        for session in user.sessions:
+            session.reader.unfollow(log)
+        self.store.leave(log.row, user.key)
+        self._tell(self._others(log, user), Presence(user.name, "leave", log.channel))
+
+    def channels(self, user: User) -> list[ChannelInfo]:
+        """Every channel, sorted by name, as the user sees it."""
+        reader = user.sessions[0].reader if user.sessions else None
+        counts = self.store.member_counts()
+        return [
+            ChannelInfo(
+                log.row.name, counts.get(log.row.id, 0), log.tail, log.topic, bool(reader and reader.follows(log))
+            )
+            for _, log in sorted(self._channels.items())
+        ]
+
+    def members(self, log: Log) -> list[Member]:
+        """A channel's members, sorted by name."""
+        find = self.directory.find
+        return [Member(account.name, find(account.key) is not None) for account in self.store.members(log.row)]
+
+    def set_topic(self, log: Log, topic: str, user: User) -> None:
+        """Keep a channel's topic and tell those who are there."""
+        self.store.set_topic(log.row, topic)
+        log.topic = topic
+        self._tell(self._others(log, user), TopicChanged(log.row.name, topic, user.name))
+
+    # Direct conversations
+
+    def direct(self, user: User, name: str) -> tuple[Log, User | None]:
+        """The conversation of a user with another, and the other if they are online; both follow it."""
+        name = check_name(name, "user name")
+        log = self._directs.get(direct_key(user.key, name))
+        if log is None:
+            log = self.log(self.store.open_direct(user.name, name))
+        peer = self.directory.find(fold(name))
+        for one in (user, peer):
+            if one is not None:
+                self._follow_direct(log, one)
+        return log, peer
+
+    def _follow_direct(self, log: Log, user: User) -> None:
+        """Have a user's readers follow a conversation that may be new, or that they had all of until now."""
+        for session in user.sessions:
+            if not session.reader.follows(log):
+                session.reader.follow(log, self.store.cursor(log.row, user.key) or 0)
+
+    # Users
+
+    def account(self, name: str) -> Account:
+        """The account of a user who was ever named. Raises Refused."""
+        account = self.store.account(check_name(name, "user name"))
+        if account is None:
+            raise Refused("no-such-user", f"Nobody called {name} was ever here.")
+        return account
+
+    def whois(self, name: str) -> UserInfo:
+        """What is known of a user. Raises Refused if there never was one."""
+        account = self.account(name)
+        channels = [
+            membership.log.name
+            for membership in self.store.memberships(account.key)
+            if membership.log.kind == "channel"
+        ]
+        info = UserInfo(
+            name=account.name, online=False, registered=account.password is not None, channels=sorted(channels)
+        )
+        user = self.directory.find(account.key)
+        sessions = user.sessions if user is not None else ()
+        if user is None or not sessions:
+            info.seen = account.seen or None
+            return info
+        info.online, info.since, info.address = True, user.since, sessions[0].address
+        info.doors = sorted({session.door for session in sessions})
+        return info
+
+    def arrived(self, user: User, reader: Reader) -> None:
+        """Tell those who share a channel with the user that they are here."""
+        self._tell(self._neighbours(user, reader.logs()), Presence(user.name, "online"))
+
+    def departed(self, user: User, logs: Sequence[Log]) -> None:
+        """Keep when the user was last seen, and tell those who share one of the logs with them."""
+        self.journal.saw(user.key, time.time_ns() // 1_000_000)
+        if not self.closing:
+            self._tell(self._neighbours(user, logs), Presence(user.name, "offline"))
+
+    def _others(self, log: Log, user: User) -> list[Reader]:
+        """The log's readers but the user's own; nobody if it is so full that comings and goings are noise."""
+        readers = log.readers
+        if len(readers) > self.limits.presence:
+            return []
+        return [reader for reader in readers if reader.user_key != user.key]
+
+    def _neighbours(self, user: User, logs: Iterable[Log]) -> set[Reader]:
+        return {reader for log in logs if log.channel is not None for reader in self._others(log, user)}
+
+    @staticmethod
+    def _tell(readers: Iterable[Reader], frame: Frame) -> None:
+        for reader in readers:
+            reader.notify(frame)
+
+    def _moved(self, log: Log, user_key: str, number: int) -> None:
+        """A stored cursor has moved: the other side of a direct conversation is told."""
+        if log.channel is not None:
+            return
+        name, other = log.peer(user_key), log.row.key.split(":")
+        peer = self.directory.find(other[0] if other[1] == user_key else other[1])
+        me = log.peer(peer.key) if peer is not None else None
+        if peer is not None and name is not None and me is not None and peer.key != user_key:
+            for session in peer.sessions:
+                session.reader.notify(Delivered(me, number))
+
+    # History
+
+    def history(self, log: Log, after: int | None, before: int | None, limit: int) -> list[Entry]:
+        """A page: at most `limit` entries after a number, before one, or the last ones."""
+        limit = min(limit, self.limits.page)
+        if after is None:
+            end = log.tail if before is None else min(before - 1, log.tail)
+            after = max(0, end - limit)
+            limit = max(0, end - after)
+        return self.store.read(log.row, after, limit) if limit else []

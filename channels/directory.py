@@ -1,0 +1,91 @@
+"""Floor 2: the directory: who is connected, under which name, by which doors."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+import time
+from typing import TYPE_CHECKING
+
+from store import Account
+from wire.errors import Refused
+
+from .locks import leaf
+
+if TYPE_CHECKING:
+    from .session import Session
+
+
+class User:
+    """Somebody who is connected. `sessions` is empty once they are gone; `token` shows who is the name's holder."""
+
+    __slots__ = ("key", "name", "registered", "sessions", "since", "token")
+
+    def __init__(self, account: Account, *, registered: bool) -> None:
+        self.key = account.key
+        self.name = account.name
+        self.registered = registered
+        self.since = time.time_ns() // 1_000_000
+        self.token = secrets.token_urlsafe(16)
+        self.sessions: tuple[Session, ...] = ()
+
+
+class Directory:
+    """Names and who holds them: a guest's name is held once, a registered one by every connection that logs in."""
+
+    def __init__(self) -> None:
+        self._lock = leaf()
+        self._online: dict[str, User] = {}
+        self._registered: set[str] = set()  # since the start: newer than an account that was read just before
+
+    def claim(
+        self, account: Account, session: Session, token: str | None, *, proven: bool
+    ) -> tuple[User, tuple[Session, ...]]:
+        """Hold a name; `proven` if the password fitted. Answers with the user, and with sessions that it replaces.
+
+        Raises Refused if somebody else holds the name, or if it has been registered meanwhile.
+        """
+        with self._lock:
+            user = self._online.get(account.key)
+            registered = account.password is not None or account.key in self._registered
+            if not proven and not (user is not None and _same(token, user.token)):
+                if registered:
+                    raise Refused("need-password", f"{account.name} is registered: it takes its password.")
+                if user is not None:
+                    raise Refused("name-taken", f"{account.name} is taken: somebody is connected under that name.")
+            if user is None:
+                user = self._online[account.key] = User(account, registered=registered)
+            replaced = () if user.registered else user.sessions
+            user.sessions = (session,) if replaced else (*user.sessions, session)
+            return user, replaced
+
+    def release(self, user: User, session: Session) -> bool:
+        """Let go of a connection's hold; whether it was the user's last."""
+        with self._lock:
+            if session not in user.sessions:
+                return False
+            user.sessions = tuple([other for other in user.sessions if other is not session])
+            if user.sessions:
+                return False
+            del self._online[user.key]
+            return True
+
+    def registered(self, user: User) -> None:
+        """Note that the name takes a password from now on."""
+        with self._lock:
+            user.registered = True
+            self._registered.add(user.key)
+
+    def find(self, key: str) -> User | None:
+        """The user if they are connected."""
+        return self._online.get(key)
+
+    def users(self) -> list[User]:
+        """Everyone who is connected, sorted by name."""
+        with self._lock:
+            users = list(self._online.values())
+        return sorted(users, key=lambda user: user.key)
+
+
+def _same(given: str | None, kept: str) -> bool:
+    return given is not None and hmac.compare_digest(given.encode(), kept.encode())

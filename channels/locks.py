@@ -1,0 +1,42 @@
+"""Floor 2: locks that are leaves: while a thread holds one, it takes no other and calls no store.
+
+With PARTYLINE_CHECK_LOCKS=1 in the environment every such lock asserts it; the tests run like that.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from types import TracebackType
+
+CHECKED = os.environ.get("PARTYLINE_CHECK_LOCKS") == "1"
+_held = threading.local()
+
+
+class _CheckedLeaf:
+    """A lock that fails when its thread holds a leaf already."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> bool:
+        nothing_held("take a lock")
+        self._lock.acquire()
+        _held.by = self
+        return True
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _held.by = None
+        self._lock.release()
+
+
+def leaf() -> threading.Lock | _CheckedLeaf:
+    """A new leaf lock, for use in a `with`."""
+    return _CheckedLeaf() if CHECKED else threading.Lock()
+
+
+def nothing_held(intent: str) -> None:
+    """Fail, when locks are checked, if this thread holds a leaf; `intent` says what it was about to do."""
+    assert getattr(_held, "by", None) is None, f"about to {intent} while holding a lock"

@@ -1,0 +1,140 @@
+"""Floor 2: a log in memory: its tail, what was said lately, and the readers who are told.
+
+Delivery is by leader and followers: whoever finds the baton free carries all that is waiting, in order, to every
+reader; whoever finds it taken goes on, for the one who has it looks once more before and after letting go.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TYPE_CHECKING
+
+from store import Batch, LogRow
+from wire.dialect import Dialect
+from wire.frames import Entry
+
+from .locks import leaf
+
+if TYPE_CHECKING:
+    from .reader import Reader
+
+_GATHER = 65_536  # bytes of small blocks that are sent to a lagging reader at once
+
+
+class Block:
+    """Consecutive entries of one log with no gap, and their bytes in each dialect that somebody reads them in."""
+
+    __slots__ = ("_encoded", "entries", "first", "last", "seq", "size")
+
+    def __init__(self, batch: Batch) -> None:
+        self.entries: list[Entry] = batch.entries
+        self.first = batch.first
+        self.last = batch.last
+        self.seq = batch.seq
+        self.size = batch.size
+        self._encoded: dict[str, bytes] = {}
+
+    def encoded(self, dialect: Dialect) -> bytes:
+        """The same bytes object for every reader of the dialect."""
+        data = self._encoded.get(dialect.key)
+        if data is None:
+            data = self._encoded[dialect.key] = dialect.encode_entries(self.entries)
+        return data
+
+
+class Log:
+    """One channel or direct conversation. `tail` is the last committed number; it moves under `_lock` only."""
+
+    __slots__ = ("_baton", "_lock", "_recent", "_undelivered", "readers", "row", "tail", "topic")
+
+    def __init__(self, row: LogRow) -> None:
+        self.row = row
+        self.tail = row.tail
+        self.topic = row.topic
+        self.readers: tuple[Reader, ...] = ()
+        self._lock = leaf()
+        self._recent: dict[int, Block] = {}  # by first number, ascending
+        self._undelivered: deque[Block] = deque()
+        self._baton = threading.Lock()
+
+    @property
+    def channel(self) -> str | None:
+        """The channel's name; None for a direct log."""
+        return self.row.name if self.row.kind == "channel" else None
+
+    def peer(self, user_key: str) -> str | None:
+        """The other user of a direct log, by name; None for a channel."""
+        if self.row.kind == "channel":
+            return None
+        return self.row.other if self.row.key.startswith(f"{user_key}:") else self.row.name
+
+    def attach(self, reader: Reader) -> None:
+        """Tell the reader of all that is committed from now on."""
+        with self._lock:
+            if reader not in self.readers:
+                self.readers = (*self.readers, reader)
+
+    def detach(self, reader: Reader) -> None:
+        """Tell the reader nothing more."""
+        with self._lock:
+            self.readers = tuple([other for other in self.readers if other is not reader])
+
+    def publish(self, block: Block) -> None:
+        """Show a committed block to readers; called by the journal's leader, in order of commit."""
+        with self._lock:
+            assert block.first == self.tail + 1, f"{self.row.key}: {block.first} does not follow {self.tail}"
+            self._recent[block.first] = block
+            self._undelivered.append(block)
+            self.tail = block.last
+
+    def forget(self, block: Block) -> None:
+        """Keep a block no longer in memory."""
+        with self._lock:
+            self._recent.pop(block.first, None)
+
+    def recent(self, after: int, dialect: Dialect, *, past: bool) -> tuple[bytes, int] | None:
+        """Bytes of some blocks that follow number `after`, and their last number; None if only the store has them."""
+        blocks: list[Block] = []
+        size = 0
+        with self._lock:
+            following = after + 1
+            while size < _GATHER and (block := self._recent.get(following)) is not None:
+                blocks.append(block)
+                size += block.size
+                following = block.last + 1
+        if not blocks:
+            return None
+        if past:
+            pieces = [dialect.encode_entries(block.entries, past=True) for block in blocks]
+        else:
+            pieces = [block.encoded(dialect) for block in blocks]
+        return b"".join(pieces) if len(pieces) > 1 else pieces[0], blocks[-1].last
+
+    def oldest_recent(self) -> int:
+        """The first number that is in memory; the one after the tail if nothing is."""
+        with self._lock:
+            return next(iter(self._recent), self.tail + 1)
+
+    def deliver(self) -> None:
+        """Carry what is waiting to every reader, or leave it to whoever is at it."""
+        waiting = self._undelivered
+        while waiting and self._baton.acquire(blocking=False):
+            try:
+                while waiting:
+                    block = self._take()
+                    for reader in self.readers:
+                        reader.offer(self, block)
+            finally:
+                self._baton.release()
+
+    def _take(self) -> Block:
+        """All that is waiting as one block, so that a crowd of small commits costs each reader one send."""
+        with self._lock:
+            blocks = list(self._undelivered)
+            self._undelivered.clear()
+        if len(blocks) == 1:
+            return blocks[0]
+        entries = [entry for block in blocks for entry in block.entries]
+        size = sum(block.size for block in blocks)
+        return Block(Batch(self.row, blocks[0].first, blocks[-1].last, blocks[-1].seq, entries, size))

@@ -1,0 +1,248 @@
+"""Floor 2: a reader: one connection's cursors, and what is on its way to it.
+
+A reader is level or behind. While it is level, whoever delivers sends straight to it, without blocking. When its
+outlet does not take everything, it is behind: what was cut off waits in `_backlog`, its cursors stay where they are,
+deliveries pass it by, and the pump walks it through its logs until it is level again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import Protocol
+
+from store import Store
+from wire.dialect import Dialect
+from wire.frames import Frame, Gap
+from wire.limits import Limits
+
+from .locks import leaf
+from .log import Block, Log
+
+_PAGE = 256  # entries that are read from the store at once
+_TURN = 16  # pieces that one reader is sent before the pump turns to the next
+
+
+class Outlet(Protocol):
+    """The door's end of a connection."""
+
+    def transmit(self, data: bytes | memoryview) -> int:
+        """Send without blocking; how many bytes were taken. A broken line takes everything."""
+
+    def when_writable(self) -> None:
+        """Have `Reader.walk` called by the pump once the line takes bytes again."""
+
+    def hang_up(self) -> None:
+        """Read nothing more from the peer; the connection's own thread then ends it."""
+
+    def unacknowledged(self) -> int:
+        """How many bytes the peer's machine has not acknowledged yet."""
+
+
+class Reader:
+    """What one connection reads. `_lock` is the connection's send lock: it alone is held while something is sent."""
+
+    __slots__ = (
+        "_backlog",
+        "_behind",
+        "_closed",
+        "_cursors",
+        "_lock",
+        "_outlet",
+        "_room",
+        "_waiting",
+        "dialect",
+        "user_key",
+    )
+
+    def __init__(self, outlet: Outlet, dialect: Dialect) -> None:
+        self.dialect = dialect
+        self.user_key = ""
+        self._outlet = outlet
+        self._lock = leaf()
+        self._cursors: dict[Log, int] = {}
+        self._backlog: deque[memoryview] | None = None  # what the outlet did not take, in order
+        self._waiting = 0  # its bytes
+        self._behind = False
+        self._closed = False
+        self._room: tuple[int, threading.Event] | None = None  # somebody waits until so few bytes are waiting
+
+    def follow(self, log: Log, after: int) -> None:
+        """Read a log from the entry after number `after` on. No harm if it is followed already."""
+        with self._lock:
+            if self._closed or log in self._cursors:
+                return
+            self._cursors[log] = after
+        log.attach(self)
+        with self._lock:
+            attached = log in self._cursors
+            if attached and log.tail > self._cursors[log]:
+                self._fall_behind_locked()
+        if not attached:  # closed, or unfollowed, by another thread meanwhile
+            log.detach(self)
+
+    def unfollow(self, log: Log) -> None:
+        """Read a log no more; nothing of it comes after this has returned."""
+        with self._lock:
+            self._cursors.pop(log, None)
+        log.detach(self)
+
+    def follows(self, log: Log) -> bool:
+        """Whether the log is read."""
+        return log in self._cursors
+
+    def logs(self) -> list[Log]:
+        """The logs that are read."""
+        with self._lock:
+            return list(self._cursors)
+
+    def sent(self, log: Log) -> int:
+        """The last number of the log that went out; 0 if it is not read."""
+        return self._cursors.get(log, 0)
+
+    def arrived(self) -> list[tuple[Log, int]]:
+        """The cursors, if the peer's machine has everything that was sent; else none."""
+        with self._lock:
+            if self._waiting or self._outlet.unacknowledged():
+                return []
+            return list(self._cursors.items())
+
+    def offer(self, log: Log, block: Block) -> None:
+        """Send a new block, if the reader is level. Called by whoever delivers the log, in order."""
+        with self._lock:
+            if self._behind:
+                return
+            cursor = self._cursors.get(log)
+            if cursor is None or cursor >= block.last:
+                return
+            if cursor + 1 != block.first:
+                self._fall_behind_locked()
+                return
+            self._cursors[log] = block.last
+            self._send_locked(block.encoded(self.dialect))
+
+    def reply(self, frame: Frame) -> None:
+        """Send an answer, after whatever waits already."""
+        if data := self.dialect.encode(frame):
+            self.reply_bytes(data)
+
+    def reply_bytes(self, data: bytes) -> None:
+        """Send the bytes of answers, after whatever waits already."""
+        with self._lock:
+            self._send_locked(data)
+
+    def notify(self, frame: Frame) -> None:
+        """Send something that matters just now; a reader who is behind goes without."""
+        data = self.dialect.encode(frame)
+        with self._lock:
+            if not self._behind:
+                self._send_locked(data)
+
+    def _send_locked(self, data: bytes) -> None:
+        if self._closed or not data:
+            return
+        if self._backlog:
+            self._backlog.append(memoryview(data))
+            self._waiting += len(data)
+            return
+        taken = self._outlet.transmit(data)
+        if taken < len(data):
+            if self._backlog is None:
+                self._backlog = deque()
+            self._backlog.append(memoryview(data)[taken:])
+            self._waiting = len(data) - taken
+            self._fall_behind_locked()
+
+    def _fall_behind_locked(self) -> None:
+        if not self._closed:
+            self._behind = True
+            self._outlet.when_writable()
+
+    def walk(self, store: Store, limits: Limits) -> None:
+        """Go on towards the tails, as far as the line takes it. Called by the pump alone."""
+        for _ in range(_TURN):
+            with self._lock:
+                if self._closed or not self._flush_locked():
+                    return
+                log = next((log for log, cursor in self._cursors.items() if cursor < log.tail), None)
+                if log is None:
+                    self._behind = False
+                    return
+                cursor = self._cursors[log]
+            data, last = self._following(store, limits, log, cursor)
+            with self._lock:
+                if self._cursors.get(log) == cursor:
+                    # The log that was just served goes to the end, so that the others have their turn.
+                    del self._cursors[log]
+                    self._cursors[log] = last
+                    self._send_locked(data)
+        with self._lock:
+            self._fall_behind_locked()
+
+    def _following(self, store: Store, limits: Limits, log: Log, cursor: int) -> tuple[bytes, int]:
+        """What comes after `cursor`, as bytes, and its last number: from memory, from the store, or a gap notice."""
+        tail = log.tail
+        if tail - cursor > limits.lag:
+            return self._gap(log, cursor, tail - limits.missed)
+        past = self.dialect.interactive
+        recent = log.recent(cursor, self.dialect, past=past)
+        if recent is not None:
+            return recent
+        count = min(log.oldest_recent() - 1 - cursor, tail - cursor)
+        entries = store.read(log.row, cursor, min(_PAGE, count if count > 0 else _PAGE))
+        if not entries:
+            return self._gap(log, cursor, tail)
+        return self.dialect.encode_entries(entries, past=past), entries[-1].number
+
+    def _gap(self, log: Log, cursor: int, to: int) -> tuple[bytes, int]:
+        return self.dialect.encode(self.gap(log, cursor, to)), to
+
+    def gap(self, log: Log, after: int, to: int) -> Gap:
+        """The notice that the entries after number `after`, up to `to`, were left out."""
+        return Gap(first=after + 1, last=to, channel=log.channel, user=log.peer(self.user_key))
+
+    def _flush_locked(self) -> bool:
+        """Send what waits; whether all of it went out."""
+        backlog = self._backlog
+        while backlog:
+            piece = backlog[0]
+            taken = self._outlet.transmit(piece)
+            self._waiting -= taken
+            if taken < len(piece):
+                backlog[0] = piece[taken:]
+                self._outlet.when_writable()
+                break
+            backlog.popleft()
+        if self._room is not None and self._waiting <= self._room[0]:
+            self._room[1].set()
+        return not backlog
+
+    def wait_for_room(self, limit: int, timeout: float | None = None) -> None:
+        """Wait until at most `limit` bytes are waiting: the price of asking faster than reading. Own thread only."""
+        if self._waiting <= limit:
+            return
+        with self._lock:
+            if self._waiting <= limit or self._closed:
+                return
+            event = threading.Event()
+            self._room = (limit, event)
+        event.wait(timeout)
+        with self._lock:
+            self._room = None
+
+    def hang_up(self) -> None:
+        """Have the connection ended by its own thread."""
+        self._outlet.hang_up()
+
+    def close(self) -> None:
+        """Read nothing more, and let go of what waits."""
+        with self._lock:
+            self._closed = True
+            logs = list(self._cursors)
+            self._cursors.clear()
+            self._backlog = None
+            self._waiting = 0
+            if self._room is not None:
+                self._room[1].set()
+        for log in logs:
+            log.detach(self)

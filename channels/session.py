@@ -1,0 +1,434 @@
+"""Floor 2: a session: what one connection may ask, in which state, and how it is answered; the same for every door."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from store import Membership, StoreError
+from wire import commands
+from wire.errors import PeerError, Refused
+from wire.frames import (
+    Answer,
+    Bye,
+    ChannelList,
+    Channels,
+    Closing,
+    Error,
+    Hello,
+    Help,
+    HelpText,
+    History,
+    Join,
+    Joined,
+    Leave,
+    Left,
+    Line,
+    LogState,
+    Malformed,
+    Member,
+    Members,
+    Msg,
+    Ok,
+    Page,
+    Ping,
+    Pong,
+    Prompt,
+    Register,
+    Registered,
+    Request,
+    Say,
+    Seen,
+    Slowed,
+    Stored,
+    Topic,
+    TopicIs,
+    UserInfo,
+    Welcome,
+    Who,
+    Whois,
+)
+from wire.names import NAME_LIMIT, check_name, fold
+
+from . import accounts
+from .chat import VERSION, Chat
+from .directory import User
+from .journal import Posting
+from .log import Log
+from .pace import Pace
+from .reader import Reader
+
+_ADDRESSED = re.compile(rf"#?([A-Za-z0-9_-]{{1,{NAME_LIMIT}}}):\s*(.+)", re.DOTALL)
+_PARTING = 5.0  # seconds that the last answers may take on a slow line
+
+
+class Session:
+    """One connection in the chat. All methods but those of postings are called by the connection's own thread."""
+
+    __slots__ = (
+        "_asked", "_chat", "_pace", "_posted", "_settled", "_slowed", "_tries", "address", "current", "done", "door",
+        "reader", "user",
+    )  # fmt: skip
+
+    def __init__(self, chat: Chat, reader: Reader, door: str, address: str) -> None:
+        self._chat = chat
+        self.reader = reader
+        self.door = door
+        self.address = address
+        self.user: User | None = None
+        self.current: Log | None = None
+        self.done = False  # nothing more is to be read from the peer
+        self._asked: str | None = None  # the registered name whose password was asked for
+        self._tries = 0
+        self._posted = 0  # postings handed to the journal, counted by the connection's thread
+        self._settled = 0  # of those, the ones that were stored or refused, counted by the journal's leaders
+        limit = chat.limits.posts_per_second
+        self._pace = Pace(limit) if limit else None
+        self._slowed = False  # the peer was told that it posts faster than that
+
+    def greet(self) -> None:
+        """Ask a person for a name; programs speak first."""
+        self.reader.reply(Prompt(f"Welcome to Partyline {VERSION}. What is your name?"))
+
+    def handle(self, frames: Sequence[Request]) -> None:
+        """Do what the frames ask, in their order. Posts that follow each other to one channel go as one."""
+        posts: list[Say] = []
+        for frame in frames:
+            if type(frame) is Line and self.user is not None:
+                frame = self._spoken(frame.text)
+            if type(frame) is Say and self.user is not None:
+                if posts and posts[0].channel != frame.channel:
+                    self._say(posts)
+                    posts = []
+                posts.append(frame)
+                continue
+            if posts:
+                self._say(posts)
+                posts = []
+            self._ask(frame)
+            if self.done:
+                return
+        if posts:
+            self._say(posts)
+        if self.user is not None and not self.done:
+            self._acknowledged_by_tcp()
+
+    def _ask(self, frame: Request) -> None:
+        """Answer one request, after what was posted before it is stored."""
+        if type(frame) is not Msg:
+            self.settle()
+        handler = (_NAMED if self.user is not None else _NAMELESS).get(type(frame))
+        try:
+            if handler is None:
+                raise self._out_of_place()
+            answer = handler(self, frame)
+        except Refused as refused:
+            answer = Error(code=refused.code, error=refused.sentence)
+        except StoreError as error:
+            answer = Error(code="not-stored", error=str(error))
+        if answer is not None:
+            answer.ref = frame.ref
+            self.reader.reply(answer)
+            self.reader.wait_for_room(self._chat.limits.backlog)
+
+    def _out_of_place(self) -> Refused:
+        if self.user is None:
+            return Refused("hello-first", "Say who you are first.")
+        return Refused("already-named", f"You are {self.user.name} already.")
+
+    def settle(self) -> None:
+        """Return when everything that this connection posted is stored or refused."""
+        while self._settled < self._posted:
+            self._chat.journal.carry(wait=True)
+
+    # Posts
+
+    def _spoken(self, text: str) -> Say:
+        """A line that is no command: for the channel that it names, or for the current one."""
+        addressed = _ADDRESSED.fullmatch(text)
+        if addressed is not None and self._chat.channel(addressed[1]) is not None:
+            return Say(addressed[2], addressed[1])
+        return Say(text)
+
+    def _say(self, posts: list[Say]) -> None:
+        try:
+            log = self._joined(posts[0].channel)
+        except Refused as refused:
+            for post in posts:
+                self._refuse(post, refused)
+            return
+        if not all([post.text for post in posts]):
+            for post in posts:
+                if not post.text:
+                    self._refuse(post, Refused("empty", "There is no text to send."))
+            posts = [post for post in posts if post.text]
+        self._post(log, posts)
+
+    def _post(self, log: Log, posts: Sequence[Say | Msg]) -> None:
+        user = self.user
+        assert user is not None
+        while posts:
+            count = len(posts) if self._pace is None else self._paced(self._pace, len(posts))
+            posting = Posting(log, user.key, user.name, posts[:count], self._stored, self._refused)
+            posts = posts[count:]
+            self._posted += 1
+            self._chat.journal.post(posting)
+
+    def _paced(self, pace: Pace, wanted: int) -> int:
+        if pace.spent() and not self._slowed:
+            self.reader.notify(Slowed(rate=self._chat.limits.posts_per_second))
+        self._slowed = pace.spent()
+        return pace.take(wanted)
+
+    def _refuse(self, post: Say | Msg, refused: Refused) -> None:
+        self.reader.reply(Error(code=refused.code, error=refused.sentence, id=post.id, ref=post.ref))
+
+    def _refused(self, posting: Posting, refused: Refused) -> None:
+        for post in posting.posts:
+            self._refuse(post, refused)
+        self._settled += 1
+
+    def _stored(self, posting: Posting, numbers: Sequence[int]) -> None:
+        """Called by the journal's leader: receipts for those who asked for them."""
+        asked = [at for at, post in enumerate(posting.posts) if post.ref is not None or type(post) is Msg]
+        if asked:
+            encode = self.reader.dialect.encode
+            log = posting.log
+            peer = log.peer(posting.sender_key)
+            away = peer is not None and self._chat.directory.find(fold(peer)) is None
+            receipts = [
+                encode(Stored(number=numbers[at], channel=log.channel, user=peer, away=away, id=post.id, ref=post.ref))
+                for at in asked
+                for post in (posting.posts[at],)
+            ]
+            self.reader.reply_bytes(b"".join(receipts))
+        self._settled += 1
+
+    def _msg(self, frame: Msg) -> None:
+        if not frame.text.strip():
+            raise Refused("empty", "There is no text to send.")
+        assert self.user is not None
+        log, _ = self._chat.direct(self.user, frame.user)
+        self._post(log, [frame])
+
+    # Login
+
+    def _hello(self, frame: Hello) -> Answer | None:
+        name = check_name(frame.name, "name")
+        account = self._chat.store.open_account(name)
+        proven = False
+        if account.password is not None and frame.password is not None:
+            proven = self._proven(frame.password, account.password)
+        elif account.password is not None and frame.token is None:
+            self._asked = account.name
+            raise Refused("need-password", f"{account.name} is registered: what is the password?")
+        user, replaced = self._chat.directory.claim(account, self, frame.token, proven=proven)
+        for session in replaced:
+            session.replaced()
+        self.user = user
+        self.reader.user_key = user.key
+        memberships = self._chat.store.memberships(user.key)
+        self.reader.reply(self._welcome(user, memberships, frame))
+        self._catch_up(memberships, {fold(label): number for label, number in frame.since.items()})
+        if len(user.sessions) == 1 and not replaced:
+            self._chat.arrived(user, self.reader)
+        return None
+
+    def _proven(self, password: str, kept: str) -> bool:
+        if accounts.fits(password, kept):
+            return True
+        self._tries += 1
+        if self._tries >= self._chat.limits.password_tries:
+            raise PeerError("wrong-password", "That was the wrong password too often.")
+        raise Refused("wrong-password", "That is not the password; try again.")
+
+    def _welcome(self, user: User, memberships: Sequence[Membership], frame: Hello) -> Welcome:
+        logs = [
+            LogState(membership.log.tail, membership.cursor, membership.log.name)
+            if membership.log.kind == "channel"
+            else LogState(membership.log.tail, membership.cursor, user=self._chat.log(membership.log).peer(user.key))
+            for membership in memberships
+        ]
+        return Welcome(
+            name=user.name, server=f"partyline {VERSION}", token=user.token, registered=user.registered, logs=logs,
+            ref=frame.ref,
+        )  # fmt: skip
+
+    def _catch_up(self, memberships: Sequence[Membership], since: Mapping[str, int]) -> None:
+        """Follow every log from where the user was: by `since`, if given, or else by the stored cursor."""
+        for membership in memberships:
+            log = self._chat.log(membership.log)
+            label = f"@{fold(log.peer(self.reader.user_key) or '')}" if log.channel is None else log.row.key
+            given = since.get(label)
+            after = membership.cursor if given is None else min(given, log.tail)
+            if given is None and log.tail - after > self._chat.limits.missed:
+                to = log.tail - self._chat.limits.missed
+                self.reader.reply(self.reader.gap(log, after, to))
+                after = to
+            self.reader.follow(log, after)
+            if log.channel is not None:
+                self.current = log
+
+    def _line(self, frame: Line) -> Answer | None:
+        """The text dialect's login: a name, or the password that was asked for."""
+        if self._asked is not None:
+            return self._hello(Hello(name=self._asked, password=frame.text))
+        return self._hello(Hello(name=frame.text))
+
+    def replaced(self) -> None:
+        """Called by another connection's thread: the same holder of the name has connected again."""
+        self.reader.reply(Closing(reason="You have connected from elsewhere.", code="replaced"))
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """Called by any thread: read nothing more from the peer, so that the connection's own thread ends it."""
+        if self._pace is not None:
+            self._pace.stop()
+        self.reader.hang_up()
+
+    # Requests
+
+    def _joined(self, channel: str) -> Log:
+        """The channel of that name, or the current one, that this user is in. Raises Refused."""
+        log = self.current if not channel else self._chat.known_channel(channel)
+        if log is None:
+            raise Refused("no-channel", "You are in no channel: /join lobby, for one.")
+        if not self.reader.follows(log):
+            raise Refused("not-a-member", f"You are not in {log.row.name}: /join {log.row.name} first.")
+        return log
+
+    def _join(self, frame: Join) -> Joined:
+        assert self.user is not None
+        log = self.current = self._chat.join(frame.channel, self.user)
+        return Joined(
+            channel=log.row.name, tail=log.tail, topic=log.topic, members=self._chat.store.member_count(log.row)
+        )
+
+    def _leave(self, frame: Leave) -> Left:
+        assert self.user is not None
+        log = self._joined(frame.channel)
+        self._chat.leave(log, self.user)
+        if self.current is log:
+            self.current = next((other for other in reversed(self.reader.logs()) if other.channel is not None), None)
+        return Left(channel=log.row.name)
+
+    def _who(self, frame: Who) -> Members:
+        if not frame.channel:
+            return Members(members=[Member(user.name, True) for user in self._chat.directory.users()])
+        log = self._chat.known_channel(frame.channel)
+        return Members(members=self._chat.members(log), channel=log.channel)
+
+    def _channels(self, _frame: Channels) -> ChannelList:
+        assert self.user is not None
+        return ChannelList(channels=self._chat.channels(self.user))
+
+    def _whois(self, frame: Whois) -> UserInfo:
+        return self._chat.whois(frame.user)
+
+    def _history(self, frame: History) -> Page:
+        assert self.user is not None
+        if not frame.user:
+            log = self._chat.known_channel(frame.channel) if frame.channel else self._joined("")
+            entries = self._chat.history(log, frame.after, frame.before, frame.limit)
+            return Page(entries=entries, tail=log.tail, channel=log.channel)
+        peer = self._chat.account(frame.user)
+        row = self._chat.store.find_direct(self.user.key, peer.key)
+        if row is None:
+            return Page(entries=[], tail=0, user=peer.name)
+        log = self._chat.log(row)
+        return Page(
+            entries=self._chat.history(log, frame.after, frame.before, frame.limit), tail=log.tail, user=peer.name
+        )
+
+    def _topic(self, frame: Topic) -> TopicIs:
+        assert self.user is not None
+        if frame.text is None:
+            log = self._chat.known_channel(frame.channel) if frame.channel else self._joined("")
+        else:
+            log = self._joined(frame.channel)
+            self._chat.set_topic(log, frame.text.strip(), self.user)
+        return TopicIs(channel=log.row.name, topic=log.topic)
+
+    def _register(self, frame: Register) -> Registered:
+        assert self.user is not None
+        self._chat.store.set_password(self.user.key, accounts.make_hash(frame.password))
+        self._chat.directory.registered(self.user)
+        return Registered(name=self.user.name)
+
+    def _seen(self, frame: Seen) -> Ok | None:
+        assert self.user is not None
+        if frame.user:
+            row = self._chat.store.find_direct(self.user.key, frame.user)
+            log = self._chat.log(row) if row is not None else None
+        else:
+            log = self._joined(frame.channel)
+        if log is None or not self.reader.follows(log):
+            raise Refused("no-such-user", f"You have no conversation with {frame.user}.")
+        self._chat.journal.move(log, self.user.key, min(frame.number, self.reader.sent(log)))
+        self._chat.journal.carry()
+        return None if frame.ref is None else Ok()
+
+    def _ping(self, frame: Ping) -> Pong:
+        return Pong(payload=frame.payload)
+
+    def _help(self, frame: Help) -> HelpText:
+        return HelpText(lines=commands.help_lines(frame.command))
+
+    def _malformed(self, frame: Malformed) -> Error:
+        return Error(code=frame.code, error=frame.error)
+
+    def _bye(self, frame: Bye) -> None:
+        self.done = True
+        self.reader.reply(Closing(reason="Goodbye.", ref=frame.ref))
+        self.reader.wait_for_room(0, _PARTING)
+
+    # The end
+
+    def _acknowledged_by_tcp(self) -> None:
+        """A person cannot acknowledge: what the peer's machine has taken is taken as read."""
+        if self.user is not None and self.reader.dialect.interactive:
+            for log, number in self.reader.arrived():
+                self._chat.journal.move(log, self.user.key, number)
+
+    def close(self) -> None:
+        """The connection has ended: keep how far it came, let go of the name, tell the others."""
+        self.settle()
+        user = self.user
+        if user is not None:
+            self._acknowledged_by_tcp()
+            logs = self.reader.logs()
+            self.reader.close()
+            if self._chat.directory.release(user, self):
+                self._chat.departed(user, logs)
+            self._chat.journal.carry()
+        self.reader.close()
+
+
+_Handler = Callable[[Session, Any], Answer | None]
+
+# What is asked in a state but is not in its table is refused.
+_NAMELESS: dict[type[Request], _Handler] = {
+    Hello: Session._hello,
+    Line: Session._line,
+    Ping: Session._ping,
+    Help: Session._help,
+    Bye: Session._bye,
+    Malformed: Session._malformed,
+}
+_NAMED: dict[type[Request], _Handler] = {
+    Join: Session._join,
+    Leave: Session._leave,
+    Msg: Session._msg,
+    Who: Session._who,
+    Channels: Session._channels,
+    Whois: Session._whois,
+    History: Session._history,
+    Topic: Session._topic,
+    Register: Session._register,
+    Seen: Session._seen,
+    Ping: Session._ping,
+    Help: Session._help,
+    Bye: Session._bye,
+    Malformed: Session._malformed,
+}

@@ -1,0 +1,153 @@
+"""Floor 3: the door: listening sockets, a thread that accepts on each, and the connections that came in."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+import threading
+import time
+from collections import Counter
+
+from channels.chat import Chat
+from wire.errors import LocalError
+from wire.frames import Closing
+from wire.jsonlines import JsonLines
+from wire.text import TextLines
+
+from .connection import Connection
+from .pump import Pump
+
+log = logging.getLogger("partyline.door")
+
+_BACKLOG = 1024
+_PATIENCE = 1.0  # seconds that connections have to end by themselves when the server goes down
+_OUT_OF = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_STACK = 256 << 10  # bytes of address space of a connection's thread; what it does not use costs nothing
+# Who has gone without a word is noticed after 60 s + 3 * 20 s: tcp(7).
+_KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 20), (socket.TCP_KEEPCNT, 3))
+
+
+class Door:
+    """Owns the listening sockets, their threads, the pump, and every connection."""
+
+    def __init__(self, chat: Chat) -> None:
+        self._chat = chat
+        self._pump = Pump()
+        self._lock = threading.Lock()
+        self._connections: set[Connection] = set()
+        self._by_address: Counter[str] = Counter()
+        self._listeners: list[tuple[socket.socket, threading.Thread]] = []
+        self._empty = threading.Event()
+        self._closing = False
+        threading.stack_size(_STACK)
+
+    def open(self, host: str, port: int) -> str:
+        """Listen there (port 0: any free one); the address as `host:port`. Raises LocalError with a sentence."""
+        try:
+            family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+            listener = socket.create_server(where[:2], family=family, backlog=_BACKLOG)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                reason = f"Port {port} of {host} is taken: another program listens there; --port picks another one"
+            else:
+                reason = f"Cannot listen on {host}:{port}: {error.strerror or error}"
+            raise LocalError(f"{reason}.") from error
+        address = _written(listener.getsockname())
+        thread = threading.Thread(target=self._accept, args=(listener,), name=f"door-{address}", daemon=True)
+        self._listeners.append((listener, thread))
+        thread.start()
+        return address
+
+    def _accept(self, listener: socket.socket) -> None:
+        """Thread `door-…`: accept until the listener is shut down."""
+        while True:
+            try:
+                sock, peer = listener.accept()
+            except OSError as error:
+                if self._closing:
+                    return
+                if error.errno in _OUT_OF:
+                    # The listener stays readable, so without a pause this would spin until somebody leaves.
+                    log.error("cannot accept: %s", error.strerror)
+                    self._empty.wait(1.0)
+                continue
+            try:
+                self._admit(sock, _written(peer))
+            except Exception:
+                log.exception("%s could not be admitted", _written(peer))
+                sock.close()
+
+    def _admit(self, sock: socket.socket, address: str) -> None:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in _KEEPALIVE:
+            sock.setsockopt(socket.IPPROTO_TCP, option, value)
+        limits = self._chat.limits
+        connection = Connection(sock, address, self._chat, self._pump, self._forget)
+        host = address.rpartition(":")[0]
+        with self._lock:
+            if len(self._connections) >= limits.connections:
+                refusal = Closing(reason="The server is full; try again later.", code="server-full")
+            elif limits.connections_per_address and self._by_address[host] >= limits.connections_per_address:
+                refusal = Closing(reason="There are too many connections from your address.", code="address-full")
+            else:
+                refusal = None
+                self._connections.add(connection)
+                self._by_address[host] += 1
+        if refusal is None:
+            connection.thread.start()
+        else:
+            _turn_away(sock, refusal)
+
+    def _forget(self, connection: Connection) -> None:
+        """Called by a connection's thread as the last thing it does."""
+        host = connection.address.rpartition(":")[0]
+        with self._lock:
+            self._connections.discard(connection)
+            self._by_address[host] -= 1
+            if not self._by_address[host]:
+                del self._by_address[host]
+            if not self._connections and self._closing:
+                self._empty.set()
+
+    def close(self) -> None:
+        """Accept nobody, finish what has come, tell the peers, and end all threads."""
+        self._closing = True
+        self._chat.closing = True
+        for listener, thread in self._listeners:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+            listener.close()
+        with self._lock:
+            connections = list(self._connections)
+            if not connections:
+                self._empty.set()
+        for connection in connections:
+            connection.retire()
+        if not self._empty.wait(_PATIENCE):
+            with self._lock:
+                late = list(self._connections)
+            log.info("%d connections did not end in time and are cut", len(late))
+            for connection in late:
+                connection.cut()
+        deadline = time.monotonic() + _PATIENCE
+        for connection in connections:
+            connection.thread.join(max(0.0, deadline - time.monotonic()))
+        self._pump.close()
+
+
+def _turn_away(sock: socket.socket, refusal: Closing) -> None:
+    """Say why, in both dialects' words, and close; nobody waits for what the peer might say."""
+    sock.setblocking(False)
+    try:
+        sock.send(JsonLines.encode(refusal) + TextLines.encode(refusal))
+    except OSError as error:
+        log.info("%s", error)
+    sock.close()
+
+
+def _written(address: tuple[str, int]) -> str:
+    """An address as it is written: `host:port`, an IPv6 host in brackets."""
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

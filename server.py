@@ -1,0 +1,139 @@
+"""Floor 4: the server: options, config file, wiring, start and stop. Nothing else."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import resource
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from channels.chat import VERSION, Chat
+from doors.door import Door
+from store import Durability, Store, open_store
+from wire.errors import LocalError
+from wire.limits import Limits
+
+log = logging.getLogger("partyline")
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the config file may say; the options of the command line go before it."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 7000
+    data: str = "data"
+    durability: Durability = "process"
+    log_level: LogLevel = "info"
+    limits: Limits = Limits()
+
+
+class Server:
+    """Store, chat and door, wired. `address` is where it listens, as `host:port`."""
+
+    def __init__(self, config: Config) -> None:
+        self._store: Store = open_store(Path(config.data), config.durability)
+        try:
+            self.chat = Chat(self._store, config.limits)
+            self._door = Door(self.chat)
+            try:
+                self.address = self._door.open(config.host, config.port)
+            except LocalError:
+                self._door.close()
+                raise
+        except LocalError:
+            self._store.close()
+            raise
+
+    def close(self) -> None:
+        """Stop: accept nobody, finish what is in hand, tell the clients, let go of the data."""
+        self._door.close()
+        self._store.close()
+
+
+def load(file: str) -> Config:
+    """The config in a YAML file. Raises LocalError that names the key that is unknown or wrong."""
+    try:
+        text = Path(file).read_bytes()
+    except OSError as error:
+        raise LocalError(f"The config file {file} cannot be read: {error.strerror}.") from error
+    try:
+        return msgspec.yaml.decode(text or b"{}", type=Config)
+    except msgspec.ValidationError as error:
+        raise LocalError(f"The config file {file} is wrong: {error}.") from error
+    except msgspec.DecodeError as error:
+        raise LocalError(f"The config file {file} is no YAML: {' '.join(str(error).split())}.") from error
+
+
+def configure(arguments: Sequence[str]) -> Config:
+    """The config that the command line and its config file ask for."""
+    parser = argparse.ArgumentParser(
+        prog="server.py",
+        description="Partyline: a chat server that people in terminals and programs share.",
+        epilog="An option goes before the same key of the config file; see partyline.example.yaml.",
+    )
+    default = Config()
+    parser.add_argument("--host", help=f"address to listen on (default {default.host}; 0.0.0.0 or :: for the network)")
+    parser.add_argument("--port", type=int, help=f"port to listen on (default {default.port}; 0 picks a free one)")
+    parser.add_argument("--data", metavar="DIR", help=f"folder of everything that is kept (default {default.data}/)")
+    parser.add_argument("--config", metavar="FILE", help="YAML file with these settings and the limits")
+    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="default info")
+    parser.add_argument("--version", action="version", version=f"partyline {VERSION}")
+    options = vars(parser.parse_args(arguments))
+    file = options.pop("config")
+    given = {key: value for key, value in options.items() if value is not None}
+    if not 0 <= given.get("port", 0) <= 65_535:
+        parser.error(f"--port is 0 to 65535, not {given['port']}")
+    return msgspec.structs.replace(load(file) if file else default, **given)
+
+
+def allow_many_connections(limits: Limits) -> None:
+    """Raise the soft limit of open files as far as the system lets us and the limits ask for."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = limits.connections + 256
+    ceiling = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < ceiling:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (ceiling, hard))
+        soft = ceiling
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        log.warning("the system allows %d open files, so at most about %d connections", soft, soft - 256)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM or Ctrl-C; the exit status."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        config = configure(sys.argv[1:] if arguments is None else arguments)
+        logging.basicConfig(
+            level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
+        )
+        allow_many_connections(config.limits)
+        server = Server(config)
+    except LocalError as error:
+        print(f"server.py: {error}", file=sys.stderr)
+        return 1
+    print(_ready(config, server.address), flush=True)
+    stop.wait()
+    print("Going down.", flush=True)
+    server.close()
+    return 0
+
+
+def _ready(config: Config, address: str) -> str:
+    local = address.startswith(("127.", "[::1]"))
+    reach = "; only this machine can reach it (--host 0.0.0.0 opens it to the network)" if local else ""
+    return f"Partyline {VERSION} is ready on {address}, data in {config.data}{reach}."
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""Floor 1: what a store promises, whatever database is behind it; tests/test_store.py is the same for all.
+
+A log is stored as runs: a run is up to RUN consecutive entries of one log that were committed together, as one row.
+So a commit costs a few rows however many posts it carries, and a lone post is a run of one. Every call is one
+transaction: when it has returned, what it wrote is there after a crash of the process, and when it has raised
+StoreError, none of it is. All calls may come from any thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from wire.errors import LocalError
+from wire.frames import Entry, Msg, Say
+from wire.names import fold
+
+Durability = Literal["process", "power"]
+Kind = Literal["channel", "direct"]
+
+RUN = 256
+
+
+class StoreError(LocalError):
+    """The store could not do it, and has done none of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogRow:
+    """A log as stored. A channel's `name` is as first written; a direct log has the two users' names, sorted by key."""
+
+    id: int
+    kind: Kind
+    key: str
+    name: str
+    other: str
+    topic: str
+    tail: int
+
+
+def direct_key(one: str, other: str) -> str:
+    """The key of two users' direct log: their keys, in order; names have no colon."""
+    return ":".join(sorted((fold(one), fold(other))))
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """One user in one log, with the last number that was acknowledged."""
+
+    log: LogRow
+    cursor: int
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A user who was ever named: the folded key, the name as first written, and the password's hash if registered.
+
+    `seen` is when a connection of theirs last ended, in milliseconds since 1970; 0 if they never had one.
+    """
+
+    key: str
+    name: str
+    password: str | None
+    seen: int
+
+
+@dataclass(slots=True)
+class Part:
+    """Posts of one sender to one log, in order, on their way into the store."""
+
+    log: LogRow
+    sender_key: str
+    sender: str
+    posts: Sequence[Say | Msg]
+
+
+@dataclass(slots=True)
+class Batch:
+    """Entries of one log that were committed together, with no gap.
+
+    `seq` is the last one's number in the journal, `size` about how many bytes they took.
+    """
+
+    log: LogRow
+    first: int
+    last: int
+    seq: int
+    entries: list[Entry]
+    size: int
+
+
+@dataclass(slots=True)
+class Appended:
+    """What an append did: new entries a log, and for each part its posts' numbers, in their order.
+
+    A post whose (sender, id) is stored already makes no entry and has the number of the first one.
+    """
+
+    batches: list[Batch] = field(default_factory=list)
+    numbers: list[Sequence[int]] = field(default_factory=list)
+
+
+class Store(Protocol):
+    """Logs, members, cursors and accounts."""
+
+    def append(self, parts: Sequence[Part], now: int) -> Appended:
+        """Number the posts of all parts and keep them; `now` in milliseconds since 1970."""
+
+    def read(self, log: LogRow, after: int, limit: int) -> list[Entry]:
+        """At most `limit` entries with numbers over `after`, ascending."""
+
+    def channels(self) -> list[LogRow]:
+        """Every channel."""
+
+    def member_count(self, log: LogRow) -> int:
+        """How many members a log has."""
+
+    def member_counts(self) -> dict[int, int]:
+        """How many members each log has, by its id; logs without any are left out."""
+
+    def open_channel(self, name: str) -> LogRow:
+        """The channel of that name, made if it is new."""
+
+    def open_direct(self, one: str, other: str) -> LogRow:
+        """The direct log of two users, made if new with both as members; users never named before are, too."""
+
+    def find_direct(self, one: str, other: str) -> LogRow | None:
+        """The direct log of two users, if they have one."""
+
+    def set_topic(self, log: LogRow, topic: str) -> None:
+        """Keep a channel's topic."""
+
+    def join(self, log: LogRow, user: str) -> int:
+        """Make a user a member, with the cursor at the tail; answer with the cursor. A member keeps theirs."""
+
+    def leave(self, log: LogRow, user: str) -> None:
+        """End a membership; no harm if there is none."""
+
+    def memberships(self, user: str) -> list[Membership]:
+        """Every channel of a user, in the order of joining, and each direct log whose tail is over the cursor."""
+
+    def members(self, log: LogRow) -> list[Account]:
+        """A log's members, sorted by key."""
+
+    def cursor(self, log: LogRow, user: str) -> int | None:
+        """The last acknowledged number; None for one who is no member."""
+
+    def move(self, cursors: Mapping[tuple[int, str], int], seen: Mapping[str, int]) -> None:
+        """Move cursors, by (log id, user key), forwards only; and set when users were last seen, in milliseconds."""
+
+    def account(self, user: str) -> Account | None:
+        """The account of that name in any spelling."""
+
+    def open_account(self, name: str) -> Account:
+        """The account of that name, made as a guest's if it is new."""
+
+    def set_password(self, user: str, password: str) -> None:
+        """Keep the hash of a user's password."""
+
+    def close(self) -> None:
+        """Finish and let go of the files."""

@@ -1,0 +1,49 @@
+"""Floor 1: the numbered steps from an empty database to schema.py. A step that was released never changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sqlalchemy import Connection, inspect, text
+
+from .contract import StoreError
+
+
+def _first(db: Connection) -> None:
+    for statement in (
+        "CREATE TABLE version (number INTEGER NOT NULL)",
+        "INSERT INTO version VALUES (0)",
+        "CREATE TABLE accounts (key TEXT NOT NULL PRIMARY KEY, name TEXT NOT NULL, password TEXT,"
+        " seen BIGINT NOT NULL)",
+        "CREATE TABLE logs (id INTEGER NOT NULL PRIMARY KEY, kind TEXT NOT NULL, key TEXT NOT NULL,"
+        " name TEXT NOT NULL, other TEXT NOT NULL, topic TEXT NOT NULL, tail BIGINT NOT NULL,"
+        " CONSTRAINT logs_key UNIQUE (kind, key))",
+        "INSERT INTO logs VALUES (1, 'journal', '', '', '', '', 0)",
+        'CREATE TABLE members (log BIGINT NOT NULL, "user" TEXT NOT NULL, cursor BIGINT NOT NULL,'
+        ' joined BIGINT NOT NULL, PRIMARY KEY (log, "user")) WITHOUT ROWID',
+        'CREATE INDEX members_user ON members ("user")',
+        "CREATE TABLE runs (seq INTEGER NOT NULL PRIMARY KEY, log BIGINT NOT NULL, last BIGINT NOT NULL,"
+        " count INTEGER NOT NULL, body TEXT NOT NULL)",
+        "CREATE UNIQUE INDEX runs_log ON runs (log, last)",
+        "CREATE TABLE ids (sender TEXT NOT NULL, id TEXT NOT NULL, log BIGINT NOT NULL, number BIGINT NOT NULL,"
+        " PRIMARY KEY (sender, id)) WITHOUT ROWID",
+    ):
+        db.execute(text(statement))
+
+
+STEPS: tuple[Callable[[Connection], None], ...] = (_first,)
+
+
+def migrate(db: Connection, where: str) -> None:
+    """Bring the database up to the last step, inside the caller's transaction. Raises StoreError if it is newer."""
+    known = inspect(db).has_table("version")
+    number = db.execute(text("SELECT number FROM version")).scalar_one() if known else 0
+    if number > len(STEPS):
+        raise StoreError(
+            f"{where} was written by a newer Partyline (schema {number}, this one knows up to {len(STEPS)});"
+            " start it with that version."
+        )
+    for step in STEPS[number:]:
+        step(db)
+    if number < len(STEPS):
+        db.execute(text("UPDATE version SET number = :number"), {"number": len(STEPS)})

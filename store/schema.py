@@ -1,0 +1,79 @@
+"""Floor 1: the tables as they are now. How a store came to them is in migrations.py."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData()
+
+# SQLite numbers rows itself only in a column that is declared INTEGER.
+_Id = BigInteger().with_variant(Integer, "sqlite")
+
+version = Table("version", metadata, Column("number", Integer, nullable=False))
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("password", Text),
+    Column("seen", BigInteger, nullable=False),
+)
+
+# The log with id JOURNAL is no log of anyone's: its tail counts the entries of all logs, in the order of commit.
+JOURNAL = 1
+logs = Table(
+    "logs",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("other", Text, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("tail", BigInteger, nullable=False),
+    UniqueConstraint("kind", "key", name="logs_key"),
+)
+
+members = Table(
+    "members",
+    metadata,
+    Column("log", BigInteger, primary_key=True),
+    Column("user", Text, primary_key=True),
+    Column("cursor", BigInteger, nullable=False),
+    Column("joined", BigInteger, nullable=False),  # the journal's tail at that time: it sorts
+    Index("members_user", "user"),
+    sqlite_with_rowid=False,
+)
+
+# `body` is a JSON array of entries, each an array: milliseconds since 1970, sender, text, the sender's id or null.
+# `seq` is the journal's number of the last of them, so new runs always go to the end of the table.
+runs = Table(
+    "runs",
+    metadata,
+    Column("seq", _Id, primary_key=True, autoincrement=False),
+    Column("log", BigInteger, nullable=False),
+    Column("last", BigInteger, nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("body", Text, nullable=False),
+    Index("runs_log", "log", "last", unique=True),
+)
+
+ids = Table(
+    "ids",
+    metadata,
+    Column("sender", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("log", BigInteger, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)

@@ -1,0 +1,29 @@
+"""Floor 0: what every dialect is: bytes to frames for one connection, and frames to bytes for all that speak it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from .frames import Entry, Frame, Request
+
+
+class Dialect(Protocol):
+    """One connection's dialect. `key` is the same for all whose `encode_entries` gives the same bytes."""
+
+    @property
+    def key(self) -> str:
+        """The name of this encoding."""
+
+    @property
+    def interactive(self) -> bool:
+        """Whether a person reads it as it comes, and so cannot acknowledge, and wants to see when it was said."""
+
+    def receive(self, data: bytes) -> list[Request]:
+        """The frames that `data` completes; raises PeerError if nothing more can be understood."""
+
+    def encode(self, frame: Frame) -> bytes:
+        """A frame for this peer; empty if the dialect has nothing to say for it."""
+
+    def encode_entries(self, entries: Sequence[Entry], *, past: bool = False) -> bytes:
+        """A batch of entries for all of this dialect; `past` if they are not news."""

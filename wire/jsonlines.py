@@ -1,0 +1,148 @@
+"""Floor 0: the JSON dialect, one object a line, with raw bytes after a frame whose `bytes` is not 0.
+
+`receive` takes bytes in any cut and gives frames; a line that is no frame becomes `Malformed`, in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import msgspec
+
+from .errors import PeerError
+from .frames import AnyReply, AnyRequest, Entry, Frame, Malformed
+from .limits import Limits
+
+_encoder = msgspec.json.Encoder()
+_requests: msgspec.json.Decoder[Any] = msgspec.json.Decoder(AnyRequest)
+_replies: msgspec.json.Decoder[Any] = msgspec.json.Decoder(AnyReply)
+_anything = msgspec.json.Decoder()
+
+
+class _Outline(msgspec.Struct):
+    """What can be told of a line that is no frame: enough to answer it."""
+
+    op: Any = None
+    ref: Any = None
+
+
+_outline = msgspec.json.Decoder(_Outline)
+
+
+class JsonLines:
+    """One connection's incoming half, of requests or, for a client, of replies; the outgoing one has no state."""
+
+    key = "json"
+    interactive = False  # programs at the other end: they acknowledge, and ask for what they want to see
+    __slots__ = ("_buffer", "_decoder", "_frame", "_limits", "_skipping")
+
+    def __init__(self, limits: Limits | None = None, *, client: bool = False) -> None:
+        self._limits = limits or Limits()
+        self._decoder = _replies if client else _requests
+        self._buffer = b""
+        self._frame: Any = None  # a frame whose payload has not come in full
+        self._skipping = False  # in the rest of a line that was too long
+
+    def receive(self, data: bytes) -> list[Any]:
+        """Frames that `data` completes. Raises PeerError if what follows cannot be understood any more."""
+        if self._buffer:
+            data, self._buffer = self._buffer + data, b""
+        if self._frame is None and not self._skipping and b'"bytes"' not in data:
+            frames = self._receive_plain(data)
+            if frames is not None:
+                return frames
+        return self._receive_slowly(data)
+
+    def _receive_plain(self, data: bytes) -> list[Any] | None:
+        """The usual case at full speed: whole lines without payloads. None if this is not that case."""
+        end = data.rfind(b"\n") + 1
+        limit = self._limits.line
+        if len(data) - end > limit or (end > limit and max(map(len, data.split(b"\n"))) > limit):
+            return None
+        try:
+            frames = self._decoder.decode_lines(data[:end])
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return None
+        self._buffer = data[end:]
+        return frames
+
+    def _receive_slowly(self, data: bytes) -> list[Any]:
+        """Line by line, so that each mistake is answered in its place."""
+        frames: list[Any] = []
+        start = 0
+        while True:
+            if self._frame is not None:
+                if len(data) - start < self._frame.bytes:
+                    break
+                end = start + self._frame.bytes
+                self._frame.payload = data[start:end]
+                frames.append(self._frame)
+                self._frame, start = None, end
+            end = data.find(b"\n", start)
+            if end < 0:
+                break
+            if self._skipping:
+                self._skipping = False
+            elif (frame := self._line(data[start:end])) is not None:
+                frames.append(frame)
+            start = end + 1
+        rest = data[start:]
+        if self._frame is None:
+            if not self._skipping and len(rest) > self._limits.line:
+                frames.append(self._too_long())
+                self._skipping = True
+            if self._skipping:
+                rest = b""
+        self._buffer = rest
+        return frames
+
+    def _line(self, line: bytes) -> Frame | None:
+        if len(line) > self._limits.line:
+            return self._too_long()
+        if not line.strip():
+            return None
+        try:
+            frame = self._decoder.decode(line)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            return _malformed(line, error)
+        size = getattr(frame, "bytes", 0)
+        if size > self._limits.payload:
+            raise PeerError("too-long", f"A payload has at most {self._limits.payload} bytes; this one has {size}.")
+        if getattr(frame, "payload", b""):
+            return Malformed("bad-frame", "A payload follows its line as raw bytes; it is no field.", ref=frame.ref)
+        if size:
+            self._frame = frame
+            return None
+        return cast("Frame", frame)
+
+    def _too_long(self) -> Malformed:
+        return Malformed("too-long", f"A line has at most {self._limits.line} bytes; this one was skipped.")
+
+    @staticmethod
+    def encode(frame: Frame) -> bytes:
+        """One frame as a line, with its payload after it."""
+        payload = getattr(frame, "payload", b"")
+        if not payload:
+            return _encoder.encode(frame) + b"\n"
+        bare = msgspec.structs.replace(frame, payload=b"", bytes=len(payload))
+        return _encoder.encode(bare) + b"\n" + cast("bytes", payload)
+
+    @staticmethod
+    def encode_entries(entries: Sequence[Entry], *, past: bool = False) -> bytes:
+        """A batch as the same bytes for every JSON connection."""
+        return _encoder.encode_lines(entries)
+
+
+def _malformed(line: bytes, error: Exception) -> Malformed:
+    ref = op = None
+    try:
+        outline = _outline.decode(line)
+        op, ref = outline.op, outline.ref
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return Malformed("bad-frame", f"That line is not a JSON object: {error}.")
+    if not isinstance(ref, int | str):
+        ref = None
+    if "Invalid value" in str(error) and "$.op" in str(error):
+        return Malformed("unknown-frame", f"There is no frame with the op {str(op)[:40]!r}.", ref=ref)
+    return Malformed("bad-frame", f"That is no {str(op)[:40]!r} frame: {error}.", ref=ref)
