@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from channels.chat import VERSION, Chat
+from doors import talk
 from doors.door import Door
 from store import Durability, Store, open_store
 from wire.errors import LocalError
@@ -43,7 +44,7 @@ class Server:
         self._store: Store = open_store(Path(config.data), config.durability)
         try:
             self.chat = Chat(self._store, config.limits)
-            self._door = Door(self.chat)
+            self._door = Door(self.chat, {b"{": talk.json})
             try:
                 self.address = self._door.open(config.host, config.port)
             except LocalError:

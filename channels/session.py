@@ -34,7 +34,6 @@ from wire.frames import (
     Page,
     Ping,
     Pong,
-    Prompt,
     Register,
     Registered,
     Request,
@@ -86,10 +85,6 @@ class Session:
         limit = chat.limits.posts_per_second
         self._pace = Pace(limit) if limit else None
         self._slowed = False  # the peer was told that it posts faster than that
-
-    def greet(self) -> None:
-        """Ask a person for a name; programs speak first."""
-        self.reader.reply(Prompt(f"Welcome to Partyline {VERSION}. What is your name?"))
 
     def handle(self, frames: Sequence[Request]) -> None:
         """Do what the frames ask, in their order. Posts that follow each other to one channel go as one."""

@@ -1,4 +1,4 @@
-"""Floor 3: a connection: one socket, one thread that reads from it, and whichever dialect its first bytes speak."""
+"""Floor 3: a connection: one socket, one thread that reads from it, and whoever speaks behind it."""
 
 from __future__ import annotations
 
@@ -9,19 +9,15 @@ import socket
 import struct
 import termios
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from channels.chat import Chat
 from channels.locks import nothing_held
-from channels.reader import Reader
-from channels.session import Session
-from wire.dialect import Dialect
 from wire.errors import PeerError
-from wire.frames import Closing, Error
-from wire.jsonlines import JsonLines
-from wire.text import TextLines
 
 from .pump import Pump
+from .speaker import Speak, Speaker
+from .talk import GREETING, text
 
 log = logging.getLogger("partyline.door")
 
@@ -32,41 +28,50 @@ _GONE = {errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.ETIMEDOUT, errno.E
 
 
 class Connection:
-    """One connection. Its thread runs `_run`; `transmit`, `walk` and `hang_up` are called by others, too."""
+    """One connection. Its thread runs `_run`; the speaker, the pump and the door call the rest."""
 
-    __slots__ = ("_broken", "_chat", "_ended", "_pump", "_reader", "_session", "_socket", "address", "thread")
+    __slots__ = (
+        "_broken", "_chat", "_ended", "_patience", "_pump", "_retired", "_socket", "_speaker", "_speakers", "address",
+        "thread",
+    )  # fmt: skip
 
     def __init__(
-        self, sock: socket.socket, address: str, chat: Chat, pump: Pump, ended: Callable[[Connection], None]
+        self,
+        sock: socket.socket,
+        address: str,
+        chat: Chat,
+        pump: Pump,
+        speakers: Mapping[bytes, Speak],
+        ended: Callable[[Connection], None],
     ) -> None:
+        """`speakers` are chosen by the first byte that comes; whoever speaks none of their protocols speaks text."""
         self.address = address
         self._socket = sock
         self._chat = chat
         self._pump = pump
+        self._speakers = speakers
         self._ended = ended
         self._broken = False
-        self._reader: Reader | None = None
-        self._session: Session | None = None
+        self._retired = False
+        self._patience: float | None = None
+        self._speaker: Speaker | None = None
         self.thread = threading.Thread(target=self._run, name=f"connection-{address}", daemon=True)
 
     # This half runs in the connection's own thread.
 
     def _run(self) -> None:
         try:
-            reader = self._reader = Reader(self, TextLines(self._chat.limits))
-            session = self._session = Session(self._chat, reader, "socket", self.address.rpartition(":")[0].strip("[]"))
+            first = self._first_bytes()
+            speak = self._speakers.get(first.lstrip()[:1], text)
+            speaker = self._speaker = speak(self._chat, self, self.address.rpartition(":")[0].strip("[]"))
             try:
-                first = self._first_bytes(session)
-                if first.lstrip()[:1] == b"{":
-                    reader.dialect = JsonLines(self._chat.limits)
-                self._serve(session, reader.dialect, first)
+                self._serve(speaker, first)
+                if self._retired:
+                    speaker.dismiss()
             except PeerError as error:
-                reader.reply(Error(code=error.code, error=error.sentence))
-                reader.reply(Closing(reason="The connection ends here.", code=error.code))
+                speaker.fail(error)
             finally:
-                if self._chat.closing:
-                    reader.reply(Closing(reason="The server is going down.", code="closing"))
-                session.close()
+                speaker.close()
             self._part()
         except OSError as error:
             if error.errno not in _GONE:
@@ -78,53 +83,51 @@ class Connection:
             self._socket.close()
             self._ended(self)
 
-    def _first_bytes(self, session: Session) -> bytes:
-        """What the peer says first, which shows its dialect; whoever says nothing for a moment is greeted as text."""
-        self._socket.settimeout(GREET_AFTER)
-        try:
-            return self._socket.recv(_LEAST)
-        except TimeoutError:
-            session.greet()
-        return self._receive_in_time(_LEAST)
+    def _first_bytes(self) -> bytes:
+        """What the peer says first, which shows its protocol; whoever says nothing for a moment is greeted as text."""
+        data = self._receive(_LEAST, GREET_AFTER)
+        if data is None:
+            self.transmit(GREETING)
+            data = self._receive(_LEAST, self._chat.limits.login_seconds)
+        return data or b""
 
-    def _receive_in_time(self, size: int) -> bytes:
-        self._socket.settimeout(self._chat.limits.login_seconds)
-        try:
-            return self._socket.recv(size)
-        except TimeoutError:
-            raise PeerError("too-slow", "You have not said who you are in time.") from None
-
-    def _serve(self, session: Session, dialect: Dialect, data: bytes) -> None:
-        """Hand on what comes, until the peer or the session ends it."""
-        while data and session.user is None:
-            session.handle(dialect.receive(data))
-            if session.done:
-                return
-            if session.user is None:
-                data = self._receive_in_time(_LEAST)
-        self._socket.settimeout(None)
+    def _serve(self, speaker: Speaker, data: bytes | None) -> None:
+        """Hand on what comes, until the peer or the speaker ends it."""
         size = _LEAST
-        receive = self._socket.recv
-        while data := receive(size):
-            nothing_held("handle what was received")
-            session.handle(dialect.receive(data))
-            if session.done:
+        while data:
+            speaker.receive(data)
+            if speaker.done:
                 return
             if len(data) == size:
                 size = min(size * 4, _MOST)
             elif len(data) < size >> 3:
                 size = _LEAST
+            nothing_held("receive")
+            data = self._receive(size, speaker.patience)
+        if data is None and not self._retired:
+            raise speaker.overdue()
+
+    def _receive(self, size: int, patience: float | None) -> bytes | None:
+        """What comes next; empty at the end, None after so many seconds of silence.
+
+        The kernel keeps the time (SO_RCVTIMEO): a timeout of Python's would make sends wait, too.
+        """
+        if patience != self._patience:
+            self._patience = patience
+            seconds, part = divmod(patience or 0, 1)
+            value = struct.pack("ll", int(seconds), int(part * 1_000_000))
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
+        try:
+            return self._socket.recv(size)
+        except BlockingIOError:
+            return None
 
     def _part(self) -> None:
         """End our side, and give the peer a moment to take what was sent: a close at once could destroy it."""
         self._socket.shutdown(socket.SHUT_WR)
-        self._socket.settimeout(_LINGER)
-        try:
-            for _ in range(64):
-                if not self._socket.recv(_MOST):
-                    return
-        except TimeoutError:
-            return
+        for _ in range(64):
+            if not self._receive(_MOST, _LINGER):
+                return
 
     # This half is called by any thread.
 
@@ -146,14 +149,13 @@ class Connection:
 
     def walk(self) -> None:
         """Called by the pump: go on with what the peer has not had yet."""
-        reader = self._reader
-        if reader is None:
+        if self._speaker is None:
             return
         try:
-            reader.walk(self._chat.store, self._chat.limits)
+            self._speaker.walk(self._chat.store, self._chat.limits)
         except Exception:
             log.exception("%s: reading for it failed; it has to come back", self.address)
-            self.hang_up()
+            self.cut()
 
     def unacknowledged(self) -> int:
         """How many bytes the peer's machine has not acknowledged (SIOCOUTQ, tcp(7)); more than none if it is broken."""
@@ -166,25 +168,26 @@ class Connection:
 
     def hang_up(self) -> None:
         """Read nothing more from the peer; what has come already is still handled."""
-        try:
-            self._socket.shutdown(socket.SHUT_RD)
-        except OSError as error:
-            if error.errno not in _GONE:
-                log.warning("%s: %s", self.address, error)
+        self._shut(socket.SHUT_RD)
+
+    def retire(self) -> None:
+        """The server goes down: end it, after what has come already, and say so."""
+        self._retired = True
+        speaker = self._speaker
+        if speaker is not None:
+            speaker.hang_up()
+        else:
+            self.hang_up()
 
     def cut(self) -> None:
         """End it at once, whatever is under way."""
+        self._shut(socket.SHUT_RDWR)
+        if self._speaker is not None:
+            self._speaker.discard()
+
+    def _shut(self, how: int) -> None:
         try:
-            self._socket.shutdown(socket.SHUT_RDWR)
+            self._socket.shutdown(how)
         except OSError as error:
             if error.errno not in _GONE:
                 log.warning("%s: %s", self.address, error)
-        if self._reader is not None:
-            self._reader.close()
-
-    def retire(self) -> None:
-        """The server goes down: end it, after what has come already."""
-        if self._session is not None:
-            self._session.hang_up()
-        else:
-            self.hang_up()

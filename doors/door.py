@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping
 
 from channels.chat import Chat
 from wire.errors import LocalError
@@ -17,13 +18,14 @@ from wire.text import TextLines
 
 from .connection import Connection
 from .pump import Pump
+from .speaker import Speak
 
 log = logging.getLogger("partyline.door")
 
 _BACKLOG = 1024
 _PATIENCE = 1.0  # seconds that connections have to end by themselves when the server goes down
 _OUT_OF = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-_STACK = 256 << 10  # bytes of address space of a connection's thread; what it does not use costs nothing
+_STACK = 512 << 10  # bytes of address space of a connection's thread; what it does not use costs nothing
 # Who has gone without a word is noticed after 60 s + 3 * 20 s: tcp(7).
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 20), (socket.TCP_KEEPCNT, 3))
 
@@ -31,8 +33,10 @@ _KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 20), (socket.TCP
 class Door:
     """Owns the listening sockets, their threads, the pump, and every connection."""
 
-    def __init__(self, chat: Chat) -> None:
+    def __init__(self, chat: Chat, speakers: Mapping[bytes, Speak]) -> None:
+        """`speakers` by the first byte that a peer sends; all others speak text."""
         self._chat = chat
+        self._speakers = speakers
         self._pump = Pump()
         self._lock = threading.Lock()
         self._connections: set[Connection] = set()
@@ -84,7 +88,7 @@ class Door:
         for option, value in _KEEPALIVE:
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
         limits = self._chat.limits
-        connection = Connection(sock, address, self._chat, self._pump, self._forget)
+        connection = Connection(sock, address, self._chat, self._pump, self._speakers, self._forget)
         host = address.rpartition(":")[0]
         with self._lock:
             if len(self._connections) >= limits.connections:

@@ -21,5 +21,5 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     missed: int = 500  # entries of one log that are replayed to a returning user who did not say `since`
     page: int = 1_000  # entries of one answer to `history`
     cache: int = 67_108_864  # bytes of recent entries kept in memory for readers that lag a little
-    queue: int = 8_388_608  # bytes of posts that wait for the store before their senders are read slower
+    queue: int = 262_144  # bytes of posts that wait for the store before their senders are read slower
     presence: int = 200  # members online in a channel up to which they are told who comes and goes

@@ -1,0 +1,80 @@
+"""Floor 3: the speaker of the dialects whose bytes are frames: text for people, JSON for programs."""
+
+from __future__ import annotations
+
+from channels.chat import VERSION, Chat
+from channels.reader import Outlet, Reader
+from channels.session import Session
+from store import Store
+from wire.dialect import Dialect
+from wire.errors import PeerError
+from wire.frames import Closing, Error, Prompt
+from wire.jsonlines import JsonLines
+from wire.limits import Limits
+from wire.text import TextLines
+
+GREETING = TextLines.encode(Prompt(f"Welcome to Partyline {VERSION}. What is your name?"))
+
+
+class Talk:
+    """One peer's session, and the dialect it is held in."""
+
+    __slots__ = ("_limits", "_reader", "_session")
+
+    def __init__(self, chat: Chat, outlet: Outlet, address: str, dialect: Dialect) -> None:
+        self._limits = chat.limits
+        self._reader = Reader(outlet, dialect)
+        self._session = Session(chat, self._reader, "socket", address)
+
+    @property
+    def done(self) -> bool:
+        """Nothing more is to be read from the peer."""
+        return self._session.done
+
+    @property
+    def patience(self) -> float | None:
+        """A peer without a name has to say it in time; one with a name may be silent."""
+        return None if self._session.user is not None else self._limits.login_seconds
+
+    def receive(self, data: bytes) -> None:
+        """Do what the bytes ask. Raises PeerError if nothing that comes can be understood any more."""
+        self._session.handle(self._reader.dialect.receive(data))
+
+    def overdue(self) -> PeerError:
+        """What to tell a peer without a name."""
+        return PeerError("too-slow", "You have not said who you are in time.")
+
+    def fail(self, error: PeerError) -> None:
+        """Tell the peer why the connection ends."""
+        self._reader.reply(Error(code=error.code, error=error.sentence))
+        self._reader.reply(Closing(reason="The connection ends here.", code=error.code))
+
+    def dismiss(self) -> None:
+        """Tell the peer that the server goes down."""
+        self._reader.reply(Closing(reason="The server is going down.", code="closing"))
+
+    def close(self) -> None:
+        """Keep how far the peer came, and tell the others."""
+        self._session.close()
+
+    def hang_up(self) -> None:
+        """Called by any thread: have the connection's own thread end it."""
+        self._session.hang_up()
+
+    def walk(self, store: Store, limits: Limits) -> None:
+        """Called by the pump: send what the peer has not had yet."""
+        self._reader.walk(store, limits)
+
+    def discard(self) -> None:
+        """Called by any thread: send nothing more."""
+        self._reader.close()
+
+
+def text(chat: Chat, outlet: Outlet, address: str) -> Talk:
+    """A person's side."""
+    return Talk(chat, outlet, address, TextLines(chat.limits))
+
+
+def json(chat: Chat, outlet: Outlet, address: str) -> Talk:
+    """A program's side."""
+    return Talk(chat, outlet, address, JsonLines(chat.limits))
