@@ -6,7 +6,7 @@ It knows users and logs; who asks, and in which words, is the session's business
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from store import Account, LogRow, Store, direct_key
 from wire.errors import Refused
@@ -65,27 +65,30 @@ class Chat:
 
     def known_channel(self, name: str) -> Log:
         """The channel of that name. Raises Refused if there is none."""
-        log = self.channel(check_name(name, "channel name"))
+        name = check_name(name, "channel name")
+        log = self.channel(name)
         if log is None:
             raise Refused("no-such-channel", f"There is no channel {name}: /join {name} makes it.")
         return log
 
     def join(self, name: str, user: User) -> Log:
         """Make the user a member of a channel, which is made if it is new, and have all their readers follow it."""
-        log = self.channel(check_name(name, "channel name")) or self.log(self.store.open_channel(name.lstrip("#")))
-        readers = [session.reader for session in user.sessions]
-        if any(reader.follows(log) for reader in readers):
+        name = check_name(name, "channel name")
+        log = self.channel(name) or self.log(self.store.open_channel(name))
+        if log in user.joined:
             return log
-        if len(readers) and len(readers[0].logs()) >= self.limits.channels:
+        if len(user.joined) >= self.limits.channels:
             raise Refused("too-many-channels", f"You may be in {self.limits.channels} channels; /leave one first.")
         cursor = self.store.join(log.row, user.key)
-        for reader in readers:
-            reader.follow(log, cursor)
+        user.joined[log] = None
+        for session in user.sessions:
+            session.reader.follow(log, cursor)
         self._tell(self._others(log, user), Presence(user.name, "join", log.channel))
         return log
 
     def leave(self, log: Log, user: User) -> None:
         """End the user's membership; none of their readers gets anything more of it."""
+        user.joined.pop(log, None)
         for session in user.sessions:
             session.reader.unfollow(log)
         self.store.leave(log.row, user.key)
@@ -93,12 +96,9 @@ class Chat:
 
     def channels(self, user: User) -> list[ChannelInfo]:
         """Every channel, sorted by name, as the user sees it."""
-        reader = user.sessions[0].reader if user.sessions else None
         counts = self.store.member_counts()
         return [
-            ChannelInfo(
-                log.row.name, counts.get(log.row.id, 0), log.tail, log.topic, bool(reader and reader.follows(log))
-            )
+            ChannelInfo(log.row.name, counts.get(log.row.id, 0), log.tail, log.topic, log in user.joined)
             for _, log in sorted(self._channels.items())
         ]
 
@@ -137,7 +137,8 @@ class Chat:
 
     def account(self, name: str) -> Account:
         """The account of a user who was ever named. Raises Refused."""
-        account = self.store.account(check_name(name, "user name"))
+        name = check_name(name, "user name")
+        account = self.store.account(name)
         if account is None:
             raise Refused("no-such-user", f"Nobody called {name} was ever here.")
         return account
@@ -162,15 +163,15 @@ class Chat:
         info.doors = sorted({session.door for session in sessions})
         return info
 
-    def arrived(self, user: User, reader: Reader) -> None:
+    def arrived(self, user: User) -> None:
         """Tell those who share a channel with the user that they are here."""
-        self._tell(self._neighbours(user, reader.logs()), Presence(user.name, "online"))
+        self._tell(self._neighbours(user), Presence(user.name, "online"))
 
-    def departed(self, user: User, logs: Sequence[Log]) -> None:
-        """Keep when the user was last seen, and tell those who share one of the logs with them."""
+    def departed(self, user: User) -> None:
+        """Keep when the user was last seen, and tell those who share a channel with them."""
         self.journal.saw(user.key, time.time_ns() // 1_000_000)
         if not self.closing:
-            self._tell(self._neighbours(user, logs), Presence(user.name, "offline"))
+            self._tell(self._neighbours(user), Presence(user.name, "offline"))
 
     def _others(self, log: Log, user: User) -> list[Reader]:
         """The log's readers but the user's own; nobody if it is so full that comings and goings are noise."""
@@ -179,8 +180,8 @@ class Chat:
             return []
         return [reader for reader in readers if reader.user_key != user.key]
 
-    def _neighbours(self, user: User, logs: Iterable[Log]) -> set[Reader]:
-        return {reader for log in logs if log.channel is not None for reader in self._others(log, user)}
+    def _neighbours(self, user: User) -> set[Reader]:
+        return {reader for log in list(user.joined) for reader in self._others(log, user)}
 
     @staticmethod
     def _tell(readers: Iterable[Reader], frame: Frame) -> None:

@@ -13,13 +13,14 @@ from wire.errors import Refused
 from .locks import leaf
 
 if TYPE_CHECKING:
+    from .log import Log
     from .session import Session
 
 
 class User:
-    """Somebody who is connected. `sessions` is empty once they are gone; `token` shows who is the name's holder."""
+    """Somebody who is connected. `joined` is the channels they are in; `token` shows who is the name's holder."""
 
-    __slots__ = ("key", "name", "registered", "sessions", "since", "token")
+    __slots__ = ("joined", "key", "name", "registered", "sessions", "since", "token")
 
     def __init__(self, account: Account, *, registered: bool) -> None:
         self.key = account.key
@@ -28,6 +29,7 @@ class User:
         self.since = time.time_ns() // 1_000_000
         self.token = secrets.token_urlsafe(16)
         self.sessions: tuple[Session, ...] = ()
+        self.joined: dict[Log, None] = {}  # in the order of joining; each change is one atomic step
 
 
 class Directory:

@@ -86,19 +86,17 @@ class Journal:
     def carry(self, *, wait: bool = False) -> None:
         """Become the leader, if the lead is free (or, with `wait`, when it is), until nothing is waiting."""
         nothing_held("carry the journal")
-        while (self._queue or wait) and self._lead.acquire(blocking=wait):
-            try:
-                blocks = self._commit()
-            finally:
-                self._lead.release()
-            for log in blocks:
-                log.deliver()
+        while (wait or self._queue or self._cursors or self._seen) and self._lead.acquire(blocking=wait):
             wait = False
-        while (self._cursors or self._seen) and self._lead.acquire(blocking=False):
+            moved: dict[tuple[Log, str], int] = {}
             try:
-                moved = self._commit_cursors()
+                touched = self._commit()
+                if not touched:
+                    moved = self._commit_cursors()
             finally:
                 self._lead.release()
+            for log in touched:
+                log.deliver()
             for (log, user), number in moved.items():
                 self._moved(log, user, number)
 
@@ -155,6 +153,8 @@ class Journal:
         with self._lock:
             cursors, self._cursors = self._cursors, {}
             seen, self._seen = self._seen, {}
+        if not cursors and not seen:
+            return {}
         try:
             self._store.move({(log.row.id, user): number for (log, user), number in cursors.items()}, seen)
         except StoreError as error:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from store import Batch, LogRow
 from wire.dialect import Dialect
-from wire.frames import Entry
 
 from .locks import leaf
 
@@ -23,24 +22,28 @@ _GATHER = 65_536  # bytes of small blocks that are sent to a lagging reader at o
 
 
 class Block:
-    """Consecutive entries of one log with no gap, and their bytes in each dialect that somebody reads them in."""
+    """Consecutive batches of one log with no gap, and their bytes in each dialect that somebody reads them in."""
 
-    __slots__ = ("_encoded", "entries", "first", "last", "seq", "size")
+    __slots__ = ("_encoded", "batches", "first", "last", "size")
 
-    def __init__(self, batch: Batch) -> None:
-        self.entries: list[Entry] = batch.entries
-        self.first = batch.first
-        self.last = batch.last
-        self.seq = batch.seq
-        self.size = batch.size
+    def __init__(self, *batches: Batch) -> None:
+        self.batches = batches
+        self.first = batches[0].first
+        self.last = batches[-1].last
+        self.size = sum([batch.size for batch in batches])
         self._encoded: dict[str, bytes] = {}
 
     def encoded(self, dialect: Dialect) -> bytes:
         """The same bytes object for every reader of the dialect."""
         data = self._encoded.get(dialect.key)
         if data is None:
-            data = self._encoded[dialect.key] = dialect.encode_entries(self.entries)
+            data = self._encoded[dialect.key] = self.encode(dialect)
         return data
+
+    def encode(self, dialect: Dialect, *, past: bool = False) -> bytes:
+        """The bytes in a dialect, made anew."""
+        encode = dialect.encode_entries
+        return b"".join([encode(batch.entries, batch.seq, past=past) for batch in self.batches])
 
 
 class Log:
@@ -106,7 +109,7 @@ class Log:
         if not blocks:
             return None
         if past:
-            pieces = [dialect.encode_entries(block.entries, past=True) for block in blocks]
+            pieces = [block.encode(dialect, past=True) for block in blocks]
         else:
             pieces = [block.encoded(dialect) for block in blocks]
         return b"".join(pieces) if len(pieces) > 1 else pieces[0], blocks[-1].last
@@ -133,8 +136,4 @@ class Log:
         with self._lock:
             blocks = list(self._undelivered)
             self._undelivered.clear()
-        if len(blocks) == 1:
-            return blocks[0]
-        entries = [entry for block in blocks for entry in block.entries]
-        size = sum(block.size for block in blocks)
-        return Block(Batch(self.row, blocks[0].first, blocks[-1].last, blocks[-1].seq, entries, size))
+        return blocks[0] if len(blocks) == 1 else Block(*[batch for block in blocks for batch in block.batches])

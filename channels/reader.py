@@ -91,17 +91,14 @@ class Reader:
         """Whether the log is read."""
         return log in self._cursors
 
-    def logs(self) -> list[Log]:
-        """The logs that are read."""
-        with self._lock:
-            return list(self._cursors)
-
     def sent(self, log: Log) -> int:
         """The last number of the log that went out; 0 if it is not read."""
         return self._cursors.get(log, 0)
 
     def arrived(self) -> list[tuple[Log, int]]:
-        """The cursors, if the peer's machine has everything that was sent; else none."""
+        """The cursors of a person's reader, if their machine has everything that was sent; else none."""
+        if not self.dialect.interactive:
+            return []
         with self._lock:
             if self._waiting or self._outlet.unacknowledged():
                 return []

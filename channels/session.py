@@ -225,9 +225,9 @@ class Session:
         self.reader.user_key = user.key
         memberships = self._chat.store.memberships(user.key)
         self.reader.reply(self._welcome(user, memberships, frame))
-        self._catch_up(memberships, {fold(label): number for label, number in frame.since.items()})
+        self._catch_up(user, memberships, {fold(label): number for label, number in frame.since.items()})
         if len(user.sessions) == 1 and not replaced:
-            self._chat.arrived(user, self.reader)
+            self._chat.arrived(user)
         return None
 
     def _proven(self, password: str, kept: str) -> bool:
@@ -250,11 +250,11 @@ class Session:
             ref=frame.ref,
         )  # fmt: skip
 
-    def _catch_up(self, memberships: Sequence[Membership], since: Mapping[str, int]) -> None:
+    def _catch_up(self, user: User, memberships: Sequence[Membership], since: Mapping[str, int]) -> None:
         """Follow every log from where the user was: by `since`, if given, or else by the stored cursor."""
         for membership in memberships:
             log = self._chat.log(membership.log)
-            label = f"@{fold(log.peer(self.reader.user_key) or '')}" if log.channel is None else log.row.key
+            label = f"@{fold(log.peer(user.key) or '')}" if log.channel is None else log.row.key
             given = since.get(label)
             after = membership.cursor if given is None else min(given, log.tail)
             if given is None and log.tail - after > self._chat.limits.missed:
@@ -263,6 +263,7 @@ class Session:
                 after = to
             self.reader.follow(log, after)
             if log.channel is not None:
+                user.joined[log] = None
                 self.current = log
 
     def _line(self, frame: Line) -> Answer | None:
@@ -289,7 +290,7 @@ class Session:
         log = self.current if not channel else self._chat.known_channel(channel)
         if log is None:
             raise Refused("no-channel", "You are in no channel: /join lobby, for one.")
-        if not self.reader.follows(log):
+        if self.user is None or log not in self.user.joined:
             raise Refused("not-a-member", f"You are not in {log.row.name}: /join {log.row.name} first.")
         return log
 
@@ -305,7 +306,7 @@ class Session:
         log = self._joined(frame.channel)
         self._chat.leave(log, self.user)
         if self.current is log:
-            self.current = next((other for other in reversed(self.reader.logs()) if other.channel is not None), None)
+            self.current = next(reversed(self.user.joined), None)
         return Left(channel=log.row.name)
 
     def _who(self, frame: Who) -> Members:
@@ -382,7 +383,7 @@ class Session:
 
     def _acknowledged_by_tcp(self) -> None:
         """A person cannot acknowledge: what the peer's machine has taken is taken as read."""
-        if self.user is not None and self.reader.dialect.interactive:
+        if self.user is not None:
             for log, number in self.reader.arrived():
                 self._chat.journal.move(log, self.user.key, number)
 
@@ -392,10 +393,9 @@ class Session:
         user = self.user
         if user is not None:
             self._acknowledged_by_tcp()
-            logs = self.reader.logs()
             self.reader.close()
             if self._chat.directory.release(user, self):
-                self._chat.departed(user, logs)
+                self._chat.departed(user)
             self._chat.journal.carry()
         self.reader.close()
 

@@ -110,6 +110,9 @@ class Store(Protocol):
     def read(self, log: LogRow, after: int, limit: int) -> list[Entry]:
         """At most `limit` entries with numbers over `after`, ascending."""
 
+    def read_runs(self, log: LogRow, after: int, limit: int) -> list[Batch]:
+        """The same entries as they were committed: consecutive batches, the last one cut at the limit."""
+
     def channels(self) -> list[LogRow]:
         """Every channel."""
 

@@ -70,7 +70,7 @@ class SqlStore(ABC):
             select(ids.c.number).where(and_(ids.c.sender == bindparam("sender"), ids.c.id == bindparam("id")))
         )
         self._runs_after = compiled(
-            select(runs.c.last, runs.c.count, runs.c.body)
+            select(runs.c.seq, runs.c.last, runs.c.count, runs.c.body)
             .where(and_(runs.c.log == bindparam("log"), runs.c.last > bindparam("after")))
             .order_by(runs.c.last)
             .limit(bindparam("limit"))
@@ -158,15 +158,21 @@ class SqlStore(ABC):
 
     def read(self, log: LogRow, after: int, limit: int) -> list[Entry]:
         """At most `limit` entries with numbers over `after`, ascending."""
-        entries: list[Entry] = []
+        return [entry for batch in self.read_runs(log, after, limit) for entry in batch.entries]
+
+    def read_runs(self, log: LogRow, after: int, limit: int) -> list[Batch]:
+        """The same entries as they were committed: consecutive batches, the last one cut at the limit."""
+        batches: list[Batch] = []
         with self._reading() as db:
-            for last, count, body in db.exec_driver_sql(self._runs_after, (log.id, after, limit, 0)):
-                first = last - count + 1
-                rows = _decode(body)[max(0, after + 1 - first) :][: limit - len(entries)]
-                entries += _entries(log, max(first, after + 1), rows)
-                if len(entries) >= limit:
+            for seq, last, count, body in db.exec_driver_sql(self._runs_after, (log.id, after, limit, 0)):
+                first = max(last - count, after) + 1
+                rows = _decode(body)[first - last - 1 :][:limit]
+                upto = first + len(rows) - 1
+                batches.append(Batch(log, first, upto, seq - (last - upto), _entries(log, first, rows), len(body)))
+                limit -= len(rows)
+                if limit <= 0:
                     break
-        return entries
+        return batches
 
     def channels(self) -> list[LogRow]:
         """Every channel."""

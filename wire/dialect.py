@@ -25,5 +25,8 @@ class Dialect(Protocol):
     def encode(self, frame: Frame) -> bytes:
         """A frame for this peer; empty if the dialect has nothing to say for it."""
 
-    def encode_entries(self, entries: Sequence[Entry], *, past: bool = False) -> bytes:
-        """A batch of entries for all of this dialect; `past` if they are not news."""
+    def encode_entries(self, entries: Sequence[Entry], seq: int = 0, *, past: bool = False) -> bytes:
+        """A batch of entries for all of this dialect; `past` if they are not news.
+
+        `seq` is the last one's number in the journal; the others have those before it.
+        """

@@ -10,14 +10,13 @@ from typing import Any, cast
 
 import msgspec
 
-from .errors import PeerError
-from .frames import AnyReply, AnyRequest, Entry, Frame, Malformed
+from .frames import AnyReply, AnyRequest, Entry, Frame, Malformed, Ping, Pong
 from .limits import Limits
 
 _encoder = msgspec.json.Encoder()
 _requests: msgspec.json.Decoder[Any] = msgspec.json.Decoder(AnyRequest)
 _replies: msgspec.json.Decoder[Any] = msgspec.json.Decoder(AnyReply)
-_anything = msgspec.json.Decoder()
+_WITH_PAYLOAD = frozenset((Ping, Pong))
 
 
 class _Outline(msgspec.Struct):
@@ -35,7 +34,7 @@ class JsonLines:
 
     key = "json"
     interactive = False  # programs at the other end: they acknowledge, and ask for what they want to see
-    __slots__ = ("_buffer", "_decoder", "_frame", "_limits", "_skipping")
+    __slots__ = ("_buffer", "_decoder", "_frame", "_limits", "_skipping", "_unwanted")
 
     def __init__(self, limits: Limits | None = None, *, client: bool = False) -> None:
         self._limits = limits or Limits()
@@ -43,12 +42,13 @@ class JsonLines:
         self._buffer = b""
         self._frame: Any = None  # a frame whose payload has not come in full
         self._skipping = False  # in the rest of a line that was too long
+        self._unwanted = 0  # bytes still to come of a payload that is too long
 
     def receive(self, data: bytes) -> list[Any]:
-        """Frames that `data` completes. Raises PeerError if what follows cannot be understood any more."""
+        """Frames that `data` completes; `Malformed` for what is none."""
         if self._buffer:
             data, self._buffer = self._buffer + data, b""
-        if self._frame is None and not self._skipping and b'"bytes"' not in data:
+        if self._frame is None and not self._skipping and not self._unwanted:
             frames = self._receive_plain(data)
             if frames is not None:
                 return frames
@@ -64,6 +64,13 @@ class JsonLines:
             frames = self._decoder.decode_lines(data[:end])
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
+        # The decoder takes two objects on one line, too, and one on two: so each line end but the last must stand
+        # between two objects (no string has one in it), and there must be as many lines as objects.
+        lines = len(frames)
+        if lines and (data.count(b"\n", 0, end) != lines or data.count(b"}\n{", 0, end) != lines - 1):
+            return None
+        if not _WITH_PAYLOAD.isdisjoint(map(type, frames)):
+            return None
         self._buffer = data[end:]
         return frames
 
@@ -72,6 +79,10 @@ class JsonLines:
         frames: list[Any] = []
         start = 0
         while True:
+            if self._unwanted:
+                skipped = min(self._unwanted, len(data) - start)
+                self._unwanted -= skipped
+                start += skipped
             if self._frame is not None:
                 if len(data) - start < self._frame.bytes:
                     break
@@ -108,8 +119,11 @@ class JsonLines:
             return _malformed(line, error)
         size = getattr(frame, "bytes", 0)
         if size > self._limits.payload:
-            raise PeerError("too-long", f"A payload has at most {self._limits.payload} bytes; this one has {size}.")
+            self._unwanted = size
+            sentence = f"A payload has at most {self._limits.payload} bytes; this one was skipped."
+            return Malformed("too-long", sentence, ref=frame.ref)
         if getattr(frame, "payload", b""):
+            self._unwanted = size
             return Malformed("bad-frame", "A payload follows its line as raw bytes; it is no field.", ref=frame.ref)
         if size:
             self._frame = frame
@@ -129,7 +143,7 @@ class JsonLines:
         return _encoder.encode(bare) + b"\n" + cast("bytes", payload)
 
     @staticmethod
-    def encode_entries(entries: Sequence[Entry], *, past: bool = False) -> bytes:
+    def encode_entries(entries: Sequence[Entry], seq: int = 0, *, past: bool = False) -> bytes:
         """A batch as the same bytes for every JSON connection."""
         return _encoder.encode_lines(entries)
 
@@ -145,4 +159,5 @@ def _malformed(line: bytes, error: Exception) -> Malformed:
         ref = None
     if "Invalid value" in str(error) and "$.op" in str(error):
         return Malformed("unknown-frame", f"There is no frame with the op {str(op)[:40]!r}.", ref=ref)
-    return Malformed("bad-frame", f"That is no {str(op)[:40]!r} frame: {error}.", ref=ref)
+    kind = f"{op[:40]!r} frame" if isinstance(op, str) else "frame"
+    return Malformed("bad-frame", f"That is no {kind}: {error}.", ref=ref)

@@ -54,14 +54,14 @@ class TextLines:
         return "".join([f"{line}\n" for line in render(frame)]).encode()
 
     @staticmethod
-    def encode_entries(entries: Sequence[Entry], *, past: bool = False) -> bytes:
+    def encode_entries(entries: Sequence[Entry], seq: int = 0, *, past: bool = False) -> bytes:
         """A batch as the same bytes for every text connection; with the time of each if they are `past`."""
         if past:
             return "".join([f"{past_line(entry)}\n" for entry in entries]).encode()
         data = "".join(
             [f"[{e.channel}] {e.sender}: {e.text}\n" if e.to is None else f"{e.sender} -> {e.to}: {e.text}\n"
              for e in entries]
-        ).encode(errors="replace")  # fmt: skip
+        ).encode(errors="surrogatepass")  # fmt: skip
         if is_plain(data, len(entries)):
             return data
         return "".join([f"{entry_line(entry)}\n" for entry in entries]).encode()
