@@ -43,6 +43,7 @@ class Reader:
     """What one connection reads. `_lock` is the connection's send lock: it alone is held while something is sent."""
 
     __slots__ = (
+        "_arrived",
         "_backlog",
         "_behind",
         "_closed",
@@ -61,6 +62,7 @@ class Reader:
         self._outlet = outlet
         self._lock = leaf()
         self._cursors: dict[Log, int] = {}
+        self._arrived: dict[Log, int] = {}  # the cursors that `arrived` has told
         self._backlog: deque[memoryview] | None = None  # what the outlet did not take, in order
         self._waiting = 0  # its bytes
         self._behind = False
@@ -75,7 +77,7 @@ class Reader:
             self._cursors[log] = after
         log.attach(self)
         with self._lock:
-            attached = log in self._cursors
+            attached = log in self._cursors and not self._closed
             if attached and log.tail > self._cursors[log]:
                 self._fall_behind_locked()
         if not attached:  # closed, or unfollowed, by another thread meanwhile
@@ -96,18 +98,20 @@ class Reader:
         return self._cursors.get(log, 0)
 
     def arrived(self) -> list[tuple[Log, int]]:
-        """The cursors of a person's reader, if their machine has everything that was sent; else none."""
+        """How far a person's reader has come since this was asked last, if their machine has all that was sent."""
         if not self.dialect.interactive:
             return []
         with self._lock:
             if self._waiting or self._outlet.unacknowledged():
                 return []
-            return list(self._cursors.items())
+            moved = [(log, number) for log, number in self._cursors.items() if number > self._arrived.get(log, 0)]
+            self._arrived.update(moved)
+            return moved
 
     def offer(self, log: Log, block: Block) -> None:
         """Send a new block, if the reader is level. Called by whoever delivers the log, in order."""
         with self._lock:
-            if self._behind:
+            if self._behind or self._closed:
                 return
             cursor = self._cursors.get(log)
             if cursor is None or cursor >= block.last:
@@ -216,7 +220,7 @@ class Reader:
 
     def wait_for_room(self, limit: int, timeout: float | None = None) -> None:
         """Wait until at most `limit` bytes are waiting: the price of asking faster than reading. Own thread only."""
-        if self._waiting <= limit:
+        if self._waiting <= limit or self._closed:
             return
         with self._lock:
             if self._waiting <= limit or self._closed:
@@ -232,13 +236,11 @@ class Reader:
         self._outlet.hang_up()
 
     def close(self) -> None:
-        """Read nothing more, and let go of what waits."""
+        """Read nothing more; what was sent may still arrive."""
         with self._lock:
             self._closed = True
             logs = list(self._cursors)
-            self._cursors.clear()
             self._backlog = None
-            self._waiting = 0
             if self._room is not None:
                 self._room[1].set()
         for log in logs:

@@ -88,6 +88,7 @@ class Session:
 
     def handle(self, frames: Sequence[Request]) -> None:
         """Do what the frames ask, in their order. Posts that follow each other to one channel go as one."""
+        self._acknowledged()
         posts: list[Say] = []
         for frame in frames:
             if type(frame) is Line and self.user is not None:
@@ -106,8 +107,6 @@ class Session:
                 return
         if posts:
             self._say(posts)
-        if self.user is not None and not self.done:
-            self._acknowledged_by_tcp()
 
     def _ask(self, frame: Request) -> None:
         """Answer one request, after what was posted before it is stored."""
@@ -381,8 +380,8 @@ class Session:
 
     # The end
 
-    def _acknowledged_by_tcp(self) -> None:
-        """A person cannot acknowledge: what the peer's machine has taken is taken as read."""
+    def _acknowledged(self) -> None:
+        """A person cannot acknowledge: what their machine has taken by the time they say something is taken as read."""
         if self.user is not None:
             for log, number in self.reader.arrived():
                 self._chat.journal.move(log, self.user.key, number)
@@ -392,12 +391,17 @@ class Session:
         self.settle()
         user = self.user
         if user is not None:
-            self._acknowledged_by_tcp()
+            self._acknowledged()
             self.reader.close()
             if self._chat.directory.release(user, self):
                 self._chat.departed(user)
             self._chat.journal.carry()
         self.reader.close()
+
+    def parted(self) -> None:
+        """The peer has ended its side, too: what its machine has taken by now is final."""
+        self._acknowledged()
+        self._chat.journal.carry()
 
 
 _Handler = Callable[[Session, Any], Answer | None]

@@ -65,14 +65,16 @@ class Connection:
             speak = self._speakers.get(first.lstrip()[:1], text)
             speaker = self._speaker = speak(self._chat, self, self.address.rpartition(":")[0].strip("[]"))
             try:
-                self._serve(speaker, first)
-                if self._retired:
-                    speaker.dismiss()
-            except PeerError as error:
-                speaker.fail(error)
+                try:
+                    self._serve(speaker, first)
+                    if self._retired:
+                        speaker.dismiss()
+                except PeerError as error:
+                    speaker.fail(error)
             finally:
                 speaker.close()
             self._part()
+            speaker.parted()
         except OSError as error:
             if error.errno not in _GONE:
                 log.warning("%s: %s", self.address, error)

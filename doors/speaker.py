@@ -38,6 +38,9 @@ class Speaker(Protocol):
     def close(self) -> None:
         """The connection has ended: keep what is to be kept, and tell the others."""
 
+    def parted(self) -> None:
+        """After `close`, when the peer has ended its side, too, or has had its time to do so."""
+
     def hang_up(self) -> None:
         """Called by any thread: have the connection's own thread read nothing more and end it."""
 

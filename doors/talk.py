@@ -57,6 +57,10 @@ class Talk:
         """Keep how far the peer came, and tell the others."""
         self._session.close()
 
+    def parted(self) -> None:
+        """Keep what the peer's machine took in the end."""
+        self._session.parted()
+
     def hang_up(self) -> None:
         """Called by any thread: have the connection's own thread end it."""
         self._session.hang_up()

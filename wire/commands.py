@@ -90,7 +90,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("/who", "/who [channel]", "who is in a channel, or, without one, who is online",
             lambda rest: Who(_channel(_words(rest, 0, 1)[0]))),
     Command("/channels", "/channels", "every channel, with its members and its topic",
-            lambda rest: Channels()),
+            lambda rest: Channels(*_words(rest, 0, 0))),
     Command("/whois", "/whois <user>", "whether a user is online, how, and since when",
             lambda rest: Whois(_user(_words(rest, 1, 1)[0]))),
     Command("/history", "/history [channel or @user] [n] [before]",

@@ -7,6 +7,7 @@ CODES: dict[str, str] = {
     "unknown-frame": "there is no frame with that `op`",
     "unknown-command": "there is no such command",
     "bad-command": "the command lacks an argument, or has one that does not fit",
+    "malformed": "the MQTT packet breaks the specification",
     "too-long": "a line or a payload is over its limit",
     "hello-first": "the connection has no name yet: `hello` comes first",
     "already-named": "the connection has its name already",

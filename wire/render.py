@@ -36,7 +36,10 @@ from .names import one_line
 
 def clock(milliseconds: int) -> str:
     """A time of day, with its date if that is not today."""
-    then = time.localtime(milliseconds / 1000)
+    try:
+        then = time.localtime(milliseconds / 1000)
+    except (OverflowError, ValueError, OSError):
+        return "at no time"  # a number that no clock shows
     today = time.strftime("%Y-%m-%d") == time.strftime("%Y-%m-%d", then)
     return time.strftime("%H:%M" if today else "%Y-%m-%d %H:%M", then)
 
@@ -49,8 +52,8 @@ def place(channel: str | None, user: str | None) -> str:
 def entry_line(entry: Entry) -> str:
     """A live entry, without its line end."""
     if entry.to is not None:
-        return f"{entry.sender} -> {entry.to}: {one_line(entry.text)}"
-    return f"[{entry.channel}] {entry.sender}: {one_line(entry.text)}"
+        return one_line(f"{entry.sender} -> {entry.to}: {entry.text}")
+    return one_line(f"[{entry.channel}] {entry.sender}: {entry.text}")
 
 
 def past_line(entry: Entry) -> str:
@@ -69,7 +72,7 @@ def _welcome(frame: Welcome) -> list[str]:
 
 
 def _joined(frame: Joined) -> list[str]:
-    topic = f" Topic: {one_line(frame.topic)}" if frame.topic else ""
+    topic = f" Topic: {frame.topic}" if frame.topic else ""
     lines = [f"* You are in {frame.channel} ({_count(frame.members, 'member')}).{topic}"]
     if frame.tail:
         lines.append(f"* {_count(frame.tail, 'entry', 'entries')} so far: /history {frame.channel}")
@@ -98,7 +101,7 @@ def _channels(frame: ChannelList) -> list[str]:
     width = max(len(info.name) for info in frame.channels)
     return [
         f"* {info.name:<{width}}  {_count(info.members, 'member')}, {_count(info.tail, 'entry', 'entries')}"
-        f"{', joined' if info.joined else ''}{'  ' + one_line(info.topic) if info.topic else ''}"
+        f"{', joined' if info.joined else ''}{'  ' + info.topic if info.topic else ''}"
         for info in frame.channels
     ]
 
@@ -146,7 +149,7 @@ def _presence(frame: Presence) -> list[str]:
 
 
 def _topic_is(frame: TopicIs) -> list[str]:
-    return [f"* The topic of {frame.channel}: {one_line(frame.topic)}" if frame.topic else
+    return [f"* The topic of {frame.channel}: {frame.topic}" if frame.topic else
             f"* {frame.channel} has no topic."]  # fmt: skip
 
 
@@ -164,12 +167,12 @@ _RENDERERS: dict[type[Frame], Callable[[Any], Sequence[str]]] = {
     Ok: lambda frame: [],
     Pong: lambda frame: ["* pong"],
     HelpText: lambda frame: frame.lines,
-    Error: lambda frame: [f"! {one_line(frame.error)}"],
+    Error: lambda frame: [f"! {frame.error}"],
     Closing: lambda frame: [f"* {frame.reason}"],
     Entry: lambda frame: [entry_line(frame)],
     Gap: _gap,
     Presence: _presence,
-    TopicChanged: lambda frame: [f"* {frame.user} has set the topic of {frame.channel}: {one_line(frame.topic)}"],
+    TopicChanged: lambda frame: [f"* {frame.user} has set the topic of {frame.channel}: {frame.topic}"],
     Delivered: lambda frame: [],
     Slowed: lambda frame: [f"* You write faster than {frame.rate} lines a second: they are taken at that pace."],
     Prompt: lambda frame: [frame.text],
@@ -177,8 +180,11 @@ _RENDERERS: dict[type[Frame], Callable[[Any], Sequence[str]]] = {
 
 
 def render(frame: Frame) -> Sequence[str]:
-    """The lines, without line ends, that show a frame; none for a frame that a person need not see."""
-    return _RENDERERS[type(frame)](frame)
+    """The lines, without their line ends, that show a frame; none for a frame that a person need not see.
+
+    Whatever its fields hold, nothing in them acts on a terminal, and a further line of theirs is indented.
+    """
+    return [one_line(line) for line in _RENDERERS[type(frame)](frame)]
 
 
 def _count(count: int, one: str, many: str = "") -> str:
