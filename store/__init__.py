@@ -8,6 +8,7 @@ from .contract import (
     Account,
     Appended,
     Batch,
+    Client,
     Durability,
     LogRow,
     Membership,
@@ -19,7 +20,7 @@ from .contract import (
 from .sqlite import SqliteStore
 
 __all__ = [
-    "Account", "Appended", "Batch", "Durability", "LogRow", "Membership", "Part", "Store", "StoreError",
+    "Account", "Appended", "Batch", "Client", "Durability", "LogRow", "Membership", "Part", "Store", "StoreError",
     "direct_key", "open_store",
 ]  # fmt: skip
 

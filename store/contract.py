@@ -65,9 +65,27 @@ class Account:
     seen: int
 
 
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A client of one user that keeps a session on the server while it is away, with cursors of its own.
+
+    `key` is `user/client id`; `expiry` is how many seconds it is kept after the connection has ended, None for ever;
+    `until` is when it ends, in milliseconds since 1970, None while it is connected or if it never does; `state` is the
+    door's own.
+    """
+
+    key: str
+    expiry: int | None
+    until: int | None
+    state: str
+
+
 @dataclass(slots=True)
 class Part:
-    """Posts of one sender to one log, in order, on their way into the store."""
+    """Posts of one sender to one log, in order, on their way into the store.
+
+    An id that begins with `/` is the door's own: it is kept once, too, but not shown.
+    """
 
     log: LogRow
     sender_key: str
@@ -150,7 +168,25 @@ class Store(Protocol):
         """The last acknowledged number; None for one who is no member."""
 
     def move(self, cursors: Mapping[tuple[int, str], int], seen: Mapping[str, int]) -> None:
-        """Move cursors, by (log id, user key), forwards only; and set when users were last seen, in milliseconds."""
+        """Move cursors, by (log id, user key or client key), forwards only; and set when users were last seen."""
+
+    def client(self, key: str, now: int) -> Client | None:
+        """The client of that key, unless its time is over; `now` in milliseconds since 1970."""
+
+    def save_client(self, client: Client) -> None:
+        """Keep a client's session, or what has changed of it."""
+
+    def drop_client(self, key: str) -> None:
+        """End a client's session: its cursors, and the ids of the door's own that it has left."""
+
+    def client_cursors(self, key: str) -> dict[int, int]:
+        """A client's cursors, by log id."""
+
+    def end_clients(self, now: int) -> None:
+        """Nobody is connected: the time of every session runs from `now`, and those whose time is over are dropped."""
+
+    def forget_id(self, sender: str, id: str) -> None:
+        """Let a sender's id be new again."""
 
     def account(self, user: str) -> Account | None:
         """The account of that name in any spelling."""

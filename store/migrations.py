@@ -31,7 +31,17 @@ def _first(db: Connection) -> None:
         db.execute(text(statement))
 
 
-STEPS: tuple[Callable[[Connection], None], ...] = (_first,)
+def _clients(db: Connection) -> None:
+    """Sessions that the server keeps for clients that are away."""
+    for statement in (
+        "CREATE TABLE clients (key TEXT NOT NULL PRIMARY KEY, expiry BIGINT, until BIGINT, state TEXT NOT NULL)",
+        "CREATE TABLE client_cursors (client TEXT NOT NULL, log BIGINT NOT NULL, cursor BIGINT NOT NULL,"
+        " PRIMARY KEY (client, log)) WITHOUT ROWID",
+    ):
+        db.execute(text(statement))
+
+
+STEPS: tuple[Callable[[Connection], None], ...] = (_first, _clients)
 
 
 def migrate(db: Connection, where: str) -> None:

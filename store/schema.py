@@ -55,6 +55,24 @@ members = Table(
     sqlite_with_rowid=False,
 )
 
+clients = Table(
+    "clients",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("expiry", BigInteger),
+    Column("until", BigInteger),
+    Column("state", Text, nullable=False),
+)
+
+client_cursors = Table(
+    "client_cursors",
+    metadata,
+    Column("client", Text, primary_key=True),
+    Column("log", BigInteger, primary_key=True),
+    Column("cursor", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 # `body` is a JSON array of entries, each an array: milliseconds since 1970, sender, text, the sender's id or null.
 # `seq` is the journal's number of the last of them, so new runs always go to the end of the table.
 runs = Table(

@@ -24,7 +24,8 @@ from sqlalchemy.pool import QueuePool
 
 from .contract import Durability, StoreError
 from .migrations import migrate
-from .sql import SqlStore
+from .people import SqlPeople
+from .runs import SqlRuns
 
 log = logging.getLogger("partyline.store")
 
@@ -43,7 +44,7 @@ class _Driver(Protocol):
     def cursor(self) -> sqlite3.Cursor: ...
 
 
-class SqliteStore(SqlStore):
+class SqliteStore(SqlRuns, SqlPeople):
     """A store in `folder`, which one process has at a time."""
 
     def __init__(self, folder: Path, durability: Durability = "process") -> None:

@@ -1,0 +1,186 @@
+"""Floor 1: the entries: appending and reading runs. The append is the hot path, see sqlite.py."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import msgspec
+from sqlalchemy import Dialect, and_, bindparam, delete, insert, select, update
+
+from wire.frames import Entry, Msg, Say
+
+from .base import SqlBase
+from .contract import RUN, Appended, Batch, LogRow, Part
+from .schema import JOURNAL, ids, logs, runs
+
+_encode = msgspec.json.Encoder().encode
+_EntryRow = tuple[int, str, str, str | None]  # milliseconds since 1970, sender, text, the sender's id
+_decode = msgspec.json.Decoder(list[_EntryRow]).decode
+
+_ROW_COST = 8192  # bytes in the write-ahead log beside a row's own: the pages of its table and its index
+
+
+class SqlRuns(SqlBase):
+    """The half of the contract that is about entries."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        super().__init__(dialect)
+        compiled = self._compiled
+        self._advance = compiled(
+            update(logs).where(logs.c.id == bindparam("log")).values(tail=logs.c.tail + bindparam("count"))
+            .returning(logs.c.tail)
+        )  # fmt: skip
+        self._insert_run = compiled(insert(runs))
+        self._insert_id = compiled(insert(ids))
+        self._find_id = compiled(
+            select(ids.c.number).where(and_(ids.c.sender == bindparam("sender"), ids.c.id == bindparam("id")))
+        )
+        self._runs_after = compiled(
+            select(runs.c.seq, runs.c.last, runs.c.count, runs.c.body)
+            .where(and_(runs.c.log == bindparam("log"), runs.c.last > bindparam("after")))
+            .order_by(runs.c.last)
+            .limit(bindparam("limit"))
+        )
+
+    def append(self, parts: Sequence[Part], now: int) -> Appended:
+        """Number the posts of all parts and keep them; see the contract."""
+        size = 0
+        with self._transaction() as cursor:
+            fresh, known = self._sort_out(cursor, parts, now)
+            batches: list[Batch] = []
+            count = sum(len(rows) for _, rows in fresh.values())
+            seq = self._number(cursor, JOURNAL, count) - count if count else 0
+            for log, rows in fresh.values():
+                last = self._number(cursor, log.id, len(rows))
+                first = last - len(rows) + 1
+                stored = [
+                    (seq + at + len(piece), log.id, first + at + len(piece) - 1, len(piece), _encode(piece).decode())
+                    for at, piece in _pieces(rows)
+                ]
+                cursor.executemany(self._insert_run, stored)
+                seq += len(rows)
+                bulk = sum(len(row[4]) for row in stored)
+                batches.append(Batch(log, first, last, seq, _entries(log, first, rows), bulk))
+                size += bulk + _ROW_COST * len(stored)
+            numbers = _numbers(parts, batches, known)
+            if known is not None:
+                self._keep_ids(cursor, parts, numbers, known)
+        self._wrote(size)
+        return Appended(batches, numbers)
+
+    def _number(self, cursor: Any, log: int, count: int) -> int:
+        """Move a log's tail inside the transaction, so that no number is lost or given twice; the new tail."""
+        return cast("int", cursor.execute(self._advance, (count, log)).fetchone()[0])
+
+    def _sort_out(
+        self, cursor: Any, parts: Sequence[Part], now: int
+    ) -> tuple[dict[int, tuple[LogRow, list[_EntryRow]]], dict[tuple[str, str], int] | None]:
+        """The rows that are new, a log; and the numbers of the ids that are known, None if no post has an id.
+
+        An id that comes for the first time is known as 0 until its number is.
+        """
+        fresh: dict[int, tuple[LogRow, list[_EntryRow]]] = {}
+        known: dict[tuple[str, str], int] | None = None
+        for part in parts:
+            sender = part.sender
+            posts = part.posts
+            if any([post.id is not None for post in posts]):
+                known = {} if known is None else known
+                posts = [post for post in posts if self._is_new(cursor, known, part.sender_key, post)]
+            if posts:
+                _, rows = fresh.setdefault(part.log.id, (part.log, []))
+                rows.extend(
+                    [(now, sender, post.text, None if (id := post.id) and id[0] == "/" else id) for post in posts]
+                    if known is not None
+                    else [(now, sender, post.text, None) for post in posts]
+                )
+        return fresh, known
+
+    def _is_new(self, cursor: Any, known: dict[tuple[str, str], int], sender: str, post: Say | Msg) -> bool:
+        if post.id is None:
+            return True
+        key = (sender, post.id)
+        if key in known:
+            return False
+        found = cursor.execute(self._find_id, key).fetchone()
+        known[key] = found[0] if found else 0
+        return found is None
+
+    def _keep_ids(
+        self, cursor: Any, parts: Sequence[Part], numbers: Sequence[Sequence[int]], known: dict[tuple[str, str], int]
+    ) -> None:
+        rows: dict[tuple[str, str], tuple[str, str, int, int]] = {}
+        for part, given in zip(parts, numbers, strict=True):
+            for post, number in zip(part.posts, given, strict=True):
+                if post.id is not None and known[part.sender_key, post.id] == 0:
+                    rows.setdefault((part.sender_key, post.id), (part.sender_key, post.id, part.log.id, number))
+        if rows:
+            cursor.executemany(self._insert_id, list(rows.values()))
+
+    def read(self, log: LogRow, after: int, limit: int) -> list[Entry]:
+        """At most `limit` entries with numbers over `after`, ascending."""
+        return [entry for batch in self.read_runs(log, after, limit) for entry in batch.entries]
+
+    def read_runs(self, log: LogRow, after: int, limit: int) -> list[Batch]:
+        """The same entries as they were committed: consecutive batches, the last one cut at the limit."""
+        batches: list[Batch] = []
+        with self._reading() as db:
+            for seq, last, count, body in db.exec_driver_sql(self._runs_after, (log.id, after, limit, 0)):
+                first = max(last - count, after) + 1
+                rows = _decode(body)[first - last - 1 :][:limit]
+                upto = first + len(rows) - 1
+                batches.append(Batch(log, first, upto, seq - (last - upto), _entries(log, first, rows), len(body)))
+                limit -= len(rows)
+                if limit <= 0:
+                    break
+        return batches
+
+    def forget_id(self, sender: str, id: str) -> None:
+        """Let a sender's id be new again."""
+        with self._transaction():
+            self._writer.execute(delete(ids).where(and_(ids.c.sender == sender, ids.c.id == id)))
+
+
+def _entries(log: LogRow, first: int, rows: Sequence[_EntryRow]) -> list[Entry]:
+    """Rows of one log as entries, numbered from `first`."""
+    if log.kind == "channel":
+        name = log.name
+        return [Entry(n, time, sender, text, name, None, id) for n, (time, sender, text, id) in enumerate(rows, first)]
+    to = {log.name: log.other, log.other: log.name}
+    return [
+        Entry(n, time, sender, text, None, to.get(sender, log.name), id)
+        for n, (time, sender, text, id) in enumerate(rows, first)
+    ]
+
+
+def _pieces(rows: list[_EntryRow]) -> list[tuple[int, list[_EntryRow]]]:
+    """The rows in runs, each with the index of its first."""
+    return [(at, rows[at : at + RUN]) for at in range(0, len(rows), RUN)]
+
+
+def _numbers(
+    parts: Sequence[Part], batches: Sequence[Batch], known: dict[tuple[str, str], int] | None
+) -> list[Sequence[int]]:
+    """For each part its posts' numbers: a plain range where no id is in play."""
+    following = {batch.log.id: batch.first for batch in batches}
+    numbers: list[Sequence[int]] = []
+    given: dict[tuple[str, str], int] = {}
+    for part in parts:
+        start = following.get(part.log.id, 0)
+        if known is None:
+            numbers.append(range(start, start + len(part.posts)))
+            following[part.log.id] = start + len(part.posts)
+            continue
+        row: list[int] = []
+        for post in part.posts:
+            key = (part.sender_key, post.id or "")
+            had = (known.get(key) or given.get(key, 0)) if post.id is not None else 0
+            if not had:
+                had, start = start, start + 1
+                if post.id is not None:
+                    given[key] = had
+            row.append(had)
+        numbers.append(row)
+        following[part.log.id] = start
+    return numbers
