@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from typing import Protocol
 
 from store import Account, LogRow, Store, direct_key
 from wire.errors import Refused
@@ -32,6 +33,16 @@ from .reader import Reader
 VERSION = "0.1.0"
 
 
+class Watcher(Protocol):
+    """Who is to know what happens in the chat beside its readers. Called by any thread, with no lock held."""
+
+    def channel_made(self, log: Log) -> None:
+        """There is a new channel."""
+
+    def presence_changed(self, user: User) -> None:
+        """A user has come, or has gone: then they have no sessions."""
+
+
 class Chat:
     """Everything that connections share. All methods may be called from any thread."""
 
@@ -40,6 +51,7 @@ class Chat:
         self.limits = limits
         self.directory = Directory()
         self.journal = Journal(store, limits, self._moved)
+        self.watchers: list[Watcher] = []
         self.closing = False  # the server goes down: nobody is told who leaves
         self._lock = leaf()
         self._logs: dict[int, Log] = {}
@@ -74,7 +86,7 @@ class Chat:
     def join(self, name: str, user: User) -> Log:
         """Make the user a member of a channel, which is made if it is new, and have all their readers follow it."""
         name = check_name(name, "channel name")
-        log = self.channel(name) or self.log(self.store.open_channel(name))
+        log = self.channel(name) or self._make_channel(name)
         if log in user.joined:
             return log
         if len(user.joined) >= self.limits.channels:
@@ -83,7 +95,13 @@ class Chat:
         user.joined[log] = None
         for session in user.sessions:
             session.reader.follow(log, cursor)
-        self._tell(self._others(log, user), Presence(user.name, "join", log.channel))
+        self._tell(self._others(log, user), Presence(user.name, "join", log.channel), log)
+        return log
+
+    def _make_channel(self, name: str) -> Log:
+        log = self.log(self.store.open_channel(name))
+        for watcher in self.watchers:
+            watcher.channel_made(log)
         return log
 
     def leave(self, log: Log, user: User) -> None:
@@ -92,7 +110,11 @@ class Chat:
         for session in user.sessions:
             session.reader.unfollow(log)
         self.store.leave(log.row, user.key)
-        self._tell(self._others(log, user), Presence(user.name, "leave", log.channel))
+        self._tell(self._others(log, user), Presence(user.name, "leave", log.channel), log)
+
+    def all_channels(self) -> list[Log]:
+        """Every channel."""
+        return list(self._channels.values())
 
     def channels(self, user: User) -> list[ChannelInfo]:
         """Every channel, sorted by name, as the user sees it."""
@@ -111,7 +133,7 @@ class Chat:
         """Keep a channel's topic and tell those who are there."""
         self.store.set_topic(log.row, topic)
         log.topic = topic
-        self._tell(self._others(log, user), TopicChanged(log.row.name, topic, user.name))
+        self._tell(self._others(log, user), TopicChanged(log.row.name, topic, user.name), log)
 
     # Direct conversations
 
@@ -166,12 +188,16 @@ class Chat:
     def arrived(self, user: User) -> None:
         """Tell those who share a channel with the user that they are here."""
         self._tell(self._neighbours(user), Presence(user.name, "online"))
+        for watcher in self.watchers:
+            watcher.presence_changed(user)
 
     def departed(self, user: User) -> None:
         """Keep when the user was last seen, and tell those who share a channel with them."""
         self.journal.saw(user.key, time.time_ns() // 1_000_000)
         if not self.closing:
             self._tell(self._neighbours(user), Presence(user.name, "offline"))
+            for watcher in self.watchers:
+                watcher.presence_changed(user)
 
     def _others(self, log: Log, user: User) -> list[Reader]:
         """The log's readers but the user's own; nobody if it is so full that comings and goings are noise."""
@@ -184,9 +210,9 @@ class Chat:
         return {reader for log in list(user.joined) for reader in self._others(log, user)}
 
     @staticmethod
-    def _tell(readers: Iterable[Reader], frame: Frame) -> None:
+    def _tell(readers: Iterable[Reader], frame: Frame, log: Log | None = None) -> None:
         for reader in readers:
-            reader.notify(frame)
+            reader.notify(frame, log)
 
     def _moved(self, log: Log, user_key: str, number: int) -> None:
         """A stored cursor has moved: the other side of a direct conversation is told."""

@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
-from store import Batch, LogRow
+from store import Batch, LogRow, Store
 from wire.dialect import Dialect
 
 from .locks import leaf
@@ -114,6 +114,19 @@ class Log:
             pieces = [block.encoded(dialect) for block in blocks]
         return b"".join(pieces) if len(pieces) > 1 else pieces[0], blocks[-1].last
 
+    def following(self, store: Store, after: int, limit: int) -> list[Batch]:
+        """Batches that follow number `after`, from memory or else from the store: at most `limit` entries."""
+        batches: list[Batch] = []
+        with self._lock:
+            following = after + 1
+            while limit > 0 and (block := self._recent.get(following)) is not None:
+                for batch in block.batches:
+                    if limit > 0:
+                        batches.append(batch if len(batch.entries) <= limit else _cut(batch, limit))
+                        limit -= len(batch.entries)
+                following = block.last + 1
+        return batches or store.read_runs(self.row, after, limit)
+
     def oldest_recent(self) -> int:
         """The first number that is in memory; the one after the tail if nothing is."""
         with self._lock:
@@ -137,3 +150,9 @@ class Log:
             blocks = list(self._undelivered)
             self._undelivered.clear()
         return blocks[0] if len(blocks) == 1 else Block(*[batch for block in blocks for batch in block.batches])
+
+
+def _cut(batch: Batch, count: int) -> Batch:
+    """The first `count` entries of a batch."""
+    left_out = len(batch.entries) - count
+    return Batch(batch.log, batch.first, batch.last - left_out, batch.seq - left_out, batch.entries[:count], batch.size)

@@ -43,7 +43,7 @@ class Reader:
     """What one connection reads. `_lock` is the connection's send lock: it alone is held while something is sent."""
 
     __slots__ = (
-        "_arrived",
+        "_acknowledged",
         "_backlog",
         "_behind",
         "_closed",
@@ -62,19 +62,23 @@ class Reader:
         self._outlet = outlet
         self._lock = leaf()
         self._cursors: dict[Log, int] = {}
-        self._arrived: dict[Log, int] = {}  # the cursors that `arrived` has told
+        self._acknowledged: dict[Log, int] = {}  # what of it the peer has had for certain
         self._backlog: deque[memoryview] | None = None  # what the outlet did not take, in order
         self._waiting = 0  # its bytes
         self._behind = False
         self._closed = False
         self._room: tuple[int, threading.Event] | None = None  # somebody waits until so few bytes are waiting
 
-    def follow(self, log: Log, after: int) -> None:
-        """Read a log from the entry after number `after` on. No harm if it is followed already."""
+    def follow(self, log: Log, after: int, acknowledged: int | None = None) -> None:
+        """Read a log from the entry after number `after` on. No harm if it is followed already.
+
+        `acknowledged` is the stored cursor, if that is another number.
+        """
         with self._lock:
             if self._closed or log in self._cursors:
                 return
             self._cursors[log] = after
+            self._acknowledged[log] = after if acknowledged is None else acknowledged
         log.attach(self)
         with self._lock:
             attached = log in self._cursors and not self._closed
@@ -93,9 +97,14 @@ class Reader:
         """Whether the log is read."""
         return log in self._cursors
 
-    def sent(self, log: Log) -> int:
-        """The last number of the log that went out; 0 if it is not read."""
-        return self._cursors.get(log, 0)
+    def acknowledge(self, log: Log, number: int) -> int | None:
+        """The peer has had a log's entries up to `number`: how far its cursor is to be moved, None if not at all."""
+        with self._lock:
+            number = min(number, self._cursors.get(log, 0))
+            if number <= self._acknowledged.get(log, 0):
+                return None
+            self._acknowledged[log] = number
+            return number
 
     def arrived(self) -> list[tuple[Log, int]]:
         """How far a person's reader has come since this was asked last, if their machine has all that was sent."""
@@ -104,8 +113,8 @@ class Reader:
         with self._lock:
             if self._waiting or self._outlet.unacknowledged():
                 return []
-            moved = [(log, number) for log, number in self._cursors.items() if number > self._arrived.get(log, 0)]
-            self._arrived.update(moved)
+            moved = [(log, number) for log, number in self._cursors.items() if number > self._acknowledged.get(log, 0)]
+            self._acknowledged.update(moved)
             return moved
 
     def offer(self, log: Log, block: Block) -> None:
@@ -132,11 +141,11 @@ class Reader:
         with self._lock:
             self._send_locked(data)
 
-    def notify(self, frame: Frame) -> None:
-        """Send something that matters just now; a reader who is behind goes without."""
+    def notify(self, frame: Frame, log: Log | None = None) -> None:
+        """Send something that matters just now; a reader who is behind, or has left its `log`, goes without."""
         data = self.dialect.encode(frame)
         with self._lock:
-            if not self._behind:
+            if not self._behind and (log is None or log in self._cursors):
                 self._send_locked(data)
 
     def _send_locked(self, data: bytes) -> None:

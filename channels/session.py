@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from store import Membership, StoreError
+from store import Account, Membership, StoreError
 from wire import commands
 from wire.errors import PeerError, Refused
 from wire.frames import (
@@ -149,10 +149,12 @@ class Session:
         try:
             log = self._joined(posts[0].channel)
         except Refused as refused:
+            self.settle()
             for post in posts:
                 self._refuse(post, refused)
             return
         if not all([post.text for post in posts]):
+            self.settle()
             for post in posts:
                 if not post.text:
                     self._refuse(post, Refused("empty", "There is no text to send."))
@@ -176,7 +178,10 @@ class Session:
         return pace.take(wanted)
 
     def _refuse(self, post: Say | Msg, refused: Refused) -> None:
-        self.reader.reply(Error(code=refused.code, error=refused.sentence, id=post.id, ref=post.ref))
+        channel, user = (post.channel or None, None) if isinstance(post, Say) else (None, post.user)
+        self.reader.reply(
+            Error(code=refused.code, error=refused.sentence, id=post.id, channel=channel, user=user, ref=post.ref)
+        )
 
     def _refused(self, posting: Posting, refused: Refused) -> None:
         for post in posting.posts:
@@ -217,17 +222,29 @@ class Session:
         elif account.password is not None and frame.token is None:
             self._asked = account.name
             raise Refused("need-password", f"{account.name} is registered: what is the password?")
-        user, replaced = self._chat.directory.claim(account, self, frame.token, proven=proven)
+        user, memberships = self.enter(account, frame.token, proven=proven)
+        self.reader.reply(self._welcome(user, memberships, frame))
+        self.catch_up(user, memberships, {fold(label): number for label, number in frame.since.items()})
+        return None
+
+    def enter(self, account: Account, token: str | None, *, proven: bool) -> tuple[User, list[Membership]]:
+        """Take a name on this connection, `proven` if its password fitted; the user, and what they are a member of.
+
+        Raises Refused if somebody else holds it. What was missed comes with `catch_up`.
+        """
+        user, replaced = self._chat.directory.claim(account, self, token, proven=proven)
         for session in replaced:
             session.replaced()
-        self.user = user
         self.reader.user_key = user.key
         memberships = self._chat.store.memberships(user.key)
-        self.reader.reply(self._welcome(user, memberships, frame))
-        self._catch_up(user, memberships, {fold(label): number for label, number in frame.since.items()})
+        for membership in memberships:
+            if membership.log.kind == "channel":
+                self.current = self._chat.log(membership.log)
+                user.joined[self.current] = None
+        self.user = user
         if len(user.sessions) == 1 and not replaced:
             self._chat.arrived(user)
-        return None
+        return user, memberships
 
     def _proven(self, password: str, kept: str) -> bool:
         if accounts.fits(password, kept):
@@ -249,7 +266,7 @@ class Session:
             ref=frame.ref,
         )  # fmt: skip
 
-    def _catch_up(self, user: User, memberships: Sequence[Membership], since: Mapping[str, int]) -> None:
+    def catch_up(self, user: User, memberships: Sequence[Membership], since: Mapping[str, int]) -> None:
         """Follow every log from where the user was: by `since`, if given, or else by the stored cursor."""
         for membership in memberships:
             log = self._chat.log(membership.log)
@@ -260,10 +277,7 @@ class Session:
                 to = log.tail - self._chat.limits.missed
                 self.reader.reply(self.reader.gap(log, after, to))
                 after = to
-            self.reader.follow(log, after)
-            if log.channel is not None:
-                user.joined[log] = None
-                self.current = log
+            self.reader.follow(log, after, membership.cursor)
 
     def _line(self, frame: Line) -> Answer | None:
         """The text dialect's login: a name, or the password that was asked for."""
@@ -360,8 +374,10 @@ class Session:
             log = self._joined(frame.channel)
         if log is None or not self.reader.follows(log):
             raise Refused("no-such-user", f"You have no conversation with {frame.user}.")
-        self._chat.journal.move(log, self.user.key, min(frame.number, self.reader.sent(log)))
-        self._chat.journal.carry()
+        number = self.reader.acknowledge(log, frame.number)
+        if number is not None:
+            self._chat.journal.move(log, self.user.key, number)
+            self._chat.journal.carry()
         return None if frame.ref is None else Ok()
 
     def _ping(self, frame: Ping) -> Pong:

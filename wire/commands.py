@@ -68,6 +68,12 @@ def _topic(rest: str) -> Request:
     return Topic(_channel(channel), None if not text.strip() else "" if text.strip() == "-" else text.strip())
 
 
+def _register(rest: str) -> Request:
+    if not rest:
+        raise ValueError
+    return Register(rest)
+
+
 def _history(rest: str) -> Request:
     words = _words(rest, 0, 3)
     target = words.pop(0) if words[0] and not words[0].isdigit() else ""
@@ -100,7 +106,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("/topic", "/topic [channel] [text]", "show a channel's topic, or set it (- clears it)", _topic,
             detail="To set the topic of the current channel, name the channel, too: /topic lab Soldering tonight."),
     Command("/register", "/register <password>", "bind your name to a password; from then on it takes that password",
-            lambda rest: Register(_words(rest, 1, 1)[0])),
+            _register),
     Command("/help", "/help [command]", "these lines, or more about one command",
             lambda rest: Help(_words(rest, 0, 1)[0])),
     Command("exit", "exit", "leave; you stay a member, and what you miss waits for you",

@@ -22,6 +22,7 @@ CODES: dict[str, str] = {
     "not-a-member": "that channel has not been joined",
     "too-many-channels": "the limit of channels that one user may be in is reached",
     "empty": "there is no text to send",
+    "not-allowed": "that is not for this user to read or to write",
     "not-stored": "the store could not keep it (a full disk, for one): nobody has seen it; send it again",
     "too-slow": "the connection reads too slowly or was silent too long",
     "server-full": "the server has no room for one more connection",

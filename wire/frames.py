@@ -214,11 +214,16 @@ class Closing(Answer, tag="closing", kw_only=True):
 
 
 class Error(Answer, tag="error", kw_only=True):
-    """A request was refused: a stable `code`, and the sentence for a person. `id` is that of the post, if any."""
+    """A request was refused: a stable `code`, and the sentence for a person.
+
+    If it was a post, `id` is its own, and `channel` or `user` where it was to go.
+    """
 
     code: str
     error: str
     id: str | None = None
+    channel: Name | None = None
+    user: Name | None = None
 
 
 class LogState(msgspec.Struct, omit_defaults=True):

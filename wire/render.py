@@ -51,14 +51,22 @@ def place(channel: str | None, user: str | None) -> str:
 
 def entry_line(entry: Entry) -> str:
     """A live entry, without its line end."""
-    if entry.to is not None:
-        return one_line(f"{entry.sender} -> {entry.to}: {entry.text}")
-    return one_line(f"[{entry.channel}] {entry.sender}: {entry.text}")
+    return one_line(_entry(entry))
 
 
 def past_line(entry: Entry) -> str:
     """An entry with its time, for history and for what was missed."""
-    return f"{clock(entry.time)} {entry_line(entry)}"
+    return one_line(_past(entry))
+
+
+def _entry(entry: Entry) -> str:
+    if entry.to is not None:
+        return f"{entry.sender} -> {entry.to}: {entry.text}"
+    return f"[{entry.channel}] {entry.sender}: {entry.text}"
+
+
+def _past(entry: Entry) -> str:
+    return f"{clock(entry.time)} {_entry(entry)}"
 
 
 def _welcome(frame: Welcome) -> list[str]:
@@ -128,7 +136,7 @@ def _page(frame: Page) -> list[str]:
         return [f"* Nothing there in {where}."]
     first, last = frame.entries[0].number, frame.entries[-1].number
     older = f"; older: /history {where} {len(frame.entries)} {first}" if first > 1 else ""
-    return [*map(past_line, frame.entries), f"* {first} to {last} of {frame.tail} in {where}{older}"]
+    return [*map(_past, frame.entries), f"* {first} to {last} of {frame.tail} in {where}{older}"]
 
 
 def _gap(frame: Gap) -> list[str]:
@@ -153,6 +161,7 @@ def _topic_is(frame: TopicIs) -> list[str]:
             f"* {frame.channel} has no topic."]  # fmt: skip
 
 
+# The lines as they are; `render` makes them safe.
 _RENDERERS: dict[type[Frame], Callable[[Any], Sequence[str]]] = {
     Welcome: _welcome,
     Joined: _joined,
@@ -169,7 +178,7 @@ _RENDERERS: dict[type[Frame], Callable[[Any], Sequence[str]]] = {
     HelpText: lambda frame: frame.lines,
     Error: lambda frame: [f"! {frame.error}"],
     Closing: lambda frame: [f"* {frame.reason}"],
-    Entry: lambda frame: [entry_line(frame)],
+    Entry: lambda frame: [_entry(frame)],
     Gap: _gap,
     Presence: _presence,
     TopicChanged: lambda frame: [f"* {frame.user} has set the topic of {frame.channel}: {frame.topic}"],
