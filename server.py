@@ -9,11 +9,15 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 
+from bridge.hub import Hub
+from bridge.session import MqttSession
+from bridge.topics import ROOT, Topics
 from channels.chat import VERSION, Chat
 from doors import talk
 from doors.door import Door
@@ -23,6 +27,8 @@ from wire.limits import Limits
 
 log = logging.getLogger("partyline")
 
+MQTT_PORT = 1883  # registered with IANA
+
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
@@ -31,6 +37,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     host: str = "127.0.0.1"
     port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 7000
+    mqtt_port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] | None = None  # None: 1883, if that is free
+    root: Annotated[str, msgspec.Meta(pattern=r"^[^/#+$][^#+]*[^/#+]$")] = ROOT
     data: str = "data"
     durability: Durability = "process"
     log_level: LogLevel = "info"
@@ -44,19 +52,35 @@ class Server:
         self._store: Store = open_store(Path(config.data), config.durability)
         try:
             self.chat = Chat(self._store, config.limits)
-            self._door = Door(self.chat, {b"{": talk.json})
+            self._hub = Hub(self.chat, Topics(config.root))
+            self._door = Door(self.chat, {b"{": talk.json, b"\x10": partial(MqttSession, self._hub)})
             try:
                 self.address = self._door.open(config.host, config.port)
+                self.mqtt_address = self._open_mqtt(config)
             except LocalError:
                 self._door.close()
+                self._hub.close()
                 raise
         except LocalError:
             self._store.close()
             raise
 
+    def _open_mqtt(self, config: Config) -> str | None:
+        """The second port, under the number that MQTT devices expect; None if nobody asked for it and it is taken."""
+        if config.mqtt_port is not None:
+            return self._door.open(config.host, config.mqtt_port)
+        if config.port == 0:  # whoever has one picked wants no fixed one beside it
+            return None
+        try:
+            return self._door.open(config.host, MQTT_PORT)
+        except LocalError as error:
+            log.warning("MQTT devices have to use the port of everyone else: %s", error)
+            return None
+
     def close(self) -> None:
         """Stop: accept nobody, finish what is in hand, tell the clients, let go of the data."""
         self._door.close()
+        self._hub.close()
         self._store.close()
 
 
@@ -84,6 +108,7 @@ def configure(arguments: Sequence[str]) -> Config:
     default = Config()
     parser.add_argument("--host", help=f"address to listen on (default {default.host}; 0.0.0.0 or :: for the network)")
     parser.add_argument("--port", type=int, help=f"port to listen on (default {default.port}; 0 picks a free one)")
+    parser.add_argument("--mqtt-port", type=int, help=f"a second port, for MQTT devices (default {MQTT_PORT}, if free)")
     parser.add_argument("--data", metavar="DIR", help=f"folder of everything that is kept (default {default.data}/)")
     parser.add_argument("--config", metavar="FILE", help="YAML file with these settings and the limits")
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="default info")
@@ -91,8 +116,9 @@ def configure(arguments: Sequence[str]) -> Config:
     options = vars(parser.parse_args(arguments))
     file = options.pop("config")
     given = {key: value for key, value in options.items() if value is not None}
-    if not 0 <= given.get("port", 0) <= 65_535:
-        parser.error(f"--port is 0 to 65535, not {given['port']}")
+    for key in ("port", "mqtt_port"):
+        if not 0 <= given.get(key, 0) <= 65_535:
+            parser.error(f"--{key.replace('_', '-')} is 0 to 65535, not {given[key]}")
     return msgspec.structs.replace(load(file) if file else default, **given)
 
 
@@ -123,17 +149,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LocalError as error:
         print(f"server.py: {error}", file=sys.stderr)
         return 1
-    print(_ready(config, server.address), flush=True)
+    print(_ready(config, server), flush=True)
     stop.wait()
     print("Going down.", flush=True)
     server.close()
     return 0
 
 
-def _ready(config: Config, address: str) -> str:
-    local = address.startswith(("127.", "[::1]"))
+def _ready(config: Config, server: Server) -> str:
+    local = server.address.startswith(("127.", "[::1]"))
+    mqtt = f", and for MQTT on {server.mqtt_address}" if server.mqtt_address else ""
     reach = "; only this machine can reach it (--host 0.0.0.0 opens it to the network)" if local else ""
-    return f"Partyline {VERSION} is ready on {address}, data in {config.data}{reach}."
+    return f"Partyline {VERSION} is ready on {server.address}{mqtt}, data in {config.data}{reach}."
 
 
 if __name__ == "__main__":

@@ -137,17 +137,17 @@ class Chat:
 
     # Direct conversations
 
-    def direct(self, user: User, name: str) -> tuple[Log, User | None]:
-        """The conversation of a user with another, and the other if they are online; both follow it."""
-        name = check_name(name, "user name")
-        log = self._directs.get(direct_key(user.key, name))
+    def direct(self, one: str, other: str) -> Log:
+        """The conversation of two users, by name; whoever of them is online follows it. Raises Refused."""
+        other = check_name(other, "user name")
+        log = self._directs.get(direct_key(one, other))
         if log is None:
-            log = self.log(self.store.open_direct(user.name, name))
-        peer = self.directory.find(fold(name))
-        for one in (user, peer):
-            if one is not None:
-                self._follow_direct(log, one)
-        return log, peer
+            log = self.log(self.store.open_direct(one, other))
+        for name in {fold(one), fold(other)}:
+            user = self.directory.find(name)
+            if user is not None:
+                self._follow_direct(log, user)
+        return log
 
     def _follow_direct(self, log: Log, user: User) -> None:
         """Have a user's readers follow a conversation that may be new, or that they had all of until now."""

@@ -11,7 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from store import Batch, LogRow, Store
-from wire.dialect import Dialect
+from wire.dialect import Encoding
 
 from .locks import leaf
 
@@ -33,14 +33,14 @@ class Block:
         self.size = sum([batch.size for batch in batches])
         self._encoded: dict[str, bytes] = {}
 
-    def encoded(self, dialect: Dialect) -> bytes:
+    def encoded(self, dialect: Encoding) -> bytes:
         """The same bytes object for every reader of the dialect."""
         data = self._encoded.get(dialect.key)
         if data is None:
             data = self._encoded[dialect.key] = self.encode(dialect)
         return data
 
-    def encode(self, dialect: Dialect, *, past: bool = False) -> bytes:
+    def encode(self, dialect: Encoding, *, past: bool = False) -> bytes:
         """The bytes in a dialect, made anew."""
         encode = dialect.encode_entries
         return b"".join([encode(batch.entries, batch.seq, past=past) for batch in self.batches])
@@ -96,7 +96,7 @@ class Log:
         with self._lock:
             self._recent.pop(block.first, None)
 
-    def recent(self, after: int, dialect: Dialect, *, past: bool) -> tuple[bytes, int] | None:
+    def recent(self, after: int, dialect: Encoding, *, past: bool) -> tuple[bytes, int] | None:
         """Bytes of some blocks that follow number `after`, and their last number; None if only the store has them."""
         blocks: list[Block] = []
         size = 0

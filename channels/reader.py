@@ -12,7 +12,7 @@ from collections import deque
 from typing import Protocol
 
 from store import Store
-from wire.dialect import Dialect
+from wire.dialect import Encoding
 from wire.frames import Frame, Gap
 from wire.limits import Limits
 
@@ -56,7 +56,7 @@ class Reader:
         "user_key",
     )
 
-    def __init__(self, outlet: Outlet, dialect: Dialect) -> None:
+    def __init__(self, outlet: Outlet, dialect: Encoding) -> None:
         self.dialect = dialect
         self.user_key = ""
         self._outlet = outlet
@@ -92,6 +92,11 @@ class Reader:
         with self._lock:
             self._cursors.pop(log, None)
         log.detach(self)
+
+    def followed(self) -> list[Log]:
+        """The logs that are read."""
+        with self._lock:
+            return list(self._cursors)
 
     def follows(self, log: Log) -> bool:
         """Whether the log is read."""
@@ -143,7 +148,10 @@ class Reader:
 
     def notify(self, frame: Frame, log: Log | None = None) -> None:
         """Send something that matters just now; a reader who is behind, or has left its `log`, goes without."""
-        data = self.dialect.encode(frame)
+        self.notify_bytes(self.dialect.encode(frame), log)
+
+    def notify_bytes(self, data: bytes, log: Log | None = None) -> None:
+        """The same with the bytes."""
         with self._lock:
             if not self._behind and (log is None or log in self._cursors):
                 self._send_locked(data)

@@ -208,8 +208,7 @@ class Session:
         if not frame.text.strip():
             raise Refused("empty", "There is no text to send.")
         assert self.user is not None
-        log, _ = self._chat.direct(self.user, frame.user)
-        self._post(log, [frame])
+        self._post(self._chat.direct(self.user.name, frame.user), [frame])
 
     # Login
 

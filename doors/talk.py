@@ -19,10 +19,11 @@ GREETING = TextLines.encode(Prompt(f"Welcome to Partyline {VERSION}. What is you
 class Talk:
     """One peer's session, and the dialect it is held in."""
 
-    __slots__ = ("_limits", "_reader", "_session")
+    __slots__ = ("_dialect", "_limits", "_reader", "_session")
 
     def __init__(self, chat: Chat, outlet: Outlet, address: str, dialect: Dialect) -> None:
         self._limits = chat.limits
+        self._dialect = dialect
         self._reader = Reader(outlet, dialect)
         self._session = Session(chat, self._reader, "socket", address)
 
@@ -38,7 +39,7 @@ class Talk:
 
     def receive(self, data: bytes) -> None:
         """Do what the bytes ask. Raises PeerError if nothing that comes can be understood any more."""
-        self._session.handle(self._reader.dialect.receive(data))
+        self._session.handle(self._dialect.receive(data))
 
     def overdue(self) -> PeerError:
         """What to tell a peer without a name."""

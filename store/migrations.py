@@ -45,9 +45,14 @@ STEPS: tuple[Callable[[Connection], None], ...] = (_first, _clients)
 
 
 def migrate(db: Connection, where: str) -> None:
-    """Bring the database up to the last step, inside the caller's transaction. Raises StoreError if it is newer."""
+    """Bring the database up to the last step, inside the caller's transaction.
+
+    Raises StoreError if it is newer, or another program's.
+    """
     known = inspect(db).has_table("version")
-    number = db.execute(text("SELECT number FROM version")).scalar_one() if known else 0
+    number = db.execute(text("SELECT number FROM version")).scalar() if known else 0
+    if not isinstance(number, int):
+        raise StoreError(f"The store {where} failed: it is not a Partyline database.")
     if number > len(STEPS):
         raise StoreError(
             f"{where} was written by a newer Partyline (schema {number}, this one knows up to {len(STEPS)});"

@@ -172,13 +172,18 @@ class SqlPeople(SqlBase):
             self._drop_clients([key])
 
     def _drop_clients(self, keys: Sequence[str]) -> None:
-        self._writer.execute(delete(clients).where(clients.c.key.in_(keys)))
-        self._writer.execute(delete(client_cursors).where(client_cursors.c.client.in_(keys)))
-        for key in keys:
-            user, _, client = key.partition("/")
-            start = f"/{client}/"
-            own = and_(ids.c.sender == user, ids.c.id >= start, ids.c.id < start[:-1] + "0")  # "0" follows "/"
-            self._writer.execute(delete(ids).where(own))
+        if not keys:
+            return
+        split = [(key, *key.split("/", 1)) for key in keys]
+        # The client's own ids begin with /client id/, and "0" follows "/".
+        rows = [{"of": key, "by": user, "least": f"/{client}/", "over": f"/{client}0"} for key, user, client in split]
+        own = and_(ids.c.sender == bindparam("by"), ids.c.id >= bindparam("least"), ids.c.id < bindparam("over"))
+        for statement in (
+            delete(clients).where(clients.c.key == bindparam("of")),
+            delete(client_cursors).where(client_cursors.c.client == bindparam("of")),
+            delete(ids).where(own),
+        ):
+            self._writer.execute(statement, rows)
 
     def client_cursors(self, key: str) -> dict[int, int]:
         """A client's cursors, by log id."""

@@ -8,8 +8,8 @@ from typing import Protocol
 from .frames import Entry, Frame, Request
 
 
-class Dialect(Protocol):
-    """One connection's dialect. `key` is the same for all whose `encode_entries` gives the same bytes."""
+class Encoding(Protocol):
+    """The outgoing half. `key` is the same for all whose `encode_entries` gives the same bytes."""
 
     @property
     def key(self) -> str:
@@ -19,14 +19,18 @@ class Dialect(Protocol):
     def interactive(self) -> bool:
         """Whether a person reads it as it comes, and so cannot acknowledge, and wants to see when it was said."""
 
-    def receive(self, data: bytes) -> list[Request]:
-        """The frames that `data` completes; raises PeerError if nothing more can be understood."""
-
     def encode(self, frame: Frame) -> bytes:
-        """A frame for this peer; empty if the dialect has nothing to say for it."""
+        """A frame for this peer; empty if the encoding has nothing to say for it."""
 
     def encode_entries(self, entries: Sequence[Entry], seq: int = 0, *, past: bool = False) -> bytes:
-        """A batch of entries for all of this dialect; `past` if they are not news.
+        """A batch of entries for all of this encoding; `past` if they are not news.
 
         `seq` is the last one's number in the journal; the others have those before it.
         """
+
+
+class Dialect(Encoding, Protocol):
+    """One connection's dialect, both ways."""
+
+    def receive(self, data: bytes) -> list[Request]:
+        """The frames that `data` completes; raises PeerError if nothing more can be understood."""

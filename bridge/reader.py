@@ -1,0 +1,245 @@
+"""Floor 3: what one MQTT client reads: a reader whose entries go out as PUBLISH, and whose PUBACKs move its cursors.
+
+At QoS 1 the reader is behind not only when the line is full, but also when the client has as much in flight as it may:
+then its next PUBACK lets the pump walk on. Nothing is queued: what is in flight is numbers, its text is in the log.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from channels.log import Block, Log
+from channels.reader import Outlet, Reader
+from store import Batch, Store
+from wire.dialect import Encoding
+from wire.limits import Limits
+
+from .views import SPAN, View
+
+WINDOW = 16_384  # packets in flight to a client that sets no limit itself, below SPAN
+_PAGE = 256  # entries that are read from the store at once
+_TURN = 16  # pieces that one client is sent before the pump turns to the next
+
+
+@dataclass(slots=True)
+class _Flight:
+    """Packets of one form and batch that the client has not acknowledged: the first of `ids` that it has not is `at`.
+
+    Their numbers in the journal are over `low` and up to `high`. `last` is the number up to which the log's cursor
+    moves when all are acknowledged; 0 if another form follows.
+    """
+
+    log: Log
+    ids: list[int]
+    numbers: list[int]
+    low: int
+    high: int
+    last: int
+    at: int = 0
+
+
+class MqttReader(Reader):
+    """Cursors with a view each. `view_of` says how the client gets a log, None if it has not subscribed to it."""
+
+    __slots__ = ("_early", "_flights", "_high", "_in_flight", "_low", "_resent", "_views", "_window", "view_of")
+
+    def __init__(self, outlet: Outlet, dialect: Encoding, view_of: Callable[[Log], View | None]) -> None:
+        super().__init__(outlet, dialect)
+        self.view_of = view_of
+        self._views: dict[Log, View] = {}
+        self._flights: deque[_Flight] = deque()
+        self._in_flight = 0  # packets
+        self._low = 0  # at most the lowest `low` of all flights
+        self._high = 0  # at least the highest `high`
+        self._early: set[int] = set()  # acknowledged before their turn
+        self._resent: dict[Log, int] = {}  # up to this number, entries may have been sent by an earlier connection
+        self._window = WINDOW
+
+    def limit_flight(self, receive_maximum: int) -> None:
+        """The client takes so many at a time (5 §3.1.2.11.3)."""
+        self._window = min(receive_maximum, WINDOW)
+
+    def follow(self, log: Log, after: int, acknowledged: int | None = None) -> None:
+        """Read a log, if the client has subscribed to it; a channel from now on, a direct log from `after`."""
+        view = self.view_of(log)
+        if view is None:
+            return
+        with self._lock:
+            self._views[log] = view
+        super().follow(log, log.tail if log.channel is not None else after, acknowledged)
+
+    def resume(self, log: Log, after: int, resent: int) -> None:
+        """Go on with a channel after number `after`; up to `resent`, it may come for the second time."""
+        view = self.view_of(log)
+        if view is None:
+            return
+        with self._lock:
+            self._views[log] = view
+            self._resent[log] = resent
+        super().follow(log, after)
+
+    def unfollow(self, log: Log) -> None:
+        """Leaving a channel ends no subscription; `unsubscribe` does."""
+
+    def change(self, log: Log, view: View | None) -> None:
+        """The client has changed its subscriptions to a log; without a view it reads it no more."""
+        with self._lock:
+            if view is not None:
+                self._views[log] = view
+                return
+            self._views.pop(log, None)
+        super().unfollow(log)
+
+    def arrived(self) -> list[tuple[Log, int]]:
+        """How far direct conversations have come that the client reads at QoS 0, if its machine has all of it."""
+        with self._lock:
+            if self._waiting or self._outlet.unacknowledged():
+                return []
+            moved = [
+                (log, number)
+                for log, number in self._cursors.items()
+                if log.channel is None and not self._views[log].acknowledged and number > self._acknowledged.get(log, 0)
+            ]
+            self._acknowledged.update(moved)
+            return moved
+
+    def sent(self) -> dict[int, int]:
+        """How far each log has been sent, by the log's id."""
+        with self._lock:
+            return {log.row.id: number for log, number in self._cursors.items()}
+
+    def offer(self, log: Log, block: Block) -> None:
+        """Send a new block, if the reader is level and has room for it. Called by whoever delivers the log."""
+        with self._lock:
+            if self._behind or self._closed:
+                return
+            cursor = self._cursors.get(log)
+            if cursor is None or cursor >= block.last:
+                return
+            view = self._views[log]
+            fits = not view.acknowledged or self._room_locked(block.batches) >= view.forms * (block.last - cursor)
+            if cursor + 1 != block.first or not fits:
+                self._fall_behind_locked()
+                return
+            self._cursors[log] = block.last
+            if view.acknowledged:
+                for batch in block.batches:
+                    self._fly_locked(log, view, batch)
+            self._send_locked(block.encoded(view))
+
+    def _room_locked(self, batches: Sequence[Batch]) -> int:
+        """How many more packets may be in flight, if these batches are to be among them."""
+        low = min(self._low, batches[0].seq - len(batches[0].entries))
+        high = max(self._high, batches[-1].seq)
+        if high - low > SPAN and self._flights:  # a packet identifier could be in flight twice: look closely
+            self._low = min(flight.low for flight in self._flights)
+            self._high = max(flight.high for flight in self._flights)
+            low = min(self._low, batches[0].seq - len(batches[0].entries))
+            if max(self._high, batches[-1].seq) - low > SPAN:
+                return 0
+        return self._window - self._in_flight
+
+    def _fly_locked(self, log: Log, view: View, batch: Batch) -> None:
+        pairs = view.expected(batch.entries, batch.seq)
+        for at, (ids, numbers) in enumerate(pairs):
+            last = batch.last if at == len(pairs) - 1 else 0
+            flight = _Flight(log, ids, numbers, batch.seq - len(batch.entries), batch.seq, last)
+            self._low = min(self._low, flight.low) if self._flights else flight.low
+            self._high = max(self._high, flight.high) if self._flights else flight.high
+            self._flights.append(flight)
+            self._in_flight += len(ids)
+
+    def walk(self, store: Store, limits: Limits) -> None:
+        """Go on towards the tails, as far as the line and the client's window take it. Called by the pump alone."""
+        for _ in range(_TURN):
+            with self._lock:
+                if self._closed or not self._flush_locked():
+                    return
+                log = self._next_locked()
+                if log is None:
+                    self._behind = any(cursor < log.tail for log, cursor in self._cursors.items())
+                    return
+                cursor, view, resent = self._cursors[log], self._views[log], self._resent.get(log, 0)
+                room = self._window - self._in_flight if view.acknowledged else _PAGE
+            if log.tail - cursor > limits.lag:
+                self._skip(log, cursor, log.tail - limits.missed)
+                continue
+            limit = min(_PAGE, max(1, room // max(1, view.forms)), resent - cursor if cursor < resent else _PAGE)
+            batches = log.following(store, cursor, limit)
+            with self._lock:
+                if self._cursors.get(log) == cursor:
+                    self._send_batches_locked(log, view, batches, dup=cursor < resent)
+                    if self._cursors[log] == cursor:
+                        return  # until the client has acknowledged more
+        with self._lock:
+            self._fall_behind_locked()
+
+    def _next_locked(self) -> Log | None:
+        """A log that has more, if there is room in flight for it."""
+        for log, cursor in self._cursors.items():
+            if cursor >= log.tail:
+                continue
+            view = self._views[log]
+            if not view.acknowledged or not self._flights or self._in_flight + 2 <= self._window:
+                return log
+        return None
+
+    def _send_batches_locked(self, log: Log, view: View, batches: Sequence[Batch], *, dup: bool) -> None:
+        pieces: list[bytes] = []
+        cursor = self._cursors.pop(log)  # it goes to the end, so that other logs have their turn
+        for batch in batches:
+            if view.acknowledged and self._flights and self._room_locked([batch]) <= 0:
+                break
+            if view.acknowledged:
+                self._fly_locked(log, view, batch)
+            pieces.append(view.encode_entries(batch.entries, batch.seq, dup=dup))
+            cursor = batch.last
+        self._cursors[log] = cursor
+        self._send_locked(b"".join(pieces))
+
+    def _skip(self, log: Log, cursor: int, to: int) -> None:
+        self.reply(self.gap(log, cursor, to))
+        with self._lock:
+            if self._cursors.get(log) == cursor:
+                self._cursors[log] = to
+
+    def acknowledged(self, ids: Sequence[int]) -> dict[Log, int]:
+        """The client has acknowledged packets: how far that moves the cursors of logs."""
+        moved: dict[Log, int] = {}
+        with self._lock:
+            at = 0
+            while at < len(ids) and self._flights:
+                flight = self._flights[0]
+                run = ids[at : at + len(flight.ids) - flight.at]
+                if list(run) == flight.ids[flight.at : flight.at + len(run)]:
+                    flight.at += len(run)
+                    self._in_flight -= len(run)
+                    at += len(run)
+                else:
+                    if len(self._early) < WINDOW:
+                        self._early.add(ids[at])
+                    at += 1
+                self._settle_locked(moved)
+            if self._behind and self._in_flight <= self._window // 2:
+                self._outlet.when_writable()
+        return moved
+
+    def _settle_locked(self, moved: dict[Log, int]) -> None:
+        """Let go of what is acknowledged, in order, and note how far the cursors come."""
+        flights = self._flights
+        while flights:
+            flight = flights[0]
+            while self._early and flight.at < len(flight.ids) and flight.ids[flight.at] in self._early:
+                self._early.discard(flight.ids[flight.at])
+                flight.at += 1
+                self._in_flight -= 1
+            done = flight.at >= len(flight.ids)
+            if flight.last and flight.at:
+                moved[flight.log] = flight.last if done else flight.numbers[flight.at - 1]
+            if not done:
+                return
+            if flight.last:
+                moved[flight.log] = flight.last
+            flights.popleft()

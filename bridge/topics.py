@@ -1,0 +1,303 @@
+"""Floor 3: the topics of MQTT, both ways, and the one place that knows them; pure.
+
+A client writes below `<root>/from/<me>/` and reads below `<root>/to/<me>/`. Who a message is from is in the topic that
+the door has let the client write, never in a payload.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from wire.errors import Refused
+from wire.frames import (
+    Answer,
+    ChannelList,
+    Channels,
+    Delivered,
+    Error,
+    Frame,
+    Gap,
+    History,
+    Join,
+    Joined,
+    Leave,
+    Left,
+    Members,
+    Msg,
+    Page,
+    Register,
+    Registered,
+    Request,
+    Say,
+    Slowed,
+    Stored,
+    Topic,
+    TopicIs,
+    UserInfo,
+    Welcome,
+    Who,
+    Whois,
+)
+from wire.names import check_name, fold, shorten
+
+ROOT = "chat"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the topic reference: the topic below the root, who writes it, and what it says."""
+
+    topic: str
+    writer: str
+    what: str
+
+
+TABLE: tuple[Row, ...] = (
+    Row("from/<me>/register", "client",
+        "I am here (answer below `to/<me>/`); `{\"password\": …}` binds my name to it"),
+    Row("from/<me>/gone", "client (its will)", "I have left"),
+    Row("from/<me>/join/<channel>", "client", "join; answer on `to/<me>/join/<channel>`"),
+    Row("from/<me>/leave/<channel>", "client", "leave; answer on `to/<me>/leave/<channel>`"),
+    Row("from/<me>/say/<channel>", "client", "say it there, which joins: plain text, or `{\"text\", \"id\"}`"),
+    Row("from/<me>/msg/<user>", "client", "a direct message, likewise"),
+    Row("from/<me>/lookup/<user>", "client",
+        "online or not, by which doors, address, last seen; answered likewise"),
+    Row("from/<me>/history/<channel>", "client",
+        "a page: `{\"since\", \"limit\"}` or `{\"before\", \"limit\"}`; `@user` for a talk; answered likewise"),
+    Row("from/<me>/who", "client", "who is online; with `/<channel>`, who is in it; answered likewise"),
+    Row("from/<me>/channels", "client", "which channels there are; answered likewise"),
+    Row("from/<me>/topic/<channel>", "client", "its topic, which a payload sets; answered likewise"),
+    Row("direct/<to>/<me>", "client", "straight to that client, live, not stored"),
+    Row("channels/<channel>", "server", "every entry of a channel, JSON"),
+    Row("channels/<channel>/text", "server", "the same as `alice: hello`, for small devices and `mosquitto_sub`"),
+    Row("to/<me>/msg/<user>", "server", "a direct message to me or from me, JSON"),
+    Row("to/<me>/stored", "server", "`{\"id\", \"channel\" or \"user\", \"number\"}`: what I sent is kept"),
+    Row("to/<me>/delivered", "server", "`{\"user\", \"number\"}`: they have had my messages up to that number"),
+    Row("to/<me>/gap", "server",
+        "`{\"channel\" or \"user\", \"first\", \"last\"}`: left out, as too many had piled up"),
+    Row("to/<me>/error", "server", "what was wrong with something I sent: `{\"topic\", \"id\", \"code\", \"error\"}`"),
+    Row("presence/<user>", "server, retained", "online or not, by which doors, since when"),
+    Row("server", "server, retained", "`online` or `offline`"),
+)  # fmt: skip
+
+
+class _Text(msgspec.Struct):
+    """The JSON form of something to say."""
+
+    text: str
+    id: str | None = msgspec.field(default=None)
+
+
+class _Password(msgspec.Struct):
+    password: str
+
+
+class _Span(msgspec.Struct):
+    since: int | None = None
+    before: int | None = None
+    limit: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """Something straight to another client, past the chat."""
+
+    to: str
+    payload: bytes
+
+
+class Gone(Request, tag="gone"):
+    """The client says that it has left."""
+
+
+class Here(Request, tag="here"):
+    """The client says that it is here."""
+
+
+def text_of(payload: bytes) -> tuple[str, str | None]:
+    """What is to be said, and its id: from plain text, or from an object that has a `text`. Raises Refused.
+
+    Any other JSON is text like any other: a sensor may say what it likes.
+    """
+    if payload[:1] == b"{":
+        try:
+            body = msgspec.json.decode(payload, type=_Text)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            pass
+        else:
+            if (body.id is not None and not 0 < len(body.id) <= 64) or (body.id or "")[:1] == "/":
+                raise Refused("bad-frame", "An id has 1 to 64 characters and does not begin with a slash.")
+            return body.text, body.id
+    try:
+        return payload.decode(), None
+    except UnicodeDecodeError:
+        raise Refused("bad-frame", "The payload is not text: it is no UTF-8.") from None
+
+
+def _object(payload: bytes, kind: type[Any]) -> Any:
+    if not payload.strip():
+        return None
+    try:
+        return msgspec.json.decode(payload, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise Refused("bad-frame", f"The payload does not fit: {error}.") from None
+
+
+def _say(channel: str, payload: bytes) -> Request:
+    text, id = text_of(payload)
+    return Say(text, channel, id)
+
+
+def _msg(user: str, payload: bytes) -> Request:
+    text, id = text_of(payload)
+    return Msg(user, text, id)
+
+
+def _history(log: str, payload: bytes) -> Request:
+    span = _object(payload, _Span) or _Span()
+    where = {"user": log[1:]} if log.startswith("@") else {"channel": log}
+    return History(after=span.since, before=span.before, limit=max(1, span.limit), **where)
+
+
+def _register(_: str, payload: bytes) -> Request:
+    body = _object(payload, _Password)
+    return Here() if body is None else Register(body.password)
+
+
+def _topic(channel: str, payload: bytes) -> Request:
+    return Topic(channel, text_of(payload)[0] if payload else None)
+
+
+# Each verb: whether it takes a further level ("?": if there is one), and what it asks.
+VERBS: dict[str, tuple[str, Callable[[str, bytes], Request]]] = {
+    "register": ("", _register),
+    "gone": ("", lambda _, payload: Gone()),
+    "join": ("channel", lambda channel, payload: Join(channel)),
+    "leave": ("channel", lambda channel, payload: Leave(channel)),
+    "say": ("channel", _say),
+    "msg": ("user", _msg),
+    "lookup": ("user", lambda user, payload: Whois(user)),
+    "history": ("channel", _history),
+    "who": ("?", lambda channel, payload: Who(channel)),
+    "channels": ("", lambda _, payload: Channels()),
+    "topic": ("channel", _topic),
+}
+
+
+def _where(frame: Any) -> str:
+    return f"@{frame.user}" if frame.user else frame.channel
+
+
+# Each answer or event: the topic below `to/<me>/`.
+_ANSWERS: dict[type[Frame], Callable[[Any], str]] = {
+    Welcome: lambda frame: "register",
+    Registered: lambda frame: "register",
+    Joined: lambda frame: f"join/{frame.channel}",
+    Left: lambda frame: f"leave/{frame.channel}",
+    Stored: lambda frame: "stored",
+    UserInfo: lambda frame: f"lookup/{frame.name}",
+    Page: lambda frame: f"history/{_where(frame)}",
+    Members: lambda frame: f"who/{frame.channel}" if frame.channel else "who",
+    ChannelList: lambda frame: "channels",
+    TopicIs: lambda frame: f"topic/{frame.channel}",
+    Delivered: lambda frame: "delivered",
+    Gap: lambda frame: "gap",
+    Slowed: lambda frame: "slowed",
+    Error: lambda frame: "error",
+}
+
+
+class Topics:
+    """The topics below one root."""
+
+    def __init__(self, root: str = ROOT) -> None:
+        self.root = root
+        self.server = f"{root}/server"
+        self._from = f"{root}/from/"
+        self._direct = f"{root}/direct/"
+
+    def channel(self, name: str) -> str:
+        """Where a channel's entries go."""
+        return f"{self.root}/channels/{name}"
+
+    def channel_text(self, name: str) -> str:
+        """Where they go as text."""
+        return f"{self.root}/channels/{name}/text"
+
+    def message(self, me: str, peer: str) -> str:
+        """Where the entries of a direct conversation go, for one of the two."""
+        return f"{self.root}/to/{me}/msg/{peer}"
+
+    def presence(self, user: str) -> str:
+        """Where it is kept whether a user is online."""
+        return f"{self.root}/presence/{user}"
+
+    def direct(self, to: str, sender: str) -> str:
+        """Where something straight from one client to another goes."""
+        return f"{self.root}/direct/{to}/{sender}"
+
+    def to(self, me: str) -> str:
+        """Below what a client reads what is for it alone."""
+        return f"{self.root}/to/{me}"
+
+    def request(self, topic: str, payload: bytes, me: str) -> Request | Live:
+        """What a client that has the name `me` asks with a PUBLISH. Raises Refused."""
+        if topic.startswith(self._direct):
+            to, _, sender = topic[len(self._direct) :].partition("/")
+            if fold(sender) != fold(me):
+                raise Refused("not-allowed", f"You write to {self._direct}<user>/{me} only.")
+            return Live(check_name(to, "user name"), payload)
+        sender, _, rest = topic[len(self._from) :].partition("/")
+        if not topic.startswith(self._from) or fold(sender) != fold(me):
+            raise Refused("not-allowed", f"You write below {self._from}{me}/ only, not to {shorten(topic, 80)}.")
+        verb, slash, argument = rest.partition("/")
+        if verb not in VERBS:
+            raise Refused("unknown-command", f"There is no topic {shorten(topic, 80)}.")
+        takes, parse = VERBS[verb]
+        if takes == "user" or (takes == "channel" and argument[:1] != "@") or (takes == "?" and slash):
+            argument = check_name(argument, "user name" if takes == "user" else "channel name")
+        elif slash and not takes:
+            raise Refused("unknown-command", f"There is no topic {shorten(topic, 80)}.")
+        return parse(argument, payload)
+
+    def say_channel(self, topic: str, me: str) -> str | None:
+        """The channel, if the topic is the client's own to say something in one; for the fast path."""
+        start = f"{self._from}{me}/say/"
+        return topic[len(start) :] if topic.startswith(start) else None
+
+    def answer(self, frame: Frame, me: str) -> tuple[str, bytes] | None:
+        """An answer's or event's topic and payload; None for one that MQTT says otherwise, or not at all."""
+        place = _ANSWERS.get(type(frame))
+        if place is None:
+            return None
+        body = msgspec.to_builtins(frame)
+        body.pop("op", None)
+        body.pop("ref", None)
+        return f"{self.to(me)}/{place(frame)}", msgspec.json.encode(body)
+
+    def error(self, frame: Error, me: str, topic: str | None) -> bytes:
+        """The payload of an error about something that was published to `topic`."""
+        if topic is None and frame.channel:
+            topic = f"{self._from}{me}/say/{frame.channel}"
+        body = {"topic": topic, "id": frame.id, "code": frame.code, "error": frame.error}
+        return msgspec.json.encode({key: value for key, value in body.items() if value is not None})
+
+    def is_forbidden(self, topic_filter: str, me: str) -> bool:
+        """Whether a filter asks, by name, for what only others may read; wildcards ask for what there is for `me`."""
+        levels = topic_filter.split("/")
+        depth = self.root.count("/") + 1
+        if levels[:depth] != self.root.split("/") or len(levels) <= depth:
+            return False
+        if levels[depth] == "from":
+            return True
+        owner = levels[depth + 1] if len(levels) > depth + 1 else "#"
+        return levels[depth] in ("to", "direct") and owner not in ("+", "#") and fold(owner) != fold(me)
+
+
+def is_answer(frame: Frame) -> bool:
+    """Whether the frame answers a request, and so acknowledges a PUBLISH."""
+    return isinstance(frame, Answer)
