@@ -1,0 +1,102 @@
+"""Floor 4: a State and a Link, wired in one asyncio loop, whose thread alone touches the state.
+
+The link hands its events over and waits until each has been shown, so a slow terminal slows the server down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+from .items import Item
+from .link import Down, Event, Link, Received, Up
+from .state import State
+
+
+class Conversation:
+    """What a screen and a filter have in common. All but the constructor is called in the loop that `start` found.
+
+    `show` is given what is to be shown; `changed` is called after each turn.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        host: str,
+        port: int,
+        show: Callable[[list[Item]], None],
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.state = state
+        self._show = show
+        self._changed = changed
+        self._link = Link(host, port, self._deliver)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._news = asyncio.Event()
+        self._broken: BaseException | None = None
+
+    def start(self) -> None:
+        """Dial."""
+        self._loop = asyncio.get_running_loop()
+        self._link.start()
+
+    def _deliver(self, event: Event) -> None:
+        """On the link's thread: have the event dealt with, and wait until it is."""
+        assert self._loop is not None
+        asyncio.run_coroutine_threadsafe(self._handle(event), self._loop).result()
+
+    async def _handle(self, event: Event) -> None:
+        if self._broken is not None:
+            return
+        try:
+            match event:
+                case Up():
+                    self.state.connected()
+                case Down(reason):
+                    self.state.lost(reason)
+                case Received(frames):
+                    self.state.receive(frames)
+        except Exception as error:  # for `until`: the link's thread could do nothing about it
+            self.fail(error)
+        self.turn()
+
+    def turn(self) -> None:
+        """Show and send what the state has in hand. To be called after anything was done to it."""
+        try:
+            step = self.state.take()
+            if step.show:
+                self._show(step.show)
+            if step.send:
+                self._link.send(step.send)
+            if step.drop:
+                self._link.drop()
+            self._changed()
+        except Exception as error:  # a closed stdout, for one
+            self.fail(error)
+        self._news.set()
+
+    def fail(self, error: Exception) -> None:
+        """There is no sense in going on: whoever waits `until` something gets the error."""
+        self._broken = error
+        self._news.set()
+
+    async def until(self, met: Callable[[], bool]) -> None:
+        """Wait until something is so. Raises what has gone wrong meanwhile."""
+        while not met():
+            if self._broken is not None:
+                raise self._broken
+            self._news.clear()
+            await self._news.wait()
+
+    async def part(self, seconds: float) -> None:
+        """Say goodbye, and wait so long for the server to hang up: then our name is free, and all is stored."""
+        self.state.leave()
+        self.turn()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.until(lambda: self.state.over is not None)
+
+    async def stop(self) -> None:
+        """Hang up. The loop goes on meanwhile, because the link may be handing something over."""
+        await asyncio.to_thread(self._link.stop)
