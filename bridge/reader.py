@@ -61,24 +61,25 @@ class MqttReader(Reader):
         """The client takes so many at a time (5 §3.1.2.11.3)."""
         self._window = min(receive_maximum, WINDOW)
 
-    def follow(self, log: Log, after: int, acknowledged: int | None = None) -> None:
+    def _place_locked(self, log: Log, after: int, acknowledged: int | None) -> bool:
         """Read a log, if the client has subscribed to it; a channel from now on, a direct log from `after`."""
         view = self.view_of(log)
         if view is None:
-            return
-        with self._lock:
+            return False
+        if log not in self._views:
             self._views[log] = view
-        super().follow(log, log.tail if log.channel is not None else after, acknowledged)
+        return super()._place_locked(log, log.tail if log.channel is not None else after, acknowledged)
 
     def resume(self, log: Log, after: int, resent: int) -> None:
         """Go on with a channel after number `after`; up to `resent`, it may come for the second time."""
-        view = self.view_of(log)
-        if view is None:
-            return
         with self._lock:
-            self._views[log] = view
             self._resent[log] = resent
-        super().follow(log, after)
+            view = self.view_of(log)
+            if view is not None:
+                self._views[log] = view
+            placed = view is not None and super()._place_locked(log, after, None)
+        if placed:
+            self._attach(log)
 
     def unfollow(self, log: Log) -> None:
         """Leaving a channel ends no subscription; `unsubscribe` does."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import secrets
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from store import Account
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 class User:
     """Somebody who is connected. `joined` is the channels they are in; `token` shows who is the name's holder."""
 
-    __slots__ = ("joined", "key", "name", "registered", "sessions", "since", "token")
+    __slots__ = ("joined", "key", "loaded", "name", "registered", "sessions", "since", "token")
 
     def __init__(self, account: Account, *, registered: bool) -> None:
         self.key = account.key
@@ -30,6 +31,7 @@ class User:
         self.token = secrets.token_urlsafe(16)
         self.sessions: tuple[Session, ...] = ()
         self.joined: dict[Log, None] = {}  # in the order of joining; each change is one atomic step
+        self.loaded = False  # `joined` has been read from the store
 
 
 class Directory:
@@ -71,6 +73,13 @@ class Directory:
                 return False
             del self._online[user.key]
             return True
+
+    def load(self, user: User, channels: Iterable[Log]) -> None:
+        """Note which channels the user is in, as read from the store; only the first connection's reading counts."""
+        with self._lock:
+            if not user.loaded:
+                user.joined.update(dict.fromkeys(channels))
+                user.loaded = True
 
     def registered(self, user: User) -> None:
         """Note that the name takes a password from now on."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Sequence
 from typing import Protocol
 
 from store import Store
@@ -48,6 +49,7 @@ class Reader:
         "_behind",
         "_closed",
         "_cursors",
+        "_held",
         "_lock",
         "_outlet",
         "_room",
@@ -67,6 +69,7 @@ class Reader:
         self._waiting = 0  # its bytes
         self._behind = False
         self._closed = False
+        self._held: list[tuple[Log, int, int | None]] | None = None  # what is to be followed after `begin`
         self._room: tuple[int, threading.Event] | None = None  # somebody waits until so few bytes are waiting
 
     def follow(self, log: Log, after: int, acknowledged: int | None = None) -> None:
@@ -75,10 +78,35 @@ class Reader:
         `acknowledged` is the stored cursor, if that is another number.
         """
         with self._lock:
-            if self._closed or log in self._cursors:
+            if self._held is not None:
+                self._held.append((log, after, acknowledged))
                 return
-            self._cursors[log] = after
-            self._acknowledged[log] = after if acknowledged is None else acknowledged
+            placed = self._place_locked(log, after, acknowledged)
+        if placed:
+            self._attach(log)
+
+    def hold(self) -> None:
+        """Read nothing until `begin`: the peer has not been told yet who it is."""
+        with self._lock:
+            self._held = []
+
+    def begin(self, starts: Sequence[tuple[Log, int, int | None]]) -> None:
+        """Follow these logs, each as `follow` does, and then what others had this reader follow meanwhile."""
+        with self._lock:
+            held, self._held = self._held or [], None
+            placed = [start[0] for start in (*starts, *held) if self._place_locked(*start)]
+        for log in placed:
+            self._attach(log)
+
+    def _place_locked(self, log: Log, after: int, acknowledged: int | None) -> bool:
+        """Put the cursor where it begins, unless there is one."""
+        if self._closed or log in self._cursors:
+            return False
+        self._cursors[log] = after
+        self._acknowledged[log] = after if acknowledged is None else acknowledged
+        return True
+
+    def _attach(self, log: Log) -> None:
         log.attach(self)
         with self._lock:
             attached = log in self._cursors and not self._closed
@@ -153,7 +181,7 @@ class Reader:
     def notify_bytes(self, data: bytes, log: Log | None = None) -> None:
         """The same with the bytes."""
         with self._lock:
-            if not self._behind and (log is None or log in self._cursors):
+            if not self._behind and self._held is None and (log is None or log in self._cursors):
                 self._send_locked(data)
 
     def _send_locked(self, data: bytes) -> None:

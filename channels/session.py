@@ -73,6 +73,7 @@ class Session:
     def __init__(self, chat: Chat, reader: Reader, door: str, address: str) -> None:
         self._chat = chat
         self.reader = reader
+        reader.hold()
         self.door = door
         self.address = address
         self.user: User | None = None
@@ -236,10 +237,9 @@ class Session:
             session.replaced()
         self.reader.user_key = user.key
         memberships = self._chat.store.memberships(user.key)
-        for membership in memberships:
-            if membership.log.kind == "channel":
-                self.current = self._chat.log(membership.log)
-                user.joined[self.current] = None
+        channels = [self._chat.log(each.log) for each in memberships if each.log.kind == "channel"]
+        self._chat.directory.load(user, channels)
+        self.current = next(reversed(user.joined), None)
         self.user = user
         if len(user.sessions) == 1 and not replaced:
             self._chat.arrived(user)
@@ -267,6 +267,7 @@ class Session:
 
     def catch_up(self, user: User, memberships: Sequence[Membership], since: Mapping[str, int]) -> None:
         """Follow every log from where the user was: by `since`, if given, or else by the stored cursor."""
+        starts: list[tuple[Log, int, int | None]] = []
         for membership in memberships:
             log = self._chat.log(membership.log)
             label = f"@{fold(log.peer(user.key) or '')}" if log.channel is None else log.row.key
@@ -276,7 +277,11 @@ class Session:
                 to = log.tail - self._chat.limits.missed
                 self.reader.reply(self.reader.gap(log, after, to))
                 after = to
-            self.reader.follow(log, after, membership.cursor)
+            starts.append((log, after, membership.cursor))
+        self.reader.begin(starts)
+        for log, _, _ in starts:
+            if log.channel is not None and log not in user.joined:  # left meanwhile, by another connection
+                self.reader.unfollow(log)
 
     def _line(self, frame: Line) -> Answer | None:
         """The text dialect's login: a name, or the password that was asked for."""
