@@ -12,10 +12,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from terminal import VERSION
 from terminal.filter import Filter, Habits
 from terminal.login import Login
 from terminal.state import State
+from wire import VERSION
 from wire.errors import LocalError, Refused
 from wire.names import check_name
 

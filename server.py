@@ -18,10 +18,11 @@ import msgspec
 from bridge.hub import Hub
 from bridge.session import MqttSession
 from bridge.topics import ROOT, Topics
-from channels.chat import VERSION, Chat
+from channels.chat import Chat
 from doors import talk
 from doors.door import Door
 from store import Durability, Store, open_store
+from wire import VERSION
 from wire.errors import LocalError
 from wire.limits import Limits
 

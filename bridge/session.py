@@ -15,12 +15,13 @@ from typing import Any
 import msgspec
 
 from channels import accounts
-from channels.chat import VERSION, Chat
+from channels.chat import Chat
 from channels.directory import User
 from channels.log import Log
 from channels.reader import Outlet
 from channels.session import Session
 from store import Account, Client, Store
+from wire import VERSION
 from wire.errors import PeerError, Refused
 from wire.frames import Error, Register, Request, Say, Welcome
 from wire.limits import Limits

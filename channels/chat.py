@@ -30,8 +30,6 @@ from .locks import leaf
 from .log import Log
 from .reader import Reader
 
-VERSION = "0.1.0"
-
 
 class Watcher(Protocol):
     """Who is to know what happens in the chat beside its readers. Called by any thread, with no lock held."""

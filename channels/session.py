@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from store import Account, Membership, StoreError
-from wire import commands
+from wire import VERSION, commands
 from wire.errors import PeerError, Refused
 from wire.frames import (
     Answer,
@@ -48,17 +47,16 @@ from wire.frames import (
     Who,
     Whois,
 )
-from wire.names import NAME_LIMIT, check_name, fold
+from wire.names import check_name, fold
 
 from . import accounts
-from .chat import VERSION, Chat
+from .chat import Chat
 from .directory import User
 from .journal import Posting
 from .log import Log
 from .pace import Pace
 from .reader import Reader
 
-_ADDRESSED = re.compile(rf"#?([A-Za-z0-9_-]{{1,{NAME_LIMIT}}}):\s*(.+)", re.DOTALL)
 _PARTING = 5.0  # seconds that the last answers may take on a slow line
 
 
@@ -141,7 +139,7 @@ class Session:
 
     def _spoken(self, text: str) -> Say:
         """A line that is no command: for the channel that it names, or for the current one."""
-        addressed = _ADDRESSED.fullmatch(text)
+        addressed = commands.ADDRESSED.fullmatch(text)
         if addressed is not None and self._chat.channel(addressed[1]) is not None:
             return Say(addressed[2], addressed[1])
         return Say(text)

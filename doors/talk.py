@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from channels.chat import VERSION, Chat
+from channels.chat import Chat
 from channels.reader import Outlet, Reader
 from channels.session import Session
 from store import Store
+from wire import VERSION
 from wire.dialect import Dialect
 from wire.errors import PeerError
 from wire.frames import Closing, Error, Prompt

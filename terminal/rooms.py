@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
-
 import msgspec
 
+from wire.commands import ADDRESSED
 from wire.errors import Refused
 from wire.frames import History, Leave, Request, Say, Topic
-from wire.names import NAME_LIMIT, fold
+from wire.names import fold
 
 from .known import Known
 from .outbox import Outbox
 from .readings import Readings
 
 # The same rule as the text dialect's: a line that begins so is for that channel, if there is one of that name.
-_ADDRESSED = re.compile(rf"#?([A-Za-z0-9_-]{{1,{NAME_LIMIT}}}):\s*(.+)", re.DOTALL)
 
 
 class Rooms:
@@ -56,7 +54,7 @@ class Rooms:
     def fill(self, request: Request) -> Request:
         """The request with the current channel, where it takes one and none is named. Raises Refused."""
         match request:
-            case Leave(channel="") | Topic(channel="") | History(channel="", user=""):
+            case Say(channel="") | Leave(channel="") | Topic(channel="") | History(channel="", user=""):
                 return msgspec.structs.replace(request, channel=self._here())
         return request
 
@@ -66,7 +64,7 @@ class Rooms:
         The question is for the topic of a channel that the line may be meant for, if we do not know whether it
         exists; `absent` is a name of which we know that there is none. Raises Refused.
         """
-        addressed = _ADDRESSED.fullmatch(line)
+        addressed = ADDRESSED.fullmatch(line)
         if addressed is not None and fold(addressed[1]) != absent:
             channel = self.name(addressed[1])
             if channel is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,11 +18,12 @@ from .frames import (
     Msg,
     Register,
     Request,
+    Say,
     Topic,
     Who,
     Whois,
 )
-from .names import check_name, shorten
+from .names import NAME_LIMIT, check_name, shorten
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,10 @@ class Command:
     parse: Callable[[str], Request]
     aliases: tuple[str, ...] = ()
     detail: str = ""
+
+
+# A line of text that names the channel it is for.
+ADDRESSED = re.compile(rf"#?([A-Za-z0-9_-]{{1,{NAME_LIMIT}}}):\s*(.+)", re.DOTALL)
 
 
 def _words(rest: str, least: int, most: int) -> list[str]:
@@ -116,6 +122,7 @@ COMMANDS: tuple[Command, ...] = (
 PLAIN: tuple[tuple[str, str], ...] = (
     ("<text>", "say it in your current channel"),
     ("<channel>: <text>", "say it in that channel"),
+    ("//<text>", "say something that begins with a slash"),
 )
 
 _by_name: dict[str, Command] = {name: command for command in COMMANDS for name in (command.name, *command.aliases)}
@@ -134,6 +141,8 @@ def find(name: str) -> Command:
 
 def parse(line: str) -> Request | None:
     """The frame that a line of the text dialect asks for; None if it is no command. Raises Refused."""
+    if line.startswith("//"):
+        return Say(line[1:])
     name, _, rest = line.partition(" ")
     if not name.startswith("/") and not (name.lower() == "exit" and not rest.strip()):
         return None

@@ -387,25 +387,6 @@ AnyRequest: TypeAlias = (
     Hello | Join | Leave | Say | Msg | Who | Channels | Whois | History | Topic | Register | Seen | Ping | Help | Bye
 )
 AnyReply: TypeAlias = (
-    Welcome
-    | Joined
-    | Left
-    | Stored
-    | Members
-    | ChannelList
-    | UserInfo
-    | Page
-    | TopicIs
-    | Registered
-    | Ok
-    | Pong
-    | HelpText
-    | Error
-    | Closing
-    | Entry
-    | Gap
-    | Presence
-    | TopicChanged
-    | Delivered
-    | Slowed
-)
+    Welcome | Joined | Left | Stored | Members | ChannelList | UserInfo | Page | TopicIs | Registered | Ok | Pong
+    | HelpText | Error | Closing | Entry | Gap | Presence | TopicChanged | Delivered | Slowed
+)  # fmt: skip
