@@ -62,7 +62,7 @@ class Connection:
     def _run(self) -> None:
         try:
             first = self._first_bytes()
-            speak = self._speakers.get(first.lstrip()[:1], text)
+            speak = self._speakers.get((first or b"").lstrip()[:1], text)
             speaker = self._speaker = speak(self._chat, self, self.address.rpartition(":")[0].strip("[]"))
             try:
                 try:
@@ -85,13 +85,16 @@ class Connection:
             self._socket.close()
             self._ended(self)
 
-    def _first_bytes(self) -> bytes:
-        """What the peer says first, which shows its protocol; whoever says nothing for a moment is greeted as text."""
+    def _first_bytes(self) -> bytes | None:
+        """What the peer says first, which shows its protocol; whoever says nothing for a moment is greeted as text.
+
+        None if it does not say anything in the time there is to log in.
+        """
         data = self._receive(_LEAST, GREET_AFTER)
         if data is None:
             self.transmit(GREETING)
             data = self._receive(_LEAST, self._chat.limits.login_seconds)
-        return data or b""
+        return data
 
     def _serve(self, speaker: Speaker, data: bytes | None) -> None:
         """Hand on what comes, until the peer or the speaker ends it."""

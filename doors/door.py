@@ -50,7 +50,8 @@ class Door:
         """Listen there (port 0: any free one); the address as `host:port`. Raises LocalError with a sentence."""
         try:
             family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-            listener = socket.create_server(where[:2], family=family, backlog=_BACKLOG)
+            both = family == socket.AF_INET6 and host == "::" and socket.has_dualstack_ipv6()
+            listener = socket.create_server(where[:2], family=family, backlog=_BACKLOG, dualstack_ipv6=both)
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 reason = f"Port {port} of {host} is taken: another program listens there; --port picks another one"
