@@ -123,7 +123,7 @@ class Session:
         if answer is not None:
             answer.ref = frame.ref
             self.reader.reply(answer)
-            self.reader.wait_for_room(self._chat.limits.backlog)
+        self.reader.wait_for_room(self._chat.limits.backlog)
 
     def _out_of_place(self) -> Refused:
         if self.user is None:
@@ -145,6 +145,11 @@ class Session:
         return Say(text)
 
     def _say(self, posts: list[Say]) -> None:
+        """Post what was said to one channel; whoever does not read the receipts is not read either."""
+        self._try_to_say(posts)
+        self.reader.wait_for_room(self._chat.limits.backlog)
+
+    def _try_to_say(self, posts: list[Say]) -> None:
         try:
             log = self._joined(posts[0].channel)
         except Refused as refused:

@@ -117,6 +117,8 @@ class Connection:
 
         The kernel keeps the time (SO_RCVTIMEO): a timeout of Python's would make sends wait, too.
         """
+        if patience is not None and patience <= 0:
+            return None
         if patience != self._patience:
             self._patience = patience
             seconds, part = divmod(patience or 0, 1)

@@ -93,7 +93,7 @@ class Door:
         host = address.rpartition(":")[0]
         with self._lock:
             if len(self._connections) >= limits.connections:
-                refusal = Closing(reason="The server is full; try again later.", code="server-full")
+                refusal: Closing | None = _full()
             elif limits.connections_per_address and self._by_address[host] >= limits.connections_per_address:
                 refusal = Closing(reason="There are too many connections from your address.", code="address-full")
             else:
@@ -101,9 +101,14 @@ class Door:
                 self._connections.add(connection)
                 self._by_address[host] += 1
         if refusal is None:
-            connection.thread.start()
-        else:
-            _turn_away(sock, refusal)
+            try:
+                connection.thread.start()
+                return
+            except RuntimeError as error:
+                log.error("no thread for %s: %s", address, error)
+                self._forget(connection)
+                refusal = _full()
+        _turn_away(sock, refusal)
 
     def _forget(self, connection: Connection) -> None:
         """Called by a connection's thread as the last thing it does."""
@@ -140,6 +145,10 @@ class Door:
         for connection in connections:
             connection.thread.join(max(0.0, deadline - time.monotonic()))
         self._pump.close()
+
+
+def _full() -> Closing:
+    return Closing(reason="The server is full; try again later.", code="server-full")
 
 
 def _turn_away(sock: socket.socket, refusal: Closing) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from channels.chat import Chat
 from channels.reader import Outlet, Reader
 from channels.session import Session
@@ -20,10 +22,10 @@ GREETING = TextLines.encode(Prompt(f"Welcome to Partyline {VERSION}. What is you
 class Talk:
     """One peer's session, and the dialect it is held in."""
 
-    __slots__ = ("_dialect", "_limits", "_reader", "_session")
+    __slots__ = ("_deadline", "_dialect", "_reader", "_session")
 
     def __init__(self, chat: Chat, outlet: Outlet, address: str, dialect: Dialect) -> None:
-        self._limits = chat.limits
+        self._deadline = time.monotonic() + chat.limits.login_seconds
         self._dialect = dialect
         self._reader = Reader(outlet, dialect)
         self._session = Session(chat, self._reader, "socket", address)
@@ -36,7 +38,7 @@ class Talk:
     @property
     def patience(self) -> float | None:
         """A peer without a name has to say it in time; one with a name may be silent."""
-        return None if self._session.user is not None else self._limits.login_seconds
+        return None if self._session.user is not None else max(0.0, self._deadline - time.monotonic())
 
     def receive(self, data: bytes) -> None:
         """Do what the bytes ask. Raises PeerError if nothing that comes can be understood any more."""

@@ -97,7 +97,7 @@ class Part:
 class Batch:
     """Entries of one log that were committed together, with no gap.
 
-    `seq` is the last one's number in the journal, `size` about how many bytes they took.
+    `seq` is the last one's number in the journal, `size` about how many bytes they take in memory.
     """
 
     log: LogRow

@@ -18,6 +18,7 @@ _encode = msgspec.json.Encoder().encode
 _EntryRow = tuple[int, str, str, str | None]  # milliseconds since 1970, sender, text, the sender's id
 _decode = msgspec.json.Decoder(list[_EntryRow]).decode
 
+_ENTRY_COST = 400  # bytes in memory beside its text: as an object, and as bytes for whoever reads it
 _ROW_COST = 8192  # bytes in the write-ahead log beside a row's own: the pages of its table and its index
 
 
@@ -61,7 +62,8 @@ class SqlRuns(SqlBase):
                 cursor.executemany(self._insert_run, stored)
                 seq += len(rows)
                 bulk = sum(len(row[4]) for row in stored)
-                batches.append(Batch(log, first, last, seq, _entries(log, first, rows), bulk))
+                size_in_memory = bulk + _ENTRY_COST * len(rows)
+                batches.append(Batch(log, first, last, seq, _entries(log, first, rows), size_in_memory))
                 size += bulk + _ROW_COST * len(stored)
             numbers = _numbers(parts, batches, known)
             if known is not None:
