@@ -11,13 +11,11 @@ from wire.errors import PeerError, Refused
 from wire.frames import (
     Answer,
     Bye,
-    ChannelList,
     Channels,
     Closing,
     Error,
     Hello,
     Help,
-    HelpText,
     History,
     Join,
     Joined,
@@ -26,30 +24,23 @@ from wire.frames import (
     Line,
     LogState,
     Malformed,
-    Member,
-    Members,
     Msg,
     Ok,
-    Page,
     Ping,
-    Pong,
     Register,
-    Registered,
     Request,
     Say,
     Seen,
     Slowed,
     Stored,
     Topic,
-    TopicIs,
-    UserInfo,
     Welcome,
     Who,
     Whois,
 )
 from wire.names import check_name, fold
 
-from . import accounts
+from . import accounts, requests
 from .chat import Chat
 from .directory import User
 from .journal import Posting
@@ -64,12 +55,23 @@ class Session:
     """One connection in the chat. All methods but those of postings are called by the connection's own thread."""
 
     __slots__ = (
-        "_asked", "_chat", "_pace", "_posted", "_settled", "_slowed", "_tries", "address", "current", "done", "door",
-        "reader", "user",
+        "_asked",
+        "_pace",
+        "_posted",
+        "_settled",
+        "_slowed",
+        "_tries",
+        "address",
+        "chat",
+        "current",
+        "done",
+        "door",
+        "reader",
+        "user",
     )  # fmt: skip
 
     def __init__(self, chat: Chat, reader: Reader, door: str, address: str) -> None:
-        self._chat = chat
+        self.chat = chat
         self.reader = reader
         reader.hold()
         self.door = door
@@ -113,8 +115,10 @@ class Session:
             self.settle()
         handler = (_NAMED if self.user is not None else _NAMELESS).get(type(frame))
         try:
+            if handler is None and self.user is None:
+                raise Refused("hello-first", "Say who you are first.")
             if handler is None:
-                raise self._out_of_place()
+                raise Refused("already-named", "You have a name already.")
             answer = handler(self, frame)
         except Refused as refused:
             answer = Error(code=refused.code, error=refused.sentence)
@@ -123,35 +127,30 @@ class Session:
         if answer is not None:
             answer.ref = frame.ref
             self.reader.reply(answer)
-        self.reader.wait_for_room(self._chat.limits.backlog)
-
-    def _out_of_place(self) -> Refused:
-        if self.user is None:
-            return Refused("hello-first", "Say who you are first.")
-        return Refused("already-named", f"You are {self.user.name} already.")
+        self.reader.wait_for_room(self.chat.limits.backlog)
 
     def settle(self) -> None:
         """Return when everything that this connection posted is stored or refused."""
         while self._settled < self._posted:
-            self._chat.journal.carry(wait=True)
+            self.chat.journal.carry(wait=True)
 
     # Posts
 
     def _spoken(self, text: str) -> Say:
         """A line that is no command: for the channel that it names, or for the current one."""
         addressed = commands.ADDRESSED.fullmatch(text)
-        if addressed is not None and self._chat.channel(addressed[1]) is not None:
+        if addressed is not None and self.chat.channel(addressed[1]) is not None:
             return Say(addressed[2], addressed[1])
         return Say(text)
 
     def _say(self, posts: list[Say]) -> None:
         """Post what was said to one channel; whoever does not read the receipts is not read either."""
         self._try_to_say(posts)
-        self.reader.wait_for_room(self._chat.limits.backlog)
+        self.reader.wait_for_room(self.chat.limits.backlog)
 
     def _try_to_say(self, posts: list[Say]) -> None:
         try:
-            log = self._joined(posts[0].channel)
+            log = self.joined(posts[0].channel)
         except Refused as refused:
             self.settle()
             for post in posts:
@@ -173,11 +172,11 @@ class Session:
             posting = Posting(log, user.key, user.name, posts[:count], self._stored, self._refused)
             posts = posts[count:]
             self._posted += 1
-            self._chat.journal.post(posting)
+            self.chat.journal.post(posting)
 
     def _paced(self, pace: Pace, wanted: int) -> int:
         if pace.spent() and not self._slowed:
-            self.reader.notify(Slowed(rate=self._chat.limits.posts_per_second))
+            self.reader.notify(Slowed(rate=self.chat.limits.posts_per_second))
         self._slowed = pace.spent()
         return pace.take(wanted)
 
@@ -199,7 +198,7 @@ class Session:
             encode = self.reader.dialect.encode
             log = posting.log
             peer = log.peer(posting.sender_key)
-            away = peer is not None and self._chat.directory.find(fold(peer)) is None
+            away = peer is not None and self.chat.directory.find(fold(peer)) is None
             receipts = [
                 encode(Stored(number=numbers[at], channel=log.channel, user=peer, away=away, id=post.id, ref=post.ref))
                 for at in asked
@@ -212,13 +211,13 @@ class Session:
         if not frame.text.strip():
             raise Refused("empty", "There is no text to send.")
         assert self.user is not None
-        self._post(self._chat.direct(self.user.name, frame.user), [frame])
+        self._post(self.chat.direct(self.user.name, frame.user), [frame])
 
     # Login
 
     def _hello(self, frame: Hello) -> Answer | None:
         name = check_name(frame.name, "name")
-        account = self._chat.store.open_account(name)
+        account = self.chat.store.open_account(name)
         proven = False
         if account.password is not None and frame.password is not None:
             proven = self._proven(frame.password, account.password)
@@ -235,24 +234,24 @@ class Session:
 
         Raises Refused if somebody else holds it. What was missed comes with `catch_up`.
         """
-        user, replaced = self._chat.directory.claim(account, self, token, proven=proven)
+        user, replaced = self.chat.directory.claim(account, self, token, proven=proven)
         for session in replaced:
             session.replaced()
         self.reader.user_key = user.key
-        memberships = self._chat.store.memberships(user.key)
-        channels = [self._chat.log(each.log) for each in memberships if each.log.kind == "channel"]
-        self._chat.directory.load(user, channels)
+        memberships = self.chat.store.memberships(user.key)
+        channels = [self.chat.log(each.log) for each in memberships if each.log.kind == "channel"]
+        self.chat.directory.load(user, channels)
         self.current = next(reversed(user.joined), None)
         self.user = user
         if len(user.sessions) == 1 and not replaced:
-            self._chat.arrived(user)
+            self.chat.arrived(user)
         return user, memberships
 
     def _proven(self, password: str, kept: str) -> bool:
         if accounts.fits(password, kept):
             return True
         self._tries += 1
-        if self._tries >= self._chat.limits.password_tries:
+        if self._tries >= self.chat.limits.password_tries:
             raise PeerError("wrong-password", "That was the wrong password too often.")
         raise Refused("wrong-password", "That is not the password; try again.")
 
@@ -260,7 +259,7 @@ class Session:
         logs = [
             LogState(membership.log.tail, membership.cursor, membership.log.name)
             if membership.log.kind == "channel"
-            else LogState(membership.log.tail, membership.cursor, user=self._chat.log(membership.log).peer(user.key))
+            else LogState(membership.log.tail, membership.cursor, user=self.chat.log(membership.log).peer(user.key))
             for membership in memberships
         ]
         return Welcome(
@@ -272,12 +271,12 @@ class Session:
         """Follow every log from where the user was: by `since`, if given, or else by the stored cursor."""
         starts: list[tuple[Log, int, int | None]] = []
         for membership in memberships:
-            log = self._chat.log(membership.log)
+            log = self.chat.log(membership.log)
             label = f"@{fold(log.peer(user.key) or '')}" if log.channel is None else log.row.key
             given = since.get(label)
             after = membership.cursor if given is None else min(given, log.tail)
-            if given is None and log.tail - after > self._chat.limits.missed:
-                to = log.tail - self._chat.limits.missed
+            if given is None and log.tail - after > self.chat.limits.missed:
+                to = log.tail - self.chat.limits.missed
                 self.reader.reply(self.reader.gap(log, after, to))
                 after = to
             starts.append((log, after, membership.cursor))
@@ -305,9 +304,9 @@ class Session:
 
     # Requests
 
-    def _joined(self, channel: str) -> Log:
+    def joined(self, channel: str) -> Log:
         """The channel of that name, or the current one, that this user is in. Raises Refused."""
-        log = self.current if not channel else self._chat.known_channel(channel)
+        log = self.current if not channel else self.chat.known_channel(channel)
         if log is None:
             raise Refused("no-channel", "You are in no channel: /join lobby, for one.")
         if self.user is None or log not in self.user.joined:
@@ -316,85 +315,33 @@ class Session:
 
     def _join(self, frame: Join) -> Joined:
         assert self.user is not None
-        log = self.current = self._chat.join(frame.channel, self.user)
+        log = self.current = self.chat.join(frame.channel, self.user)
         return Joined(
-            channel=log.row.name, tail=log.tail, topic=log.topic, members=self._chat.store.member_count(log.row)
+            channel=log.row.name, tail=log.tail, topic=log.topic, members=self.chat.store.member_count(log.row)
         )
 
     def _leave(self, frame: Leave) -> Left:
         assert self.user is not None
-        log = self._joined(frame.channel)
-        self._chat.leave(log, self.user)
+        log = self.joined(frame.channel)
+        self.chat.leave(log, self.user)
         if self.current is log:
             self.current = next(reversed(self.user.joined), None)
         return Left(channel=log.row.name)
 
-    def _who(self, frame: Who) -> Members:
-        if not frame.channel:
-            return Members(members=[Member(user.name, True) for user in self._chat.directory.users()])
-        log = self._chat.known_channel(frame.channel)
-        return Members(members=self._chat.members(log), channel=log.channel)
-
-    def _channels(self, _frame: Channels) -> ChannelList:
-        assert self.user is not None
-        return ChannelList(channels=self._chat.channels(self.user))
-
-    def _whois(self, frame: Whois) -> UserInfo:
-        return self._chat.whois(frame.user)
-
-    def _history(self, frame: History) -> Page:
-        assert self.user is not None
-        if not frame.user:
-            log = self._chat.known_channel(frame.channel) if frame.channel else self._joined("")
-            entries = self._chat.history(log, frame.after, frame.before, frame.limit)
-            return Page(entries=entries, tail=log.tail, channel=log.channel)
-        peer = self._chat.account(frame.user)
-        row = self._chat.store.find_direct(self.user.key, peer.key)
-        if row is None:
-            return Page(entries=[], tail=0, user=peer.name)
-        log = self._chat.log(row)
-        return Page(
-            entries=self._chat.history(log, frame.after, frame.before, frame.limit), tail=log.tail, user=peer.name
-        )
-
-    def _topic(self, frame: Topic) -> TopicIs:
-        assert self.user is not None
-        if frame.text is None:
-            log = self._chat.known_channel(frame.channel) if frame.channel else self._joined("")
-        else:
-            log = self._joined(frame.channel)
-            self._chat.set_topic(log, frame.text.strip(), self.user)
-        return TopicIs(channel=log.row.name, topic=log.topic)
-
-    def _register(self, frame: Register) -> Registered:
-        assert self.user is not None
-        self._chat.store.set_password(self.user.key, accounts.make_hash(frame.password))
-        self._chat.directory.registered(self.user)
-        return Registered(name=self.user.name)
-
     def _seen(self, frame: Seen) -> Ok | None:
         assert self.user is not None
         if frame.user:
-            row = self._chat.store.find_direct(self.user.key, frame.user)
-            log = self._chat.log(row) if row is not None else None
+            row = self.chat.store.find_direct(self.user.key, frame.user)
+            log = self.chat.log(row) if row is not None else None
         else:
-            log = self._joined(frame.channel)
+            log = self.joined(frame.channel)
         if log is None or not self.reader.follows(log):
             raise Refused("no-such-user", f"You have no conversation with {frame.user}.")
         number = self.reader.acknowledge(log, frame.number)
         if number is not None:
-            self._chat.journal.move(log, self.user.key, number)
-            self._chat.journal.carry()
+            self.chat.journal.move(log, self.user.key, number)
+            self.chat.journal.carry()
         return None if frame.ref is None else Ok()
-
-    def _ping(self, frame: Ping) -> Pong:
-        return Pong(payload=frame.payload)
-
-    def _help(self, frame: Help) -> HelpText:
-        return HelpText(lines=commands.help_lines(frame.command))
-
-    def _malformed(self, frame: Malformed) -> Error:
-        return Error(code=frame.code, error=frame.error)
 
     def _bye(self, frame: Bye) -> None:
         self.done = True
@@ -407,7 +354,7 @@ class Session:
         """A person cannot acknowledge: what their machine has taken by the time they say something is taken as read."""
         if self.user is not None:
             for log, number in self.reader.arrived():
-                self._chat.journal.move(log, self.user.key, number)
+                self.chat.journal.move(log, self.user.key, number)
 
     def close(self) -> None:
         """The connection has ended: keep how far it came, let go of the name, tell the others."""
@@ -416,15 +363,15 @@ class Session:
         if user is not None:
             self._acknowledged()
             self.reader.close()
-            if self._chat.directory.release(user, self):
-                self._chat.departed(user)
-            self._chat.journal.carry()
+            if self.chat.directory.release(user, self):
+                self.chat.departed(user)
+            self.chat.journal.carry()
         self.reader.close()
 
     def parted(self) -> None:
         """The peer has ended its side, too: what its machine has taken by now is final."""
         self._acknowledged()
-        self._chat.journal.carry()
+        self.chat.journal.carry()
 
 
 _Handler = Callable[[Session, Any], Answer | None]
@@ -433,24 +380,24 @@ _Handler = Callable[[Session, Any], Answer | None]
 _NAMELESS: dict[type[Request], _Handler] = {
     Hello: Session._hello,
     Line: Session._line,
-    Ping: Session._ping,
-    Help: Session._help,
+    Ping: requests.ping,
+    Help: requests.help,
     Bye: Session._bye,
-    Malformed: Session._malformed,
+    Malformed: requests.malformed,
 }
 _NAMED: dict[type[Request], _Handler] = {
     Join: Session._join,
     Leave: Session._leave,
     Msg: Session._msg,
-    Who: Session._who,
-    Channels: Session._channels,
-    Whois: Session._whois,
-    History: Session._history,
-    Topic: Session._topic,
-    Register: Session._register,
+    Who: requests.who,
+    Channels: requests.channels,
+    Whois: requests.whois,
+    History: requests.history,
+    Topic: requests.topic,
+    Register: requests.register,
     Seen: Session._seen,
-    Ping: Session._ping,
-    Help: Session._help,
+    Ping: requests.ping,
+    Help: requests.help,
     Bye: Session._bye,
-    Malformed: Session._malformed,
+    Malformed: requests.malformed,
 }

@@ -160,6 +160,8 @@ def test_a_slip_gets_the_nearest_command(typed: str, meant: str | None) -> None:
         ("join lab", None),
         ("lab: /join x", None),
         ("a /join", None),
+        ("//join lab", Say("/join lab")),
+        ("//", Say("/")),
         ("", None),
     ],
 )

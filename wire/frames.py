@@ -12,7 +12,8 @@ import msgspec
 from msgspec import Meta
 
 Ref: TypeAlias = int | Annotated[str, Meta(max_length=64)] | None
-Id: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64)] | None
+# One that begins with a slash is the server's own.
+Id: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64, pattern="^[^/]")] | None
 Name: TypeAlias = str
 Number: TypeAlias = Annotated[int, Meta(ge=0, le=2**53 - 1)]  # what every JSON library keeps whole
 

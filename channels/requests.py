@@ -1,0 +1,102 @@
+"""Floor 2: what a session answers from the chat without any change of its own state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wire import commands
+from wire.frames import (
+    ChannelList,
+    Channels,
+    Error,
+    Help,
+    HelpText,
+    History,
+    Malformed,
+    Member,
+    Members,
+    Page,
+    Ping,
+    Pong,
+    Register,
+    Registered,
+    Topic,
+    TopicIs,
+    UserInfo,
+    Who,
+    Whois,
+)
+
+from . import accounts
+
+if TYPE_CHECKING:
+    from .session import Session
+
+
+def who(session: Session, frame: Who) -> Members:
+    """Who is in a channel, or who is online."""
+    if not frame.channel:
+        return Members(members=[Member(user.name, True) for user in session.chat.directory.users()])
+    log = session.chat.known_channel(frame.channel)
+    return Members(members=session.chat.members(log), channel=log.channel)
+
+
+def channels(session: Session, _frame: Channels) -> ChannelList:
+    """Every channel, as the user sees it."""
+    assert session.user is not None
+    return ChannelList(channels=session.chat.channels(session.user))
+
+
+def whois(session: Session, frame: Whois) -> UserInfo:
+    """What is known of a user."""
+    return session.chat.whois(frame.user)
+
+
+def history(session: Session, frame: History) -> Page:
+    """A page of a channel, which need not be joined, or of the user's own conversation with another."""
+    assert session.user is not None
+    chat = session.chat
+    if not frame.user:
+        log = chat.known_channel(frame.channel) if frame.channel else session.joined("")
+        entries = chat.history(log, frame.after, frame.before, frame.limit)
+        return Page(entries=entries, tail=log.tail, channel=log.channel)
+    peer = chat.account(frame.user)
+    row = chat.store.find_direct(session.user.key, peer.key)
+    if row is None:
+        return Page(entries=[], tail=0, user=peer.name)
+    log = chat.log(row)
+    return Page(entries=chat.history(log, frame.after, frame.before, frame.limit), tail=log.tail, user=peer.name)
+
+
+def topic(session: Session, frame: Topic) -> TopicIs:
+    """A channel's topic, after it was set if there is a text; only members set it."""
+    assert session.user is not None
+    if frame.text is None:
+        log = session.chat.known_channel(frame.channel) if frame.channel else session.joined("")
+    else:
+        log = session.joined(frame.channel)
+        session.chat.set_topic(log, frame.text.strip(), session.user)
+    return TopicIs(channel=log.row.name, topic=log.topic)
+
+
+def register(session: Session, frame: Register) -> Registered:
+    """Bind the user's name to a password, or change it."""
+    assert session.user is not None
+    session.chat.store.set_password(session.user.key, accounts.make_hash(frame.password))
+    session.chat.directory.registered(session.user)
+    return Registered(name=session.user.name)
+
+
+def ping(_session: Session, frame: Ping) -> Pong:
+    """The same payload back."""
+    return Pong(payload=frame.payload)
+
+
+def help(_session: Session, frame: Help) -> HelpText:
+    """The text dialect's commands."""
+    return HelpText(lines=commands.help_lines(frame.command))
+
+
+def malformed(_session: Session, frame: Malformed) -> Error:
+    """What was wrong with something that was no frame."""
+    return Error(code=frame.code, error=frame.error)

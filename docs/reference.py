@@ -1,0 +1,182 @@
+"""The tool that writes the generated parts of the documentation: `python -m docs.reference` (`--check` only looks).
+
+A part stands between `<!-- name -->` and `<!-- /name -->`, and is made from the code that it describes.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import inspect as types
+
+from wire import limits as limits_module
+from wire.commands import COMMANDS, PLAIN
+from wire.errors import CODES
+from wire.frames import ANSWERS, EVENTS, REQUESTS, ChannelInfo, Entry, LogState, Member
+from wire.limits import Limits
+
+ROOT = Path(__file__).resolve().parent.parent
+
+_GROUPS: tuple[tuple[str, Sequence[type[Any]]], ...] = (
+    ("Requests", REQUESTS),
+    ("Answers", ANSWERS),
+    ("Events", EVENTS),
+    ("Objects inside frames", (LogState, Member, ChannelInfo)),
+)
+_INTRODUCTION = {
+    "Requests": "Each may carry `ref`: an integer, or a string of up to 64 characters.",
+    "Answers": "Each carries the `ref` of its request, if that had one.",
+    "Events": "They come unasked and have no `ref`.",
+    "Objects inside frames": "They have no `op`.",
+}
+
+
+class Missing(Exception):
+    """A file lacks the markers of a part; the message says which."""
+
+
+def frames() -> str:
+    """The reference of all frames, from their types and what is written above them in wire/frames.py."""
+    lines: list[str] = []
+    for title, kinds in _GROUPS:
+        lines += [f"### {title}", "", _INTRODUCTION[title], ""]
+        for kind in kinds:
+            lines += [f"#### `{_op(kind)}`", "", inspect.cleandoc(kind.__doc__ or ""), ""]
+            lines += _fields(kind, "required" if kind in REQUESTS else "always there")
+    return "\n".join(lines).rstrip()
+
+
+def _op(kind: type[Any]) -> str:
+    tag = _info(kind).tag
+    return str(tag) if tag is not None else kind.__name__
+
+
+def _info(kind: type[Any]) -> types.StructType:
+    """The fields of a structure and their types."""
+    info = types.type_info(kind)
+    assert isinstance(info, types.StructType)
+    return info
+
+
+def _fields(kind: type[Any], required: str) -> list[str]:
+    """A table of the fields that are on the line, those that must be there first; nothing if there are none."""
+    rows = [field for field in _info(kind).fields if field.name not in ("ref", "payload")]
+    if not rows:
+        return []
+    rows.sort(key=lambda field: not field.required)
+    table = ["| field | type | if left out |", "| --- | --- | --- |"]
+    for field in rows:
+        what = "so many raw bytes follow the line" if field.name == "bytes" else _words(field.type)
+        table.append(f"| `{field.name}` | {what} | {required if field.required else _default(field)} |")
+    return [*table, ""]
+
+
+def _default(field: types.Field) -> str:
+    value = field.default_factory() if field.default is msgspec.NODEFAULT else field.default
+    return "none" if value is None else f"`{msgspec.json.encode(value).decode()}`"
+
+
+def _words(kind: types.Type) -> str:
+    """A type as a reader of JSON says it."""
+    match kind:
+        case types.IntType(ge=ge):
+            return f"integer from {ge}" if ge is not None else "integer"
+        case types.StrType(min_length=least, max_length=most):
+            return f"string of {least or 0} to {most} characters" if most is not None else "string"
+        case types.BoolType():
+            return "`true` or `false`"
+        case types.ListType(item_type=item):
+            return f"list of {_words(item)}"
+        case types.DictType(value_type=value):
+            return f"object of {_words(value)} by string"
+        case types.StructType(cls=cls):
+            return "`entry` frames" if cls is Entry else f"`{cls.__name__}`"
+        case types.UnionType(types=members):
+            return " or ".join(_words(one) for one in members if not isinstance(one, types.NoneType))
+    raise NotImplementedError(f"no words for {kind}")
+
+
+def errors() -> str:
+    """The table of error codes."""
+    return "\n".join(["| code | when |", "| --- | --- |", *(f"| `{code}` | {text} |" for code, text in CODES.items())])
+
+
+def limits() -> str:
+    """The table of limits: their defaults, and the comments beside them in wire/limits.py."""
+    table = ["| limit | default | what it counts |", "| --- | --- | --- |"]
+    comments = _limit_comments()
+    table += [f"| `{name}` | {getattr(Limits(), name):,} | {comments[name]} |" for name in Limits.__struct_fields__]
+    return "\n".join(table)
+
+
+def _limit_comments() -> dict[str, str]:
+    """What is written beside each limit."""
+    source = inspect.getsource(limits_module)
+    return dict(re.findall(r"^    (\w+): .*?  # (.+)$", source, re.MULTILINE))
+
+
+def commands() -> str:
+    """The README's table of what can be typed."""
+    rows = [
+        (
+            f"`{command.usage}`{_also(command.aliases)}",
+            command.summary + (f". {command.detail}" if command.detail else ""),
+        )
+        for command in COMMANDS
+    ]
+    rows += [(f"`{usage}`", summary) for usage, summary in PLAIN]
+    return "\n".join(["| line | what it does |", "| --- | --- |", *(f"| {line} | {what} |" for line, what in rows)])
+
+
+def _also(aliases: Sequence[str]) -> str:
+    return f" (also {', '.join(f'`{alias}`' for alias in aliases)})" if aliases else ""
+
+
+PARTS: dict[str, dict[str, Callable[[], str]]] = {
+    "docs/protocol.md": {"errors": errors, "limits": limits, "frames": frames},
+    "README.md": {"commands": commands},
+}
+
+
+def fill(text: str, parts: Mapping[str, Callable[[], str]]) -> str:
+    """The text with each part between its markers made anew. Raises Missing."""
+    for name, make in parts.items():
+        start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+        if start not in text or end not in text.partition(start)[2]:
+            raise Missing(f"has no markers {start.strip()} and {end} on lines of their own")
+        before, _, rest = text.partition(start)
+        text = f"{before}{start}{make()}\n{end}{rest.partition(end)[2]}"
+    return text
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write what is not current, or, with --check, name it; 1 if there was something to do or to complain about."""
+    status = 0
+    for name, parts in PARTS.items():
+        file = ROOT / name
+        old = file.read_text()
+        try:
+            new = fill(old, parts)
+        except Missing as error:
+            print(f"{name} {error}", file=sys.stderr)
+            status = 1
+            continue
+        if new == old:
+            continue
+        if "--check" in arguments:
+            print(f"{name} is not current: run python -m docs.reference", file=sys.stderr)
+            status = 1
+        else:
+            file.write_text(new)
+            print(f"{name} is written anew")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,150 @@
+"""Fixtures of all tests: servers inside this process and beside it, and clients that are closed afterwards."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["PARTYLINE_CHECK_LOCKS"] = "1"  # before channels.locks is imported: every leaf lock asserts that it is one
+
+import threading
+from collections.abc import Callable, Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from server import Config, Server
+from store import Durability, Store, open_store
+from tests.helpers import Json, Process, Text, WatchedStore
+from tests.talkers import KINDS, Talker
+
+# A shared machine may stall anything for a while: deadlines of single examples would only make noise.
+settings.register_profile("partyline", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("thorough", settings.get_profile("partyline"), max_examples=5_000)  # --hypothesis-profile
+settings.load_profile("partyline")
+
+StartServer = Callable[..., Server]
+StartProcess = Callable[..., Process]
+Enter = Callable[..., Talker]
+
+_THREADS = ("door-", "connection-", "pump", "store-")  # names of a server's threads
+
+
+@pytest.fixture
+def stores(monkeypatch: pytest.MonkeyPatch) -> list[WatchedStore]:
+    """The stores of the servers inside this process, in the order of their start: each watches the locks."""
+    made: list[WatchedStore] = []
+
+    def watched(folder: Path, durability: Durability = "process") -> Store:
+        made.append(WatchedStore(open_store(folder, durability)))
+        return cast("Store", made[-1])
+
+    monkeypatch.setattr("server.open_store", watched)
+    return made
+
+
+@pytest.fixture
+def start_server(tmp_path: Path, stores: list[WatchedStore]) -> Iterator[StartServer]:
+    """Start a server inside this process: `start_server(limits=Limits(…), …)` with the fields of Config.
+
+    It listens on a free port and keeps its data below the test's folder, unless told otherwise. Afterwards it is
+    closed, and all of its threads must have ended.
+    """
+    started: list[Server] = []
+
+    def start(**fields: Any) -> Server:
+        server = Server(Config(**{"port": 0, "mqtt_port": 0, "data": str(tmp_path / "data"), **fields}))
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        server.close()
+    left = [thread.name for thread in threading.enumerate() if thread.name.startswith(_THREADS)]
+    assert not left, f"threads that outlived their server: {left}"
+
+
+@pytest.fixture
+def server(start_server: StartServer) -> Server:
+    """A server inside this process with the defaults; `server.address` is where it listens."""
+    return start_server()
+
+
+@pytest.fixture
+def start_process(tmp_path: Path) -> Iterator[StartProcess]:
+    """Start `python server.py` beside this process: `start_process("--log-level", "debug")`; killed afterwards."""
+    started: list[Process] = []
+
+    def start(*options: str, folder: Path | None = None, environment: dict[str, str] | None = None) -> Process:
+        process = Process(folder or tmp_path / "process-data", *options, environment=environment)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+
+
+@pytest.fixture
+def process(start_process: StartProcess) -> Process:
+    """A server beside this process with the defaults."""
+    return start_process()
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[..., Json]]:
+    """Connect a program: `connect(server.address, "alice", since={…})`; closed afterwards."""
+    made: list[Json] = []
+
+    def make(address: str, name: str = "", **hello: Any) -> Json:
+        client = Json(address, name, **hello)
+        made.append(client)
+        return client
+
+    yield make
+    for client in made:
+        client.close()
+
+
+@pytest.fixture
+def dial() -> Iterator[Callable[..., Text]]:
+    """Connect a person: `dial(server.address, "alice")`; closed afterwards."""
+    made: list[Text] = []
+
+    def make(address: str, name: str = "") -> Text:
+        client = Text(address, name)
+        made.append(client)
+        return client
+
+    yield make
+    for client in made:
+        client.close()
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    """Each dialect in turn."""
+    return str(request.param)
+
+
+@pytest.fixture(params=list(product(KINDS, repeat=2)), ids="-".join)
+def kinds(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """Every pair of dialects that two people may speak with each other."""
+    one, other = request.param
+    return one, other
+
+
+@pytest.fixture
+def enter() -> Iterator[Enter]:
+    """Have somebody enter: `enter(server.address, kind, "alice")`; they are gone afterwards."""
+    made: list[Talker] = []
+
+    def make(address: str, kind: str, name: str, password: str | None = None) -> Talker:
+        made.append(KINDS[kind](address, name, password))
+        return made[-1]
+
+    yield make
+    for talker in made:
+        talker.close()

@@ -1,0 +1,71 @@
+"""Where the tests of the contract keep a store: one entry for each database, all of them under the same tests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from store import LogRow, Part, Store, open_store
+from wire.frames import Msg, Say
+from wire.names import fold
+
+POSTGRES = os.environ.get("PARTYLINE_TEST_POSTGRES", "")  # the URL of a database that the tests may empty
+
+
+class Place(ABC):
+    """A place for one store: empty at first, opened as often as a test likes, and gone afterwards."""
+
+    _store: Store | None = None
+
+    def open(self) -> Store:
+        """The store that is kept here; the one that was opened before is closed."""
+        self.close()
+        self._store = self._open()
+        return self._store
+
+    def close(self) -> None:
+        """Close the store, if it is open."""
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+    @abstractmethod
+    def _open(self) -> Store: ...
+
+    @abstractmethod
+    def clear(self) -> None:
+        """Close the store and remove everything."""
+
+
+class SqlitePlace(Place):
+    """A folder."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="partyline-store-"))
+
+    def _open(self) -> Store:
+        return open_store(self.folder)
+
+    def clear(self) -> None:
+        """Close the store and remove the folder."""
+        self.close()
+        shutil.rmtree(self.folder)
+
+
+# PostgreSQL joins in here, with a Place that opens POSTGRES and drops its tables, `if POSTGRES`.
+PLACES: dict[str, Callable[[], Place]] = {"sqlite": SqlitePlace}
+
+
+def part(log: LogRow, sender: str, *posts: str | tuple[str, str | None]) -> Part:
+    """Posts of one sender to one log: texts, or texts with ids."""
+    pairs = [(post, None) if isinstance(post, str) else post for post in posts]
+    made: Sequence[Say | Msg]
+    if log.kind == "channel":
+        made = [Say(text, log.name, id) for text, id in pairs]
+    else:
+        made = [Msg(log.other, text, id) for text, id in pairs]
+    return Part(log, fold(sender), sender, made)

@@ -1,0 +1,347 @@
+"""Conversations over the real door: every command does what its name says, whoever speaks which dialect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+
+from server import Server
+from tests.conftest import Enter
+from tests.helpers import Json, Text
+from tests.talkers import Refusal, Talker
+from wire.commands import COMMANDS
+from wire.frames import Channels, Error, History, Join, Say, Stored
+from wire.limits import Limits
+
+Meet = Callable[..., Talker]
+
+
+@pytest.fixture
+def meet(server: Server, enter: Enter) -> Meet:
+    """Have somebody enter the one server: `meet(kind, name)`."""
+    return partial(enter, server.address)
+
+
+def test_what_is_said_is_heard_by_all_in_order(kinds: tuple[str, str], meet: Meet) -> None:
+    alice, bob = meet(kinds[0], "alice"), meet(kinds[1], "bob")
+    alice.join("lab")
+    bob.join("lab")
+    alice.wait_for_notice("bob", "join", "lab")
+    said = [(("alice", "bob")[n % 2], f"line {n}") for n in range(10)]
+    for sender, text in said:
+        {"alice": alice, "bob": bob}[sender].say(text)
+    for talker in (alice, bob):
+        talker.wait_for("lab", "line 9")
+        assert talker.heard("lab") == said
+
+
+def test_join_makes_it_current_and_channels_stay_apart(kinds: tuple[str, str], meet: Meet) -> None:
+    alice, bob = meet(kinds[0], "alice"), meet(kinds[1], "bob")
+    for talker in (alice, bob):
+        talker.join("lab")
+        talker.join("hall")
+    alice.say("to the hall")
+    alice.say("to the lab", "lab")
+    alice.say("to the hall again")
+    for talker in (alice, bob):
+        talker.wait_for("hall", "to the hall again")
+        assert talker.heard("hall") == [("alice", "to the hall"), ("alice", "to the hall again")]
+        assert talker.heard("lab") == [("alice", "to the lab")]
+    alice.join("lab")  # joining again does no harm, and changes the current one
+    alice.say("back in the lab")
+    bob.wait_for("lab", "back in the lab")
+
+
+def test_after_leaving_nothing_of_it_arrives(kinds: tuple[str, str], meet: Meet) -> None:
+    alice, bob = meet(kinds[0], "alice"), meet(kinds[1], "bob")
+    for talker in (alice, bob):
+        talker.join("hall")
+        talker.join("lab")
+    bob.leave()
+    alice.wait_for_notice("bob", "leave", "lab")
+    alice.say("nobody hears this", "lab")
+    alice.topic("lab", "nor sees this")
+    alice.say("but this", "hall")
+    bob.wait_for("hall", "but this")
+    bob.sync()
+    assert bob.heard("lab") == []
+    assert "nor sees this" not in bob.everything()
+    bob.say("in the other one now")
+    alice.wait_for("hall", "in the other one now")
+    with pytest.raises(Refusal, match="not in lab"):
+        bob.leave("lab")
+    with pytest.raises(Refusal, match="no channel attic"):
+        bob.leave("attic")
+    bob.leave("hall")
+    with pytest.raises(Refusal, match="no channel: /join"):
+        bob.leave()
+    with pytest.raises(Refusal, match="no channel: /join"):
+        bob.say("to whom?")
+
+
+def test_msg_reaches_who_is_online(kinds: tuple[str, str], meet: Meet) -> None:
+    alice, bob, eve = meet(kinds[0], "alice"), meet(kinds[1], "bob"), meet("json", "eve")
+    assert not alice.msg("bob", "psst")
+    bob.wait_for("@alice", "psst")
+    assert not bob.msg("ALICE", "yes?")
+    alice.wait_for("@bob", "yes?")
+    for talker, peer in ((alice, "@bob"), (bob, "@alice")):
+        talker.wait_for(peer, "yes?")
+        assert talker.heard(peer) == [("alice", "psst"), ("bob", "yes?")]
+    eve.sync()
+    assert "psst" not in eve.everything()
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["away", "never-seen"])
+def test_msg_is_kept_for_who_is_not(kinds: tuple[str, str], known: bool, meet: Meet) -> None:
+    alice = meet(kinds[0], "alice")
+    if known:
+        meet(kinds[1], "bob").bye()
+    texts = [f"for later {n}" for n in range(5)]
+    for text in texts:
+        assert alice.msg("bob", text), "the sender is told that it is kept"
+    for expected in ([("alice", text) for text in texts], []):  # once, on the first connection after it
+        bob = meet(kinds[1], "bob")
+        bob.sync()
+        if expected:
+            bob.wait_for("@alice", texts[-1])
+            bob.sync()
+        assert bob.heard("@alice") == expected
+        bob.bye()
+
+
+def test_msg_to_oneself_and_to_no_name(kind: str, meet: Meet) -> None:
+    alice = meet(kind, "alice")
+    assert not alice.msg("alice", "remember the milk")
+    alice.wait_for("@alice", "remember the milk")
+    alice.sync()
+    assert alice.heard("@alice") == [("alice", "remember the milk")]
+    with pytest.raises(Refusal, match="A user name is 1 to 32 letters"):
+        alice.msg("b/b", "hello")
+
+
+def test_a_line_for_a_channel_by_its_prefix(server: Server, dial: Callable[..., Text], meet: Meet) -> None:
+    """The three cases of `<channel>: text`, as lines."""
+    bob = meet("json", "bob")
+    for channel in ("lab", "hall", "attic"):
+        bob.join(channel)
+    alice = dial(server.address, "alice")
+    alice.send("/join lab", "/join hall", "lab: to the lab", "LAB: to the lab, too")
+    alice.expect("[lab] alice: to the lab")
+    alice.expect("[lab] alice: to the lab, too")
+    alice.send("attic: is it cold?")
+    assert alice.expect("attic") == "! You are not in attic: /join attic first."
+    for text in ("note: no channel", "https://example.org", "lab:", ": lab", "la b: x", "attic is far: yes"):
+        alice.send(text)
+        assert alice.expect("[hall]") == f"[hall] alice: {text}"
+    assert bob.heard("attic") == []
+
+
+def test_to_a_channel_that_was_not_joined(kind: str, meet: Meet) -> None:
+    meet("json", "bob").join("attic")
+    alice = meet(kind, "alice")
+    alice.join("lab")
+    with pytest.raises(Refusal, match="not in attic: /join attic"):
+        alice.say("hello", "attic")
+    with pytest.raises(Refusal, match="no channel attic2: /join attic2"):
+        alice.topic("attic2")
+
+
+def test_a_program_is_told_that_there_is_no_such_channel(server: Server, connect: Callable[..., Json]) -> None:
+    alice = connect(server.address, "alice")
+    error = alice.request(Say("hello", "nowhere", id="a1"))
+    assert (error.code, error.id) == ("no-such-channel", "a1")
+
+
+def test_exit_says_goodbye_and_frees_the_name(kind: str, meet: Meet) -> None:
+    bob = meet("json", "bob")
+    bob.join("lab")
+    for _ in range(3):
+        alice = meet(kind, "alice")
+        alice.join("lab")
+        assert alice.bye() == "Goodbye."
+        bob.wait_for_notice("alice", "offline")
+    assert bob.who("lab") == (["bob"], ["alice"])
+
+
+def test_who(kinds: tuple[str, str], meet: Meet) -> None:
+    alice, bob, carol = meet(kinds[0], "alice"), meet(kinds[1], "bob"), meet("json", "Carol")
+    for talker in (alice, bob, carol):
+        talker.join("lab")
+    dave = meet(kinds[1], "dave")
+    bob.bye()
+    carol.wait_for_notice("bob", "offline")
+    assert alice.who() == (["alice", "Carol", "dave"], [])
+    assert alice.who("lab") == (["alice", "Carol"], ["bob"])
+    assert dave.who("lab") == (["alice", "Carol"], ["bob"])
+    with pytest.raises(Refusal, match="no channel attic"):
+        alice.who("attic")
+
+
+def test_channels(kind: str, meet: Meet) -> None:
+    alice, bob = meet(kind, "alice"), meet("json", "bob")
+    assert alice.channels() == {}
+    alice.join("lab")
+    bob.join("Attic")
+    bob.join("lab")
+    bob.say("one")
+    bob.say("two")
+    alice.topic("lab", "Soldering tonight")
+    listed = alice.channels()
+    assert list(listed) == ["Attic", "lab"]
+    assert (listed["lab"].members, listed["lab"].tail, listed["lab"].joined) == (2, 2, True)
+    assert listed["lab"].topic == "Soldering tonight"
+    assert (listed["Attic"].members, listed["Attic"].tail, listed["Attic"].joined) == (1, 0, False)
+
+
+def test_whois(kinds: tuple[str, str], meet: Meet) -> None:
+    alice, bob, carol = meet(kinds[0], "alice"), meet(kinds[1], "Bob"), meet("json", "carol")
+    for talker in (bob, carol):
+        talker.join("lab")
+    known = alice.whois("BOB")
+    assert (known.online, known.registered, known.channels) == (True, False, ["lab"])
+    assert known.doors == ["socket"]
+    bob.bye()
+    carol.wait_for_notice("Bob", "offline")
+    assert not alice.whois("bob").online
+    alice.msg("zoe", "are you there?")
+    assert not alice.whois("zoe").online
+    with pytest.raises(Refusal, match="Nobody called nobody was ever here"):
+        alice.whois("nobody")
+
+
+def test_history_in_pages(kind: str, meet: Meet) -> None:
+    alice, bob = meet(kind, "alice"), meet("json", "bob")
+    for talker in (alice, bob):
+        talker.join("lab")
+    texts = [f"entry {n}" for n in range(1, 51)]
+    bob.say_many(texts, "lab")
+    bob.msg("alice", "a secret")
+    expected = [("bob", text) for text in texts]
+    alice.wait_for("lab", texts[-1])
+    assert alice.history("lab", 5) == expected[-5:]
+    assert alice.history("lab", 500) == expected
+    pages, before = list[tuple[str, str]](), 51
+    while before > 1:
+        page = alice.history("lab", 7, before)
+        pages, before = page + pages, before - len(page)
+    assert pages == expected
+    assert alice.history("lab", 5, 1) == []
+    assert alice.history("@bob", 5) == [("bob", "a secret")]
+    with pytest.raises(Refusal, match="no channel attic"):
+        alice.history("attic", 5)
+    with pytest.raises(Refusal, match="Nobody called zoe"):
+        alice.history("@zoe", 5)
+    assert meet(kind, "eve").history("@bob", 5) == [], "a conversation of others is none of hers"
+
+
+def test_history_after_a_number(server: Server, connect: Callable[..., Json]) -> None:
+    alice = connect(server.address, "alice", limits=Limits(line=1 << 26))
+    alice.request(Join("lab"))
+    alice.send(*[Say(f"{n}", "lab") for n in range(1, 1501)])
+    assert alice.request(Say("last", "lab")).number == 1501
+    numbers: list[int] = []
+    while True:
+        page = alice.request(History(channel="lab", after=numbers[-1] if numbers else 0, limit=600))
+        assert page.tail == 1501
+        if not page.entries:
+            break
+        numbers += [entry.number for entry in page.entries]
+    assert numbers == list(range(1, 1502))
+    assert len(alice.request(History(channel="lab", limit=5_000)).entries) == 1_000, "a page has its limit"
+
+
+def test_topic(kinds: tuple[str, str], meet: Meet) -> None:
+    alice, bob = meet(kinds[0], "alice"), meet(kinds[1], "bob")
+    alice.join("lab")
+    bob.join("lab")
+    assert alice.topic("lab") == ""
+    assert alice.topic("lab", "Soldering: tonight") == "Soldering: tonight"
+    bob.wait_for_notice("alice", "topic", "lab")
+    assert bob.topic("LAB") == "Soldering: tonight"
+    eve = meet(kinds[0], "eve")
+    assert eve.topic("lab") == "Soldering: tonight"
+    with pytest.raises(Refusal, match="not in lab"):
+        eve.topic("lab", "Eve was here")
+    assert bob.topic("lab") == "Soldering: tonight"
+
+
+def test_help_has_every_command(kind: str, meet: Meet) -> None:
+    alice = meet(kind, "alice")
+    lines = alice.help()
+    for command in COMMANDS:
+        assert any(line.startswith(command.usage) for line in lines), command.usage
+    assert any("<channel>: <text>" in line for line in lines)
+    assert "/quit" in alice.help("exit")[0]
+    assert alice.help("/join") == alice.help("join")
+    with pytest.raises(Refusal, match="did you mean /join"):
+        alice.help("jion")
+
+
+def test_unknown_commands_name_the_nearest(server: Server, dial: Callable[..., Text]) -> None:
+    alice = dial(server.address, "alice")
+    for typed, hint in (("/jion lab", "/join"), ("/hsitory", "/history"), ("/qiut", "/quit"), ("/LEVAE", "/leave")):
+        alice.send(typed)
+        assert alice.expect("There is no command").endswith(f"did you mean {hint}?")
+    alice.send("/zzzzzzzz")
+    alice.expect("There is no command /zzzzzzzz; /help lists them.")
+    alice.send("/JOIN lab", "still here")
+    alice.expect("[lab] alice: still here")
+
+
+def test_a_mistake_gets_one_line_and_the_connection_goes_on(server: Server, dial: Callable[..., Text]) -> None:
+    alice = dial(server.address, "alice")
+    for line, answer in (
+        ("/join", "! It is written /join <channel> - "),
+        ("/join a b", "! It is written /join <channel> - "),
+        ("/join a/b", "! A channel name is 1 to 32 letters"),
+        ("/msg bob", "! It is written /msg <user> <text> - "),
+        ("/history lab x", "! It is written /history "),
+        ("/history lab 0", "! It is written /history "),
+        ("/whois", "! It is written /whois <user> - "),
+        ("/register", "! It is written /register <password> - "),
+        ("/register abc", "! A password has 4 to 128 characters."),
+        ("hello?", "! You are in no channel: /join lobby"),
+        ("/topic", "! You are in no channel"),
+    ):
+        start = len(alice.seen)
+        alice.send(line, "/whois nobody-at-all")
+        alice.expect("Nobody called nobody-at-all")
+        mine = alice.seen[start:].splitlines()
+        assert len(mine) == 2, mine
+        assert mine[0].startswith(answer), mine
+
+
+def test_a_program_gets_one_answer_for_each_mistake(server: Server, connect: Callable[..., Json]) -> None:
+    alice = connect(server.address)
+    alice.send_bytes(b'{"op":"join","channel":"lab","ref":"r1"}\n')
+    assert alice.expect(Error, lambda e: e.ref == "r1").code == "hello-first"
+    alice.send_bytes(b'{"op":"hello","name":"alice","ref":"r2"}\n{"op":"hello","name":"bob","ref":"r3"}\n')
+    assert alice.expect(Error, lambda e: e.ref == "r3").code == "already-named"
+    for line, code in (
+        (b'{"op":"dance","ref":"r4"}', "unknown-frame"),
+        (b'{"op":"join","ref":"r4"}', "bad-frame"),
+        (b'{"op":"join","channel":7,"ref":"r4"}', "bad-frame"),
+        (b'{"op":"history","limit":0,"ref":"r4"}', "bad-frame"),
+        (b'{"op":"join","channel":"##lab","ref":"r4"}', "bad-name"),
+        (b'{"op":"seen","number":1,"ref":"r4"}', "no-channel"),
+        (b'{"op":"seen","number":1,"user":"nobody","ref":"r4"}', "no-such-user"),
+        (b'{"op":"say","text":"","ref":"r4"}', "no-channel"),
+    ):
+        alice.send_bytes(line + b"\n")
+        assert alice.expect(Error, lambda e: e.ref == "r4").code == code, line
+    for line in (b"{", b"[]", b"null", b"\xff\xfe", b'{"op":"say","text":"\\ud800"}', b"[" * 16_000):
+        alice.send_bytes(line + b"\n")
+        assert alice.expect(Error).code == "bad-frame", line
+    alice.request(Join("lab"))
+    assert alice.request(Say("", "lab")).code == "empty"
+    assert isinstance(alice.request(Say("still here", "lab")), Stored)
+
+
+@pytest.mark.parametrize("name", ["@lab", "#lab"])
+def test_a_sign_before_a_name_is_no_part_of_it(server: Server, connect: Callable[..., Json], name: str) -> None:
+    alice = connect(server.address, "alice")
+    assert alice.request(Join(name)).channel == "lab"
+    assert [info.name for info in alice.request(Channels()).channels] == ["lab"]

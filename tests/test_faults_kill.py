@@ -1,0 +1,227 @@
+"""`kill -9` of the server at random moments under load: what was acknowledged is there once, and all see the same."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from itertools import count
+
+from tests.bulk import Bulk, Gone
+from tests.conftest import StartProcess
+from tests.helpers import DEADLINE, Process
+from wire.frames import Entry, Error, Gap, History, Join, Msg, Page, Ping, Pong, Say, Stored
+
+KILLS = 20
+_POSTERS, _READERS = 3, 3
+_WINDOW = 30  # posts that one poster has on their way
+
+
+class Scene:
+    """What all threads of the test share: whether the server is up, when to stop, and what went wrong."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.up = threading.Event()
+        self.up.set()
+        self.drain = threading.Event()  # post nothing new
+        self.stop = threading.Event()
+        self.failures: list[BaseException] = []
+
+    def run(self, work: Callable[[], None], name: str) -> threading.Thread:
+        """Start a thread that does `work` on one connection after another, until that returns."""
+
+        def keep_on() -> None:
+            while not self.stop.is_set():
+                self.up.wait(DEADLINE)
+                try:
+                    work()
+                    return
+                except Gone:
+                    continue
+                except BaseException as error:
+                    self.failures.append(error)
+                    return
+
+        thread = threading.Thread(target=keep_on, name=name)
+        thread.start()
+        return thread
+
+
+class Poster:
+    """Posts with ids to the channel and to a reader; sends what was not acknowledged again on the next connection."""
+
+    def __init__(self, scene: Scene, at: int) -> None:
+        self.name = f"poster{at}"
+        self.numbers: dict[str, int] = {}  # by id, as acknowledged
+        self.posts: dict[str, Say | Msg] = {}
+        self._scene = scene
+        self._open: dict[str, Say | Msg] = {}
+        self._fresh = count()
+
+    def work(self) -> None:
+        """One connection; returns when all is acknowledged after `drain`."""
+        scene = self._scene
+        with Bulk(scene.address, self.name, since={"lab": 1 << 40}) as line:
+            line.send(Join("lab"), *self._open.values())
+            while self._open or not scene.drain.is_set():
+                if not scene.drain.is_set() and len(self._open) < _WINDOW:
+                    line.send(*[self._make() for _ in range(_WINDOW // 2)])
+                for frame in line.take():
+                    if isinstance(frame, Stored):
+                        self._acknowledged(frame)
+                    assert not isinstance(frame, Error), frame
+
+    def _make(self) -> Say | Msg:
+        id = f"{self.name}-{next(self._fresh)}"
+        text = f"text of {id}"
+        post = Msg("reader0", text, id, ref=id) if random.random() < 0.2 else Say(text, "lab", id, ref=id)
+        self.posts[id] = self._open[id] = post
+        return post
+
+    def _acknowledged(self, frame: Stored) -> None:
+        assert frame.id is not None
+        assert self.numbers.setdefault(frame.id, frame.number) == frame.number, f"{frame.id} has two numbers"
+        self._open.pop(frame.id, None)
+
+
+class Listener:
+    """Reads everything, and goes on after the last number that it has had."""
+
+    def __init__(self, scene: Scene, at: int) -> None:
+        self.name = f"reader{at}"
+        self.had: dict[str, list[Entry]] = {}  # by channel or @sender
+        self.wanted: dict[str, int] | None = None  # the last numbers, once they are known
+        self._scene = scene
+
+    def work(self) -> None:
+        """One connection; returns when the last numbers have come."""
+        since = {place: entries[-1].number for place, entries in self.had.items()}
+        with Bulk(self._scene.address, self.name, since=since) as line:
+            line.send(Join("lab"))
+            while not self._complete():
+                for frame in line.take(0.2):
+                    assert not isinstance(frame, Error | Gap), frame
+                    if isinstance(frame, Entry):
+                        self._heard(frame)
+
+    def _heard(self, entry: Entry) -> None:
+        entries = self.had.setdefault(entry.channel or f"@{entry.sender}", [])
+        if entries:
+            assert entry.number == entries[-1].number + 1, f"{self.name}: {entry} after {entries[-1]}"
+        entries.append(entry)
+
+    def _complete(self) -> bool:
+        wanted = self.wanted
+        if wanted is None:
+            return False
+        return all(place in self.had and self.had[place][-1].number >= number for place, number in wanted.items())
+
+
+def test_twenty_kills_under_load(start_process: StartProcess) -> None:
+    process = start_process()
+    scene = Scene(process.address)
+    posters = [Poster(scene, at) for at in range(_POSTERS)]
+    readers = [Listener(scene, at) for at in range(_READERS)]
+    with Bulk(process.address, "founder") as founder:
+        founder.send(Join("lab"))
+        for reader in readers:
+            with Bulk(process.address, reader.name) as line:
+                line.send(Join("lab"), Ping(ref="joined"))
+                while not any(isinstance(frame, Pong) for frame in line.take()):
+                    pass
+    threads = [scene.run(poster.work, poster.name) for poster in posters]
+    threads += [scene.run(reader.work, reader.name) for reader in readers]
+    try:
+        for _ in range(KILLS):
+            _progress(scene, posters, random.randint(100, 1_500))
+            threading.Event().wait(random.random() * 0.02)  # a random moment
+            _kill_and_start(process, scene)
+        _progress(scene, posters, 300)
+        scene.drain.set()
+        for thread in threads[:_POSTERS]:
+            thread.join(2 * DEADLINE)
+        assert not scene.failures, scene.failures
+        log = _read_all(process.address)
+        _check_log(log, posters)
+        _check_readers(log, posters, readers, threads[_POSTERS:])
+    finally:
+        scene.stop.set()
+        scene.drain.set()
+        process.kill()
+        for thread in threads:
+            thread.join(2 * DEADLINE)
+    assert not scene.failures, scene.failures
+    assert "Traceback" not in process.log, process.log
+
+
+def _progress(scene: Scene, posters: list[Poster], posts: int) -> None:
+    """Wait until so many more posts are acknowledged."""
+    acknowledged = partial(_acknowledged, posters)
+    aim, deadline = acknowledged() + posts, time.monotonic() + 2 * DEADLINE
+    while acknowledged() < aim and not scene.failures:
+        assert time.monotonic() < deadline, f"{acknowledged()} of {aim} posts are acknowledged"
+        threading.Event().wait(0.005)
+    assert not scene.failures, scene.failures
+
+
+def _acknowledged(posters: list[Poster]) -> int:
+    return sum(len(poster.numbers) for poster in posters)
+
+
+def _kill_and_start(process: Process, scene: Scene) -> None:
+    scene.up.clear()
+    process.restart()
+    scene.up.set()
+
+
+def _read_all(address: str) -> list[Entry]:
+    """The whole channel, page by page."""
+    entries: list[Entry] = []
+    with Bulk(address, "auditor") as line:
+        while True:
+            line.send(History(channel="lab", after=len(entries), limit=1_000, ref="page"))
+            page = next(frame for frames in iter(line.take, None) for frame in frames if isinstance(frame, Page))
+            if not page.entries:
+                assert page.tail == len(entries)
+                return entries
+            entries += page.entries
+
+
+def _check_log(log: list[Entry], posters: list[Poster]) -> None:
+    assert [entry.number for entry in log] == list(range(1, len(log) + 1)), "numbers without a gap"
+    by_id = {entry.id: entry for entry in log}
+    assert len(by_id) == len(log), "no post is there twice"
+    said = 0
+    for poster in posters:
+        assert poster.numbers.keys() == poster.posts.keys()
+        for id, post in poster.posts.items():
+            if isinstance(post, Say):
+                said += 1
+                entry = by_id[id]
+                assert (entry.number, entry.text, entry.sender) == (poster.numbers[id], post.text, poster.name)
+    assert said == len(log), "nothing is there that nobody said"
+
+
+def _check_readers(
+    log: list[Entry], posters: list[Poster], readers: list[Listener], threads: list[threading.Thread]
+) -> None:
+    private = {
+        f"@{poster.name}": sorted(poster.numbers[id] for id, post in poster.posts.items() if isinstance(post, Msg))
+        for poster in posters
+    }
+    for reader in readers:
+        wanted = {"lab": len(log)}
+        if reader.name == "reader0":
+            wanted |= {place: numbers[-1] for place, numbers in private.items()}
+        reader.wanted = wanted
+    for thread in threads:
+        thread.join(2 * DEADLINE)
+        assert not thread.is_alive(), "a reader does not come to the end"
+    for reader in readers:
+        assert reader.had["lab"] == log, f"{reader.name} has another list"
+    for place, numbers in private.items():
+        assert numbers == list(range(1, len(numbers) + 1))
+        assert [entry.number for entry in readers[0].had[place]] == numbers
