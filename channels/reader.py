@@ -44,19 +44,9 @@ class Reader:
     """What one connection reads. `_lock` is the connection's send lock: it alone is held while something is sent."""
 
     __slots__ = (
-        "_acknowledged",
-        "_backlog",
-        "_behind",
-        "_closed",
-        "_cursors",
-        "_held",
-        "_lock",
-        "_outlet",
-        "_room",
-        "_waiting",
-        "dialect",
-        "user_key",
-    )
+        "_acknowledged", "_backlog", "_behind", "_closed", "_cursors", "_held", "_lock",
+        "_outlet", "_room", "_waiting", "dialect", "user_key",
+    )  # fmt: skip
 
     def __init__(self, outlet: Outlet, dialect: Encoding) -> None:
         self.dialect = dialect

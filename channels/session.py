@@ -55,19 +55,8 @@ class Session:
     """One connection in the chat. All methods but those of postings are called by the connection's own thread."""
 
     __slots__ = (
-        "_asked",
-        "_pace",
-        "_posted",
-        "_settled",
-        "_slowed",
-        "_tries",
-        "address",
-        "chat",
-        "current",
-        "done",
-        "door",
-        "reader",
-        "user",
+        "_asked", "_pace", "_posted", "_settled", "_slowed", "_tries", "address", "chat", "current", "done", "door",
+        "reader", "user",
     )  # fmt: skip
 
     def __init__(self, chat: Chat, reader: Reader, door: str, address: str) -> None:
