@@ -58,7 +58,7 @@ class JsonLines:
         """The usual case at full speed: whole lines without payloads. None if this is not that case."""
         end = data.rfind(b"\n") + 1
         limit = self._limits.line
-        if len(data) - end > limit or (end > limit and max(map(len, data.split(b"\n"))) > limit):
+        if len(data) - end > limit or not _all_within(data, end, limit):
             return None
         try:
             frames = self._decoder.decode_lines(data[:end])
@@ -146,6 +146,17 @@ class JsonLines:
     def encode_entries(entries: Sequence[Entry], seq: int = 0, *, past: bool = False) -> bytes:
         """A batch as the same bytes for every JSON connection."""
         return _encoder.encode_lines(entries)
+
+
+def _all_within(data: bytes, end: int, limit: int) -> bool:
+    """Whether no line of `data` up to `end` has more than `limit` bytes; it looks at one line in so many bytes."""
+    at = 0
+    while end - at > limit:
+        line_end = data.rfind(b"\n", at, at + limit + 1)
+        if line_end < 0:
+            return False
+        at = line_end + 1
+    return True
 
 
 def _malformed(line: bytes, error: Exception) -> Malformed:
