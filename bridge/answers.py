@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from wire.frames import Entry, Error, Frame, Stored
 from wire.mqtt import encode, publish
 from wire.mqtt_codes import V5, Reason
-from wire.mqtt_packets import PubAck, PubRec
+from wire.mqtt_packets import Connect, PubAck, PubRec
 from wire.mqtt_properties import NONE, Properties
 
 from .topics import Topics
@@ -23,10 +23,8 @@ _REASONS: dict[str, Reason] = {
     "too-long": Reason.QUOTA_EXCEEDED,
     "too-many-channels": Reason.QUOTA_EXCEEDED,
 }
-_QOS = (
-    16  # a request's `ref` is its packet identifier with the QoS above it, and above that a number if it has a context
-)
-_CONTEXT = 20
+# A request's `ref` is its packet identifier, the QoS above it, and above that a number if it has a context.
+_QOS, _CONTEXT = 16, 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +37,29 @@ class Context:
 
 
 class Answers:
-    """How a client is told what is for it alone. `hears` says whether it has subscribed to a topic."""
+    """How a client is told what is for it alone. Called by any thread, apart from `open` and `ref`."""
 
     key = "mqtt answers"
     interactive = False
-    __slots__ = ("_contexts", "_count", "_hears", "_topics", "broken", "limit", "me", "version")
+    __slots__ = ("_contexts", "_count", "_give_up", "_hears", "_topics", "_wordy", "limit", "me", "version")
 
-    def __init__(self, topics: Topics, hears: Callable[[str], bool]) -> None:
+    def __init__(self, topics: Topics, hears: Callable[[str], bool], give_up: Callable[[], None]) -> None:
+        """`hears` says whether the client has subscribed to a topic; `give_up` ends the connection without a word."""
         self._topics = topics
         self._hears = hears
+        self._give_up = give_up
+        self._contexts: dict[int, Context] = {}
+        self._count = 0
+        self._wordy = True  # the client wants to read why something was refused
         self.version = V5
         self.me = ""
         self.limit = 0  # the client's Maximum Packet Size; 0: none
-        self.broken = False  # something could not be stored, and MQTT 3.1.1 has no word for it
-        self._contexts: dict[int, Context] = {}
-        self._count = 0
+
+    def open(self, packet: Connect, me: str) -> None:
+        """The client has connected, and calls itself `me` in topics."""
+        self.version, self.me = packet.version, me
+        self.limit = packet.properties.maximum_packet_size or 0
+        self._wordy = packet.properties.request_problem_information != 0
 
     def ref(self, packet_id: int, qos: int, context: Context | None = None) -> int:
         """The `ref` of a request, so that its answer becomes its acknowledgement."""
@@ -75,32 +81,49 @@ class Answers:
     def _acknowledge(self, frame: Frame, qos: int, packet_id: int) -> bytes:
         if not qos:
             return b""
-        reason, properties = Reason.SUCCESS, NONE
-        if isinstance(frame, Error):
-            if frame.code in ("not-stored", "internal") and self.version != V5:
-                self.broken = True  # no acknowledgement: the client has it still
-                return b""
-            reason = _REASONS.get(frame.code, Reason.IMPLEMENTATION_SPECIFIC_ERROR)
-            properties = Properties(reason_string=frame.error)
-        elif qos == 1 and type(frame) is Stored:
+        if qos == 1 and type(frame) is Stored:
             return b"\x40\x02" + packet_id.to_bytes(2, "big")
-        return encode((PubAck if qos == 1 else PubRec)(packet_id, reason, properties), self.version)
+        kind = PubAck if qos == 1 else PubRec
+        if not isinstance(frame, Error):
+            return encode(kind(packet_id), self.version)
+        if frame.code in ("not-stored", "internal") and self.version != V5:
+            self._give_up()  # 3.1.1 has no word for it: without an acknowledgement, the client has it still
+            return b""
+        reason = _REASONS.get(frame.code, Reason.IMPLEMENTATION_SPECIFIC_ERROR)
+        if self._wordy:  # [MQTT-3.1.2-29]
+            packet = encode(kind(packet_id, reason, Properties(reason_string=frame.error)), self.version)
+            if self.fits(packet):  # [MQTT-3.4.2-2], [MQTT-3.5.2-2]
+                return packet
+        return encode(kind(packet_id, reason), self.version)
+
+    def fits(self, packet: bytes) -> bool:
+        """Whether the client takes a packet of that size ([MQTT-3.1.2-24])."""
+        return not self.limit or len(packet) <= self.limit
 
     def _publish(self, frame: Frame, context: Context | None) -> bytes:
-        answer = self._topics.answer(frame, self.me)
-        if answer is None:
+        topic = self._topics.place(frame, self.me, context.topic if context is not None else None)
+        properties = NONE
+        if topic is not None and context is not None:
+            properties = Properties(correlation_data=context.correlation)
+            if context.response_topic is not None and self._hears(context.response_topic):
+                topic = context.response_topic
+        if topic is None or not self._hears(topic):
             return b""
-        topic, payload = answer
         if isinstance(frame, Error):
             payload = self._topics.error(frame, self.me, context.topic if context is not None else None)
-        properties = NONE
-        if context is not None and context.response_topic is not None:
-            topic = context.response_topic
-            properties = Properties(correlation_data=context.correlation)
-        if not self._hears(topic):
-            return b""
+        else:
+            payload = self._topics.payload(frame)
         packet = publish(topic.encode(), payload, version=self.version, properties=properties)
-        return b"" if self.limit and len(packet) > self.limit else packet
+        if self.fits(packet):
+            return packet
+        if context is None or isinstance(frame, Error):
+            return b""
+        return self._publish(Error(code="too-long", error="The answer is over your Maximum Packet Size."), context)
+
+    def message(self, topic: str, payload: bytes, *, retain: bool = False, properties: Properties = NONE) -> bytes:
+        """A message at QoS 0 that is no answer; empty if it is too large for the client."""
+        packet = publish(topic.encode(), payload, retain=retain, version=self.version, properties=properties)
+        return packet if self.fits(packet) else b""
 
     def encode_entries(self, entries: Sequence[Entry], seq: int = 0, *, past: bool = False) -> bytes:
         """Entries go out in a view."""

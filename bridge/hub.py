@@ -1,13 +1,11 @@
-"""Floor 3: the hub: all MQTT clients that are connected, the state they share, and what is to happen later."""
+"""Floor 3: the hub: all MQTT clients that are connected, and what they share: state, presence, last words."""
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import logging
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -17,10 +15,14 @@ from channels.directory import User
 from channels.journal import Posting
 from channels.locks import leaf
 from channels.log import Log
+from store import StoreError
 from wire.errors import ChatError
-from wire.frames import Msg, Request, Say
+from wire.frames import Msg, Say
+from wire.mqtt_topics import matches
 from wire.names import fold
 
+from .later import Later
+from .login import LastWill
 from .topics import Live, Topics
 
 if TYPE_CHECKING:
@@ -29,50 +31,12 @@ if TYPE_CHECKING:
 log_ = logging.getLogger("partyline.mqtt")
 
 
-class Later:
-    """Owns the thread `mqtt-later`, which does things when their time has come: wills that are delayed."""
+@dataclass(slots=True, eq=False)
+class _Away:
+    """A client that is away but has a session: how far its logs were sent, and the number of what is to happen."""
 
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._due: list[tuple[float, int, Callable[[], None]]] = []
-        self._numbers = itertools.count(1)
-        self._closing = False
-        self._thread = threading.Thread(target=self._run, name="mqtt-later", daemon=True)
-        self._thread.start()
-
-    def do(self, seconds: float, what: Callable[[], None]) -> int:
-        """Do it after so many seconds; the number to cancel it with."""
-        with self._changed:
-            number = next(self._numbers)
-            heapq.heappush(self._due, (time.monotonic() + seconds, number, what))
-            self._changed.notify()
-            return number
-
-    def cancel(self, number: int) -> None:
-        """Do it not at all, unless it was done already."""
-        with self._changed:
-            self._due = [due for due in self._due if due[1] != number]
-            heapq.heapify(self._due)
-
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                while not self._closing and (not self._due or self._due[0][0] > time.monotonic()):
-                    self._changed.wait(self._due[0][0] - time.monotonic() if self._due else None)
-                if self._closing:
-                    return
-                what = heapq.heappop(self._due)[2]
-            try:
-                what()
-            except Exception:
-                log_.exception("something that was to be done later failed")
-
-    def close(self) -> None:
-        """End the thread; what is not due yet is not done."""
-        with self._changed:
-            self._closing = True
-            self._changed.notify()
-        self._thread.join()
+    sent: dict[int, int]
+    end: int | None = None
 
 
 class Hub:
@@ -81,48 +45,60 @@ class Hub:
     def __init__(self, chat: Chat, topics: Topics) -> None:
         self.chat = chat
         self.topics = topics
-        self.later = Later()
+        self._later = Later()
         self._lock = leaf()
         self._sessions: dict[str, MqttSession] = {}
-        self._sent: dict[str, dict[int, int]] = {}  # of clients that are away: how far their logs were sent
+        self._away: dict[str, _Away] = {}
         self._wills: dict[str, int] = {}  # of clients that are away: the number of the delayed will
         chat.store.end_clients(time.time_ns() // 1_000_000)
         chat.watchers.append(self)
 
-    def add(self, key: str, session: MqttSession) -> MqttSession | None:
-        """Note who is connected under a key; the session that it takes over, if there is one."""
-        with self._lock:
-            old = self._sessions.get(key)
-            self._sessions[key] = session
-            will = self._wills.pop(key, None)
-        if will is not None:
-            self.later.cancel(will)  # [MQTT-3.1.3-9]
-        return old
+    # Who is connected
 
     def find(self, key: str) -> MqttSession | None:
         """The session that is connected under a key."""
         return self._sessions.get(key)
 
-    def remove(self, key: str, session: MqttSession, sent: dict[int, int] | None) -> bool:
-        """The session has ended; `sent` if its client's state is kept. Whether it was not taken over."""
+    def add(self, key: str, session: MqttSession, *, clean: bool) -> tuple[MqttSession | None, dict[int, int] | None]:
+        """Note who is connected under a key: the session that it takes over, if there is one, and how far it was sent.
+
+        The latter by log id; None if this server does not know. A `clean` start ends the client's earlier session.
+        """
+        with self._lock:
+            old = self._sessions.get(key)
+            self._sessions[key] = session
+            away = self._away.pop(key, None)
+            will = self._wills.pop(key, None)
+        if away is not None and away.end is not None:
+            self._later.cancel(away.end)
+        if will is not None:
+            last_words = self._later.cancel(will)  # [MQTT-3.1.3-9]
+            if clean and last_words is not None:
+                last_words()  # the session that it belonged to has ended (5 §3.1.2.5)
+        return old, away.sent if away is not None else None
+
+    def remove(self, key: str, session: MqttSession) -> bool:
+        """The connection has ended; whether no other has taken its session over."""
         with self._lock:
             if self._sessions.get(key) is not session:
                 return False
             del self._sessions[key]
-            if sent is not None:
-                self._sent[key] = sent
             return True
 
-    def sent(self, key: str) -> dict[int, int] | None:
-        """How far a client's logs were sent before it went away; None if this server has not seen it."""
-        with self._lock:
-            return self._sent.pop(key, None)
+    def keep(self, key: str, sent: dict[int, int], seconds: int | None) -> None:
+        """Remember, for as long as a client's session is kept, how far its logs were sent."""
+        away = _Away(sent)
 
-    def delay_will(self, key: str, seconds: int, what: Callable[[], None]) -> None:
-        """Publish a client's will later, unless it comes back before (5 §3.1.3.2.2)."""
-        number = self.later.do(seconds, what)
+        def forget() -> None:
+            with self._lock:
+                if self._away.get(key) is away:
+                    del self._away[key]
+
+        if seconds is not None:
+            away.end = self._later.do(seconds, forget)
         with self._lock:
-            self._wills[key] = number
+            if key not in self._sessions:
+                self._away[key] = away
 
     def _all(self) -> list[MqttSession]:
         with self._lock:
@@ -133,41 +109,66 @@ class Hub:
     def channel_made(self, log: Log) -> None:
         """There is a new channel: clients may have subscribed to it before."""
         for session in self._all():
-            session.consider(log)
+            session.channel_made(log)
 
     def presence_changed(self, user: User) -> None:
-        """Tell the clients that want to know."""
-        topic = self.topics.presence(user.name)
-        payload = self.presence(user)
-        for session in self._all():
-            session.tell(topic, payload)
+        """Tell the clients that want to know, and look again: the last word is to be how it is."""
+        topic, find = self.topics.presence(user.name), self.chat.directory.find
+        while True:
+            now = find(user.key)
+            payload = self.presence(now or user)
+            for session in self._all():
+                session.tell(topic, payload, retained=True)
+            if find(user.key) is now:
+                return
 
     # What is kept for new subscribers
 
     @staticmethod
     def presence(user: User) -> bytes:
         """What `presence/<user>` says of somebody who is, or was just, connected."""
-        if not user.sessions:
+        sessions = user.sessions
+        if not sessions:
             return msgspec.json.encode({"user": user.name, "online": False, "since": time.time_ns() // 1_000_000})
-        doors = sorted({session.door for session in user.sessions})
+        doors = sorted({session.door for session in sessions})
         return msgspec.json.encode({"user": user.name, "online": True, "doors": doors, "since": user.since})
 
-    def retained(self, topic_filter: str) -> list[tuple[str, bytes]]:
-        """The retained messages that a filter may match: of users, those who are online, or the one it names."""
-        kept = [(self.topics.server, b"online")]
-        kept += [(self.topics.presence(user.name), self.presence(user)) for user in self.chat.directory.users()]
+    def retained(self, topic_filter: str) -> Iterator[tuple[str, bytes]]:
+        """The retained messages that a filter takes in: of users, those who are online, or the one that it names."""
+        if matches(topic_filter, self.topics.server):
+            yield self.topics.server, b"online"
+        if "+" in topic_filter or "#" in topic_filter:
+            for user in self.chat.directory.users():
+                topic = self.topics.presence(user.name)
+                if matches(topic_filter, topic):
+                    yield topic, self.presence(user)
+            return
         name = topic_filter[len(self.topics.presence("")) :]
-        if topic_filter == self.topics.presence(name) and self.chat.directory.find(fold(name)) is None:
-            account = self.chat.store.account(name)
-            if account is not None:
-                body = {"user": account.name, "online": False, "since": account.seen}
-                kept.append((self.topics.presence(account.name), msgspec.json.encode(body)))
-        return kept
+        if topic_filter != self.topics.presence(name):
+            return
+        here = self.chat.directory.find(fold(name))
+        if here is not None and here.name == name:
+            yield topic_filter, self.presence(here)
+        elif here is None and (account := self.chat.store.account(name)) is not None and account.name == name:
+            yield topic_filter, msgspec.json.encode({"user": name, "online": False, "since": account.seen})
 
     # What a client says when it is gone, and what goes past the chat
 
-    def last_words(self, name: str, request: Request | Live) -> None:
+    def delay_will(self, key: str, name: str, will: LastWill, seconds: int) -> None:
+        """Publish a client's will later, unless it comes back before (5 §3.1.3.2.2)."""
+
+        def due() -> None:
+            with self._lock:
+                self._wills.pop(key, None)
+            self.last_words(name, will)
+
+        number = self._later.do(seconds, due)
+        with self._lock:
+            self._wills[key] = number
+
+    def last_words(self, name: str, will: LastWill) -> None:
         """Publish a will in the name of a user who may be gone already."""
+        request = will.request
         try:
             if isinstance(request, Live):
                 self.straight(name, request)
@@ -175,8 +176,8 @@ class Hub:
                 log = self._log_for(name, request)
                 if log is not None:
                     self.chat.journal.post(Posting(log, fold(name), name, [request], _stored, _refused))
-        except ChatError as error:
-            log_.info("the will of %s was not published: %s", name, error)
+        except (ChatError, StoreError) as error:
+            log_.warning("the will of %s was not published: %s", name, error)
 
     def _log_for(self, name: str, request: Say | Msg) -> Log | None:
         if isinstance(request, Msg):
@@ -185,15 +186,14 @@ class Hub:
 
     def straight(self, sender: str, live: Live) -> None:
         """From one client to another: to every session of the other that listens."""
-        topic = self.topics.direct(live.to, sender)
         key = fold(live.to)
         for session in self._all():
             if session.user_key == key:
-                session.tell(topic, live.payload)
+                session.tell(self.topics.direct(session.me, sender), live.payload, properties=live.properties)
 
     def close(self) -> None:
-        """The server goes down: those who listen are told, and nothing more is done later."""
-        self.later.close()
+        """The server goes down: nothing more is done later."""
+        self._later.close()
 
 
 def _stored(posting: Posting, numbers: object) -> None:

@@ -21,6 +21,7 @@ from .views import SPAN, View
 WINDOW = 16_384  # packets in flight to a client that sets no limit itself, below SPAN
 _PAGE = 256  # entries that are read from the store at once
 _TURN = 16  # pieces that one client is sent before the pump turns to the next
+_RUN = 256  # acknowledgements that are compared at once
 
 
 @dataclass(slots=True)
@@ -41,19 +42,27 @@ class _Flight:
 
 
 class MqttReader(Reader):
-    """Cursors with a view each. `view_of` says how the client gets a log, None if it has not subscribed to it."""
+    """Cursors with a view each. `view_of` says how the client gets a log now, None if it has not subscribed to it.
 
-    __slots__ = ("_early", "_flights", "_high", "_in_flight", "_low", "_resent", "_views", "_window", "view_of")
+    `view_of` is called with the lock held, so that the last change of the subscriptions counts: it takes no lock.
+    """
+
+    __slots__ = (
+        "_early", "_flights", "_high", "_in_flight", "_low", "_moved", "_resent", "_starts", "_view_of",
+        "_views", "_window",
+    )  # fmt: skip
 
     def __init__(self, outlet: Outlet, dialect: Encoding, view_of: Callable[[Log], View | None]) -> None:
         super().__init__(outlet, dialect)
-        self.view_of = view_of
-        self._views: dict[Log, View] = {}
+        self._view_of = view_of
+        self._views: dict[Log, View] = {}  # of every log that has a cursor
         self._flights: deque[_Flight] = deque()
         self._in_flight = 0  # packets
         self._low = 0  # at most the lowest `low` of all flights
         self._high = 0  # at least the highest `high`
-        self._early: set[int] = set()  # acknowledged before their turn
+        self._early: set[int] = set()  # packets in flight that were acknowledged before their turn
+        self._moved: dict[Log, int] = {}  # how far acknowledgements have moved the cursors of logs, not yet told
+        self._starts: dict[Log, tuple[int, int]] = {}  # where to begin with a channel, and what may have been sent
         self._resent: dict[Log, int] = {}  # up to this number, entries may have been sent by an earlier connection
         self._window = WINDOW
 
@@ -63,46 +72,53 @@ class MqttReader(Reader):
 
     def _place_locked(self, log: Log, after: int, acknowledged: int | None) -> bool:
         """Read a log, if the client has subscribed to it; a channel from now on, a direct log from `after`."""
-        view = self.view_of(log)
-        if view is None:
+        view, resent = self._view_of(log), 0
+        if log.channel is not None:
+            after, resent = self._starts.pop(log, (log.tail, 0))
+        if view is None or not super()._place_locked(log, after, acknowledged):
             return False
-        if log not in self._views:
-            self._views[log] = view
-        return super()._place_locked(log, log.tail if log.channel is not None else after, acknowledged)
+        self._views[log], self._resent[log] = view, resent
+        return True
 
-    def resume(self, log: Log, after: int, resent: int) -> None:
+    def resume(self, log: Log, after: int, resent: int = 0) -> None:
         """Go on with a channel after number `after`; up to `resent`, it may come for the second time."""
         with self._lock:
-            self._resent[log] = resent
-            view = self.view_of(log)
-            if view is not None:
-                self._views[log] = view
-            placed = view is not None and super()._place_locked(log, after, None)
-        if placed:
-            self._attach(log)
+            self._starts[log] = after, resent
+        self.follow(log, after)
 
     def unfollow(self, log: Log) -> None:
-        """Leaving a channel ends no subscription; `unsubscribe` does."""
+        """Leaving a channel ends no subscription; `refresh` does."""
 
-    def change(self, log: Log, view: View | None) -> None:
-        """The client has changed its subscriptions to a log; without a view it reads it no more."""
+    def refresh(self, log: Log) -> None:
+        """Read a log as the client's subscriptions have it now, or no more."""
         with self._lock:
+            view = self._view_of(log)
             if view is not None:
                 self._views[log] = view
                 return
             self._views.pop(log, None)
-        super().unfollow(log)
+            self._cursors.pop(log, None)
+        log.detach(self)
+
+    def acknowledges(self, log: Log) -> bool:
+        """Whether the log is read at QoS 1."""
+        with self._lock:
+            return self._at_qos_1_locked(log)
+
+    def _at_qos_1_locked(self, log: Log) -> bool:
+        view = self._views.get(log)
+        return view is not None and view.acknowledged
 
     def arrived(self) -> list[tuple[Log, int]]:
         """How far direct conversations have come that the client reads at QoS 0, if its machine has all of it."""
         with self._lock:
-            if self._waiting or self._outlet.unacknowledged():
-                return []
             moved = [
                 (log, number)
                 for log, number in self._cursors.items()
-                if log.channel is None and not self._views[log].acknowledged and number > self._acknowledged.get(log, 0)
+                if number > self._acknowledged.get(log, 0) and log.channel is None and not self._at_qos_1_locked(log)
             ]
+            if not moved or self._waiting or self._outlet.unacknowledged():
+                return []
             self._acknowledged.update(moved)
             return moved
 
@@ -132,25 +148,32 @@ class MqttReader(Reader):
 
     def _room_locked(self, batches: Sequence[Batch]) -> int:
         """How many more packets may be in flight, if these batches are to be among them."""
-        low = min(self._low, batches[0].seq - len(batches[0].entries))
-        high = max(self._high, batches[-1].seq)
-        if high - low > SPAN and self._flights:  # a packet identifier could be in flight twice: look closely
+        first = batches[0].seq - len(batches[0].entries)
+        last = batches[-1].seq
+        if not self._flights:
+            self._low, self._high = first, last
+        elif max(self._high, last) - min(self._low, first) > SPAN:
+            # A packet identifier could be in flight twice: look closely, and not again for some time.
             self._low = min(flight.low for flight in self._flights)
             self._high = max(flight.high for flight in self._flights)
-            low = min(self._low, batches[0].seq - len(batches[0].entries))
-            if max(self._high, batches[-1].seq) - low > SPAN:
+            if max(self._high, last) - min(self._low, first) > SPAN // 4 * 3:
                 return 0
-        return self._window - self._in_flight
+        return self._window - self._in_flight if last - first <= SPAN else 0
 
     def _fly_locked(self, log: Log, view: View, batch: Batch) -> None:
+        """Note what is to be acknowledged of a batch, in the order in which it is sent."""
         pairs = view.expected(batch.entries, batch.seq)
+        low, flights = batch.seq - len(batch.entries), self._flights
+        self._low = min(self._low, low) if flights else low
+        self._high = max(self._high, batch.seq) if flights else batch.seq
         for at, (ids, numbers) in enumerate(pairs):
             last = batch.last if at == len(pairs) - 1 else 0
-            flight = _Flight(log, ids, numbers, batch.seq - len(batch.entries), batch.seq, last)
-            self._low = min(self._low, flight.low) if self._flights else flight.low
-            self._high = max(self._high, flight.high) if self._flights else flight.high
-            self._flights.append(flight)
+            flights.append(_Flight(log, ids, numbers, low, batch.seq, last))
             self._in_flight += len(ids)
+            if self._early:
+                self._early.difference_update(ids)  # that was for something else
+        if not flights[0].ids:
+            self._settle_locked()
 
     def walk(self, store: Store, limits: Limits) -> None:
         """Go on towards the tails, as far as the line and the client's window take it. Called by the pump alone."""
@@ -208,26 +231,35 @@ class MqttReader(Reader):
 
     def acknowledged(self, ids: Sequence[int]) -> dict[Log, int]:
         """The client has acknowledged packets: how far that moves the cursors of logs."""
-        moved: dict[Log, int] = {}
         with self._lock:
             at = 0
             while at < len(ids) and self._flights:
-                flight = self._flights[0]
-                run = ids[at : at + len(flight.ids) - flight.at]
-                if list(run) == flight.ids[flight.at : flight.at + len(run)]:
-                    flight.at += len(run)
-                    self._in_flight -= len(run)
-                    at += len(run)
-                else:
-                    if len(self._early) < WINDOW:
-                        self._early.add(ids[at])
-                    at += 1
-                self._settle_locked(moved)
+                at += self._land_locked(ids, at)
+                self._settle_locked()
+            if not self._flights:
+                self._early.clear()  # of packets that were never sent
             if self._behind and self._in_flight <= self._window // 2:
                 self._outlet.when_writable()
+            moved, self._moved = self._moved, {}
         return moved
 
-    def _settle_locked(self, moved: dict[Log, int]) -> None:
+    def _land_locked(self, ids: Sequence[int], at: int) -> int:
+        """Take the next acknowledgements, which are the first flight's or early; how many that were."""
+        flight = self._flights[0]
+        wanted = flight.ids[flight.at : flight.at + _RUN]
+        if ids[at] != wanted[0]:
+            if len(self._early) < WINDOW:
+                self._early.add(ids[at])
+            return 1
+        given = ids[at : at + len(wanted)]
+        count = len(given)
+        if tuple(wanted[:count]) != tuple(given):
+            count = next(n for n in range(count) if given[n] != wanted[n])
+        flight.at += count
+        self._in_flight -= count
+        return count
+
+    def _settle_locked(self) -> None:
         """Let go of what is acknowledged, in order, and note how far the cursors come."""
         flights = self._flights
         while flights:
@@ -237,10 +269,8 @@ class MqttReader(Reader):
                 flight.at += 1
                 self._in_flight -= 1
             done = flight.at >= len(flight.ids)
-            if flight.last and flight.at:
-                moved[flight.log] = flight.last if done else flight.numbers[flight.at - 1]
+            if flight.last and (done or flight.at):
+                self._moved[flight.log] = flight.last if done else flight.numbers[flight.at - 1]
             if not done:
                 return
-            if flight.last:
-                moved[flight.log] = flight.last
             flights.popleft()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from channels.log import Log
+from store import Account
 from wire.mqtt_codes import Reason
 from wire.mqtt_packets import Subscription
 from wire.mqtt_topics import matches, split_share
@@ -13,24 +14,31 @@ from .topics import Topics
 from .views import View
 
 FILTERS = 5_000  # of one client
+WILD = 100  # of those, the ones with a wildcard: each is tried for every topic
 
 
 class Subscriptions:
     """Filters with their options. Changed by the connection's own thread, asked by any."""
 
-    __slots__ = ("_exact", "_key", "_limit", "_me", "_topics", "_version", "_wild")
+    __slots__ = ("_account", "_exact", "_limit", "_me", "_one_at_a_time", "_topics", "_version", "_wild")
 
     def __init__(self, topics: Topics) -> None:
         self._topics = topics
         self._exact: dict[str, Subscription] = {}  # replaced as a whole, never changed, so that it can be read freely
         self._wild: dict[str, Subscription] = {}
         self._version = 0
-        self._me = self._key = ""
+        self._account = Account("", "", None, 0)
+        self._me = ""
         self._limit = 0
+        self._one_at_a_time = False
 
-    def open(self, version: int, me: str, key: str, limit: int) -> None:
-        """The client has connected: its version, its name, its Maximum Packet Size if that is small, or 0."""
-        self._version, self._me, self._key, self._limit = version, me, key, limit
+    def open(self, version: int, me: str, account: Account, limit: int, *, one_at_a_time: bool = False) -> None:
+        """The client has connected: its version, its name as it writes it, whose name that is.
+
+        `limit` is its Maximum Packet Size if that is small, or 0; `one_at_a_time` if its Receive Maximum is 1.
+        """
+        self._version, self._me, self._account = version, me, account
+        self._limit, self._one_at_a_time = limit, one_at_a_time
 
     def has(self, topic_filter: str) -> bool:
         """Whether it is subscribed to."""
@@ -41,11 +49,13 @@ class Subscriptions:
         topic_filter = subscription.filter
         if split_share(topic_filter)[0]:
             return Reason.SHARED_SUBSCRIPTIONS_NOT_SUPPORTED
-        if self._topics.is_forbidden(topic_filter, self._key):
+        if self._topics.is_forbidden(topic_filter, self._me):
             return Reason.NOT_AUTHORIZED
-        if len(self._exact) + len(self._wild) >= FILTERS and not self.has(topic_filter):
+        wild = "+" in topic_filter or "#" in topic_filter
+        full = len(self._exact) + len(self._wild) >= FILTERS or (wild and len(self._wild) >= WILD)
+        if full and not self.has(topic_filter):
             return Reason.QUOTA_EXCEEDED
-        if "+" in topic_filter or "#" in topic_filter:
+        if wild:
             self._wild = {**self._wild, topic_filter: subscription}
         else:
             self._exact = {**self._exact, topic_filter: subscription}
@@ -59,42 +69,35 @@ class Subscriptions:
         self._wild = {key: value for key, value in self._wild.items() if key != topic_filter}
         return Reason.SUCCESS
 
-    def _matching(self, topic: str) -> list[Subscription]:
+    def matching(self, topic: str) -> list[Subscription]:
+        """The subscriptions that take in a topic, which the client may read."""
         found = [each for key, each in self._wild.items() if matches(key, topic)]
         exact = self._exact.get(topic)
         return found if exact is None else [*found, exact]
 
     def hears(self, topic: str) -> bool:
-        """Whether the client has subscribed to a topic that it may read."""
+        """Whether the client has subscribed to a topic, which it may read."""
         return topic in self._exact or any(matches(key, topic) for key in self._wild)
-
-    @staticmethod
-    def matches(topic_filter: str, topic: str) -> bool:
-        """Whether a filter takes in a topic."""
-        return matches(topic_filter, topic)
-
-    def is_for_messages(self, topic_filter: str) -> bool:
-        """Whether a filter takes in direct messages of somebody."""
-        sample = self._topics.message(self._me, topic_filter.rpartition("/")[2])
-        return matches(topic_filter, sample) or matches(topic_filter, self._topics.message(self._me, "someone"))
 
     def view_of(self, log: Log) -> View | None:
         """How the client gets a log; None if it has not subscribed to it."""
         name = log.channel
         if name is None:
-            peer = log.peer(self._key)
-            found = self._matching(self._topics.message(self._me, peer or ""))
-            qos = _qos(found)
-            if qos is None:
-                return None
-            return View(self._topics, self._version, qos, None, me=self._me, limit=self._limit)
-        json = self._matching(self._topics.channel(name))
-        text = self._matching(self._topics.channel_text(name))
+            json = self.matching(self._topics.message(self._me, log.peer(self._account.key) or ""))
+            text: list[Subscription] = []
+        else:
+            json = self.matching(self._topics.channel(name))
+            text = self.matching(self._topics.channel_text(name))
         if not json and not text:
             return None
+        qos_json, qos_text = _qos(json), _qos(text)
+        if qos_json and qos_text and self._one_at_a_time:
+            qos_text = 0  # an entry takes one packet in flight, not two
         quiet = all(each.no_local for each in (*json, *text))
-        without = self._me if quiet else ""
-        return View(self._topics, self._version, _qos(json), _qos(text), limit=self._limit, without=without)
+        return View(
+            self._topics, self._version, qos_json, qos_text, me=self._me if name is None else "",
+            limit=self._limit, without=self._account.name if quiet else "",
+        )  # fmt: skip
 
     def dump(self) -> str:
         """The filters, to be kept."""

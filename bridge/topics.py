@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from wire.errors import Refused
 from wire.frames import (
     Answer,
-    ChannelList,
     Channels,
     Delivered,
     Error,
@@ -23,25 +22,19 @@ from wire.frames import (
     Gap,
     History,
     Join,
-    Joined,
     Leave,
-    Left,
-    Members,
     Msg,
-    Page,
+    Number,
     Register,
-    Registered,
     Request,
     Say,
     Slowed,
     Stored,
     Topic,
-    TopicIs,
-    UserInfo,
-    Welcome,
     Who,
     Whois,
 )
+from wire.mqtt_properties import NONE, Properties
 from wire.names import check_name, fold, shorten
 
 ROOT = "chat"
@@ -58,16 +51,17 @@ class Row:
 
 TABLE: tuple[Row, ...] = (
     Row("from/<me>/register", "client",
-        "I am here (answer below `to/<me>/`); `{\"password\": …}` binds my name to it"),
+        "I am here (answered likewise below `to/<me>/`); `{\"password\"}` binds my name to it"),
     Row("from/<me>/gone", "client (its will)", "I have left"),
-    Row("from/<me>/join/<channel>", "client", "join; answer on `to/<me>/join/<channel>`"),
-    Row("from/<me>/leave/<channel>", "client", "leave; answer on `to/<me>/leave/<channel>`"),
+    Row("from/<me>/join/<channel>", "client", "join; answered likewise"),
+    Row("from/<me>/leave/<channel>", "client", "leave; answered likewise"),
     Row("from/<me>/say/<channel>", "client", "say it there, which joins: plain text, or `{\"text\", \"id\"}`"),
-    Row("from/<me>/msg/<user>", "client", "a direct message, likewise"),
+    Row("from/<me>/msg/<user>", "client", "a direct message, likewise; kept for a user who is away"),
     Row("from/<me>/lookup/<user>", "client",
         "online or not, by which doors, address, last seen; answered likewise"),
     Row("from/<me>/history/<channel>", "client",
-        "a page: `{\"since\", \"limit\"}` or `{\"before\", \"limit\"}`; `@user` for a talk; answered likewise"),
+        "a page: `{\"since\", \"limit\"}` or `{\"before\", \"limit\"}`, or the last 50; `@user` for a talk; "
+        "answered likewise"),
     Row("from/<me>/who", "client", "who is online; with `/<channel>`, who is in it; answered likewise"),
     Row("from/<me>/channels", "client", "which channels there are; answered likewise"),
     Row("from/<me>/topic/<channel>", "client", "its topic, which a payload sets; answered likewise"),
@@ -79,7 +73,9 @@ TABLE: tuple[Row, ...] = (
     Row("to/<me>/delivered", "server", "`{\"user\", \"number\"}`: they have had my messages up to that number"),
     Row("to/<me>/gap", "server",
         "`{\"channel\" or \"user\", \"first\", \"last\"}`: left out, as too many had piled up"),
-    Row("to/<me>/error", "server", "what was wrong with something I sent: `{\"topic\", \"id\", \"code\", \"error\"}`"),
+    Row("to/<me>/slowed", "server", "`{\"rate\"}`: I post faster than that many a second; nothing is lost"),
+    Row("to/<me>/error", "server",
+        "what was wrong with something I sent: `{\"topic\", \"id\", \"code\", \"error\"}`"),
     Row("presence/<user>", "server, retained", "online or not, by which doors, since when"),
     Row("server", "server, retained", "`online` or `offline`"),
 )  # fmt: skip
@@ -97,17 +93,18 @@ class _Password(msgspec.Struct):
 
 
 class _Span(msgspec.Struct):
-    since: int | None = None
-    before: int | None = None
-    limit: int = 50
+    since: Number | None = None
+    before: Number | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1)] = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """Something straight to another client, past the chat."""
+    """Something straight to another client, past the chat; `properties` go along ([MQTT-3.3.2-17] and the like)."""
 
     to: str
     payload: bytes
+    properties: Properties = NONE
 
 
 class Gone(Request, tag="gone"):
@@ -160,7 +157,7 @@ def _msg(user: str, payload: bytes) -> Request:
 def _history(log: str, payload: bytes) -> Request:
     span = _object(payload, _Span) or _Span()
     where = {"user": log[1:]} if log.startswith("@") else {"channel": log}
-    return History(after=span.since, before=span.before, limit=max(1, span.limit), **where)
+    return History(after=span.since, before=span.before, limit=span.limit, **where)
 
 
 def _register(_: str, payload: bytes) -> Request:
@@ -188,26 +185,13 @@ VERBS: dict[str, tuple[str, Callable[[str, bytes], Request]]] = {
 }
 
 
-def _where(frame: Any) -> str:
-    return f"@{frame.user}" if frame.user else frame.channel
-
-
-# Each answer or event: the topic below `to/<me>/`.
-_ANSWERS: dict[type[Frame], Callable[[Any], str]] = {
-    Welcome: lambda frame: "register",
-    Registered: lambda frame: "register",
-    Joined: lambda frame: f"join/{frame.channel}",
-    Left: lambda frame: f"leave/{frame.channel}",
-    Stored: lambda frame: "stored",
-    UserInfo: lambda frame: f"lookup/{frame.name}",
-    Page: lambda frame: f"history/{_where(frame)}",
-    Members: lambda frame: f"who/{frame.channel}" if frame.channel else "who",
-    ChannelList: lambda frame: "channels",
-    TopicIs: lambda frame: f"topic/{frame.channel}",
-    Delivered: lambda frame: "delivered",
-    Gap: lambda frame: "gap",
-    Slowed: lambda frame: "slowed",
-    Error: lambda frame: "error",
+# What comes unasked, or is no answer for whoever asked alone: its topic below `to/<me>/`.
+EVENTS: dict[type[Frame], str] = {
+    Stored: "stored",
+    Delivered: "delivered",
+    Gap: "gap",
+    Slowed: "slowed",
+    Error: "error",
 }
 
 
@@ -264,20 +248,25 @@ class Topics:
             raise Refused("unknown-command", f"There is no topic {shorten(topic, 80)}.")
         return parse(argument, payload)
 
-    def say_channel(self, topic: str, me: str) -> str | None:
-        """The channel, if the topic is the client's own to say something in one; for the fast path."""
-        start = f"{self._from}{me}/say/"
-        return topic[len(start) :] if topic.startswith(start) else None
+    def place(self, frame: Frame, me: str, asked: str | None) -> str | None:
+        """Where an answer to a request that came on topic `asked`, or an event, goes.
 
-    def answer(self, frame: Frame, me: str) -> tuple[str, bytes] | None:
-        """An answer's or event's topic and payload; None for one that MQTT says otherwise, or not at all."""
-        place = _ANSWERS.get(type(frame))
-        if place is None:
+        None for what MQTT says otherwise, or not at all.
+        """
+        event = EVENTS.get(type(frame))
+        if event is not None:
+            return f"{self.root}/to/{me}/{event}"
+        if asked is None or not isinstance(frame, Answer):
             return None
+        return f"{self.root}/to/{me}/{asked[len(self._from) :].partition('/')[2]}"
+
+    @staticmethod
+    def payload(frame: Frame) -> bytes:
+        """What an answer or an event says."""
         body = msgspec.to_builtins(frame)
         body.pop("op", None)
         body.pop("ref", None)
-        return f"{self.to(me)}/{place(frame)}", msgspec.json.encode(body)
+        return msgspec.json.encode(body)
 
     def error(self, frame: Error, me: str, topic: str | None) -> bytes:
         """The payload of an error about something that was published to `topic`."""
@@ -296,8 +285,3 @@ class Topics:
             return True
         owner = levels[depth + 1] if len(levels) > depth + 1 else "#"
         return levels[depth] in ("to", "direct") and owner not in ("+", "#") and fold(owner) != fold(me)
-
-
-def is_answer(frame: Frame) -> bool:
-    """Whether the frame answers a request, and so acknowledges a PUBLISH."""
-    return isinstance(frame, Answer)

@@ -12,7 +12,7 @@ from functools import lru_cache
 from wire.frames import Entry, Frame
 from wire.jsonlines import JsonLines
 from wire.mqtt import Publisher
-from wire.names import one_line
+from wire.names import fold, one_line
 
 from .topics import Topics
 
@@ -33,8 +33,9 @@ def packet_ids(seq: int, count: int, *, text: bool) -> list[int]:
 class View:
     """One kind of subscription to one kind of log. A QoS of None: not subscribed in that form.
 
-    `me` is set for direct conversations, whose topics differ by reader; `limit` is the client's Maximum Packet Size,
-    0 if it has room for every entry; `without` is the sender that a No Local subscriber does not hear.
+    `me` is set for direct conversations, whose topics differ by reader: the client's name as it writes it; `limit` is
+    the client's Maximum Packet Size, 0 if it has room for every entry; `without` is the sender that a No Local
+    subscriber does not hear.
     """
 
     __slots__ = ("_limit", "_me", "_topics", "_version", "_without", "json", "key", "text")
@@ -64,13 +65,6 @@ class View:
         """How many packets of an entry the client acknowledges."""
         return bool(self.json) + bool(self.text)
 
-    def with_(self, json: int | None, text: int | None) -> View:
-        """The same with these subscriptions, too."""
-        return View(
-            self._topics, self._version, _more(self.json, json), _more(self.text, text),
-            me=self._me, limit=self._limit, without=self._without,
-        )  # fmt: skip
-
     def encode(self, frame: Frame) -> bytes:
         """Answers are no part of a view."""
         return b""
@@ -94,7 +88,8 @@ class View:
     def _topic(self, entry: Entry) -> str:
         if entry.channel is not None:
             return self._topics.channel(entry.channel)
-        return self._topics.message(self._me, (entry.to or "") if entry.sender == self._me else entry.sender)
+        mine = fold(entry.sender) == fold(self._me)
+        return self._topics.message(self._me, (entry.to or "") if mine else entry.sender)
 
     def _publish(self, topic: str, payloads: list[bytes], seq: int, qos: int, *, text: bool, dup: bool) -> bytes:
         publisher = _publisher(topic, self._version, qos)
@@ -141,7 +136,3 @@ class View:
                 ids = [packet_ids(start + number - first, 1, text=bool(text))[0] for number in numbers]
                 pairs.append((ids, numbers))
         return pairs
-
-
-def _more(one: int | None, other: int | None) -> int | None:
-    return max((qos for qos in (one, other) if qos is not None), default=None)

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, settings
 from server import Config, Server
 from store import Durability, Store, open_store
 from tests.helpers import Json, Process, Text, WatchedStore
+from tests.helpers_mqtt import VERSIONS, MqttLine
 from tests.talkers import KINDS, Talker
 
 # A shared machine may stall anything for a while: deadlines of single examples would only make noise.
@@ -148,3 +149,23 @@ def enter() -> Iterator[Enter]:
     yield make
     for talker in made:
         talker.close()
+
+
+@pytest.fixture
+def mqtt() -> Iterator[Callable[..., MqttLine]]:
+    """Connect by MQTT: `mqtt(server.address, "alice", version=…)`; closed afterwards."""
+    made: list[MqttLine] = []
+
+    def make(address: str, name: str | None = None, **fields: Any) -> MqttLine:
+        made.append(MqttLine(address, name, **fields))
+        return made[-1]
+
+    yield make
+    for line in made:
+        line.close()
+
+
+@pytest.fixture(params=VERSIONS)
+def version(request: pytest.FixtureRequest) -> int:
+    """Each version of MQTT in turn."""
+    return VERSIONS[str(request.param)]

@@ -166,6 +166,23 @@ def test_exit_says_goodbye_and_frees_the_name(kind: str, meet: Meet) -> None:
     assert bob.who("lab") == (["bob"], ["alice"])
 
 
+@pytest.mark.parametrize("word", ["exit", "/quit", "/exit", "EXIT", "/Quit"])
+def test_every_word_for_leaving(server: Server, dial: Callable[..., Text], word: str) -> None:
+    alice = dial(server.address, "alice")
+    alice.send("/join lab", "exit is not the end of a sentence", word, "nobody reads this")
+    said = alice.until_closed()
+    assert "[lab] alice: exit is not the end of a sentence" in said
+    assert said.endswith("* Goodbye.\n")
+
+
+def test_a_program_that_thinks_first_is_greeted_and_understood(server: Server, dial: Callable[..., Text]) -> None:
+    """Whoever says nothing for a moment is taken for a person, until they speak."""
+    slow = dial(server.address)
+    slow.expect("What is your name?")
+    slow.send('{"op":"hello","name":"alice","ref":1}')
+    assert '"op":"welcome","ref":1,' in slow.expect("welcome")
+
+
 def test_who(kinds: tuple[str, str], meet: Meet) -> None:
     alice, bob, carol = meet(kinds[0], "alice"), meet(kinds[1], "bob"), meet("json", "Carol")
     for talker in (alice, bob, carol):

@@ -184,6 +184,23 @@ def test_seen_moves_the_cursor_and_tells_delivered(server: Server, connect: Conn
     assert alice.expect(Delivered) == Delivered("bob", 5)
 
 
+def test_a_person_has_a_message_when_their_machine_has_it(
+    server: Server, connect: Connect, dial: Callable[..., Text]
+) -> None:
+    """Nobody acknowledges with nc, so what the peer's TCP has taken counts, and the sender is told."""
+    alice, bob = connect(server.address, "alice"), dial(server.address, "bob")
+    for n in range(1, 4):
+        alice.request(Msg("bob", f"{n}"))
+    bob.expect("alice -> bob: 3")
+    bob.send("exit")
+    bob.until_closed()
+    bob.close()
+    delivered = alice.expect(Delivered, lambda frame: frame.number == 3)
+    assert delivered.user == "bob"
+    numbers = [frame.number for frame in alice.of(Delivered)]
+    assert numbers == sorted(set(numbers))
+
+
 def test_who_does_not_acknowledge_gets_it_again(server: Server, connect: Connect) -> None:
     alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
     bob.request(Join("lab"))

@@ -9,8 +9,29 @@ from typing import Any
 import pytest
 
 from server import Server
+from store import StoreError
 from tests.helpers import Json, WatchedStore
-from wire.frames import Entry, Join, Leave, Msg, Ping, Register, Say, Topic, TopicChanged, Welcome
+from wire.frames import (
+    Bye,
+    Channels,
+    Entry,
+    Error,
+    Hello,
+    History,
+    Join,
+    Leave,
+    Msg,
+    Ping,
+    Register,
+    Request,
+    Say,
+    Seen,
+    Topic,
+    TopicChanged,
+    Welcome,
+    Who,
+    Whois,
+)
 
 Connect = Callable[..., Json]
 
@@ -49,7 +70,8 @@ def test_a_message_to_one_who_comes_online_just_now(
     alice = connect(server.address, "alice")
     first = connect(server.address, "bob")
     first.request(Msg("alice", "so that there is a conversation"))
-    alice.expect(Entry)
+    first.expect(Entry)
+    first.request(Seen(number=1, user="alice"))
     first.close()
     came: list[Json] = []
     patched = type(server.chat.journal)
@@ -57,7 +79,7 @@ def test_a_message_to_one_who_comes_online_just_now(
 
     def post(self: Any, *arguments: Any, **named: Any) -> None:
         if not came:
-            came.append(connect(server.address, "bob", token=first.welcome.token, since={"@alice": 1}))
+            came.append(connect(server.address, "bob", token=first.welcome.token))
             came[0].request(Ping())
         original(self, *arguments, **named)
 
@@ -164,3 +186,68 @@ def test_no_notice_of_a_channel_follows_the_answer_to_leave(
     bob.request(Topic("lab", "after alice has left"))
     alice.request(Ping())
     assert alice.of(TopicChanged) == []
+
+
+@pytest.mark.parametrize("method", ["open_account", "memberships"])
+def test_a_login_that_the_store_fails_leaves_the_name_free(
+    server: Server, stores: list[WatchedStore], connect: Connect, method: str
+) -> None:
+    """A full disk, say, at any point of it: the peer is told, may try again, and so may others once it has left."""
+    unlucky = connect(server.address)
+    _failing(stores[0], method)
+    assert unlucky.request(Hello(name="alice")).code == "not-stored"
+    assert isinstance(unlucky.request(Hello(name="alice")), Welcome)
+    unlucky.request(Bye())
+    _failing(stores[0], method)
+    unlucky = connect(server.address)
+    assert unlucky.request(Hello(name="alice")).code == "not-stored"
+    unlucky.request(Bye())
+    unlucky.until_closed()
+    assert connect(server.address, "alice").welcome.name == "alice"
+    assert [member.name for member in connect(server.address, "bob").request(Who()).members] == ["alice", "bob"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "method"),
+    [
+        (Join("new"), "open_channel"), (Join("lab"), "join"), (Leave("hall"), "leave"),
+        (Topic("hall", "x"), "set_topic"), (Msg("carol", "x"), "open_direct"), (Say("x", "hall"), "append"),
+        (Msg("bob", "x"), "append"), (Register("correct-horse"), "set_password"), (History(channel="hall"), "read"),
+        (Channels(), "member_counts"), (Who("hall"), "members"), (Whois("bob"), "account"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__.lower(),
+)  # fmt: skip
+def test_what_the_store_fails_may_be_tried_again(
+    server: Server, stores: list[WatchedStore], connect: Connect, request_: Request, method: str
+) -> None:
+    """Nothing is half done: the answer is an error, others see nothing of it, and the same once more succeeds."""
+    alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
+    for client in (alice, bob):
+        client.request(Join("hall"))
+    bob.request(Join("lab"))
+    alice.request(Msg("bob", "first"))
+    alice.request(Say("first", "hall"))
+    bob.expect(Entry, lambda entry: entry.to is not None)
+    bob.expect(Entry, lambda entry: entry.channel is not None)
+    before = len(bob.received)
+    _failing(stores[0], method)
+    request_.ref = "fails"
+    answer = alice.request(request_)
+    assert isinstance(answer, Error), answer
+    assert answer.code == "not-stored"
+    bob.request(Ping())
+    assert len(bob.received) == before + 1, bob.received[before:]
+    request_.ref = "succeeds"
+    answer = alice.request(request_)
+    assert not isinstance(answer, Error), answer
+
+
+def _failing(store: WatchedStore, method: str) -> None:
+    """Have the store's next call of that name fail."""
+
+    def before(name: str) -> None:
+        if name == method:
+            store.before = None
+            raise StoreError("The store failed: the disk is full.")
+
+    store.before = before

@@ -1,0 +1,162 @@
+"""The program: `python -m bench` starts each server in turn, loads it, and prints the table."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+
+from .meter import DISTURBED, wait_until_quiet
+from .peers import PEERS, Peer
+from .room import Lost
+from .rows import QUICK, ROWS, Measured, Plan, Row
+from .table import US, Result, heading, lines, verdicts
+
+RUN_SECONDS = 180  # after which a run counts as failed, whatever it waits for
+
+
+def options() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description="Partyline beside NATS, ngircd and Mosquitto, under the same load generator, in one run. "
+        "Partyline commits every message to SQLite before it delivers it; the others keep nothing.",
+        epilog="Rows: " + "; ".join(row.titled(Plan()) for row in ROWS) + ". "
+        "Every connection of a channel is a member and hears what is said there, those that post included, and every "
+        "delivery is counted. The factors under 'Partyline is' are Partyline's number divided by the peer's.",
+    )
+    default = Plan()
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"which rows (default all): {_names(ROWS)}")
+    parser.add_argument("--peers", help="which servers, with commas between (default: all that are installed)")
+    parser.add_argument("--quick", action="store_true", help="small numbers and one round: does it work at all?")
+    parser.add_argument("--rounds", type=int, help=f"the median of so many is shown (default {default.rounds})")
+    parser.add_argument("--seconds", type=float, help=f"of load in each run (default {default.seconds:g})")
+    parser.add_argument("--size", type=int, help=f"bytes of a message's text (default {default.size})")
+    parser.add_argument("--listeners", type=int, help=f"in rows a, c and d (default {default.listeners})")
+    parser.add_argument("--channels", type=int, help=f"in row b (default {default.channels})")
+    parser.add_argument("--rate", type=int, help=f"messages a second in row d (default {default.rate})")
+    parser.add_argument("--idle", type=int, help=f"connections in row e (default {default.idle})")
+    parser.add_argument("--arrivals", type=int, help=f"connections in row f (default {default.arrivals})")
+    parser.add_argument("--entries", type=int, help=f"in the log of row g (default {default.entries})")
+    parser.add_argument(
+        "--window", type=int, help="messages on their way in rows a and b (default: what suits the peer)"
+    )
+    parser.add_argument(
+        "--patience", type=float, help="seconds to wait before a run for a quiet machine, and to repeat a disturbed run"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers of every round there, too")
+    return parser
+
+
+def _names(rows: Sequence[Row]) -> str:
+    return ", ".join(row.key for row in rows)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit status: 1 if Partyline failed in a row, 2 for wrong options, otherwise 0."""
+    parser = options()
+    given = vars(parser.parse_args(arguments))
+    rows = [row for row in ROWS if not given["rows"] or row.key in given["rows"]]
+    if unknown := set(given["rows"]) - {row.key for row in ROWS}:
+        parser.error(f"there is no row {', '.join(sorted(unknown))}; there are {_names(ROWS)}")
+    peers = _chosen(parser, given["peers"])
+    sizes = {key: value for key, value in given.items() if key in Plan.__dataclass_fields__ and value is not None}
+    plan = replace(QUICK if given["quick"] else Plan(), **sizes)
+    signal.signal(signal.SIGTERM, _terminated)
+    print(_circumstances(peers, plan), heading(), sep="\n", flush=True)
+    results = {}
+    for row in rows:
+        results[row.key] = measure(row, peers, plan)
+        print("\n".join(lines(row, plan, results[row.key])), flush=True)
+    met = {name: reached for row in rows for name, reached in verdicts(row, results[row.key]).items()}
+    missed = [name for name, reached in met.items() if not reached]
+    print(f"{len(met) - len(missed)} of {len(met)} targets met." + "".join(f"\n  missed: {name}" for name in missed))
+    if given["json"]:
+        given["json"].write_text(json.dumps(_record(results), indent=1))
+    return int(any(result[US].failure for result in results.values() if US in result))
+
+
+def measure(row: Row, peers: Sequence[Peer], plan: Plan) -> dict[str, Result]:
+    """One row: the servers take turns in every round, so that what disturbs the machine disturbs all of them."""
+    results = {peer.name: Result([]) for peer in peers if peer.name == US or not row.partyline_only}
+    for _ in range(plan.rounds):
+        for peer in peers:
+            so_far = results.get(peer.name)
+            if so_far is None or so_far.failure:
+                continue
+            try:
+                results[peer.name] = replace(so_far, rounds=[*so_far.rounds, _undisturbed(row, peer, plan)])
+            except (Lost, OSError, LookupError, ValueError) as error:
+                notes = " ".join(getattr(error, "__notes__", []))
+                results[peer.name] = replace(so_far, failure=f"{error} {notes}".strip())
+    return results
+
+
+def _undisturbed(row: Row, peer: Peer, plan: Plan) -> Measured:
+    """One run; and again while somebody disturbs it and our patience lasts."""
+    end = time.monotonic() + plan.patience
+    while True:
+        wait_until_quiet(end - time.monotonic())
+        measured = _once(row, peer, plan)
+        if not measured.usage or measured.usage.others < DISTURBED or time.monotonic() > end:
+            return measured
+
+
+def _once(row: Row, peer: Peer, plan: Plan) -> Measured:
+    """One run, bounded in time."""
+    signal.signal(signal.SIGALRM, _too_long)
+    signal.alarm(RUN_SECONDS)
+    try:
+        with tempfile.TemporaryDirectory(prefix="partyline-bench-") as folder:
+            return row.run(peer, Path(folder), plan)
+    finally:
+        signal.alarm(0)
+
+
+def _chosen(parser: argparse.ArgumentParser, names: str | None) -> list[Peer]:
+    wanted = {name.strip().lower() for name in names.split(",")} if names else {peer.name.lower() for peer in PEERS}
+    if unknown := wanted - {peer.name.lower() for peer in PEERS}:
+        parser.error(f"there is no peer {', '.join(sorted(unknown))}; there are {', '.join(p.name for p in PEERS)}")
+    return [peer for peer in PEERS if peer.name.lower() in wanted and peer.find()]
+
+
+def _circumstances(peers: Sequence[Peer], plan: Plan) -> str:
+    skipped = [peer.name for peer in PEERS if peer not in peers]
+    return (
+        f"{os.cpu_count()} cores, Python {sys.version.split()[0]}; {plan.size}-byte messages; "
+        f"{plan.rounds} rounds of {plan.seconds:g} s, median.\n"
+        + "Partyline commits to SQLite before it delivers; the others keep nothing on disk."
+        + (f"\nSkipped, because not installed or not asked for: {', '.join(skipped)}." if skipped else "")
+        + "\n"
+    )
+
+
+def _record(results: dict[str, dict[str, Result]]) -> dict[str, object]:
+    """The numbers for a machine: row, server, then the values of each round in the row's base units (1/s, s, bytes)."""
+    return {
+        row: {
+            server: {"rounds": [measured.values for measured in result.rounds], "failure": result.failure}
+            for server, result in servers.items()
+        }
+        for row, servers in results.items()
+    }
+
+
+def _too_long(_signal: int, _frame: FrameType | None) -> None:
+    raise TimeoutError(f"not done after {RUN_SECONDS} s")
+
+
+def _terminated(_signal: int, _frame: FrameType | None) -> None:
+    sys.exit("stopped")  # unwinds, so that the servers are ended, too
+
+
+if __name__ == "__main__":
+    sys.exit(main())

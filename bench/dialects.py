@@ -1,0 +1,162 @@
+"""What the load generator says to each kind of server, and how it recognises the answers: bytes only, no I/O.
+
+A delivery is counted by its size, not by looking into it: the texts and the names have a fixed length, so every
+delivery in a channel is as long as the one before, apart from Partyline's number, whose digits `Ruler` knows.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+ID_PLACE = "#" * 12  # stands for the id in a post made by `Dialect.post(..., with_id=True)`; an id has as many digits
+
+
+class Dialect:
+    """One protocol, as seen by a client that logs in, joins, pings and posts."""
+
+    numbered: ClassVar[bool] = False  # deliveries carry a number that grows by one
+    hears_itself: ClassVar[bool] = True  # who posts gets the post back, like the other members
+    noise: ClassVar[int] = 0  # bytes that the server may send once, unasked, to each connection
+    welcomed: ClassVar[bytes]  # is in the answer to `login`
+    joined: ClassVar[bytes]  # is in the answer to `join`
+    ping: ClassVar[bytes]
+    pong: ClassVar[bytes]
+
+    def login(self, name: str) -> bytes:
+        """The bytes that make a fresh connection a named one."""
+        raise NotImplementedError
+
+    def join(self, channel: str) -> bytes:
+        """The bytes that make the connection a member of `channel`."""
+        raise NotImplementedError
+
+    def post(self, channel: str, text: str, *, with_id: bool = False) -> bytes:
+        """One message to a channel; always the same bytes for the same arguments."""
+        raise NotImplementedError
+
+
+class Partyline(Dialect):
+    """Partyline's JSON dialect."""
+
+    numbered = True
+    welcomed = b'"op":"welcome"'
+    joined = b'"op":"joined"'
+    ping = b'{"op":"ping","ref":"p"}\n'
+    pong = b'"op":"pong"'
+
+    def login(self, name: str) -> bytes:
+        return b'{"op":"hello","name":"%b","ref":1}\n' % name.encode()
+
+    def join(self, channel: str) -> bytes:
+        return b'{"op":"join","channel":"%b","ref":2}\n' % channel.encode()
+
+    def post(self, channel: str, text: str, *, with_id: bool = False) -> bytes:
+        identity = f',"id":"{ID_PLACE}"' if with_id else ""
+        return f'{{"op":"say","channel":"{channel}","text":"{text}"{identity}}}\n'.encode()
+
+
+class Nats(Dialect):
+    """The core protocol of NATS; a channel is a subject."""
+
+    noise = len(b"PING\r\n")  # two seconds after a client has come, to measure its round trip; it can't be turned off
+    welcomed = b"PONG\r\n"
+    joined = b"PONG\r\n"
+    ping = b"PING\r\n"
+    pong = b"PONG\r\n"
+
+    def login(self, name: str) -> bytes:
+        return b'CONNECT {"verbose":false,"pedantic":false,"name":"%b"}\r\nPING\r\n' % name.encode()
+
+    def join(self, channel: str) -> bytes:
+        return b"SUB %b 1\r\nPING\r\n" % channel.encode()
+
+    def post(self, channel: str, text: str, *, with_id: bool = False) -> bytes:
+        return f"PUB {channel} {len(text)}\r\n{text}\r\n".encode()
+
+
+class Irc(Dialect):
+    """IRC (RFC 2812), as ngircd speaks it."""
+
+    hears_itself = False
+    welcomed = b" 376 "  # RPL_ENDOFMOTD
+    joined = b" 366 "  # RPL_ENDOFNAMES
+    ping = b"PING p\r\n"
+    pong = b" PONG "
+
+    def login(self, name: str) -> bytes:
+        return f"NICK {name}\r\nUSER {name} 0 * :{name}\r\n".encode()
+
+    def join(self, channel: str) -> bytes:
+        return f"JOIN #{channel}\r\n".encode()
+
+    def post(self, channel: str, text: str, *, with_id: bool = False) -> bytes:
+        return f"PRIVMSG #{channel} :{text}\r\n".encode()
+
+
+class Mqtt(Dialect):
+    """MQTT 3.1.1 at QoS 0; a channel is a topic."""
+
+    welcomed = b"\x20\x02\x00\x00"  # CONNACK, accepted
+    joined = b"\x90\x03\x00\x01\x00"  # SUBACK of packet 1, QoS 0
+    ping = b"\xc0\x00"
+    pong = b"\xd0\x00"
+
+    def login(self, name: str) -> bytes:
+        clean_session_no_keep_alive = b"\x02\x00\x00"
+        return _packet(0x10, _string("MQTT") + b"\x04" + clean_session_no_keep_alive + _string(name))
+
+    def join(self, channel: str) -> bytes:
+        return _packet(0x82, b"\x00\x01" + _string(channel) + b"\x00")
+
+    def post(self, channel: str, text: str, *, with_id: bool = False) -> bytes:
+        return _packet(0x30, _string(channel) + text.encode())
+
+
+def _string(text: str) -> bytes:
+    """A string as MQTT writes it (section 1.5.3): its length, then UTF-8."""
+    return len(text).to_bytes(2, "big") + text.encode()
+
+
+def _packet(first: int, body: bytes) -> bytes:
+    """A control packet (section 2.2) with a remaining length below 16384."""
+    size = len(body)
+    length = bytes([size]) if size < 128 else bytes([size % 128 | 128, size // 128])
+    return bytes([first]) + length + body
+
+
+class Ruler:
+    """Converts received bytes to received messages, for one channel.
+
+    The first `sample` deliveries of the channel, numbered from 1, had `size` bytes together; it measures what follows.
+    """
+
+    def __init__(self, size: int, sample: int, *, numbered: bool) -> None:
+        self._numbered = numbered
+        self._first = 1
+        self._base, rest = divmod(size - (self._digits(sample) if numbered else 0), sample)
+        if rest:
+            raise ValueError(f"{sample} deliveries of one size can't have {size} bytes")
+        self._first = sample + 1
+
+    def total(self, count: int) -> int:
+        """The bytes of the next `count` deliveries."""
+        total = self._base * count
+        return total + self._digits(count) if self._numbered else total
+
+    def count(self, size: int) -> int:
+        """How many whole deliveries the next `size` bytes hold."""
+        if not self._numbered:
+            return size // self._base
+        guess = size // (self._base + 1)
+        while (total := self.total(guess)) > size:
+            guess -= max(1, (total - size) // (self._base + 20))
+        return guess
+
+    def _digits(self, count: int) -> int:
+        """The digits of `count` numbers from the first: one for each, one more for each that is 10 or above, …"""
+        last = self._first + count - 1
+        digits, power = 0, 1
+        while power <= last:
+            digits += last - max(power, self._first) + 1
+            power *= 10
+        return digits

@@ -1,0 +1,54 @@
+"""A long log, for Partyline only: filling it through the socket, and reading pages of it."""
+
+from __future__ import annotations
+
+import json
+import random
+import statistics
+import time
+
+from .load import Saturation
+from .peers import Running
+from .room import Client, Lost, filled_room
+
+PAGE = 100  # entries
+PAGES = 200  # that are asked for, one after the other
+WINDOW = 20_000
+
+
+def fill(server: Running, entries: int, size: int) -> str:
+    """Post at least so many entries to one channel; gives its name."""
+    with filled_room(server.dialect, server.port, channels=1, listeners=1, talkers=1, size=size) as room:
+        (channel,) = room.channels
+        Saturation(room, WINDOW).run(0.0, entries)
+        return channel.name
+
+
+def read_pages(server: Running, channel: str, entries: int) -> tuple[float, float]:
+    """The median seconds of a page from anywhere in the middle, and of the last page."""
+    reader = Client(server.port, "reader", server.dialect)
+    try:
+        reader.ask(server.dialect.join(channel), server.dialect.joined)
+        dice = random.Random(1)
+        middle = [_page(reader, channel, dice.randrange(entries // 4, entries * 3 // 4)) for _ in range(PAGES)]
+        tail = [_page(reader, channel, None) for _ in range(PAGES)]
+    finally:
+        reader.sock.close()
+    return statistics.median(middle), statistics.median(tail)
+
+
+def _page(reader: Client, channel: str, before: int | None) -> float:
+    """Ask for one page, check that it is the right one, and give the seconds from the question to the answer."""
+    request = {"op": "history", "channel": channel, "limit": PAGE, "ref": "h"}
+    if before is not None:
+        request["before"] = before
+    question = json.dumps(request).encode() + b"\n"
+    start = time.perf_counter()
+    answer = reader.ask(question, b"\n")
+    taken = time.perf_counter() - start
+    page = json.loads(answer)
+    numbers = [entry["number"] for entry in page["entries"]]
+    last = page["tail"] if before is None else before - 1
+    if numbers != list(range(last - PAGE + 1, last + 1)):
+        raise Lost(f"the page before {before} has the entries {numbers[:1]} to {numbers[-1:]}")
+    return taken

@@ -1,0 +1,253 @@
+"""The load: saturated, one at a time, or at a steady rate. One epoll loop in one process, beside the server.
+
+Receiving costs one `recv_into` for each wake-up, and nothing is looked into: a run ends only when every member has
+every delivery to the byte.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import select
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from .room import CHUNK, Channel, Lost, Room, Talker
+
+STALL_SECONDS = 8.0  # without a byte for so long, what is missing counts as lost
+TICK_SECONDS = 0.001  # how often the windows are looked at
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run has done."""
+
+    deliveries: int
+    seconds: float
+    latencies: list[float] = field(default_factory=list)  # seconds
+
+
+def _never(_buffer: bytearray) -> int:
+    raise AssertionError("not a connection of this room")
+
+
+class Load:
+    """The receiving half, which all runs share."""
+
+    def __init__(self, room: Room) -> None:
+        self.room = room
+        self._buffer = bytearray(CHUNK)
+        highest = max(client.fd for client in room.clients)
+        self.got = [0] * (highest + 1)  # bytes, by file descriptor
+        self.total = 0  # bytes, from all
+        self._receive: list[Callable[[bytearray], int]] = [_never] * (highest + 1)
+        for client in room.clients:
+            self._receive[client.fd] = client.sock.recv_into
+        self._heard_at = time.perf_counter()
+
+    def poll(self, seconds: float) -> list[int]:
+        """Receive once from every connection that has something; gives those that can be written to again."""
+        got, receive, buffer = self.got, self._receive, self._buffer
+        writable, total = [], 0
+        events = self.room.epoll.poll(seconds, 4096)
+        for fd, event in events:
+            if event != select.EPOLLOUT:
+                size = receive[fd](buffer)
+                if not size:
+                    raise Lost("the server closed a connection")
+                got[fd] += size
+                total += size
+            if event & select.EPOLLOUT:
+                writable.append(fd)
+        self.total += total
+        now = time.perf_counter()
+        if events:
+            self._heard_at = now
+        elif now - self._heard_at > STALL_SECONDS:
+            raise Lost(f"nothing came for {STALL_SECONDS:.0f} s")
+        return writable
+
+    @contextmanager
+    def measured(self) -> Iterator[Callable[[], float]]:
+        """No garbage collection meanwhile; gives what tells the seconds from the start to the last byte received."""
+        gc.collect()
+        gc.disable()
+        try:
+            start = time.perf_counter()
+            yield lambda: self._heard_at - start
+        finally:
+            gc.enable()
+
+    def expected(self, channel: Channel) -> dict[int, int]:
+        """The bytes that each member is to have since the run began, by file descriptor."""
+        ruler, posts = channel.ruler, channel.posts()
+        every = dict.fromkeys(channel.listening(), ruler.total(posts))
+        for talker in channel.talkers:
+            own = 0 if self.room.dialect.hears_itself else talker.posts() - 1
+            every[talker.client.fd] = ruler.total(posts - own)
+        return every
+
+    def deliveries(self) -> int:
+        """How many deliveries the posts of all channels make."""
+        total = 0
+        for channel in self.room.channels:
+            members = len(channel.listeners) + len(channel.talkers)
+            total += channel.posts() * (members if self.room.dialect.hears_itself else members - 1)
+        return total
+
+    def finish(self) -> None:
+        """Receive until every member has everything, and no byte more than it should."""
+        missing: dict[int, int] = {}
+        for channel in self.room.channels:
+            missing.update(self.expected(channel))
+        every = dict(missing)
+        while missing:
+            self.poll(TICK_SECONDS)
+            missing = {fd: size for fd, size in missing.items() if self.got[fd] < size}
+        for fd, size in every.items():
+            if self.got[fd] - size not in (0, self.room.dialect.noise):
+                raise Lost(f"a member got {self.got[fd]} bytes, not {size}")
+
+
+class Saturation(Load):
+    """Every talker posts as fast as the server takes it, but no more than a window ahead of the slowest listener."""
+
+    def __init__(self, room: Room, window: int) -> None:
+        super().__init__(room)
+        self._window = window
+        self._by_fd = {talker.client.fd: talker for channel in room.channels for talker in channel.talkers}
+
+    def run(self, seconds: float, posts: int = 0) -> Outcome:
+        """Post for so long and at least so many, then wait until everything has arrived."""
+        with self.measured() as clock:
+            stop = time.perf_counter() + seconds
+            while (now := time.perf_counter()) < stop or sum(channel.posts() for channel in self.room.channels) < posts:
+                for channel in self.room.channels:
+                    self._widen(channel)
+                tick = now + TICK_SECONDS
+                while time.perf_counter() < tick:
+                    for fd in self.poll(TICK_SECONDS):
+                        self._push(self._by_fd[fd])
+            self._complete_posts()
+            self.finish()
+            taken = clock()
+        return Outcome(self.deliveries(), taken)
+
+    def _widen(self, channel: Channel) -> None:
+        """Let the talkers go on, if the slowest listener has come far enough."""
+        slowest = min([self.got[fd] for fd in channel.listening()])
+        ahead = channel.posts() - channel.ruler.count(slowest)
+        share = (self._window - ahead) // len(channel.talkers)
+        if share * 4 * len(channel.talkers) < self._window:
+            return
+        for talker in channel.talkers:
+            talker.allowed = (talker.posts() + share) * talker.feed.size
+            if not talker.blocked:
+                self._push(talker)
+
+    def _push(self, talker: Talker) -> None:
+        """Send what the window and the kernel allow."""
+        sock, feed = talker.client.sock, talker.feed
+        full = False
+        while (rest := talker.allowed - talker.sent) > 0 and not full:
+            try:
+                talker.sent += sock.send(feed.take(talker.sent, rest))
+            except BlockingIOError:
+                full = True
+        if full != talker.blocked:
+            talker.blocked = full
+            self.room.epoll.modify(sock.fileno(), select.EPOLLIN | (select.EPOLLOUT if full else 0))
+
+    def _complete_posts(self) -> None:
+        """Send the rest of the posts that have gone out in part."""
+        talkers = list(self._by_fd.values())
+        for talker in talkers:
+            talker.allowed = -(-talker.sent // talker.feed.size) * talker.feed.size
+            self._push(talker)
+        while any(talker.blocked for talker in talkers):
+            for fd in self.poll(TICK_SECONDS):
+                self._push(self._by_fd[fd])
+
+
+class SingleTalker(Load):
+    """Runs in which one member posts one message after the other."""
+
+    def __init__(self, room: Room) -> None:
+        super().__init__(room)
+        (self._channel,) = room.channels
+        (self._talker,) = self._channel.talkers
+        self._hearers = self._channel.listening()
+        if room.dialect.hears_itself:
+            self._hearers.append(self._talker.client.fd)
+
+    def _post(self) -> None:
+        talker = self._talker
+        if talker.client.sock.send(talker.feed.take(talker.sent, talker.feed.size)) < talker.feed.size:
+            raise Lost("the server does not read")
+        talker.sent += talker.feed.size
+
+    def one_at_a_time(self, seconds: float) -> Outcome:
+        """The next message goes out when everybody has the last one."""
+        ruler, got, hearers, posts = self._channel.ruler, self.got, len(self._hearers), 0
+        with self.measured() as clock:
+            stop = time.perf_counter() + seconds
+            while time.perf_counter() < stop:
+                posts += 1
+                target = ruler.total(posts)
+                self._post()
+                while self.total < target * hearers or any(got[fd] < target for fd in self._hearers):
+                    self.poll(1.0)
+            taken = clock()
+        self.finish()
+        return Outcome(self.deliveries(), taken)
+
+    def paced(self, seconds: float, rate: int) -> Outcome:
+        """So many messages a second, whether they arrive or not; the latency of each delivery is measured."""
+        count = int(seconds * rate)
+        sent_at: list[float] = []
+        received: list[tuple[int, int, float]] = []
+        enough = self._channel.ruler.total(count) * len(self._hearers)
+        with self.measured() as clock:
+            start = time.perf_counter() + TICK_SECONDS
+            while len(sent_at) < count or self.total < enough:
+                due = start + len(sent_at) / rate if len(sent_at) < count else math.inf
+                if (now := time.perf_counter()) >= due:
+                    sent_at.append(now)
+                    self._post()
+                else:
+                    self._poll_timed(min(due - now, 0.1), received)
+            taken = clock()
+        self.finish()
+        return Outcome(self.deliveries(), taken, self._latencies(sent_at, received))
+
+    def _poll_timed(self, seconds: float, received: list[tuple[int, int, float]]) -> None:
+        """As `poll`, and note when each connection had how many bytes."""
+        now = time.perf_counter()
+        for fd, _ in self.room.epoll.poll(seconds, 4096):
+            size = self._receive[fd](self._buffer)
+            now = time.perf_counter()
+            if not size:
+                raise Lost("the server closed a connection")
+            self.got[fd] += size
+            self.total += size
+            received.append((fd, self.got[fd], now))
+            self._heard_at = now
+        if now - self._heard_at > STALL_SECONDS:
+            raise Lost(f"nothing came for {STALL_SECONDS:.0f} s")
+
+    def _latencies(self, sent_at: list[float], received: list[tuple[int, int, float]]) -> list[float]:
+        """The seconds from each post to each of its deliveries."""
+        bounds = [self._channel.ruler.total(post + 1) for post in range(len(sent_at))]
+        had = dict.fromkeys(self._hearers, 0)
+        latencies = []
+        for fd, size, at in received:
+            if fd not in had:
+                continue
+            post = had[fd]
+            while post < len(bounds) and size >= bounds[post]:
+                latencies.append(at - sent_at[post])
+                post += 1
+            had[fd] = post
+        return latencies

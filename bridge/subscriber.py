@@ -1,0 +1,149 @@
+"""Floor 3: SUBSCRIBE and UNSUBSCRIBE of one client, and its session, which may be kept while it is away."""
+
+from __future__ import annotations
+
+import time
+
+from channels.log import Log
+from channels.session import Session
+from store import Client
+from wire.mqtt import MqttError, encode
+from wire.mqtt_codes import Reason
+from wire.mqtt_packets import SubAck, Subscribe, UnsubAck, Unsubscribe
+
+from .answers import Answers
+from .hub import Hub
+from .reader import MqttReader
+from .subscriptions import Subscriptions
+
+
+class Subscriber:
+    """What one connection reads, by its subscriptions. Called by the connection's own thread alone.
+
+    `expiry` is how many seconds the session is kept after the connection, None for ever.
+    """
+
+    __slots__ = ("_answers", "_hub", "_key", "_reader", "_session", "_subscriptions", "expiry")
+
+    def __init__(
+        self, hub: Hub, session: Session, reader: MqttReader, subscriptions: Subscriptions, answers: Answers
+    ) -> None:
+        self._hub = hub
+        self._session = session
+        self._reader = reader
+        self._subscriptions = subscriptions
+        self._answers = answers
+        self._key = ""
+        self.expiry: int | None = 0
+
+    # The session
+
+    def kept(self, key: str) -> Client | None:
+        """The session that was kept under a key, unless its time is over."""
+        return self._hub.chat.store.client(key, _now())
+
+    def open(self, key: str, kept: Client | None, sent: dict[int, int] | None) -> None:
+        """Take up the session that was kept where the acknowledgements ended (§4.4), or begin a new one.
+
+        `sent` is how far each log was sent by an earlier connection, by the log's id, None if that is not known.
+        """
+        self._key = key
+        store = self._hub.chat.store
+        if kept is None:
+            store.drop_client(key)
+        else:
+            self._subscriptions.restore(kept.state)
+        if self.expiry != 0:
+            self._save(until=None)
+        if kept is not None:
+            cursors = store.client_cursors(key)
+            for log in self._channels():
+                resent = log.tail if sent is None else sent.get(log.row.id, 0)
+                view = self._subscriptions.view_of(log)
+                if view is not None and view.acknowledged:
+                    self._reader.resume(log, cursors.get(log.row.id, 0), resent)
+                else:
+                    self._reader.follow(log, log.tail)
+        self._follow_messages()
+
+    def close(self) -> None:
+        """The connection has ended: keep the session, if it is to be kept."""
+        if self.expiry == 0:
+            self._hub.chat.store.drop_client(self._key)
+        else:
+            self._hub.keep(self._key, self._reader.sent(), self.expiry)
+            self._save(until=None if self.expiry is None else _now() + self.expiry * 1000)
+
+    def _save(self, until: int | None) -> None:
+        self._hub.chat.store.save_client(Client(self._key, self.expiry, until, self._subscriptions.dump()))
+
+    def acknowledged(self, packet_ids: tuple[int, ...]) -> None:
+        """The client has acknowledged packets: move its cursors, and those of its user in direct conversations."""
+        journal = self._hub.chat.journal
+        for log, number in self._reader.acknowledged(packet_ids).items():
+            if log.channel is None:
+                journal.move(log, self._reader.user_key, number)
+            elif self.expiry != 0:
+                journal.move(log, self._key, number)
+        journal.carry()
+
+    # SUBSCRIBE and UNSUBSCRIBE
+
+    def subscribe(self, packet: Subscribe) -> None:
+        """Subscribe, tell what was granted, and send what is retained."""
+        if packet.properties.subscription_identifier:
+            sentence = "Subscription identifiers are not available here."
+            raise MqttError(Reason.SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED, sentence)
+        self._session.settle()
+        known = [self._subscriptions.has(each.filter) for each in packet.subscriptions]
+        reasons = tuple([self._subscriptions.add(each) for each in packet.subscriptions])
+        self._follow_channels()
+        self._follow_messages()
+        self._reader.reply_bytes(encode(SubAck(packet.packet_id, reasons), self._answers.version))
+        for each, reason, was_known in zip(packet.subscriptions, reasons, known, strict=True):
+            if reason < 0x80 and (each.retain_handling == 0 or (each.retain_handling == 1 and not was_known)):
+                for topic, payload in self._hub.retained(each.filter):
+                    self._reader.reply_bytes(self._answers.message(topic, payload, retain=True))
+
+    def unsubscribe(self, packet: Unsubscribe) -> None:
+        """Unsubscribe; what is on its way still comes."""
+        reasons = tuple([self._subscriptions.remove(each) for each in packet.filters])
+        for log in self._reader.followed():
+            self._reader.refresh(log)
+        if self.expiry != 0:
+            self._save(until=None)
+        self._reader.reply_bytes(encode(UnsubAck(packet.packet_id, reasons), self._answers.version))
+
+    def _channels(self) -> list[Log]:
+        """The channels that the client has subscribed to."""
+        return [log for log in self._hub.chat.all_channels() if self._subscriptions.view_of(log) is not None]
+
+    def _follow_channels(self) -> None:
+        """Read the channels that are subscribed to, from now on; a session that is kept keeps from where on."""
+        logs = self._channels()
+        if self.expiry != 0:
+            sent = self._reader.sent()
+            fresh = [log for log in logs if not self._reader.acknowledges(log)]
+            self._hub.chat.store.move({(log.row.id, self._key): sent.get(log.row.id, log.tail) for log in fresh}, {})
+            self._save(until=None)
+        for log in self._reader.followed():
+            self._reader.refresh(log)
+        for log in logs:
+            self._reader.follow(log, log.tail)
+
+    def _follow_messages(self) -> None:
+        """Read direct conversations from where the user has acknowledged them: all that was kept."""
+        user, chat = self._session.user, self._hub.chat
+        assert user is not None
+        waiting = [
+            membership
+            for membership in chat.store.memberships(user.key)
+            if membership.log.kind == "direct"
+            and not self._reader.follows(chat.log(membership.log))
+            and self._subscriptions.view_of(chat.log(membership.log)) is not None
+        ]
+        self._session.catch_up(user, waiting, {})
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,73 @@
+"""The benchmark: its arithmetic, and that it still fits the server, as one small row against Partyline."""
+
+from __future__ import annotations
+
+import json
+from itertools import accumulate
+from pathlib import Path
+
+import pytest
+
+from bench.__main__ import main
+from bench.dialects import ID_PLACE, Ruler
+from bench.room import Feed
+from bench.rows import ROWS, SELF, Measured, Metric, Plan, Row
+from bench.table import US, Result, lines, verdicts
+
+
+@pytest.mark.parametrize("sample", [1, 4, 9, 12, 101])
+def test_ruler_converts_bytes_of_numbered_deliveries(sample: int) -> None:
+    sizes = [150 + len(str(number)) for number in range(1, 1_200)]
+    ruler = Ruler(sum(sizes[:sample]), sample, numbered=True)
+    for count, total in enumerate(accumulate(sizes[sample:]), 1):
+        assert ruler.total(count) == total
+        assert ruler.count(total) == count
+        assert ruler.count(total - 1) == count - 1
+
+
+def test_ruler_refuses_a_sample_that_is_not_made_of_equal_deliveries() -> None:
+    with pytest.raises(ValueError, match="3 deliveries"):
+        Ruler(301, 3, numbered=False)
+
+
+def test_feed_goes_on_where_the_kernel_stopped() -> None:
+    feed = Feed(b"abcdefg\n", talker=0)
+    sent = b""
+    while len(sent) < 200_000:
+        sent += bytes(feed.take(len(sent), 200_000 - len(sent))[:4_321])
+    assert sent == b"abcdefg\n" * 25_000
+
+
+def test_feed_never_repeats_an_id() -> None:
+    feeds = [Feed(f"<{ID_PLACE}>".encode(), talker) for talker in range(2)]
+    ids: set[bytes] = set()
+    for feed in feeds:
+        sent = b""
+        while len(sent) < 140_000:
+            sent += feed.take(len(sent), 140_000 - len(sent))
+        ids.update(sent.split(b"<"))
+    assert len(ids) == 2 * 10_000 + 1
+
+
+def test_table_compares_and_judges() -> None:
+    rates = Metric("rate", "1/s", targets={"NATS": 2.0, SELF: 100.0})
+    row = Row("x", "some work", (rates,), lambda *_: Measured(()))
+    results = {
+        US: Result([Measured((90.0,)), Measured((300.0,)), Measured((110.0,))]),
+        "NATS": Result([Measured((50.0,))]),
+        "ngircd": Result([], failure="it did not start"),
+    }
+    text = "\n".join(lines(row, Plan(), results))
+    assert "2.20 x" in text
+    assert "failed: it did not start" in text
+    assert verdicts(row, results) == {"x: rate, NATS": True, "x: rate, itself": True}
+
+
+def test_a_saturated_and_a_paced_row_run_against_partyline(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = ["a+id", "d"]
+    record = tmp_path / "record.json"
+    small = ["--peers", "Partyline", "--quick", "--listeners", "3", "--seconds", "0.1", "--json", str(record)]
+    assert main([*rows, *small]) == 0, capsys.readouterr().out
+    found = json.loads(record.read_text())
+    assert set(found) == set(rows) <= {row.key for row in ROWS}
+    assert all(value > 0 for row in rows for measured in found[row]["Partyline"]["rounds"] for value in measured)
