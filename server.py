@@ -11,7 +11,7 @@ import threading
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -92,11 +92,18 @@ def load(file: str) -> Config:
     except OSError as error:
         raise LocalError(f"The config file {file} cannot be read: {error.strerror}.") from error
     try:
-        return msgspec.yaml.decode(text or b"{}", type=Config)
+        return msgspec.convert(_without_blanks(msgspec.yaml.decode(text)) or {}, Config)
     except msgspec.ValidationError as error:
         raise LocalError(f"The config file {file} is wrong: {error}.") from error
     except msgspec.DecodeError as error:
         raise LocalError(f"The config file {file} is no YAML: {' '.join(str(error).split())}.") from error
+
+
+def _without_blanks(value: Any) -> Any:
+    """What a YAML file says, without keys that have no value: as if they were commented out like what is below them."""
+    if not isinstance(value, dict):
+        return value
+    return {key: _without_blanks(below) for key, below in value.items() if below is not None}
 
 
 def configure(arguments: Sequence[str]) -> Config:

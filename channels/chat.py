@@ -5,11 +5,12 @@ It knows users and logs; who asks, and in which words, is the session's business
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable
 from typing import Protocol
 
-from store import Account, LogRow, Store, direct_key
+from store import Account, LogRow, Store, StoreError, direct_key
 from wire.errors import Refused
 from wire.frames import (
     ChannelInfo,
@@ -30,6 +31,8 @@ from .locks import leaf
 from .log import Log
 from .reader import Reader
 
+log_ = logging.getLogger("partyline.chat")
+
 
 class Watcher(Protocol):
     """Who is to know what happens in the chat beside its readers. Called by any thread, with no lock held."""
@@ -48,7 +51,7 @@ class Chat:
         self.store = store
         self.limits = limits
         self.directory = Directory()
-        self.journal = Journal(store, limits, self._moved)
+        self.journal = Journal(store, limits, self._moved, self._deliver)
         self.watchers: list[Watcher] = []
         self.closing = False  # the server goes down: nobody is told who leaves
         self._lock = leaf()
@@ -104,10 +107,10 @@ class Chat:
 
     def leave(self, log: Log, user: User) -> None:
         """End the user's membership; none of their readers gets anything more of it."""
+        self.store.leave(log.row, user.key)
         user.joined.pop(log, None)
         for session in user.sessions:
             session.reader.unfollow(log)
-        self.store.leave(log.row, user.key)
         self._tell(self._others(log, user), Presence(user.name, "leave", log.channel), log)
 
     def all_channels(self) -> list[Log]:
@@ -141,17 +144,25 @@ class Chat:
         log = self._directs.get(direct_key(one, other))
         if log is None:
             log = self.log(self.store.open_direct(one, other))
-        for name in {fold(one), fold(other)}:
-            user = self.directory.find(name)
-            if user is not None:
-                self._follow_direct(log, user)
+        self._follow_direct(log)
         return log
 
-    def _follow_direct(self, log: Log, user: User) -> None:
-        """Have a user's readers follow a conversation that may be new, or that they had all of until now."""
-        for session in user.sessions:
-            if not session.reader.follows(log):
-                session.reader.follow(log, self.store.cursor(log.row, user.key) or 0)
+    def _follow_direct(self, log: Log) -> None:
+        """Have both users' readers follow a conversation that may be new, or that they had all of until now."""
+        for key in set(log.row.key.split(":")):
+            user = self.directory.find(key)
+            for session in user.sessions if user is not None else ():
+                if not session.reader.follows(log):
+                    session.reader.follow(log, self.store.cursor(log.row, key) or 0)
+
+    def _deliver(self, log: Log) -> None:
+        """Called by the journal: whoever has come since the message was sent follows the conversation now."""
+        if log.channel is None:
+            try:
+                self._follow_direct(log)
+            except StoreError as error:
+                log_.error("somebody has to come back to get a message: %s", error)
+        log.deliver()
 
     # Users
 

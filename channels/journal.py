@@ -49,10 +49,18 @@ class Posting:
 class Journal:
     """The queue, the lead, and the blocks that stay in memory for readers who lag a little."""
 
-    def __init__(self, store: Store, limits: Limits, moved: Callable[[Log, str, int], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        limits: Limits,
+        moved: Callable[[Log, str, int], None],
+        deliver: Callable[[Log], None] = Log.deliver,
+    ) -> None:
+        """`moved` is told of each stored cursor that has moved, `deliver` of each log that has something new."""
         self._store = store
         self._limits = limits
         self._moved = moved
+        self._deliver = deliver
         self._lock = leaf()
         self._lead = threading.Lock()  # a baton, not a leaf: it is held across the commit
         self._queue: deque[Posting] = deque()
@@ -96,7 +104,7 @@ class Journal:
             finally:
                 self._lead.release()
             for log in touched:
-                log.deliver()
+                self._deliver(log)
             for (log, user), number in moved.items():
                 self._moved(log, user, number)
 

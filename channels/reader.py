@@ -219,7 +219,7 @@ class Reader:
         """What comes after `cursor`, as bytes, and its last number: from memory, from the store, or a gap notice."""
         tail = log.tail
         if tail - cursor > limits.lag:
-            return self._gap(log, cursor, tail - limits.missed)
+            return self._gap(log, cursor, tail - limits.after_gap)
         past = self.dialect.interactive
         recent = log.recent(cursor, self.dialect, past=past)
         if recent is not None:

@@ -227,7 +227,11 @@ class Session:
         for session in replaced:
             session.replaced()
         self.reader.user_key = user.key
-        memberships = self.chat.store.memberships(user.key)
+        try:
+            memberships = self.chat.store.memberships(user.key)
+        except StoreError:
+            self.chat.directory.release(user, self)
+            raise
         channels = [self.chat.log(each.log) for each in memberships if each.log.kind == "channel"]
         self.chat.directory.load(user, channels)
         self.current = next(reversed(user.joined), None)

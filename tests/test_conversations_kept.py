@@ -10,7 +10,8 @@ import pytest
 from server import Server
 from tests.conftest import Enter, StartServer
 from tests.helpers import Json, Text
-from tests.talkers import Refusal, TextTalker
+from tests.talker_kinds import TextTalker
+from tests.talkers import Refusal
 from wire.frames import (
     Closing,
     Delivered,

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+from typing import Annotated, TypeAlias
+
 import msgspec
+from msgspec import Meta
+
+AtLeastOne: TypeAlias = Annotated[int, Meta(ge=1)]
+OrNone: TypeAlias = Annotated[int, Meta(ge=0)]
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What one peer may ask of the server. Zero means "no limit" where the comment says so."""
 
-    line: int = 16_384  # bytes of one line, text or JSON, without its line end; so also the longest message
-    payload: int = 1_048_576  # raw bytes after one JSON frame
-    backlog: int = 262_144  # bytes of answers that wait for one peer before its own requests wait
-    connections: int = 10_000  # at once
-    connections_per_address: int = 0  # at once from one IP address; 0: none
-    posts_per_second: int = 0  # of one connection, with a second's worth of burst; above it is read slower; 0: none
-    login_seconds: int = 60  # until a connection has a name
-    password_tries: int = 3  # wrong ones before the connection ends
-    channels: int = 1_000  # that one user may be in
-    lag: int = 100_000  # entries that a reader may fall behind in one log before it is told of a gap and moved on
-    missed: int = 500  # entries of one log that are replayed to a returning user who did not say `since`
-    page: int = 1_000  # entries of one answer to `history`
-    cache: int = 67_108_864  # bytes of recent entries kept in memory for readers that lag a little
-    queue: int = 262_144  # bytes of posts that wait for the store before their senders are read slower
-    presence: int = 200  # members online in a channel up to which they are told who comes and goes
+    line: AtLeastOne = 16_384  # bytes of one line, text or JSON, without its line end; so also the longest message
+    payload: OrNone = 1_048_576  # raw bytes after one JSON frame
+    backlog: AtLeastOne = 262_144  # bytes of answers that wait for one peer before its own requests wait
+    connections: AtLeastOne = 10_000  # at once
+    connections_per_address: OrNone = 0  # at once from one IP address; 0: none
+    posts_per_second: OrNone = 0  # of one connection, with a second's worth of burst; above it is read slower; 0: none
+    login_seconds: AtLeastOne = 60  # until a connection has a name
+    password_tries: AtLeastOne = 3  # wrong ones before the connection ends
+    channels: AtLeastOne = 1_000  # that one user may be in
+    lag: OrNone = 100_000  # entries that a reader may fall behind in one log before it is told of a gap and moved on
+    missed: OrNone = 500  # entries of one log that are replayed to a returning user who did not say `since`
+    page: AtLeastOne = 1_000  # entries of one answer to `history`
+    cache: OrNone = 67_108_864  # bytes of recent entries kept in memory for readers that lag a little
+    queue: OrNone = 262_144  # bytes of posts that wait for the store before their senders are read slower
+    presence: OrNone = 200  # members online in a channel up to which they are told who comes and goes
+
+    @property
+    def after_gap(self) -> int:
+        """Entries that are sent to a reader that has fallen too far behind, after the notice of the gap."""
+        return min(self.lag, self.missed)
