@@ -145,12 +145,12 @@ class Session:
             for post in posts:
                 self._refuse(post, refused)
             return
-        if not all([post.text for post in posts]):
+        if any([not post.text or post.text.isspace() for post in posts]):
             self.settle()
             for post in posts:
-                if not post.text:
+                if not post.text.strip():
                     self._refuse(post, Refused("empty", "There is no text to send."))
-            posts = [post for post in posts if post.text]
+            posts = [post for post in posts if post.text.strip()]
         self._post(log, posts)
 
     def _post(self, log: Log, posts: Sequence[Say | Msg]) -> None:
@@ -267,7 +267,7 @@ class Session:
             log = self.chat.log(membership.log)
             label = f"@{fold(log.peer(user.key) or '')}" if log.channel is None else log.row.key
             given = since.get(label)
-            after = membership.cursor if given is None else min(given, log.tail)
+            after = membership.cursor if given is None else min(given, membership.log.tail)
             if given is None and log.tail - after > self.chat.limits.missed:
                 to = log.tail - self.chat.limits.missed
                 self.reader.reply(self.reader.gap(log, after, to))
