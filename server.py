@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import resource
 import signal
@@ -157,6 +158,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LocalError as error:
         print(f"server.py: {error}", file=sys.stderr)
         return 1
+    # What there is now stays; collecting it again and again would hold up everyone for some milliseconds each time.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
     print(_ready(config, server), flush=True)
     stop.wait()
     print("Going down.", flush=True)

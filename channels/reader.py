@@ -152,7 +152,10 @@ class Reader:
                 self._fall_behind_locked()
                 return
             self._cursors[log] = block.last
-            self._send_locked(block.encoded(self.dialect))
+            data = block.encoded(self.dialect)
+            taken = self._outlet.transmit(data)  # whoever is level has no backlog
+            if taken < len(data):
+                self._keep_locked(data, taken)
 
     def reply(self, frame: Frame) -> None:
         """Send an answer, after whatever waits already."""
@@ -183,11 +186,15 @@ class Reader:
             return
         taken = self._outlet.transmit(data)
         if taken < len(data):
-            if self._backlog is None:
-                self._backlog = deque()
-            self._backlog.append(memoryview(data)[taken:])
-            self._waiting = len(data) - taken
-            self._fall_behind_locked()
+            self._keep_locked(data, taken)
+
+    def _keep_locked(self, data: bytes, taken: int) -> None:
+        """The outlet has taken only so many bytes: the rest waits."""
+        if self._backlog is None:
+            self._backlog = deque()
+        self._backlog.append(memoryview(data)[taken:])
+        self._waiting = len(data) - taken
+        self._fall_behind_locked()
 
     def _fall_behind_locked(self) -> None:
         if not self._closed:
