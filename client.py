@@ -9,17 +9,20 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from terminal.address import DEFAULT_HOST, DEFAULT_PORT, join, parse_address, parse_url, tls_context
+from terminal.dialler import Deliver, Dialler
 from terminal.filter import Filter, Habits
+from terminal.link import Link
 from terminal.login import Login
 from terminal.state import State
 from wire import VERSION
 from wire.errors import LocalError, Refused
 from wire.names import check_name
-
-DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 7000
 
 _EPILOG = """\
 Without a terminal it reads commands line by line from stdin, prints what comes, and ends when everything it sent
@@ -27,22 +30,13 @@ has been answered: with 0, or with 1 if something was refused.
 
   echo 'lab: the kiln is hot' | client.py --name kiln
   client.py --name logger --listen < /dev/null >> chat.log
+
+mqtt://[USER[:PASSWORD]@]HOST[:PORT][/ROOT] goes to a server, or to a broker that mirrors it, by MQTT (port 1883), and
+mqtts:// by MQTT over TLS (port 8883): the same client, for where no other port can be reached. USER is your name. A
+password on the command line can be seen by others on this machine. ROOT is the server's `root`, if that is not chat.
+
+  client.py mqtt://bob@192.168.1.5
 """
-
-
-def parse_address(text: str) -> tuple[str, int]:
-    """Host and port of `HOST`, `HOST:PORT`, `:PORT`, `[IPv6]`, `[IPv6]:PORT` or `IPv6`. Raises LocalError."""
-    host, port = text, ""
-    if text.startswith("["):
-        host, closed, rest = text[1:].partition("]")
-        if not closed or (rest and not rest.startswith(":")):
-            raise LocalError(f"{text!r} is no address: an IPv6 address with a port is written [::1]:{DEFAULT_PORT}.")
-        port = rest[1:]
-    elif text.count(":") == 1:
-        host, _, port = text.partition(":")
-    if port and not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65_535):
-        raise LocalError(f"{port!r} is no port: it is a number from 1 to 65535.")
-    return host or DEFAULT_HOST, int(port or DEFAULT_PORT)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -56,8 +50,8 @@ def _parser() -> argparse.ArgumentParser:
         "address",
         nargs="?",
         default="",
-        metavar="HOST[:PORT]",
-        help=f"the server (default: {DEFAULT_HOST}:{DEFAULT_PORT})",
+        metavar="ADDRESS",
+        help=f"the server: HOST[:PORT], or mqtt://HOST[:PORT] (default: {DEFAULT_HOST}:{DEFAULT_PORT})",
     )
     parser.add_argument(
         "--name", default=os.environ.get("PARTYLINE_NAME"), help="your name (default: PARTYLINE_NAME, or you are asked)"
@@ -68,7 +62,15 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="its first line is your password (default: PARTYLINE_PASSWORD, or you are asked)",
     )
+    parser.add_argument(
+        "--ca", type=Path, metavar="FILE", help="for mqtts://: the certificate of the server, or of who vouches for it"
+    )
     parser.add_argument("--version", action="version", version=f"partyline client {VERSION}")
+    _add_script_options(parser)
+    return parser
+
+
+def _add_script_options(parser: argparse.ArgumentParser) -> None:
     scripts = parser.add_argument_group("without a terminal")
     scripts.add_argument("--json", action="store_true", help="print the frames as JSON lines")
     scripts.add_argument(
@@ -86,7 +88,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="how long to try for a line (default: 10; once it listens, as long as it takes)",
     )
-    return parser  # fmt: skip
 
 
 def _seconds(text: str) -> float:
@@ -112,18 +113,43 @@ def _password(file: Path | None) -> str | None:
     return lines[0]
 
 
+@dataclass(frozen=True, slots=True)
+class _Server:
+    """A server as a person names it, what its address says of the person, and how to make a link to it."""
+
+    where: str
+    make_link: Callable[[Deliver], Dialler]
+    name: str | None = None
+    password: str | None = None
+
+
+def _server(options: argparse.Namespace) -> _Server:
+    broker = parse_url(options.address)
+    if options.ca and (broker is None or not broker.tls):
+        raise LocalError("--ca is for an address with mqtts://.")
+    if broker is None:
+        host, port = parse_address(options.address)
+        return _Server(join(host, port), partial(Link, host, port))
+    from terminal.mqtt_link import MqttLink  # not for a line without it: paho takes its time
+
+    tls = tls_context(options.ca) if broker.tls else None
+    return _Server(str(broker), partial(MqttLink, broker, tls), broker.name, broker.password)
+
+
 def _run(options: argparse.Namespace) -> int:
-    host, port = parse_address(options.address)
-    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    login = Login(check_name(options.name) if options.name else None, _password(options.password_file))
+    server = _server(options)
+    name, password = server.name or options.name, server.password
+    if password is None:
+        password = _password(options.password_file)
+    login = Login(check_name(name) if name else None, password)
     if _has_screen():
         from terminal.screen import Screen  # not for a filter: prompt_toolkit takes its time
 
-        return asyncio.run(Screen(State(login, where=where, curious=True), host, port).run())
+        return asyncio.run(Screen(State(login, where=server.where, curious=True), server.make_link).run())
     if not login.name:
         raise LocalError("Say who you are: --name NAME, or PARTYLINE_NAME.")
     habits = Habits(json=options.json, listen=options.listen, patience=options.wait)
-    return asyncio.run(Filter(State(login, where=where), host, port, habits).run())
+    return asyncio.run(Filter(State(login, where=server.where), server.make_link, habits).run())
 
 
 def _has_screen() -> bool:

@@ -15,11 +15,14 @@ from pathlib import Path
 from types import FrameType
 
 from .meter import DISTURBED, wait_until_quiet
+from .mqtt_rows import MQTT_ROWS
 from .peers import PEERS, Peer
 from .room import Lost
-from .rows import QUICK, ROWS, Measured, Plan, Row
+from .rows import QUICK, Measured, Plan, Row
+from .rows import ROWS as SOCKET_ROWS
 from .table import US, Result, heading, lines, verdicts
 
+ROWS = (*SOCKET_ROWS, *MQTT_ROWS)
 RUN_SECONDS = 180  # after which a run counts as failed, whatever it waits for
 
 
@@ -30,8 +33,9 @@ def options() -> argparse.ArgumentParser:
         description="Partyline beside NATS, ngircd and Mosquitto, under the same load generator, in one run. "
         "Partyline commits every message to SQLite before it delivers it; the others keep nothing.",
         epilog="Rows: " + "; ".join(row.titled(Plan()) for row in ROWS) + ". "
-        "Every connection of a channel is a member and hears what is said there, those that post included, and every "
-        "delivery is counted. The factors under 'Partyline is' are Partyline's number divided by the peer's.",
+        "Every connection of a channel is a member and hears what is said there, those that post included; over "
+        "MQTT those that post do not subscribe. Every delivery is counted. The factors under 'Partyline is' are "
+        "Partyline's number divided by the peer's.",
     )
     default = Plan()
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"which rows (default all): {_names(ROWS)}")
@@ -40,14 +44,16 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, help=f"the median of so many is shown (default {default.rounds})")
     parser.add_argument("--seconds", type=float, help=f"of load in each run (default {default.seconds:g})")
     parser.add_argument("--size", type=int, help=f"bytes of a message's text (default {default.size})")
-    parser.add_argument("--listeners", type=int, help=f"in rows a, c and d (default {default.listeners})")
+    parser.add_argument("--listeners", type=int, help=f"in rows a, c, d, m0 and m2 (default {default.listeners})")
     parser.add_argument("--channels", type=int, help=f"in row b (default {default.channels})")
     parser.add_argument("--rate", type=int, help=f"messages a second in row d (default {default.rate})")
+    parser.add_argument("--mqtt-rate", type=int, help=f"the same in row m3 (default {default.mqtt_rate})")
     parser.add_argument("--idle", type=int, help=f"connections in row e (default {default.idle})")
+    parser.add_argument("--mqtt-idle", type=int, help=f"connections in row m4 (default {default.mqtt_idle})")
     parser.add_argument("--arrivals", type=int, help=f"connections in row f (default {default.arrivals})")
     parser.add_argument("--entries", type=int, help=f"in the log of row g (default {default.entries})")
     parser.add_argument(
-        "--window", type=int, help="messages on their way in rows a and b (default: what suits the peer)"
+        "--window", type=int, help="messages on their way in rows a, b and m0 to m2 (default: what suits the peer)"
     )
     parser.add_argument(
         "--patience", type=float, help="seconds to wait before a run for a quiet machine, and to repeat a disturbed run"
@@ -86,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def measure(row: Row, peers: Sequence[Peer], plan: Plan) -> dict[str, Result]:
     """One row: the servers take turns in every round, so that what disturbs the machine disturbs all of them."""
-    results = {peer.name: Result([]) for peer in peers if peer.name == US or not row.partyline_only}
+    results = {peer.name: Result([]) for peer in peers if row.fits(peer)}
     for _ in range(plan.rounds):
         for peer in peers:
             so_far = results.get(peer.name)
@@ -133,7 +139,7 @@ def _circumstances(peers: Sequence[Peer], plan: Plan) -> str:
     return (
         f"{os.cpu_count()} cores, Python {sys.version.split()[0]}; {plan.size}-byte messages; "
         f"{plan.rounds} rounds of {plan.seconds:g} s, median.\n"
-        + "Partyline commits to SQLite before it delivers; the others keep nothing on disk."
+        + "Partyline commits to SQLite before it delivers; the others keep nothing on disk, but for NATS in m1 to m3."
         + (f"\nSkipped, because not installed or not asked for: {', '.join(skipped)}." if skipped else "")
         + "\n"
     )

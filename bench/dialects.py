@@ -103,21 +103,21 @@ class Mqtt(Dialect):
 
     def login(self, name: str) -> bytes:
         clean_session_no_keep_alive = b"\x02\x00\x00"
-        return _packet(0x10, _string("MQTT") + b"\x04" + clean_session_no_keep_alive + _string(name))
+        return packet(0x10, string("MQTT") + b"\x04" + clean_session_no_keep_alive + string(name))
 
     def join(self, channel: str) -> bytes:
-        return _packet(0x82, b"\x00\x01" + _string(channel) + b"\x00")
+        return packet(0x82, b"\x00\x01" + string(channel) + b"\x00")
 
     def post(self, channel: str, text: str, *, with_id: bool = False) -> bytes:
-        return _packet(0x30, _string(channel) + text.encode())
+        return packet(0x30, string(channel) + text.encode())
 
 
-def _string(text: str) -> bytes:
+def string(text: str) -> bytes:
     """A string as MQTT writes it (section 1.5.3): its length, then UTF-8."""
     return len(text).to_bytes(2, "big") + text.encode()
 
 
-def _packet(first: int, body: bytes) -> bytes:
+def packet(first: int, body: bytes) -> bytes:
     """A control packet (section 2.2) with a remaining length below 16384."""
     size = len(body)
     length = bytes([size]) if size < 128 else bytes([size % 128 | 128, size // 128])

@@ -120,7 +120,7 @@ class PartylinePeer(Peer):
     """This checkout's `server.py`, with what it does by default: every message is in SQLite before it is delivered."""
 
     name = "Partyline"
-    dialect = Partyline()
+    dialect: Dialect = Partyline()
     says_ready = True
 
     def find(self) -> str | None:
@@ -153,7 +153,7 @@ class NatsPeer(Installed):
 
     name = "NATS"
     program = "nats-server"
-    dialect = Nats()
+    dialect: Dialect = Nats()
 
     def command(self, program: str, folder: Path, port: int) -> list[str]:
         config = folder / "nats.conf"
@@ -193,7 +193,7 @@ class MosquittoPeer(Installed):
     name = "Mosquitto"
     window = 1_000
     program = "mosquitto"
-    dialect = Mqtt()
+    dialect: Dialect = Mqtt()
 
     def command(self, program: str, folder: Path, port: int) -> list[str]:
         config = folder / "mosquitto.conf"

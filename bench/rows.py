@@ -28,12 +28,14 @@ class Plan:
     idle: int = 5_000  # connections in row e
     arrivals: int = 2_000  # connections in row f
     entries: int = 1_000_000  # in the log of row g
+    mqtt_rate: int = 100  # messages a second in row m3
+    mqtt_idle: int = 5_000  # connections in row m4
     window: int | None = None  # instead of the peer's own
     patience: float = 0.0  # seconds to wait for a quiet machine before each run, and to repeat a disturbed one
 
 
 QUICK = Plan(
-    rounds=1, seconds=0.3, listeners=20, channels=10, idle=200, arrivals=100, entries=2_000
+    rounds=1, seconds=0.3, listeners=20, channels=10, idle=200, arrivals=100, entries=2_000, mqtt_idle=2_000
 )  # does it work at all?
 
 BEST = "best peer"
@@ -68,6 +70,11 @@ class Row:
     metrics: tuple[Metric, ...]
     run: Callable[[Peer, Path, Plan], Measured]
     partyline_only: bool = False
+    peers: frozenset[str] = frozenset()  # that can do it, if not all can
+
+    def fits(self, peer: Peer) -> bool:
+        """Whether that server takes part."""
+        return peer.name in self.peers if self.peers else peer.name == "Partyline" or not self.partyline_only
 
     def titled(self, plan: Plan) -> str:
         """The key and the title, with the plan's amounts."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from wire.frames import Entry, Error, Frame, Stored
-from wire.mqtt import encode, publish
+from wire.frames import Closing, Entry, Error, Frame, Stored
+from wire.mqtt import encode, goodbye, publish
 from wire.mqtt_codes import V5, Reason
 from wire.mqtt_packets import Connect, PubAck, PubRec
 from wire.mqtt_properties import NONE, Properties
@@ -41,7 +41,10 @@ class Answers:
 
     key = "mqtt answers"
     interactive = False
-    __slots__ = ("_contexts", "_count", "_give_up", "_hears", "_topics", "_wordy", "limit", "me", "version")
+    __slots__ = (
+        "_contexts", "_count", "_ended", "_give_up", "_hears", "_topics", "_wordy", "connected", "limit", "me",
+        "version",
+    )  # fmt: skip
 
     def __init__(self, topics: Topics, hears: Callable[[str], bool], give_up: Callable[[], None]) -> None:
         """`hears` says whether the client has subscribed to a topic; `give_up` ends the connection without a word."""
@@ -51,7 +54,9 @@ class Answers:
         self._contexts: dict[int, Context] = {}
         self._count = 0
         self._wordy = True  # the client wants to read why something was refused
-        self.version = V5
+        self._ended = False  # the client has been told that this is the end
+        self.connected = False  # the client has been told that it is accepted
+        self.version = 0
         self.me = ""
         self.limit = 0  # the client's Maximum Packet Size; 0: none
 
@@ -72,6 +77,8 @@ class Answers:
 
     def encode(self, frame: Frame) -> bytes:
         """An answer or an event, as far as the client subscribed to it; after the acknowledgement that it is."""
+        if isinstance(frame, Closing):
+            return self.goodbye(Reason.SESSION_TAKEN_OVER) if self.connected else b""
         ref = getattr(frame, "ref", None)
         if ref is None:
             return self._publish(frame, None)
@@ -95,6 +102,13 @@ class Answers:
             if self.fits(packet):  # [MQTT-3.4.2-2], [MQTT-3.5.2-2]
                 return packet
         return encode(kind(packet_id, reason), self.version)
+
+    def goodbye(self, reason: int, sentence: str = "", version: int = 0) -> bytes:
+        """The last words, as far as the version has some; `version` is the client's, if it did not come to `open`."""
+        if self._ended:
+            return b""
+        self._ended = True
+        return goodbye(version or self.version, reason, sentence, connected=self.connected, limit=self.limit)
 
     def fits(self, packet: bytes) -> bool:
         """Whether the client takes a packet of that size ([MQTT-3.1.2-24])."""

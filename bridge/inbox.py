@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
+from channels.directory import User
 from channels.log import Log
 from channels.session import Session
 from store import StoreError
 from wire import VERSION
 from wire.errors import Refused
-from wire.frames import Error, Msg, Register, Request, Say, Welcome
+from wire.frames import Error, LogState, Msg, Register, Request, Say, Welcome
 from wire.mqtt import encode
 from wire.mqtt_packets import PubAck, PubComp, Publish, PubRec, PubRel
 from wire.mqtt_properties import NONE
@@ -145,6 +146,7 @@ class Inbox:
         """What is no request of the session: acknowledge it, and do it."""
         user = self._session.user
         assert user is not None
+        welcome = self._welcome(user) if isinstance(request, Here) else None  # first, as the store may fail
         fresh = packet.packet_id not in self._held
         if packet.qos:
             self._reply(PubAck(packet.packet_id) if packet.qos == 1 else PubRec(packet.packet_id))
@@ -154,14 +156,19 @@ class Inbox:
             self.gone = True
             self._known.clear()
         elif isinstance(request, Here):
-            ref = self._answers.ref(0, 0, context)
-            welcome = Welcome(
-                name=user.name, server=f"partyline {VERSION}", token="", registered=user.registered, ref=ref
-            )
+            assert welcome is not None
+            welcome.ref = self._answers.ref(0, 0, context)
             self._session.reader.reply(welcome)
         elif fresh:
             properties = msgspec.structs.replace(packet.properties, topic_alias=None)
             self._hub.straight(user.name, Live(request.to, request.payload, properties))
+
+    def _welcome(self, user: User) -> Welcome:
+        """Whose name it is and what they are a member of, as after the `hello` of a program."""
+        chat = self._hub.chat
+        pairs = [(membership, chat.log(membership.log)) for membership in chat.store.memberships(user.key)]
+        logs = [LogState(log.tail, each.cursor, log.channel, log.peer(user.key)) for each, log in pairs]
+        return Welcome(name=user.name, server=f"partyline {VERSION}", token="", registered=user.registered, logs=logs)
 
     def _reply(self, packet: PubAck | PubRec | PubComp) -> None:
         self._session.reader.reply_bytes(encode(packet, self._answers.version))

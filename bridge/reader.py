@@ -188,7 +188,7 @@ class MqttReader(Reader):
                 cursor, view, resent = self._cursors[log], self._views[log], self._resent.get(log, 0)
                 room = self._window - self._in_flight if view.acknowledged else _PAGE
             if log.tail - cursor > limits.lag:
-                self._skip(log, cursor, log.tail - limits.missed)
+                self._skip(log, cursor, log.tail - limits.after_gap)
                 continue
             limit = min(_PAGE, max(1, room // max(1, view.forms)), resent - cursor if cursor < resent else _PAGE)
             batches = log.following(store, cursor, limit)
@@ -228,6 +228,19 @@ class MqttReader(Reader):
         with self._lock:
             if self._cursors.get(log) == cursor:
                 self._cursors[log] = to
+
+    def acknowledge(self, log: Log, number: int) -> int | None:
+        """The client has seen a log's entries up to `number`, by a subscription or in its history.
+
+        How far its user's cursor is to be moved, None if not at all: of a direct conversation, the other is told.
+        """
+        with self._lock:
+            number = min(number, log.tail)
+            if log.channel is None:
+                if number <= self._acknowledged.get(log, 0):
+                    return None
+                self._acknowledged[log] = number
+            return number
 
     def acknowledged(self, ids: Sequence[int]) -> dict[Log, int]:
         """The client has acknowledged packets: how far that moves the cursors of logs."""

@@ -21,7 +21,7 @@ from channels.session import Session
 from store import Store, StoreError
 from wire.errors import PeerError, Refused
 from wire.limits import Limits
-from wire.mqtt import MqttError, MqttPackets, goodbye
+from wire.mqtt import MqttError, MqttPackets
 from wire.mqtt_codes import Reason
 from wire.mqtt_packets import (
     Auth,
@@ -56,7 +56,7 @@ class MqttSession:
     """A speaker (see doors/speaker.py). What is not marked otherwise is called by the connection's own thread."""
 
     __slots__ = (
-        "_answers", "_chat", "_connected", "_deadline", "_done", "_hub", "_inbox", "_keep_alive", "_key", "_packets",
+        "_answers", "_chat", "_deadline", "_done", "_hub", "_inbox", "_keep_alive", "_key", "_packets",
         "_reader", "_session", "_subscriber", "_subscriptions", "_will", "address",
     )  # fmt: skip
 
@@ -72,7 +72,6 @@ class MqttSession:
         self._subscriber = Subscriber(hub, self._session, self._reader, self._subscriptions, self._answers)
         self.address = address
         self._done = False
-        self._connected = False  # a CONNACK has accepted
         self._key = ""  # of what the server keeps
         self._deadline = time.monotonic() + chat.limits.login_seconds
         self._keep_alive: float | None = None
@@ -88,7 +87,7 @@ class MqttSession:
     @property
     def patience(self) -> float | None:
         """Until CONNECT, the time to log in; then one and a half times the keep-alive ([MQTT-3.1.2-22])."""
-        return self._keep_alive if self._connected else max(0.0, self._deadline - time.monotonic())
+        return self._keep_alive if self._answers.connected else max(0.0, self._deadline - time.monotonic())
 
     @property
     def user_key(self) -> str:
@@ -105,7 +104,7 @@ class MqttSession:
         take = self._inbox.take
         try:
             for item in self._packets.receive(data):
-                if type(item) is Publish and self._connected:
+                if type(item) is Publish:
                     take(item)
                     continue
                 self._inbox.flush()
@@ -117,6 +116,8 @@ class MqttSession:
             self._inbox.flush()
         except StoreError as error:
             log_.error("%s: %s", self._key, error)
+            if not self._answers.connected:
+                raise MqttError(Reason.SERVER_UNAVAILABLE, f"Not now: {error}") from error
             raise PeerError("not-stored", f"It was not kept: {error}") from error
         self._reader.wait_for_room(self._chat.limits.backlog)
 
@@ -134,9 +135,7 @@ class MqttSession:
         """Say why the connection ends, as far as the version has words for it."""
         reason = error.reason if isinstance(error, MqttError) else Reason.UNSPECIFIED_ERROR
         version = (error.version if isinstance(error, MqttError) else 0) or self._packets.version
-        self._reader.reply_bytes(
-            goodbye(version, reason, error.sentence, connected=self._connected, limit=self._answers.limit)
-        )
+        self._reader.reply_bytes(self._answers.goodbye(reason, error.sentence, version))
 
     def dismiss(self) -> None:
         """The server goes down: tell those who listen, and say goodbye."""
@@ -161,27 +160,26 @@ class MqttSession:
         self._session.parted()
 
     def close(self) -> None:
-        """The connection has ended: publish the will, keep the session if it is to be kept, let go of the name."""
+        """The connection has ended: let go of the name, publish the will, keep the session if it is to be kept.
+
+        The name first: a client that is back already finds either this session, which it may take over, or a free name.
+        """
+        self._session.close()
+        if not self._key:
+            return
         try:
-            if self._key:
-                self._leave()
+            self._subscriber.acknowledged(())
+            current = self._hub.remove(self._key, self)
+            self._publish_will()
+            if current:  # else it was taken over, and the session lives on in another connection
+                self._subscriber.close()
         except StoreError as error:
             log_.error("%s: its session is not as it should be: %s", self._key, error)
-        finally:
-            self._session.close()
-
-    def _leave(self) -> None:
-        self._subscriber.acknowledged(())
-        current = self._hub.remove(self._key, self)
-        self._publish_will()
-        if current:  # else it was taken over, and the session lives on in another connection
-            self._subscriber.close()
 
     def _publish_will(self) -> None:
         will, user, expiry = self._will, self._session.user, self._subscriber.expiry
-        if will is None or user is None:
+        if will is None or user is None or self._inbox.gone:
             return
-        self._session.settle()
         delay = will.delay if expiry is None else min(will.delay, expiry)
         if delay:
             self._hub.delay_will(self._key, user.name, will, delay)
@@ -198,11 +196,11 @@ class MqttSession:
         self._open(packet, who)
         sent = self._enter(packet, who)
         self._will = will
-        kept = None if packet.clean else self._subscriber.kept(self._key)
-        self._reader.reply_bytes(login.welcome(topics, packet, who, present=kept is not None, payload=limits.payload))
-        self._connected = True
-        self._subscriber.open(self._key, kept, sent)
+        present = self._subscriber.open(self._key, sent, clean=packet.clean)
         self._inbox.open(who.client_id)
+        self._reader.reply_bytes(login.welcome(topics, packet, who, present=present, payload=limits.payload))
+        self._answers.connected = True
+        self._subscriber.begin()
 
     def _open(self, packet: Connect, who: Login) -> None:
         """Note what the client can take, and how long it may be silent and away."""
@@ -236,10 +234,7 @@ class MqttSession:
         will = self._will
         if will is not None and will.delay:  # a clean start ends the session, so it is time; else it is not to be sent
             self._will = LastWill(will.request, 0) if clean else None
-        if self._connected:
-            version, limit = self._answers.version, self._answers.limit
-            self._reader.reply_bytes(goodbye(version, Reason.SESSION_TAKEN_OVER, limit=limit))
-        self.hang_up()
+        self._session.replaced()
 
     # Packets that others answer
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 
-from channels.log import Log
 from channels.session import Session
 from store import Client
 from wire.mqtt import MqttError, encode
@@ -38,17 +37,14 @@ class Subscriber:
 
     # The session
 
-    def kept(self, key: str) -> Client | None:
-        """The session that was kept under a key, unless its time is over."""
-        return self._hub.chat.store.client(key, _now())
-
-    def open(self, key: str, kept: Client | None, sent: dict[int, int] | None) -> None:
-        """Take up the session that was kept where the acknowledgements ended (§4.4), or begin a new one.
+    def open(self, key: str, sent: dict[int, int] | None, *, clean: bool) -> bool:
+        """Take up the session that was kept, or begin a new one; whether there was one. Nothing is sent yet.
 
         `sent` is how far each log was sent by an earlier connection, by the log's id, None if that is not known.
         """
         self._key = key
         store = self._hub.chat.store
+        kept = None if clean else store.client(key, _now())
         if kept is None:
             store.drop_client(key)
         else:
@@ -56,14 +52,20 @@ class Subscriber:
         if self.expiry != 0:
             self._save(until=None)
         if kept is not None:
-            cursors = store.client_cursors(key)
-            for log in self._channels():
-                resent = log.tail if sent is None else sent.get(log.row.id, 0)
-                view = self._subscriptions.view_of(log)
-                if view is not None and view.acknowledged:
-                    self._reader.resume(log, cursors.get(log.row.id, 0), resent)
-                else:
-                    self._reader.follow(log, log.tail)
+            self._resume(store.client_cursors(key), sent)
+        return kept is not None
+
+    def _resume(self, cursors: dict[int, int], sent: dict[int, int] | None) -> None:
+        """Go on where the acknowledgements ended (§4.4); at QoS 0, from now on."""
+        for log in self._hub.chat.all_channels():
+            view, tail = self._subscriptions.view_of(log), log.tail
+            if view is not None and view.acknowledged:
+                self._reader.resume(log, cursors.get(log.row.id, 0), tail if sent is None else sent.get(log.row.id, 0))
+            elif view is not None:
+                self._reader.resume(log, tail)
+
+    def begin(self) -> None:
+        """The client has been accepted: send what waits, and what comes."""
         self._follow_messages()
 
     def close(self) -> None:
@@ -82,7 +84,9 @@ class Subscriber:
         journal = self._hub.chat.journal
         for log, number in self._reader.acknowledged(packet_ids).items():
             if log.channel is None:
-                journal.move(log, self._reader.user_key, number)
+                seen = self._reader.acknowledge(log, number)
+                if seen is not None:
+                    journal.move(log, self._reader.user_key, seen)
             elif self.expiry != 0:
                 journal.move(log, self._key, number)
         journal.carry()
@@ -114,13 +118,9 @@ class Subscriber:
             self._save(until=None)
         self._reader.reply_bytes(encode(UnsubAck(packet.packet_id, reasons), self._answers.version))
 
-    def _channels(self) -> list[Log]:
-        """The channels that the client has subscribed to."""
-        return [log for log in self._hub.chat.all_channels() if self._subscriptions.view_of(log) is not None]
-
     def _follow_channels(self) -> None:
         """Read the channels that are subscribed to, from now on; a session that is kept keeps from where on."""
-        logs = self._channels()
+        logs = [log for log in self._hub.chat.all_channels() if self._subscriptions.view_of(log) is not None]
         if self.expiry != 0:
             sent = self._reader.sent()
             fresh = [log for log in logs if not self._reader.acknowledges(log)]

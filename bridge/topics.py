@@ -28,6 +28,7 @@ from wire.frames import (
     Register,
     Request,
     Say,
+    Seen,
     Slowed,
     Stored,
     Topic,
@@ -65,6 +66,8 @@ TABLE: tuple[Row, ...] = (
     Row("from/<me>/who", "client", "who is online; with `/<channel>`, who is in it; answered likewise"),
     Row("from/<me>/channels", "client", "which channels there are; answered likewise"),
     Row("from/<me>/topic/<channel>", "client", "its topic, which a payload sets; answered likewise"),
+    Row("from/<me>/seen/<channel>", "client",
+        "the number up to which a person has seen it, on whichever device; `@user` for a talk; answered likewise"),
     Row("direct/<to>/<me>", "client", "straight to that client, live, not stored"),
     Row("channels/<channel>", "server", "every entry of a channel, JSON"),
     Row("channels/<channel>/text", "server", "the same as `alice: hello`, for small devices and `mosquitto_sub`"),
@@ -165,6 +168,14 @@ def _register(_: str, payload: bytes) -> Request:
     return Here() if body is None else Register(body.password)
 
 
+def _seen(log: str, payload: bytes) -> Request:
+    number = _object(payload, Number)
+    if number is None:
+        raise Refused("bad-frame", "The payload is the number up to which everything was seen.")
+    where = {"user": log[1:]} if log.startswith("@") else {"channel": log}
+    return Seen(number=number, **where)
+
+
 def _topic(channel: str, payload: bytes) -> Request:
     return Topic(channel, text_of(payload)[0] if payload else None)
 
@@ -182,6 +193,7 @@ VERBS: dict[str, tuple[str, Callable[[str, bytes], Request]]] = {
     "who": ("?", lambda channel, payload: Who(channel)),
     "channels": ("", lambda _, payload: Channels()),
     "topic": ("channel", _topic),
+    "seen": ("channel", _seen),
 }
 
 
@@ -227,6 +239,10 @@ class Topics:
     def to(self, me: str) -> str:
         """Below what a client reads what is for it alone."""
         return f"{self.root}/to/{me}"
+
+    def ask(self, me: str, verb: str, level: str = "") -> str:
+        """Where a client that has the name `me` asks for something; the verbs are those of VERBS."""
+        return f"{self._from}{me}/{verb}/{level}" if level else f"{self._from}{me}/{verb}"
 
     def request(self, topic: str, payload: bytes, me: str) -> Request | Live:
         """What a client that has the name `me` asks with a PUBLISH. Raises Refused."""

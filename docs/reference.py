@@ -15,6 +15,8 @@ from typing import Any
 import msgspec
 from msgspec import inspect as types
 
+from bridge.topics import ROOT as ROOT_TOPIC
+from bridge.topics import TABLE
 from wire import limits as limits_module
 from wire.commands import COMMANDS, PLAIN
 from wire.errors import CODES
@@ -138,9 +140,15 @@ def _also(aliases: Sequence[str]) -> str:
     return f" (also {', '.join(f'`{alias}`' for alias in aliases)})" if aliases else ""
 
 
+def topics() -> str:
+    """The table of MQTT topics below the usual root."""
+    table = ["| topic | who writes | what |", "| --- | --- | --- |"]
+    return "\n".join([*table, *(f"| `{ROOT_TOPIC}/{row.topic}` | {row.writer} | {row.what} |" for row in TABLE)])
+
+
 PARTS: dict[str, dict[str, Callable[[], str]]] = {
-    "docs/protocol.md": {"errors": errors, "limits": limits, "frames": frames},
-    "README.md": {"commands": commands},
+    "docs/protocol.md": {"errors": errors, "limits": limits, "frames": frames, "topics": topics},
+    "README.md": {"commands": commands, "topics": topics},
 }
 
 

@@ -9,29 +9,28 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
+from .dialler import Deliver, Dialler, Down, Event, Received, Up
 from .items import Item
-from .link import Down, Event, Link, Received, Up
 from .state import State
 
 
 class Conversation:
     """What a screen and a filter have in common. All but the constructor is called in the loop that `start` found.
 
-    `show` is given what is to be shown; `changed` is called after each turn.
+    `make_link` is given what the link delivers to, `show` what is to be shown; `changed` is called after each turn.
     """
 
     def __init__(
         self,
         state: State,
-        host: str,
-        port: int,
+        make_link: Callable[[Deliver], Dialler],
         show: Callable[[list[Item]], None],
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         self.state = state
         self._show = show
         self._changed = changed
-        self._link = Link(host, port, self._deliver)
+        self._link = make_link(self._deliver)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._news = asyncio.Event()
         self._broken: BaseException | None = None
@@ -53,8 +52,8 @@ class Conversation:
             match event:
                 case Up():
                     self.state.connected()
-                case Down(reason):
-                    self.state.lost(reason)
+                case Down(reason, reached):
+                    self.state.lost(reason, reached=reached)
                 case Received(frames):
                     self.state.receive(frames)
         except Exception as error:  # for `until`: the link's thread could do nothing about it

@@ -9,13 +9,14 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from wire.frames import Error
 from wire.limits import Limits
 
 from .conversation import Conversation
+from .dialler import Deliver, Dialler
 from .items import Item, Note
 from .output import Output
 from .paint import paint
@@ -47,10 +48,10 @@ class Habits:
 class Filter:
     """Reads stdin line by line, prints what comes, and ends when everything it sent has had its answer."""
 
-    def __init__(self, state: State, host: str, port: int, habits: Habits) -> None:
+    def __init__(self, state: State, make_link: Callable[[Deliver], Dialler], habits: Habits) -> None:
         self._state = state
         self._habits = habits
-        self._conversation = Conversation(state, host, port, self._show)
+        self._conversation = Conversation(state, make_link, self._show)
         self._out, self._err = Output(sys.stdout), Output(sys.stderr)
         self._refused = False
         self._all_typed = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.buffer import Buffer
@@ -23,6 +23,7 @@ from wire.names import printable
 
 from .complete import Words
 from .conversation import Conversation
+from .dialler import Deliver, Dialler
 from .items import Item, Note
 from .paint import PALETTE, paint
 from .state import State
@@ -41,9 +42,9 @@ class _Unseen(Processor):
 class Screen:
     """Owns the terminal. Everything happens in one asyncio loop; Enter never ends the prompt, only leaving does."""
 
-    def __init__(self, state: State, host: str, port: int) -> None:
+    def __init__(self, state: State, make_link: Callable[[Deliver], Dialler]) -> None:
         self._state = state
-        self._conversation = Conversation(state, host, port, self._show, self._changed)
+        self._conversation = Conversation(state, make_link, self._show, self._changed)
         self._leaving = False
         self._warned = False  # that leaving now leaves something unsent
         self._asked: str | None = None  # the question that the input line is for

@@ -146,9 +146,9 @@ class State:
         self._hello = self._outbox.new_ref()
         self._step.send.append(self.login.hello(self._readings.since(), self._hello))
 
-    def lost(self, reason: str) -> None:
-        """The line has ended, or could not be made. It is said once, however often it is tried."""
-        phase, self._phase = self._phase, _Phase.AWAY
+    def lost(self, reason: str, *, reached: bool = True) -> None:
+        """The line has ended, or nobody was reached. It is said once, however often it is tried."""
+        phase, self._phase = self._phase if reached else _Phase.AWAY, _Phase.AWAY
         reason, self._reason = self._reason or reason, ""
         if self._parting:
             self.over = Over(clean=True)

@@ -19,7 +19,8 @@ from server import Config, Server
 from store import Durability, Store, open_store
 from tests.helpers import Json, Process, Text, WatchedStore
 from tests.helpers_mqtt import VERSIONS, MqttLine
-from tests.talkers import KINDS, Talker
+from tests.talker_kinds import KINDS
+from tests.talkers import Talker
 
 # A shared machine may stall anything for a while: deadlines of single examples would only make noise.
 settings.register_profile("partyline", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])

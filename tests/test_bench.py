@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from itertools import accumulate
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pytest
 
 from bench.__main__ import main
 from bench.dialects import ID_PLACE, Ruler
-from bench.room import Feed
+from bench.mqtt_room import Acknowledger, PartylineBroker
+from bench.room import Feed, Lost
 from bench.rows import ROWS, SELF, Measured, Metric, Plan, Row
 from bench.table import US, Result, lines, verdicts
 
@@ -70,4 +72,38 @@ def test_a_saturated_and_a_paced_row_run_against_partyline(tmp_path: Path, capsy
     assert main([*rows, *small]) == 0, capsys.readouterr().out
     found = json.loads(record.read_text())
     assert set(found) == set(rows) <= {row.key for row in ROWS}
+    assert all(value > 0 for row in rows for measured in found[row]["Partyline"]["rounds"] for value in measured)
+
+
+@pytest.mark.parametrize("cut", [1, 7, 100, 1_000, 100_000])
+def test_acknowledger_finds_the_identifiers_of_deliveries_that_get_longer(cut: int) -> None:
+    publish = PartylineBroker().publish
+    deliveries = [publish("chat/room", b'{"number":%d}' % number, number * 7) for number in range(4, 1_200)]
+    data, had = b"".join(deliveries), b""
+    server, client = socket.socketpair()
+    with server, client:
+        subscriber = Acknowledger(client, 2 + 2 + len("chat/room"), len(deliveries[0]), 4)
+        for at in range(0, len(data), cut):
+            server.sendall(data[at : at + cut])
+            assert subscriber.receive(bytearray(100_000)) == len(data[at : at + cut])
+            had += server.recv(100_000) if subscriber.acknowledged * 4 > len(had) else b""
+    assert had == b"".join([b"\x40\x02" + (number * 7).to_bytes(2, "big") for number in range(4, 1_200)])
+
+
+def test_acknowledger_refuses_what_comes_twice() -> None:
+    server, client = socket.socketpair()
+    with server, client:
+        delivery = PartylineBroker().publish("chat/room", b"hello", 1)
+        subscriber = Acknowledger(client, 13, len(delivery), None)
+        server.sendall(delivery + b"\x3a" + delivery[1:])
+        with pytest.raises(Lost, match="came twice"):
+            subscriber.receive(bytearray(100))
+
+
+def test_mqtt_rows_run_against_partyline(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = ["m2", "m3"]
+    record = tmp_path / "record.json"
+    small = ["--peers", "Partyline", "--quick", "--listeners", "3", "--seconds", "0.1", "--json", str(record)]
+    assert main([*rows, *small]) == 0, capsys.readouterr().out
+    found = json.loads(record.read_text())
     assert all(value > 0 for row in rows for measured in found[row]["Partyline"]["rounds"] for value in measured)

@@ -3,94 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
 
 import pytest
 
 from server import Server
-from tests.helpers import DEADLINE, ROOT, Json, Process
+from tests.client_processes import Running, command, environment, run, runners
+from tests.helpers import DEADLINE, Json, Process
 from wire.frames import History, Join, Msg, Register, Say
 from wire.limits import Limits
-
-Run = Callable[..., subprocess.CompletedProcess[str]]
-
-
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, str(ROOT / "client.py"), *arguments]
-
-
-def environment(**more: str) -> dict[str, str]:
-    plain = {key: value for key, value in os.environ.items() if not key.startswith("PARTYLINE_")}
-    return {**plain, **more}
-
-
-def run(*arguments: str, typed: str = "", **more: str) -> subprocess.CompletedProcess[str]:
-    """Run the client to its end with `typed` as its stdin."""
-    return subprocess.run(
-        command(*arguments), input=typed, env=environment(**more), capture_output=True, text=True, timeout=DEADLINE
-    )
-
-
-class Running:
-    """A client that goes on: `say` types, `expect` waits for a line of its output."""
-
-    def __init__(self, *arguments: str) -> None:
-        self.process = subprocess.Popen(
-            command(*arguments), env=environment(), text=True, bufsize=1,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
-        self.lines: list[str] = []
-        # A line that never comes ends the process, and so the wait for it.
-        self._deadline = threading.Timer(2 * DEADLINE, self.process.kill)
-        self._deadline.start()
-
-    def say(self, *lines: str) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.writelines(f"{line}\n" for line in lines)
-
-    def expect(self, part: str, *, stderr: bool = False) -> None:
-        """Read up to a line with `part`; what is read is in `lines`."""
-        stream: IO[str] | None = self.process.stderr if stderr else self.process.stdout
-        assert stream is not None
-        while part not in (line := stream.readline()):
-            assert line, f"the client ended before {part!r}: {self.lines}"
-            self.lines.append(line)
-        self.lines.append(line)
-
-    def end(self, number: int | None = None) -> tuple[int, str, str]:
-        """End its stdin, or end it by a signal; exit code and what was not read yet."""
-        if number is not None:
-            self.process.send_signal(number)
-        out, err = self.process.communicate(timeout=DEADLINE)
-        return self.process.returncode, out, err
-
-    def close(self) -> None:
-        self._deadline.cancel()
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.communicate()
 
 
 @pytest.fixture
 def running() -> Iterator[Callable[..., Running]]:
     """Start clients that go on; killed afterwards."""
-    made: list[Running] = []
-
-    def start(*arguments: str) -> Running:
-        made.append(Running(*arguments))
-        return made[-1]
-
-    yield start
-    for client in made:
-        client.close()
+    with runners() as start:
+        yield start
 
 
 def test_it_does_what_is_typed_prints_what_comes_and_ends_with_zero(server: Server) -> None:

@@ -12,11 +12,13 @@ import pytest
 from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
 
-from client import main, parse_address
+from client import main
 from terminal import link as link_module
+from terminal.address import parse_address
 from terminal.complete import Words
+from terminal.dialler import Down, Event, Received, Up, pause
 from terminal.items import Item, Note, Shown
-from terminal.link import Down, Event, Link, Received, Up, pause
+from terminal.link import Link
 from terminal.outbox import Outbox
 from terminal.output import Output
 from terminal.paint import PALETTE, paint

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 from collections.abc import Callable
-from functools import partial
 from itertools import count
 
-from tests.bulk import Bulk, Gone
+from tests.bulk import Bulk, Gone, eventually
 from tests.conftest import StartProcess
 from tests.helpers import DEADLINE, Process
 from wire.frames import Entry, Error, Gap, History, Join, Msg, Page, Ping, Pong, Say, Stored
@@ -159,11 +157,11 @@ def test_twenty_kills_under_load(start_process: StartProcess) -> None:
 
 def _progress(scene: Scene, posters: list[Poster], posts: int) -> None:
     """Wait until so many more posts are acknowledged."""
-    acknowledged = partial(_acknowledged, posters)
-    aim, deadline = acknowledged() + posts, time.monotonic() + 2 * DEADLINE
-    while acknowledged() < aim and not scene.failures:
-        assert time.monotonic() < deadline, f"{acknowledged()} of {aim} posts are acknowledged"
-        threading.Event().wait(0.005)
+    aim = _acknowledged(posters) + posts
+    eventually(
+        lambda: _acknowledged(posters) >= aim or bool(scene.failures),
+        lambda: f"{_acknowledged(posters)} of {aim} posts are acknowledged",
+    )
     assert not scene.failures, scene.failures
 
 

@@ -98,30 +98,30 @@ def test_a_name_that_goes_from_hand_to_hand(server: Server) -> None:
 def test_others_register_meanwhile(server: Server) -> None:
     """Each of some registers a name of their own, while the rest want one name, and want the registered ones."""
     answers: dict[int, Frame] = {}
-    named = {at: threading.Event() for at in range(0, _CROWD, 5)}
+    named = {at: threading.Event() for at in range(0, _CROWD, 10)}
 
     def act(client: Json, at: int) -> None:
-        if at % 5 == 0:
+        if at % 10 == 0:
             assert isinstance(client.request(Hello(name=f"owner{at}")), Welcome)
             named[at].set()
             answers[at] = client.request(Register(f"password of {at}"))
-        elif at % 5 == 1:
+        elif at % 10 == 1:
             named[at - 1].wait(DEADLINE)
             answers[at] = client.request(Hello(name=f"owner{at - 1}"))  # amid the registration, or after it
         else:
             answers[at] = client.request(Hello(name="free"))
 
     with _crowd(server.address, _CROWD, act) as clients:
-        free = [answer for at, answer in answers.items() if at % 5 > 1]
+        free = [answer for at, answer in answers.items() if at % 10 > 1]
         assert sum(isinstance(answer, Welcome) for answer in free) == 1
         assert all(isinstance(answer, Welcome) or answer.code == "name-taken" for answer in free)  # type: ignore[attr-defined]
-        for at in range(0, _CROWD, 5):
+        for at in range(0, _CROWD, 10):
             other = answers[at + 1]
             assert isinstance(other, Error), f"two have the name owner{at}"
             assert other.code in ("name-taken", "need-password")
             assert isinstance(answers[at], Registered)
             clients[at].close()
-        for at in range(0, _CROWD, 5):
+        for at in range(0, _CROWD, 10):
             client = clients[at + 1]
             assert client.request(Hello(name=f"owner{at}", password="guessed")).code == "wrong-password"
             assert isinstance(client.request(Hello(name=f"OWNER{at}", password=f"password of {at}")), Welcome)

@@ -1,0 +1,272 @@
+"""The clients of one run over MQTT 3.1.1: publishers that do not subscribe, and subscribers at QoS 0 or 1.
+
+The servers are the same as in the other rows, spoken to on their MQTT side. A delivery is counted by its size there,
+too; at QoS 1 the sizes tell where the packet identifiers are, so that a whole run of packets is acknowledged at once.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+
+from .dialects import Mqtt, Ruler, packet, string
+from .peers import MosquittoPeer, NatsPeer, PartylinePeer, Peer, Running
+from .room import CHUNK, SETUP_SECONDS, Channel, Client, Feed, Lost, Room, Talker
+
+PACKET_IDS = 1_000  # that a publisher uses in turn; far more than it has in flight
+PUBACK = 4  # bytes
+_PUBLISH = (0x30, 0x32)  # the first byte of a delivery, by QoS; never as a duplicate, as no connection is lost
+
+
+class Broker(Mqtt):
+    """MQTT with user names, on a broker that passes on whatever is published to a topic, as it is."""
+
+    hears_itself = False
+
+    def login(self, name: str) -> bytes:
+        user_name_clean_session_no_keep_alive = b"\x82\x00\x00"
+        start = string("MQTT") + b"\x04" + user_name_clean_session_no_keep_alive
+        return packet(0x10, start + string(name) + string(name))
+
+    def read_topic(self, channel: str) -> str:
+        """Where subscribers hear what is said in a channel."""
+        return f"chat/channels/{channel}"
+
+    def write_topic(self, channel: str, name: str) -> str:
+        """Where a publisher of that name says it."""
+        return self.read_topic(channel)
+
+    def subscribe(self, filters: Sequence[str], qos: int) -> tuple[bytes, bytes]:
+        """A SUBSCRIBE, and the SUBACK that grants all of it."""
+        body = b"".join([string(each) + bytes([qos]) for each in filters])
+        return packet(0x82, b"\x00\x01" + body), packet(0x90, b"\x00\x01" + bytes([qos]) * len(filters))
+
+    def publish(self, topic: str, payload: bytes, packet_id: int = 0) -> bytes:
+        """A PUBLISH: at QoS 1 if it has a packet identifier."""
+        if not packet_id:
+            return packet(0x30, string(topic) + payload)
+        return packet(0x32, string(topic) + packet_id.to_bytes(2, "big") + payload)
+
+
+class PartylineBroker(Broker):
+    """Partyline, where a publisher writes below its own name, and an entry's JSON is what subscribers get."""
+
+    numbered = True
+
+    def write_topic(self, channel: str, name: str) -> str:
+        return f"chat/from/{name}/say/{channel}"
+
+
+class PartylineMqttPeer(PartylinePeer):
+    """Partyline, spoken to in MQTT on the port that it has for everything."""
+
+    dialect = PartylineBroker()
+
+
+class MosquittoMqttPeer(MosquittoPeer):
+    """Mosquitto without persistence and limits, as in the other rows."""
+
+    dialect = Broker()
+
+
+class NatsMqttPeer(NatsPeer):
+    """NATS with its MQTT side, which needs JetStream; what is published at QoS 1 goes to its files."""
+
+    dialect = Broker()
+
+    def command(self, program: str, folder: Path, port: int) -> list[str]:
+        command = super().command(program, folder, 0)
+        config = folder / "nats.conf"
+        own = config.read_text().replace("127.0.0.1:0", "127.0.0.1:-1")  # its own protocol on any free port
+        config.write_text(
+            f'{own}server_name: bench\njetstream {{ store_dir: "{folder}/jetstream" }}\n'
+            f'mqtt {{ host: "127.0.0.1", port: {port} }}\n'
+        )
+        return command
+
+
+MQTT_PEERS: dict[str, Peer] = {peer.name: peer for peer in (PartylineMqttPeer(), NatsMqttPeer(), MosquittoMqttPeer())}
+
+
+class PostsWithIds(Feed):
+    """What a publisher at QoS 1 sends: the same post for ever, under packet identifiers that take turns."""
+
+    def __init__(self, posts: Sequence[bytes]) -> None:
+        super().__init__(posts[0], 0)
+        self._posts = memoryview(b"".join(posts))
+
+    def take(self, start: int, limit: int) -> memoryview:
+        start %= len(self._posts)
+        return self._posts[start : start + limit]
+
+
+class Acknowledger:
+    """Receives for one subscriber at QoS 1, and acknowledges what has come in full, all that came together at once."""
+
+    def __init__(self, sock: socket.socket, id_at: int, size: int, number: int | None) -> None:
+        """The next delivery has `size` bytes, its packet identifier at `id_at`, and the number `number`, if any."""
+        self._sock = sock
+        self._id_at = id_at
+        self._size = size
+        self._digits = len(str(number))
+        self._left = (1 << 62) if number is None else 10**self._digits - number  # deliveries until one is longer
+        self._rest = bytearray()
+        self.acknowledged = 0
+
+    def receive(self, buffer: bytearray) -> int:
+        """As `recv_into`."""
+        got = self._sock.recv_into(buffer)
+        data = self._rest + memoryview(buffer)[:got]
+        at, acks = 0, bytearray()
+        while run := min((len(data) - at) // self._size, self._left):
+            end = at + run * self._size
+            acks += self._acks(data[at:end], run)
+            at = end
+            self.acknowledged += run
+            self._left -= run
+            if not self._left:
+                self._left = 9 * 10**self._digits
+                self._digits += 1
+                self._size += 1
+        self._rest = data[at:]
+        self._send(acks)
+        return got
+
+    def _acks(self, packets: bytearray, count: int) -> bytearray:
+        """The PUBACKs for so many deliveries of one size."""
+        size, at = self._size, self._id_at
+        if packets[::size].count(_PUBLISH[1]) != count:
+            raise Lost("something else than a delivery of the usual size came, or one came twice")
+        acks = bytearray(b"\x40\x02\0\0" * count)
+        acks[2::PUBACK] = packets[at::size]
+        acks[3::PUBACK] = packets[at + 1 :: size]
+        return acks
+
+    def _send(self, acks: bytearray) -> None:
+        while acks:
+            try:
+                del acks[: self._sock.send(acks)]
+            except BlockingIOError:
+                if not select.select([], [self._sock], [], SETUP_SECONDS)[1]:
+                    raise Lost("the server does not read acknowledgements") from None
+
+
+class MqttRoom(Room):
+    """One topic with its publishers and subscribers."""
+
+    def __init__(self, broker: Broker, qos: int) -> None:
+        super().__init__(broker)
+        self.broker = broker
+        self.qos = qos
+        self.acknowledgers: list[Acknowledger] = []
+
+    def fill(self, port: int, name: str, listeners: int, talkers: int, size: int) -> None:
+        """Connect and subscribe; then every publisher posts once, which tells how long a delivery is."""
+        broker = self.broker
+        members = [self.connect(port) for _ in range(listeners)]
+        for member in members:
+            member.ask(*broker.subscribe([broker.read_topic(name)], self.qos))
+        speaking = []
+        for nth in range(listeners, listeners + talkers):
+            topic = broker.write_topic(name, f"u{nth:05d}")  # as `connect` calls it
+            speaking.append(Talker(self.connect(port), self._feed(topic, b"x" * size)))
+        channel = Channel(name, members, speaking)
+        self.channels.append(channel)
+        self._sample(channel)
+        self.level()
+
+    def _feed(self, topic: str, payload: bytes) -> Feed:
+        if not self.qos:
+            return Feed(self.broker.publish(topic, payload), 0)
+        return PostsWithIds([self.broker.publish(topic, payload, number + 1) for number in range(PACKET_IDS)])
+
+    def _sample(self, channel: Channel) -> None:
+        for talker in channel.talkers:
+            talker.client.sock.sendall(talker.feed.take(0, talker.feed.size))
+            talker.sent = talker.feed.size
+            if self.qos:
+                talker.client.expect(packet(0x40, b"\x00\x01"))
+        sizes = set()
+        for client in channel.listeners:
+            deliveries = _deliveries(client, len(channel.talkers), self.qos)
+            sizes.add(tuple(map(len, deliveries)))
+            if self.qos:
+                self._acknowledge(client, deliveries, self.broker.read_topic(channel.name))
+        if len(set(chain.from_iterable(sizes))) != 1:
+            raise Lost(f"the first deliveries differ in size: {sizes}")
+        channel.ruler = Ruler(sum(sizes.pop()), len(channel.talkers), numbered=self.broker.numbered)
+
+    def _acknowledge(self, client: Client, deliveries: Sequence[bytes], topic: str) -> None:
+        """The first ones; from here on an `Acknowledger` does it."""
+        size = len(deliveries[0])
+        id_at = deliveries[0].index(topic.encode()) + len(topic)
+        client.sock.sendall(b"".join([b"\x40\x02" + each[id_at : id_at + 2] for each in deliveries]))
+        number = len(deliveries) + 1 if self.broker.numbered else None
+        self.acknowledgers.append(Acknowledger(client.sock, id_at, size, number))
+
+
+def _deliveries(client: Client, count: int, qos: int) -> list[bytes]:
+    """The first so many packets; they have to be PUBLISHes."""
+    data = b""
+    while len(packets := _split(data)) < count:
+        try:
+            more = client.sock.recv(CHUNK)
+        except TimeoutError:
+            more = b""
+        if not more:
+            raise Lost(f"the first message did not reach everybody: {data!r}")
+        data += more
+    if any(each[0] != _PUBLISH[qos] for each in packets) or sum(map(len, packets)) != len(data):
+        raise Lost(f"something else than the first messages came: {data!r}")
+    return packets
+
+
+def _split(data: bytes) -> list[bytes]:
+    """Whole packets with a remaining length below 16384."""
+    packets = []
+    while len(data) > 2:
+        size = data[1] + 2 if data[1] < 128 else (data[1] & 127 | data[2] << 7) + 3
+        if len(data) < size:
+            break
+        packets.append(data[:size])
+        data = data[size:]
+    return packets
+
+
+def broker_of(server: Running) -> Broker:
+    """How a server that was started from MQTT_PEERS is spoken to."""
+    assert isinstance(server.dialect, Broker)
+    return server.dialect
+
+
+@contextmanager
+def mqtt_room(
+    server: Running, *, qos: int, listeners: int, talkers: int, size: int, name: str = "room000"
+) -> Iterator[MqttRoom]:
+    """A topic with so many subscribers, and publishers that post payloads of `size` bytes. A name is used once."""
+    room = MqttRoom(broker_of(server), qos)
+    try:
+        room.fill(server.port, name, listeners, talkers, size)
+        yield room
+    finally:
+        room.close()
+
+
+@contextmanager
+def wildcards(server: Running, clients: int, each: int) -> Iterator[None]:
+    """So many further subscribers with so many filters each that match nothing."""
+    broker, holders = broker_of(server), []
+    try:
+        for nth in range(clients):
+            holder = Client(server.port, f"w{nth:05d}", broker)
+            holders.append(holder)
+            filters = [f"chat/x/+/{number:05d}" for number in range(nth * each, (nth + 1) * each)]
+            holder.ask(*broker.subscribe(filters, 0))
+        yield
+    finally:
+        for holder in holders:
+            holder.sock.close()

@@ -1,0 +1,135 @@
+"""The rows over MQTT 3.1.1: Partyline on its one port, NATS on its MQTT side, and Mosquitto."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .arrivals import arrivals
+from .meter import Meter
+from .mqtt_load import IN_FLIGHT, MqttPaced, MqttSaturation
+from .mqtt_room import MQTT_PEERS, mqtt_room, wildcards
+from .peers import Peer, Running
+from .rows import SELF, Measured, Metric, Plan, Row
+
+HOLDERS = 10  # clients that hold the wildcard filters of row m5, as Partyline gives no client more than FILTERS
+FILTERS = 100
+SPEAKERS = frozenset(MQTT_PEERS)
+
+
+def _saturated(peer: Peer, folder: Path, plan: Plan, *, qos: int, listeners: int, talkers: int) -> Measured:
+    with (
+        MQTT_PEERS[peer.name].running(folder) as server,
+        mqtt_room(server, qos=qos, listeners=listeners, talkers=talkers, size=plan.size) as room,
+    ):
+        meter = Meter(server)
+        outcome = MqttSaturation(room, plan.window or peer.window).run(plan.seconds)
+        return Measured((outcome.deliveries / outcome.seconds,), meter.read())
+
+
+def fan_out(peer: Peer, folder: Path, plan: Plan) -> Measured:
+    """Row m0."""
+    return _saturated(peer, folder, plan, qos=0, listeners=plan.listeners, talkers=4)
+
+
+def one_to_one(peer: Peer, folder: Path, plan: Plan) -> Measured:
+    """Row m1."""
+    return _saturated(peer, folder, plan, qos=1, listeners=1, talkers=1)
+
+
+def acknowledged_fan_out(peer: Peer, folder: Path, plan: Plan) -> Measured:
+    """Row m2."""
+    return _saturated(peer, folder, plan, qos=1, listeners=plan.listeners, talkers=1)
+
+
+def latency(peer: Peer, folder: Path, plan: Plan) -> Measured:
+    """Row m3."""
+    with (
+        MQTT_PEERS[peer.name].running(folder) as server,
+        mqtt_room(server, qos=1, listeners=10, talkers=1, size=plan.size) as room,
+    ):
+        meter = Meter(server)
+        outcome = MqttPaced(room).paced(plan.seconds, plan.mqtt_rate)
+        usage = meter.read()
+        latencies = sorted(outcome.latencies)
+        return Measured((latencies[len(latencies) // 2], latencies[len(latencies) * 99 // 100]), usage)
+
+
+def idle_memory(peer: Peer, folder: Path, plan: Plan) -> Measured:
+    """Row m4, as row e."""
+    with MQTT_PEERS[peer.name].running(folder) as server, arrivals(server.port, server.dialect) as crowd:
+        crowd.admit(10)
+        before = server.memory()
+        crowd.admit(plan.mqtt_idle)
+        return Measured(((server.memory() - before) / plan.mqtt_idle,))
+
+
+def filters(peer: Peer, folder: Path, plan: Plan) -> Measured:
+    """Row m5: without, with, with, without, so that a server that gets slower or faster by itself does not count."""
+    with MQTT_PEERS[peer.name].running(folder) as server:
+        window = plan.window or peer.window
+        meter = Meter(server)
+        before = _rate(server, plan, window, "room000")
+        with wildcards(server, HOLDERS, FILTERS):
+            during = [_rate(server, plan, window, f"room00{nth}") for nth in (1, 2)]
+        after = _rate(server, plan, window, "room003")
+        return Measured((sum(during) / (before + after), sum(during) / 2), meter.read())
+
+
+def _rate(server: Running, plan: Plan, window: int, name: str) -> float:
+    """Deliveries a second from one publisher to one subscriber at QoS 0."""
+    with mqtt_room(server, qos=0, listeners=1, talkers=1, size=plan.size, name=name) as room:
+        outcome = MqttSaturation(room, window).run(plan.seconds)
+        return outcome.deliveries / outcome.seconds
+
+
+def _deliveries(**targets: float) -> Metric:
+    return Metric("deliveries", "k/s", 1e3, targets=targets)
+
+
+MQTT_ROWS: tuple[Row, ...] = (
+    Row(
+        "m0",
+        "MQTT, QoS 0: 4 publishers and {listeners} subscribers, saturated",
+        (_deliveries(NATS=3.0, Mosquitto=30.0),),
+        fan_out,
+        peers=SPEAKERS,
+    ),
+    Row(
+        "m1",
+        f"MQTT, QoS 1: 1 publisher with {IN_FLIGHT} in flight and 1 subscriber, saturated",
+        (_deliveries(Mosquitto=1.0),),
+        one_to_one,
+        peers=SPEAKERS,
+    ),
+    Row(
+        "m2",
+        f"MQTT, QoS 1: 1 publisher with {IN_FLIGHT} in flight and {{listeners}} subscribers, saturated",
+        (_deliveries(Mosquitto=2.0),),
+        acknowledged_fan_out,
+        peers=SPEAKERS,
+    ),
+    Row(
+        "m3",
+        "MQTT, QoS 1: {mqtt_rate} messages a second to 10 subscribers",
+        (
+            Metric("latency, p50", "ms", 1e-3, more_is_better=False),
+            Metric("latency, p99", "ms", 1e-3, more_is_better=False, targets={"Mosquitto": 2.0}),
+        ),
+        latency,
+        peers=SPEAKERS,
+    ),
+    Row(
+        "m4",
+        "MQTT: {mqtt_idle:,} idle connections",
+        (Metric("memory of each", "KiB", 1024, more_is_better=False, targets={SELF: 40.0}),),
+        idle_memory,
+        peers=SPEAKERS,
+    ),
+    Row(
+        "m5",
+        f"MQTT, QoS 0: 1 publisher and 1 subscriber, while {HOLDERS} others hold {FILTERS} wildcard filters each",
+        (Metric("rate, with / without", "x", targets={SELF: 0.9}), _deliveries()),
+        filters,
+        peers=SPEAKERS,
+    ),
+)

@@ -1,0 +1,440 @@
+"""CONNECT over a socket: names, passwords, take-over, keep-alive, wills; both versions where they do not differ."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from server import Server
+from tests.conftest import StartServer
+from tests.helpers import Json, Process, Text
+from tests.helpers_mqtt import MqttLine, body
+from wire.frames import Presence, Register
+from wire.limits import Limits
+from wire.mqtt_codes import V5, V311, Reason
+from wire.mqtt_packets import Auth, ConnAck, Connect, Disconnect, PingReq, Will
+from wire.mqtt_properties import Properties
+
+Mqtt = Callable[..., MqttLine]
+Connecting = Callable[..., Json]
+
+
+def watch(server: Server, mqtt: Mqtt, *filters: str) -> MqttLine:
+    """Somebody who hears what happens."""
+    watcher = mqtt(server.address, "watcher")
+    watcher.subscribe(*filters or ("chat/channels/#", "chat/presence/+", "chat/to/watcher/#", "chat/direct/watcher/+"))
+    watcher.ping()  # what is retained has come
+    return watcher
+
+
+# Names
+
+
+def test_the_user_name_is_the_name(server: Server, mqtt: Mqtt, connect: Connecting, version: int) -> None:
+    alice = mqtt(server.address, "alice", version=version)
+    assert not alice.connack.session_present
+    person = connect(server.address, "bob")
+    alice.do("say/lab", "hello")
+    assert server.chat.whois("alice").doors == ["mqtt"]
+    assert person.request(Register("secret")).name == "bob"
+
+
+def test_a_name_that_is_no_name_or_taken(server: Server, mqtt: Mqtt, connect: Connecting, version: int) -> None:
+    connect(server.address, "bob")
+    mqtt(server.address, "carol")
+    for name, reason in (
+        ("a/b", Reason.BAD_USER_NAME_OR_PASSWORD),
+        ("+", Reason.BAD_USER_NAME_OR_PASSWORD),
+        ("x" * 33, Reason.BAD_USER_NAME_OR_PASSWORD),
+        ("", Reason.BAD_USER_NAME_OR_PASSWORD),
+        ("bob", Reason.NOT_AUTHORIZED),
+        ("BOB", Reason.NOT_AUTHORIZED),
+    ):
+        line = mqtt(server.address, name, version=version, refused=True, client_id="c")
+        assert line.connack.reason == reason, name
+        assert bool(line.connack.properties.reason_string) is (version == V5)
+        assert line.until_closed() == []
+    other = mqtt(server.address, "carol", version=version, refused=True, client_id="another")
+    assert other.connack.reason == Reason.NOT_AUTHORIZED
+
+
+def test_a_registered_name_takes_its_password(server: Server, mqtt: Mqtt, connect: Connecting, version: int) -> None:
+    with connect(server.address, "alice") as person:
+        person.request(Register("secret"))
+    for password in (None, b"", b"wrong", b"x" * 60_000, b"\xff"):
+        if password is None or version == V5 or password:
+            line = mqtt(server.address, "alice", version=version, refused=True, password=password)
+            assert line.connack.reason == Reason.BAD_USER_NAME_OR_PASSWORD
+    mqtt(server.address, "Alice", version=version, password=b"secret").do("say/lab", "it is me")
+
+
+def test_registering_by_mqtt(server: Server, mqtt: Mqtt, connect: Connecting, version: int) -> None:
+    alice = mqtt(server.address, "alice", version=version)
+    alice.subscribe("chat/to/alice/#")
+    assert alice.ask("register")["name"] == "alice"
+    assert "registered" not in alice.ask("register")
+    alice.do("register", '{"password": "x"}')
+    assert alice.error()["code"] == "bad-password"
+    assert alice.ask("register", '{"password": "secret"}') == {"name": "alice"}
+    assert alice.ask("register")["registered"] is True
+    alice.do("register", '{"password": "another"}')
+    assert alice.error()["code"] == "not-allowed", "who has taken over a connection must not take over the name"
+    alice.disconnect()
+    assert mqtt(server.address, "alice", version=version, refused=True).connack.reason
+    mqtt(server.address, "alice", version=version, password=b"secret")
+    connect(server.address, "alice", password="secret")
+
+
+def test_a_guest_is_called_by_its_client_id(server: Server, mqtt: Mqtt, connect: Connecting, version: int) -> None:
+    watcher = watch(server, mqtt, "chat/presence/+")
+    mqtt(server.address, client_id="sensor-7", version=version)
+    watcher.message("chat/presence/sensor-7")
+    connect(server.address, "bob")
+    with connect(server.address, "carol") as carol:
+        carol.request(Register("secret"))
+    watcher.message("chat/presence/carol", lambda packet: not body(packet)["online"])
+    for client_id in ("bob", "Carol", "with/slash", "mosq pub", "x" * 33, "ü"):
+        guest = mqtt(server.address, client_id=client_id, version=version)
+        name = body(watcher.message("", lambda packet: packet.topic.startswith("chat/presence/guest-")))["user"]
+        guest.name = name
+        assert guest.do("say/lab", "hello").reason == 0
+
+
+def test_no_client_id(server: Server, mqtt: Mqtt) -> None:
+    five = mqtt(server.address, client_id="")
+    assigned = five.connack.properties.assigned_client_identifier
+    assert assigned
+    assert mqtt(server.address, client_id="").connack.properties.assigned_client_identifier != assigned
+    mqtt(server.address, client_id="", version=V311)
+    refused = mqtt(server.address, client_id="", clean=False, version=V311, refused=True)
+    assert refused.connack.reason == Reason.CLIENT_IDENTIFIER_NOT_VALID
+
+
+def test_a_client_id_has_an_end(server: Server, mqtt: Mqtt, version: int) -> None:
+    mqtt(server.address, "alice", client_id="x" * 256, version=version)
+    line = mqtt(server.address, "bob", client_id="x" * 257, version=version, refused=True)
+    assert line.connack.reason == Reason.CLIENT_IDENTIFIER_NOT_VALID
+
+
+def test_a_client_hears_under_the_name_that_it_gave(server: Server, mqtt: Mqtt, connect: Connecting) -> None:
+    """The chat knows the name as it was first written; topics are the client's own."""
+    connect(server.address, "Alice").close()
+    alice, bob = mqtt(server.address, "alice"), mqtt(server.address, "bob")
+    alice.subscribe("chat/to/alice/#", "chat/direct/alice/+", "chat/channels/+")
+    bob.do("msg/ALICE", "psst")
+    assert body(alice.message("chat/to/alice/msg/bob"))["to"] == "Alice"
+    alice.do("say/lab", '{"text": "hello", "id": "1"}')
+    assert body(alice.message("chat/to/alice/stored"))["id"] == "1"
+    assert body(alice.message("chat/channels/lab"))["sender"] == "Alice"
+    bob.publish("chat/direct/aLiCe/bob", "live")
+    assert alice.message("chat/direct/alice/bob").payload == b"live"
+    assert alice.ask("lookup/BOB")["name"] == "bob"
+
+
+def test_what_a_client_is_told(server: Server, mqtt: Mqtt) -> None:
+    told = mqtt(server.address, "alice", properties=Properties(request_response_information=1)).connack.properties
+    assert told.response_information == "chat/to/alice"
+    assert told.maximum_packet_size == Limits().payload
+    assert told.topic_alias_maximum == 64
+    assert (told.shared_subscription_available, told.subscription_identifier_available) == (0, 0)
+    assert dict(told.user_property)["name"] == "alice"
+    assert told.assigned_client_identifier is None
+    plain = mqtt(server.address, "bob").connack.properties
+    assert plain.response_information is None
+    small = mqtt(server.address, "carol", properties=Properties(maximum_packet_size=40)).connack
+    assert small.properties.user_property == ()
+
+
+def test_other_ways_to_log_in_are_refused(server: Server, mqtt: Mqtt) -> None:
+    line = mqtt(server.address, "alice", refused=True, properties=Properties(authentication_method="SCRAM"))
+    assert line.connack.reason == Reason.BAD_AUTHENTICATION_METHOD
+    bob = mqtt(server.address, "bob")
+    bob.send(Auth(Reason.RE_AUTHENTICATE, Properties(authentication_method="SCRAM")))
+    assert bob.expect(Disconnect).reason == Reason.PROTOCOL_ERROR
+
+
+def test_a_second_connect(server: Server, mqtt: Mqtt, version: int) -> None:
+    alice = mqtt(server.address, "alice", version=version)
+    alice.send(Connect(version=version, client_id="x", username="bob"))
+    ends = alice.until_closed()
+    if version == V5:
+        assert isinstance(ends[0], Disconnect)
+        assert ends[0].reason == Reason.PROTOCOL_ERROR
+    else:
+        assert ends == []
+    mqtt(server.address, "alice", version=version)
+
+
+# Take-over
+
+
+def test_who_comes_back_takes_its_connection_over(server: Server, mqtt: Mqtt, version: int) -> None:
+    watcher = watch(server, mqtt, "chat/presence/alice", "chat/channels/lab")
+    old = mqtt(server.address, "alice", version=version)
+    old.do("say/lab", "from the first")
+    new = mqtt(server.address, "alice", version=version)
+    ends = old.until_closed()
+    if version == V5:
+        assert [item.reason for item in ends if isinstance(item, Disconnect)] == [Reason.SESSION_TAKEN_OVER]
+    new.do("say/lab", "from the second")
+    watcher.hear("lab", "from the second")
+    assert len(watcher.messages("chat/presence/alice")) == 1, "alice was there all the time"
+    new.disconnect()
+    watcher.message("chat/presence/alice", lambda packet: not body(packet)["online"])
+
+
+def test_a_guest_s_name_and_client_id_are_no_proof(server: Server, mqtt: Mqtt, version: int) -> None:
+    """Everybody can see the name; whoever comes from elsewhere is somebody else."""
+    alice = mqtt(server.address, "alice", client_id="phone", version=version)
+    thief = mqtt(server.address, "alice", client_id="phone", version=version, source="127.0.0.2", refused=True)
+    assert thief.connack.reason == Reason.NOT_AUTHORIZED
+    sensor = mqtt(server.address, client_id="sensor", version=version)
+    other = mqtt(server.address, client_id="sensor", version=version, source="127.0.0.2")
+    other.name = sensor.name = "sensor"
+    other.subscribe("chat/channels/lab")
+    if version == V5:
+        assert other.do("say/lab", "I am the sensor").reason == Reason.NOT_AUTHORIZED
+    else:
+        other.do("say/lab", "I am the sensor")
+    sensor.do("say/lab", "I am")
+    other.hear("lab", "I am")
+    assert other.texts("lab") == ["I am"]
+    alice.do("say/lab", "still here")
+
+
+def test_a_client_id_is_each_user_s_own(server: Server, mqtt: Mqtt, version: int) -> None:
+    alice = mqtt(server.address, "alice", client_id="phone", version=version, clean=False)
+    bob = mqtt(server.address, "bob", client_id="phone", version=version, clean=False)
+    assert not bob.connack.session_present
+    for line in (alice, bob):
+        line.ping()
+        line.do("say/lab", "here")
+
+
+def test_a_registered_user_has_many_clients(server: Server, mqtt: Mqtt, version: int) -> None:
+    mqtt(server.address, "alice").do("register", '{"password": "secret"}')
+    phone = mqtt(server.address, "alice", client_id="phone", password=b"secret", version=version)
+    desk = mqtt(server.address, "alice", client_id="desk", password=b"secret", version=version, source="127.0.0.2")
+    for line in (phone, desk):
+        line.subscribe("chat/to/alice/msg/+")
+    mqtt(server.address, "bob").do("msg/alice", "psst")
+    for line in (phone, desk):
+        assert body(line.message("chat/to/alice/msg/bob"))["text"] == "psst"
+    again = mqtt(server.address, "alice", client_id="desk", password=b"secret", version=version)
+    desk.until_closed()
+    for line in (phone, again):
+        line.ping()
+    assert mqtt(server.address, "alice", client_id="desk", version=version, refused=True).connack.reason
+    again.ping()
+
+
+# Keep-alive and the time to log in
+
+
+def test_keep_alive_is_one_and_a_half_times(server: Server, mqtt: Mqtt, version: int) -> None:
+    silent = mqtt(server.address, "silent", keep_alive=1, version=version)
+    start = time.monotonic()
+    lively = mqtt(server.address, "lively", keep_alive=1, version=version)
+    patient = mqtt(server.address, "patient", version=version)
+    silent.socket.settimeout(0.5)
+    ends = b""
+    while not silent.ended:
+        try:
+            data = silent.socket.recv(100)
+            ends, silent.ended = ends + data, not data
+        except TimeoutError:
+            lively.send(PingReq())
+    assert 1.4 < time.monotonic() - start < 5
+    assert (bytes([Reason.KEEP_ALIVE_TIMEOUT]) in ends) is (version == V5)
+    for line in (lively, patient):
+        line.ping()
+
+
+def test_connect_has_its_time(start_server: StartServer, mqtt: Mqtt) -> None:
+    """All of it: a byte now and then is not enough."""
+    server = start_server(limits=Limits(login_seconds=1))
+    line = mqtt(server.address, connect=False)
+    line.send_bytes(b"\x10\x7f\x00\x04MQTT\x05")
+    line.socket.settimeout(0.3)
+    start = time.monotonic()
+    while not line.ended:
+        try:
+            line.ended = not line.socket.recv(100)
+        except TimeoutError:
+            line.send_bytes(b"x")
+        except ConnectionError:
+            line.ended = True
+    assert time.monotonic() - start < 5
+
+
+# The will
+
+
+def lost(mqtt: Mqtt, server: Server, name: str, topic: str, payload: bytes, **fields: object) -> MqttLine:
+    """A client with a will."""
+    delay = fields.pop("delay", None)
+    properties = Properties(will_delay_interval=delay) if delay else Properties()  # type: ignore[arg-type]
+    return mqtt(server.address, name, will=Will(topic, payload, properties=properties), **fields)
+
+
+def test_a_will_is_said_when_the_line_is_lost(server: Server, mqtt: Mqtt, version: int) -> None:
+    watcher = watch(server, mqtt)
+    watcher.do("join/lab")
+    lost(mqtt, server, "alice", "chat/from/alice/say/lab", b"lost", version=version).reset()
+    assert body(watcher.hear("lab", "lost"))["sender"] == "alice"
+    lost(mqtt, server, "bob", "chat/from/bob/msg/watcher", b'{"text": "so long", "id": "w"}', version=version).reset()
+    assert body(watcher.message("chat/to/watcher/msg/bob"))["text"] == "so long"
+    lost(mqtt, server, "carol", "chat/direct/watcher/carol", b"\x00", version=version).reset()
+    assert watcher.message("chat/direct/watcher/carol").payload == b"\x00"
+    lost(mqtt, server, "dave", "chat/from/dave/gone", b"", version=version).reset()
+    watcher.message("chat/presence/dave", lambda packet: not body(packet)["online"])
+    silent = lost(mqtt, server, "erin", "chat/from/erin/say/lab", b"silent", version=version, keep_alive=1)
+    watcher.hear("lab", "silent")
+    silent.until_closed()
+    broken = lost(mqtt, server, "frank", "chat/from/frank/say/lab", b"broken", version=version)
+    broken.send_bytes(b"\xff\xff\xff\xff\xff")
+    watcher.hear("lab", "broken")
+
+
+def test_a_will_is_not_said_by_who_says_goodbye(server: Server, mqtt: Mqtt, version: int) -> None:
+    watcher = watch(server, mqtt)
+    watcher.do("join/lab")
+    lost(mqtt, server, "alice", "chat/from/alice/say/lab", b"lost", version=version).disconnect()
+    gone = lost(mqtt, server, "bob", "chat/from/bob/say/lab", b"lost", version=version)
+    gone.do("gone")
+    gone.until_closed()
+    if version == V5:
+        lost(mqtt, server, "carol", "chat/from/carol/say/lab", b"wanted").disconnect(
+            Reason.DISCONNECT_WITH_WILL_MESSAGE
+        )
+        watcher.hear("lab", "wanted")
+        lost(mqtt, server, "dave", "chat/from/dave/say/lab", b"in trouble").disconnect(Reason.UNSPECIFIED_ERROR)
+        watcher.hear("lab", "in trouble")
+    watcher.do("say/lab", "the end")
+    watcher.hear("lab", "the end")
+    assert "lost" not in watcher.texts("lab")
+
+
+@pytest.mark.parametrize(
+    ("topic", "payload"),
+    [
+        ("chat/from/bob/say/lab", b"I am bob"),
+        ("chat/channels/lab", b"I am the server"),
+        ("chat/to/bob/msg/alice", b"x"),
+        ("chat/server", b"offline"),
+        ("chat/presence/bob", b"x"),
+        ("chat/direct/bob/carol", b"x"),
+        ("tele/sonoff/LWT", b"Offline"),
+        ("chat/from/alice/say/a b", b"x"),
+        ("chat/from/alice/say/lab", b"\xff"),
+        ("chat/from/alice/say/lab", b""),
+        ("chat/from/alice/say/lab", b"x" * 20_000),
+        ("chat/from/alice/leave/lab", b""),
+        ("chat/from/alice/register", b'{"password": "mine now"}'),
+    ],
+)
+def test_a_will_keeps_the_rules(server: Server, mqtt: Mqtt, version: int, topic: str, payload: bytes) -> None:
+    line = mqtt(server.address, "alice", version=version, will=Will(topic, payload), refused=True)
+    assert line.connack.reason == Reason.NOT_AUTHORIZED
+    assert "The will: " in (line.connack.properties.reason_string or "The will: ")
+
+
+def test_a_delayed_will(server: Server, mqtt: Mqtt) -> None:
+    """Said in its time, and not if its client comes back before, or with a clean start: then at once."""
+    watcher = watch(server, mqtt)
+    watcher.do("join/lab")
+    keep = Properties(session_expiry_interval=100)
+    topic = "chat/from/alice/say/lab"
+    lost(mqtt, server, "alice", topic, b"after a second", delay=1, properties=keep).reset()
+    watcher.hear("lab", "after a second")
+    lost(mqtt, server, "alice", topic, b"never", delay=50, properties=keep).reset()
+    watcher.message("chat/presence/alice", lambda packet: not body(packet)["online"])
+    back = mqtt(server.address, "alice", clean=False, properties=keep)
+    assert back.connack.session_present
+    back.disconnect()
+    lost(mqtt, server, "alice", topic, b"at a clean start", delay=50, properties=keep).reset()
+    mqtt(server.address, "alice").disconnect()
+    watcher.hear("lab", "at a clean start")
+    lost(mqtt, server, "alice", topic, b"at the end of the session", delay=50).reset()
+    watcher.hear("lab", "at the end of the session")
+    assert "never" not in watcher.texts("lab")
+    assert not server._hub._wills
+
+
+def test_the_will_of_who_is_taken_over(server: Server, mqtt: Mqtt) -> None:
+    watcher = watch(server, mqtt)
+    watcher.do("join/lab")
+    keep = Properties(session_expiry_interval=100)
+    topic = "chat/from/alice/say/lab"
+    first = lost(mqtt, server, "alice", topic, b"lost", properties=keep)
+    second = lost(mqtt, server, "alice", topic, b"never", delay=50, properties=keep, clean=False)
+    watcher.hear("lab", "lost")
+    third = lost(mqtt, server, "alice", topic, b"over", delay=50, properties=keep, clean=False)
+    fourth = mqtt(server.address, "alice")
+    watcher.hear("lab", "over")
+    for line in (first, second, third):
+        line.until_closed()
+    fourth.ping()
+    assert watcher.texts("lab") == ["lost", "over"]
+    assert not server._hub._wills
+
+
+def test_the_server_s_end_is_nobody_s_will(process: Process, mqtt: Mqtt, version: int) -> None:
+    watcher = mqtt(process.address, "watcher", version=version)
+    watcher.subscribe("#")
+    watcher.do("join/lab")
+    mqtt(process.address, "alice", version=version, will=Will("chat/from/alice/say/lab", b"lost"))
+    assert process.stop() == 0
+    rest = watcher.until_closed()
+    assert watcher.messages("chat/server")[-1].payload == b"offline"
+    assert watcher.texts("lab") == []
+    if version == V5:
+        assert [item.reason for item in rest if isinstance(item, Disconnect)] == [Reason.SERVER_SHUTTING_DOWN]
+    process.start()
+    again = mqtt(process.address, "watcher")
+    again.subscribe("chat/server", "chat/channels/lab")
+    assert again.message("chat/server").payload == b"online"
+
+
+# What is told of comings and goings
+
+
+def test_people_see_mqtt_clients_come_and_go(
+    server: Server, mqtt: Mqtt, connect: Connecting, dial: Callable[..., Text], version: int
+) -> None:
+    bob = connect(server.address, "bob")
+    alice = mqtt(server.address, "alice", version=version)
+    alice.do("join/lab")
+    nc = dial(server.address, "carol")
+    nc.send("/join lab")
+    nc.expect("You are in lab")
+    alice.reset()
+    nc.expect("alice is away")
+    mqtt(server.address, "alice", version=version)
+    nc.expect("alice is here")
+    nc.send("/who", "/whois alice")
+    assert "alice, bob, carol" in nc.expect("Online")
+    assert " by mqtt from 127.0.0.1" in nc.expect("alice is online")
+    assert bob.of(Presence) == [], "bob shares no channel with them"
+
+
+def test_connack_comes_first(server: Server, mqtt: Mqtt, version: int) -> None:
+    """Whatever others are at, and whatever waits: nothing is sent before the connection is accepted."""
+    alice = mqtt(server.address, "alice", version=version, clean=False, properties=_keep(version))
+    alice.subscribe("#")
+    alice.disconnect(expiry=None)
+    bob = mqtt(server.address, "bob")
+    for n in range(10):
+        bob.do("msg/alice", f"{n}")
+        bob.do(f"join/channel{n}")
+        again = mqtt(server.address, "alice", version=version, clean=False, properties=_keep(version))
+        assert again.connack.session_present
+        assert isinstance(again.received[0], ConnAck)
+        again.message("chat/to/alice/msg/bob")
+        again.disconnect()
+
+
+def _keep(version: int) -> Properties:
+    return Properties(session_expiry_interval=100) if version == V5 else Properties()
