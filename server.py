@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import gc
 import logging
+import os
 import resource
 import signal
 import sys
@@ -153,6 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.basicConfig(
             level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
         )
+        os.umask(0o077)  # what is kept is nobody else's to read
         allow_many_connections(config.limits)
         server = Server(config)
     except LocalError as error:

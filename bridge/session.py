@@ -127,6 +127,9 @@ class MqttSession:
             raise MqttError(Reason.PROTOCOL_ERROR, f"{type(packet).__name__} is not expected here.")
         handler(self, packet)
 
+    def end(self) -> None:
+        """A packet that has not come in full is none."""
+
     def overdue(self) -> PeerError:
         """What to tell a client that was silent for too long."""
         return MqttError(Reason.KEEP_ALIVE_TIMEOUT, "Nothing came for one and a half times the keep-alive.")

@@ -14,7 +14,7 @@ from .topics import Topics
 from .views import View
 
 FILTERS = 5_000  # of one client
-WILD = 100  # of those, the ones with a wildcard: each is tried for every topic
+WILD = 2_000  # of those, the ones with a wildcard: each is tried for every topic
 
 
 class Subscriptions:

@@ -44,8 +44,10 @@ class Directory:
 
     def claim(
         self, account: Account, session: Session, token: str | None, *, proven: bool
-    ) -> tuple[User, tuple[Session, ...]]:
-        """Hold a name; `proven` if the password fitted. Answers with the user, and with sessions that it replaces.
+    ) -> tuple[User, tuple[Session, ...], bool]:
+        """Hold a name; `proven` if the password fitted.
+
+        Answers with the user, the sessions that it replaces, and whether the user was not here before.
 
         Raises Refused if somebody else holds the name, or if it has been registered meanwhile.
         """
@@ -57,11 +59,12 @@ class Directory:
                     raise Refused("need-password", f"{account.name} is registered: it takes its password.")
                 if user is not None:
                     raise Refused("name-taken", f"{account.name} is taken: somebody is connected under that name.")
+            first = user is None
             if user is None:
                 user = self._online[account.key] = User(account, registered=registered)
             replaced = () if user.registered else user.sessions
             user.sessions = (session,) if replaced else (*user.sessions, session)
-            return user, replaced
+            return user, replaced, first
 
     def release(self, user: User, session: Session) -> bool:
         """Let go of a connection's hold; whether it was the user's last."""

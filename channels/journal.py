@@ -96,11 +96,9 @@ class Journal:
         nothing_held("carry the journal")
         while (wait or self._queue or self._cursors or self._seen) and self._lead.acquire(blocking=wait):
             wait = False
-            moved: dict[tuple[Log, str], int] = {}
             try:
                 touched = self._commit()
-                if not touched:
-                    moved = self._commit_cursors()
+                moved = self._commit_cursors()
             finally:
                 self._lead.release()
             for log in touched:

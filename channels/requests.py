@@ -26,6 +26,7 @@ from wire.frames import (
     Who,
     Whois,
 )
+from wire.names import printable
 
 from . import accounts
 
@@ -75,7 +76,7 @@ def topic(session: Session, frame: Topic) -> TopicIs:
         log = session.chat.known_channel(frame.channel) if frame.channel else session.joined("")
     else:
         log = session.joined(frame.channel)
-        session.chat.set_topic(log, frame.text.strip(), session.user)
+        session.chat.set_topic(log, " ".join(printable(frame.text).split()), session.user)
     return TopicIs(channel=log.row.name, topic=log.topic)
 
 

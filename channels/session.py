@@ -223,7 +223,7 @@ class Session:
 
         Raises Refused if somebody else holds it. What was missed comes with `catch_up`.
         """
-        user, replaced = self.chat.directory.claim(account, self, token, proven=proven)
+        user, replaced, first = self.chat.directory.claim(account, self, token, proven=proven)
         for session in replaced:
             session.replaced()
         self.reader.user_key = user.key
@@ -236,7 +236,7 @@ class Session:
         self.chat.directory.load(user, channels)
         self.current = next(reversed(user.joined), None)
         self.user = user
-        if len(user.sessions) == 1 and not replaced:
+        if first:
             self.chat.arrived(user)
         return user, memberships
 
@@ -268,8 +268,9 @@ class Session:
             label = f"@{fold(log.peer(user.key) or '')}" if log.channel is None else log.row.key
             given = since.get(label)
             after = membership.cursor if given is None else min(given, membership.log.tail)
-            if given is None and log.tail - after > self.chat.limits.missed:
-                to = log.tail - self.chat.limits.missed
+            missed = self.chat.limits.missed if log.channel is not None else self.chat.limits.lag
+            if given is None and log.tail - after > missed:
+                to = log.tail - missed
                 self.reader.reply(self.reader.gap(log, after, to))
                 after = to
             starts.append((log, after, membership.cursor))
@@ -333,7 +334,7 @@ class Session:
         number = self.reader.acknowledge(log, frame.number)
         if number is not None:
             self.chat.journal.move(log, self.user.key, number)
-            self.chat.journal.carry()
+            self.chat.journal.carry(wait=frame.ref is not None)  # `ok` says that it is stored
         return None if frame.ref is None else Ok()
 
     def _bye(self, frame: Bye) -> None:
@@ -355,6 +356,7 @@ class Session:
         user = self.user
         if user is not None:
             self._acknowledged()
+            self.chat.journal.carry(wait=True)  # before the name is free: who comes next reads the stored cursors
             self.reader.close()
             if self.chat.directory.release(user, self):
                 self.chat.departed(user)

@@ -111,6 +111,7 @@ class Connection:
             data = self._receive(size, speaker.patience)
         if data is None and not self._retired:
             raise speaker.overdue()
+        speaker.end()
 
     def _receive(self, size: int, patience: float | None) -> bytes | None:
         """What comes next; empty at the end, None after so many seconds of silence.

@@ -54,7 +54,7 @@ class Door:
             listener = socket.create_server(where[:2], family=family, backlog=_BACKLOG, dualstack_ipv6=both)
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                reason = f"Port {port} of {host} is taken: another program listens there; --port picks another one"
+                reason = f"Port {port} of {host} is taken: another program listens there; choose another one"
             else:
                 reason = f"Cannot listen on {host}:{port}: {error.strerror or error}"
             raise LocalError(f"{reason}.") from error

@@ -26,6 +26,9 @@ class Speaker(Protocol):
     def receive(self, data: bytes) -> None:
         """Do what the bytes ask. Raises PeerError if nothing that comes can be understood any more."""
 
+    def end(self) -> None:
+        """The peer has said all that it has to say."""
+
     def overdue(self) -> PeerError:
         """What to tell a peer that was silent for longer than `patience`."""
 

@@ -44,6 +44,11 @@ class Talk:
         """Do what the bytes ask. Raises PeerError if nothing that comes can be understood any more."""
         self._session.handle(self._dialect.receive(data))
 
+    def end(self) -> None:
+        """The last line of a person's may lack its end."""
+        if self._dialect.interactive:
+            self.receive(b"\n")
+
     def overdue(self) -> PeerError:
         """What to tell a peer without a name."""
         return PeerError("too-slow", "You have not said who you are in time.")

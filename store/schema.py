@@ -50,7 +50,7 @@ members = Table(
     Column("log", BigInteger, primary_key=True),
     Column("user", Text, primary_key=True),
     Column("cursor", BigInteger, nullable=False),
-    Column("joined", BigInteger, nullable=False),  # the journal's tail at that time: it sorts
+    Column("joined", BigInteger, nullable=False),  # counts up for each user: it sorts
     Index("members_user", "user"),
     sqlite_with_rowid=False,
 )

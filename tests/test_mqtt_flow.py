@@ -23,7 +23,7 @@ from tests.helpers_mqtt import MqttLine, body
 from wire.frames import Join, Msg, Ping, Say
 from wire.mqtt import encode
 from wire.mqtt_codes import V5, V311, Reason
-from wire.mqtt_packets import ConnAck, Connect, Disconnect, Packet, PingReq, PubAck, Publish, Subscribe, Subscription
+from wire.mqtt_packets import ConnAck, Connect, Disconnect, Packet, PingReq, Publish, Subscribe, Subscription
 from wire.mqtt_properties import Properties
 
 Mqtt = Callable[..., MqttLine]
@@ -50,17 +50,17 @@ def test_receive_maximum(server: Server, mqtt: Mqtt, connect: Connecting, maximu
     waiting: list[int] = []
     acknowledged = 0
     while acknowledged < (60 if maximum == 1 else 100):
-        packet = alice.message("", lambda packet: packet.qos == 1)
-        waiting.append(packet.packet_id)
-        assert len(waiting) <= maximum
         alice.ping()
+        if not waiting:
+            waiting.append(alice.message("", lambda packet: packet.qos == 1).packet_id)
         waiting += [each.packet_id for each in alice.inbox if isinstance(each, Publish) and each.qos == 1]
-        alice.inbox = [each for each in alice.inbox if not isinstance(each, Publish)]
+        alice.inbox = []
         assert len(waiting) <= maximum
         taken = random.randint(1, len(waiting))
         alice.ack(*waiting[:taken])
         acknowledged += taken
         del waiting[:taken]
+    alice.ping()
     assert alice.texts("lab") == alice.texts("hall") == [f"{n}" for n in range(20)]
     assert [body(packet)["text"] for packet in alice.messages("chat/to/alice/msg/bob")] == [f"{n}" for n in range(20)]
     for channel in ("lab", "hall"):
@@ -147,6 +147,7 @@ def _numbers(line: MqttLine, upto: int) -> list[int]:
         line.received.clear()
         line.read(deadline)
         found += [int(item.payload[8:]) for item in line.received if isinstance(item, Publish)]
+    line.inbox.clear()
     return found
 
 
@@ -179,14 +180,11 @@ def test_one_who_never_acknowledges(process: Process, mqtt: Mqtt) -> None:
         line.subscribe("chat/channels/lab/text")
     _say(sender, count)
     got = _numbers(lazy, WINDOW - 257)
-    lazy.ping()
-    lazy_ids = [item.packet_id for item in lazy.received if isinstance(item, Publish)]
     assert _numbers(other, count - 1) == list(range(count))
-    more = [int(item.payload[8:]) for item in lazy.inbox if isinstance(item, Publish)]
-    assert len(got) + len(more) <= WINDOW
-    assert got == list(range(len(got)))
-    assert lazy_ids
     lazy.ping()
+    got += [int(item.payload[8:]) for item in lazy.inbox if isinstance(item, Publish)]
+    assert got == list(range(len(got)))
+    assert len(got) <= WINDOW
     fresh = mqtt(process.address, "fresh")
     fresh.subscribe("chat/channels/lab/text")
     _say(sender, 10, count)
@@ -325,7 +323,7 @@ def test_three_thousand_wrong_passwords(start_process: StartProcess, tmp_path: P
 def test_real_passwords_do_not_pile_up(process: Process, mqtt: Mqtt) -> None:
     """Each takes 64 MiB for a moment, but only so many at once do."""
     mqtt(process.address, "alice").do("register", '{"password": "secret"}')
-    lines = [mqtt(process.address, connect=False) for _ in range(30)]
+    lines = [mqtt(process.address, connect=False) for _ in range(12)]
     for line in lines:
         line.send(Connect(version=V5, client_id="c", username="alice", password=b"guess"))
     for line in lines:
@@ -345,6 +343,8 @@ def test_bare_acknowledgements_of_nothing(server: Server, mqtt: Mqtt) -> None:
     for _ in range(10):
         alice.send_bytes(noise)
     alice.ping()
-    alice.reset()
-    assert isinstance(PubAck(1), PubAck)
-    bob.do("say/lab", "the end")
+    for n in range(3):
+        bob.do("say/lab", f"{n}")
+    alice.hear("lab", "2")
+    alice.ack(mine)
+    alice.ping()

@@ -106,7 +106,7 @@ def test_a_port_that_is_taken(process: Process, tmp_path: Path) -> None:
     port = endpoint(process.address)[1]
     data = tmp_path / "other-data"
     said = _sentence("--port", str(port), "--data", str(data))
-    assert said == (f"Port {port} of 127.0.0.1 is taken: another program listens there; --port picks another one.")
+    assert said == (f"Port {port} of 127.0.0.1 is taken: another program listens there; choose another one.")
     with Json(process.address, "alice") as alice:
         assert isinstance(alice.request(Ping()), Pong)
 

@@ -18,13 +18,13 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     payload: OrNone = 1_048_576  # raw bytes after one JSON frame
     backlog: AtLeastOne = 262_144  # bytes of answers that wait for one peer before its own requests wait
     connections: AtLeastOne = 10_000  # at once
-    connections_per_address: OrNone = 0  # at once from one IP address; 0: none
-    posts_per_second: OrNone = 0  # of one connection, with a second's worth of burst; above it is read slower; 0: none
+    connections_per_address: OrNone = 0  # at once from one IP address; 0: no limit
+    posts_per_second: OrNone = 0  # of one connection, in bursts of a second's worth; 0: no limit
     login_seconds: AtLeastOne = 60  # until a connection has a name
     password_tries: AtLeastOne = 3  # wrong ones before the connection ends
     channels: AtLeastOne = 1_000  # that one user may be in
     lag: OrNone = 100_000  # entries that a reader may fall behind in one log before it is told of a gap and moved on
-    missed: OrNone = 500  # entries of one log that are replayed to a returning user who did not say `since`
+    missed: OrNone = 500  # entries of one channel that are replayed to a returning user who did not say `since`
     page: AtLeastOne = 1_000  # entries of one answer to `history`
     cache: OrNone = 67_108_864  # bytes of recent entries kept in memory for readers that lag a little
     queue: OrNone = 262_144  # bytes of posts that wait for the store before their senders are read slower
