@@ -112,7 +112,7 @@ class Batch:
 class Appended:
     """What an append did: new entries a log, and for each part its posts' numbers, in their order.
 
-    A post whose (sender, id) is stored already makes no entry and has the number of the first one.
+    A post whose (sender, id) is stored in that log already makes no entry and has the number of the first one.
     """
 
     batches: list[Batch] = field(default_factory=list)

@@ -26,7 +26,7 @@ def _first(db: Connection) -> None:
         " count INTEGER NOT NULL, body TEXT NOT NULL)",
         "CREATE UNIQUE INDEX runs_log ON runs (log, last)",
         "CREATE TABLE ids (sender TEXT NOT NULL, id TEXT NOT NULL, log BIGINT NOT NULL, number BIGINT NOT NULL,"
-        " PRIMARY KEY (sender, id)) WITHOUT ROWID",
+        " PRIMARY KEY (sender, id, log)) WITHOUT ROWID",
     ):
         db.execute(text(statement))
 

@@ -16,6 +16,8 @@ from .schema import JOURNAL, ids, logs, runs
 
 _encode = msgspec.json.Encoder().encode
 _EntryRow = tuple[int, str, str, str | None]  # milliseconds since 1970, sender, text, the sender's id
+# A post that may be sent again: its sender's key, its id, its log.
+_Key = tuple[str, str, int]
 _decode = msgspec.json.Decoder(list[_EntryRow]).decode
 
 _ENTRY_COST = 400  # bytes in memory beside its text: as an object, and as bytes for whoever reads it
@@ -35,7 +37,9 @@ class SqlRuns(SqlBase):
         self._insert_run = compiled(insert(runs))
         self._insert_id = compiled(insert(ids))
         self._find_id = compiled(
-            select(ids.c.number).where(and_(ids.c.sender == bindparam("sender"), ids.c.id == bindparam("id")))
+            select(ids.c.number).where(
+                and_(ids.c.sender == bindparam("sender"), ids.c.id == bindparam("id"), ids.c.log == bindparam("of_log"))
+            )
         )
         self._runs_after = compiled(
             select(runs.c.seq, runs.c.last, runs.c.count, runs.c.body)
@@ -77,19 +81,19 @@ class SqlRuns(SqlBase):
 
     def _sort_out(
         self, cursor: Any, parts: Sequence[Part], now: int
-    ) -> tuple[dict[int, tuple[LogRow, list[_EntryRow]]], dict[tuple[str, str], int] | None]:
+    ) -> tuple[dict[int, tuple[LogRow, list[_EntryRow]]], dict[_Key, int] | None]:
         """The rows that are new, a log; and the numbers of the ids that are known, None if no post has an id.
 
         An id that comes for the first time is known as 0 until its number is.
         """
         fresh: dict[int, tuple[LogRow, list[_EntryRow]]] = {}
-        known: dict[tuple[str, str], int] | None = None
+        known: dict[_Key, int] | None = None
         for part in parts:
             sender = part.sender
             posts = part.posts
             if any([post.id is not None for post in posts]):
                 known = {} if known is None else known
-                posts = [post for post in posts if self._is_new(cursor, known, part.sender_key, post)]
+                posts = [post for post in posts if self._is_new(cursor, known, part, post)]
             if posts:
                 _, rows = fresh.setdefault(part.log.id, (part.log, []))
                 rows.extend(
@@ -99,10 +103,10 @@ class SqlRuns(SqlBase):
                 )
         return fresh, known
 
-    def _is_new(self, cursor: Any, known: dict[tuple[str, str], int], sender: str, post: Say | Msg) -> bool:
+    def _is_new(self, cursor: Any, known: dict[_Key, int], part: Part, post: Say | Msg) -> bool:
         if post.id is None:
             return True
-        key = (sender, post.id)
+        key = (part.sender_key, post.id, part.log.id)
         if key in known:
             return False
         found = cursor.execute(self._find_id, key).fetchone()
@@ -110,13 +114,14 @@ class SqlRuns(SqlBase):
         return found is None
 
     def _keep_ids(
-        self, cursor: Any, parts: Sequence[Part], numbers: Sequence[Sequence[int]], known: dict[tuple[str, str], int]
+        self, cursor: Any, parts: Sequence[Part], numbers: Sequence[Sequence[int]], known: dict[_Key, int]
     ) -> None:
-        rows: dict[tuple[str, str], tuple[str, str, int, int]] = {}
+        rows: dict[_Key, tuple[str, str, int, int]] = {}
         for part, given in zip(parts, numbers, strict=True):
             for post, number in zip(part.posts, given, strict=True):
-                if post.id is not None and known[part.sender_key, post.id] == 0:
-                    rows.setdefault((part.sender_key, post.id), (part.sender_key, post.id, part.log.id, number))
+                key = (part.sender_key, post.id or "", part.log.id)
+                if post.id is not None and known[key] == 0:
+                    rows.setdefault(key, (*key, number))
         if rows:
             cursor.executemany(self._insert_id, list(rows.values()))
 
@@ -161,13 +166,11 @@ def _pieces(rows: list[_EntryRow]) -> list[tuple[int, list[_EntryRow]]]:
     return [(at, rows[at : at + RUN]) for at in range(0, len(rows), RUN)]
 
 
-def _numbers(
-    parts: Sequence[Part], batches: Sequence[Batch], known: dict[tuple[str, str], int] | None
-) -> list[Sequence[int]]:
+def _numbers(parts: Sequence[Part], batches: Sequence[Batch], known: dict[_Key, int] | None) -> list[Sequence[int]]:
     """For each part its posts' numbers: a plain range where no id is in play."""
     following = {batch.log.id: batch.first for batch in batches}
     numbers: list[Sequence[int]] = []
-    given: dict[tuple[str, str], int] = {}
+    given: dict[_Key, int] = {}
     for part in parts:
         start = following.get(part.log.id, 0)
         if known is None:
@@ -176,7 +179,7 @@ def _numbers(
             continue
         row: list[int] = []
         for post in part.posts:
-            key = (part.sender_key, post.id or "")
+            key = (part.sender_key, post.id or "", part.log.id)
             had = (known.get(key) or given.get(key, 0)) if post.id is not None else 0
             if not had:
                 had, start = start, start + 1

@@ -91,7 +91,7 @@ ids = Table(
     metadata,
     Column("sender", Text, primary_key=True),
     Column("id", Text, primary_key=True),
-    Column("log", BigInteger, nullable=False),
+    Column("log", BigInteger, primary_key=True),
     Column("number", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )

@@ -60,7 +60,7 @@ def test_the_batches_of_an_append_are_what_a_read_shows(store: Store) -> None:
     lab, bench = store.open_channel("lab"), store.open_channel("bench")
     appended = [
         store.append([part(lab, "ann", "a", ("b", "1")), part(bench, "bob", "c"), part(lab, "bob", "d")], NOW),
-        store.append([part(bench, "ann", ("b", "1"))], NOW),
+        store.append([part(lab, "ann", ("b", "1"))], NOW),
         store.append([part(bench, "ann", "e")], NOW),
     ]
     batches = [batch for one in appended for batch in one.batches]
@@ -82,14 +82,14 @@ def test_an_id_is_kept_once(store: Store, place: Place) -> None:
     batch = [part(lab, "Ann", "a", ("b", "x"), ("b again", "x")), part(lab, "ANN", ("b once more", "x"), "c")]
     assert [list(row) for row in store.append(batch, NOW).numbers] == [[1, 2, 2], [2, 3]]
     assert [list(row) for row in store.append([part(lab, "ann", ("b", "x"), "d")], NOW).numbers] == [[2, 4]]
-    assert list(store.append([part(bench, "ann", ("b", "x"))], NOW).numbers[0]) == [2]
+    assert list(store.append([part(bench, "ann", ("elsewhere", "x"))], NOW).numbers[0]) == [1], "an id is one log's"
     assert list(store.append([part(lab, "bob", ("b of bob", "x"))], NOW).numbers[0]) == [5]
     expected = ["a", "b", "c", "d", "b of bob"]
     assert texts(store, lab) == expected
     again = place.open()
     assert [list(row) for row in again.append([part(lab, "ann", ("b", "x"), "e")], NOW).numbers] == [[2, 6]]
     assert texts(again, lab) == [*expected, "e"]
-    assert texts(again, bench) == []
+    assert texts(again, bench) == ["elsewhere"]
 
 
 def test_an_append_is_whole_or_not_at_all(store: Store) -> None:

@@ -51,7 +51,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.place = PLACES[self.kind]()
         self.store = self.place.open()
         self.logs: dict[int, Model] = {}
-        self.ids: dict[tuple[str, str], int] = {}
+        self.ids: dict[tuple[str, str, int], int] = {}
         self.accounts: dict[str, list[Any]] = {}  # name, password, seen
         self.joined: list[tuple[str, int]] = []  # user key and log id, in the order of joining
         self.seq = 0
@@ -145,15 +145,15 @@ class StoreMachine(RuleBasedStateMachine):
 
     def note_post(self, log: Model, sender: str, text: str, id: str | None) -> int:
         """The number that a post has to get; kept, unless its id was there before."""
-        if id is not None and (fold(sender), id) in self.ids:
-            return self.ids[fold(sender), id]
+        if id is not None and (fold(sender), id, log.row.id) in self.ids:
+            return self.ids[fold(sender), id, log.row.id]
         number = len(log.entries) + 1
         channel = log.row.name if log.row.kind == "channel" else None
         other = log.row.other if sender == log.row.name else log.row.name
         shown = None if id == "/d/1" else id
         log.entries.append(Entry(number, self.now, sender, text, channel, None if channel else other, shown))
         if id is not None:
-            self.ids[fold(sender), id] = number
+            self.ids[fold(sender), id, log.row.id] = number
         return number
 
     @precondition(lambda self: self.logs)

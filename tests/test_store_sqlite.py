@@ -45,7 +45,7 @@ CREATE UNIQUE INDEX runs_log ON runs (log, last);
 INSERT INTO runs VALUES (2, 2, 2, 2, '[[7,"Ann","a",null],[7,"bob","b","x"]]'), (3, 3, 1, 1, '[[8,"bob","hi",null]]'),
     (4, 2, 3, 1, '[[9,"Ann","c",null]]');
 CREATE TABLE ids (sender TEXT NOT NULL, id TEXT NOT NULL, log BIGINT NOT NULL, number BIGINT NOT NULL,
-    PRIMARY KEY (sender, id)) WITHOUT ROWID;
+    PRIMARY KEY (sender, id, log)) WITHOUT ROWID;
 INSERT INTO ids VALUES ('bob', 'x', 2, 2);
 """
 
