@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from hypothesis import strategies as st
@@ -53,8 +54,9 @@ def _values(kind: inspect.Type, text: st.SearchStrategy[str]) -> st.SearchStrate
     match kind:
         case inspect.IntType(ge=ge, le=le):
             return st.integers(-_INT if ge is None else ge, _INT if le is None else le)
-        case inspect.StrType(min_length=least, max_length=most):
-            return text if most is None else st.text(min_size=least or 0, max_size=most)
+        case inspect.StrType(min_length=least, max_length=most, pattern=pattern):
+            fitting = text if most is None else st.text(min_size=least or 0, max_size=most)
+            return fitting if pattern is None else fitting.filter(lambda value: re.search(pattern, value) is not None)
         case inspect.BytesType():
             return st.binary(max_size=60)
         case inspect.BoolType():

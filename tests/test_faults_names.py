@@ -61,7 +61,8 @@ def test_exactly_one_gets_the_name(server: Server, count: int) -> None:
             assert {refusal.code for refusal in refusals} <= {"name-taken"}
             assert all("is taken: somebody is connected under that name." in refusal.error for refusal in refusals)
             winner = clients[winners[0]]
-            assert [member.name.lower() for member in winner.request(Who()).members] == ["zoe"]
+            names = [member.name.lower() for member in winner.request(Who()).members]
+            assert names.count("zoe") == 1
             for at, client in enumerate(clients):  # the others may take another one
                 if at not in winners[:1]:
                     assert isinstance(client.request(Hello(name=f"zoe-{turn}-{at}")), Welcome)
