@@ -84,6 +84,7 @@ class Server:
         """Stop: accept nobody, finish what is in hand, tell the clients, let go of the data."""
         self._door.close()
         self._hub.close()
+        self.chat.close()
         self._store.close()
 
 

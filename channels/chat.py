@@ -234,6 +234,10 @@ class Chat:
             for session in peer.sessions:
                 session.reader.notify(Delivered(me, number))
 
+    def close(self) -> None:
+        """The server goes down, and every connection has ended: commit what is left of them."""
+        self.journal.carry(wait=True)
+
     # History
 
     def history(self, log: Log, after: int | None, before: int | None, limit: int) -> list[Entry]:

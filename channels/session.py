@@ -356,7 +356,8 @@ class Session:
         user = self.user
         if user is not None:
             self._acknowledged()
-            self.chat.journal.carry(wait=True)  # before the name is free: who comes next reads the stored cursors
+            # Before the name is free: who comes next reads the stored cursors. At the end of all, `Chat.close` does it.
+            self.chat.journal.carry(wait=not self.chat.closing)
             self.reader.close()
             if self.chat.directory.release(user, self):
                 self.chat.departed(user)
