@@ -1,16 +1,21 @@
-"""Floor 3: what one MQTT client is answered: frames of the session as PUBACK, PUBREC and PUBLISH at QoS 0."""
+"""Floor 3: what one MQTT client is answered: frames of the session as PUBACK, PUBREC and PUBLISH at QoS 0.
+
+What is published goes to every client of the user that has subscribed to it: one may ask, and another listen.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from channels.directory import User
 from wire.frames import Closing, Entry, Error, Frame, Stored
 from wire.mqtt import encode, goodbye, publish
 from wire.mqtt_codes import V5, Reason
 from wire.mqtt_packets import Connect, PubAck, PubRec
 from wire.mqtt_properties import NONE, Properties
 
+from .reader import MqttReader
 from .topics import Topics
 
 # What an error is called in an acknowledgement of MQTT 5 (§3.4.2.1); 3.1.1 can only acknowledge.
@@ -42,8 +47,8 @@ class Answers:
     key = "mqtt answers"
     interactive = False
     __slots__ = (
-        "_contexts", "_count", "_ended", "_give_up", "_hears", "_topics", "_wordy", "connected", "limit", "me",
-        "version",
+        "_contexts", "_count", "_ended", "_give_up", "_hears", "_topics", "_user", "_wordy", "connected", "limit",
+        "me", "tells_stored", "version",
     )  # fmt: skip
 
     def __init__(self, topics: Topics, hears: Callable[[str], bool], give_up: Callable[[], None]) -> None:
@@ -53,16 +58,18 @@ class Answers:
         self._give_up = give_up
         self._contexts: dict[int, Context] = {}
         self._count = 0
+        self._user: User | None = None
         self._wordy = True  # the client wants to read why something was refused
         self._ended = False  # the client has been told that this is the end
         self.connected = False  # the client has been told that it is accepted
+        self.tells_stored = False  # somebody wants a receipt of what is said at QoS 0, too
         self.version = 0
         self.me = ""
         self.limit = 0  # the client's Maximum Packet Size; 0: none
 
-    def open(self, packet: Connect, me: str) -> None:
-        """The client has connected, and calls itself `me` in topics."""
-        self.version, self.me = packet.version, me
+    def open(self, packet: Connect, me: str, user: User | None) -> None:
+        """The client has connected as that user, and calls itself `me` in topics."""
+        self.version, self.me, self._user = packet.version, me, user
         self.limit = packet.properties.maximum_packet_size or 0
         self._wordy = packet.properties.request_problem_information != 0
 
@@ -83,7 +90,26 @@ class Answers:
         if ref is None:
             return self._publish(frame, None)
         context = self._contexts.pop(ref, None)
+        for reader, answers in self._others():
+            reader.tell(answers._publish(frame, context))
         return self._acknowledge(frame, ref >> _QOS & 3, ref & 0xFFFF) + self._publish(frame, context)
+
+    def _others(self) -> list[tuple[MqttReader, Answers]]:
+        """The other clients of the user."""
+        sessions = self._user.sessions if self._user is not None else ()
+        if len(sessions) < 2:
+            return []
+        readers = [each.reader for each in sessions if isinstance(each.reader, MqttReader)]
+        return [
+            (each, each.dialect) for each in readers if isinstance(each.dialect, Answers) and each.dialect is not self
+        ]
+
+    def subscribed(self) -> None:
+        """The client's subscriptions have changed."""
+        everyone = [self, *[answers for _, answers in self._others()]]
+        wanted = any(each._hears(f"{self._topics.to(each.me)}/stored") for each in everyone)
+        for each in everyone:
+            each.tells_stored = wanted
 
     def _acknowledge(self, frame: Frame, qos: int, packet_id: int) -> bytes:
         if not qos:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -48,6 +49,7 @@ class Hub:
         self._later = Later()
         self._lock = leaf()
         self._sessions: dict[str, MqttSession] = {}
+        self._leaving: dict[str, threading.Event] = {}  # by user key: somebody waits for them to be gone
         self._away: dict[str, _Away] = {}
         self._wills: dict[str, int] = {}  # of clients that are away: the number of the delayed will
         chat.store.end_clients(time.time_ns() // 1_000_000)
@@ -80,10 +82,25 @@ class Hub:
     def remove(self, key: str, session: MqttSession) -> bool:
         """The connection has ended; whether no other has taken its session over."""
         with self._lock:
-            if self._sessions.get(key) is not session:
-                return False
-            del self._sessions[key]
-            return True
+            current = self._sessions.get(key) is session
+            if current:
+                del self._sessions[key]
+            gone = self._leaving.pop(session.user_key, None)
+        if gone is not None:
+            gone.set()
+        return current
+
+    def wait_until_gone(self, user_key: str, address: str, seconds: float) -> bool:
+        """Wait a moment for the client that holds a name; whether it is gone.
+
+        It has to be one of the same machine: as of mosquitto_pub, which does not wait for the end of its connection.
+        """
+        with self._lock:
+            holder = next((each for each in self._sessions.values() if each.user_key == user_key), None)
+            if holder is None or holder.address != address:
+                return holder is None
+            gone = self._leaving.setdefault(user_key, threading.Event())
+        return gone.wait(seconds)
 
     def keep(self, key: str, sent: dict[int, int], seconds: int | None) -> None:
         """Remember, for as long as a client's session is kept, how far its logs were sent."""

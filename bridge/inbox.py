@@ -17,7 +17,6 @@ from wire.mqtt_properties import NONE
 
 from .answers import Answers, Context
 from .hub import Hub
-from .subscriptions import Subscriptions
 from .topics import Gone, Here, Live
 
 _KNOWN = 1_000  # topics of one client whose channel is kept
@@ -30,30 +29,23 @@ class Inbox:
     """
 
     __slots__ = (
-        "_answers", "_client_id", "_held", "_hub", "_known", "_session", "_subscriptions", "_tells_stored", "_waiting",
+        "_answers", "_client_id", "_held", "_hub", "_known", "_session", "_waiting",
         "gone",
     )  # fmt: skip
 
-    def __init__(self, hub: Hub, session: Session, subscriptions: Subscriptions, answers: Answers) -> None:
+    def __init__(self, hub: Hub, session: Session, answers: Answers) -> None:
         self._hub = hub
         self._session = session
-        self._subscriptions = subscriptions
         self._answers = answers
         self._client_id = ""
         self._waiting: list[Request] = []  # posts, in order
         self._known: dict[str, Log] = {}  # topics to say something in a channel, and the channel
         self._held: set[int] = set()  # packet identifiers of QoS 2 that brought what is not stored
-        self._tells_stored = False  # the client wants a receipt of what it says at QoS 0, too
         self.gone = False  # the client has said that it has left
 
     def open(self, client_id: str) -> None:
         """The client has connected, and goes by that id (see `Login`)."""
         self._client_id = client_id
-        self.subscribed()
-
-    def subscribed(self) -> None:
-        """The client's subscriptions have changed."""
-        self._tells_stored = self._subscriptions.hears(f"{self._hub.topics.to(self._answers.me)}/stored")
 
     def take(self, packet: Publish) -> None:
         """Do what a PUBLISH asks, or gather it."""
@@ -64,7 +56,7 @@ class Inbox:
             and packet.payload[:1] != b"{"
             and 0 < len(packet.payload) <= self._hub.chat.limits.line
             and packet.qos < 2
-            and (packet.qos or not self._tells_stored)
+            and (packet.qos or not self._answers.tells_stored)
             and log in self._session.user.joined  # type: ignore[union-attr]
         ):
             try:
@@ -104,7 +96,7 @@ class Inbox:
             ref = self._answers.ref(packet.packet_id, packet.qos, context)
             self._session.reader.reply(Error(code=code, error=sentence, ref=ref))
             return
-        if packet.qos or not isinstance(request, Say) or self._tells_stored:
+        if packet.qos or not isinstance(request, Say) or self._answers.tells_stored:
             request.ref = self._answers.ref(packet.packet_id, packet.qos, context)
         self._waiting.append(request)
         if not isinstance(request, Say | Msg):

@@ -48,13 +48,15 @@ class MqttReader(Reader):
     """
 
     __slots__ = (
-        "_early", "_flights", "_high", "_in_flight", "_low", "_moved", "_resent", "_starts", "_view_of",
-        "_views", "_window",
+        "_early", "_flights", "_high", "_in_flight", "_low", "_most", "_moved", "_resent", "_starts",
+        "_view_of", "_views", "_window",
     )  # fmt: skip
 
-    def __init__(self, outlet: Outlet, dialect: Encoding, view_of: Callable[[Log], View | None]) -> None:
+    def __init__(self, outlet: Outlet, dialect: Encoding, view_of: Callable[[Log], View | None], backlog: int) -> None:
+        """`backlog` is how many bytes may wait before nobody tells the client anything more."""
         super().__init__(outlet, dialect)
         self._view_of = view_of
+        self._most = backlog
         self._views: dict[Log, View] = {}  # of every log that has a cursor
         self._flights: deque[_Flight] = deque()
         self._in_flight = 0  # packets
@@ -126,6 +128,12 @@ class MqttReader(Reader):
         """How far each log has been sent, by the log's id."""
         with self._lock:
             return {log.row.id: number for log, number in self._cursors.items()}
+
+    def tell(self, data: bytes) -> None:
+        """Send something from elsewhere, after whatever waits; a client for which too much waits goes without."""
+        with self._lock:
+            if self._held is None and self._waiting <= self._most:
+                self._send_locked(data)
 
     def offer(self, log: Log, block: Block) -> None:
         """Send a new block, if the reader is level and has room for it. Called by whoever delivers the log."""

@@ -48,6 +48,7 @@ from .subscriptions import Subscriptions
 
 log_ = logging.getLogger("partyline.mqtt")
 
+_MOMENT = 1.0  # seconds in which a client that has just hung up is gone
 _LARGEST = 6  # bytes of an entry's JSON for a byte of its text, at most: \u0001
 _AROUND = 1_024  # bytes of an entry's packet beside its text, at most
 
@@ -66,9 +67,9 @@ class MqttSession:
         self._packets = MqttPackets(chat.limits.payload, topic_alias_maximum=login.TOPIC_ALIASES)
         self._subscriptions = Subscriptions(hub.topics)
         self._answers = Answers(hub.topics, self._subscriptions.hears, outlet.hang_up)
-        self._reader = MqttReader(outlet, self._answers, self._subscriptions.view_of)
+        self._reader = MqttReader(outlet, self._answers, self._subscriptions.view_of, chat.limits.backlog)
         self._session = Session(chat, self._reader, "mqtt", address)
-        self._inbox = Inbox(hub, self._session, self._subscriptions, self._answers)
+        self._inbox = Inbox(hub, self._session, self._answers)
         self._subscriber = Subscriber(hub, self._session, self._reader, self._subscriptions, self._answers)
         self.address = address
         self._done = False
@@ -192,18 +193,39 @@ class MqttSession:
     # CONNECT
 
     def _connect(self, packet: Connect) -> None:
-        who = login.log_in(self._hub, packet, self.address)
-        self._answers.open(packet, who.me)
-        topics, limits = self._hub.topics, self._chat.limits
-        will = login.last_will(topics, packet, who.me, limits)
+        who = self._log_in(packet)
+        self._answers.open(packet, who.me, self._session.user)
         self._open(packet, who)
-        sent = self._enter(packet, who)
-        self._will = will
+        self._key = who.key
+        old, sent = self._hub.add(self._key, self, clean=packet.clean)
+        if old is not None:
+            old.taken_over(clean=packet.clean)
         present = self._subscriber.open(self._key, sent, clean=packet.clean)
         self._inbox.open(who.client_id)
-        self._reader.reply_bytes(login.welcome(topics, packet, who, present=present, payload=limits.payload))
+        self._answers.subscribed()
+        payload = self._chat.limits.payload
+        self._reader.reply_bytes(login.welcome(self._hub.topics, packet, who, present=present, payload=payload))
         self._answers.connected = True
         self._subscriber.begin()
+
+    def _log_in(self, packet: Connect) -> Login:
+        """Take the name; who holds it may have hung up just before, and have been busy registering it."""
+        waited = False
+        while True:
+            who = login.log_in(self._hub, packet, self.address)
+            self._will = login.last_will(self._hub.topics, packet, who.me, self._chat.limits)
+            holder = self._chat.directory.find(who.account.key)
+            mine = who.account.password is None and login.may_take_over(self._hub, who.key, self.address)
+            try:
+                self._session.enter(
+                    who.account, holder.token if mine and holder is not None else None, proven=who.proven
+                )
+                return who
+            except Refused as refused:
+                key = who.account.key
+                if waited or refused.code != "name-taken" or not self._hub.wait_until_gone(key, self.address, _MOMENT):
+                    raise MqttError(Reason.NOT_AUTHORIZED, refused.sentence) from refused
+                waited = True
 
     def _open(self, packet: Connect, who: Login) -> None:
         """Note what the client can take, and how long it may be silent and away."""
@@ -216,21 +238,6 @@ class MqttSession:
         self._subscriptions.open(packet.version, who.me, who.account, limit, one_at_a_time=one_at_a_time)
         if properties.receive_maximum:
             self._reader.limit_flight(properties.receive_maximum)
-
-    def _enter(self, packet: Connect, who: Login) -> dict[int, int] | None:
-        """Take the name, and the client id's session from an older connection; how far that, or the last, was sent."""
-        holder = self._chat.directory.find(who.account.key)
-        mine = holder is not None and login.may_take_over(self._hub, who.key, self.address)
-        token = holder.token if mine and holder is not None and who.account.password is None else None
-        try:
-            self._session.enter(who.account, token, proven=who.proven)
-        except Refused as refused:
-            raise MqttError(Reason.NOT_AUTHORIZED, refused.sentence) from refused
-        self._key = who.key
-        old, sent = self._hub.add(self._key, self, clean=packet.clean)
-        if old is not None:
-            old.taken_over(clean=packet.clean)
-        return sent
 
     def taken_over(self, *, clean: bool) -> None:
         """Called by another connection's thread: the same user has connected with the same client id."""
@@ -252,11 +259,11 @@ class MqttSession:
 
     def _subscribe(self, packet: Subscribe) -> None:
         self._subscriber.subscribe(packet)
-        self._inbox.subscribed()
+        self._answers.subscribed()
 
     def _unsubscribe(self, packet: Unsubscribe) -> None:
         self._subscriber.unsubscribe(packet)
-        self._inbox.subscribed()
+        self._answers.subscribed()
 
     # What others tell this client; called by any thread
 
@@ -269,7 +276,7 @@ class MqttSession:
         found = self._subscriptions.matching(topic)
         if found:
             retain = retained and any(each.retain_as_published for each in found)  # [MQTT-3.3.1-13]
-            self._reader.notify_bytes(self._answers.message(topic, payload, retain=retain, properties=properties))
+            self._reader.tell(self._answers.message(topic, payload, retain=retain, properties=properties))
 
     # The rest
 

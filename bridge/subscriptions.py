@@ -8,24 +8,23 @@ from channels.log import Log
 from store import Account
 from wire.mqtt_codes import Reason
 from wire.mqtt_packets import Subscription
-from wire.mqtt_topics import matches, split_share
+from wire.mqtt_topics import split_share
 
+from .filters import Filters
 from .topics import Topics
 from .views import View
 
 FILTERS = 5_000  # of one client
-WILD = 2_000  # of those, the ones with a wildcard: each is tried for every topic
 
 
 class Subscriptions:
     """Filters with their options. Changed by the connection's own thread, asked by any."""
 
-    __slots__ = ("_account", "_exact", "_limit", "_me", "_one_at_a_time", "_topics", "_version", "_wild")
+    __slots__ = ("_account", "_filters", "_limit", "_me", "_one_at_a_time", "_topics", "_version")
 
     def __init__(self, topics: Topics) -> None:
         self._topics = topics
-        self._exact: dict[str, Subscription] = {}  # replaced as a whole, never changed, so that it can be read freely
-        self._wild: dict[str, Subscription] = {}
+        self._filters = Filters()
         self._version = 0
         self._account = Account("", "", None, 0)
         self._me = ""
@@ -42,7 +41,7 @@ class Subscriptions:
 
     def has(self, topic_filter: str) -> bool:
         """Whether it is subscribed to."""
-        return topic_filter in self._exact or topic_filter in self._wild
+        return topic_filter in self._filters
 
     def add(self, subscription: Subscription) -> int:
         """Subscribe; the reason for the SUBACK: the granted QoS, at most 1, or a failure."""
@@ -51,33 +50,25 @@ class Subscriptions:
             return Reason.SHARED_SUBSCRIPTIONS_NOT_SUPPORTED
         if self._topics.is_forbidden(topic_filter, self._me):
             return Reason.NOT_AUTHORIZED
-        wild = "+" in topic_filter or "#" in topic_filter
-        full = len(self._exact) + len(self._wild) >= FILTERS or (wild and len(self._wild) >= WILD)
-        if full and not self.has(topic_filter):
+        if len(self._filters) >= FILTERS and topic_filter not in self._filters:
             return Reason.QUOTA_EXCEEDED
-        if wild:
-            self._wild = {**self._wild, topic_filter: subscription}
-        else:
-            self._exact = {**self._exact, topic_filter: subscription}
+        self._filters.add(subscription)
         return min(subscription.qos, 1)
 
     def remove(self, topic_filter: str) -> int:
         """Unsubscribe; the reason for the UNSUBACK."""
-        if not self.has(topic_filter):
+        if topic_filter not in self._filters:
             return Reason.NO_SUBSCRIPTION_EXISTED
-        self._exact = {key: value for key, value in self._exact.items() if key != topic_filter}
-        self._wild = {key: value for key, value in self._wild.items() if key != topic_filter}
+        self._filters.remove(topic_filter)
         return Reason.SUCCESS
 
     def matching(self, topic: str) -> list[Subscription]:
         """The subscriptions that take in a topic, which the client may read."""
-        found = [each for key, each in self._wild.items() if matches(key, topic)]
-        exact = self._exact.get(topic)
-        return found if exact is None else [*found, exact]
+        return self._filters.matching(topic)
 
     def hears(self, topic: str) -> bool:
         """Whether the client has subscribed to a topic, which it may read."""
-        return topic in self._exact or any(matches(key, topic) for key in self._wild)
+        return bool(self._filters.matching(topic))
 
     def view_of(self, log: Log) -> View | None:
         """How the client gets a log; None if it has not subscribed to it."""
@@ -101,7 +92,7 @@ class Subscriptions:
 
     def dump(self) -> str:
         """The filters, to be kept."""
-        return msgspec.json.encode([*self._exact.values(), *self._wild.values()]).decode()
+        return msgspec.json.encode(self._filters.all()).decode()
 
     def restore(self, state: str) -> None:
         """Take up what was kept."""

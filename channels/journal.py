@@ -141,7 +141,7 @@ class Journal:
         self._kept_size += block.size
         while self._kept_size > self._limits.cache and len(self._kept) > 1:
             old_log, old = self._kept.popleft()
-            old_log.forget(old)
+            old_log.forget()
             self._kept_size -= old.size
         return log
 

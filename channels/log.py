@@ -7,6 +7,7 @@ reader; whoever finds it taken goes on, for the one who has it looks once more b
 from __future__ import annotations
 
 import threading
+from bisect import bisect_right
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -57,7 +58,7 @@ class Log:
         self.topic = row.topic
         self.readers: tuple[Reader, ...] = ()
         self._lock = leaf()
-        self._recent: dict[int, Block] = {}  # by first number, ascending
+        self._recent: deque[Block] = deque()  # without a gap up to the tail
         self._undelivered: deque[Block] = deque()
         self._baton = threading.Lock()
 
@@ -87,25 +88,18 @@ class Log:
         """Show a committed block to readers; called by the journal's leader, in order of commit."""
         with self._lock:
             assert block.first == self.tail + 1, f"{self.row.key}: {block.first} does not follow {self.tail}"
-            self._recent[block.first] = block
+            self._recent.append(block)
             self._undelivered.append(block)
             self.tail = block.last
 
-    def forget(self, block: Block) -> None:
-        """Keep a block no longer in memory."""
+    def forget(self) -> None:
+        """Keep the oldest block no longer in memory."""
         with self._lock:
-            self._recent.pop(block.first, None)
+            self._recent.popleft()
 
     def recent(self, after: int, dialect: Encoding, *, past: bool) -> tuple[bytes, int] | None:
         """Bytes of some blocks that follow number `after`, and their last number; None if only the store has them."""
-        blocks: list[Block] = []
-        size = 0
-        with self._lock:
-            following = after + 1
-            while size < _GATHER and (block := self._recent.get(following)) is not None:
-                blocks.append(block)
-                size += block.size
-                following = block.last + 1
+        blocks = self._after(after, _GATHER)
         if not blocks:
             return None
         if past:
@@ -117,20 +111,33 @@ class Log:
     def following(self, store: Store, after: int, limit: int) -> list[Batch]:
         """Batches that follow number `after`, from memory or else from the store: at most `limit` entries."""
         batches: list[Batch] = []
-        with self._lock:
-            following = after + 1
-            while limit > 0 and (block := self._recent.get(following)) is not None:
-                for batch in block.batches:
-                    if limit > 0:
-                        batches.append(batch if len(batch.entries) <= limit else _cut(batch, limit))
-                        limit -= len(batch.entries)
-                following = block.last + 1
+        for block in self._after(after, _GATHER):
+            for batch in block.batches:
+                if limit > 0:
+                    batches.append(_part(batch, after, limit))
+                    limit -= len(batches[-1].entries)
         return batches or store.read_runs(self.row, after, limit)
+
+    def _after(self, after: int, size: int) -> list[Block]:
+        """Blocks in memory with what follows number `after`, up to about so many bytes; the first may be a part."""
+        blocks: list[Block] = []
+        with self._lock:
+            recent = self._recent
+            at = bisect_right(recent, after, key=_last)
+            if at < len(recent) and recent[at].first > after + 1:
+                return []
+            while size > 0 and at < len(recent):
+                blocks.append(recent[at])
+                size -= recent[at].size
+                at += 1
+        if blocks and blocks[0].first <= after:
+            blocks[0] = Block(*[_part(batch, after) for batch in blocks[0].batches if batch.last > after])
+        return blocks
 
     def oldest_recent(self) -> int:
         """The first number that is in memory; the one after the tail if nothing is."""
         with self._lock:
-            return next(iter(self._recent), self.tail + 1)
+            return self._recent[0].first if self._recent else self.tail + 1
 
     def deliver(self) -> None:
         """Carry what is waiting to every reader, or leave it to whoever is at it."""
@@ -152,7 +159,16 @@ class Log:
         return blocks[0] if len(blocks) == 1 else Block(*[batch for block in blocks for batch in block.batches])
 
 
-def _cut(batch: Batch, count: int) -> Batch:
-    """The first `count` entries of a batch."""
-    left_out = len(batch.entries) - count
-    return Batch(batch.log, batch.first, batch.last - left_out, batch.seq - left_out, batch.entries[:count], batch.size)
+def _last(block: Block) -> int:
+    return block.last
+
+
+def _part(batch: Batch, after: int, limit: int | None = None) -> Batch:
+    """The entries of a batch that follow number `after`, at most so many."""
+    skipped = max(0, after + 1 - batch.first)
+    end = len(batch.entries) if limit is None else min(skipped + limit, len(batch.entries))
+    if end - skipped == len(batch.entries):
+        return batch
+    left_out = len(batch.entries) - end
+    first, last = batch.first + skipped, batch.last - left_out
+    return Batch(batch.log, first, last, batch.seq - left_out, batch.entries[skipped:end], batch.size)

@@ -185,6 +185,23 @@ def test_who_comes_back_takes_its_connection_over(server: Server, mqtt: Mqtt, ve
     watcher.message("chat/presence/alice", lambda packet: not body(packet)["online"])
 
 
+def test_who_has_just_hung_up_does_not_hold_the_name(server: Server, mqtt: Mqtt, version: int) -> None:
+    """mosquitto_pub, for one, is gone before the server knows, and has another client id each time."""
+    for n in range(20):
+        line = MqttLine(server.address, "oven", version=version, client_id=f"mosq-{n}")
+        line.do("say/lab", f"{n}")
+        line.send(Disconnect())
+        line.close()
+    start = time.monotonic()
+    held = mqtt(server.address, "oven", version=version, client_id="stays")
+    assert mqtt(server.address, "oven", version=version, refused=True).connack.reason == Reason.NOT_AUTHORIZED
+    elsewhere = mqtt(server.address, "oven", version=version, refused=True, source="127.0.0.2")
+    assert elsewhere.connack.reason == Reason.NOT_AUTHORIZED
+    assert time.monotonic() - start < 5
+    held.ping()
+    assert not server._hub._leaving or list(server._hub._leaving) == ["oven"]
+
+
 def test_a_guest_s_name_and_client_id_are_no_proof(server: Server, mqtt: Mqtt, version: int) -> None:
     """Everybody can see the name; whoever comes from elsewhere is somebody else."""
     alice = mqtt(server.address, "alice", client_id="phone", version=version)

@@ -335,6 +335,33 @@ def test_the_answer_goes_where_the_response_topic_says(server: Server, mqtt: Mqt
     assert quiet.error()["code"] == "no-such-user", "who does not listen there is told in the usual place"
 
 
+def test_one_client_may_ask_and_another_of_the_same_user_listen(server: Server, mqtt: Mqtt, version: int) -> None:
+    """As with mosquitto_pub and mosquitto_sub: what is below `chat/to/<me>/` is for the user, not for a connection."""
+    mqtt(server.address, "dev").do("register", '{"password": "secret"}')
+    more = {"password": b"secret", "version": version}
+    listener = mqtt(server.address, "dev", client_id="sub", **more)
+    listener.subscribe("chat/to/dev/#")
+    asker = mqtt(server.address, "Dev", client_id="pub", **more)
+    other = mqtt(server.address, "other")
+    other.subscribe("#")
+    for what in ("join/lab", "who", "channels", "lookup/DEV", "topic/lab", "leave/lab", "register"):
+        asker.do(what)
+        assert body(listener.message(f"chat/to/dev/{what}"))
+    for qos in (0, 1, 2):
+        for text in ("plain", '{"text": "with an id", "id": "7"}'):
+            asker.do("say/lab", text, qos)
+            assert body(listener.message("chat/to/dev/stored"))["channel"] == "lab"
+    asker.do("say/a b", "x")
+    assert listener.error()["code"] == "bad-name"
+    asker.subscribe("chat/to/Dev/who")
+    asker.do("who")
+    asker.message("chat/to/Dev/who")
+    listener.message("chat/to/dev/who")
+    asker.ping()
+    assert {packet.topic for packet in asker.messages()} == {"chat/to/Dev/who"}
+    assert not [packet for packet in other.messages() if "/to/" in packet.topic]
+
+
 def test_nobody_is_sent_what_they_did_not_subscribe_to(server: Server, mqtt: Mqtt, version: int) -> None:
     deaf = mqtt(server.address, "deaf", version=version)
     other = mqtt(server.address, "other")

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.subscriptions import FILTERS, WILD, Subscriptions
+from bridge.filters import Filters
+from bridge.subscriptions import FILTERS, Subscriptions
 from bridge.topics import Topics
 from bridge.views import SPAN, View, packet_ids
 from channels.log import Log
@@ -19,6 +20,7 @@ from wire.frames import Entry
 from wire.mqtt import MqttPackets
 from wire.mqtt_codes import V5, V311, Reason
 from wire.mqtt_packets import Publish, Subscription
+from wire.mqtt_topics import matches
 
 CHAT = Topics()
 ALICE = Account("alice", "Alice", None, 0)
@@ -205,15 +207,41 @@ def test_what_is_granted(subscription: Subscription, reason: int) -> None:
 
 
 def test_there_is_an_end_to_filters() -> None:
-    """And to those with wildcards sooner: everybody's messages have to be compared with them."""
-    subscriptions = subscribed(*[f"wild/{n}/+" for n in range(WILD)])
+    subscriptions = subscribed(*[f"chat/{n}/+" for n in range(FILTERS)])
     assert subscriptions.add(Subscription("one/more/#")) == Reason.QUOTA_EXCEEDED
-    assert subscriptions.add(Subscription("wild/7/+", 1)) == 1, "one that is there may be changed"
-    assert [subscriptions.add(Subscription(f"plain/{n}")) for n in range(FILTERS - WILD)] == [0] * (FILTERS - WILD)
-    assert subscriptions.add(Subscription("one/more")) == Reason.QUOTA_EXCEEDED
-    assert subscriptions.remove("plain/3") == Reason.SUCCESS
-    assert subscriptions.remove("plain/3") == Reason.NO_SUBSCRIPTION_EXISTED
+    assert subscriptions.add(Subscription("chat/7/+", 1)) == 1, "one that is there may be changed"
+    assert subscriptions.remove("chat/3/+") == Reason.SUCCESS
+    assert subscriptions.remove("chat/3/+") == Reason.NO_SUBSCRIPTION_EXISTED
     assert subscriptions.add(Subscription("one/more")) == 0
+
+
+_level = st.sampled_from(["a", "b", "$c", "", "+"])
+_some_filters = st.lists(_level, min_size=1, max_size=4).flatmap(
+    lambda levels: st.sampled_from(["/".join(levels), "/".join([*levels[:-1], "#"])])
+)
+
+
+@given(
+    steps=st.lists(st.tuples(st.booleans(), _some_filters.filter(bool)), max_size=12),
+    topics=st.lists(st.lists(st.sampled_from(["a", "b", "$c", ""]), min_size=1, max_size=5).map("/".join), max_size=8),
+)
+def test_the_tree_of_filters_is_the_same_as_trying_each(steps: list[tuple[bool, str]], topics: list[str]) -> None:
+    tree, plain = Filters(), dict[str, Subscription]()
+    for adds, topic_filter in steps:
+        if adds:
+            plain[topic_filter] = Subscription(topic_filter, len(plain) % 3)
+            tree.add(plain[topic_filter])
+        elif topic_filter in plain:
+            del plain[topic_filter]
+            tree.remove(topic_filter)
+    assert (tree.all(), len(tree)) == (list(plain.values()), len(plain))
+    for topic in filter(bool, topics):
+        wanted = sorted(key for key in plain if matches(key, topic))
+        assert sorted(each.filter for each in tree.matching(topic)) == wanted
+    for topic_filter in plain:
+        assert topic_filter in tree
+        tree.remove(topic_filter)
+    assert tree._root.empty, "nothing is left behind"
 
 
 def test_no_local_is_about_what_one_says_oneself() -> None:
