@@ -14,7 +14,7 @@ client: $(VENV)/ready
 	@exec $(BIN)/python client.py $(ARGS)
 
 test: $(VENV)/ready-dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 lint: $(VENV)/ready-dev
 	$(BIN)/ruff check .

@@ -198,6 +198,7 @@ def test_a_login_that_the_store_fails_leaves_the_name_free(
     assert unlucky.request(Hello(name="alice")).code == "not-stored"
     assert isinstance(unlucky.request(Hello(name="alice")), Welcome)
     unlucky.request(Bye())
+    unlucky.until_closed()
     _failing(stores[0], method)
     unlucky = connect(server.address)
     assert unlucky.request(Hello(name="alice")).code == "not-stored"
