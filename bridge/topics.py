@@ -30,6 +30,7 @@ from wire.frames import (
     Say,
     Seen,
     Slowed,
+    Status,
     Stored,
     Topic,
     Who,
@@ -68,6 +69,8 @@ TABLE: tuple[Row, ...] = (
     Row("from/<me>/topic/<channel>", "client", "its topic, which a payload sets; answered likewise"),
     Row("from/<me>/seen/<channel>", "client",
         "the number up to which a person has seen it, on whichever device; `@user` for a talk; answered likewise"),
+    Row("from/<me>/status", "client",
+        "how the server is, and how it gets on with a broker that it mirrors to; answered likewise"),
     Row("direct/<to>/<me>", "client", "straight to that client, live, not stored"),
     Row("channels/<channel>", "server", "every entry of a channel, JSON"),
     Row("channels/<channel>/text", "server", "the same as `alice: hello`, for small devices and `mosquitto_sub`"),
@@ -194,6 +197,7 @@ VERBS: dict[str, tuple[str, Callable[[str, bytes], Request]]] = {
     "channels": ("", lambda _, payload: Channels()),
     "topic": ("channel", _topic),
     "seen": ("channel", _seen),
+    "status": ("", lambda _, payload: Status()),
 }
 
 

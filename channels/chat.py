@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from store import Account, LogRow, Store, StoreError, direct_key
+from wire import VERSION
 from wire.errors import Refused
 from wire.frames import (
+    BridgeStatus,
     ChannelInfo,
     Delivered,
     Entry,
     Frame,
     Member,
     Presence,
+    ServerStatus,
     TopicChanged,
     UserInfo,
 )
@@ -53,6 +56,8 @@ class Chat:
         self.directory = Directory()
         self.journal = Journal(store, limits, self._moved, self._deliver)
         self.watchers: list[Watcher] = []
+        self.since = time.time_ns() // 1_000_000
+        self.bridge: Callable[[], BridgeStatus] | None = None  # if there is a mirror; any thread asks, holding no lock
         self.closing = False  # the server goes down: nobody is told who leaves
         self._lock = leaf()
         self._logs: dict[int, Log] = {}
@@ -193,6 +198,18 @@ class Chat:
         info.online, info.since, info.address = True, user.since, sessions[0].address
         info.doors = sorted({session.door for session in sessions})
         return info
+
+    def status(self) -> ServerStatus:
+        """How the server is."""
+        users = self.directory.users()
+        return ServerStatus(
+            version=VERSION,
+            since=self.since,
+            users=len(users),
+            connections=sum(len(user.sessions) for user in users),
+            channels=len(self._channels),
+            bridge=self.bridge() if self.bridge is not None else None,
+        )
 
     def arrived(self, user: User) -> None:
         """Tell those who share a channel with the user that they are here."""

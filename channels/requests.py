@@ -1,10 +1,11 @@
-"""Floor 2: what a session answers from the chat without any change of its own state."""
+"""Floor 2: what a session does and answers without any change of its own state."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from wire import commands
+from wire.errors import Refused
 from wire.frames import (
     ChannelList,
     Channels,
@@ -15,11 +16,15 @@ from wire.frames import (
     Malformed,
     Member,
     Members,
+    Ok,
     Page,
     Ping,
     Pong,
     Register,
     Registered,
+    Seen,
+    ServerStatus,
+    Status,
     Topic,
     TopicIs,
     UserInfo,
@@ -86,6 +91,29 @@ def register(session: Session, frame: Register) -> Registered:
     session.chat.store.set_password(session.user.key, accounts.make_hash(frame.password))
     session.chat.directory.registered(session.user)
     return Registered(name=session.user.name)
+
+
+def seen(session: Session, frame: Seen) -> Ok | None:
+    """Move the stored cursor of a channel or a conversation."""
+    assert session.user is not None
+    chat = session.chat
+    if frame.user:
+        row = chat.store.find_direct(session.user.key, frame.user)
+        log = chat.log(row) if row is not None else None
+    else:
+        log = session.joined(frame.channel)
+    if log is None or not session.reader.follows(log):
+        raise Refused("no-such-user", f"You have no conversation with {frame.user}.")
+    number = session.reader.acknowledge(log, frame.number)
+    if number is not None:
+        chat.journal.move(log, session.user.key, number)
+        chat.journal.carry(wait=frame.ref is not None)  # `ok` says that it is stored
+    return None if frame.ref is None else Ok()
+
+
+def status(session: Session, _frame: Status) -> ServerStatus:
+    """How the server is."""
+    return session.chat.status()
 
 
 def ping(_session: Session, frame: Ping) -> Pong:

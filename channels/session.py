@@ -25,13 +25,13 @@ from wire.frames import (
     LogState,
     Malformed,
     Msg,
-    Ok,
     Ping,
     Register,
     Request,
     Say,
     Seen,
     Slowed,
+    Status,
     Stored,
     Topic,
     Welcome,
@@ -322,21 +322,6 @@ class Session:
             self.current = next(reversed(self.user.joined), None)
         return Left(channel=log.row.name)
 
-    def _seen(self, frame: Seen) -> Ok | None:
-        assert self.user is not None
-        if frame.user:
-            row = self.chat.store.find_direct(self.user.key, frame.user)
-            log = self.chat.log(row) if row is not None else None
-        else:
-            log = self.joined(frame.channel)
-        if log is None or not self.reader.follows(log):
-            raise Refused("no-such-user", f"You have no conversation with {frame.user}.")
-        number = self.reader.acknowledge(log, frame.number)
-        if number is not None:
-            self.chat.journal.move(log, self.user.key, number)
-            self.chat.journal.carry(wait=frame.ref is not None)  # `ok` says that it is stored
-        return None if frame.ref is None else Ok()
-
     def _bye(self, frame: Bye) -> None:
         self.done = True
         self.reader.reply(Closing(reason="Goodbye.", ref=frame.ref))
@@ -391,7 +376,8 @@ _NAMED: dict[type[Request], _Handler] = {
     History: requests.history,
     Topic: requests.topic,
     Register: requests.register,
-    Seen: Session._seen,
+    Seen: requests.seen,
+    Status: requests.status,
     Ping: requests.ping,
     Help: requests.help,
     Bye: Session._bye,

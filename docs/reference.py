@@ -20,7 +20,7 @@ from bridge.topics import TABLE
 from wire import limits as limits_module
 from wire.commands import COMMANDS, PLAIN
 from wire.errors import CODES
-from wire.frames import ANSWERS, EVENTS, REQUESTS, ChannelInfo, Entry, LogState, Member
+from wire.frames import ANSWERS, EVENTS, REQUESTS, BridgeStatus, ChannelInfo, Entry, LogState, Member
 from wire.limits import Limits
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,7 +29,7 @@ _GROUPS: tuple[tuple[str, Sequence[type[Any]]], ...] = (
     ("Requests", REQUESTS),
     ("Answers", ANSWERS),
     ("Events", EVENTS),
-    ("Objects inside frames", (LogState, Member, ChannelInfo)),
+    ("Objects inside frames", (LogState, Member, ChannelInfo, BridgeStatus)),
 )
 _INTRODUCTION = {
     "Requests": "Each may carry `ref`: an integer, or a string of up to 64 characters.",

@@ -38,7 +38,9 @@ from wire.frames import (
     Request,
     Say,
     Seen,
+    ServerStatus,
     Slowed,
+    Status,
     Stored,
     Topic,
     TopicIs,
@@ -94,6 +96,7 @@ _FORMS: dict[type[Request], _Form] = {
     Topic: _Form("topic", TopicIs, _channel,
                  lambda request: None if request.text is None else {"text": request.text}),
     Seen: _Form("seen", Ok, _log, lambda request: request.number),
+    Status: _Form("status", ServerStatus),
 }  # fmt: skip
 
 # An error is about something that was asked; one that answers no question of ours was another client's.

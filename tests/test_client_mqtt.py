@@ -56,6 +56,7 @@ from wire.frames import (
     Request,
     Say,
     Seen,
+    Status,
     Stored,
     Topic,
     UserInfo,
@@ -93,6 +94,7 @@ SOME: list[Request] = [
     Register("sesame ü"),
     Seen(number=7, channel="lab"),
     Seen(number=1, user="bob"),
+    Status(),
 ]
 
 # Requests and topics

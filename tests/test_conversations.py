@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -11,8 +12,9 @@ from server import Server
 from tests.conftest import Enter
 from tests.helpers import Json, Text
 from tests.talkers import Refusal, Talker
+from wire import VERSION
 from wire.commands import COMMANDS
-from wire.frames import Channels, Error, History, Join, Say, Stored
+from wire.frames import BridgeStatus, Channels, Error, History, Join, Say, ServerStatus, Status, Stored
 from wire.limits import Limits
 
 Meet = Callable[..., Talker]
@@ -362,3 +364,21 @@ def test_a_sign_before_a_name_is_no_part_of_it(server: Server, connect: Callable
     alice = connect(server.address, "alice")
     assert alice.request(Join(name)).channel == "lab"
     assert [info.name for info in alice.request(Channels()).channels] == ["lab"]
+
+
+def test_how_the_server_is(server: Server, connect: Callable[..., Json], dial: Callable[..., Text]) -> None:
+    alice = connect(server.address, "alice")
+    alice.request(Join("lab"))
+    person = dial(server.address, "bob")
+    status = alice.request(Status())
+    assert isinstance(status, ServerStatus)
+    assert (status.version, status.users, status.connections, status.channels) == (VERSION, 2, 2, 1)
+    assert 0 <= time.time_ns() // 1_000_000 - status.since < 60_000
+    assert status.bridge is None
+    bridge = BridgeStatus("mosquitto:1883", True, 1_790_000_000_000, "5", behind=3, received=120, sent=400, refused=2)
+    server.chat.bridge = lambda: bridge
+    assert alice.request(Status()).bridge == bridge
+    person.send("/status")
+    person.expect(f"* Partyline {VERSION}, running since")
+    person.expect("* 2 users online by 2 connections; 1 channel.")
+    person.expect("* Broker: connected to mosquitto:1883 over MQTT 5 since")

@@ -14,7 +14,8 @@ from tests.bulk import eventually
 from tests.conftest import StartServer
 from tests.helpers import Json, Text, WatchedStore
 from tests.helpers_mqtt import MqttLine, body
-from wire.frames import Entry, Error, Join, Leave, Msg, Register, Say
+from wire import VERSION
+from wire.frames import BridgeStatus, Entry, Error, Join, Leave, Msg, Register, Say
 from wire.limits import Limits
 from wire.mqtt_codes import V5, Reason
 from wire.mqtt_packets import Disconnect, PubComp, Publish, PubRec, PubRel, Subscribe, Subscription
@@ -155,6 +156,16 @@ def test_who_and_lookup(server: Server, alice: MqttLine, connect: Connecting) ->
     eventually(lambda: bool(alice.ask("lookup/Bob").get("seen", 0) > 1_600_000_000_000), lambda: "never seen")
     alice.do("lookup/nobody")
     assert alice.error()["code"] == "no-such-user"
+
+
+def test_how_the_server_is(server: Server, alice: MqttLine) -> None:
+    status = alice.ask("status")
+    assert (status["version"], status["users"], status["connections"], status["channels"]) == (VERSION, 1, 1, 0)
+    assert "bridge" not in status
+    server.chat.bridge = lambda: BridgeStatus("mosquitto:1883", False, 7, error="Nobody listens there.")
+    assert alice.ask("status")["bridge"] == {
+        "broker": "mosquitto:1883", "connected": False, "since": 7, "error": "Nobody listens there.",
+    }  # fmt: skip
 
 
 def test_history(server: Server, alice: MqttLine, connect: Connecting) -> None:

@@ -29,6 +29,8 @@ from wire.frames import (
     Presence,
     Register,
     Say,
+    ServerStatus,
+    Status,
     Stored,
     Topic,
     UserInfo,
@@ -97,6 +99,7 @@ def test_the_documents_have_the_table(file: str) -> None:
         ("who", b"", Who()),
         ("who/lab", b"", Who("lab")),
         ("channels", b"", Channels()),
+        ("status", b"", Status()),
         ("topic/lab", b"", Topic("lab")),
         ("topic/lab", b"Soldering tonight", Topic("lab", "Soldering tonight")),
     ],
@@ -116,6 +119,7 @@ def test_what_a_client_may_ask(rest: str, payload: bytes, wanted: Frame) -> None
         ("chat/from/alice/dance", b"x", "unknown-command"),
         ("chat/from/alice/gone/now", b"", "unknown-command"),
         ("chat/from/alice/register/now", b"", "unknown-command"),
+        ("chat/from/alice/status/now", b"", "unknown-command"),
         ("chat/from/alice/say", b"x", "bad-name"),
         ("chat/from/alice/say/", b"x", "bad-name"),
         ("chat/from/alice/say/lab/text", b"x", "bad-name"),
@@ -192,6 +196,7 @@ def test_answers_go_to_where_they_were_asked() -> None:
         ("chat/from/alice/history/@bob", Page(entries=[], tail=0, user="bob")),
         ("chat/from/alice/who", Members(members=[])),
         ("chat/from/alice/channels", ChannelList(channels=[])),
+        ("chat/from/alice/status", ServerStatus(version="1", since=0, users=1, connections=1, channels=0)),
     ):
         assert CHAT.place(answer, "Alice", asked) == asked.replace("from/alice", "to/Alice")
         assert CHAT.place(answer, "Alice", None) is None

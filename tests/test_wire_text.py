@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import unicodedata
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +14,23 @@ from hypothesis import strategies as st
 from tests.helpers import pieces
 from tests.strategies import entries, frames, hostile_text
 from wire.errors import CODES
-from wire.frames import ANSWERS, EVENTS, Bye, Entry, Error, Frame, Join, Joined, Line, Malformed, Msg, Prompt, Request
+from wire.frames import (
+    ANSWERS,
+    EVENTS,
+    BridgeStatus,
+    Bye,
+    Entry,
+    Error,
+    Frame,
+    Join,
+    Joined,
+    Line,
+    Malformed,
+    Msg,
+    Prompt,
+    Request,
+    ServerStatus,
+)
 from wire.limits import Limits
 from wire.render import clock, render
 from wire.text import TextLines
@@ -178,6 +195,25 @@ def test_what_is_shown() -> None:
     assert TextLines.encode(Error(code="empty", error="There is no text to send.")) == b"! There is no text to send.\n"
     assert TextLines.encode(Joined(channel="lab", tail=2, topic="Soldering", members=1)) == (
         b"* You are in lab (1 member). Topic: Soldering\n* 2 entries so far: /history lab\n"
+    )
+
+
+def test_the_status_in_words() -> None:
+    """The server's, and how it gets on with a broker, if it mirrors to one; in three lines at most."""
+    now = time.time_ns() // 1_000_000
+    status = ServerStatus(version="0.1.0", since=now, users=1, connections=2, channels=3)
+    lines = [f"* Partyline 0.1.0, running since {clock(now)}.", "* 1 user online by 2 connections; 3 channels."]
+    assert render(status) == lines
+    status.bridge = BridgeStatus("mosquitto:1883", True, now, "5", behind=3, received=120, sent=400, refused=2)
+    assert render(status) == [
+        *lines,
+        f"* Broker: connected to mosquitto:1883 over MQTT 5 since {clock(now)}; 3 entries behind;"
+        " 120 messages in, 400 out, 2 refused.",
+    ]
+    status.bridge = BridgeStatus("mosquitto:1883", False, now, behind=1, error="Nobody listens there.")
+    assert render(status)[2] == (
+        f"* Broker: not connected to mosquitto:1883 since {clock(now)}: Nobody listens there; 1 entry behind;"
+        " 0 messages in, 0 out, 0 refused."
     )
 
 

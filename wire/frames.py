@@ -9,29 +9,17 @@ from __future__ import annotations
 from typing import Annotated, TypeAlias
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, field
 
-Ref: TypeAlias = int | Annotated[str, Meta(max_length=64)] | None
-# One that begins with a slash is the server's own.
-Id: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64, pattern="^[^/]")] | None
-Name: TypeAlias = str
-Number: TypeAlias = Annotated[int, Meta(ge=0, le=2**53 - 1)]  # what every JSON library keeps whole
-
-
-class Frame(msgspec.Struct, tag_field="op", omit_defaults=True):
-    """One message of the protocol."""
-
-
-class Request(Frame, kw_only=True):
-    """What a client may ask; `ref` comes back in the answer."""
-
-    ref: Ref = None
-
-
-class Answer(Frame, kw_only=True):
-    """What the server answers to a request, with the request's `ref`."""
-
-    ref: Ref = None
+from .frame import Answer as Answer
+from .frame import Frame as Frame
+from .frame import Id, Name
+from .frame import Number as Number
+from .frame import Ref as Ref
+from .frame import Request as Request
+from .status import BridgeStatus as BridgeStatus
+from .status import ServerStatus as ServerStatus
+from .status import Status as Status
 
 
 class Hello(Request, tag="hello", kw_only=True):
@@ -45,7 +33,7 @@ class Hello(Request, tag="hello", kw_only=True):
     name: Name
     password: str | None = None
     token: str | None = None
-    since: dict[str, Number] = {}
+    since: dict[str, Number] = field(default_factory=dict)
 
 
 class Join(Request, tag="join"):
@@ -246,7 +234,7 @@ class Welcome(Answer, tag="welcome", kw_only=True):
     server: str
     token: str
     registered: bool = False
-    logs: list[LogState] = []
+    logs: list[LogState] = field(default_factory=list)
 
 
 class Joined(Answer, tag="joined", kw_only=True):
@@ -310,11 +298,11 @@ class UserInfo(Answer, tag="user", kw_only=True):
     name: Name
     online: bool
     registered: bool = False
-    doors: list[str] = []
+    doors: list[str] = field(default_factory=list)
     address: str | None = None
     since: int | None = None
     seen: int | None = None
-    channels: list[Name] = []
+    channels: list[Name] = field(default_factory=list)
 
 
 class Page(Answer, tag="page", kw_only=True):
@@ -376,18 +364,33 @@ class Prompt(Frame, tag="prompt"):
 
 
 REQUESTS: tuple[type[Frame], ...] = (
-    Hello, Join, Leave, Say, Msg, Who, Channels, Whois, History, Topic, Register, Seen, Ping, Help, Bye,
+    Hello, Join, Leave, Say, Msg, Who, Channels, Whois, History, Topic, Register, Seen, Status, Ping, Help, Bye,
 )  # fmt: skip
 ANSWERS: tuple[type[Frame], ...] = (
-    Welcome, Joined, Left, Stored, Members, ChannelList, UserInfo, Page, TopicIs, Registered, Ok, Pong, HelpText,
-    Error, Closing,
+    Welcome, Joined, Left, Stored, Members, ChannelList, UserInfo, Page, TopicIs, Registered, Ok, ServerStatus, Pong,
+    HelpText, Error, Closing,
 )  # fmt: skip
 EVENTS: tuple[type[Frame], ...] = (Entry, Gap, Presence, TopicChanged, Delivered, Slowed)
 
 AnyRequest: TypeAlias = (
-    Hello | Join | Leave | Say | Msg | Who | Channels | Whois | History | Topic | Register | Seen | Ping | Help | Bye
+    Hello
+    | Join
+    | Leave
+    | Say
+    | Msg
+    | Who
+    | Channels
+    | Whois
+    | History
+    | Topic
+    | Register
+    | Seen
+    | Status
+    | Ping
+    | Help
+    | Bye
 )
 AnyReply: TypeAlias = (
-    Welcome | Joined | Left | Stored | Members | ChannelList | UserInfo | Page | TopicIs | Registered | Ok | Pong
-    | HelpText | Error | Closing | Entry | Gap | Presence | TopicChanged | Delivered | Slowed
+    Welcome | Joined | Left | Stored | Members | ChannelList | UserInfo | Page | TopicIs | Registered | Ok
+    | ServerStatus | Pong | HelpText | Error | Closing | Entry | Gap | Presence | TopicChanged | Delivered | Slowed
 )  # fmt: skip

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .frames import (
+    BridgeStatus,
     ChannelList,
     Closing,
     Delivered,
@@ -24,6 +25,7 @@ from .frames import (
     Presence,
     Prompt,
     Registered,
+    ServerStatus,
     Slowed,
     Stored,
     TopicChanged,
@@ -161,6 +163,25 @@ def _topic_is(frame: TopicIs) -> list[str]:
             f"* {frame.channel} has no topic."]  # fmt: skip
 
 
+def _status(frame: ServerStatus) -> list[str]:
+    lines = [
+        f"* Partyline {frame.version}, running since {clock(frame.since)}.",
+        f"* {_count(frame.users, 'user')} online by {_count(frame.connections, 'connection')};"
+        f" {_count(frame.channels, 'channel')}.",
+    ]
+    return lines if frame.bridge is None else [*lines, f"* Broker: {_bridge(frame.bridge)}."]
+
+
+def _bridge(bridge: BridgeStatus) -> str:
+    behind = _count(bridge.behind, "entry", "entries") + " behind"
+    counts = f"{_count(bridge.received, 'message')} in, {bridge.sent} out, {bridge.refused} refused"
+    if not bridge.connected:
+        reason = bridge.error.rstrip(".") or "no reason is known"
+        return f"not connected to {bridge.broker} since {clock(bridge.since)}: {reason}; {behind}; {counts}"
+    version = f" over MQTT {bridge.version}" if bridge.version else ""
+    return f"connected to {bridge.broker}{version} since {clock(bridge.since)}; {behind}; {counts}"
+
+
 # The lines as they are; `render` makes them safe.
 _RENDERERS: dict[type[Frame], Callable[[Any], Sequence[str]]] = {
     Welcome: _welcome,
@@ -174,6 +195,7 @@ _RENDERERS: dict[type[Frame], Callable[[Any], Sequence[str]]] = {
     TopicIs: _topic_is,
     Registered: lambda frame: [f"* {frame.name} is yours: from now on it takes the password."],
     Ok: lambda frame: [],
+    ServerStatus: _status,
     Pong: lambda frame: ["* pong"],
     HelpText: lambda frame: frame.lines,
     Error: lambda frame: [f"! {frame.error}"],
