@@ -5,9 +5,15 @@ With a terminal at both ends it is a screen for a person, otherwise a filter for
 
 from __future__ import annotations
 
+import os
+import signal
+
+if __name__ == "__main__":  # all that is imported takes a moment: until main() does better, a signal ends us silently
+    for _number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(_number, lambda number, _: os._exit(128 + number))
+
 import argparse
 import asyncio
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -169,4 +175,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(main())

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
+if __name__ == "__main__":  # all that is imported takes a moment: until main() does better, a signal ends us silently
+    for _number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(_number, lambda number, _: os._exit(128 + number))
+
 import argparse
 import gc
 import logging
-import os
 import resource
-import signal
 import sys
 import threading
 from collections.abc import Sequence
