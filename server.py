@@ -36,6 +36,7 @@ from wire.limits import Limits
 log = logging.getLogger("partyline")
 
 MQTT_PORT = 1883  # registered with IANA
+_NO_PORT = ("none", "off", "no", "false")  # the first is how it is documented
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -45,7 +46,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     host: str = "127.0.0.1"
     port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 7000
-    mqtt_port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] | None = None  # None: 1883, if that is free
+    # None: 1883, if that is free.
+    mqtt_port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] | Literal["none"] | None = None
     root: Annotated[str, msgspec.Meta(pattern=r"^[^/#+$][^#+]*[^/#+]$")] = ROOT
     data: str = "data"
     durability: Durability = "process"
@@ -74,7 +76,9 @@ class Server:
             raise
 
     def _open_mqtt(self, config: Config) -> str | None:
-        """The second port, under the number that MQTT devices expect; None if nobody asked for it and it is taken."""
+        """The second port, under the number that MQTT devices expect; None if there is none."""
+        if config.mqtt_port == "none":
+            return None
         if config.mqtt_port is not None:
             return self._door.open(config.host, config.mqtt_port)
         if config.port == 0:  # whoever has one picked wants no fixed one beside it
@@ -100,7 +104,10 @@ def load(file: str) -> Config:
     except OSError as error:
         raise LocalError(f"The config file {file} cannot be read: {error.strerror}.") from error
     try:
-        return msgspec.convert(_without_blanks(msgspec.yaml.decode(text)) or {}, Config)
+        settings = _without_blanks(msgspec.yaml.decode(text)) or {}
+        if isinstance(settings, dict) and "mqtt_port" in settings:
+            settings["mqtt_port"] = _port_or_none(settings["mqtt_port"])
+        return msgspec.convert(settings, Config)
     except msgspec.ValidationError as error:
         raise LocalError(f"The config file {file} is wrong: {error}.") from error
     except msgspec.DecodeError as error:
@@ -114,6 +121,19 @@ def _without_blanks(value: Any) -> Any:
     return {key: _without_blanks(below) for key, below in value.items() if below is not None}
 
 
+def _port_or_none(value: Any) -> Any:
+    """What says that there is to be no port as `none`: YAML makes False of off, no, and false."""
+    return _NO_PORT[0] if value is False or str(value).lower() in _NO_PORT else value
+
+
+def _mqtt_port(text: str) -> int | str:
+    port = _port_or_none(text)
+    return port if port == _NO_PORT[0] else int(text)
+
+
+_mqtt_port.__name__ = "port"  # what argparse calls it
+
+
 def configure(arguments: Sequence[str]) -> Config:
     """The config that the command line and its config file ask for."""
     parser = argparse.ArgumentParser(
@@ -124,7 +144,12 @@ def configure(arguments: Sequence[str]) -> Config:
     default = Config()
     parser.add_argument("--host", help=f"address to listen on (default {default.host}; 0.0.0.0 or :: for the network)")
     parser.add_argument("--port", type=int, help=f"port to listen on (default {default.port}; 0 picks a free one)")
-    parser.add_argument("--mqtt-port", type=int, help=f"a second port, for MQTT devices (default {MQTT_PORT}, if free)")
+    parser.add_argument(
+        "--mqtt-port",
+        type=_mqtt_port,
+        metavar="PORT",
+        help=f"a second port, for MQTT devices (default {MQTT_PORT}, if free; none for no second one)",
+    )
     parser.add_argument("--data", metavar="DIR", help=f"folder of everything that is kept (default {default.data}/)")
     parser.add_argument("--config", metavar="FILE", help="YAML file with these settings and the limits")
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="default info")
@@ -133,7 +158,7 @@ def configure(arguments: Sequence[str]) -> Config:
     file = options.pop("config")
     given = {key: value for key, value in options.items() if value is not None}
     for key in ("port", "mqtt_port"):
-        if not 0 <= given.get(key, 0) <= 65_535:
+        if given.get(key) != _NO_PORT[0] and not 0 <= given.get(key, 0) <= 65_535:
             parser.error(f"--{key.replace('_', '-')} is 0 to 65535, not {given[key]}")
     return msgspec.structs.replace(load(file) if file else default, **given)
 

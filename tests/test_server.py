@@ -10,10 +10,14 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
+from doors.door import Door
+from server import Config, Server, configure, load
 from tests.bulk import Bulk, Gone
 from tests.conftest import StartProcess
 from tests.helpers import DEADLINE, ROOT, Json, Process, Text, endpoint
@@ -94,7 +98,13 @@ def test_help_and_version() -> None:
     assert re.fullmatch(r"partyline \d+\.\d+\.\d+\n", _server("--version").stdout)
 
 
-@pytest.mark.parametrize("options", [["--port", "x"], ["--port", "70000"], ["--nonsense"], ["--log-level", "loud"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--port", "x"], ["--port", "70000"], ["--port", "none"], ["--mqtt-port", "x"], ["--mqtt-port", "70000"],
+        ["--nonsense"], ["--log-level", "loud"],
+    ],
+)  # fmt: skip
 def test_options_that_are_none(options: list[str]) -> None:
     ended = _server(*options)
     assert ended.returncode == 2
@@ -156,6 +166,10 @@ def test_a_database_that_is_none(tmp_path: Path) -> None:
         ("limits: {lines: 5}\n", ["unknown field", "`lines`", "$.limits"]),
         ("port: seven\n", ["int", "$.port"]),
         ("port: 70000\n", ["$.port"]),
+        ("port: none\n", ["int", "$.port"]),
+        ("mqtt_port: 70000\n", ["$.mqtt_port"]),
+        ("mqtt_port: on\n", ["$.mqtt_port"]),
+        ("mqtt_port: nowhere\n", ["$.mqtt_port"]),
         ("limits: {line: long}\n", ["int", "$.limits.line"]),
         ("limits: {line: -1}\n", ["$.limits.line"]),
         ("limits: {page: 0}\n", ["$.limits.page"]),
@@ -209,6 +223,37 @@ def test_options_go_before_the_config(start_process: StartProcess, tmp_path: Pat
     with Text(process.address, "alice") as alice:
         alice.send("x" * 101)
         alice.expect("A line has at most 100 bytes")
+
+
+@pytest.mark.parametrize("word", ["none", "None", "off", "no", "false", "'off'"])
+def test_no_second_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str) -> None:
+    """As an option, and in a config file, where YAML makes another thing of most words."""
+    config = tmp_path / "partyline.yaml"
+    config.write_text(f"mqtt_port: {word}\n")
+    assert load(str(config)).mqtt_port == "none"
+    assert configure(["--mqtt-port", word.strip("'")]).mqtt_port == "none"
+    assert configure(["--config", str(config), "--mqtt-port", "0"]).mqtt_port == 0
+    opened: list[int] = []
+    really = Door.open
+
+    def anywhere(door: Door, host: str, port: int) -> str:
+        opened.append(port)
+        return really(door, host, 0)
+
+    monkeypatch.setattr(Door, "open", anywhere)
+    data = str(tmp_path / "data")
+    ports: tuple[Literal["none"] | None, ...] = ("none", None)
+    for mqtt_port in ports:
+        with closing(Server(Config(mqtt_port=mqtt_port, data=data))) as server:
+            assert (server.mqtt_address is None) == (mqtt_port == "none")
+    assert opened == [7000, 7000, 1883]
+
+
+def test_without_a_value_the_second_port_is_the_usual_one(tmp_path: Path) -> None:
+    config = tmp_path / "partyline.yaml"
+    for text in ("mqtt_port:\n", "mqtt_port: null\n", "mqtt_port: ~\n", "port: 0\n"):
+        config.write_text(text)
+        assert load(str(config)).mqtt_port is None
 
 
 def test_it_keeps_what_it_has_against_a_loss_of_power_too(start_process: StartProcess, tmp_path: Path) -> None:
