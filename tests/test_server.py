@@ -10,7 +10,9 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -293,6 +295,15 @@ def test_what_was_sent_is_stored_and_all_are_told(process: Process, number: sign
         page = next(frame for frames in iter(carol.take, None) for frame in frames if isinstance(frame, Page))
     for sender, what in (("alice", "program"), ("bob", "person")):
         assert [entry.text for entry in page.entries if entry.sender == sender] == [f"{what} {n}" for n in range(200)]
+
+
+def test_who_vanishes_is_noticed_with_something_under_way_too(server: Server, connect: Callable[..., Json]) -> None:
+    """After the time that keepalive takes if nothing is (tcp(7)): otherwise a guest's name would be held for long."""
+    connect(server.address, "alice")
+    (connection,) = server._door._connections
+    option = partial(connection._socket.getsockopt, socket.IPPROTO_TCP)
+    silent = option(socket.TCP_KEEPIDLE) + option(socket.TCP_KEEPCNT) * option(socket.TCP_KEEPINTVL)
+    assert option(socket.TCP_USER_TIMEOUT) == silent * 1_000 == 120_000
 
 
 def test_it_stops_with_a_thousand_connected(process: Process) -> None:
