@@ -22,7 +22,9 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from bridge.broker import FORM, BrokerConfig, broker
 from bridge.hub import Hub
+from bridge.mirror import Mirror
 from bridge.session import MqttSession
 from bridge.topics import ROOT, Topics
 from channels.chat import Chat
@@ -38,6 +40,9 @@ log = logging.getLogger("partyline")
 MQTT_PORT = 1883  # registered with IANA
 _NO_PORT = ("none", "off", "no", "false")  # the first is how it is documented
 
+# Settings of the broker, and how their options end.
+_BROKER = {"url": "", "ca": "_ca", "cert": "_cert", "key": "_key"}
+
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
@@ -52,6 +57,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     data: str = "data"
     durability: Durability = "process"
     log_level: LogLevel = "info"
+    broker: BrokerConfig = BrokerConfig()
     limits: Limits = Limits()
 
 
@@ -64,12 +70,13 @@ class Server:
             self.chat = Chat(self._store, config.limits)
             self._hub = Hub(self.chat, Topics(config.root))
             self._door = Door(self.chat, {b"{": talk.json, b"\x10": partial(MqttSession, self._hub)})
+            self._mirror: Mirror | None = None
             try:
+                self._mirror = self._open_mirror(config.broker)
                 self.address = self._door.open(config.host, config.port)
                 self.mqtt_address = self._open_mqtt(config)
             except LocalError:
-                self._door.close()
-                self._hub.close()
+                self._close_doors()
                 raise
         except LocalError:
             self._store.close()
@@ -89,10 +96,25 @@ class Server:
             log.warning("MQTT devices have to use the port of everyone else: %s", error)
             return None
 
-    def close(self) -> None:
-        """Stop: accept nobody, finish what is in hand, tell the clients, let go of the data."""
+    def _open_mirror(self, config: BrokerConfig) -> Mirror | None:
+        """Who is on the broker has their name before anybody comes in by a door."""
+        if not config.url:
+            return None
+        mirror = Mirror(self._hub, broker(config), self._door.pump, trusted=config.trusted)
+        self.chat.bridge = mirror.status
+        mirror.start()
+        return mirror
+
+    def _close_doors(self) -> None:
+        self.chat.closing = True
+        if self._mirror is not None:
+            self._mirror.close()
         self._door.close()
         self._hub.close()
+
+    def close(self) -> None:
+        """Stop: accept nobody, finish what is in hand, tell the clients, let go of the data."""
+        self._close_doors()
         self.chat.close()
         self._store.close()
 
@@ -151,16 +173,22 @@ def configure(arguments: Sequence[str]) -> Config:
         help=f"a second port, for MQTT devices (default {MQTT_PORT}, if free; none for no second one)",
     )
     parser.add_argument("--data", metavar="DIR", help=f"folder of everything that is kept (default {default.data}/)")
+    parser.add_argument("--broker", metavar="URL", help=f"another broker to mirror the chat to: {FORM}")
+    for name, what in (("ca", "authority"), ("cert", "own certificate"), ("key", "own key")):
+        parser.add_argument(f"--broker-{name}", metavar="FILE", help=f"PEM file of the {what}, for mqtts://")
     parser.add_argument("--config", metavar="FILE", help="YAML file with these settings and the limits")
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="default info")
     parser.add_argument("--version", action="version", version=f"partyline {VERSION}")
     options = vars(parser.parse_args(arguments))
     file = options.pop("config")
+    at_broker = {key: options.pop(f"broker{end}") for key, end in _BROKER.items()}
     given = {key: value for key, value in options.items() if value is not None}
     for key in ("port", "mqtt_port"):
         if given.get(key) != _NO_PORT[0] and not 0 <= given.get(key, 0) <= 65_535:
             parser.error(f"--{key.replace('_', '-')} is 0 to 65535, not {given[key]}")
-    return msgspec.structs.replace(load(file) if file else default, **given)
+    config = load(file) if file else default
+    at_broker = {key: value for key, value in at_broker.items() if value is not None}
+    return msgspec.structs.replace(config, broker=msgspec.structs.replace(config.broker, **at_broker), **given)
 
 
 def allow_many_connections(limits: Limits) -> None:

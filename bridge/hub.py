@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -51,6 +51,7 @@ class Hub:
         self._sessions: dict[str, MqttSession] = {}
         self._leaving: dict[str, threading.Event] = {}  # by user key: somebody waits for them to be gone
         self._away: dict[str, _Away] = {}
+        self.beyond: Callable[[str, Live], None] | None = None  # where else somebody may be: on another broker
         self._wills: dict[str, int] = {}  # of clients that are away: the number of the delayed will
         chat.store.end_clients(time.time_ns() // 1_000_000)
         chat.watchers.append(self)
@@ -201,9 +202,11 @@ class Hub:
             return self.chat.direct(name, request.user)
         return self.chat.channel(request.channel)
 
-    def straight(self, sender: str, live: Live) -> None:
-        """From one client to another: to every session of the other that listens."""
+    def straight(self, sender: str, live: Live, *, beyond: bool = True) -> None:
+        """From one client to another: to every session of the other that listens, and `beyond` our own door."""
         key = fold(live.to)
+        if beyond and self.beyond is not None:
+            self.beyond(sender, live)
         for session in self._all():
             if session.user_key == key:
                 session.tell(self.topics.direct(session.me, sender), live.payload, properties=live.properties)

@@ -217,6 +217,7 @@ class Topics:
     def __init__(self, root: str = ROOT) -> None:
         self.root = root
         self.server = f"{root}/server"
+        self.requests = f"{root}/from/#"  # all that clients ask for
         self._from = f"{root}/from/"
         self._direct = f"{root}/direct/"
 
@@ -247,6 +248,25 @@ class Topics:
     def ask(self, me: str, verb: str, level: str = "") -> str:
         """Where a client that has the name `me` asks for something; the verbs are those of VERBS."""
         return f"{self._from}{me}/{verb}/{level}" if level else f"{self._from}{me}/{verb}"
+
+    def asked(self, topic: str) -> tuple[str, str] | None:
+        """Who asks on a topic, as they write their name, and for what; None if nobody does."""
+        if not topic.startswith(self._from):
+            return None
+        me, _, rest = topic[len(self._from) :].partition("/")
+        return me, rest.partition("/")[0]
+
+    def straight(self, topic: str) -> tuple[str, str] | None:
+        """To whom something straight from one client to another goes, and from whom; None if it is no such topic."""
+        if not topic.startswith(self._direct):
+            return None
+        to, _, sender = topic[len(self._direct) :].partition("/")
+        return to, sender
+
+    def present(self, topic: str) -> str | None:
+        """Whose presence a topic keeps; None if it is no such topic."""
+        start = self.presence("")
+        return topic[len(start) :] if topic.startswith(start) else None
 
     def request(self, topic: str, payload: bytes, me: str) -> Request | Live:
         """What a client that has the name `me` asks with a PUBLISH. Raises Refused."""

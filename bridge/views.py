@@ -35,16 +35,17 @@ class View:
 
     `me` is set for direct conversations, whose topics differ by reader: the client's name as it writes it; `limit` is
     the client's Maximum Packet Size, 0 if it has room for every entry; `without` is the sender that a No Local
-    subscriber does not hear.
+    subscriber does not hear; `even` gives JSON the packet identifiers of text, for the second of two views
+    without text that go to one peer.
     """
 
-    __slots__ = ("_limit", "_me", "_topics", "_version", "_without", "json", "key", "text")
+    __slots__ = ("_even", "_limit", "_me", "_topics", "_version", "_without", "json", "key", "text")
 
     interactive = False
 
     def __init__(
         self, topics: Topics, version: int, json: int | None, text: int | None, *,
-        me: str = "", limit: int = 0, without: str = "",
+        me: str = "", limit: int = 0, without: str = "", even: bool = False,
     ) -> None:  # fmt: skip
         self._topics = topics
         self._version = version
@@ -53,7 +54,8 @@ class View:
         self._me = me
         self._limit = limit
         self._without = without
-        self.key = f"mqtt {version} {json} {text} {me} {limit} {without}"
+        self._even = even
+        self.key = f"mqtt {version} {json} {text} {me} {limit} {without} {even}"
 
     @property
     def acknowledged(self) -> bool:
@@ -78,7 +80,7 @@ class View:
         if self.json is not None:
             payloads = JsonLines.encode_entries(entries).split(b"\n")
             payloads.pop()
-            pieces.append(self._publish(self._topic(entry), payloads, seq, self.json, text=False, dup=dup))
+            pieces.append(self._publish(self._topic(entry), payloads, seq, self.json, text=self._even, dup=dup))
         if self.text is not None:
             payloads = [f"{entry.sender}: {one_line(entry.text)}".encode() for entry in entries]
             topic = self._topics.channel_text(entry.channel or "")
@@ -109,7 +111,7 @@ class View:
         for text, json, qos in ((False, self.json, self.json), (True, None, self.text)):
             if qos is None:
                 continue
-            view = View(self._topics, self._version, json, qos if text else None, me=self._me)
+            view = View(self._topics, self._version, json, qos if text else None, me=self._me, even=self._even)
             packets = [
                 (entry, view.encode_entries([entry], at, dup=dup))
                 for at, entry in enumerate(entries, seq - len(entries) + 1)
@@ -126,7 +128,7 @@ class View:
         first = entries[0].number
         if not self._limit and not self._without:
             numbers = [entry.number for entry in entries]
-            forms = [text for text, qos in ((False, self.json), (True, self.text)) if qos]
+            forms = [text for text, qos in ((self._even, self.json), (True, self.text)) if qos]
             return [(packet_ids(seq, len(entries), text=text), numbers) for text in forms]
         pairs: list[tuple[list[int], list[int]]] = []
         start = seq - len(entries) + 1

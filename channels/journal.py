@@ -70,14 +70,18 @@ class Journal:
         self._kept: deque[tuple[Log, Block]] = deque()  # of all logs, in order of commit; the leader's own
         self._kept_size = 0
 
-    def post(self, posting: Posting) -> None:
-        """Store and deliver it, or leave that to the leader. Waits while too much is waiting already."""
+    def post(self, posting: Posting, *, carry: bool = True) -> None:
+        """Store and deliver it, or leave that to the leader. Waits while too much is waiting already.
+
+        Without `carry`, it may wait until the poster, who has more of them, calls `carry`.
+        """
         size = posting.size
         with self._lock:
             self._queue.append(posting)
             self._queued += size
             full = self._queued > self._limits.queue
-        self.carry(wait=full)
+        if carry or full:
+            self.carry(wait=full)
 
     def move(self, log: Log, user: str, number: int) -> None:
         """Have a stored cursor moved, forwards, with the next commit."""

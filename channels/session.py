@@ -55,11 +55,12 @@ class Session:
     """One connection in the chat. All methods but those of postings are called by the connection's own thread."""
 
     __slots__ = (
-        "_asked", "_pace", "_posted", "_settled", "_slowed", "_tries", "address", "chat", "current", "done", "door",
-        "reader", "user",
+        "_asked", "_carries", "_pace", "_posted", "_settled", "_slowed", "_tries", "address", "chat", "current", "done",
+        "door", "reader", "user",
     )  # fmt: skip
 
-    def __init__(self, chat: Chat, reader: Reader, door: str, address: str) -> None:
+    def __init__(self, chat: Chat, reader: Reader, door: str, address: str, *, shared: bool = False) -> None:
+        """`shared`: the connection brings the posts of many, so they are not paced, and its owner carries them."""
         self.chat = chat
         self.reader = reader
         reader.hold()
@@ -73,7 +74,8 @@ class Session:
         self._posted = 0  # postings handed to the journal, counted by the connection's thread
         self._settled = 0  # of those, the ones that were stored or refused, counted by the journal's leaders
         limit = chat.limits.posts_per_second
-        self._pace = Pace(limit) if limit else None
+        self._pace = Pace(limit) if limit and not shared else None
+        self._carries = not shared
         self._slowed = False  # the peer was told that it posts faster than that
 
     def handle(self, frames: Sequence[Request]) -> None:
@@ -161,7 +163,7 @@ class Session:
             posting = Posting(log, user.key, user.name, posts[:count], self._stored, self._refused)
             posts = posts[count:]
             self._posted += 1
-            self.chat.journal.post(posting)
+            self.chat.journal.post(posting, carry=self._carries)
 
     def _paced(self, pace: Pace, wanted: int) -> int:
         if pace.spent() and not self._slowed:

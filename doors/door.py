@@ -46,7 +46,7 @@ class Door:
         """`speakers` by the first byte that a peer sends; all others speak text."""
         self._chat = chat
         self._speakers = speakers
-        self._pump = Pump()
+        self.pump = Pump()
         self._lock = threading.Lock()
         self._connections: set[Connection] = set()
         self._by_address: Counter[str] = Counter()
@@ -98,7 +98,7 @@ class Door:
         for option, value in _KEEPALIVE.items():
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
         limits = self._chat.limits
-        connection = Connection(sock, address, self._chat, self._pump, self._speakers, self._forget)
+        connection = Connection(sock, address, self._chat, self.pump, self._speakers, self._forget)
         host = address.rpartition(":")[0]
         with self._lock:
             if len(self._connections) >= limits.connections:
@@ -133,7 +133,6 @@ class Door:
     def close(self) -> None:
         """Accept nobody, finish what has come, tell the peers, and end all threads."""
         self._closing = True
-        self._chat.closing = True
         for listener, thread in self._listeners:
             listener.shutdown(socket.SHUT_RDWR)
             thread.join()
@@ -153,7 +152,7 @@ class Door:
         deadline = time.monotonic() + _PATIENCE
         for connection in connections:
             connection.thread.join(max(0.0, deadline - time.monotonic()))
-        self._pump.close()
+        self.pump.close()
 
 
 def _full() -> Closing:

@@ -173,6 +173,9 @@ class Store(Protocol):
     def client(self, key: str, now: int) -> Client | None:
         """The client of that key, unless its time is over; `now` in milliseconds since 1970."""
 
+    def clients(self, prefix: str) -> list[Client]:
+        """The clients whose key begins so, sorted by key."""
+
     def save_client(self, client: Client) -> None:
         """Keep a client's session, or what has changed of it."""
 

@@ -158,6 +158,13 @@ class SqlPeople(SqlBase):
             found = db.execute(select(clients).where(and_(clients.c.key == key, alive))).one_or_none()
             return None if found is None else Client(found.key, found.expiry, found.until, found.state)
 
+    def clients(self, prefix: str) -> list[Client]:
+        """The clients whose key begins so, sorted by key."""
+        begins = and_(clients.c.key >= prefix, clients.c.key < prefix + chr(0x10FFFF))
+        with self._reading() as db:
+            found = db.execute(select(clients).where(begins).order_by(clients.c.key))
+            return [Client(row.key, row.expiry, row.until, row.state) for row in found]
+
     def save_client(self, client: Client) -> None:
         """Keep a client's session, or what has changed of it."""
         row = {"key": client.key, "expiry": client.expiry, "until": client.until, "state": client.state}

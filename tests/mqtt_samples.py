@@ -204,7 +204,7 @@ client_packets = versions.flatmap(lambda version: st.tuples(st.just(version), fr
 server_packets = versions.flatmap(lambda version: st.tuples(st.just(version), from_servers(version)))
 
 
-def connected(version: int, **options: int) -> MqttPackets:
+def connected(version: int, **options: Any) -> MqttPackets:
     """The server's side of a connection whose CONNECT has come."""
     packets = MqttPackets(**options)
     assert [type(each) for each in packets.receive(CONNECT[version])] == [Connect]

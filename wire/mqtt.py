@@ -22,12 +22,12 @@ from .mqtt_codes import (
     protocol_error,
 )
 from .mqtt_encode import Publisher, encode, goodbye, publish
-from .mqtt_packets import Connect, Packet, PubAcks, Publish
+from .mqtt_packets import Connect, Oversized, Packet, PubAcks, Publish
 from .mqtt_parse import parse, parse_first
 
 __all__ = ["Item", "MqttError", "MqttPackets", "Publisher", "encode", "goodbye", "publish"]
 
-Item: TypeAlias = Packet | MqttError
+Item: TypeAlias = Packet | Oversized | MqttError
 
 LIMIT = 1_048_576  # bytes of one packet after its fixed header
 CONNECT_LIMIT = 65_536  # the same of a CONNECT, as nobody knows yet who sends it
@@ -50,18 +50,25 @@ class MqttPackets:
     key = "mqtt"
     interactive = False
     __slots__ = (
-        "_alias_maximum", "_aliases", "_broken", "_from_client", "_held", "_legal", "_limit", "_need", "_topics",
-        "version",
+        "_alias_maximum", "_aliases", "_broken", "_from_client", "_held", "_legal", "_limit", "_need", "_skipping",
+        "_skips", "_topics", "version",
     )  # fmt: skip
 
-    def __init__(self, limit: int = LIMIT, *, topic_alias_maximum: int = 0, version: int = 0) -> None:
-        """`topic_alias_maximum` is what the other side was told (5 §3.2.2.3.8); 0 refuses every topic alias."""
+    def __init__(
+        self, limit: int = LIMIT, *, topic_alias_maximum: int = 0, version: int = 0, skips: bool = False
+    ) -> None:
+        """`topic_alias_maximum` is what the other side was told (5 §3.2.2.3.8); 0 refuses every topic alias.
+
+        With `skips`, a PUBLISH over the limit is read past and told of as `Oversized`, instead of being the end.
+        """
         self.version = version  # 0 until the CONNECT has come
         self._from_client = not version
         self._legal = FROM_SERVER if version else _FIRST
         self._limit = limit
         self._held = bytearray()  # the start of a packet that has not come in full
         self._need = 0  # bytes that it takes before there is anything new to tell
+        self._skips = skips
+        self._skipping = 0  # bytes still to come of a packet that is too large
         self._broken = False
         self._topics: dict[bytes, str] = {}  # valid topics as they came, and as text
         self._alias_maximum = topic_alias_maximum
@@ -73,6 +80,10 @@ class MqttPackets:
         Bare PUBACKs that follow each other in `data` are one item, so how they are grouped depends on the cut.
         """
         held = self._held
+        if self._skipping:
+            skipped = min(self._skipping, len(data))
+            self._skipping -= skipped
+            data = data[skipped:]
         if held:
             if len(held) + len(data) < self._need:
                 held += data
@@ -150,6 +161,8 @@ class MqttPackets:
         self._check_order(kind)
         size, start = self._size(data, at)
         limit = self._limit if self.version else min(self._limit, CONNECT_LIMIT)
+        if size > limit and self._skips and kind is Kind.PUBLISH:
+            return self._skip(data, at, start, start + size, items)
         if size > limit:  # 5 §3.2.2.3.6
             raise MqttError(Reason.PACKET_TOO_LARGE, f"A packet has at most {limit} bytes here; this one has {size}.")
         stop = start + size
@@ -165,6 +178,20 @@ class MqttPackets:
             raise malformed("The remaining length is longer than it need be.")
         items.append(packet)
         return stop
+
+    def _skip(self, data: bytes, at: int, start: int, stop: int, items: list[Item]) -> int:
+        """Read past a PUBLISH that is too large; where it ends as far as it has come, `at` if its start has not."""
+        body = start + 2
+        if len(data) >= body:
+            body += int.from_bytes(data[start:body], "big") + 2
+        if len(data) < body:
+            self._need = body - at
+            return at
+        topic, qos = data[start + 2 : body - 2].decode(errors="replace"), data[at] >> 1 & 3
+        packet_id = int.from_bytes(data[body - 2 : body], "big") if qos else 0
+        items.append(Oversized(topic, stop - start, qos, packet_id))
+        self._skipping = max(0, stop - len(data))
+        return min(stop, len(data))
 
     def _check_order(self, kind: Kind) -> None:
         if kind in self._legal:

@@ -60,6 +60,15 @@ class Publish(_Packet, frozen=True):
     properties: Properties = NONE
 
 
+class Oversized(_Packet, frozen=True):
+    """No packet: a PUBLISH that was over the limit, of `size` bytes, and was not kept."""
+
+    topic: str
+    size: int
+    qos: int = 0
+    packet_id: int = 0
+
+
 class PubAck(_Packet, frozen=True):
     """§3.4, when it comes with a reason or properties (MQTT 5 only); a bare one is in `PubAcks`."""
 

@@ -1,0 +1,350 @@
+"""Floor 3: the mirror: the same rooms on another broker, and nothing lost between.
+
+Out, it is a reader like any other (mirror_reader.py): a stored cursor in each log, moved by the broker's PUBACKs. In,
+what users publish there becomes requests of their sessions (residents.py), acknowledged to the broker when the store
+has it. It publishes nothing that it reads, and reads nothing that it publishes, so there is no echo and no loop.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from channels.directory import User
+from channels.log import Log
+from store import Client, StoreError
+from wire.errors import Refused
+from wire.frames import BridgeStatus
+from wire.mqtt import Item, MqttError, encode, publish
+from wire.mqtt_codes import V5, V311
+from wire.mqtt_packets import (
+    ConnAck,
+    Connect,
+    Disconnect,
+    Oversized,
+    PingReq,
+    PingResp,
+    PubAck,
+    PubAcks,
+    Publish,
+    PubRel,
+    SubAck,
+    Subscribe,
+    Subscription,
+    Unsubscribe,
+    Will,
+)
+from wire.mqtt_properties import NONE, Properties
+
+from .broker import Broker
+from .hub import Hub
+from .link import Link, Pumping, Unreachable, connect, words
+from .mirror_inbox import MirrorInbox
+from .mirror_reader import Half, MirrorReader
+from .residents import Residents
+
+log_ = logging.getLogger("partyline.bridge")
+
+_KEEP_ALIVE = 30  # seconds
+_FOREVER = 0xFFFF_FFFF  # as a session expiry interval (5 §3.1.2.11.2)
+_PAUSES = (1.0, 60.0)  # seconds before the second attempt to connect, and at most; each is up to half shorter by chance
+_PATIENCE = 1.0  # seconds that the thread has to end
+_STEADY = 10.0  # seconds that a connection has to last for the pauses to begin anew
+_SUBSCRIBE, _UNSUBSCRIBE = 0xFFFF, 0xFFFE  # packet identifiers
+_VERSIONS = {V5: "5", V311: "3.1.1"}
+
+
+class Mirror:
+    """Owns the thread `mirror`, which connects, receives, and connects again; whoever delivers a log sends."""
+
+    def __init__(self, hub: Hub, broker: Broker, pump: Pumping, *, trusted: bool = False) -> None:
+        """`trusted`: the broker lets nobody write in another's name."""
+        self._hub = hub
+        self._chat = hub.chat
+        self._topics = hub.topics
+        self._broker = broker
+        self._pump = pump
+        self._root = quote(hub.topics.root, safe="")
+        self._key = f"/{self._root}"  # of the cursors
+        self._link: Link | None = None
+        self._reader: MirrorReader | None = None
+        self.version = V5
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="mirror", daemon=True)
+        self.residents = Residents(hub, self, broker.address, trusted=trusted)
+        self._confirmed: dict[Log, int] = {}  # how far the broker has acknowledged each channel
+        self._sent: dict[int, int] = {}  # how far each log was sent by earlier connections, by its id
+        self._inbox = MirrorInbox(hub, self, self.residents)
+        self._stale_wanted = False  # until the retained presence of before has come
+        self._state = BridgeStatus(broker.address, connected=False, since=_now(), error="It has not been tried yet.")
+        hub.beyond = self._inbox.straight
+        self._chat.watchers.append(self)
+
+    def start(self) -> None:
+        """Have those back who were on the broker, and connect. Called before anybody else can take their names."""
+        store = self._chat.store
+        if store.client(self._key, _now()) is None:  # the first time: what was said before is not for the broker
+            channels = self._chat.all_channels()
+            store.save_client(Client(self._key, None, None, ""))
+            store.move({(log.row.id, self._key): log.tail for log in channels}, {})
+        cursors = store.client_cursors(self._key)
+        self._confirmed = {log: cursors.get(log.row.id, 0) for log in self._chat.all_channels()}
+        self._sent = {log.row.id: log.tail for log in self._confirmed}  # nobody knows: it may have been all
+        self.residents.restore()
+        self._thread.start()
+
+    def status(self) -> BridgeStatus:
+        """How it stands; any thread may ask."""
+        inbox, channels = self._inbox, self._chat.all_channels()
+        behind = sum(log.tail - self._confirmed.get(log, 0) for log in channels)
+        return msgspec.structs.replace(self._state, behind=behind, received=inbox.received, refused=inbox.refused)
+
+    def close(self) -> None:
+        """Say goodbye, and end the thread; who is on the broker stays there."""
+        self._closing.set()
+        self.send(publish(self._topics.server.encode(), b"offline", retain=True, version=self.version))
+        self.send(encode(Disconnect(), self.version))
+        self.give_up()
+        if self._thread.is_alive():
+            self._thread.join(_PATIENCE)  # unless it is just trying to reach the broker
+        self.residents.close()
+
+    # The thread
+
+    def _run(self) -> None:
+        """Thread `mirror`: connect, serve, and again after a pause."""
+        least, most = _PAUSES
+        pause = least
+        while not self._closing.is_set():
+            began = time.monotonic()
+            try:
+                error = self._connect_and_serve()
+            except Exception:
+                log_.exception("the bridge failed; it connects again")
+                error = "the server made a mistake; its log says more"
+            if time.monotonic() - began > _STEADY:
+                pause = least
+            self._down(error)
+            self._closing.wait(pause * random.uniform(0.5, 1.0))
+            pause = min(pause * 2, most)
+
+    def _connect_and_serve(self) -> str:
+        """One connection; why it ended, or did not come about."""
+        try:
+            link, packets, connack, items = connect(self._broker, self._pump, self._walk, self._hello())
+        except Unreachable as error:
+            return str(error)
+        try:
+            self.version = packets.version
+            if self._closing.is_set():
+                return "the server goes down"
+            self._open(link, connack)
+            return self._serve(link, packets, items)
+        except (MqttError, Refused) as error:
+            return f"{self._broker.address}: {error.sentence}"
+        except StoreError as error:
+            return f"Nothing can be taken from the broker: {error}"
+        finally:
+            reader, self._reader = self._reader, None
+            self._link = None
+            if reader is not None:
+                self.residents.settle()  # or an acknowledgement of now could go to the next connection
+                self._sent.update(reader.sent())
+                reader.close()
+            link.close()
+
+    def _hello(self) -> Connect:
+        """CONNECT: one client id for ever, a session that is kept, and a will."""
+        password = self._broker.password
+        return Connect(
+            version=self.version,
+            client_id=f"partyline-{self._root}",
+            clean=False,
+            keep_alive=_KEEP_ALIVE,
+            username=self._broker.user,
+            password=password.encode() if password is not None else None,
+            will=Will(self._topics.server, b"offline", 1, True),
+            properties=Properties(session_expiry_interval=_FOREVER) if self.version == V5 else NONE,
+        )
+
+    def _open(self, link: Link, connack: ConnAck) -> None:
+        """Subscribe, say who is here, and go on with every log where the broker's acknowledgements ended."""
+        self._link = link
+        properties = connack.properties
+        reader = MirrorReader(link, self._topics, self.version, self._chat.limits.backlog)
+        if properties.receive_maximum:
+            reader.limit_flight(properties.receive_maximum)
+        self._reader = reader
+        self._stale_wanted = True
+        filters = (
+            Subscription(self._topics.requests, 1),
+            Subscription(self._topics.direct("+", "+"), 0, no_local=True),
+            Subscription(self._topics.presence("+"), 0, no_local=True),
+        )
+        self.send(encode(Subscribe(_SUBSCRIBE, filters), self.version))
+        self.send(publish(self._topics.server.encode(), b"online", retain=True, version=self.version))
+        for user in self._chat.directory.users():
+            self._tell_presence(user)
+        self.send(encode(PingReq(), self.version))  # when it is answered, what is retained has come
+        for log in self._chat.all_channels():
+            reader.resume(log, self._confirmed.get(log, 0), self._sent.get(log.row.id, 0))
+        for resident in self.residents.everyone:
+            self.residents.catch_up(resident)
+
+    def _up(self) -> None:
+        self._state = msgspec.structs.replace(
+            self._state, connected=True, since=_now(), error="", version=_VERSIONS[self.version]
+        )
+        behind = self.status().behind
+        rest = f"; {behind} entries to catch up with" if behind else ""
+        log_.info("mirroring to %s over MQTT %s%s", self._broker.address, self._state.version, rest)
+
+    def _down(self, error: str) -> None:
+        """One line in the log for a state, not for an attempt."""
+        if not self._closing.is_set() and (self._state.connected or self._state.error != error):
+            log_.warning("not mirroring: %s", error)
+        since = _now() if self._state.connected else self._state.since
+        self._state = msgspec.structs.replace(self._state, connected=False, since=since, error=error)
+
+    # What comes
+
+    def _serve(self, link: Link, packets: Any, items: list[Item]) -> str:
+        """Take what comes until the connection ends; why it did."""
+        heard = asked = time.monotonic()
+        while True:
+            for item in items:
+                self._take(item)
+            self.residents.flush()
+            now = time.monotonic()
+            if now - heard > 1.5 * _KEEP_ALIVE:
+                return f"{self._broker.address} has not answered for {1.5 * _KEEP_ALIVE:g} s."
+            if now - asked > _KEEP_ALIVE / 2:
+                asked = now
+                self.send(encode(PingReq(), self.version))
+                self.residents.sweep()
+            data = link.receive(_KEEP_ALIVE / 2)
+            if data == b"":
+                return f"{self._broker.address} has closed the connection."
+            items = packets.receive(data) if data else []
+            heard = time.monotonic() if data else heard
+            if self._reader is not None:
+                self._reader.wait_for_room(self._chat.limits.backlog)
+
+    def _take(self, item: Item) -> None:
+        match item:
+            case Publish():
+                self._inbox.take(item)
+            case PubAcks():
+                self._acknowledged(item.packet_ids)
+            case PubAck():
+                self._complain(item)
+                self._acknowledged((item.packet_id,))
+            case Oversized():
+                self._inbox.refuse(item, Refused("too-long", f"A message has at most {self._chat.limits.line} bytes."))
+            case PubRel():
+                self.send(b"\x70\x02" + item.packet_id.to_bytes(2, "big"))
+            case SubAck():
+                if item.reasons[0] >= 0x80:
+                    raise MqttError(
+                        item.reasons[0], f"it does not let us read {self._topics.requests}: see server.py acl"
+                    )
+                self._up()
+            case PingResp() if self._stale_wanted:
+                self._stale_wanted = False
+                self.send(encode(Unsubscribe(_UNSUBSCRIBE, (self._topics.presence("+"),)), self.version))
+            case Disconnect():
+                raise MqttError(item.reason, words(item.reason))
+            case MqttError():
+                raise item
+
+    def _acknowledged(self, packet_ids: tuple[int, ...]) -> None:
+        """The broker has taken entries: move the cursors of channels, and those of users in direct conversations."""
+        reader, journal = self._reader, self._chat.journal
+        if reader is None:
+            return
+        self._state.sent += len(packet_ids)
+        for log, number in reader.acknowledged(packet_ids).items():
+            if isinstance(log, Half):
+                journal.move(log.whole, log.user_key, number)
+            else:
+                self._confirmed[log] = number
+                journal.move(log, self._key, number)
+
+    def _complain(self, packet: PubAck) -> None:
+        """The broker did not take something, and will not; say so once a connection."""
+        if packet.reason >= 0x80 and not self._state.error:
+            self._state.error = f"It does not take all that we publish: {words(packet.reason)}."
+            log_.warning("%s does not take all that we publish: %s", self._broker.address, words(packet.reason))
+
+    # What goes out; called by any thread
+
+    def send(self, data: bytes) -> None:
+        """See `Carrier`."""
+        reader = self._reader
+        if reader is not None and data:
+            reader.reply_bytes(data)
+
+    def follow(self, log: Log, user_key: str, me: str, after: int) -> None:
+        """See `Carrier`."""
+        reader = self._reader
+        if reader is not None:
+            reader.follow_half(log, user_key, me, after)
+
+    def follows(self, log: Log, user_key: str) -> bool:
+        """See `Carrier`."""
+        reader = self._reader
+        return reader is not None and reader.has_half(log, user_key)
+
+    def unfollow(self, user_key: str) -> None:
+        """See `Carrier`."""
+        reader = self._reader
+        if reader is not None:
+            reader.drop_halves(user_key)
+
+    def give_up(self) -> None:
+        """See `Carrier`."""
+        link = self._link
+        if link is not None:
+            link.hang_up()
+
+    def _walk(self) -> None:
+        """Called by the pump."""
+        reader = self._reader
+        if reader is not None:
+            try:
+                reader.walk(self._chat.store, self._chat.limits)
+            except Exception:
+                log_.exception("reading for the broker failed; it connects again")
+                self.give_up()
+
+    def _publish_retained(self, topic: str, payload: bytes) -> None:
+        self.send(publish(topic.encode(), payload, retain=True, version=self.version))
+
+    def _tell_presence(self, user: User) -> None:
+        self._publish_retained(self._topics.presence(user.name), self._hub.presence(user))
+
+    # The chat's watcher
+
+    def channel_made(self, log: Log) -> None:
+        """There is a new channel."""
+        reader = self._reader
+        if reader is not None:
+            reader.resume(log, 0)
+
+    def presence_changed(self, user: User) -> None:
+        """Somebody has come or gone: what is retained is to be how it is."""
+        while True:
+            now = self._chat.directory.find(user.key)
+            self._tell_presence(now or user)
+            if self._chat.directory.find(user.key) is now:
+                return
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

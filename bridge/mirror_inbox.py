@@ -1,0 +1,100 @@
+"""Floor 3: what comes from the broker that the chat is mirrored to, and what goes straight from client to client."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+
+import msgspec
+
+from wire.errors import Refused
+from wire.frames import Error
+from wire.mqtt import publish
+from wire.mqtt_codes import V5, V311
+from wire.mqtt_packets import Oversized, Publish
+from wire.mqtt_properties import NONE
+from wire.names import NAME, fold
+
+from .hub import Hub
+from .residents import Carrier, Residents, acknowledgement
+from .topics import Live
+
+_ECHOES = 10_000  # messages straight to a client that may come back to us
+_ONLINE = re.compile(rb'"online":\s*true')
+
+
+class MirrorInbox:
+    """Takes PUBLISHes in the mirror's thread; `received` and `refused` count them."""
+
+    def __init__(self, hub: Hub, carrier: Carrier, residents: Residents) -> None:
+        self._hub = hub
+        self._topics = hub.topics
+        self._carrier = carrier
+        self._residents = residents
+        self._echoes: Counter[tuple[str, bytes]] = Counter()
+        self.received = 0
+        self.refused = 0
+
+    def take(self, packet: Publish) -> None:
+        """A PUBLISH of somebody on the broker, or what is retained there of us."""
+        who = self._topics.asked(packet.topic)
+        if who is None:
+            self._take_else(packet)
+            return
+        self.received += 1
+        try:
+            self._residents.take(*who, packet)
+        except Refused as refused:
+            self.refuse(packet, refused)
+
+    def refuse(self, packet: Publish | Oversized, refused: Refused) -> None:
+        """Count it, tell its sender, if that is somebody, and have it acknowledged: it is not to come again."""
+        self.refused += 1
+        me, _ = self._topics.asked(packet.topic) or ("", "")
+        if NAME.fullmatch(me):
+            payload = self._topics.error(Error(code=refused.code, error=refused.sentence), me, packet.topic)
+            self._carrier.send(publish(f"{self._topics.to(me)}/error".encode(), payload, version=self._carrier.version))
+        self._carrier.send(acknowledgement(packet.qos, packet.packet_id))
+
+    def _take_else(self, packet: Publish) -> None:
+        """Something straight to a client on our own door, or an old presence."""
+        self._carrier.send(acknowledgement(packet.qos, packet.packet_id))
+        present = self._topics.present(packet.topic)
+        if present is not None:
+            if (
+                packet.retain
+                and self._hub.chat.directory.find(fold(present)) is None
+                and _ONLINE.search(packet.payload)
+            ):
+                offline = {"user": present, "online": False, "since": _now()}
+                payload = msgspec.json.encode(offline)
+                self._carrier.send(publish(packet.topic.encode(), payload, retain=True, version=self._carrier.version))
+            return
+        pair = self._topics.straight(packet.topic)
+        echo = packet.topic, packet.payload
+        if self._echoes[echo] > 0:  # MQTT 3.1.1 has no No Local
+            self._echoes[echo] -= 1
+        elif pair is not None and NAME.fullmatch(pair[0]) and NAME.fullmatch(pair[1]):
+            if self._residents.may_be(pair[1]):
+                self.received += 1
+                self._hub.straight(pair[1], Live(pair[0], packet.payload, packet.properties), beyond=False)
+            else:
+                self.refused += 1
+
+    def straight(self, sender: str, live: Live) -> None:
+        """Called by any thread: from a client on our own door to one on the broker."""
+        resident = self._residents.find(fold(live.to))
+        if resident is None:
+            return
+        topic, version = self._topics.direct(resident.me, sender), self._carrier.version
+        if version == V311:
+            if len(self._echoes) >= _ECHOES:
+                self._echoes.clear()
+            self._echoes[topic, live.payload] += 1
+        properties = live.properties if version == V5 else NONE
+        self._carrier.send(publish(topic.encode(), live.payload, version=version, properties=properties))
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
