@@ -22,7 +22,7 @@ from store import Client, StoreError
 from wire.errors import Refused
 from wire.frames import BridgeStatus
 from wire.mqtt import Item, MqttError, encode, publish
-from wire.mqtt_codes import V5, V311
+from wire.mqtt_codes import V5, V311, Reason
 from wire.mqtt_packets import (
     ConnAck,
     Connect,
@@ -81,6 +81,7 @@ class Mirror:
         self._confirmed: dict[Log, int] = {}  # how far the broker has acknowledged each channel
         self._sent: dict[int, int] = {}  # how far each log was sent by earlier connections, by its id
         self._inbox = MirrorInbox(hub, self, self.residents)
+        self._retains = True  # the broker keeps what is retained
         self._stale_wanted = False  # until the retained presence of before has come
         self._state = BridgeStatus(broker.address, connected=False, since=_now(), error="It has not been tried yet.")
         hub.beyond = self._inbox.straight
@@ -108,7 +109,7 @@ class Mirror:
     def close(self) -> None:
         """Say goodbye, and end the thread; who is on the broker stays there."""
         self._closing.set()
-        self.send(publish(self._topics.server.encode(), b"offline", retain=True, version=self.version))
+        self.publish_retained(self._topics.server, b"offline")
         self.send(encode(Disconnect(), self.version))
         self.give_up()
         if self._thread.is_alive():
@@ -151,10 +152,15 @@ class Mirror:
         except StoreError as error:
             return f"Nothing can be taken from the broker: {error}"
         finally:
-            reader, self._reader = self._reader, None
-            self._link = None
+            self._close(link)
+
+    def _close(self, link: Link) -> None:
+        reader, self._reader = self._reader, None
+        self._link = None
+        try:
+            self.residents.settle()  # or an acknowledgement of now could go to the next connection
+        finally:
             if reader is not None:
-                self.residents.settle()  # or an acknowledgement of now could go to the next connection
                 self._sent.update(reader.sent())
                 reader.close()
             link.close()
@@ -176,10 +182,11 @@ class Mirror:
     def _open(self, link: Link, connack: ConnAck) -> None:
         """Subscribe, say who is here, and go on with every log where the broker's acknowledgements ended."""
         self._link = link
-        properties = connack.properties
-        reader = MirrorReader(link, self._topics, self.version, self._chat.limits.backlog)
-        if properties.receive_maximum:
-            reader.limit_flight(properties.receive_maximum)
+        told = connack.properties
+        if told.maximum_qos == 0:
+            raise MqttError(Reason.QOS_NOT_SUPPORTED, "it takes nothing at QoS 1, so nothing would be certain")
+        self._retains = told.retain_available != 0
+        reader = MirrorReader(link, self._topics, self.version, self._chat.limits, told)
         self._reader = reader
         self._stale_wanted = True
         filters = (
@@ -188,7 +195,7 @@ class Mirror:
             Subscription(self._topics.presence("+"), 0, no_local=True),
         )
         self.send(encode(Subscribe(_SUBSCRIBE, filters), self.version))
-        self.send(publish(self._topics.server.encode(), b"online", retain=True, version=self.version))
+        self.publish_retained(self._topics.server, b"online")
         for user in self._chat.directory.users():
             self._tell_presence(user)
         self.send(encode(PingReq(), self.version))  # when it is answered, what is retained has come
@@ -234,7 +241,7 @@ class Mirror:
             items = packets.receive(data) if data else []
             heard = time.monotonic() if data else heard
             if self._reader is not None:
-                self._reader.wait_for_room(self._chat.limits.backlog)
+                self._reader.wait_for_room(self._chat.limits.backlog, _KEEP_ALIVE)
 
     def _take(self, item: Item) -> None:
         match item:
@@ -323,11 +330,12 @@ class Mirror:
                 log_.exception("reading for the broker failed; it connects again")
                 self.give_up()
 
-    def _publish_retained(self, topic: str, payload: bytes) -> None:
-        self.send(publish(topic.encode(), payload, retain=True, version=self.version))
+    def publish_retained(self, topic: str, payload: bytes) -> None:
+        """See `Carrier`."""
+        self.send(publish(topic.encode(), payload, retain=self._retains, version=self.version))
 
     def _tell_presence(self, user: User) -> None:
-        self._publish_retained(self._topics.presence(user.name), self._hub.presence(user))
+        self.publish_retained(self._topics.presence(user.name), self._hub.presence(user))
 
     # The chat's watcher
 

@@ -68,8 +68,7 @@ class MirrorInbox:
                 and _ONLINE.search(packet.payload)
             ):
                 offline = {"user": present, "online": False, "since": _now()}
-                payload = msgspec.json.encode(offline)
-                self._carrier.send(publish(packet.topic.encode(), payload, retain=True, version=self._carrier.version))
+                self._carrier.publish_retained(packet.topic, msgspec.json.encode(offline))
             return
         pair = self._topics.straight(packet.topic)
         echo = packet.topic, packet.payload

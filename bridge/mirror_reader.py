@@ -15,10 +15,11 @@ from channels.reader import Outlet
 from store import Batch, Store
 from wire.frames import Entry, Frame
 from wire.limits import Limits
+from wire.mqtt_properties import Properties
 
 from .reader import MqttReader
 from .topics import Topics
-from .views import View
+from .views import View, largest
 
 _STUCK = 16  # times the limit of bytes that may wait: a broker that takes nothing is as good as gone
 _NO_LAG = 1 << 62  # entries: the broker is told of everything, however long it was away
@@ -40,10 +41,10 @@ class Half(Log):
         """See `Log.following`."""
         return self.whole.following(store, after, limit)
 
-    def view(self, topics: Topics, version: int) -> View:
+    def view(self, topics: Topics, version: int, limit: int) -> View:
         """How that one gets it. The two of them have packet identifiers of their own, as JSON and text have."""
         second = not self.row.key.startswith(f"{self.user_key}:")
-        return View(topics, version, 1, None, me=self.me, even=second)
+        return View(topics, version, 1, None, me=self.me, limit=limit, even=second)
 
 
 class _Silence:
@@ -68,13 +69,19 @@ class MirrorReader(MqttReader):
 
     __slots__ = ("_halves",)
 
-    def __init__(self, outlet: Outlet, topics: Topics, version: int, backlog: int) -> None:
-        channels = View(topics, version, 1, 1)
+    def __init__(self, outlet: Outlet, topics: Topics, version: int, limits: Limits, told: Properties) -> None:
+        """`told` is what the broker's CONNACK says that it can take."""
+        limit = told.maximum_packet_size or 0
+        limit = 0 if limit >= largest(limits) else limit
+        one_at_a_time = told.receive_maximum == 1  # an entry is two packets, and both could not be in flight
+        channels = View(topics, version, 1, 0 if one_at_a_time else 1, limit=limit)
 
         def view_of(log: Log) -> View:
-            return log.view(topics, version) if isinstance(log, Half) else channels
+            return log.view(topics, version, limit) if isinstance(log, Half) else channels
 
-        super().__init__(outlet, _Silence(), view_of, backlog)
+        super().__init__(outlet, _Silence(), view_of, limits.backlog)
+        if told.receive_maximum:
+            self.limit_flight(told.receive_maximum)
         self._halves: dict[Log, list[Half]] = {}  # by the whole log
 
     def follow_half(self, whole: Log, user_key: str, me: str, after: int) -> None:

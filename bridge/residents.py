@@ -48,6 +48,9 @@ class Carrier(Protocol):
     def send(self, data: bytes) -> None:
         """Send to the broker, after whatever waits; nothing if it is away."""
 
+    def publish_retained(self, topic: str, payload: bytes) -> None:
+        """Publish what the broker is to keep."""
+
     def follow(self, log: Log, user_key: str, me: str, after: int) -> None:
         """Send a direct conversation to a user there."""
 

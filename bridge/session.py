@@ -45,12 +45,11 @@ from .login import LastWill, Login
 from .reader import MqttReader
 from .subscriber import Subscriber
 from .subscriptions import Subscriptions
+from .views import largest
 
 log_ = logging.getLogger("partyline.mqtt")
 
 _MOMENT = 1.0  # seconds in which a client that has just hung up is gone
-_LARGEST = 6  # bytes of an entry's JSON for a byte of its text, at most: \u0001
-_AROUND = 1_024  # bytes of an entry's packet beside its text, at most
 
 
 class MqttSession:
@@ -232,8 +231,7 @@ class MqttSession:
         properties = packet.properties
         self._subscriber.expiry = login.expiry(packet)
         self._keep_alive = packet.keep_alive * 1.5 or None
-        largest = _LARGEST * self._chat.limits.line + _AROUND
-        limit = self._answers.limit if self._answers.limit < largest else 0
+        limit = self._answers.limit if self._answers.limit < largest(self._chat.limits) else 0
         one_at_a_time = properties.receive_maximum == 1
         self._subscriptions.open(packet.version, who.me, who.account, limit, one_at_a_time=one_at_a_time)
         if properties.receive_maximum:

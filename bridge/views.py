@@ -11,12 +11,16 @@ from functools import lru_cache
 
 from wire.frames import Entry, Frame
 from wire.jsonlines import JsonLines
+from wire.limits import Limits
 from wire.mqtt import Publisher
 from wire.names import fold, one_line
 
 from .topics import Topics
 
 SPAN = 32_767  # journal numbers whose packet identifiers are all different
+
+_LARGEST = 6  # bytes of an entry's JSON for a byte of its text, at most: \u0001
+_AROUND = 1_024  # bytes of an entry's packet beside its text, at most
 
 _publisher = lru_cache(maxsize=4096)(Publisher)
 
@@ -28,6 +32,11 @@ def packet_ids(seq: int, count: int, *, text: bool) -> list[int]:
     if first + count <= SPAN:
         return list(range(2 * first + offset, 2 * (first + count) + offset, 2))
     return [2 * (number % SPAN) + offset for number in range(seq - count + 1, seq + 1)]
+
+
+def largest(limits: Limits) -> int:
+    """Bytes of the largest packet that an entry can become."""
+    return _LARGEST * limits.line + _AROUND
 
 
 class View:
