@@ -22,6 +22,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from bridge import acl
 from bridge.broker import FORM, BrokerConfig, broker
 from bridge.hub import Hub
 from bridge.mirror import Mirror
@@ -161,7 +162,8 @@ def configure(arguments: Sequence[str]) -> Config:
     parser = argparse.ArgumentParser(
         prog="server.py",
         description="Partyline: a chat server that people in terminals and programs share.",
-        epilog="An option goes before the same key of the config file; see partyline.example.yaml.",
+        epilog="An option goes before the same key of the config file; see partyline.example.yaml. "
+        f"`server.py acl {'|'.join(acl.BROKERS)}` prints the access rules for another broker, and ends.",
     )
     default = Config()
     parser.add_argument("--host", help=f"address to listen on (default {default.host}; 0.0.0.0 or :: for the network)")
@@ -191,6 +193,27 @@ def configure(arguments: Sequence[str]) -> Config:
     return msgspec.structs.replace(config, broker=msgspec.structs.replace(config.broker, **at_broker), **given)
 
 
+def print_rules(arguments: Sequence[str]) -> int:
+    """`server.py acl`: print the access rules for another broker; the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="server.py acl",
+        description="Print the access rules for another broker, so that there, too, each client writes only below its "
+        "own name. The comments in them say where they go.",
+    )
+    parser.add_argument("broker", metavar="BROKER", help=" or ".join(acl.BROKERS))
+    parser.add_argument("--root", default=ROOT, help=f"first level of every topic (default {ROOT})")
+    parser.add_argument("--user", metavar="NAME", default=acl.USER, help=f"the bridge's own (default {acl.USER})")
+    parser.add_argument("--clients", metavar="NAME,…", default="", help=f"users, for {' and '.join(acl.LISTED)}")
+    options = parser.parse_args(arguments)
+    try:
+        clients = [name for name in options.clients.split(",") if name]
+        print(acl.text(options.broker, options.root, options.user, clients), end="")
+    except LocalError as error:
+        print(f"server.py acl: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
 def allow_many_connections(limits: Limits) -> None:
     """Raise the soft limit of open files as far as the system lets us and the limits ask for."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -205,11 +228,14 @@ def allow_many_connections(limits: Limits) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until SIGTERM or Ctrl-C; the exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["acl"]:
+        return print_rules(given[1:])
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     try:
-        config = configure(sys.argv[1:] if arguments is None else arguments)
+        config = configure(given)
         logging.basicConfig(
             level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
         )
