@@ -36,13 +36,22 @@ class Rules:
         """Everything below the root."""
         return f"{self.root}/#"
 
+    def covers(self, topic: str) -> bool:
+        """Whether the topic is below the root."""
+        return matches(self.all, topic)
+
     def may_write(self, topic: str) -> bool:
         """Whether it may publish there; outside of the root it may."""
-        return any(matches(each, topic) for each in self.writes) or not touches(topic, self.root)
+        return any(matches(each, topic) for each in self.writes) or not self.covers(topic)
 
-    def may_subscribe(self, topic_filter: str) -> bool:
-        """Whether all that the filter takes in is for it to read; outside of the root everything is."""
-        return any(covers(each, topic_filter) for each in self.reads) or not touches(topic_filter, self.root)
+    def may_read(self, topic: str) -> bool:
+        """Whether what is published there is for it; outside of the root it is."""
+        return any(matches(each, topic) for each in self.reads) or not self.covers(topic)
+
+
+def server_rules(root: str) -> Rules:
+    """The rules for the server itself, which may do everything."""
+    return Rules(root, (f"{root}/#",), (f"{root}/#",))
 
 
 def rules(root: str, me: str) -> Rules:
@@ -61,28 +70,6 @@ def rules(root: str, me: str) -> Rules:
         (writes if row.writer.startswith("client") else reads)[pattern] = None
     named = [tuple(f"{root}/{each.replace(_ME, me)}" for each in side) for side in (writes, reads)]
     return Rules(root, named[0], named[1])
-
-
-def covers(allowed: str, asked: str) -> bool:
-    """Whether one filter takes in all that the other does."""
-    wanted, levels = allowed.split("/"), asked.split("/")
-    for at, level in enumerate(wanted):
-        if level == "#":
-            return True
-        if at == len(levels) or levels[at] == "#" or level not in ("+", levels[at]):
-            return False
-    return len(wanted) == len(levels)
-
-
-def touches(topic_filter: str, root: str) -> bool:
-    """Whether a topic or a filter takes in the root, or something below it."""
-    wanted, levels = root.split("/"), topic_filter.split("/")
-    for level, ours in zip(levels, wanted, strict=False):
-        if level == "#":
-            return True
-        if level not in ("+", ours):
-            return False
-    return len(levels) >= len(wanted)
 
 
 _TEXTS: dict[str, tuple[str, Callable[[Rules, str, Sequence[str]], str]]] = {
