@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,9 +20,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from bridge import embedded
+from bridge.broker import BrokerConfig
 from bridge.embedded import EmbeddedBroker
 from store import open_store
-from tests.helpers import DEADLINE, ROOT
+from tests.conftest import StartServer
+from tests.helpers import DEADLINE, ROOT, Text
 from tests.helpers_mqtt import MqttLine
 from wire.errors import LocalError
 from wire.mqtt_codes import V311
@@ -192,6 +195,27 @@ def test_it_tries_again_with_growing_pauses_and_says_so_once(
     assert all(bound / 2 <= pause <= bound for pause, bound in zip(pauses, bounds, strict=True))
     warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert warnings == ["the embedded broker has ended (status 1); it is started again"]
+
+
+def test_the_bridge_to_it(tmp_path: Path, start_server: StartServer, mqtt: Callable[..., MqttLine]) -> None:
+    """Somebody at nc and a device on the embedded broker are in one room, also after the broker was killed."""
+    data = tmp_path / "data"
+    with closing(started(EmbeddedBroker("127.0.0.1", 0, data, "chat"))) as broker:
+        server = start_server(data=str(data), broker=BrokerConfig(url=broker.url, trusted=True))
+        where = urlsplit(broker.url)
+        with Text(server.address, "nick") as nick:
+            nick.send("/join lab")
+            nick.expect("You are in lab")
+            for turn in ("first", "second"):
+                device = mqtt(f"{where.hostname}:{where.port}", "dev", version=V311)
+                device.subscribe("chat/channels/lab/text", "chat/server")
+                device.message("chat/server", lambda packet: packet.payload == b"online")
+                device.publish("chat/from/dev/say/lab", f"{turn}, from the device")
+                nick.expect(f"dev: {turn}, from the device")
+                nick.send(f"{turn}, to the device")
+                device.message("chat/channels/lab/text", lambda packet: packet.payload.endswith(b", to the device"))
+                os.kill(child(broker), signal.SIGKILL)
+                device.until_closed()
 
 
 _PARENT = """
