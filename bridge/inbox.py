@@ -75,9 +75,10 @@ class Inbox:
             self._session.handle(posts)
 
     def _settle(self) -> None:
-        """Have what came before done, so that acknowledgements keep their order ([MQTT-4.6.0-2])."""
+        """Have what came before done, so that acknowledgements keep their order ([MQTT-4.6.0-2]), and be read."""
         self.flush()
         self._session.settle()
+        self._session.reader.wait_for_room(self._hub.chat.limits.backlog)
 
     def _take_any(self, packet: Publish) -> None:
         properties = packet.properties

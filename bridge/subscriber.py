@@ -106,6 +106,7 @@ class Subscriber:
         self._reader.reply_bytes(encode(SubAck(packet.packet_id, reasons), self._answers.version))
         for each, reason, was_known in zip(packet.subscriptions, reasons, known, strict=True):
             if reason < 0x80 and (each.retain_handling == 0 or (each.retain_handling == 1 and not was_known)):
+                self._reader.wait_for_room(self._hub.chat.limits.backlog)  # a packet may have very many filters
                 for topic, payload in self._hub.retained(each.filter):
                     self._reader.reply_bytes(self._answers.message(topic, payload, retain=True))
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
@@ -243,6 +244,27 @@ def test_one_who_asks_and_never_reads_costs_little(
     assert grown < 48 * _MIB
     greedy.reset()
     assert "Traceback" not in process.log
+
+
+@pytest.mark.parametrize("what", ["retained", "welcome"])
+def test_one_chunk_that_asks_for_very_much_waits_for_its_reader(server: Server, mqtt: Mqtt, what: str) -> None:
+    """Few bytes that ask for megabytes: of one SUBSCRIBE's filters, each is answered with all that is retained."""
+    greedy = mqtt(server.address, "greedy", room=4_096)
+    for n in range(50):
+        greedy.do(f"join/channel-{n}")
+    greedy.subscribe("chat/to/greedy/register")
+    session = server._hub.find("greedy/greedy-line")
+    assert session is not None
+    if what == "retained":
+        greedy.send(Subscribe(1, (Subscription("#"),) * 50_000))
+    else:
+        register = Publish("chat/from/greedy/register", properties=Properties(topic_alias=1))
+        greedy.send(register, *[msgspec.structs.replace(register, topic="")] * 3_000)
+    reader = session._reader
+    eventually(lambda: reader._room is not None, lambda: "it is not waited for")
+    assert reader._waiting < 2 * server.chat.limits.backlog
+    greedy.reset()
+    eventually(lambda: server._hub.find("greedy/greedy-line") is None, lambda: "it is still there")
 
 
 # Floods of connections
