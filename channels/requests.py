@@ -102,7 +102,7 @@ def seen(session: Session, frame: Seen) -> Ok | None:
         log = chat.log(row) if row is not None else None
     else:
         log = session.joined(frame.channel)
-    if log is None or not session.reader.follows(log):
+    if log is None:
         raise Refused("no-such-user", f"You have no conversation with {frame.user}.")
     number = session.reader.acknowledge(log, frame.number)
     if number is not None:
