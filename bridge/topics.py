@@ -160,10 +160,13 @@ def _msg(user: str, payload: bytes) -> Request:
     return Msg(user, text, id)
 
 
+def _where(log: str) -> dict[str, str]:
+    return {"user": log[1:]} if log.startswith("@") else {"channel": log}
+
+
 def _history(log: str, payload: bytes) -> Request:
     span = _object(payload, _Span) or _Span()
-    where = {"user": log[1:]} if log.startswith("@") else {"channel": log}
-    return History(after=span.since, before=span.before, limit=span.limit, **where)
+    return History(after=span.since, before=span.before, limit=span.limit, **_where(log))
 
 
 def _register(_: str, payload: bytes) -> Request:
@@ -175,15 +178,14 @@ def _seen(log: str, payload: bytes) -> Request:
     number = _object(payload, Number)
     if number is None:
         raise Refused("bad-frame", "The payload is the number up to which everything was seen.")
-    where = {"user": log[1:]} if log.startswith("@") else {"channel": log}
-    return Seen(number=number, **where)
+    return Seen(number=number, **_where(log))
 
 
 def _topic(channel: str, payload: bytes) -> Request:
     return Topic(channel, text_of(payload)[0] if payload else None)
 
 
-# Each verb: whether it takes a further level ("?": if there is one), and what it asks.
+# Each verb: which further level it takes ("log": a channel, or @user; "?": a channel, or none), and what it asks.
 VERBS: dict[str, tuple[str, Callable[[str, bytes], Request]]] = {
     "register": ("", _register),
     "gone": ("", lambda _, payload: Gone()),
@@ -192,13 +194,22 @@ VERBS: dict[str, tuple[str, Callable[[str, bytes], Request]]] = {
     "say": ("channel", _say),
     "msg": ("user", _msg),
     "lookup": ("user", lambda user, payload: Whois(user)),
-    "history": ("channel", _history),
+    "history": ("log", _history),
     "who": ("?", lambda channel, payload: Who(channel)),
     "channels": ("", lambda _, payload: Channels()),
     "topic": ("channel", _topic),
-    "seen": ("channel", _seen),
+    "seen": ("log", _seen),
     "status": ("", lambda _, payload: Status()),
 }
+
+
+def _level(takes: str, argument: str) -> str:
+    """The last level of a topic, as its verb takes it. Raises Refused."""
+    if takes == "log" and argument.startswith("@"):
+        return f"@{check_name(argument[1:], 'user name')}"
+    if takes != "user" and argument.startswith("@"):  # or what is meant for a user would be said in a channel
+        raise Refused("bad-name", f"{shorten(argument)} is no channel; msg/<user> is for one user alone.")
+    return check_name(argument, "user name" if takes == "user" else "channel name")
 
 
 # What comes unasked, or is no answer for whoever asked alone: its topic below `to/<me>/`.
@@ -282,10 +293,10 @@ class Topics:
         if verb not in VERBS:
             raise Refused("unknown-command", f"There is no topic {shorten(topic, 80)}.")
         takes, parse = VERBS[verb]
-        if takes == "user" or (takes == "channel" and argument[:1] != "@") or (takes == "?" and slash):
-            argument = check_name(argument, "user name" if takes == "user" else "channel name")
-        elif slash and not takes:
+        if slash and not takes:
             raise Refused("unknown-command", f"There is no topic {shorten(topic, 80)}.")
+        if takes and (slash or takes != "?"):
+            argument = _level(takes, argument)
         return parse(argument, payload)
 
     def place(self, frame: Frame, me: str, asked: str | None) -> str | None:

@@ -29,6 +29,7 @@ from wire.frames import (
     Presence,
     Register,
     Say,
+    Seen,
     ServerStatus,
     Status,
     Stored,
@@ -55,7 +56,7 @@ def test_the_table_has_every_verb_and_no_other() -> None:
     assert verbs.keys() == VERBS.keys()
     for verb, levels in verbs.items():
         takes = VERBS[verb][0]
-        assert levels == ([f"<{takes}>"] if takes in ("user", "channel") else []), verb
+        assert levels == ({"user": ["<user>"], "channel": ["<channel>"], "log": ["<channel>"]}.get(takes, [])), verb
     events = {row.split("/")[2] for row in rows if row.startswith("to/<me>/") and "<user>" not in row}
     assert events == set(EVENTS.values())
     assert {row.split("/")[0] for row in rows} == {"from", "to", "direct", "channels", "presence", "server"}
@@ -96,6 +97,9 @@ def test_the_documents_have_the_table(file: str) -> None:
         ("history/lab", b'{"since": 4, "limit": 7}', History(channel="lab", after=4, limit=7)),
         ("history/lab", b'{"before": 9}', History(channel="lab", before=9)),
         ("history/@bob", b"", History(user="bob")),
+        ("seen/lab", b"4", Seen(number=4, channel="lab")),
+        ("seen/@bob", b"4", Seen(number=4, user="bob")),
+        ("lookup/@bob", b"", Whois("bob")),
         ("who", b"", Who()),
         ("who/lab", b"", Who("lab")),
         ("channels", b"", Channels()),
@@ -126,6 +130,13 @@ def test_what_a_client_may_ask(rest: str, payload: bytes, wanted: Frame) -> None
         ("chat/from/alice/join/a b", b"", "bad-name"),
         ("chat/from/alice/msg/" + "b" * 33, b"x", "bad-name"),
         ("chat/from/alice/who/", b"", "bad-name"),
+        ("chat/from/alice/who/@bob", b"", "bad-name"),
+        ("chat/from/alice/say/@bob", b"for bob alone", "bad-name"),
+        ("chat/from/alice/join/@bob", b"", "bad-name"),
+        ("chat/from/alice/topic/@bob", b"", "bad-name"),
+        ("chat/from/alice/history/@", b"", "bad-name"),
+        ("chat/from/alice/seen/@", b"1", "bad-name"),
+        ("chat/from/alice/seen/lab", b"", "bad-frame"),
         ("chat/from/alice/lookup/@", b"", "bad-name"),
         ("chat/from/alice/say/lab", b"\xff\xfe", "bad-frame"),
         ("chat/from/alice/say/lab", b'{"text": "x", "id": ""}', "bad-frame"),
