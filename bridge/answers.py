@@ -70,7 +70,6 @@ class Answers:
     def open(self, packet: Connect, me: str, user: User | None) -> None:
         """The client has connected as that user, and calls itself `me` in topics."""
         self.version, self.me, self._user = packet.version, me, user
-        self.limit = packet.properties.maximum_packet_size or 0
         self._wordy = packet.properties.request_problem_information != 0
 
     def ref(self, packet_id: int, qos: int, context: Context | None = None) -> int:

@@ -136,7 +136,10 @@ def seconds(interval: int) -> int | None:
 
 
 def welcome(topics: Topics, packet: Connect, login: Login, *, present: bool, payload: int) -> bytes:
-    """The CONNACK that accepts: a client of MQTT 5 is told what there is not, and what it asked for."""
+    """The CONNACK that accepts: a client of MQTT 5 is told what there is not, and what it asked for.
+
+    Raises MqttError if the client's Maximum Packet Size has no room for it ([MQTT-3.1.2-24]).
+    """
     if packet.version != V5:
         return encode(ConnAck(0, present), packet.version)
     properties = Properties(
@@ -148,8 +151,10 @@ def welcome(topics: Topics, packet: Connect, login: Login, *, present: bool, pay
         response_information=topics.to(login.me) if packet.properties.request_response_information else None,
         user_property=(("name", login.account.name), ("server", f"partyline {VERSION}")),
     )
-    data = encode(ConnAck(0, present, properties), V5)
-    if len(data) <= (packet.properties.maximum_packet_size or len(data)):
-        return data
     bare = msgspec.structs.replace(properties, response_information=None, user_property=())  # [MQTT-3.2.2-20]
-    return encode(ConnAck(0, present, bare), V5)
+    limit = packet.properties.maximum_packet_size
+    for each in (properties, bare):
+        data = encode(ConnAck(0, present, each), V5)
+        if limit is None or len(data) <= limit:
+            return data
+    raise MqttError(Reason.PACKET_TOO_LARGE, "Your Maximum Packet Size is too small to be answered.")

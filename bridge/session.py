@@ -181,7 +181,7 @@ class MqttSession:
 
     def _publish_will(self) -> None:
         will, user, expiry = self._will, self._session.user, self._subscriber.expiry
-        if will is None or user is None or self._inbox.gone:
+        if will is None or user is None or self._inbox.gone or not self._answers.connected:  # [MQTT-3.1.2-8]
             return
         delay = will.delay if expiry is None else min(will.delay, expiry)
         if delay:
@@ -192,6 +192,7 @@ class MqttSession:
     # CONNECT
 
     def _connect(self, packet: Connect) -> None:
+        self._answers.limit = packet.properties.maximum_packet_size or 0  # first, as a refusal has to fit, too
         who = self._log_in(packet)
         self._answers.open(packet, who.me, self._session.user)
         self._open(packet, who)

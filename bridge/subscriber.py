@@ -98,6 +98,7 @@ class Subscriber:
         if packet.properties.subscription_identifier:
             sentence = "Subscription identifiers are not available here."
             raise MqttError(Reason.SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED, sentence)
+        self._check_room(SubAck(packet.packet_id, (0,) * len(packet.subscriptions)))
         self._session.settle()
         known = [self._subscriptions.has(each.filter) for each in packet.subscriptions]
         reasons = tuple([self._subscriptions.add(each) for each in packet.subscriptions])
@@ -112,12 +113,18 @@ class Subscriber:
 
     def unsubscribe(self, packet: Unsubscribe) -> None:
         """Unsubscribe; what is on its way still comes."""
+        self._check_room(UnsubAck(packet.packet_id, (0,) * len(packet.filters)))
         reasons = tuple([self._subscriptions.remove(each) for each in packet.filters])
         for log in self._reader.followed():
             self._reader.refresh(log)
         if self.expiry != 0:
             self._save(until=None)
         self._reader.reply_bytes(encode(UnsubAck(packet.packet_id, reasons), self._answers.version))
+
+    def _check_room(self, answer: SubAck | UnsubAck) -> None:
+        """Raises MqttError for a packet whose answer would be too large for the client ([MQTT-3.1.2-24])."""
+        if not self._answers.fits(encode(answer, self._answers.version)):
+            raise MqttError(Reason.PACKET_TOO_LARGE, "The answer is over your Maximum Packet Size.")
 
     def _follow_channels(self) -> None:
         """Read the channels that are subscribed to, from now on; a session that is kept keeps from where on."""

@@ -1,4 +1,4 @@
-"""How much at a time: Receive Maximum, Maximum Packet Size, clients that do not read or do not acknowledge, floods."""
+"""How much at a time: Receive Maximum, clients that do not read or do not acknowledge, floods."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.helpers_mqtt import MqttLine, body
 from wire.frames import Join, Msg, Ping, Say
 from wire.mqtt import encode
 from wire.mqtt_codes import V5, V311, Reason
-from wire.mqtt_packets import ConnAck, Connect, Disconnect, Packet, PingReq, Publish, Subscribe, Subscription
+from wire.mqtt_packets import ConnAck, Connect, Packet, PingReq, Publish, Subscribe, Subscription
 from wire.mqtt_properties import Properties
 
 Mqtt = Callable[..., MqttLine]
@@ -67,54 +67,6 @@ def test_receive_maximum(server: Server, mqtt: Mqtt, connect: Connecting, maximu
     for channel in ("lab", "hall"):
         texts = [packet.payload for packet in alice.messages(f"chat/channels/{channel}/text")]
         assert texts == [b"bob: %d" % n for n in range(20)]
-
-
-def test_maximum_packet_size_of_the_client(server: Server, mqtt: Mqtt, connect: Connecting) -> None:
-    """What is larger is not sent, and nothing else is held up by it ([MQTT-3.1.2-24])."""
-    limit = 300
-    alice = mqtt(server.address, "alice", properties=Properties(maximum_packet_size=limit))
-    alice.subscribe("chat/channels/#", "chat/to/alice/#")
-    bob = connect(server.address, "bob")
-    bob.request(Join("lab"))
-    for text in ("short", "x" * 250, "\x01" * 60, "short, too", "x" * 300, "the end"):
-        bob.request(Say(text, "lab"))
-    alice.hear("lab", "the end")
-    assert alice.texts("lab") == ["short", "short, too", "the end"]
-    alice.message("chat/channels/lab/text", lambda packet: packet.payload == b"bob: the end")
-    assert [len(packet.payload) for packet in alice.messages("chat/channels/lab/text")] == [10, 255, 5, 15, 12]
-    bob.request(Msg("alice", "y" * 300))
-    bob.request(Msg("alice", "and that"))
-    assert body(alice.message("chat/to/alice/msg/bob"))["text"] == "and that"
-    alice.do("history/lab")
-    error = alice.error()
-    assert (error["code"], error["topic"]) == ("too-long", "chat/from/alice/history/lab")
-    assert alice.ask("history/lab", '{"limit": 1}')["entries"][0]["text"] == "the end"
-    bob.send(*[Say("x" * 1_000, "lab") for _ in range(50)], Say("after all that", "lab"))
-    alice.hear("lab", "after all that")
-
-
-def test_a_text_that_grows_in_json(server: Server, mqtt: Mqtt) -> None:
-    """Six bytes for one: a client that has room for the longest text may not have it for its JSON."""
-    alice = mqtt(server.address, "alice", properties=Properties(maximum_packet_size=60_000))
-    alice.subscribe("chat/channels/lab")
-    alice.do("say/lab", "\x01" * 16_384)
-    alice.do("say/lab", "x" * 16_384)
-    alice.do("say/lab", "the end")
-    alice.hear("lab", "the end")
-    assert [len(text) for text in alice.texts("lab")] == [16_384, 7]
-
-
-def test_maximum_packet_size_of_the_server(server: Server, mqtt: Mqtt, version: int) -> None:
-    alice = mqtt(server.address, "alice", version=version)
-    alice.subscribe("chat/to/alice/#")
-    most = alice.connack.properties.maximum_packet_size or _MIB
-    alice.do("say/lab", b"x" * (most - 100))
-    assert alice.error()["code"] == "too-long", "too long for a message, and no more than that"
-    alice.send_bytes(encode(Publish("chat/from/alice/say/lab", b"x" * most, 1, packet_id=9), version)[:1_000])
-    rest = alice.until_closed()
-    assert [item.reason for item in rest if isinstance(item, Disconnect)] == (
-        [Reason.PACKET_TOO_LARGE] if version == V5 else []
-    )
 
 
 def test_whoever_acknowledges_one_packet_at_a_time_is_as_quick_as_it_can(server: Server, mqtt: Mqtt) -> None:

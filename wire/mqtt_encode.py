@@ -43,14 +43,18 @@ def goodbye(version: int, reason: int, sentence: str = "", *, connected: bool = 
     """What a server sends before it closes: DISCONNECT after a CONNACK that accepted, else CONNACK, else nothing.
 
     `version` 0 is a peer that has not told any. 3.1.1 has no such DISCONNECT, and only five refusals. The sentence is
-    dropped if it would exceed the client's Maximum Packet Size `limit` ([MQTT-3.2.2-19], [MQTT-3.14.2-3]; 0: none).
+    dropped if it would exceed the client's Maximum Packet Size `limit` ([MQTT-3.2.2-19], [MQTT-3.14.2-3]; 0: none), and
+    all of it if that is still too much ([MQTT-3.1.2-24]).
     """
     if not version or (version == V311 and (connected or reason not in RETURN_CODES)):
         return b""
     properties = Properties(reason_string=sentence) if sentence else NONE
     farewell = Disconnect if connected else ConnAck  # [MQTT-3.14.0-1]
-    data = encode(farewell(reason, properties=properties), version)
-    return encode(farewell(reason), version) if limit and len(data) > limit else data
+    for packet in (farewell(reason, properties=properties), farewell(reason)):
+        data = encode(packet, version)
+        if not limit or len(data) <= limit:
+            return data
+    return b""
 
 
 def publish(
