@@ -202,14 +202,18 @@ class Hub:
             return self.chat.direct(name, request.user)
         return self.chat.channel(request.channel)
 
-    def straight(self, sender: str, live: Live, *, beyond: bool = True) -> None:
-        """From one client to another: to every session of the other that listens, and `beyond` our own door."""
-        key = fold(live.to)
+    def straight(self, sender: str, live: Live, client: str = "", *, beyond: bool = True) -> None:
+        """From one client to another: to every session of the other that listens, and `beyond` our own door.
+
+        `client` is the key of the first.
+        """
+        user_key, first = fold(live.to), self.find(client)
         if beyond and self.beyond is not None:
             self.beyond(sender, live)
         for session in self._all():
-            if session.user_key == key:
-                session.tell(self.topics.direct(session.me, sender), live.payload, properties=live.properties)
+            if session.user_key == user_key:
+                topic = self.topics.direct(session.me, sender)
+                session.tell(topic, live.payload, properties=live.properties, own=session is first)
 
     def close(self) -> None:
         """The server goes down: nothing more is done later."""

@@ -154,7 +154,8 @@ class Inbox:
             self._session.reader.reply(welcome)
         elif fresh:
             properties = msgspec.structs.replace(packet.properties, topic_alias=None)
-            self._hub.straight(user.name, Live(request.to, request.payload, properties))
+            live = Live(request.to, request.payload, properties)
+            self._hub.straight(user.name, live, f"{user.key}/{self._client_id}")
 
     def _welcome(self, user: User) -> Welcome:
         """Whose name it is and what they are a member of, as after the `hello` of a program."""

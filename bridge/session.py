@@ -270,9 +270,13 @@ class MqttSession:
         """Read a new channel from its beginning, if a subscription takes it in."""
         self._reader.resume(log, 0)
 
-    def tell(self, topic: str, payload: bytes, *, retained: bool = False, properties: Properties = NONE) -> None:
-        """Send something that matters just now, if the client has subscribed to it."""
+    def tell(
+        self, topic: str, payload: bytes, *, retained: bool = False, properties: Properties = NONE, own: bool = False
+    ) -> None:
+        """Send something that matters just now, if the client has subscribed to it; `own` if it comes from itself."""
         found = self._subscriptions.matching(topic)
+        if own:
+            found = [each for each in found if not each.no_local]  # [MQTT-3.8.3-3]
         if found:
             retain = retained and any(each.retain_as_published for each in found)  # [MQTT-3.3.1-13]
             self._reader.tell(self._answers.message(topic, payload, retain=retain, properties=properties))
