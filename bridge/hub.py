@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,7 @@ class Hub:
         self._later = Later()
         self._lock = leaf()
         self._sessions: dict[str, MqttSession] = {}
+        self._parting: dict[str, threading.Event] = {}  # of connections that have ended: what is kept is being kept
         self._leaving: dict[str, threading.Event] = {}  # by user key: somebody waits for them to be gone
         self._away: dict[str, _Away] = {}
         self.beyond: Callable[[str, Live], None] | None = None  # where else somebody may be: on another broker
@@ -67,11 +69,16 @@ class Hub:
 
         The latter by log id; None if this server does not know. A `clean` start ends the client's earlier session.
         """
-        with self._lock:
-            old = self._sessions.get(key)
-            self._sessions[key] = session
-            away = self._away.pop(key, None)
-            will = self._wills.pop(key, None)
+        while True:
+            with self._lock:
+                parting = self._parting.get(key)
+                if parting is None:
+                    old = self._sessions.get(key)
+                    self._sessions[key] = session
+                    away = self._away.pop(key, None)
+                    will = self._wills.pop(key, None)
+                    break
+            parting.wait()
         if away is not None and away.end is not None:
             self._later.cancel(away.end)
         if will is not None:
@@ -80,16 +87,28 @@ class Hub:
                 last_words()  # the session that it belonged to has ended (5 §3.1.2.5)
         return old, away.sent if away is not None else None
 
-    def remove(self, key: str, session: MqttSession) -> bool:
-        """The connection has ended; whether no other has taken its session over."""
+    @contextmanager
+    def parting(self, key: str, session: MqttSession) -> Iterator[bool]:
+        """The connection has ended; whether no other has taken its session over.
+
+        Until the context is left, a client that is back already waits: what is kept of the old connection would
+        otherwise come over what it has kept itself.
+        """
         with self._lock:
             current = self._sessions.get(key) is session
             if current:
                 del self._sessions[key]
+                self._parting[key] = threading.Event()
             gone = self._leaving.pop(session.user_key, None)
         if gone is not None:
             gone.set()
-        return current
+        try:
+            yield current
+        finally:
+            if current:
+                with self._lock:
+                    parted = self._parting.pop(key)
+                parted.set()
 
     def wait_until_gone(self, user_key: str, address: str, seconds: float) -> bool:
         """Wait a moment for the client that holds a name; whether it is gone.

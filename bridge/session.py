@@ -172,10 +172,10 @@ class MqttSession:
             return
         try:
             self._subscriber.acknowledged(())
-            current = self._hub.remove(self._key, self)
-            self._publish_will()
-            if current:  # else it was taken over, and the session lives on in another connection
-                self._subscriber.close()
+            with self._hub.parting(self._key, self) as current:
+                self._publish_will()
+                if current:  # else it was taken over, and the session lives on in another connection
+                    self._subscriber.close()
         except StoreError as error:
             log_.error("%s: its session is not as it should be: %s", self._key, error)
 

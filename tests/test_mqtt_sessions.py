@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ from bridge import subscriber
 from server import Server
 from tests.bulk import eventually
 from tests.conftest import StartServer
-from tests.helpers import Json, Process
+from tests.helpers import DEADLINE, Json, Process
 from tests.helpers_mqtt import MqttLine, body
 from wire.frames import Join, Msg, Ping, Say
 from wire.limits import Limits
@@ -265,6 +266,36 @@ def test_a_session_that_ends_with_its_connection_cannot_be_kept_after_all(server
     alice = mqtt(server.address, "alice", **keep(V5, 0))
     alice.send(Disconnect(0, Properties(session_expiry_interval=100)))
     assert alice.expect(Disconnect).reason == Reason.PROTOCOL_ERROR
+
+
+def test_who_is_back_at_once_has_a_session_all_the_same(
+    server: Server, mqtt: Mqtt, version: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end of the old connection, which kept nothing, does not come over what the new one keeps."""
+    alice = mqtt(server.address, "alice", version=version)
+    ending, back_already, order = threading.Event(), threading.Event(), list[str]()
+    close, add = subscriber.Subscriber.close, server._hub.add
+
+    def close_slowly(ended: subscriber.Subscriber) -> None:
+        ending.set()
+        back_already.wait(DEADLINE)
+        close(ended)
+        order.append("ended")
+
+    def add_noted(*arguments: Any, **fields: Any) -> Any:
+        back_already.set()
+        added = add(*arguments, **fields)
+        order.append("begun")
+        return added
+
+    monkeypatch.setattr(subscriber.Subscriber, "close", close_slowly)
+    monkeypatch.setattr(server._hub, "add", add_noted)
+    alice.send(Disconnect())
+    assert ending.wait(DEADLINE)
+    mqtt(server.address, "alice", **keep(version))
+    assert order == ["ended", "begun"]
+    assert server.chat.store.client("alice/alice-line", 0) is not None
+    assert not server._hub._parting
 
 
 def test_little_is_remembered_of_who_is_away(server: Server, mqtt: Mqtt) -> None:
