@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
+from channels.log import Log
 from channels.session import Session
 from store import Client
 from wire.mqtt import MqttError, encode
@@ -102,7 +104,7 @@ class Subscriber:
         self._session.settle()
         known = [self._subscriptions.has(each.filter) for each in packet.subscriptions]
         reasons = tuple([self._subscriptions.add(each) for each in packet.subscriptions])
-        self._follow_channels()
+        self._follow_channels(self._taken_in([each.filter for each in packet.subscriptions]))
         self._follow_messages()
         self._reader.reply_bytes(encode(SubAck(packet.packet_id, reasons), self._answers.version))
         for each, reason, was_known in zip(packet.subscriptions, reasons, known, strict=True):
@@ -115,8 +117,7 @@ class Subscriber:
         """Unsubscribe; what is on its way still comes."""
         self._check_room(UnsubAck(packet.packet_id, (0,) * len(packet.filters)))
         reasons = tuple([self._subscriptions.remove(each) for each in packet.filters])
-        for log in self._reader.followed():
-            self._reader.refresh(log)
+        self._refresh(self._taken_in(packet.filters))
         if self.expiry != 0:
             self._save(until=None)
         self._reader.reply_bytes(encode(UnsubAck(packet.packet_id, reasons), self._answers.version))
@@ -126,18 +127,32 @@ class Subscriber:
         if not self._answers.fits(encode(answer, self._answers.version)):
             raise MqttError(Reason.PACKET_TOO_LARGE, "The answer is over your Maximum Packet Size.")
 
-    def _follow_channels(self) -> None:
+    def _taken_in(self, filters: Sequence[str]) -> list[Log]:
+        """The channels that these filters may concern: to look at all of them each time would take long."""
+        chat = self._hub.chat
+        names = {self._hub.topics.channel_in(each) for each in filters}
+        if "+" in names:
+            return chat.all_channels()
+        return [log for log in [chat.channel(name) for name in names] if log is not None]
+
+    def _follow_channels(self, concerned: Sequence[Log]) -> None:
         """Read the channels that are subscribed to, from now on; a session that is kept keeps from where on."""
-        logs = [log for log in self._hub.chat.all_channels() if self._subscriptions.view_of(log) is not None]
+        logs = [log for log in concerned if self._subscriptions.view_of(log) is not None]
         if self.expiry != 0:
             sent = self._reader.sent()
             fresh = [log for log in logs if not self._reader.acknowledges(log)]
             self._hub.chat.store.move({(log.row.id, self._key): sent.get(log.row.id, log.tail) for log in fresh}, {})
             self._save(until=None)
-        for log in self._reader.followed():
-            self._reader.refresh(log)
+        self._refresh(logs)
         for log in logs:
             self._reader.follow(log, log.tail)
+
+    def _refresh(self, channels: Sequence[Log]) -> None:
+        """Read these channels, and direct conversations, as the subscriptions have them now, or no more."""
+        changed = set(channels)
+        for log in self._reader.followed():
+            if log.channel is None or log in changed:
+                self._reader.refresh(log)
 
     def _follow_messages(self) -> None:
         """Read direct conversations from where the user has acknowledged them: all that was kept."""

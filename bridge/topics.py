@@ -37,6 +37,7 @@ from wire.frames import (
     Whois,
 )
 from wire.mqtt_properties import NONE, Properties
+from wire.mqtt_topics import matches
 from wire.names import check_name, fold, shorten
 
 ROOT = "chat"
@@ -325,6 +326,15 @@ class Topics:
             topic = f"{self._from}{me}/say/{frame.channel}"
         body = {"topic": topic, "id": frame.id, "code": frame.code, "error": frame.error}
         return msgspec.json.encode({key: value for key, value in body.items() if value is not None})
+
+    def channel_in(self, topic_filter: str) -> str:
+        """The name of the channel that a filter takes in, in whichever form; `+` for all, empty for none."""
+        levels = topic_filter.split("/")
+        at = self.root.count("/") + 2
+        name = levels[at] if len(levels) > at and levels[at] != "#" else "+"
+        one = "any" if name == "+" else name
+        taken = matches(topic_filter, self.channel(one)) or matches(topic_filter, self.channel_text(one))
+        return name if taken else ""
 
     def is_forbidden(self, topic_filter: str, me: str) -> bool:
         """Whether a filter asks, by name, for what only others may read; wildcards ask for what there is for `me`."""

@@ -263,6 +263,39 @@ def test_a_filter_without_wildcards_for_another_s_topic_is_forbidden(topic_filte
             assert CHAT.is_forbidden(topic_filter, "alice")
 
 
+@pytest.mark.parametrize(
+    ("topic_filter", "channel"),
+    [
+        ("chat/channels/lab", "lab"),
+        ("chat/channels/lab/text", "lab"),
+        ("+/+/lab/#", "lab"),
+        ("chat/channels/+", "+"),
+        ("chat/+/+/text", "+"),
+        ("chat/channels/#", "+"),
+        ("#", "+"),
+        ("chat/channels/+/json", ""),
+        ("chat/channels/lab/json", ""),
+        ("chat/channels", ""),
+        ("chat/to/alice/#", ""),
+        ("chat/presence/+", ""),
+        ("+", ""),
+    ],
+)
+def test_which_channel_a_filter_takes_in(topic_filter: str, channel: str) -> None:
+    assert CHAT.channel_in(topic_filter) == channel
+
+
+_filter_levels = st.sampled_from(["chat", "channels", "text", "lab", "den", "", "+", "#"])
+
+
+@given(topic_filter=st.lists(_filter_levels, min_size=1, max_size=5).map("/".join).filter(valid_filter))
+def test_no_channel_that_a_filter_takes_in_is_passed_over(topic_filter: str) -> None:
+    found = CHAT.channel_in(topic_filter)
+    for name in ("lab", "den", "text"):
+        if matches(topic_filter, CHAT.channel(name)) or matches(topic_filter, CHAT.channel_text(name)):
+            assert found in ("+", name)
+
+
 def test_another_root() -> None:
     site = Topics("site/7/chat")
     assert site.request("site/7/chat/from/alice/say/lab", b"x", "alice") == Say("x", "lab")
