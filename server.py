@@ -16,6 +16,7 @@ import resource
 import sys
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,7 +24,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from bridge import acl
-from bridge.broker import FORM, BrokerConfig, broker
+from bridge.broker import FORM, BrokerConfig, broker, embedded
+from bridge.embedded import EmbeddedBroker
 from bridge.hub import Hub
 from bridge.mirror import Mirror
 from bridge.session import MqttSession
@@ -35,6 +37,7 @@ from store import Durability, Store, open_store
 from wire import VERSION
 from wire.errors import LocalError
 from wire.limits import Limits
+from wire.mqtt_codes import V311
 
 log = logging.getLogger("partyline")
 
@@ -71,9 +74,10 @@ class Server:
             self.chat = Chat(self._store, config.limits)
             self._hub = Hub(self.chat, Topics(config.root))
             self._door = Door(self.chat, {b"{": talk.json, b"\x10": partial(MqttSession, self._hub)})
+            self._embedded: EmbeddedBroker | None = None
             self._mirror: Mirror | None = None
             try:
-                self._mirror = self._open_mirror(config.broker)
+                self._mirror = self._open_mirror(config)
                 self.address = self._door.open(config.host, config.port)
                 self.mqtt_address = self._open_mqtt(config)
             except LocalError:
@@ -97,11 +101,19 @@ class Server:
             log.warning("MQTT devices have to use the port of everyone else: %s", error)
             return None
 
-    def _open_mirror(self, config: BrokerConfig) -> Mirror | None:
+    def _open_mirror(self, config: Config) -> Mirror | None:
         """Who is on the broker has their name before anybody comes in by a door."""
-        if not config.url:
+        wanted = config.broker
+        if not wanted.url:
             return None
-        mirror = Mirror(self._hub, broker(config), self._door.pump, trusted=config.trusted)
+        where = embedded(wanted.url, config.host)
+        if where is None:
+            there = broker(wanted)
+        else:
+            self._embedded = EmbeddedBroker(*where, Path(config.data), config.root)
+            self._embedded.start()
+            there = replace(broker(BrokerConfig(self._embedded.url)), version=V311)
+        mirror = Mirror(self._hub, there, self._door.pump, trusted=wanted.trusted or where is not None)
         self.chat.bridge = mirror.status
         mirror.start()
         return mirror
@@ -110,6 +122,8 @@ class Server:
         self.chat.closing = True
         if self._mirror is not None:
             self._mirror.close()
+        if self._embedded is not None:
+            self._embedded.close()
         self._door.close()
         self._hub.close()
 

@@ -9,15 +9,18 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from wire.errors import LocalError
+from wire.mqtt_codes import V5
 
 PORTS = {"mqtt": 1883, "mqtts": 8883}  # registered with IANA
-FORM = "mqtt://[user:password@]host[:port], or mqtts:// for TLS"
+EMBEDDED_PORT = 1884  # of the embedded broker: 1883 is our own door's
+_EMBEDDED = "embedded, or embedded://host[:port]"
+FORM = "mqtt://[user:password@]host[:port], mqtts:// for TLS, or embedded for one of our own"
 
 
 class BrokerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The config file's `broker` section: another broker that the chat is mirrored to."""
 
-    url: str = ""  # where it is; empty: there is none
+    url: str = ""  # where it is; embedded: one of our own; empty: there is none
     ca: str | None = None  # PEM file of the authority that signed its certificate; None: those of the system
     cert: str | None = None  # PEM file of our own certificate, if the broker wants one
     key: str | None = None  # PEM file of its key, if that is not in the same file
@@ -33,6 +36,7 @@ class Broker:
     user: str | None = None
     password: str | None = None
     tls: ssl.SSLContext | None = None
+    version: int = V5  # which version of MQTT is tried first
 
     @property
     def address(self) -> str:
@@ -41,6 +45,22 @@ class Broker:
 
     def __repr__(self) -> str:
         return f"Broker({self.address})"
+
+
+def embedded(url: str, host: str) -> tuple[str, int] | None:
+    """Where the embedded broker is to listen, by default on `host`; None if another one is meant. Raises LocalError."""
+    if url.partition(":")[0] != "embedded":
+        return None
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise LocalError(
+            f"The embedded broker's address is wrong ({error}): it is embedded[://host[:port]]."
+        ) from error
+    if url != "embedded" and (not parts.hostname or parts.path.strip("/") or parts.username is not None):
+        raise LocalError("The embedded broker's address is embedded[://host[:port]].")
+    return parts.hostname or host, EMBEDDED_PORT if port is None else port
 
 
 def broker(config: BrokerConfig) -> Broker:

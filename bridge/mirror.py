@@ -74,7 +74,7 @@ class Mirror:
         self._key = f"/{self._root}"  # of the cursors
         self._link: Link | None = None
         self._reader: MirrorReader | None = None
-        self.version = V5
+        self.version = broker.version
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mirror", daemon=True)
         self.residents = Residents(hub, self, broker.address, trusted=trusted)

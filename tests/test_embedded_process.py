@@ -23,7 +23,8 @@ from bridge import embedded
 from bridge.broker import BrokerConfig
 from bridge.embedded import EmbeddedBroker
 from store import open_store
-from tests.conftest import StartServer
+from tests.acl_brokers import free_port
+from tests.conftest import StartProcess, StartServer
 from tests.helpers import DEADLINE, ROOT, Text
 from tests.helpers_mqtt import MqttLine
 from wire.errors import LocalError
@@ -216,6 +217,25 @@ def test_the_bridge_to_it(tmp_path: Path, start_server: StartServer, mqtt: Calla
                 device.message("chat/channels/lab/text", lambda packet: packet.payload.endswith(b", to the device"))
                 os.kill(child(broker), signal.SIGKILL)
                 device.until_closed()
+
+
+def test_the_server_runs_it(start_process: StartProcess, mqtt: Callable[..., MqttLine]) -> None:
+    """`--broker embedded://…`: ready with the server, and gone with it."""
+    port = free_port()
+    process = start_process("--broker", f"embedded://127.0.0.1:{port}")
+    with Text(process.address, "nick") as nick:
+        nick.send("/join lab")
+        nick.expect("You are in lab")
+        device = mqtt(f"127.0.0.1:{port}", "dev", version=V311)
+        device.subscribe("chat/server")
+        device.message("chat/server", lambda packet: packet.payload == b"online")
+        device.publish("chat/from/dev/say/lab", "from the device")
+        nick.expect("dev: from the device")
+        nick.send("/status")
+        nick.expect(f"connected to 127.0.0.1:{port} over MQTT 3.1.1")
+    assert process.stop() == 0
+    with socket.create_server(("127.0.0.1", port)):
+        pass  # nobody has it any more
 
 
 _PARENT = """
