@@ -120,11 +120,11 @@ class EmbeddedBroker:
         while (child := self._spawn()) is not None:
             started = time.monotonic()
             assert child.stdout is not None
-            if child.stdout.readline() == b"ready\n":
-                self._ready.set()
-                log.info("the embedded broker is ready on %s:%d", self._host, self._port)
-                said = False
-                child.stdout.read()  # nothing comes but the end
+            for line in child.stdout:  # up to its end
+                if line == b"ready\n":
+                    self._ready.set()
+                    log.info("the embedded broker is ready on %s:%d", self._host, self._port)
+                    said = False
             self._ready.clear()
             status = child.wait()
             _put_away(child)

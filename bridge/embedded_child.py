@@ -28,6 +28,7 @@ from .embedded_login import Login, checked_handler
 from .topics import Topics
 
 _END = 2.0  # seconds that amqtt has to end its connections
+_AGAIN = 1.0  # seconds after which a connection that is taken over is told once more
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -71,7 +72,10 @@ class EmbeddedBroker(Broker):
         key = client_session.client_id or ""
         while (before := self._open.get(key)) is not None:
             await before[0].handle_connection_closed()
-            await before[1].wait()
+            try:
+                await asyncio.wait_for(before[1].wait(), _AGAIN)
+            except TimeoutError:  # it had not begun yet, and so could not be told
+                pass
         done = asyncio.Event()
         self._open[key] = (handler, done)
         try:
@@ -143,6 +147,8 @@ async def _serve(wanted: Wanted) -> None:
     await stop.wait()
     try:
         await asyncio.wait_for(broker.shutdown(), _END)
+    except Exception as error:  # it ends all the same, and had nothing to keep
+        logging.warning("not all connections were ended well: %r", error)
     finally:
         ended.set()
 

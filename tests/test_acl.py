@@ -129,7 +129,7 @@ def run(*options: str) -> subprocess.CompletedProcess[str]:
     """`server.py acl …`."""
     return subprocess.run(
         [sys.executable, "server.py", "acl", *options],
-        cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE, stdin=subprocess.DEVNULL, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=3 * DEADLINE, stdin=subprocess.DEVNULL, check=False,
     )  # fmt: skip
 
 

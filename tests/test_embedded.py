@@ -18,7 +18,7 @@ from tests.helpers import DEADLINE
 from tests.helpers_mqtt import MqttLine
 from tests.test_acl import READS, WRITES
 from wire.mqtt_codes import V5, V311, Reason
-from wire.mqtt_packets import Publish, Subscribe, Subscription, Will
+from wire.mqtt_packets import ConnAck, Connect, Publish, Subscribe, Subscription, Will
 
 SECRET = b"secret of alice"
 Enter = Callable[..., MqttLine]
@@ -241,6 +241,22 @@ def test_a_connection_that_is_taken_over(enter: Enter, clean: bool) -> None:
         new.subscribe("chat/to/alice/#")
     server.publish("chat/to/alice/msg/bob", "to the new one")
     new.message("chat/to/alice/msg/bob")
+
+
+def test_many_take_overs_at_once(enter: Enter) -> None:
+    """Whichever of them is the last, it is served, and the others have ended."""
+    server = enter("partyline")
+    lines = [enter("bob", connect=False) for _ in range(6)]
+    for line in lines:
+        line.send(Connect(version=V311, username="bob", client_id="one", clean=False))
+    for line in lines:
+        line.expect(ConnAck)
+    last = enter("bob", client_id="one", clean=False)
+    last.subscribe("chat/to/bob/#")
+    server.publish("chat/to/bob/msg/alice", "hello")
+    last.message("chat/to/bob/msg/alice")
+    for line in lines:
+        line.until_closed()
 
 
 def test_nothing_is_lost_while_others_subscribe(enter: Enter) -> None:
