@@ -92,11 +92,11 @@ class Server:
         if config.mqtt_port == "none":
             return None
         if config.mqtt_port is not None:
-            return self._door.open(config.host, config.mqtt_port)
+            return self._door.open(config.host, config.mqtt_port, greets=False)
         if config.port == 0:  # whoever has one picked wants no fixed one beside it
             return None
         try:
-            return self._door.open(config.host, MQTT_PORT)
+            return self._door.open(config.host, MQTT_PORT, greets=False)
         except LocalError as error:
             log.warning("MQTT devices have to use the port of everyone else: %s", error)
             return None

@@ -31,8 +31,8 @@ class Connection:
     """One connection. Its thread runs `_run`; the speaker, the pump and the door call the rest."""
 
     __slots__ = (
-        "_broken", "_chat", "_ended", "_patience", "_pump", "_retired", "_socket", "_speaker", "_speakers", "address",
-        "thread",
+        "_broken", "_chat", "_ended", "_greets", "_patience", "_pump", "_retired", "_socket", "_speaker", "_speakers",
+        "address", "thread",
     )  # fmt: skip
 
     def __init__(
@@ -43,14 +43,19 @@ class Connection:
         pump: Pump,
         speakers: Mapping[bytes, Speak],
         ended: Callable[[Connection], None],
+        greets: bool,
     ) -> None:
-        """`speakers` are chosen by the first byte that comes; whoever speaks none of their protocols speaks text."""
+        """`speakers` are chosen by the first byte that comes; whoever speaks none of their protocols speaks text.
+
+        `greets`: whoever says nothing for a moment is taken for a person.
+        """
         self.address = address
         self._socket = sock
         self._chat = chat
         self._pump = pump
         self._speakers = speakers
         self._ended = ended
+        self._greets = greets
         self._broken = False
         self._retired = False
         self._patience: float | None = None
@@ -90,11 +95,12 @@ class Connection:
 
         None if it does not say anything in the time there is to log in.
         """
-        data = self._receive(_LEAST, GREET_AFTER)
-        if data is None:
+        if self._greets:
+            data = self._receive(_LEAST, GREET_AFTER)
+            if data is not None:
+                return data
             self.transmit(GREETING)
-            data = self._receive(_LEAST, self._chat.limits.login_seconds)
-        return data
+        return self._receive(_LEAST, self._chat.limits.login_seconds)
 
     def _serve(self, speaker: Speaker, data: bytes | None) -> None:
         """Hand on what comes, until the peer or the speaker ends it."""

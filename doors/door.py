@@ -55,8 +55,11 @@ class Door:
         self._closing = False
         threading.stack_size(_STACK)
 
-    def open(self, host: str, port: int) -> str:
-        """Listen there (port 0: any free one); the address as `host:port`. Raises LocalError with a sentence."""
+    def open(self, host: str, port: int, *, greets: bool = True) -> str:
+        """Listen there (port 0: any free one); the address as `host:port`. Raises LocalError with a sentence.
+
+        Who says nothing for a moment is greeted as a person, unless the port is one on which devices are expected.
+        """
         try:
             family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
             both = family == socket.AF_INET6 and host == "::" and socket.has_dualstack_ipv6()
@@ -68,12 +71,12 @@ class Door:
                 reason = f"Cannot listen on {host}:{port}: {error.strerror or error}"
             raise LocalError(f"{reason}.") from error
         address = _written(listener.getsockname())
-        thread = threading.Thread(target=self._accept, args=(listener,), name=f"door-{address}", daemon=True)
+        thread = threading.Thread(target=self._accept, args=(listener, greets), name=f"door-{address}", daemon=True)
         self._listeners.append((listener, thread))
         thread.start()
         return address
 
-    def _accept(self, listener: socket.socket) -> None:
+    def _accept(self, listener: socket.socket, greets: bool) -> None:
         """Thread `door-…`: accept until the listener is shut down."""
         while True:
             try:
@@ -87,18 +90,18 @@ class Door:
                     self._empty.wait(1.0)
                 continue
             try:
-                self._admit(sock, _written(peer))
+                self._admit(sock, _written(peer), greets)
             except Exception:
                 log.exception("%s could not be admitted", _written(peer))
                 sock.close()
 
-    def _admit(self, sock: socket.socket, address: str) -> None:
+    def _admit(self, sock: socket.socket, address: str, greets: bool) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in _KEEPALIVE.items():
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
         limits = self._chat.limits
-        connection = Connection(sock, address, self._chat, self.pump, self._speakers, self._forget)
+        connection = Connection(sock, address, self._chat, self.pump, self._speakers, self._forget, greets)
         host = address.rpartition(":")[0]
         with self._lock:
             if len(self._connections) >= limits.connections:

@@ -238,7 +238,7 @@ def test_no_second_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: s
     opened: list[int] = []
     really = Door.open
 
-    def anywhere(door: Door, host: str, port: int) -> str:
+    def anywhere(door: Door, host: str, port: int, **_: bool) -> str:
         opened.append(port)
         return really(door, host, 0)
 
