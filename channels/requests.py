@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from wire import commands
@@ -77,12 +78,24 @@ def history(session: Session, frame: History) -> Page:
 def topic(session: Session, frame: Topic) -> TopicIs:
     """A channel's topic, after it was set if there is a text; only members set it."""
     assert session.user is not None
+    if session.reader.dialect.interactive:
+        frame = commands.topic_for(frame, *_channels_of(session))
     if frame.text is None:
         log = session.chat.known_channel(frame.channel) if frame.channel else session.joined("")
     else:
         log = session.joined(frame.channel)
         session.chat.set_topic(log, " ".join(printable(frame.text).split()), session.user)
     return TopicIs(channel=log.row.name, topic=log.topic)
+
+
+def _channels_of(session: Session) -> tuple[Callable[[str], bool], Callable[[str], bool]]:
+    """Whether a word names a channel, and one in which the user sets the topic: who is in none is told to join it."""
+    find = session.chat.channel
+    joined = session.user.joined if session.user is not None else {}
+    return (
+        lambda word: find(word) is not None,
+        lambda word: find(word) is not None if session.current is None else find(word) in joined,
+    )
 
 
 def register(session: Session, frame: Register) -> Registered:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from wire.commands import ADDRESSED
+from wire.commands import ADDRESSED, topic_for
 from wire.errors import Refused
 from wire.frames import History, Leave, Request, Say, Topic
-from wire.names import fold
+from wire.names import NAME, fold
 
 from .known import Known
 from .outbox import Outbox
@@ -53,27 +53,46 @@ class Rooms:
 
     def fill(self, request: Request) -> Request:
         """The request with the current channel, where it takes one and none is named. Raises Refused."""
+        if isinstance(request, Topic):
+            request = topic_for(request, self._exists, self._sets_topic)
         match request:
             case Say(channel="") | Leave(channel="") | Topic(channel="") | History(channel="", user=""):
                 return msgspec.structs.replace(request, channel=self._here())
         return request
 
-    def say(self, line: str, absent: str | None) -> Say | Topic:
-        """What a line of text asks for: to post it; or a question that comes first.
+    def unknown(self, line: str, command: Request | None) -> str | None:
+        """The key of a channel of which we do not know whether it exists, and on which it depends what was typed."""
+        match command:
+            case None:
+                addressed = ADDRESSED.fullmatch(line)
+                word = addressed[1] if addressed is not None else ""
+            case Topic(channel="", text=str(text)) if NAME.fullmatch(text) and text != "-":
+                word = text
+            case _:
+                return None
+        return None if not word or self._exists(word) else fold(word)
 
-        The question is for the topic of a channel that the line may be meant for, if we do not know whether it
-        exists; `absent` is a name of which we know that there is none. Raises Refused.
+    def say(self, line: str) -> Say:
+        """What a line of text asks for: to post it in the channel that it names, or else in the current one.
+
+        Raises Refused if there is no such channel for us.
         """
         addressed = ADDRESSED.fullmatch(line)
-        if addressed is not None and fold(addressed[1]) != absent:
+        if addressed is not None and self._exists(addressed[1]):
             channel = self.name(addressed[1])
             if channel is not None:
                 return Say(addressed[2], channel)
-            channel = self.known.channels.get(fold(addressed[1]))
-            if channel is None:
-                return Topic(fold(addressed[1]))
+            channel = self.known.channels[fold(addressed[1])]
             raise Refused("not-a-member", f"You are not in {channel}: /join {channel} first.")
         return Say(line, self._here())
+
+    def _exists(self, word: str) -> bool:
+        """Whether a channel of that name is known."""
+        return self.name(word) is not None or fold(word) in self.known.channels
+
+    def _sets_topic(self, word: str) -> bool:
+        """Whether text that follows the word is its topic; the server tells who is in no channel to join it."""
+        return self.name(word) is not None if self.current else self._exists(word)
 
     def _here(self) -> str:
         if not self.current:

@@ -187,14 +187,14 @@ class State:
         while self._held and self._welcomed and self._probe is None:
             line, command = self._held.popleft()
             try:
-                request = self.rooms.fill(command) if command else self.rooms.say(line, self._absent)
+                unknown = self.rooms.unknown(line, command)
+                if unknown != self._absent and unknown is not None:
+                    self._held.appendleft((line, command))
+                    self._probe = unknown
+                    self._ask(Topic(unknown), quiet=True)
+                    continue
                 self._absent = None
-                if command is None and isinstance(request, Topic):
-                    self._held.appendleft((line, None))
-                    self._probe = request.channel
-                    self._ask(request, quiet=True)
-                else:
-                    self._ask(request)
+                self._ask(self.rooms.fill(command) if command else self.rooms.say(line))
             except Refused as refused:
                 self._refuse(refused, "" if command else line)
 

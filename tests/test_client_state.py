@@ -35,6 +35,7 @@ from wire.frames import (
     Seen,
     Stored,
     Topic,
+    TopicIs,
     Welcome,
     Who,
 )
@@ -360,6 +361,19 @@ def test_a_channel_that_was_made_since_is_known_when_it_is_addressed() -> None:
     line.settle()
     assert [entry.text for entry in line.entries("lab")] == ["news: is text"]
     assert line.sentences()[0] == "You are not in news: /join news first."
+
+
+def test_the_topic_of_the_current_channel_or_of_one_that_is_named() -> None:
+    line = wire("lab", "ops", "attic", join="lab")
+    line.type("/join ops", "/topic Tea time", "/topic LAB Tea time", "/topic attic is cold", "/topic -", "/topic lab")
+    line.type("/topic Tea", "/topic attic", "/topic #attic", "/topic")
+    line.settle()
+    assert [(frame.channel, frame.text) for frame in line.server.asked if isinstance(frame, Topic)] == [
+        ("ops", "Tea time"), ("LAB", "Tea time"), ("ops", "attic is cold"), ("ops", ""), ("lab", None),
+        ("tea", None), ("ops", "Tea"), ("attic", None), ("attic", None), ("attic", None), ("ops", None),
+    ]  # fmt: skip
+    answers = [item for item in line.shown if isinstance(item, TopicIs | Error)]
+    assert len(answers) == 9, "nobody sees the questions that come first: for Tea and attic"
 
 
 def test_a_mistake_is_refused_here_and_the_text_is_not_lost() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.strategies import hostile_text
-from wire.commands import COMMANDS, PLAIN, Command, find, help_lines, parse
+from wire.commands import COMMANDS, PLAIN, Command, find, help_lines, parse, topic_for
 from wire.errors import Refused
 from wire.frames import (
     REQUESTS,
@@ -147,9 +147,11 @@ def test_a_slip_gets_the_nearest_command(typed: str, meant: str | None) -> None:
         ("/history @bob 7", History(user="bob", limit=7)),
         ("/history lab 7 31", History(channel="lab", limit=7, before=31)),
         ("/topic", Topic()),
-        ("/topic lab", Topic("lab")),
-        ("/topic lab  Soldering  tonight", Topic("lab", "Soldering  tonight")),
-        ("/topic lab -", Topic("lab", "")),
+        ("/topic lab", Topic("", "lab")),
+        ("/topic Tea  time", Topic("", "Tea  time")),
+        ("/topic #lab", Topic("lab")),
+        ("/topic #lab  Soldering  tonight", Topic("lab", "Soldering  tonight")),
+        ("/topic #lab -", Topic("lab", "")),
         ("/register secret", Register("secret")),
         ("/status", Status()),
         ("/help", Help()),
@@ -170,6 +172,29 @@ def test_a_slip_gets_the_nearest_command(typed: str, meant: str | None) -> None:
 def test_what_a_line_means(line: str, meaning: Request | None) -> None:
     """Its frame, or None for what is no command but speech."""
     assert parse(line) == meaning
+
+
+@pytest.mark.parametrize(
+    ("line", "meaning"),
+    [
+        ("/topic", Topic()),
+        ("/topic Tea time", Topic("", "Tea time")),
+        ("/topic Tea", Topic("", "Tea")),
+        ("/topic -", Topic("", "")),
+        ("/topic lab", Topic("lab")),
+        ("/topic lab  Tea  time", Topic("lab", "Tea  time")),
+        ("/topic lab -", Topic("lab", "")),
+        ("/topic attic", Topic("attic")),
+        ("/topic attic is cold", Topic("", "attic is cold")),
+        ("/topic #attic is cold", Topic("attic", "is cold")),
+        ("/topic #Tea", Topic("Tea")),
+    ],
+)
+def test_whose_topic(line: str, meaning: Topic) -> None:
+    """For somebody who is in lab, where there is a channel attic, too."""
+    asked = parse(line)
+    assert isinstance(asked, Topic)
+    assert topic_for(asked, {"lab", "attic"}.__contains__, {"lab"}.__contains__) == meaning
 
 
 @given(line=st.builds("{}{}".format, st.sampled_from(["", "/", "/join ", "/history ", "/topic "]), hostile_text()))

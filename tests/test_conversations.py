@@ -148,7 +148,7 @@ def test_to_a_channel_that_was_not_joined(kind: str, meet: Meet) -> None:
     with pytest.raises(Refusal, match="not in attic: /join attic"):
         alice.say("hello", "attic")
     with pytest.raises(Refusal, match="no channel attic2: /join attic2"):
-        alice.topic("attic2")
+        alice.topic("#attic2" if kind == "text" else "attic2")
 
 
 def test_a_program_is_told_that_there_is_no_such_channel(server: Server, connect: Callable[..., Json]) -> None:
@@ -285,6 +285,30 @@ def test_topic(kinds: tuple[str, str], meet: Meet) -> None:
     with pytest.raises(Refusal, match="not in lab"):
         eve.topic("lab", "Eve was here")
     assert bob.topic("lab") == "Soldering: tonight"
+
+
+def test_whose_topic_a_person_sets(server: Server, meet: Meet, dial: Callable[..., Text]) -> None:
+    """The current channel's, unless the first word names another one that they are in."""
+    bob = meet("json", "bob")
+    for channel in ("lab", "tea", "hall"):
+        bob.join(channel)
+    alice = dial(server.address, "alice")
+    alice.send("/topic Tea time")
+    assert alice.expect("!") == "! You are not in tea: /join tea first."
+    alice.send("/topic green tea")
+    alice.expect("! You are in no channel")
+    alice.send("/join hall", "/join lab", "/topic Tea time")
+    alice.expect("* The topic of lab: Tea time")
+    alice.send("/topic HALL Cakes", "/topic Biscuits", "/topic Hall", "/topic", "/topic tea", "/topic -")
+    for line in ("hall: Cakes", "lab: Biscuits", "hall: Cakes", "lab: Biscuits"):
+        alice.expect(f"* The topic of {line}")
+    alice.expect("* tea has no topic.")
+    alice.expect("* lab has no topic.")
+    alice.send("/topic #tea time")
+    assert alice.expect("!") == "! You are not in tea: /join tea first."
+    assert bob.topic("tea") == ""
+    with pytest.raises(Refusal, match="no channel green"):
+        bob.topic("green", "tea")
 
 
 def test_help_has_every_command(kind: str, meet: Meet) -> None:

@@ -69,10 +69,32 @@ def _msg(rest: str) -> Request:
 
 
 def _topic(rest: str) -> Request:
-    channel, _, text = rest.partition(" ")
-    if not channel:
-        return Topic()
-    return Topic(_channel(channel), None if not text.strip() else "" if text.strip() == "-" else text.strip())
+    """Words that may or may not begin with a channel's name are the text: `topic_for` knows more of them."""
+    first, _, text = rest.partition(" ")
+    if first.startswith("#"):
+        return Topic(_channel(first), _topic_text(text))
+    return Topic("", rest or None)
+
+
+def _topic_text(text: str) -> str | None:
+    text = text.strip()
+    return "" if text == "-" else text or None
+
+
+def topic_for(asked: Topic, exists: Callable[[str], bool], joined: Callable[[str], bool]) -> Topic:
+    """What `/topic` asks for, once it is known which channels there are and which of them the person is in.
+
+    The name of a channel, alone, asks for its topic; before a text it says whose topic that is, if the person is in
+    that channel. Everything else is the topic of the current one.
+    """
+    if asked.channel or asked.text is None:
+        return asked
+    if asked.text == "-":
+        return Topic("", "", ref=asked.ref)
+    first, _, text = asked.text.partition(" ")
+    if joined(first) if text else exists(first):
+        return Topic(first, _topic_text(text), ref=asked.ref)
+    return asked
 
 
 def _register(rest: str) -> Request:
@@ -111,7 +133,8 @@ COMMANDS: tuple[Command, ...] = (
             detail="/history lab 50 shows the last 50 of lab; /history lab 50 812 the 50 before number 812; "
                    "/history @bob your talk with bob."),
     Command("/topic", "/topic [channel] [text]", "show a channel's topic, or set it (- clears it)", _topic,
-            detail="To set the topic of the current channel, name the channel, too: /topic lab Soldering tonight."),
+            detail="/topic Tea time sets the current channel's; /topic lab Tea time that of lab, if you are in lab; "
+                   "/topic lab shows it. A word with a # is always a channel's name."),
     Command("/register", "/register <password>", "bind your name to a password; from then on it takes that password",
             _register),
     Command("/status", "/status", "how the server is, and how it gets on with the broker that it mirrors to",
