@@ -75,6 +75,8 @@ class Mirror:
         self._link: Link | None = None
         self._reader: MirrorReader | None = None
         self.version = broker.version
+        self.limit = 0
+        self._keep_alive: float = _KEEP_ALIVE
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mirror", daemon=True)
         self.residents = Residents(hub, self, broker.address, trusted=trusted)
@@ -143,6 +145,7 @@ class Mirror:
             return str(error)
         try:
             self.version = packets.version
+            self._link = link  # first, as whoever closes looks for it after saying so
             if self._closing.is_set():
                 return "the server goes down"
             self._open(link, connack)
@@ -181,20 +184,17 @@ class Mirror:
 
     def _open(self, link: Link, connack: ConnAck) -> None:
         """Subscribe, say who is here, and go on with every log where the broker's acknowledgements ended."""
-        self._link = link
         told = connack.properties
         if told.maximum_qos == 0:
             raise MqttError(Reason.QOS_NOT_SUPPORTED, "it takes nothing at QoS 1, so nothing would be certain")
         self._retains = told.retain_available != 0
+        self._keep_alive = told.server_keep_alive or _KEEP_ALIVE  # [MQTT-3.2.2-21]
+        self.limit = told.maximum_packet_size or 0
         reader = MirrorReader(link, self._topics, self.version, self._chat.limits, told)
+        self._inbox.open()
         self._reader = reader
         self._stale_wanted = True
-        filters = (
-            Subscription(self._topics.requests, 1),
-            Subscription(self._topics.direct("+", "+"), 0, no_local=True),
-            Subscription(self._topics.presence("+"), 0, no_local=True),
-        )
-        self.send(encode(Subscribe(_SUBSCRIBE, filters), self.version))
+        self.send(encode(Subscribe(_SUBSCRIBE, self._filters()), self.version))
         self.publish_retained(self._topics.server, b"online")
         for user in self._chat.directory.users():
             self._tell_presence(user)
@@ -203,6 +203,13 @@ class Mirror:
             reader.resume(log, self._confirmed.get(log, 0), self._sent.get(log.row.id, 0))
         for resident in self.residents.everyone:
             self.residents.catch_up(resident)
+
+    def _filters(self) -> tuple[Subscription, ...]:
+        return (
+            Subscription(self._topics.requests, 1, retain_handling=2),
+            Subscription(self._topics.direct("+", "+"), 0, no_local=True, retain_handling=2),
+            Subscription(self._topics.presence("+"), 0, no_local=True),
+        )
 
     def _up(self) -> None:
         self._state = msgspec.structs.replace(
@@ -229,19 +236,19 @@ class Mirror:
                 self._take(item)
             self.residents.flush()
             now = time.monotonic()
-            if now - heard > 1.5 * _KEEP_ALIVE:
-                return f"{self._broker.address} has not answered for {1.5 * _KEEP_ALIVE:g} s."
-            if now - asked > _KEEP_ALIVE / 2:
+            if now - heard > 1.5 * self._keep_alive:
+                return f"{self._broker.address} has not answered for {1.5 * self._keep_alive:g} s."
+            if now - asked >= self._keep_alive / 2:
                 asked = now
                 self.send(encode(PingReq(), self.version))
                 self.residents.sweep()
-            data = link.receive(_KEEP_ALIVE / 2)
+            data = link.receive(self._keep_alive / 2)
             if data == b"":
                 return f"{self._broker.address} has closed the connection."
             items = packets.receive(data) if data else []
             heard = time.monotonic() if data else heard
             if self._reader is not None:
-                self._reader.wait_for_room(self._chat.limits.backlog, _KEEP_ALIVE)
+                self._reader.wait_for_room(self._chat.limits.backlog, self._keep_alive)
 
     def _take(self, item: Item) -> None:
         match item:
@@ -257,11 +264,7 @@ class Mirror:
             case PubRel():
                 self.send(b"\x70\x02" + item.packet_id.to_bytes(2, "big"))
             case SubAck():
-                if item.reasons[0] >= 0x80:
-                    raise MqttError(
-                        item.reasons[0], f"it does not let us read {self._topics.requests}: see server.py acl"
-                    )
-                self._up()
+                self._granted(item.reasons)
             case PingResp() if self._stale_wanted:
                 self._stale_wanted = False
                 self.send(encode(Unsubscribe(_UNSUBSCRIBE, (self._topics.presence("+"),)), self.version))
@@ -269,6 +272,17 @@ class Mirror:
                 raise MqttError(item.reason, words(item.reason))
             case MqttError():
                 raise item
+
+    def _granted(self, reasons: tuple[int, ...]) -> None:
+        """What we may read: without requests there is no point in it; without the rest there is some."""
+        refused = [what for what, reason in zip(self._filters(), reasons, strict=False) if reason >= 0x80]
+        sentence = f"it does not let us read {' and '.join([each.filter for each in refused])}: see server.py acl"
+        if reasons[0] >= 0x80:
+            raise MqttError(reasons[0], sentence)
+        self._up()
+        if refused:
+            self._state.error = f"I{sentence[1:]}."
+            log_.warning("%s: %s", self._broker.address, sentence)
 
     def _acknowledged(self, packet_ids: tuple[int, ...]) -> None:
         """The broker has taken entries: move the cursors of channels, and those of users in direct conversations."""
@@ -319,6 +333,10 @@ class Mirror:
         link = self._link
         if link is not None:
             link.hang_up()
+
+    def count_refused(self) -> None:
+        """See `Carrier`."""
+        self._inbox.refused += 1
 
     def _walk(self) -> None:
         """Called by the pump."""

@@ -8,6 +8,7 @@ from collections import Counter
 
 import msgspec
 
+from channels.locks import leaf
 from wire.errors import Refused
 from wire.frames import Error
 from wire.mqtt import publish
@@ -32,7 +33,8 @@ class MirrorInbox:
         self._topics = hub.topics
         self._carrier = carrier
         self._residents = residents
-        self._echoes: Counter[tuple[str, bytes]] = Counter()
+        self._lock = leaf()
+        self._echoes: Counter[tuple[str, bytes]] = Counter()  # by topic and payload
         self.received = 0
         self.refused = 0
 
@@ -41,6 +43,9 @@ class MirrorInbox:
         who = self._topics.asked(packet.topic)
         if who is None:
             self._take_else(packet)
+            return
+        if packet.retain:  # it was taken when it was new; 3.1.1 cannot ask to be spared it at each connection
+            self._carrier.send(acknowledgement(packet.qos, packet.packet_id))
             return
         self.received += 1
         try:
@@ -71,15 +76,28 @@ class MirrorInbox:
                 self._carrier.publish_retained(packet.topic, msgspec.json.encode(offline))
             return
         pair = self._topics.straight(packet.topic)
-        echo = packet.topic, packet.payload
-        if self._echoes[echo] > 0:  # MQTT 3.1.1 has no No Local
-            self._echoes[echo] -= 1
-        elif pair is not None and NAME.fullmatch(pair[0]) and NAME.fullmatch(pair[1]):
+        if pair is None or packet.retain or self._is_echo(packet):
+            return
+        if NAME.fullmatch(pair[0]) and NAME.fullmatch(pair[1]):
             if self._residents.may_be(pair[1]):
                 self.received += 1
                 self._hub.straight(pair[1], Live(pair[0], packet.payload, packet.properties), beyond=False)
             else:
                 self.refused += 1
+
+    def _is_echo(self, packet: Publish) -> bool:
+        """Whether it is what we have published: MQTT 3.1.1 has no No Local."""
+        echo = packet.topic, packet.payload
+        with self._lock:
+            count = self._echoes.pop(echo, 0)
+            if count > 1:
+                self._echoes[echo] = count - 1
+        return count > 0
+
+    def open(self) -> None:
+        """There is a new connection, on which nothing comes back that was sent before."""
+        with self._lock:
+            self._echoes.clear()
 
     def straight(self, sender: str, live: Live) -> None:
         """Called by any thread: from a client on our own door to one on the broker."""
@@ -88,9 +106,10 @@ class MirrorInbox:
             return
         topic, version = self._topics.direct(resident.me, sender), self._carrier.version
         if version == V311:
-            if len(self._echoes) >= _ECHOES:
-                self._echoes.clear()
-            self._echoes[topic, live.payload] += 1
+            with self._lock:
+                if len(self._echoes) >= _ECHOES:
+                    self._echoes.clear()
+                self._echoes[topic, live.payload] += 1
         properties = live.properties if version == V5 else NONE
         self._carrier.send(publish(topic.encode(), live.payload, version=version, properties=properties))
 

@@ -107,7 +107,8 @@ class MirrorReader(MqttReader):
             for whole, halves in self._halves.items():
                 for half in halves:
                     if half.user_key == user_key:
-                        self._cursors.pop(half, None)
+                        for kept in (self._cursors, self._acknowledged, self._views, self._resent, self._moved):
+                            kept.pop(half, None)
                 self._halves[whole] = [half for half in halves if half.user_key != user_key]
 
     def offer(self, log: Log, block: Block) -> None:

@@ -19,13 +19,13 @@ from channels import accounts
 from channels.log import Log
 from channels.reader import Reader
 from channels.session import Session
-from store import Client
+from store import Account, Client
 from wire.errors import Refused
 from wire.frames import Error, Frame, Register, Stored
 from wire.mqtt import encode
 from wire.mqtt_codes import V5
 from wire.mqtt_packets import Publish, PubRec
-from wire.names import check_name, fold
+from wire.names import NAME, fold, shorten
 
 from .answers import Answers, Context
 from .hub import Hub
@@ -45,6 +45,10 @@ class Carrier(Protocol):
     def version(self) -> int:
         """Of the broker."""
 
+    @property
+    def limit(self) -> int:
+        """Bytes of a packet that the broker takes; 0: any."""
+
     def send(self, data: bytes) -> None:
         """Send to the broker, after whatever waits; nothing if it is away."""
 
@@ -62,6 +66,9 @@ class Carrier(Protocol):
 
     def give_up(self) -> None:
         """Something could not be stored: have the broker send it again later."""
+
+    def count_refused(self) -> None:
+        """Something was not taken, and will not be."""
 
 
 class _Nowhere:
@@ -143,8 +150,8 @@ class BrokerAnswers(Answers):
         self.tells_stored = True
 
     def encode(self, frame: Frame) -> bytes:
-        """In the version that the broker has now."""
-        self.version = self._carrier.version
+        """In the version that the broker has now, and as large as it takes it."""
+        self.version, self.limit = self._carrier.version, self._carrier.limit
         return super().encode(frame)
 
     def subscribed(self) -> None:
@@ -155,6 +162,8 @@ class BrokerAnswers(Answers):
         if isinstance(frame, Error) and frame.code in ("not-stored", "internal"):
             self._give_up()
             return b""
+        if isinstance(frame, Error):
+            self._carrier.count_refused()
         return acknowledgement(qos, packet_id)
 
     def _publish(self, frame: Frame, context: Context | None) -> bytes:
@@ -171,6 +180,13 @@ def acknowledgement(qos: int, packet_id: int) -> bytes:
     return b"\x40\x02" + packet_id.to_bytes(2, "big") if qos == 1 else encode(PubRec(packet_id), V5)
 
 
+def _name(me: str) -> str:
+    """What a user of the broker is called, which is a name as it stands, without a sign before it. Raises Refused."""
+    if NAME.fullmatch(me) is None:
+        raise Refused("bad-name", f"A name is 1 to 32 letters, digits, - and _ ({shorten(me)!r} is not).")
+    return me
+
+
 class _Kept(msgspec.Struct, omit_defaults=True):
     """What is kept of a resident: the name as they write it, and whether they have shown its password."""
 
@@ -181,14 +197,13 @@ class _Kept(msgspec.Struct, omit_defaults=True):
 class Resident:
     """One user on the broker. `registered`: said so, and stays until `gone`."""
 
-    __slots__ = ("at", "inbox", "key", "me", "registered", "session", "spellings")
+    __slots__ = ("at", "inbox", "key", "me", "registered", "session")
 
     def __init__(self, session: Session, inbox: Inbox, me: str, *, registered: bool) -> None:
         self.session = session
         self.inbox = inbox
         self.key = session.reader.user_key
         self.me = me
-        self.spellings = {me}
         self.registered = registered
         self.at = time.monotonic()  # when they last published something
 
@@ -219,10 +234,16 @@ class Residents:
 
     def may_be(self, name: str) -> bool:
         """Whether whoever publishes in that name on the broker may be taken for them."""
-        if self._trusted or fold(name) in self._here:
+        if name in self._by_name:
             return True
         account = self._hub.chat.store.account(name)
-        return account is None or account.password is None
+        if account is not None and account.password is not None:
+            return self._shown(account, name)
+        return self._hub.chat.directory.find(fold(name)) is None
+
+    def _shown(self, account: Account, me: str) -> bool:
+        """Whether the broker itself shows that it is them; to a broker, another spelling is another user."""
+        return self._trusted and me == account.name
 
     def restore(self) -> None:
         """Have everyone there who was there when the server stopped."""
@@ -244,7 +265,7 @@ class Residents:
             self._carrier.send(acknowledgement(packet.qos, packet.packet_id))
             return
         if resident is None:
-            resident = self._enter(me, proven=self._trusted, registered=False)
+            resident = self._enter(me, proven=False, registered=False)
         self._hand_on(resident, packet)
         if resident.inbox.gone:
             self.leave(resident)
@@ -269,10 +290,9 @@ class Residents:
 
     def _register(self, me: str, packet: Publish) -> None:
         """I am here; with a password, which has to fit if the name has one, and binds the name to it if it has none."""
-        account = self._hub.chat.store.open_account(check_name(me, "name"))
+        account = self._hub.chat.store.open_account(_name(me))
         request = self._hub.topics.request(packet.topic, packet.payload, me)
-        resident = self._here.get(account.key)
-        proven = self._trusted or resident is not None
+        proven = False
         if account.password is not None and isinstance(request, Register):
             self._prove(account.key, request.password, account.password)
             proven = True
@@ -295,15 +315,18 @@ class Residents:
     def _enter(self, me: str, *, proven: bool, registered: bool) -> Resident:
         """Have a user there. Raises Refused if somebody else holds the name."""
         chat = self._hub.chat
-        account = chat.store.open_account(check_name(me, "name"))
+        account = chat.store.open_account(_name(me))
+        other = self._here.get(account.key)
+        if other is not None and other.me == me:
+            return other
+        proven = proven or self._shown(account, me)
         if account.password is not None and not proven:
             sentence = f"{account.name} is registered: `register` with its password first."
             raise Refused("need-password", sentence)
-        other = self._here.get(account.key)
-        if other is not None:  # once more, or the same name written in another way
-            other.spellings.add(me)
-            self._by_name[me] = other
-            return other
+        if other is not None:  # the same name written in another way, which is another user of the broker
+            if not proven:
+                raise Refused("name-taken", f"{account.name} is taken: somebody is on the broker as {other.me}.")
+            self.leave(other)
         answers = BrokerAnswers(self._hub, self._carrier)
         answers.me = me
         reader = ResidentReader(self._carrier, answers)
@@ -335,8 +358,7 @@ class Residents:
         resident.session.close()
         self._carrier.unfollow(resident.key)
         del self._here[resident.key]
-        for me in resident.spellings:
-            del self._by_name[me]
+        del self._by_name[resident.me]
         self._touched.pop(resident.key, None)
         self._hub.chat.store.drop_client(f"{self._prefix}{resident.key}")
         log_.info("%s is on the broker no more", resident.me)
