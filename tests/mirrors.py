@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from wire.mqtt_codes import V311
 from wire.mqtt_packets import Publish
 
 Meet = Callable[..., Talker]
+_NUMBERS = count(1)
 __all__ = ["Site", "broker_kind", "enter", "lines", "meet", "quick", "site", "start_broker"]
 
 
@@ -64,9 +66,9 @@ class Site:
         return self.wait(lambda status: not status.connected and part in status.error)
 
     def retained(self, topic: str, fits: Callable[[Any], bool] = lambda _: True) -> Any:
-        """Wait until that is retained, as JSON if it is an object; None once nothing is."""
+        """Wait until that is retained, as JSON if it is an object."""
         version = self.broker.version
-        line = self._lines(self.broker.address, "", version=version, client_id=f"watch-{topic.replace('/', '-')}")
+        line = self._lines(self.broker.address, "watcher", version=version, client_id=f"watcher{next(_NUMBERS)}")
         line.subscribe(topic)
 
         def said(packet: Publish) -> Any:
