@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from .meter import DISTURBED, wait_until_quiet
+from .mirror_rows import MIRROR_ROWS
 from .mqtt_rows import MQTT_ROWS
 from .peers import PEERS, Peer
 from .room import Lost
@@ -22,7 +23,7 @@ from .rows import QUICK, Measured, Plan, Row
 from .rows import ROWS as SOCKET_ROWS
 from .table import US, Result, heading, lines, verdicts
 
-ROWS = (*SOCKET_ROWS, *MQTT_ROWS)
+ROWS = (*SOCKET_ROWS, *MQTT_ROWS, *MIRROR_ROWS)
 RUN_SECONDS = 180  # after which a run counts as failed, whatever it waits for
 
 
@@ -35,7 +36,8 @@ def options() -> argparse.ArgumentParser:
         epilog="Rows: " + "; ".join(row.titled(Plan()) for row in ROWS) + ". "
         "Every connection of a channel is a member and hears what is said there, those that post included; over "
         "MQTT those that post do not subscribe. Every delivery is counted. The factors under 'Partyline is' are "
-        "Partyline's number divided by the peer's.",
+        "Partyline's number divided by the peer's. In rows n0 to n4, what `server` used is Partyline's and the "
+        "broker's together.",
     )
     default = Plan()
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"which rows (default all): {_names(ROWS)}")
@@ -44,16 +46,19 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, help=f"the median of so many is shown (default {default.rounds})")
     parser.add_argument("--seconds", type=float, help=f"of load in each run (default {default.seconds:g})")
     parser.add_argument("--size", type=int, help=f"bytes of a message's text (default {default.size})")
-    parser.add_argument("--listeners", type=int, help=f"in rows a, c, d, m0 and m2 (default {default.listeners})")
+    parser.add_argument("--listeners", type=int, help=f"in rows a, c, d, m0, m2 and n4 (default {default.listeners})")
     parser.add_argument("--channels", type=int, help=f"in row b (default {default.channels})")
     parser.add_argument("--rate", type=int, help=f"messages a second in row d (default {default.rate})")
-    parser.add_argument("--mqtt-rate", type=int, help=f"the same in row m3 (default {default.mqtt_rate})")
+    parser.add_argument("--mqtt-rate", type=int, help=f"the same in rows m3 and n2 (default {default.mqtt_rate})")
     parser.add_argument("--idle", type=int, help=f"connections in row e (default {default.idle})")
     parser.add_argument("--mqtt-idle", type=int, help=f"connections in row m4 (default {default.mqtt_idle})")
     parser.add_argument("--arrivals", type=int, help=f"connections in row f (default {default.arrivals})")
     parser.add_argument("--entries", type=int, help=f"in the log of row g (default {default.entries})")
+    parser.add_argument("--backlog", type=int, help=f"entries in row n3 (default {default.backlog})")
     parser.add_argument(
-        "--window", type=int, help="messages on their way in rows a, b and m0 to m2 (default: what suits the peer)"
+        "--window",
+        type=int,
+        help="messages on their way in rows a, b, m0 to m2, n0 and n1 (default: what suits the peer)",
     )
     parser.add_argument(
         "--patience", type=float, help="seconds to wait before a run for a quiet machine, and to repeat a disturbed run"

@@ -26,8 +26,9 @@ class Usage:
 class Meter:
     """Runs from its creation until `read`."""
 
-    def __init__(self, server: Running) -> None:
-        self._server = server
+    def __init__(self, *servers: Running) -> None:
+        """Of several servers that work together, the sum is what `server` says."""
+        self._servers = servers
         self._start = self._now()
 
     def read(self) -> Usage:
@@ -37,7 +38,7 @@ class Meter:
         return Usage(own / wall, server / wall, max(0.0, everything - own - server) / wall)
 
     def _now(self) -> tuple[float, float, float, float]:
-        return time.perf_counter(), time.process_time(), self._server.cpu(), _busy()
+        return time.perf_counter(), time.process_time(), sum(each.cpu() for each in self._servers), _busy()
 
 
 def wait_until_quiet(seconds: float) -> None:

@@ -16,8 +16,8 @@ class _MqttLoad(Load):
 
     def _attach(self, room: MqttRoom) -> None:
         """Let the subscribers acknowledge."""
-        for client, acknowledger in zip(room.channels[0].listeners, room.acknowledgers, strict=bool(room.qos)):
-            self._receive[client.fd] = acknowledger.receive
+        for fd, acknowledger in room.acknowledgers.items():
+            self._receive[fd] = acknowledger.receive
 
     def expected(self, channel: Channel) -> dict[int, int]:
         return dict.fromkeys(channel.listening(), channel.ruler.total(channel.posts()))
@@ -68,6 +68,14 @@ class MqttSaturation(_MqttLoad, Saturation):
     def _complete_posts(self) -> None:
         self._open = False
         super()._complete_posts()
+
+
+class Heard(_MqttLoad, Saturation):
+    """As fast as the server takes it from people on the socket door, counted where subscribers hear it."""
+
+    def __init__(self, room: MqttRoom, window: int) -> None:
+        super().__init__(room, window)
+        self._attach(room)
 
 
 class MqttPaced(_MqttLoad, SingleTalker):

@@ -162,22 +162,24 @@ class MqttRoom(Room):
         super().__init__(broker)
         self.broker = broker
         self.qos = qos
-        self.acknowledgers: list[Acknowledger] = []
+        self.acknowledgers: dict[int, Acknowledger] = {}  # of the subscribers at QoS 1, by file descriptor
 
     def fill(self, port: int, name: str, listeners: int, talkers: int, size: int) -> None:
         """Connect and subscribe; then every publisher posts once, which tells how long a delivery is."""
-        broker = self.broker
-        members = [self.connect(port) for _ in range(listeners)]
-        for member in members:
-            member.ask(*broker.subscribe([broker.read_topic(name)], self.qos))
-        speaking = []
-        for nth in range(listeners, listeners + talkers):
-            topic = broker.write_topic(name, f"u{nth:05d}")  # as `connect` calls it
-            speaking.append(Talker(self.connect(port), self._feed(topic, b"x" * size)))
-        channel = Channel(name, members, speaking)
+        members = [self._subscriber(port, name) for _ in range(listeners)]
+        channel = Channel(name, members, [self._publisher(port, name, size) for _ in range(talkers)])
         self.channels.append(channel)
         self._sample(channel)
         self.level()
+
+    def _subscriber(self, port: int, name: str) -> Client:
+        client = self.connect(port)
+        client.ask(*self.broker.subscribe([self.broker.read_topic(name)], self.qos))
+        return client
+
+    def _publisher(self, port: int, name: str, size: int) -> Talker:
+        topic = self.broker.write_topic(name, f"u{len(self.clients):05d}")  # as `connect` calls it
+        return Talker(self.connect(port), self._feed(topic, b"x" * size))
 
     def _feed(self, topic: str, payload: bytes) -> Feed:
         if not self.qos:
@@ -188,11 +190,11 @@ class MqttRoom(Room):
         for talker in channel.talkers:
             talker.client.sock.sendall(talker.feed.take(0, talker.feed.size))
             talker.sent = talker.feed.size
-            if self.qos:
+            if talker.client.dialect is self.broker and self.qos:
                 talker.client.expect(packet(0x40, b"\x00\x01"))
         sizes = set()
         for client in channel.listeners:
-            deliveries = _deliveries(client, len(channel.talkers), self.qos)
+            deliveries = first_deliveries(client, len(channel.talkers), self.qos)
             sizes.add(tuple(map(len, deliveries)))
             if self.qos:
                 self._acknowledge(client, deliveries, self.broker.read_topic(channel.name))
@@ -206,10 +208,10 @@ class MqttRoom(Room):
         id_at = deliveries[0].index(topic.encode()) + len(topic)
         client.sock.sendall(b"".join([b"\x40\x02" + each[id_at : id_at + 2] for each in deliveries]))
         number = len(deliveries) + 1 if self.broker.numbered else None
-        self.acknowledgers.append(Acknowledger(client.sock, id_at, size, number))
+        self.acknowledgers[client.fd] = Acknowledger(client.sock, id_at, size, number)
 
 
-def _deliveries(client: Client, count: int, qos: int) -> list[bytes]:
+def first_deliveries(client: Client, count: int, qos: int) -> list[bytes]:
     """The first so many packets; they have to be PUBLISHes."""
     data = b""
     while len(packets := _split(data)) < count:

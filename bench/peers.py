@@ -75,13 +75,13 @@ class Peer:
         raise PeerFailed(f"{self.name} did not open port {port}")
 
     @contextmanager
-    def running(self, folder: Path) -> Iterator[Running]:
-        """Start it with its data in `folder`, and end it."""
+    def running(self, folder: Path, port: int | None = None) -> Iterator[Running]:
+        """Start it with its data in `folder`, on that port or a free one, and end it."""
         program = self.find()
         if program is None:
             raise PeerFailed(f"{self.name} is not installed")
         folder.mkdir(parents=True, exist_ok=True)
-        port = free_port()
+        port = port or free_port()
         command = self.command(program, folder, port)
         with (folder / "output").open("wb") as log:
             out = subprocess.PIPE if self.says_ready else log

@@ -60,6 +60,7 @@ class Client:
         self.sock = socket.create_connection(("127.0.0.1", port), SETUP_SECONDS)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.fd = self.sock.fileno()
+        self.dialect = dialect
         self.ask(dialect.login(name), dialect.welcomed)
 
     def ask(self, request: bytes, marker: bytes) -> bytes:
@@ -117,15 +118,17 @@ class Channel:
 class Room:
     """All channels of a run. `epoll` has every connection."""
 
-    def __init__(self, dialect: Dialect) -> None:
+    def __init__(self, dialect: Dialect, crowd: str = "") -> None:
+        """`crowd` is what the names of the clients begin with."""
         self.dialect = dialect
+        self._crowd = crowd
         self.clients: list[Client] = []
         self.channels: list[Channel] = []
         self.epoll = select.epoll()
 
-    def connect(self, port: int) -> Client:
-        """A further client, under a name of the usual length."""
-        client = Client(port, f"u{len(self.clients):05d}", self.dialect)
+    def connect(self, port: int, dialect: Dialect | None = None) -> Client:
+        """A further client, under a name of the usual length, in the room's dialect or another."""
+        client = Client(port, f"{self._crowd}u{len(self.clients):05d}", dialect or self.dialect)
         self.clients.append(client)
         return client
 
@@ -144,9 +147,9 @@ class Room:
     def level(self) -> None:
         """Wait until nothing of the joining is under way; from here on the sockets do not block."""
         for client in self.clients:
-            client.sock.sendall(self.dialect.ping)
+            client.sock.sendall(client.dialect.ping)
         for client in self.clients:
-            client.expect(self.dialect.pong)
+            client.expect(client.dialect.pong)
             client.sock.setblocking(False)
             self.epoll.register(client.fd, select.EPOLLIN)
         self.settle()
@@ -178,14 +181,25 @@ class Room:
 
 @contextmanager
 def filled_room(
-    dialect: Dialect, port: int, *, channels: int, listeners: int, talkers: int, size: int, with_ids: bool = False
+    dialect: Dialect,
+    port: int,
+    *,
+    channels: int,
+    listeners: int,
+    talkers: int,
+    size: int,
+    with_ids: bool = False,
+    crowd: str = "",
 ) -> Iterator[Room]:
-    """Channels with so many listeners and talkers each, who post texts of `size` bytes."""
-    room = Room(dialect)
+    """Channels with so many listeners and talkers each, who post texts of `size` bytes.
+
+    Their names and those of the channels begin with `crowd`: each room on a server needs one of its own.
+    """
+    room = Room(dialect, crowd)
     text = "x" * size
     try:
         for number in range(channels):
-            name = f"room{number:03d}"
+            name = f"{crowd}room{number:03d}"
             members = [room.connect(port) for _ in range(listeners + talkers)]
             for member in members:
                 member.ask(dialect.join(name), dialect.joined)

@@ -30,12 +30,21 @@ class Plan:
     entries: int = 1_000_000  # in the log of row g
     mqtt_rate: int = 100  # messages a second in row m3
     mqtt_idle: int = 5_000  # connections in row m4
+    backlog: int = 100_000  # entries in row n3
     window: int | None = None  # instead of the peer's own
     patience: float = 0.0  # seconds to wait for a quiet machine before each run, and to repeat a disturbed one
 
 
 QUICK = Plan(
-    rounds=1, seconds=0.3, listeners=20, channels=10, idle=200, arrivals=100, entries=2_000, mqtt_idle=2_000
+    rounds=1,
+    seconds=0.3,
+    listeners=20,
+    channels=10,
+    idle=200,
+    arrivals=100,
+    entries=2_000,
+    mqtt_idle=2_000,
+    backlog=2_000,
 )  # does it work at all?
 
 BEST = "best peer"
@@ -71,9 +80,12 @@ class Row:
     run: Callable[[Peer, Path, Plan], Measured]
     partyline_only: bool = False
     peers: frozenset[str] = frozenset()  # that can do it, if not all can
+    needs: Peer | None = None  # what else has to be installed; such a row is for Partyline only
 
     def fits(self, peer: Peer) -> bool:
         """Whether that server takes part."""
+        if self.needs is not None:
+            return peer.name == "Partyline" and self.needs.find() is not None
         return peer.name in self.peers if self.peers else peer.name == "Partyline" or not self.partyline_only
 
     def titled(self, plan: Plan) -> str:

@@ -45,6 +45,8 @@ def heading() -> str:
 def lines(row: Row, plan: Plan, results: Mapping[str, Result]) -> Iterator[str]:
     """The lines of one row."""
     yield row.titled(plan)
+    if not results:
+        yield "  Not measured: what it takes is not installed or not asked for."
     for server, result in results.items():
         if result.failure:
             yield _line((server, f"failed: {result.failure}"))

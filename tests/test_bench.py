@@ -11,6 +11,8 @@ import pytest
 
 from bench.__main__ import main
 from bench.dialects import ID_PLACE, Ruler
+from bench.mirror_room import SiteBroker
+from bench.mirror_rows import MIRROR_ROWS
 from bench.mqtt_room import Acknowledger, PartylineBroker
 from bench.room import Feed, Lost
 from bench.rows import ROWS, SELF, Measured, Metric, Plan, Row
@@ -107,3 +109,14 @@ def test_mqtt_rows_run_against_partyline(tmp_path: Path, capsys: pytest.CaptureF
     assert main([*rows, *small]) == 0, capsys.readouterr().out
     found = json.loads(record.read_text())
     assert all(value > 0 for row in rows for measured in found[row]["Partyline"]["rounds"] for value in measured)
+
+
+@pytest.mark.skipif(not SiteBroker().find(), reason="mosquitto is not installed")
+@pytest.mark.parametrize("row", [row.key for row in MIRROR_ROWS])
+def test_mirror_rows_run_with_mosquitto(row: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record = tmp_path / "record.json"
+    small = ["--quick", "--listeners", "3", "--seconds", "0.2", "--json", str(record)]
+    assert main([row, *small]) == 0, capsys.readouterr().out
+    (measured,) = json.loads(record.read_text())[row]["Partyline"]["rounds"]
+    assert len(measured) > 1
+    assert measured[0] > 0 or row == "n2"  # a latency may be lower with than without, by chance

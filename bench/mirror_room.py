@@ -1,0 +1,164 @@
+"""A site with a broker of its own: a Partyline that mirrors to a mosquitto, and rooms with people on either side.
+
+Mosquitto keeps sessions over its restart, and has no limit of what it queues; how much it lets be in flight is a
+matter of its `max_inflight_messages`, in both directions.
+"""
+
+from __future__ import annotations
+
+import getpass
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from .dialects import Partyline, packet
+from .mqtt_room import MosquittoMqttPeer, MqttRoom, PartylineBroker
+from .peers import PartylinePeer, Running
+from .room import Channel, Client, Feed, Lost, Talker
+
+ON_BROKER = PartylineBroker()  # clients of the broker use the topics that Partyline has on its own door
+ON_DOOR = Partyline()
+
+
+class SiteBroker(MosquittoMqttPeer):
+    """Mosquitto, as a site would have it."""
+
+    def __init__(self, in_flight: int = 0) -> None:
+        """`in_flight` is its `max_inflight_messages`; 0: no limit."""
+        self._in_flight = in_flight
+
+    def command(self, program: str, folder: Path, port: int) -> list[str]:
+        command = super().command(program, folder, port)
+        config = folder / "mosquitto.conf"
+        text = config.read_text().replace("max_inflight_messages 0", f"max_inflight_messages {self._in_flight}")
+        kept = f"persistence true\npersistence_location {folder}/\nuser {getpass.getuser()}"
+        config.write_text(text.replace("persistence false", kept))
+        return command
+
+
+class MirroringPeer(PartylinePeer):
+    """Partyline with `--broker`."""
+
+    def __init__(self, broker_port: int) -> None:
+        self._broker_port = broker_port
+
+    def command(self, program: str, folder: Path, port: int) -> list[str]:
+        return [*super().command(program, folder, port), "--broker", f"mqtt://127.0.0.1:{self._broker_port}"]
+
+
+@dataclass(frozen=True)
+class Site:
+    """Both servers, connected to each other."""
+
+    partyline: Running
+    broker: Running
+
+
+@contextmanager
+def site(folder: Path, in_flight: int = 0) -> Iterator[Site]:
+    """Start both, and wait until Partyline mirrors."""
+    with (
+        SiteBroker(in_flight).running(folder / "broker") as broker,
+        MirroringPeer(broker.port).running(folder / "partyline") as partyline,
+    ):
+        wait_for_mirror(broker.port)
+        yield Site(partyline, broker)
+
+
+def wait_for_mirror(port: int) -> None:
+    """Return when Partyline has said on the broker that it is online; by then it has subscribed."""
+    client = Client(port, "waiting", ON_BROKER)
+    try:
+        client.ask(ON_BROKER.subscribe(["chat/server"], 0)[0], b"online")
+    finally:
+        client.sock.close()
+
+
+class Inwards(MqttRoom):
+    """Publishers on the broker at QoS 1, and people on the socket door who hear them."""
+
+    def __init__(self) -> None:
+        super().__init__(ON_BROKER, 1)
+
+    def settle_in(self, site: Site, name: str, listeners: int, talkers: int, size: int) -> None:
+        """Connect and join; then every publisher posts once, which tells how long a delivery is."""
+        members = [self.connect(site.partyline.port, ON_DOOR) for _ in range(listeners)]
+        for member in members:
+            member.ask(ON_DOOR.join(name), ON_DOOR.joined)
+        speaking = [self._publisher(site.broker.port, name, size) for _ in range(talkers)]
+        for talker in speaking:
+            self._join(talker.client, name)
+        self.channels.append(Channel(name, members, speaking))
+        self.level()
+        self.sample()
+
+    def _join(self, client: Client, name: str) -> None:
+        """So that what is said is all that the members hear from now on."""
+        me = f"u{self.clients.index(client):05d}"
+        client.ask(*ON_BROKER.subscribe([f"chat/to/{me}/join/{name}"], 0))
+        client.ask(ON_BROKER.publish(f"chat/from/{me}/join/{name}", b""), b'"channel"')
+
+
+class Outwards(MqttRoom):
+    """People on the socket door, and subscribers on the broker at QoS 1 who hear them."""
+
+    def __init__(self, door: int) -> None:
+        """`door` is the port of the socket door."""
+        super().__init__(ON_BROKER, 1)
+        self._door = door
+
+    def _publisher(self, port: int, name: str, size: int) -> Talker:
+        client = self.connect(self._door, ON_DOOR)
+        client.ask(ON_DOOR.join(name), ON_DOOR.joined)
+        return Talker(client, Feed(ON_DOOR.post(name, "x" * size), 0))
+
+
+@contextmanager
+def inwards(site: Site, *, listeners: int, talkers: int, size: int) -> Iterator[MqttRoom]:
+    """A channel with so many publishers on the broker, and members on the socket door."""
+    room = Inwards()
+    try:
+        room.settle_in(site, "room000", listeners, talkers, size)
+        yield room
+    finally:
+        room.close()
+
+
+@contextmanager
+def outwards(site: Site, *, listeners: int, talkers: int, size: int) -> Iterator[MqttRoom]:
+    """A channel with so many people who talk on the socket door, and subscribers on the broker."""
+    room = Outwards(site.partyline.port)
+    try:
+        room.fill(site.broker.port, "room000", listeners, talkers, size)
+        yield room
+    finally:
+        room.close()
+
+
+@contextmanager
+def chatter(site: Site, rate: int, size: int) -> Iterator[None]:
+    """Meanwhile somebody on the broker says so many things a second, in a channel of their own."""
+    client = Client(site.broker.port, "chatter", ON_BROKER)
+    post = ON_BROKER.publish(ON_BROKER.write_topic("chatter", "chatter"), b"x" * size, 1)
+    done, failed = threading.Event(), threading.Event()
+
+    def talk() -> None:
+        while not done.wait(1 / rate):
+            client.sock.sendall(post)
+            if client.sock.recv(4, socket.MSG_WAITALL) != packet(0x40, b"\x00\x01"):
+                failed.set()
+                return
+
+    thread = threading.Thread(target=talk, name="chatter")
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        client.sock.close()
+    if failed.is_set():
+        raise Lost("what is said on the broker is not acknowledged")
