@@ -277,6 +277,21 @@ def test_bare_pubacks_come_as_runs() -> None:
     assert connection.receive(data) == [PubAcks((1, 2, 65_535)), refused, PubAcks((5,))]
 
 
+def test_pubacks_of_what_nobody_has_subscribed_to_come_as_runs_to_who_wants_that() -> None:
+    data = bytes.fromhex("40020001 4003000210 4003000310 40020004 4003000510")
+    unheard = [PubAck(number, Reason.NO_MATCHING_SUBSCRIBERS) for number in (2, 3, 5)]
+    apart = [PubAcks((1,)), *unheard[:2], PubAcks((4,)), unheard[2]]
+    assert MqttPackets(version=V5).receive(data) == apart
+    runs = [PubAcks((1,)), PubAcks((2, 3)), PubAcks((4,)), PubAcks((5,))]
+    assert MqttPackets(version=V5, unheard=True).receive(data) == runs
+    refused = bytes.fromhex("4003000287")
+    assert MqttPackets(version=V5, unheard=True).receive(refused) == [PubAck(2, Reason.NOT_AUTHORIZED)]
+    (error,) = MqttPackets(version=V5, unheard=True).receive(bytes.fromhex("4003000010"))
+    assert isinstance(error, MqttError)
+    (error,) = MqttPackets(version=V311, unheard=True).receive(bytes.fromhex("4003000210"))
+    assert isinstance(error, MqttError)
+
+
 def test_an_identifier_of_0_in_a_long_run_costs_no_more_than_the_run() -> None:
     """It was quadratic once: the run was read again for each of its PUBACKs."""
     run = encode(PubAcks((1,) * 60_000), V311)

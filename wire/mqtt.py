@@ -39,6 +39,8 @@ _FIRST = frozenset({Kind.CONNECT})
 _LATER = FROM_CLIENT - _FIRST
 
 _BARE_PUBACKS = re.compile(rb"(?:\x40\x02(?!\0\0)..)++", re.DOTALL)  # with identifiers that are not 0
+_UNHEARD_PUBACKS = re.compile(rb"(?:\x40\x03(?!\0\0)..\x10)++", re.DOTALL)  # Reason.NO_MATCHING_SUBSCRIBERS
+_identifiers = struct.Struct(">2xHx").iter_unpack  # of those
 
 
 class MqttPackets:
@@ -51,15 +53,17 @@ class MqttPackets:
     interactive = False
     __slots__ = (
         "_alias_maximum", "_aliases", "_broken", "_from_client", "_held", "_legal", "_limit", "_need", "_skipping",
-        "_skips", "_topics", "version",
+        "_skips", "_topics", "_unheard", "version",
     )  # fmt: skip
 
     def __init__(
-        self, limit: int = LIMIT, *, topic_alias_maximum: int = 0, version: int = 0, skips: bool = False
-    ) -> None:
+        self, limit: int = LIMIT, *, topic_alias_maximum: int = 0, version: int = 0, skips: bool = False,
+        unheard: bool = False,
+    ) -> None:  # fmt: skip
         """`topic_alias_maximum` is what the other side was told (5 §3.2.2.3.8); 0 refuses every topic alias.
 
         With `skips`, a PUBLISH over the limit is read past and told of as `Oversized`, instead of being the end.
+        With `unheard`, PUBACKs that say that nobody has subscribed (5 §3.4.2.1) may come as bare ones, and so in runs.
         """
         self.version = version  # 0 until the CONNECT has come
         self._from_client = not version
@@ -68,6 +72,7 @@ class MqttPackets:
         self._held = bytearray()  # the start of a packet that has not come in full
         self._need = 0  # bytes that it takes before there is anything new to tell
         self._skips = skips
+        self._unheard = unheard and version == V5
         self._skipping = 0  # bytes still to come of a packet that is too large
         self._broken = False
         self._topics: dict[bytes, str] = {}  # valid topics as they came, and as text
@@ -149,6 +154,9 @@ class MqttPackets:
             elif first == 0x40 and (run := _BARE_PUBACKS.match(data, at)) is not None:
                 stop = run.end()
                 add(PubAcks(struct.unpack(f">{(stop - at) // 2}H", run[0])[1::2]))
+            elif first == 0x40 and self._unheard and (run := _UNHEARD_PUBACKS.match(data, at)) is not None:
+                stop = run.end()
+                add(PubAcks(tuple([packet_id for (packet_id,) in _identifiers(run[0])])))
             else:
                 break
             at = stop
