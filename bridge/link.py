@@ -71,6 +71,7 @@ class Link:
         self._pump = pump
         self._walk = walk
         self._timeout: float | None = None
+        self._least = 1
         self._tls: _Tls | None = None
         try:
             self._socket = socket.create_connection((broker.host, broker.port), _PATIENCE)
@@ -88,8 +89,14 @@ class Link:
             self._socket.close()
             raise Unreachable(f"{broker.address} does not speak TLS with us: {_said(error)}.") from error
 
-    def receive(self, timeout: float) -> bytes | None:
-        """What comes next; empty at the end, None after so many seconds of silence."""
+    def receive(self, timeout: float, least: int = 1) -> bytes | None:
+        """What comes next; empty at the end, None after so many seconds of silence.
+
+        Waits so long for at least so many bytes; then it takes what there is.
+        """
+        if least != self._least:
+            self._least = least
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, least)
         if timeout != self._timeout:
             self._timeout = timeout
             seconds, part = divmod(max(timeout, 0.001), 1)
@@ -160,7 +167,7 @@ class Link:
         Raises Misunderstood if the broker does not answer as one of that version does.
         """
         self.transmit(encode(connect, connect.version))
-        packets = MqttPackets(_LARGEST, version=connect.version, skips=True)
+        packets = MqttPackets(_LARGEST, version=connect.version, skips=True, unheard=True)
         items: list[Item] = []
         while not items:
             data = self.receive(_PATIENCE)

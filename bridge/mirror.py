@@ -55,6 +55,9 @@ _KEEP_ALIVE = 30  # seconds
 _FOREVER = 0xFFFF_FFFF  # as a session expiry interval (5 §3.1.2.11.2)
 _PAUSES = (1.0, 60.0)  # seconds before the second attempt to connect, and at most; each is up to half shorter by chance
 _PATIENCE = 1.0  # seconds that the thread has to end
+_KEPT = 0.05  # seconds until it is stored what the broker has acknowledged of channels: after a crash it comes again
+_MANY = 1_024  # packets in flight from which on PUBACKs are awaited in bulk, and the bytes of that
+_GATHER = 0.005  # seconds that this may take, for what else comes
 _STEADY = 10.0  # seconds that a connection has to last for the pauses to begin anew
 _SUBSCRIBE, _UNSUBSCRIBE = 0xFFFF, 0xFFFE  # packet identifiers
 _VERSIONS = {V5: "5", V311: "3.1.1"}
@@ -81,6 +84,7 @@ class Mirror:
         self._thread = threading.Thread(target=self._run, name="mirror", daemon=True)
         self.residents = Residents(hub, self, broker.address, trusted=trusted)
         self._confirmed: dict[Log, int] = {}  # how far the broker has acknowledged each channel
+        self._unkept: set[Log] = set()  # of which that is not stored yet
         self._sent: dict[int, int] = {}  # how far each log was sent by earlier connections, by its id
         self._inbox = MirrorInbox(hub, self, self.residents)
         self._retains = True  # the broker keeps what is retained
@@ -161,6 +165,7 @@ class Mirror:
         reader, self._reader = self._reader, None
         self._link = None
         try:
+            self._keep()
             self.residents.settle()  # or an acknowledgement of now could go to the next connection
         finally:
             if reader is not None:
@@ -230,25 +235,35 @@ class Mirror:
 
     def _serve(self, link: Link, packets: Any, items: list[Item]) -> str:
         """Take what comes until the connection ends; why it did."""
-        heard = asked = time.monotonic()
+        heard = asked = kept = time.monotonic()
         while True:
             for item in items:
                 self._take(item)
-            self.residents.flush()
             now = time.monotonic()
+            if self._unkept and now - kept >= _KEPT:
+                kept = now
+                self._keep()
+            self.residents.flush()
             if now - heard > 1.5 * self._keep_alive:
                 return f"{self._broker.address} has not answered for {1.5 * self._keep_alive:g} s."
             if now - asked >= self._keep_alive / 2:
                 asked = now
                 self.send(encode(PingReq(), self.version))
                 self.residents.sweep()
-            data = link.receive(self._keep_alive / 2)
+            data = self._receive(link, bulk=bool(items))
             if data == b"":
                 return f"{self._broker.address} has closed the connection."
             items = packets.receive(data) if data else []
             heard = time.monotonic() if data else heard
             if self._reader is not None:
                 self._reader.wait_for_room(self._chat.limits.backlog, self._keep_alive)
+
+    def _receive(self, link: Link, *, bulk: bool) -> bytes | None:
+        """What comes next. A broker writes its PUBACKs one by one, and to wake up for each costs more than they do."""
+        reader = self._reader
+        if bulk and reader is not None and reader.in_flight > _MANY:
+            return link.receive(_GATHER, _MANY)
+        return link.receive(_KEPT if self._unkept else self._keep_alive / 2)
 
     def _take(self, item: Item) -> None:
         match item:
@@ -295,7 +310,16 @@ class Mirror:
                 journal.move(log.whole, log.user_key, number)
             else:
                 self._confirmed[log] = number
-                journal.move(log, self._key, number)
+                self._unkept.add(log)
+
+    def _keep(self) -> None:
+        """Have it stored, with the next commit, how far the broker has acknowledged channels.
+
+        A transaction for each of its PUBACKs would cost more than all that leads to them.
+        """
+        unkept, self._unkept = self._unkept, set()
+        for log in unkept:
+            self._chat.journal.move(log, self._key, self._confirmed[log])
 
     def _complain(self, packet: PubAck) -> None:
         """The broker did not take something, and will not; say so once a connection."""

@@ -84,6 +84,11 @@ class MirrorReader(MqttReader):
             self.limit_flight(told.receive_maximum)
         self._halves: dict[Log, list[Half]] = {}  # by the whole log
 
+    @property
+    def in_flight(self) -> int:
+        """Packets that the broker has not acknowledged."""
+        return self._in_flight
+
     def follow_half(self, whole: Log, user_key: str, me: str, after: int) -> None:
         """Send a direct conversation to one of the two, from after number `after` on. No harm if that is so already."""
         with self._lock:
