@@ -56,8 +56,11 @@ _FOREVER = 0xFFFF_FFFF  # as a session expiry interval (5 §3.1.2.11.2)
 _PAUSES = (1.0, 60.0)  # seconds before the second attempt to connect, and at most; each is up to half shorter by chance
 _PATIENCE = 1.0  # seconds that the thread has to end
 _KEPT = 0.05  # seconds until it is stored what the broker has acknowledged of channels: after a crash it comes again
-_MANY = 1_024  # packets in flight from which on PUBACKs are awaited in bulk, and the bytes of that
+_MANY = (
+    1_024  # packets in flight that are none too many; when there are more, bytes of PUBACKs that are awaited at once
+)
 _GATHER = 0.005  # seconds that this may take, for what else comes
+_PUBACK = 4  # bytes
 _STEADY = 10.0  # seconds that a connection has to last for the pauses to begin anew
 _SUBSCRIBE, _UNSUBSCRIBE = 0xFFFF, 0xFFFE  # packet identifiers
 _VERSIONS = {V5: "5", V311: "3.1.1"}
@@ -261,8 +264,8 @@ class Mirror:
     def _receive(self, link: Link, *, bulk: bool) -> bytes | None:
         """What comes next. A broker writes its PUBACKs one by one, and to wake up for each costs more than they do."""
         reader = self._reader
-        if bulk and reader is not None and reader.in_flight > _MANY:
-            return link.receive(_GATHER, _MANY)
+        if bulk and reader is not None and (many := reader.in_flight - min(_MANY, reader.window // 2)) > 0:
+            return link.receive(_GATHER, min(_MANY, many * _PUBACK))
         return link.receive(_KEPT if self._unkept else self._keep_alive / 2)
 
     def _take(self, item: Item) -> None:

@@ -89,6 +89,11 @@ class MirrorReader(MqttReader):
         """Packets that the broker has not acknowledged."""
         return self._in_flight
 
+    @property
+    def window(self) -> int:
+        """How many packets may be in flight."""
+        return self._window
+
     def follow_half(self, whole: Log, user_key: str, me: str, after: int) -> None:
         """Send a direct conversation to one of the two, from after number `after` on. No harm if that is so already."""
         with self._lock:
