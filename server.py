@@ -82,6 +82,7 @@ class Server:
                 self.mqtt_address = self._open_mqtt(config)
             except LocalError:
                 self._close_doors()
+                self.chat.close()
                 raise
         except LocalError:
             self._store.close()

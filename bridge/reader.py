@@ -111,18 +111,21 @@ class MqttReader(Reader):
         view = self._views.get(log)
         return view is not None and view.acknowledged
 
-    def arrived(self) -> list[tuple[Log, int]]:
-        """How far direct conversations have come that the client reads at QoS 0, if its machine has all of it."""
+    def arrived(self) -> tuple[list[tuple[Log, int]], bool]:
+        """How far direct conversations have come that the client reads at QoS 0, if its machine has all of it.
+
+        And whether some of it is still on its way.
+        """
         with self._lock:
             moved = [
                 (log, number)
                 for log, number in self._cursors.items()
                 if number > self._acknowledged.get(log, 0) and log.channel is None and not self._at_qos_1_locked(log)
             ]
-            if not moved or self._waiting or self._outlet.unacknowledged():
-                return []
+            if moved and (self._waiting or self._outlet.unacknowledged()):
+                return [], True
             self._acknowledged.update(moved)
-            return moved
+            return moved, False
 
     def sent(self) -> dict[int, int]:
         """How far each log has been sent, by the log's id."""

@@ -28,6 +28,7 @@ from wire.frames import (
 from wire.limits import Limits
 from wire.names import check_name, fold
 
+from .arrivals import Arrivals
 from .directory import Directory, User
 from .journal import Journal
 from .locks import leaf
@@ -54,7 +55,8 @@ class Chat:
         self.store = store
         self.limits = limits
         self.directory = Directory()
-        self.journal = Journal(store, limits, self._moved, self._deliver)
+        self.journal = Journal(store, limits, self._moved, self._deliver, self._delivered)
+        self.arrivals = Arrivals(self.journal.carry)
         self.watchers: list[Watcher] = []
         self.since = time.time_ns() // 1_000_000
         self.bridge: Callable[[], BridgeStatus] | None = None  # if there is a mirror; any thread asks, holding no lock
@@ -169,6 +171,9 @@ class Chat:
                 log_.error("somebody has to come back to get a message: %s", error)
         log.deliver()
 
+    def _delivered(self) -> None:
+        self.arrivals.stir()
+
     # Users
 
     def account(self, name: str) -> Account:
@@ -253,6 +258,7 @@ class Chat:
 
     def close(self) -> None:
         """The server goes down, and every connection has ended: commit what is left of them."""
+        self.arrivals.close()
         self.journal.carry(wait=True)
 
     # History

@@ -55,12 +55,17 @@ class Journal:
         limits: Limits,
         moved: Callable[[Log, str, int], None],
         deliver: Callable[[Log], None] = Log.deliver,
+        delivered: Callable[[], None] = lambda: None,
     ) -> None:
-        """`moved` is told of each stored cursor that has moved, `deliver` of each log that has something new."""
+        """`moved` is told of each stored cursor that has moved, `deliver` of each log that has something new.
+
+        `delivered` is called after all logs that a commit touched.
+        """
         self._store = store
         self._limits = limits
         self._moved = moved
         self._deliver = deliver
+        self._delivered = delivered
         self._lock = leaf()
         self._lead = threading.Lock()  # a baton, not a leaf: it is held across the commit
         self._queue: deque[Posting] = deque()
@@ -107,6 +112,8 @@ class Journal:
                 self._lead.release()
             for log in touched:
                 self._deliver(log)
+            if touched:
+                self._delivered()
             for (log, user), number in moved.items():
                 self._moved(log, user, number)
 

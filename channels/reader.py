@@ -129,16 +129,19 @@ class Reader:
             self._acknowledged[log] = number
             return number
 
-    def arrived(self) -> list[tuple[Log, int]]:
-        """How far a person's reader has come since this was asked last, if their machine has all that was sent."""
+    def arrived(self) -> tuple[list[tuple[Log, int]], bool]:
+        """How far a person's reader has come since this was asked last, if their machine has all that was sent.
+
+        And whether there is more on its way.
+        """
         if not self.dialect.interactive:
-            return []
+            return [], False
         with self._lock:
             if self._waiting or self._outlet.unacknowledged():
-                return []
+                return [], True
             moved = [(log, number) for log, number in self._cursors.items() if number > self._acknowledged.get(log, 0)]
             self._acknowledged.update(moved)
-            return moved
+            return moved, self._behind and not self._closed
 
     def offer(self, log: Log, block: Block) -> None:
         """Send a new block, if the reader is level. Called by whoever delivers the log, in order."""

@@ -80,7 +80,7 @@ class Session:
 
     def handle(self, frames: Sequence[Request]) -> None:
         """Do what the frames ask, in their order. Posts that follow each other to one channel go as one."""
-        self._acknowledged()
+        self.note_arrived()
         posts: list[Say] = []
         for frame in frames:
             if type(frame) is Line and self.user is not None:
@@ -280,6 +280,8 @@ class Session:
         for log, _, _ in starts:
             if log.channel is not None and log not in user.joined:  # left meanwhile, by another connection
                 self.reader.unfollow(log)
+        if self.reader.dialect.interactive:
+            self.chat.arrivals.add(self)
 
     def _line(self, frame: Line) -> Answer | None:
         """The text dialect's login: a name, or the password that was asked for."""
@@ -331,18 +333,25 @@ class Session:
 
     # The end
 
-    def _acknowledged(self) -> None:
-        """A person cannot acknowledge: what their machine has taken by the time they say something is taken as read."""
-        if self.user is not None:
-            for log, number in self.reader.arrived():
-                self.chat.journal.move(log, self.user.key, number)
+    def note_arrived(self) -> bool:
+        """A person cannot acknowledge: what their machine has taken is taken as read. Whether there is more to come.
+
+        Looked at when they say something and when they leave, and by the thread of arrivals after a delivery.
+        """
+        if self.user is None:
+            return False
+        moved, more = self.reader.arrived()
+        for log, number in moved:
+            self.chat.journal.move(log, self.user.key, number)
+        return more
 
     def close(self) -> None:
         """The connection has ended: keep how far it came, let go of the name, tell the others."""
         self.settle()
         user = self.user
+        self.chat.arrivals.remove(self)
         if user is not None:
-            self._acknowledged()
+            self.note_arrived()
             # Before the name is free: who comes next reads the stored cursors. At the end of all, `Chat.close` does it.
             self.chat.journal.carry(wait=not self.chat.closing)
             self.reader.close()
@@ -353,7 +362,7 @@ class Session:
 
     def parted(self) -> None:
         """The peer has ended its side, too: what its machine has taken by now is final."""
-        self._acknowledged()
+        self.note_arrived()
         self.chat.journal.carry()
 
 

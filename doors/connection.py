@@ -177,7 +177,7 @@ class Connection:
             return 1
         try:
             return int(struct.unpack("i", fcntl.ioctl(self._socket, termios.TIOCOUTQ, b"\0" * 4))[0])
-        except OSError:
+        except (OSError, ValueError):  # ValueError: it is closed by now
             return 1
 
     def hang_up(self) -> None:

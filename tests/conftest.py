@@ -31,7 +31,7 @@ StartServer = Callable[..., Server]
 StartProcess = Callable[..., Process]
 Enter = Callable[..., Talker]
 
-_THREADS = ("door-", "connection-", "pump", "store-")  # names of a server's threads
+_THREADS = ("door-", "connection-", "pump", "store-", "arrivals")  # names of a server's threads
 
 
 @pytest.fixture

@@ -7,7 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
+from channels import arrivals
 from server import Server
+from tests.bulk import eventually
 from tests.conftest import Enter, StartServer
 from tests.helpers import Json, Text
 from tests.talker_kinds import TextTalker
@@ -23,6 +25,7 @@ from wire.frames import (
     Leave,
     Msg,
     Ping,
+    Presence,
     Register,
     Say,
     Seen,
@@ -199,6 +202,33 @@ def test_a_person_has_a_message_when_their_machine_has_it(
     assert delivered.user == "bob"
     numbers = [frame.number for frame in alice.of(Delivered)]
     assert numbers == sorted(set(numbers))
+
+
+def test_who_only_reads_has_it_too(
+    server: Server, connect: Connect, dial: Callable[..., Text], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some time after a delivery it is noted what has arrived, without a word from the one who reads."""
+    monkeypatch.setattr(arrivals, "PERIOD", 0.01)
+    alice = connect(server.address, "alice")
+    alice.request(Msg("bob", "while you are away"))
+    bob = dial(server.address, "bob")
+    assert alice.expect(Delivered).number == 1, "what was missed"
+    for n in range(2, 5):
+        alice.request(Msg("bob", f"{n}"))
+        bob.expect(f"alice -> bob: {n}")
+        assert alice.expect(Delivered).number == n
+    alice.request(Join("lab"))
+    bob.send("/join lab")
+    alice.expect(Presence, lambda frame: frame.what == "join")
+    alice.request(Say("hello", "lab"))
+    alice.request(Msg("bob", "last"))
+    assert alice.expect(Delivered).number == 5
+
+    def cursors() -> dict[str, int]:
+        """Of channels, and of conversations in which something waits for bob."""
+        return {membership.log.name: membership.cursor for membership in server.chat.store.memberships("bob")}
+
+    eventually(lambda: cursors() == {"lab": 1}, lambda: f"bob's cursors are {cursors()}")
 
 
 def test_who_does_not_acknowledge_gets_it_again(server: Server, connect: Connect) -> None:

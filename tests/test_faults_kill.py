@@ -9,8 +9,8 @@ from itertools import count
 
 from tests.bulk import Bulk, Gone, eventually
 from tests.conftest import StartProcess
-from tests.helpers import DEADLINE, Process
-from wire.frames import Entry, Error, Gap, History, Join, Msg, Page, Ping, Pong, Say, Stored
+from tests.helpers import DEADLINE, Json, Process, Text
+from wire.frames import Delivered, Entry, Error, Gap, History, Join, Msg, Page, Ping, Pong, Say, Stored
 
 KILLS = 20
 _POSTERS, _READERS = 3, 3
@@ -223,3 +223,18 @@ def _check_readers(
     for place, numbers in private.items():
         assert numbers == list(range(1, len(numbers) + 1))
         assert [entry.number for entry in readers[0].had[place]] == numbers
+
+
+def test_who_only_reads_does_not_see_it_again(
+    process: Process, connect: Callable[..., Json], dial: Callable[..., Text]
+) -> None:
+    """A person at nc who has not typed a word since: what came some seconds ago counts as read."""
+    alice, bob = connect(process.address, "alice"), dial(process.address, "bob")
+    for n in range(3):
+        alice.request(Msg("bob", f"old {n}"))
+    bob.expect("alice -> bob: old 2")
+    alice.expect(Delivered, lambda frame: frame.number == 3)
+    process.restart()
+    alice, bob = connect(process.address, "alice"), dial(process.address, "bob")
+    alice.request(Msg("bob", "new"))
+    assert bob.expect("alice -> bob").endswith("new")

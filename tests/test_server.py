@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -23,6 +24,7 @@ from server import Config, Server, configure, load
 from tests.bulk import Bulk, Gone
 from tests.conftest import StartProcess
 from tests.helpers import DEADLINE, ROOT, Json, Process, Text, endpoint
+from wire.errors import LocalError
 from wire.frames import (
     Channels,
     Closing,
@@ -121,6 +123,13 @@ def test_a_port_that_is_taken(process: Process, tmp_path: Path) -> None:
     assert said == (f"Port {port} of 127.0.0.1 is taken: another program listens there; choose another one.")
     with Json(process.address, "alice") as alice:
         assert isinstance(alice.request(Ping()), Pong)
+
+
+def test_a_server_that_cannot_open_its_port_leaves_no_thread(server: Server, tmp_path: Path) -> None:
+    before = set(threading.enumerate())
+    with pytest.raises(LocalError, match="is taken"):
+        Server(Config(port=endpoint(server.address)[1], data=str(tmp_path / "other-data")))
+    assert set(threading.enumerate()) <= before
 
 
 def test_an_address_that_is_none_of_this_machines(tmp_path: Path) -> None:
