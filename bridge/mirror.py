@@ -22,7 +22,7 @@ from store import Client, StoreError
 from wire.errors import Refused
 from wire.frames import BridgeStatus
 from wire.mqtt import Item, MqttError, encode, publish
-from wire.mqtt_codes import V5, V311, Reason
+from wire.mqtt_codes import V5, Reason
 from wire.mqtt_packets import (
     ConnAck,
     Connect,
@@ -47,6 +47,7 @@ from .hub import Hub
 from .link import Link, Pumping, Unreachable, connect, words
 from .mirror_inbox import MirrorInbox
 from .mirror_reader import Half, MirrorReader
+from .mirror_state import MirrorState
 from .residents import Residents
 
 log_ = logging.getLogger("partyline.bridge")
@@ -56,14 +57,11 @@ _FOREVER = 0xFFFF_FFFF  # as a session expiry interval (5 §3.1.2.11.2)
 _PAUSES = (1.0, 60.0)  # seconds before the second attempt to connect, and at most; each is up to half shorter by chance
 _PATIENCE = 1.0  # seconds that the thread has to end
 _KEPT = 0.05  # seconds until it is stored what the broker has acknowledged of channels: after a crash it comes again
-_MANY = (
-    1_024  # packets in flight that are none too many; when there are more, bytes of PUBACKs that are awaited at once
-)
+_MANY = 1_024  # packets in flight that are none too many; with more, bytes of PUBACKs that are awaited at once
 _GATHER = 0.005  # seconds that this may take, for what else comes
 _PUBACK = 4  # bytes
 _STEADY = 10.0  # seconds that a connection has to last for the pauses to begin anew
 _SUBSCRIBE, _UNSUBSCRIBE = 0xFFFF, 0xFFFE  # packet identifiers
-_VERSIONS = {V5: "5", V311: "3.1.1"}
 
 
 class Mirror:
@@ -92,7 +90,7 @@ class Mirror:
         self._inbox = MirrorInbox(hub, self, self.residents)
         self._retains = True  # the broker keeps what is retained
         self._stale_wanted = False  # until the retained presence of before has come
-        self._state = BridgeStatus(broker.address, connected=False, since=_now(), error="It has not been tried yet.")
+        self._state = MirrorState(broker.address)
         hub.beyond = self._inbox.straight
         self._chat.watchers.append(self)
 
@@ -113,7 +111,8 @@ class Mirror:
         """How it stands; any thread may ask."""
         inbox, channels = self._inbox, self._chat.all_channels()
         behind = sum(log.tail - self._confirmed.get(log, 0) for log in channels)
-        return msgspec.structs.replace(self._state, behind=behind, received=inbox.received, refused=inbox.refused)
+        state = self._state.status
+        return msgspec.structs.replace(state, behind=behind, received=inbox.received, refused=inbox.refused)
 
     def close(self) -> None:
         """Say goodbye, and end the thread; who is on the broker stays there."""
@@ -140,7 +139,7 @@ class Mirror:
                 error = "the server made a mistake; its log says more"
             if time.monotonic() - began > _STEADY:
                 pause = least
-            self._down(error)
+            self._state.down(error, quiet=self._closing.is_set())
             self._closing.wait(pause * random.uniform(0.5, 1.0))
             pause = min(pause * 2, most)
 
@@ -219,21 +218,6 @@ class Mirror:
             Subscription(self._topics.presence("+"), 0, no_local=True),
         )
 
-    def _up(self) -> None:
-        self._state = msgspec.structs.replace(
-            self._state, connected=True, since=_now(), error="", version=_VERSIONS[self.version]
-        )
-        behind = self.status().behind
-        rest = f"; {behind} entries to catch up with" if behind else ""
-        log_.info("mirroring to %s over MQTT %s%s", self._broker.address, self._state.version, rest)
-
-    def _down(self, error: str) -> None:
-        """One line in the log for a state, not for an attempt."""
-        if not self._closing.is_set() and (self._state.connected or self._state.error != error):
-            log_.warning("not mirroring: %s", error)
-        since = _now() if self._state.connected else self._state.since
-        self._state = msgspec.structs.replace(self._state, connected=False, since=since, error=error)
-
     # What comes
 
     def _serve(self, link: Link, packets: Any, items: list[Item]) -> str:
@@ -275,7 +259,8 @@ class Mirror:
             case PubAcks():
                 self._acknowledged(item.packet_ids)
             case PubAck():
-                self._complain(item)
+                if item.reason >= 0x80:
+                    self._state.complain(f"does not take all that we publish: {words(item.reason)}")
                 self._acknowledged((item.packet_id,))
             case Oversized():
                 self._inbox.refuse(item, Refused("too-long", f"A message has at most {self._chat.limits.line} bytes."))
@@ -294,20 +279,19 @@ class Mirror:
     def _granted(self, reasons: tuple[int, ...]) -> None:
         """What we may read: without requests there is no point in it; without the rest there is some."""
         refused = [what for what, reason in zip(self._filters(), reasons, strict=False) if reason >= 0x80]
-        sentence = f"it does not let us read {' and '.join([each.filter for each in refused])}: see server.py acl"
+        sentence = f"does not let us read {' and '.join([each.filter for each in refused])}: see server.py acl"
         if reasons[0] >= 0x80:
-            raise MqttError(reasons[0], sentence)
-        self._up()
+            raise MqttError(reasons[0], f"it {sentence}")
+        self._state.up(self.version, self.status().behind)
         if refused:
-            self._state.error = f"I{sentence[1:]}."
-            log_.warning("%s: %s", self._broker.address, sentence)
+            self._state.complain(sentence)
 
     def _acknowledged(self, packet_ids: tuple[int, ...]) -> None:
         """The broker has taken entries: move the cursors of channels, and those of users in direct conversations."""
         reader, journal = self._reader, self._chat.journal
         if reader is None:
             return
-        self._state.sent += len(packet_ids)
+        self._state.status.sent += len(packet_ids)
         for log, number in reader.acknowledged(packet_ids).items():
             if isinstance(log, Half):
                 journal.move(log.whole, log.user_key, number)
@@ -323,12 +307,6 @@ class Mirror:
         unkept, self._unkept = self._unkept, set()
         for log in unkept:
             self._chat.journal.move(log, self._key, self._confirmed[log])
-
-    def _complain(self, packet: PubAck) -> None:
-        """The broker did not take something, and will not; say so once a connection."""
-        if packet.reason >= 0x80 and not self._state.error:
-            self._state.error = f"It does not take all that we publish: {words(packet.reason)}."
-            log_.warning("%s does not take all that we publish: %s", self._broker.address, words(packet.reason))
 
     # What goes out; called by any thread
 
