@@ -211,15 +211,14 @@ class Hub:
                 self.straight(name, request)
             elif isinstance(request, Say | Msg):
                 log = self._log_for(name, request)
-                if log is not None:
-                    self.chat.journal.post(Posting(log, fold(name), name, [request], _stored, _refused))
+                self.chat.journal.post(Posting(log, fold(name), name, [request], _stored, _refused))
         except (ChatError, StoreError) as error:
             log_.warning("the will of %s was not published: %s", name, error)
 
-    def _log_for(self, name: str, request: Say | Msg) -> Log | None:
+    def _log_for(self, name: str, request: Say | Msg) -> Log:
         if isinstance(request, Msg):
             return self.chat.direct(name, request.user)
-        return self.chat.channel(request.channel)
+        return self.chat.open_channel(request.channel)
 
     def straight(self, sender: str, live: Live, client: str = "", *, beyond: bool = True) -> None:
         """From one client to another: to every session of the other that listens, and `beyond` our own door.

@@ -93,8 +93,7 @@ class Chat:
 
     def join(self, name: str, user: User) -> Log:
         """Make the user a member of a channel, which is made if it is new, and have all their readers follow it."""
-        name = check_name(name, "channel name")
-        log = self.channel(name) or self._make_channel(name)
+        log = self.open_channel(check_name(name, "channel name"))
         if log in user.joined:
             return log
         if len(user.joined) >= self.limits.channels:
@@ -106,10 +105,13 @@ class Chat:
         self._tell(self._others(log, user), Presence(user.name, "join", log.channel), log)
         return log
 
-    def _make_channel(self, name: str) -> Log:
-        log = self.log(self.store.open_channel(name))
-        for watcher in self.watchers:
-            watcher.channel_made(log)
+    def open_channel(self, name: str) -> Log:
+        """The channel of a name that keeps the rule, made if it is new."""
+        log = self.channel(name)
+        if log is None:
+            log = self.log(self.store.open_channel(name))
+            for watcher in self.watchers:
+                watcher.channel_made(log)
         return log
 
     def leave(self, log: Log, user: User) -> None:

@@ -301,6 +301,9 @@ def test_a_will_is_said_when_the_line_is_lost(server: Server, mqtt: Mqtt, versio
     watcher.do("join/lab")
     lost(mqtt, server, "alice", "chat/from/alice/say/lab", b"lost", version=version).reset()
     assert body(watcher.hear("lab", "lost"))["sender"] == "alice"
+    watcher.subscribe("chat/channels/alarms")
+    lost(mqtt, server, "alan", "chat/from/alan/say/alarms", b"in a new channel", version=version).reset()
+    assert body(watcher.hear("alarms", "in a new channel"))["number"] == 1
     lost(mqtt, server, "bob", "chat/from/bob/msg/watcher", b'{"text": "so long", "id": "w"}', version=version).reset()
     assert body(watcher.message("chat/to/watcher/msg/bob"))["text"] == "so long"
     lost(mqtt, server, "carol", "chat/direct/watcher/carol", b"\x00", version=version).reset()
