@@ -14,9 +14,9 @@ from wire.errors import PeerError
 from wire.frames import Closing, Error, Prompt
 from wire.jsonlines import JsonLines
 from wire.limits import Limits
-from wire.text import TextLines
+from wire.text import GREETING_START, TextLines
 
-GREETING = TextLines.encode(Prompt(f"Welcome to Partyline {VERSION}. What is your name?"))
+GREETING = TextLines.encode(Prompt(f"{GREETING_START.decode()}{VERSION}. What is your name?"))
 
 
 class Talk:

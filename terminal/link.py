@@ -11,6 +11,7 @@ from wire.errors import PeerError
 from wire.frames import Frame, Ping, Welcome
 from wire.jsonlines import JsonLines
 from wire.limits import Limits
+from wire.text import GREETING_START
 
 from .dialler import Deliver, Dialler, Down, Received
 
@@ -70,6 +71,7 @@ class _Line:
         self.peer = peer
         self.welcomed = False
         self._asked = False  # for a sign of life
+        self._heard = False  # anything at all
         self._unsent = bytearray()
         self._dialect = JsonLines(Limits(line=_REPLY_LINE), client=True)
         peer.setblocking(False)
@@ -89,6 +91,9 @@ class _Line:
         if not data:
             raise ConnectionError("the server has hung up")
         self._asked = False
+        if not self._heard and data.startswith(GREETING_START):  # we were so slow to speak that it took us for a person
+            data = data.partition(b"\n")[2]
+        self._heard = True
         frames = self._dialect.receive(data)
         self.welcomed = self.welcomed or any(isinstance(frame, Welcome) for frame in frames)
         return frames

@@ -13,6 +13,7 @@ from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
 
 from client import main
+from doors import talk
 from terminal import link as link_module
 from terminal.address import parse_address
 from terminal.complete import Words
@@ -34,6 +35,8 @@ from wire.frames import (
     HelpText,
     Join,
     Joined,
+    Malformed,
+    Ok,
     Page,
     Presence,
     Say,
@@ -246,6 +249,21 @@ def test_the_link_dials_again_and_sends_nothing_old(peer: Peer) -> None:
         received = peer.expect(Received)
         assert isinstance(received, Received)
         assert len(received.frames) == 1
+
+
+def test_the_link_passes_over_the_greeting_for_people(peer: Peer) -> None:
+    """Which comes to whoever says nothing for a moment; a line like that later on is no frame."""
+    peer.link.start()
+    with peer.accept() as server:
+        peer.expect(Up)
+        server.sendall(talk.GREETING + b'{"op":"ok"}\n')
+        received = peer.expect(Received)
+        assert isinstance(received, Received)
+        assert received.frames == [Ok()]
+        server.sendall(talk.GREETING)
+        received = peer.expect(Received)
+        assert isinstance(received, Received)
+        assert [type(frame) for frame in received.frames] == [Malformed]
 
 
 def test_the_link_says_why_there_is_no_line() -> None:

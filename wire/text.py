@@ -12,6 +12,9 @@ from .limits import Limits
 from .names import is_plain, printable
 from .render import entry_line, past_line, render
 
+# How the line begins with which a server greets whoever says nothing for a moment: a program passes it over.
+GREETING_START = b"Welcome to Partyline "
+
 # Telnet's negotiation (RFC 854): IAC, a verb, perhaps an option; a subnegotiation runs up to IAC SE.
 _TELNET = re.compile(rb"\xff\xfa.*?\xff\xf0|\xff[\xfb-\xfe].|\xff[\xf0-\xf9]", re.DOTALL)
 
