@@ -21,6 +21,10 @@ class Pace:
         """Whether the next post has to wait."""
         return self._left + (time.monotonic() - self._at) * self._rate < 1
 
+    def rested(self) -> bool:
+        """Whether as many may go at once as ever."""
+        return self._left + (time.monotonic() - self._at) * self._rate >= self._rate
+
     def take(self, wanted: int) -> int:
         """How many of `wanted` may go now, at least one; waits until one may."""
         now = time.monotonic()

@@ -166,9 +166,11 @@ class Session:
             self.chat.journal.post(posting, carry=self._carries)
 
     def _paced(self, pace: Pace, wanted: int) -> int:
-        if pace.spent() and not self._slowed:
+        if pace.rested():
+            self._slowed = False
+        elif pace.spent() and not self._slowed:
+            self._slowed = True
             self.reader.notify(Slowed(rate=self.chat.limits.posts_per_second))
-        self._slowed = pace.spent()
         return pace.take(wanted)
 
     def _refuse(self, post: Say | Msg, refused: Refused) -> None:
