@@ -144,10 +144,17 @@ class Link:
                 return
         self._walk()
 
+    def part(self) -> None:
+        """Say that nothing more comes; `receive` comes to its end when the broker has had it all, and has closed."""
+        self._shut(socket.SHUT_WR)
+
     def hang_up(self) -> None:
         """End the connection; `receive` then comes to its end."""
+        self._shut(socket.SHUT_RDWR)
+
+    def _shut(self, how: int) -> None:
         try:
-            self._socket.shutdown(socket.SHUT_RDWR)
+            self._socket.shutdown(how)
         except OSError as error:
             if error.errno not in (errno.ENOTCONN, errno.EBADF):
                 raise

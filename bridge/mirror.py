@@ -55,7 +55,7 @@ log_ = logging.getLogger("partyline.bridge")
 _KEEP_ALIVE = 30  # seconds
 _FOREVER = 0xFFFF_FFFF  # as a session expiry interval (5 §3.1.2.11.2)
 _PAUSES = (1.0, 60.0)  # seconds before the second attempt to connect, and at most; each is up to half shorter by chance
-_PATIENCE = 1.0  # seconds that the thread has to end
+_PATIENCE = 0.5  # seconds that the broker has to close, and then that the thread has to end
 _KEPT = 0.05  # seconds until it is stored what the broker has acknowledged of channels: after a crash it comes again
 _MANY = 1_024  # packets in flight that are none too many; with more, bytes of PUBACKs that are awaited at once
 _GATHER = 0.005  # seconds that this may take, for what else comes
@@ -119,8 +119,11 @@ class Mirror:
         self._closing.set()
         self.publish_retained(self._topics.server, b"offline")
         self.send(encode(Disconnect(), self.version))
-        self.give_up()
+        if (link := self._link) is not None:
+            link.part()  # to hang up at once could destroy what was just sent
         if self._thread.is_alive():
+            self._thread.join(_PATIENCE)
+            self.give_up()
             self._thread.join(_PATIENCE)  # unless it is just trying to reach the broker
         self.residents.close()
 
@@ -137,9 +140,10 @@ class Mirror:
             except Exception:
                 log_.exception("the bridge failed; it connects again")
                 error = "the server made a mistake; its log says more"
-            if time.monotonic() - began > _STEADY:
+            steady = time.monotonic() - began > _STEADY
+            if steady:
                 pause = least
-            self._state.down(error, quiet=self._closing.is_set())
+            self._state.down(error, steady=steady, quiet=self._closing.is_set())
             self._closing.wait(pause * random.uniform(0.5, 1.0))
             pause = min(pause * 2, most)
 
@@ -235,11 +239,12 @@ class Mirror:
                 return f"{self._broker.address} has not answered for {1.5 * self._keep_alive:g} s."
             if now - asked >= self._keep_alive / 2:
                 asked = now
+                self._state.tell(self.status().behind)
                 self.send(encode(PingReq(), self.version))
                 self.residents.sweep()
             data = self._receive(link, bulk=bool(items))
             if data == b"":
-                return f"{self._broker.address} has closed the connection."
+                return self._state.complaint or f"{self._broker.address} has closed the connection."
             items = packets.receive(data) if data else []
             heard = time.monotonic() if data else heard
             if self._reader is not None:

@@ -21,26 +21,45 @@ class MirrorState:
     def __init__(self, broker: str) -> None:
         """`broker` is its address."""
         self._broker = broker
+        self.complaint = ""  # what the broker does not let us do, said once a connection
+        self._reason = ""  # why the last connection ended or did not come about
+        self._told = False  # the log says that there is one
+        self._flapping = False  # it ends again and again for the same reason: the log has said so
         self.status = BridgeStatus(broker, connected=False, since=_now(), error="It has not been tried yet.")
 
     def up(self, version: int, behind: int) -> None:
         """The broker has taken us, by that version of MQTT; so many entries are to be caught up with."""
-        said = _VERSIONS[version]
+        said, self.complaint = _VERSIONS[version], ""
         self.status = msgspec.structs.replace(self.status, connected=True, since=_now(), error="", version=said)
+        if not self._flapping:
+            self.tell(behind)
+
+    def tell(self, behind: int) -> None:
+        """Have the log say that we are connected, if it has not yet: it lasts."""
+        if self._told or not self.status.connected:
+            return
+        self._told = True
         rest = f"; {behind} entries to catch up with" if behind else ""
-        log_.info("mirroring to %s over MQTT %s%s", self._broker, said, rest)
+        log_.info("mirroring to %s over MQTT %s%s", self._broker, self.status.version, rest)
 
     def complain(self, sentence: str) -> None:
         """The broker does not let us do all that we want; said once a connection."""
-        if not self.status.error:
-            self.status.error = f"It {sentence}."
-            log_.warning("%s %s", self._broker, sentence)
+        if self.complaint:
+            return
+        self.complaint = self.status.error = f"{self._broker} {sentence}."
+        if not self._flapping:
+            log_.warning("%s", self.complaint)
 
-    def down(self, error: str, *, quiet: bool) -> None:
-        """We are not connected, and why; nothing is said if it was so before, or if it is no news (`quiet`)."""
-        before = self.status
-        if not quiet and (before.connected or before.error != error):
+    def down(self, error: str, *, steady: bool, quiet: bool) -> None:
+        """We are not connected, and why; `steady` if we have been for some time, `quiet` if that is no news.
+
+        One line in the log for a state, not for an attempt, nor for a connection that ends at once like the last one.
+        """
+        before, again = self.status, error == self._reason
+        if not quiet and (self._told or not again):
             log_.warning("not mirroring: %s", error)
+        self._flapping = before.connected and again and not steady
+        self._reason, self._told = error, False
         since = _now() if before.connected else before.since
         self.status = msgspec.structs.replace(before, connected=False, since=since, error=error)
 

@@ -155,6 +155,7 @@ def test_what_was_not_acknowledged_comes_again_in_order(
     first.ack(*both[0], *both[1], *both[3])  # so 2 is open, and 3 has to come again
     wait(server, lambda status: status.behind == 4)
     first.close()
+    wait(server, lambda status: not status.connected)
     alice.request(Say("6", "lab"))
     second = broker.visit()
     second.open()
@@ -245,7 +246,7 @@ def test_what_it_may_not_read_is_said(server: Server, broker: ScriptedBroker, ca
     visit.accept()
     visit.grant(1, Reason.NOT_AUTHORIZED, 0)
     wait(server, lambda status: status.connected)
-    assert status(server).error == "It does not let us read chat/direct/+/+: see server.py acl."
+    assert status(server).error == f"{broker.address} does not let us read chat/direct/+/+: see server.py acl."
     assert [record.message for record in caplog.records].count(f"not mirroring: {sentence}") == 1
 
 
@@ -265,9 +266,34 @@ def test_what_it_may_not_publish_is_said_once(
     found = wait(server, lambda status: status.behind == 0)
     assert found.connected
     assert found.error == (
-        "It does not take all that we publish: our user name has no right to connect, or to what we asked for."
+        f"{broker.address} does not take all that we publish: "
+        "our user name has no right to connect, or to what we asked for."
     )
     assert len([record for record in caplog.records if "does not take" in record.message]) == 1
+
+
+def test_a_broker_that_ends_every_connection_does_not_fill_the_log(
+    server: Server, broker: ScriptedBroker, connect: Connected, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As mosquitto 2.0.11 does if it does not let us publish."""
+    caplog.set_level("INFO", "partyline.bridge")
+    alice = connect(server.address, "alice")
+    alice.request(Join("lab"))
+    alice.request(Say("hello", "lab"))
+    for _ in range(8):
+        visit = broker.newest()
+        visit.acknowledge = False
+        visit.open()
+        packet = visit.expect(Publish, lambda packet: packet.qos == 1)
+        visit.send(PubAck(packet.packet_id, Reason.NOT_AUTHORIZED))
+        visit.close()
+    assert "does not take all that we publish" in wait(server, lambda status: not status.connected).error
+    said = [record.message for record in caplog.records if record.name == "partyline.bridge"]
+    assert len(said) <= 6, said
+    visit = broker.newest()
+    visit.open()
+    visit.message("chat/channels/lab/text")
+    wait(server, lambda status: status.behind == 0)
 
 
 def test_another_client_with_our_id_is_named(server: Server, broker: ScriptedBroker) -> None:
