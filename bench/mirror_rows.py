@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from .load import SingleTalker
@@ -11,11 +12,12 @@ from .mqtt_load import Heard, MqttPaced, MqttSaturation
 from .mqtt_room import Broker, MqttRoom
 from .outage import outage
 from .peers import PartylinePeer, Peer, Running
-from .room import filled_room
+from .room import Room, filled_room
 from .rows import SELF, Measured, Metric, Plan, Row
 
 PUBLISHERS = 10  # on the broker in row n0
 IN_FLIGHT = 20  # mosquitto's `max_inflight_messages`, if it is not configured
+TURNS = 12  # of each side in row n4
 MODEST = 100  # messages a second from the broker in row n4
 
 
@@ -78,24 +80,28 @@ def caught_up(_peer: Peer, folder: Path, plan: Plan) -> Measured:
 
 
 def beside_people(_peer: Peer, folder: Path, plan: Plan) -> Measured:
-    """Row n4: without, with, with, without, as in row m5."""
-    with PartylinePeer().running(folder / "alone") as alone, site(folder) as both:
-        before = _one_at_a_time(alone, plan, "before")
-        meter = Meter(both.partyline, both.broker)
-        with chatter(both, MODEST, plan.size):
-            during = [_one_at_a_time(both.partyline, plan, crowd) for crowd in ("first", "second")]
-        usage = meter.read()
-        after = _one_at_a_time(alone, plan, "after")
-        return Measured((sum(during) / (before + after), sum(during) / 2), usage)
+    """Row n4: without and with take turns, so that what disturbs the machine disturbs both."""
+    with (
+        PartylinePeer().running(folder / "alone") as alone,
+        site(folder) as both,
+        _people(alone, plan) as here,
+        _people(both.partyline, plan) as there,
+    ):
+        meter = Meter(alone, both.partyline, both.broker)
+        without, beside = SingleTalker(here), SingleTalker(there)
+        seconds = [0.0, 0.0]
+        for _ in range(TURNS):
+            quiet = without.one_at_a_time(plan.seconds / TURNS)
+            with chatter(both, MODEST, plan.size):
+                loud = beside.one_at_a_time(plan.seconds / TURNS)
+            seconds = [seconds[0] + quiet.seconds, seconds[1] + loud.seconds]
+        rate = loud.deliveries / seconds[1]
+        return Measured((rate / (quiet.deliveries / seconds[0]), rate), meter.read())
 
 
-def _one_at_a_time(server: Running, plan: Plan, crowd: str) -> float:
-    """As row c: deliveries a second."""
-    with filled_room(
-        ON_DOOR, server.port, channels=1, listeners=plan.listeners, talkers=1, size=plan.size, crowd=crowd
-    ) as room:
-        outcome = SingleTalker(room).one_at_a_time(plan.seconds)
-        return outcome.deliveries / outcome.seconds
+def _people(server: Running, plan: Plan) -> AbstractContextManager[Room]:
+    """As in row c."""
+    return filled_room(ON_DOOR, server.port, channels=1, listeners=plan.listeners, talkers=1, size=plan.size)
 
 
 MIRROR_ROWS: tuple[Row, ...] = (

@@ -118,17 +118,15 @@ class Channel:
 class Room:
     """All channels of a run. `epoll` has every connection."""
 
-    def __init__(self, dialect: Dialect, crowd: str = "") -> None:
-        """`crowd` is what the names of the clients begin with."""
+    def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
-        self._crowd = crowd
         self.clients: list[Client] = []
         self.channels: list[Channel] = []
         self.epoll = select.epoll()
 
     def connect(self, port: int, dialect: Dialect | None = None) -> Client:
         """A further client, under a name of the usual length, in the room's dialect or another."""
-        client = Client(port, f"{self._crowd}u{len(self.clients):05d}", dialect or self.dialect)
+        client = Client(port, f"u{len(self.clients):05d}", dialect or self.dialect)
         self.clients.append(client)
         return client
 
@@ -189,17 +187,13 @@ def filled_room(
     talkers: int,
     size: int,
     with_ids: bool = False,
-    crowd: str = "",
 ) -> Iterator[Room]:
-    """Channels with so many listeners and talkers each, who post texts of `size` bytes.
-
-    Their names and those of the channels begin with `crowd`: each room on a server needs one of its own.
-    """
-    room = Room(dialect, crowd)
+    """Channels with so many listeners and talkers each, who post texts of `size` bytes."""
+    room = Room(dialect)
     text = "x" * size
     try:
         for number in range(channels):
-            name = f"{crowd}room{number:03d}"
+            name = f"room{number:03d}"
             members = [room.connect(port) for _ in range(listeners + talkers)]
             for member in members:
                 member.ask(dialect.join(name), dialect.joined)
