@@ -74,10 +74,14 @@ class Log:
         return self.row.other if self.row.key.startswith(f"{user_key}:") else self.row.name
 
     def attach(self, reader: Reader) -> None:
-        """Tell the reader of all that is committed from now on."""
+        """Tell the reader of all that is committed from now on, after others, and after all if it is for the last."""
         with self._lock:
-            if reader not in self.readers:
-                self.readers = (*self.readers, reader)
+            readers = self.readers
+            if reader not in readers:
+                at = len(readers)
+                while at and readers[at - 1].for_the_last and not reader.for_the_last:
+                    at -= 1
+                self.readers = (*readers[:at], reader, *readers[at:])
 
     def detach(self, reader: Reader) -> None:
         """Tell the reader nothing more."""

@@ -48,6 +48,8 @@ class Reader:
         "_outlet", "_room", "_waiting", "dialect", "user_key",
     )  # fmt: skip
 
+    for_the_last = False  # told of what is new when everybody else has it
+
     def __init__(self, outlet: Outlet, dialect: Encoding) -> None:
         self.dialect = dialect
         self.user_key = ""

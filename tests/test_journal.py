@@ -10,10 +10,12 @@ from functools import partial
 import pytest
 
 from channels.log import Log
+from channels.reader import Reader
 from tests.bulk import eventually
 from tests.fakes import FakeOutlet, Poster, Stage
 from tests.helpers import DEADLINE
 from wire.frames import Entry, Gap
+from wire.jsonlines import JsonLines
 from wire.limits import Limits
 
 MakeStage = Callable[..., Stage]
@@ -346,3 +348,15 @@ def test_readers_are_told_in_the_order_of_commits_across_leaders(stage: MakeStag
     go.set()
     thread.join(DEADLINE)
     _expect(slow, log, one, 0)
+
+
+def test_who_is_for_the_last_is_told_after_all_others(stage: MakeStage) -> None:
+    class Patient(Reader):
+        for_the_last = True
+
+    made = stage()
+    (log, *_), outlet = made.logs, FakeOutlet(made.pump, 1.0)
+    readers = [kind(outlet, JsonLines()) for kind in (Reader, Patient, Reader, Patient, Reader)]
+    for reader in (*readers, *readers):
+        log.attach(reader)
+    assert log.readers == tuple(readers[at] for at in (0, 2, 4, 1, 3))
