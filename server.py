@@ -14,7 +14,6 @@ import gc
 import logging
 import resource
 import sys
-import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -246,9 +245,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["acl"]:
         return print_rules(given[1:])
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = _signals()
     try:
         config = configure(given)
         logging.basicConfig(
@@ -265,10 +262,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
     print(_ready(config, server), flush=True)
-    stop.wait()
+    os.read(stop, 1)
     print("Going down.", flush=True)
     server.close()
     return 0
+
+
+def _signals() -> int:
+    """A descriptor, from which a byte can be read with the first SIGTERM or Ctrl-C, at whichever moment that is.
+
+    A handler that sets an Event would wait for ever if it came while the same thread is about to wait for that Event.
+    """
+    here, there = os.pipe()
+    os.set_blocking(there, False)
+    signal.set_wakeup_fd(there, warn_on_full_buffer=False)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    return here
 
 
 def _ready(config: Config, server: Server) -> str:
