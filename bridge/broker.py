@@ -70,7 +70,7 @@ def broker(config: BrokerConfig) -> Broker:
         host, port = parts.hostname, parts.port
     except ValueError as error:
         raise LocalError(f"The broker's address is wrong ({error}): it is {FORM}.") from error
-    if parts.scheme not in PORTS or not host or parts.path.strip("/") or parts.query or parts.fragment:
+    if parts.scheme not in PORTS or not host or port == 0 or parts.path.strip("/") or parts.query or parts.fragment:
         raise LocalError(f"The broker's address is {FORM}.")
     secure = parts.scheme == "mqtts"
     if not secure and (config.ca or config.cert or config.key):

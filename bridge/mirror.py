@@ -244,7 +244,7 @@ class Mirror:
                 self.residents.sweep()
             data = self._receive(link, bulk=bool(items))
             if data == b"":
-                return self._state.complaint or f"{self._broker.address} has closed the connection."
+                return self._state.closed()
             items = packets.receive(data) if data else []
             heard = time.monotonic() if data else heard
             if self._reader is not None:

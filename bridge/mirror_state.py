@@ -24,6 +24,7 @@ class MirrorState:
         self.complaint = ""  # what the broker does not let us do, said once a connection
         self._reason = ""  # why the last connection ended or did not come about
         self._told = False  # the log says that there is one
+        self._at_once = False  # the last one ended soon after it had begun
         self._flapping = False  # it ends again and again for the same reason: the log has said so
         self.status = BridgeStatus(broker, connected=False, since=_now(), error="It has not been tried yet.")
 
@@ -50,6 +51,17 @@ class MirrorState:
         if not self._flapping:
             log_.warning("%s", self.complaint)
 
+    def closed(self) -> str:
+        """Why the broker has closed a connection without a word; at the second time in a row, a guess."""
+        if self.complaint:
+            return self.complaint
+        if not self._at_once:
+            return f"{self._broker} has closed the connection."
+        return (
+            f"{self._broker} has closed the connection again: another Partyline may mirror there with our root, or we "
+            "have no right to publish what we do (server.py acl)."
+        )
+
     def down(self, error: str, *, steady: bool, quiet: bool) -> None:
         """We are not connected, and why; `steady` if we have been for some time, `quiet` if that is no news.
 
@@ -58,7 +70,8 @@ class MirrorState:
         before, again = self.status, error == self._reason
         if not quiet and (self._told or not again):
             log_.warning("not mirroring: %s", error)
-        self._flapping = before.connected and again and not steady
+        self._at_once = before.connected and not steady
+        self._flapping = self._at_once and again
         self._reason, self._told = error, False
         since = _now() if before.connected else before.since
         self.status = msgspec.structs.replace(before, connected=False, since=since, error=error)
