@@ -334,8 +334,12 @@ def test_a_broker_that_takes_nothing_is_left(server: Server, broker: ScriptedBro
     wait(server, lambda status: "has not answered for 1.5 s" in status.error)
 
 
-def test_refusals_are_told_and_counted(server: Server, broker: ScriptedBroker) -> None:
+@pytest.mark.parametrize("version", [V5, V311])
+def test_refusals_are_told_and_counted(server: Server, broker: ScriptedBroker, version: int) -> None:
     visit = broker.visit()
+    if version == V311:
+        visit.refuse(Reason.UNSUPPORTED_PROTOCOL_VERSION)
+        visit = broker.visit()
     visit.open()
     for at, (topic, payload, code) in enumerate(
         (
