@@ -38,6 +38,7 @@ from wire.mqtt_packets import (
     Subscribe,
     Subscription,
     Unsubscribe,
+    Unusable,
     Will,
 )
 from wire.mqtt_properties import NONE, Properties
@@ -269,6 +270,8 @@ class Mirror:
                 self._acknowledged((item.packet_id,))
             case Oversized():
                 self._inbox.refuse(item, Refused("too-long", f"A message has at most {self._chat.limits.line} bytes."))
+            case Unusable():
+                self._inbox.refuse(item, Refused("bad-frame", item.sentence))
             case PubRel():
                 self.send(b"\x70\x02" + item.packet_id.to_bytes(2, "big"))
             case SubAck():

@@ -13,7 +13,7 @@ from wire.errors import Refused
 from wire.frames import Error
 from wire.mqtt import publish
 from wire.mqtt_codes import V5, V311
-from wire.mqtt_packets import Oversized, Publish
+from wire.mqtt_packets import Oversized, Publish, Unusable
 from wire.mqtt_properties import NONE
 from wire.names import NAME, fold
 
@@ -53,7 +53,7 @@ class MirrorInbox:
         except Refused as refused:
             self.refuse(packet, refused)
 
-    def refuse(self, packet: Publish | Oversized, refused: Refused) -> None:
+    def refuse(self, packet: Publish | Oversized | Unusable, refused: Refused) -> None:
         """Count it, tell its sender, if that is somebody, and have it acknowledged: it is not to come again."""
         self.refused += 1
         me, _ = self._topics.asked(packet.topic) or ("", "")

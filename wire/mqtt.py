@@ -22,12 +22,12 @@ from .mqtt_codes import (
     protocol_error,
 )
 from .mqtt_encode import Publisher, encode, goodbye, publish
-from .mqtt_packets import Connect, Oversized, Packet, PubAcks, Publish
+from .mqtt_packets import Connect, Oversized, Packet, PubAcks, Publish, Unusable
 from .mqtt_parse import parse, parse_first
 
 __all__ = ["Item", "MqttError", "MqttPackets", "Publisher", "encode", "goodbye", "publish"]
 
-Item: TypeAlias = Packet | Oversized | MqttError
+Item: TypeAlias = Packet | Oversized | Unusable | MqttError
 
 LIMIT = 1_048_576  # bytes of one packet after its fixed header
 CONNECT_LIMIT = 65_536  # the same of a CONNECT, as nobody knows yet who sends it
@@ -62,7 +62,8 @@ class MqttPackets:
     ) -> None:  # fmt: skip
         """`topic_alias_maximum` is what the other side was told (5 §3.2.2.3.8); 0 refuses every topic alias.
 
-        With `skips`, a PUBLISH over the limit is read past and told of as `Oversized`, instead of being the end.
+        With `skips`, a PUBLISH over the limit is read past and told of as `Oversized`, and one that breaks another
+        rule as `Unusable`, instead of being the end: a broker hands on what its clients publish as it stands.
         With `unheard`, PUBACKs that say that nobody has subscribed (5 §3.4.2.1) may come as bare ones, and so in runs.
         """
         self.version = version  # 0 until the CONNECT has come
@@ -177,7 +178,13 @@ class MqttPackets:
         if not start or stop > len(data):
             self._need = (stop if start else len(data) + 1) - at
             return at
-        packet = parse(kind, first, data[start:stop], self.version, self._from_client)
+        try:
+            packet = parse(kind, first, data[start:stop], self.version, self._from_client)
+        except MqttError as error:
+            if self._skips and kind is Kind.PUBLISH and (unusable := _unusable(data[at:stop], start - at, error)):
+                items.append(unusable)
+                return stop
+            raise
         if isinstance(packet, Connect):
             self.version, self._legal = packet.version, _LATER
         elif isinstance(packet, Publish):
@@ -189,15 +196,12 @@ class MqttPackets:
 
     def _skip(self, data: bytes, at: int, start: int, stop: int, items: list[Item]) -> int:
         """Read past a PUBLISH that is too large; where it ends as far as it has come, `at` if its start has not."""
-        body = start + 2
-        if len(data) >= body:
-            body += int.from_bytes(data[start:body], "big") + 2
-        if len(data) < body:
-            self._need = body - at
+        qos = data[at] >> 1 & 3
+        head = _head(data, start, qos)
+        if len(data) < head:
+            self._need = head - at
             return at
-        topic, qos = data[start + 2 : body - 2].decode(errors="replace"), data[at] >> 1 & 3
-        packet_id = int.from_bytes(data[body - 2 : body], "big") if qos else 0
-        items.append(Oversized(topic, stop - start, qos, packet_id))
+        items.append(Oversized(*_sender(data, start, head, qos), stop - start))
         self._skipping = max(0, stop - len(data))
         return min(stop, len(data))
 
@@ -244,3 +248,25 @@ class MqttPackets:
             if len(self._topics) >= TOPICS:
                 self._topics.clear()
             self._topics[raw] = topic
+
+
+def _head(data: bytes, start: int, qos: int) -> int:
+    """Where the topic and the packet identifier of a PUBLISH end whose body begins at `start`; at least so far."""
+    topic = start + 2
+    return topic + int.from_bytes(data[start:topic], "big") + (2 if qos else 0) if len(data) >= topic else topic
+
+
+def _sender(data: bytes, start: int, head: int, qos: int) -> tuple[str, int, int]:
+    """The topic, the QoS and the packet identifier of a PUBLISH whose head has come in full (see `_head`)."""
+    end = head - 2 if qos else head
+    return data[start + 2 : end].decode(errors="replace"), qos, int.from_bytes(data[end:head], "big")
+
+
+def _unusable(packet: bytes, start: int, error: MqttError) -> Unusable | None:
+    """What a PUBLISH is that cannot be taken; None if it does not even say what is to be acknowledged."""
+    qos = packet[0] >> 1 & 3
+    head = _head(packet, start, qos)
+    if head > len(packet):
+        return None
+    topic, _, packet_id = _sender(packet, start, head, qos)
+    return Unusable(topic, qos, packet_id, error.sentence) if packet_id or not qos else None

@@ -64,9 +64,18 @@ class Oversized(_Packet, frozen=True):
     """No packet: a PUBLISH that was over the limit, of `size` bytes, and was not kept."""
 
     topic: str
+    qos: int
+    packet_id: int
     size: int
-    qos: int = 0
-    packet_id: int = 0
+
+
+class Unusable(_Packet, frozen=True):
+    """No packet: a PUBLISH that breaks a rule of MQTT, and which."""
+
+    topic: str
+    qos: int
+    packet_id: int
+    sentence: str
 
 
 class PubAck(_Packet, frozen=True):
