@@ -73,6 +73,7 @@ class Link:
         self._timeout: float | None = None
         self._least = 1
         self._tls: _Tls | None = None
+        self._broke = ""  # how it ended, if it was no ordinary end
         try:
             self._socket = socket.create_connection((broker.host, broker.port), _PATIENCE)
         except OSError as error:
@@ -113,7 +114,8 @@ class Link:
                 return data
         except BlockingIOError:
             return None
-        except OSError:
+        except OSError as error:
+            self._broke = _said(error)
             return b""
 
     def transmit(self, data: bytes | memoryview) -> int:
@@ -181,7 +183,8 @@ class Link:
             if data is None:
                 raise Misunderstood(f"it did not answer within {_PATIENCE:g} s")
             if not data:
-                raise Misunderstood("it closed the connection without an answer")
+                how = f" ({self._broke})" if self._broke else ""
+                raise Misunderstood(f"it closed the connection without an answer{how}")
             items = packets.receive(data)
         first = items.pop(0)
         if isinstance(first, MqttError):
@@ -210,10 +213,17 @@ def connect(
         if not connack.reason:
             return link, packets, connack, items
         link.close()
-        why = words(connack.reason)
+        why = _unwelcome(broker) if connack.reason == Reason.NOT_AUTHORIZED else words(connack.reason)
         if connack.reason != Reason.UNSUPPORTED_PROTOCOL_VERSION:
             break
     raise Unreachable(f"{broker.address} refuses us: {why}.")
+
+
+def _unwelcome(broker: Broker) -> str:
+    """What "not authorized" means in a CONNACK: Mosquitto says it of a wrong password, too."""
+    if broker.user is None:
+        return "it wants a user name and a password, or lets nobody in from here"
+    return "our user name or our password is wrong, or has no right to connect"
 
 
 class _Tls:

@@ -67,13 +67,8 @@ class MirrorInbox:
         self._carrier.send(acknowledgement(packet.qos, packet.packet_id))
         present = self._topics.present(packet.topic)
         if present is not None:
-            if (
-                packet.retain
-                and self._hub.chat.directory.find(fold(present)) is None
-                and _ONLINE.search(packet.payload)
-            ):
-                offline = {"user": present, "online": False, "since": _now()}
-                self._carrier.publish_retained(packet.topic, msgspec.json.encode(offline))
+            if packet.retain and _ONLINE.search(packet.payload):
+                self._correct(present, packet.topic)
             return
         pair = self._topics.straight(packet.topic)
         if pair is None or packet.retain or self._is_echo(packet):
@@ -84,6 +79,18 @@ class MirrorInbox:
                 self._hub.straight(pair[1], Live(pair[0], packet.payload, packet.properties), beyond=False)
             else:
                 self.refused += 1
+
+    def _correct(self, name: str, topic: str) -> None:
+        """It is retained that somebody is online, which may have been so before: the last word is to be how it is."""
+        find = self._hub.chat.directory.find
+        if find(fold(name)) is not None:
+            return
+        offline = {"user": name, "online": False, "since": _now()}
+        self._carrier.publish_retained(topic, msgspec.json.encode(offline))
+        while (user := find(fold(name))) is not None:  # has come just now, and may have said so before that
+            self._carrier.publish_retained(self._topics.presence(user.name), self._hub.presence(user))
+            if find(user.key) is user:
+                return
 
     def _is_echo(self, packet: Publish) -> bool:
         """Whether it is what we have published: MQTT 3.1.1 has no No Local."""

@@ -119,7 +119,7 @@ def test_a_broker_that_refuses_us_for_a_while(
     alice.request(Join("lab"))
     (tmp_path / "passwords").write_text("")
     site.broker.restart("allow_anonymous false", *Mosquitto.KEEPS)
-    sentence = f"{site.broker.address} refuses us: our user name has no right to connect, or to what we asked for."
+    sentence = f"{site.broker.address} refuses us: it wants a user name and a password, or lets nobody in from here."
     assert site.down("refuses us").error == sentence
     attempts = len(site.broker.said)
     eventually(lambda: len(site.broker.said) > attempts + 20, lambda: "it does not try again")
