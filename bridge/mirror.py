@@ -153,6 +153,7 @@ class Mirror:
         try:
             link, packets, connack, items = connect(self._broker, self._pump, self._walk, self._hello())
         except Unreachable as error:
+            self.version = self._broker.version  # it may be another one when it is back
             return str(error)
         try:
             self.version = packets.version

@@ -266,7 +266,10 @@ class Residents:
             return
         if resident is None:
             resident = self._enter(me, proven=False, registered=False)
-        self._hand_on(resident, packet)
+            self._hand_on(resident, packet)
+            self.catch_up(resident)
+        else:
+            self._hand_on(resident, packet)
         if resident.inbox.gone:
             self.leave(resident)
 
@@ -300,6 +303,7 @@ class Residents:
         resident = self._enter(me, proven=proven, registered=True)
         self._hand_on(resident, packet)
         self._keep(resident)
+        self.catch_up(resident)  # what was kept comes after the answer
 
     def _prove(self, key: str, password: str, kept: str) -> None:
         count, last = self._tries.get(key, (0, 0.0))
@@ -336,7 +340,6 @@ class Residents:
         resident = Resident(session, Inbox(self._hub, session, answers), me, registered=registered)
         self._here[account.key] = self._by_name[me] = resident
         log_.info("%s is on the broker", account.name)
-        self.catch_up(resident)
         return resident
 
     def catch_up(self, resident: Resident) -> None:
