@@ -233,6 +233,7 @@ class Mirror:
             for item in items:
                 self._take(item)
             now = time.monotonic()
+            heard = now if items else heard  # while we were at that, it was not the broker that was silent
             if self._unkept and now - kept >= _KEPT:
                 kept = now
                 self._keep()

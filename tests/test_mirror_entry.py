@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
+from types import SimpleNamespace
 
 import pytest
 
 from bridge.broker import BrokerConfig
+from channels import accounts
 from channels.directory import Directory, User
 from server import Server
 from tests.bulk import eventually
@@ -16,6 +19,7 @@ from tests.conftest import StartServer
 from tests.helpers import Json
 from tests.helpers_mqtt import body
 from tests.scripted_broker import ScriptedBroker
+from wire.frames import Register
 from wire.mqtt_codes import Reason
 from wire.mqtt_packets import Publish
 
@@ -75,3 +79,31 @@ def test_who_comes_while_an_old_presence_is_corrected_is_online_in_the_end(
     visit.message("chat/channels/lab")
     come[0].close()
     assert body(visit.messages(topic)[-1])["online"] is True
+
+
+def test_what_takes_us_long_is_not_the_brokers_silence(
+    start_server: StartServer, broker: ScriptedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Passwords, for one: many devices that register at once take a minute."""
+    later = 0.0
+    clock = time.monotonic
+
+    def fits(_password: str, _kept: str) -> bool:
+        nonlocal later
+        later += 100.0
+        return True
+
+    monkeypatch.setattr(accounts, "fits", fits)
+    server = start_server(broker=BrokerConfig(url=broker.url))
+    with Json(server.address, "oven") as oven:
+        oven.request(Register("a password"))
+    visit = broker.visit()
+    visit.open()
+    monkeypatch.setattr("bridge.mirror.time", SimpleNamespace(monotonic=lambda: clock() + later))
+    visit.bring("chat/from/oven/register", b'{"password": "a password"}')
+    visit.message("chat/to/oven/register")
+    visit.pong()  # it has looked at the clock, and asks whether we are there
+    visit.bring("chat/from/oven/say/lab", "and it goes on")
+    assert body(visit.message("chat/channels/lab"))["text"] == "and it goes on"
+    assert server.chat.bridge is not None
+    assert server.chat.bridge().connected

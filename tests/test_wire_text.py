@@ -210,6 +210,11 @@ def test_the_status_in_words() -> None:
         f"* Broker: connected to mosquitto:1883 over MQTT 5 since {clock(now)}; 3 entries behind;"
         " 120 messages in, 400 out, 2 refused.",
     ]
+    status.bridge.error = "mosquitto:1883 does not take all that we publish."
+    assert render(status)[2] == (
+        f"* Broker: connected to mosquitto:1883 over MQTT 5 since {clock(now)}, but: mosquitto:1883 does not take all"
+        " that we publish; 3 entries behind; 120 messages in, 400 out, 2 refused."
+    )
     status.bridge = BridgeStatus("mosquitto:1883", False, now, behind=1, error="Nobody listens there.")
     assert render(status)[2] == (
         f"* Broker: not connected to mosquitto:1883 since {clock(now)}: Nobody listens there; 1 entry behind;"

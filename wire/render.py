@@ -179,7 +179,8 @@ def _bridge(bridge: BridgeStatus) -> str:
         reason = bridge.error.rstrip(".") or "no reason is known"
         return f"not connected to {bridge.broker} since {clock(bridge.since)}: {reason}; {behind}; {counts}"
     version = f" over MQTT {bridge.version}" if bridge.version else ""
-    return f"connected to {bridge.broker}{version} since {clock(bridge.since)}; {behind}; {counts}"
+    but = f", but: {bridge.error.rstrip('.')}" if bridge.error else ""
+    return f"connected to {bridge.broker}{version} since {clock(bridge.since)}{but}; {behind}; {counts}"
 
 
 # The lines as they are; `render` makes them safe.

@@ -15,8 +15,9 @@ class BridgeStatus(msgspec.Struct, omit_defaults=True):
     """How the server gets on with the broker that it mirrors to, at the address `broker`.
 
     It is `connected` or not since `since` (milliseconds since 1970), by MQTT `version` (`3.1.1` or `5`); `error` says
-    why it is not. The broker has not acknowledged `behind` entries yet. Since the start, `received` messages were taken
-    in from it, it has acknowledged `sent`, and `refused` were not taken.
+    why it is not, or what the broker does not let it do. The broker has not acknowledged `behind` entries yet. Since
+    the start, `received` messages were taken in from it, it has acknowledged `sent` (two for an entry of a channel:
+    JSON and text), and `refused` were not taken.
     """
 
     broker: str
