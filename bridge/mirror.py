@@ -205,6 +205,7 @@ class Mirror:
         self.limit = told.maximum_packet_size or 0
         reader = MirrorReader(link, self._topics, self.version, self._chat.limits, told)
         self._inbox.open()
+        self._recognise(session_present=connack.session_present)
         self._reader = reader
         self._stale_wanted = True
         self.send(encode(Subscribe(_SUBSCRIBE, self._filters()), self.version))
@@ -216,6 +217,14 @@ class Mirror:
             reader.resume(log, self._confirmed.get(log, 0), self._sent.get(log.row.id, 0))
         for resident in self.residents.everyone:
             self.residents.catch_up(resident)
+
+    def _recognise(self, *, session_present: bool) -> None:
+        """Note that the broker keeps a session for us from now on, and say so if it has not kept the last one."""
+        store, address = self._chat.store, self._broker.address
+        kept = store.client(self._key, _now())
+        if kept is not None and kept.state == address and not session_present:
+            log_.warning("%s has forgotten us: what was published there while we were away is lost", address)
+        store.save_client(Client(self._key, None, None, address))
 
     def _filters(self) -> tuple[Subscription, ...]:
         return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections import Counter
@@ -9,6 +10,7 @@ from collections import Counter
 import msgspec
 
 from channels.locks import leaf
+from store import StoreError
 from wire.errors import Refused
 from wire.frames import Error
 from wire.mqtt import publish
@@ -20,6 +22,8 @@ from wire.names import NAME, fold
 from .hub import Hub
 from .residents import Carrier, Residents, acknowledgement
 from .topics import Live
+
+log_ = logging.getLogger("partyline.bridge")
 
 _ECHOES = 10_000  # messages straight to a client that may come back to us
 _ONLINE = re.compile(rb'"online":\s*true')
@@ -52,6 +56,11 @@ class MirrorInbox:
             self._residents.take(*who, packet)
         except Refused as refused:
             self.refuse(packet, refused)
+        except StoreError:
+            raise  # it is to come again
+        except Exception:  # it would come again, and end the connection of everyone again
+            log_.exception("a message to %s could not be taken", packet.topic)
+            self.refuse(packet, Refused("internal", "The server made a mistake; its log says more."))
 
     def refuse(self, packet: Publish | Oversized | Unusable, refused: Refused) -> None:
         """Count it, tell its sender, if that is somebody, and have it acknowledged: it is not to come again."""

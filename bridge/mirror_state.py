@@ -40,7 +40,7 @@ class MirrorState:
         if self._told or not self.status.connected:
             return
         self._told = True
-        rest = f"; {behind} entries to catch up with" if behind else ""
+        rest = f"; {behind} {'entry' if behind == 1 else 'entries'} to catch up with" if behind else ""
         log_.info("mirroring to %s over MQTT %s%s", self._broker, self.status.version, rest)
 
     def complain(self, sentence: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -10,7 +11,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from bridge import mirror
 from bridge.broker import BrokerConfig
+from bridge.residents import Residents
 from channels import accounts
 from channels.directory import Directory, User
 from server import Server
@@ -18,10 +21,10 @@ from tests.bulk import eventually
 from tests.conftest import StartServer
 from tests.helpers import Json
 from tests.helpers_mqtt import body
-from tests.scripted_broker import ScriptedBroker
+from tests.scripted_broker import ScriptedBroker, Visit
 from wire.frames import Register
 from wire.mqtt_codes import Reason
-from wire.mqtt_packets import Publish
+from wire.mqtt_packets import PubAck, Publish
 
 
 @pytest.fixture
@@ -107,3 +110,68 @@ def test_what_takes_us_long_is_not_the_brokers_silence(
     assert body(visit.message("chat/channels/lab"))["text"] == "and it goes on"
     assert server.chat.bridge is not None
     assert server.chat.bridge().connected
+
+
+def welcome(broker: ScriptedBroker, *, present: bool = False) -> Visit:
+    """A connection that has been let in."""
+    visit = broker.visit()
+    visit.accept(present=present)
+    visit.grant()
+    return visit
+
+
+def test_a_password_that_fitted_is_not_checked_for_a_quarter_of_a_second_again(
+    start_server: StartServer, broker: ScriptedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker that is back brings everyone's `register` at once; a wrong one is still checked, and so is a new one."""
+    server = start_server(broker=BrokerConfig(url=broker.url))
+    with Json(server.address, "oven") as oven:
+        oven.request(Register("warm bread"))
+    visit = welcome(broker)
+    checked: list[str] = []
+    fits = accounts.fits
+
+    def counted(given: str, kept: str) -> bool:
+        checked.append(given)
+        return fits(given, kept)
+
+    monkeypatch.setattr(accounts, "fits", counted)
+    for at, password in enumerate(("warm bread", "warm bread", "cold bread", "warm bread"), 1):
+        payload = f'{{"password": "{password}"}}'.encode()
+        visit.send(Publish("chat/from/oven/register", payload, 1, packet_id=at))
+        visit.expect(PubAck, lambda packet, at=at: packet.packet_id == at)  # type: ignore[misc]
+    assert checked == ["warm bread", "cold bread"]
+    assert json.loads(visit.message("chat/to/oven/error").payload)["code"] == "wrong-password"
+
+
+def test_a_mistake_of_ours_does_not_end_the_connection_of_all(
+    start_server: StartServer, broker: ScriptedBroker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = start_server(broker=BrokerConfig(url=broker.url))
+    visit = welcome(broker)
+
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Residents, "_enter", broken)
+        visit.send(Publish("chat/from/oven/say/lab", b"poison", 1, packet_id=1))
+        visit.expect(PubAck, lambda packet: packet.packet_id == 1)
+    visit.send(Publish("chat/from/oven/say/lab", b"bread", 1, packet_id=2))
+    visit.expect(PubAck, lambda packet: packet.packet_id == 2)
+    assert json.loads(visit.message("chat/to/oven/error").payload)["code"] == "internal"
+    assert [record.message for record in caplog.records if record.exc_info] == [
+        "a message to chat/from/oven/say/lab could not be taken"
+    ]
+    assert server.chat.channel("lab") is not None
+
+
+def test_a_broker_that_forgot_us_is_told_of(
+    start_server: StartServer, broker: ScriptedBroker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(mirror, "_PAUSES", (0.01, 0.02))
+    start_server(broker=BrokerConfig(url=broker.url))
+    forgotten = f"{broker.address} has forgotten us: what was published there while we were away is lost"
+    for present, count in ((False, 0), (True, 0), (False, 1)):
+        welcome(broker, present=present).close()
+        assert caplog.text.count(forgotten) == count
