@@ -30,6 +30,7 @@ from wire.names import check_name, fold
 
 from .arrivals import Arrivals
 from .directory import Directory, User
+from .files import Files
 from .journal import Journal
 from .locks import leaf
 from .log import Log
@@ -55,6 +56,7 @@ class Chat:
         self.store = store
         self.limits = limits
         self.directory = Directory()
+        self.files = Files(store, limits)
         self.journal = Journal(store, limits, self._moved, self._deliver, self._delivered)
         self.arrivals = Arrivals(self.journal.carry)
         self.watchers: list[Watcher] = []
@@ -76,6 +78,13 @@ class Chat:
                 log = self._logs[row.id] = Log(row)
                 (self._channels if row.kind == "channel" else self._directs)[row.key] = log
             return log
+
+    def log_of(self, id: int) -> Log | None:
+        """The log of that id."""
+        log = self._logs.get(id)
+        if log is None and (row := self.store.log(id)) is not None:
+            log = self.log(row)
+        return log
 
     # Channels
 

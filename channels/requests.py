@@ -1,4 +1,4 @@
-"""Floor 2: what a session does and answers without any change of its own state."""
+"""Floor 2: what a session does and answers, with no more change of its own than which channel is current."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ from wire.frames import (
     Help,
     HelpText,
     History,
+    Join,
+    Joined,
+    Leave,
+    Left,
     Malformed,
     Member,
     Members,
@@ -38,6 +42,24 @@ from . import accounts
 
 if TYPE_CHECKING:
     from .session import Session
+
+
+def join(session: Session, frame: Join) -> Joined:
+    """Join a channel, which becomes the current one."""
+    assert session.user is not None
+    log = session.current = session.chat.join(frame.channel, session.user)
+    members = session.chat.store.member_count(log.row)
+    return Joined(channel=log.row.name, tail=log.tail, topic=log.topic, members=members)
+
+
+def leave(session: Session, frame: Leave) -> Left:
+    """Leave a channel; of those that are left, the one joined last is the current one then."""
+    assert session.user is not None
+    log = session.joined(frame.channel)
+    session.chat.leave(log, session.user)
+    if session.current is log:
+        session.current = next(reversed(session.user.joined), None)
+    return Left(channel=log.row.name)
 
 
 def who(session: Session, frame: Who) -> Members:

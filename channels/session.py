@@ -8,6 +8,7 @@ from typing import Any
 from store import Account, Membership, StoreError
 from wire import VERSION, commands
 from wire.errors import PeerError, Refused
+from wire.file_frames import Attach
 from wire.frames import (
     Answer,
     Bye,
@@ -18,9 +19,7 @@ from wire.frames import (
     Help,
     History,
     Join,
-    Joined,
     Leave,
-    Left,
     Line,
     LogState,
     Malformed,
@@ -40,13 +39,14 @@ from wire.frames import (
 )
 from wire.names import check_name, fold
 
-from . import accounts, requests
+from . import accounts, offers, requests, transfers
 from .chat import Chat
 from .directory import User
 from .journal import Posting
 from .log import Log
 from .pace import Pace
 from .reader import Reader
+from .transfers import Transfers
 
 _PARTING = 5.0  # seconds that the last answers may take on a slow line
 
@@ -56,7 +56,7 @@ class Session:
 
     __slots__ = (
         "_asked", "_carries", "_pace", "_posted", "_settled", "_slowed", "_tries", "address", "chat", "current", "done",
-        "door", "reader", "user",
+        "door", "files", "reader", "user",
     )  # fmt: skip
 
     def __init__(self, chat: Chat, reader: Reader, door: str, address: str, *, shared: bool = False) -> None:
@@ -68,6 +68,7 @@ class Session:
         self.address = address
         self.user: User | None = None
         self.current: Log | None = None
+        self.files = Transfers(chat, reader)
         self.done = False  # nothing more is to be read from the peer
         self._asked: str | None = None  # the registered name whose password was asked for
         self._tries = 0
@@ -77,6 +78,11 @@ class Session:
         self._pace = Pace(limit) if limit and not shared else None
         self._carries = not shared
         self._slowed = False  # the peer was told that it posts faster than that
+
+    @property
+    def named(self) -> bool:
+        """Whether the peer has said who it is."""
+        return self.user is not None or self.files.attached
 
     def handle(self, frames: Sequence[Request]) -> None:
         """Do what the frames ask, in their order. Posts that follow each other to one channel go as one."""
@@ -104,10 +110,13 @@ class Session:
         """Answer one request, after what was posted before it is stored."""
         if type(frame) is not Msg:
             self.settle()
-        handler = (_NAMED if self.user is not None else _NAMELESS).get(type(frame))
+        allowed = _NAMED if self.user is not None else transfers.ATTACHED if self.files.attached else _NAMELESS
+        handler = allowed.get(type(frame))
         try:
-            if handler is None and self.user is None:
+            if handler is None and not self.named:
                 raise Refused("hello-first", "Say who you are first.")
+            if handler is None and self.user is None:
+                raise Refused("not-allowed", "This line is for files only.")
             if handler is None:
                 raise Refused("already-named", "You have a name already.")
             answer = handler(self, frame)
@@ -313,22 +322,8 @@ class Session:
             raise Refused("not-a-member", f"You are not in {log.row.name}: /join {log.row.name} first.")
         return log
 
-    def _join(self, frame: Join) -> Joined:
-        assert self.user is not None
-        log = self.current = self.chat.join(frame.channel, self.user)
-        return Joined(
-            channel=log.row.name, tail=log.tail, topic=log.topic, members=self.chat.store.member_count(log.row)
-        )
-
-    def _leave(self, frame: Leave) -> Left:
-        assert self.user is not None
-        log = self.joined(frame.channel)
-        self.chat.leave(log, self.user)
-        if self.current is log:
-            self.current = next(reversed(self.user.joined), None)
-        return Left(channel=log.row.name)
-
-    def _bye(self, frame: Bye) -> None:
+    def leave(self, frame: Bye) -> None:
+        """Say goodbye, and read nothing more."""
         self.done = True
         self.reader.reply(Closing(reason="Goodbye.", ref=frame.ref))
         self.reader.wait_for_room(0, _PARTING)
@@ -349,6 +344,7 @@ class Session:
 
     def close(self) -> None:
         """The connection has ended: keep how far it came, let go of the name, tell the others."""
+        self.files.close()
         self.settle()
         user = self.user
         self.chat.arrivals.remove(self)
@@ -373,15 +369,16 @@ _Handler = Callable[[Session, Any], Answer | None]
 # What is asked in a state but is not in its table is refused.
 _NAMELESS: dict[type[Request], _Handler] = {
     Hello: Session._hello,
+    Attach: transfers.attach,
     Line: Session._line,
     Ping: requests.ping,
     Help: requests.help,
-    Bye: Session._bye,
+    Bye: Session.leave,
     Malformed: requests.malformed,
 }
 _NAMED: dict[type[Request], _Handler] = {
-    Join: Session._join,
-    Leave: Session._leave,
+    Join: requests.join,
+    Leave: requests.leave,
     Msg: Session._msg,
     Who: requests.who,
     Channels: requests.channels,
@@ -393,6 +390,8 @@ _NAMED: dict[type[Request], _Handler] = {
     Status: requests.status,
     Ping: requests.ping,
     Help: requests.help,
-    Bye: Session._bye,
+    Bye: Session.leave,
     Malformed: requests.malformed,
+    **offers.HANDLERS,
+    **transfers.HANDLERS,
 }

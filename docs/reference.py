@@ -20,6 +20,7 @@ from bridge.topics import TABLE
 from wire import limits as limits_module
 from wire.commands import COMMANDS, PLAIN
 from wire.errors import CODES
+from wire.file_frames import FileInfo, FilePart
 from wire.frames import ANSWERS, EVENTS, REQUESTS, BridgeStatus, ChannelInfo, Entry, LogState, Member
 from wire.limits import Limits
 
@@ -29,7 +30,7 @@ _GROUPS: tuple[tuple[str, Sequence[type[Any]]], ...] = (
     ("Requests", REQUESTS),
     ("Answers", ANSWERS),
     ("Events", EVENTS),
-    ("Objects inside frames", (LogState, Member, ChannelInfo, BridgeStatus)),
+    ("Objects inside frames", (LogState, Member, ChannelInfo, BridgeStatus, FileInfo, FilePart)),
 )
 _INTRODUCTION = {
     "Requests": "Each may carry `ref`: an integer, or a string of up to 64 characters.",

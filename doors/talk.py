@@ -38,7 +38,7 @@ class Talk:
     @property
     def patience(self) -> float | None:
         """A peer without a name has to say it in time; one with a name may be silent."""
-        return None if self._session.user is not None else max(0.0, self._deadline - time.monotonic())
+        return None if self._session.named else max(0.0, self._deadline - time.monotonic())
 
     def receive(self, data: bytes) -> None:
         """Do what the bytes ask. Raises PeerError if nothing that comes can be understood any more."""

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from .blobs import Blobs
 from .contract import (
     Account,
     Appended,
     Batch,
     Client,
     Durability,
+    FileRow,
     LogRow,
     Membership,
     Part,
     Store,
     StoreError,
     direct_key,
+    file_post_id,
 )
 from .sqlite import SqliteStore
 
 __all__ = [
-    "Account", "Appended", "Batch", "Client", "Durability", "LogRow", "Membership", "Part", "Store", "StoreError",
-    "direct_key", "open_store",
+    "Account", "Appended", "Batch", "Blobs", "Client", "Durability", "FileRow", "LogRow", "Membership",
+    "Part", "Store", "StoreError", "direct_key", "file_post_id", "open_store",
 ]  # fmt: skip
 
 

@@ -13,8 +13,12 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from wire.errors import LocalError
+from wire.file_frames import FilePart
 from wire.frames import Entry, Msg, Say
 from wire.names import fold
+from wire.ranges import RangeSet
+
+from .blobs import Blobs
 
 Durability = Literal["process", "power"]
 Kind = Literal["channel", "direct"]
@@ -80,11 +84,46 @@ class Client:
     state: str
 
 
+@dataclass(frozen=True, slots=True)
+class FileRow:
+    """A file that is offered in the log with id `log`, by the user with key `sender`, under their own id `own`.
+
+    `made` and `until` are in milliseconds since 1970. `state` is `open` while it is filled: then `ranges` are on disk;
+    `done` when it is a blob, `sha256`; at last `gone`. `number` is its entry in the log, 0 until there is one.
+    """
+
+    id: str
+    log: int
+    sender: str
+    sender_name: str
+    own: str
+    name: str
+    size: int
+    made: int
+    until: int
+    state: str = "open"
+    sha256: str = ""
+    ranges: RangeSet = ()
+    parts: tuple[FilePart, ...] = ()
+    number: int = 0
+
+
+def file_post_id(file: str) -> str:
+    """The id of the post that offers a file: its entry points at it. No door's own id ends like this."""
+    return f"/{file}/file"
+
+
+def file_of_post(id: str | None) -> str | None:
+    """The file that a post with this id offers, if it does."""
+    return id[1:-5] if id is not None and id[0] == "/" and id.endswith("/file") else None
+
+
 @dataclass(slots=True)
 class Part:
     """Posts of one sender to one log, in order, on their way into the store.
 
-    An id that begins with `/` is the door's own: it is kept once, too, but not shown.
+    An id that begins with `/` is the door's own: it is kept once, too, but not shown; one
+    of `file_post_id` makes an entry that points at a file.
     """
 
     log: LogRow
@@ -120,7 +159,7 @@ class Appended:
 
 
 class Store(Protocol):
-    """Logs, members, cursors and accounts."""
+    """Logs, members, cursors, accounts, clients and files."""
 
     def append(self, parts: Sequence[Part], now: int) -> Appended:
         """Number the posts of all parts and keep them; `now` in milliseconds since 1970."""
@@ -142,6 +181,9 @@ class Store(Protocol):
 
     def open_channel(self, name: str) -> LogRow:
         """The channel of that name, made if it is new."""
+
+    def log(self, id: int) -> LogRow | None:
+        """The log of that id."""
 
     def open_direct(self, one: str, other: str) -> LogRow:
         """The direct log of two users, made if new with both as members; users never named before are, too."""
@@ -199,6 +241,48 @@ class Store(Protocol):
 
     def set_password(self, user: str, password: str) -> None:
         """Keep the hash of a user's password."""
+
+    def blobs(self) -> Blobs:
+        """Where the bytes of files are."""
+
+    def add_file(self, row: FileRow, per_user: int, in_all: int) -> FileRow:
+        """Offer a file, within these limits (bytes; 0: none); the earlier offer if (sender, own id) is not new.
+
+        Raises Refused("quota").
+        """
+
+    def file(self, id: str) -> FileRow | None:
+        """The file of that id."""
+
+    def own_file(self, sender: str, own: str) -> FileRow | None:
+        """The file that a user, by key, has offered under an id of their own."""
+
+    def set_file_number(self, id: str, number: int) -> None:
+        """Note which entry of its log offers a file."""
+
+    def keep_ranges(self, id: str, ranges: RangeSet) -> None:
+        """Record what is on disk of a file that is being filled."""
+
+    def finish_file(self, id: str, sha256: str) -> bool:
+        """All of a file is there, and this is its checksum; False if it has gone meanwhile."""
+
+    def drop_file(self, id: str) -> str | None:
+        """Nobody is to have a file any more; the checksum of its blob, if nobody else's file has the same."""
+
+    def files_of(self, user: str) -> list[FileRow]:
+        """Every file that a user offers, or that is offered to them, the oldest first; none that is gone."""
+
+    def overdue_files(self, now: int) -> list[str]:
+        """The files whose time is over by `now`, in milliseconds since 1970."""
+
+    def kept_files(self) -> tuple[set[str], set[str]]:
+        """The ids of all files that are being filled, and the checksums of all that are finished."""
+
+    def note_fetched(self, id: str, user: str) -> bool:
+        """A user has all of a file; whether that is news."""
+
+    def fetched(self, ids: Sequence[str]) -> dict[str, list[str]]:
+        """Who has all of these files: names, by the file's id."""
 
     def close(self) -> None:
         """Finish and let go of the files."""

@@ -41,7 +41,23 @@ def _clients(db: Connection) -> None:
         db.execute(text(statement))
 
 
-STEPS: tuple[Callable[[Connection], None], ...] = (_first, _clients)
+def _files(db: Connection) -> None:
+    """Files that are offered, and who has fetched them."""
+    for statement in (
+        "CREATE TABLE files (id TEXT NOT NULL PRIMARY KEY, log BIGINT NOT NULL, sender TEXT NOT NULL,"
+        " sender_name TEXT NOT NULL, own TEXT NOT NULL, name TEXT NOT NULL, size BIGINT NOT NULL,"
+        ' made BIGINT NOT NULL, "until" BIGINT NOT NULL, state TEXT NOT NULL, sha256 TEXT NOT NULL,'
+        " ranges TEXT NOT NULL, parts TEXT NOT NULL, number BIGINT NOT NULL,"
+        " CONSTRAINT files_own UNIQUE (sender, own))",
+        "CREATE INDEX files_log ON files (log)",
+        "CREATE INDEX files_sha256 ON files (sha256)",
+        'CREATE TABLE fetches (file TEXT NOT NULL, "user" TEXT NOT NULL, name TEXT NOT NULL,'
+        ' PRIMARY KEY (file, "user")) WITHOUT ROWID',
+    ):
+        db.execute(text(statement))
+
+
+STEPS: tuple[Callable[[Connection], None], ...] = (_first, _clients, _files)
 
 
 def migrate(db: Connection, where: str) -> None:

@@ -49,6 +49,12 @@ class SqlPeople(SqlBase):
             counted = select(members.c.log, func.count()).group_by(members.c.log)
             return {row[0]: row[1] for row in db.execute(counted)}
 
+    def log(self, id: int) -> LogRow | None:
+        """The log of that id."""
+        with self._reading() as db:
+            found = db.execute(select(*_log_columns).where(logs.c.id == id)).one_or_none()
+            return None if found is None else _log(found)
+
     def open_channel(self, name: str) -> LogRow:
         """The channel of that name, made if it is new."""
         with self._transaction():

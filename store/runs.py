@@ -11,7 +11,7 @@ from sqlalchemy import Dialect, and_, bindparam, delete, insert, select, update
 from wire.frames import Entry, Msg, Say
 
 from .base import SqlBase
-from .contract import RUN, Appended, Batch, LogRow, Part
+from .contract import RUN, Appended, Batch, LogRow, Part, file_of_post
 from .schema import JOURNAL, ids, logs, runs
 
 _encode = msgspec.json.Encoder().encode
@@ -97,7 +97,7 @@ class SqlRuns(SqlBase):
             if posts:
                 _, rows = fresh.setdefault(part.log.id, (part.log, []))
                 rows.extend(
-                    [(now, sender, post.text, None if (id := post.id) and id[0] == "/" else id) for post in posts]
+                    [(now, sender, post.text, _shown(post.id)) for post in posts]
                     if known is not None
                     else [(now, sender, post.text, None) for post in posts]
                 )
@@ -153,12 +153,22 @@ def _entries(log: LogRow, first: int, rows: Sequence[_EntryRow]) -> list[Entry]:
     """Rows of one log as entries, numbered from `first`."""
     if log.kind == "channel":
         name = log.name
-        return [Entry(n, time, sender, text, name, None, id) for n, (time, sender, text, id) in enumerate(rows, first)]
-    to = {log.name: log.other, log.other: log.name}
-    return [
-        Entry(n, time, sender, text, None, to.get(sender, log.name), id)
-        for n, (time, sender, text, id) in enumerate(rows, first)
-    ]
+        made = [Entry(n, time, sender, text, name, None, id) for n, (time, sender, text, id) in enumerate(rows, first)]
+    else:
+        to = {log.name: log.other, log.other: log.name}
+        made = [
+            Entry(n, time, sender, text, None, to.get(sender, log.name), id)
+            for n, (time, sender, text, id) in enumerate(rows, first)
+        ]
+    for entry in made:
+        if entry.id is not None and entry.id[0] == "/":
+            entry.file, entry.id = file_of_post(entry.id), None
+    return made
+
+
+def _shown(id: str | None) -> str | None:
+    """What is kept of a post's id with its entry: not one of a door's own."""
+    return None if id is not None and id[0] == "/" and file_of_post(id) is None else id
 
 
 def _pieces(rows: list[_EntryRow]) -> list[tuple[int, list[_EntryRow]]]:

@@ -97,3 +97,36 @@ ids = Table(
     Column("number", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
+
+# `own` is the sender's own id of it, `state` is `open` while it is filled, then `done`, at last `gone`; `ranges` and
+# `parts` are JSON; `number` is the entry that offers it, 0 until there is one.
+files = Table(
+    "files",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("log", BigInteger, nullable=False),
+    Column("sender", Text, nullable=False),
+    Column("sender_name", Text, nullable=False),
+    Column("own", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("made", BigInteger, nullable=False),
+    Column("until", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("ranges", Text, nullable=False),
+    Column("parts", Text, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    UniqueConstraint("sender", "own", name="files_own"),
+    Index("files_log", "log"),
+    Index("files_sha256", "sha256"),
+)
+
+fetches = Table(
+    "fetches",
+    metadata,
+    Column("file", Text, primary_key=True),
+    Column("user", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    sqlite_with_rowid=False,
+)

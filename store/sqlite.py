@@ -22,7 +22,9 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
+from .blobs import FOLDER, Blobs
 from .contract import Durability, StoreError
+from .files import SqlFiles
 from .migrations import migrate
 from .people import SqlPeople
 from .runs import SqlRuns
@@ -44,11 +46,12 @@ class _Driver(Protocol):
     def cursor(self) -> sqlite3.Cursor: ...
 
 
-class SqliteStore(SqlRuns, SqlPeople):
+class SqliteStore(SqlRuns, SqlPeople, SqlFiles):
     """A store in `folder`, which one process has at a time."""
 
     def __init__(self, folder: Path, durability: Durability = "process") -> None:
         self._file = folder / FILE
+        self._blobs = Blobs(folder / FOLDER, synced=durability == "power")
         self._claim = _claim(folder)
         try:
             self._open(durability)
@@ -75,6 +78,10 @@ class SqliteStore(SqlRuns, SqlPeople):
         except StoreError:
             self._engine.dispose()
             raise
+
+    def blobs(self) -> Blobs:
+        """Where the bytes of files are."""
+        return self._blobs
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Cursor]:

@@ -27,6 +27,7 @@ from terminal.mqtt_logs import Logs
 from terminal.mqtt_questions import Questions
 from terminal.mqtt_talk import Message, Talk
 from tests.helpers import DEADLINE
+from wire import file_frames
 from wire.errors import LocalError, PeerError, Refused
 from wire.frames import (
     REQUESTS,
@@ -107,7 +108,7 @@ def test_what_is_asked_is_what_the_server_understands(request_: Request) -> None
 
 
 def test_every_request_can_be_asked_and_every_verb_is_used() -> None:
-    by_the_link = {Hello, Ping, Help, Bye}
+    by_the_link: set[type[Frame]] = {Hello, Ping, Help, Bye, *file_frames.REQUESTS}
     assert {*REQUESTS} - by_the_link | {Here, Gone} == {*_FORMS} == {type(request) for request in SOME}
     assert {form.verb for form in _FORMS.values()} == {*VERBS}
 

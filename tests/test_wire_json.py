@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from tests.helpers import pieces
 from tests.strategies import entries, frames
+from wire import file_frames
 from wire import frames as frames_module
 from wire.errors import CODES
+from wire.file_frames import GetFile, SendFile
 from wire.frames import (
     ANSWERS,
     EVENTS,
@@ -45,7 +47,7 @@ def receive(chunks: Sequence[bytes], limits: Limits = SMALL) -> list[Any]:
     got = []
     for chunk in chunks:
         got += lines.receive(chunk)
-        assert len(lines._buffer) <= max(limits.line, limits.payload)
+        assert len(lines._buffer) + sum(map(len, lines._pieces)) <= max(limits.line, limits.payload)
     return got
 
 
@@ -67,10 +69,10 @@ def test_every_frame_of_the_module_is_somewhere() -> None:
     """The tuples, the unions and the classes agree, so no frame can be forgotten on the way in."""
     bases = {Frame, Request, frames_module.Answer}
     defined = {
-        value for value in vars(frames_module).values()
+        value for module in (frames_module, file_frames) for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, Frame) and value not in bases
     }  # fmt: skip
-    assert defined == {*REQUESTS, *ANSWERS, *EVENTS, Line, Malformed, Prompt}
+    assert defined == {*REQUESTS, *ANSWERS, *EVENTS, Line, Malformed, Prompt, SendFile, GetFile}
     assert set(typing.get_args(AnyRequest)) == set(REQUESTS)
     assert set(typing.get_args(AnyReply)) == {*ANSWERS, *EVENTS}
 

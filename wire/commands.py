@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .errors import Refused
+from .file_frames import Cancel, Files, GetFile, SendFile
+from .file_names import is_file_id
 from .frames import (
     Bye,
     Channels,
@@ -66,6 +68,27 @@ def _msg(rest: str) -> Request:
     if not text.strip():
         raise ValueError
     return Msg(_user(user), text.strip())
+
+
+def _send(rest: str) -> Request:
+    to, _, path = rest.partition(" ")
+    if not path.strip():
+        raise ValueError
+    name = check_name(to, "channel name" if to.startswith("#") else "user name")
+    return SendFile(to=f"#{name}" if to.startswith("#") else name, path=path.strip())
+
+
+def _get(rest: str) -> Request:
+    file, _, folder = rest.partition(" ")
+    return GetFile(file=_file(file), folder=folder.strip())
+
+
+def _file(word: str) -> str:
+    if not word:
+        raise ValueError
+    if not is_file_id(word):
+        raise Refused("no-such-file", f"{shorten(word)} is no file's id: /files lists them.")
+    return word
 
 
 def _topic(rest: str) -> Request:
@@ -135,6 +158,17 @@ COMMANDS: tuple[Command, ...] = (
     Command("/topic", "/topic [channel] [text]", "show a channel's topic, or set it (- clears it)", _topic,
             detail="/topic Tea time sets the current channel's; /topic lab Tea time that of lab, if you are in lab; "
                    "/topic lab shows it. A word with a # is always a channel's name."),
+    Command("/send", "/send <user or #channel> <path>", "send a file, or a folder; kept for them if they are away",
+            _send,
+            detail="/send bob photo.jpg sends it to bob, /send #lab results to all who are in lab. It goes on after a "
+                   "lost line; after a restart, send it once more, and it goes on where it was. In client.py only."),
+    Command("/get", "/get <id> [folder]", "fetch a file that was offered to you", _get,
+            detail="It goes to your download folder, or to the one named, and is only there when all of it is right. "
+                   "In client.py only."),
+    Command("/files", "/files", "the files that are offered to you, and by you",
+            lambda rest: Files(*_words(rest, 0, 0))),
+    Command("/cancel", "/cancel <id>", "stop fetching a file, or take back one that you offer",
+            lambda rest: Cancel(file=_file(_words(rest, 1, 1)[0]))),
     Command("/register", "/register <password>", "bind your name to a password; from then on it takes that password",
             _register),
     Command("/status", "/status", "how the server is, and how it gets on with the broker that it mirrors to",

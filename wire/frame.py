@@ -12,6 +12,7 @@ Ref: TypeAlias = int | Annotated[str, Meta(max_length=64)] | None
 Id: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64, pattern="^[^/]")] | None
 Name: TypeAlias = str
 Number: TypeAlias = Annotated[int, Meta(ge=0, le=2**53 - 1)]  # what every JSON library keeps whole
+Payload: TypeAlias = bytes
 
 
 class Frame(msgspec.Struct, tag_field="op", omit_defaults=True):

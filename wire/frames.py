@@ -11,9 +11,12 @@ from typing import Annotated, TypeAlias
 import msgspec
 from msgspec import Meta, field
 
+from . import file_frames
+from .file_frames import FileReply, FileRequest
 from .frame import Answer as Answer
 from .frame import Frame as Frame
-from .frame import Id, Name
+from .frame import Id as Id
+from .frame import Name, Payload
 from .frame import Number as Number
 from .frame import Ref as Ref
 from .frame import Request as Request
@@ -138,14 +141,12 @@ class Bye(Request, tag="bye"):
     """Leave; answered with `closing`, after everything sent before is stored. Memberships stay."""
 
 
-Payload: TypeAlias = bytes
-
-
 class Entry(Frame, tag="entry", gc=False):
     """One entry of a log: of `channel`, or, if it has `to`, of the direct conversation of `sender` and `to`.
 
     `number` counts up from 1 in each log without a gap; drop one that you have had. `time` is in milliseconds
-    since 1970, UTC. `id` is the one that the sender gave. You get your own posts, too.
+    since 1970, UTC. `id` is the one that the sender gave. You get your own posts, too. With `file`, a file of that id
+    is offered.
     """
 
     number: int
@@ -155,6 +156,7 @@ class Entry(Frame, tag="entry", gc=False):
     channel: Name | None = None
     to: Name | None = None
     id: str | None = None
+    file: str | None = None
 
 
 class Gap(Frame, tag="gap", kw_only=True):
@@ -365,32 +367,20 @@ class Prompt(Frame, tag="prompt"):
 
 REQUESTS: tuple[type[Frame], ...] = (
     Hello, Join, Leave, Say, Msg, Who, Channels, Whois, History, Topic, Register, Seen, Status, Ping, Help, Bye,
+    *file_frames.REQUESTS,
 )  # fmt: skip
 ANSWERS: tuple[type[Frame], ...] = (
     Welcome, Joined, Left, Stored, Members, ChannelList, UserInfo, Page, TopicIs, Registered, Ok, ServerStatus, Pong,
-    HelpText, Error, Closing,
+    HelpText, Error, Closing, *file_frames.ANSWERS,
 )  # fmt: skip
-EVENTS: tuple[type[Frame], ...] = (Entry, Gap, Presence, TopicChanged, Delivered, Slowed)
+EVENTS: tuple[type[Frame], ...] = (Entry, Gap, Presence, TopicChanged, Delivered, Slowed, *file_frames.EVENTS)
 
 AnyRequest: TypeAlias = (
-    Hello
-    | Join
-    | Leave
-    | Say
-    | Msg
-    | Who
-    | Channels
-    | Whois
-    | History
-    | Topic
-    | Register
-    | Seen
-    | Status
-    | Ping
-    | Help
-    | Bye
-)
+    Hello | Join | Leave | Say | Msg | Who | Channels | Whois | History | Topic | Register | Seen | Status | Ping | Help
+    | Bye | FileRequest
+)  # fmt: skip
 AnyReply: TypeAlias = (
     Welcome | Joined | Left | Stored | Members | ChannelList | UserInfo | Page | TopicIs | Registered | Ok
     | ServerStatus | Pong | HelpText | Error | Closing | Entry | Gap | Presence | TopicChanged | Delivered | Slowed
+    | FileReply
 )  # fmt: skip

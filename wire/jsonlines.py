@@ -10,13 +10,14 @@ from typing import Any, cast
 
 import msgspec
 
+from .file_frames import Chunk, Put
 from .frames import AnyReply, AnyRequest, Entry, Frame, Malformed, Ping, Pong
 from .limits import Limits
 
 _encoder = msgspec.json.Encoder()
 _requests: msgspec.json.Decoder[Any] = msgspec.json.Decoder(AnyRequest)
 _replies: msgspec.json.Decoder[Any] = msgspec.json.Decoder(AnyReply)
-_WITH_PAYLOAD = frozenset((Ping, Pong))
+_WITH_PAYLOAD = frozenset((Ping, Pong, Put, Chunk))
 
 
 class _Outline(msgspec.Struct):
@@ -34,18 +35,24 @@ class JsonLines:
 
     key = "json"
     interactive = False  # programs at the other end: they acknowledge, and ask for what they want to see
-    __slots__ = ("_buffer", "_decoder", "_frame", "_limits", "_skipping", "_unwanted")
+    __slots__ = ("_buffer", "_decoder", "_frame", "_limits", "_pieces", "_skipping", "_unwanted", "_wanted")
 
     def __init__(self, limits: Limits | None = None, *, client: bool = False) -> None:
         self._limits = limits or Limits()
         self._decoder = _replies if client else _requests
         self._buffer = b""
         self._frame: Any = None  # a frame whose payload has not come in full
+        self._pieces: list[bytes | memoryview] = []  # what has come of it, as it came: it is copied once
+        self._wanted = 0  # bytes still to come of it
         self._skipping = False  # in the rest of a line that was too long
         self._unwanted = 0  # bytes still to come of a payload that is too long
 
     def receive(self, data: bytes) -> list[Any]:
         """Frames that `data` completes; `Malformed` for what is none."""
+        if self._frame is not None and len(data) < self._wanted:
+            self._pieces.append(data)
+            self._wanted -= len(data)
+            return []
         if self._buffer:
             data, self._buffer = self._buffer + data, b""
         if self._frame is None and not self._skipping and not self._unwanted:
@@ -84,12 +91,12 @@ class JsonLines:
                 self._unwanted -= skipped
                 start += skipped
             if self._frame is not None:
-                if len(data) - start < self._frame.bytes:
-                    break
-                end = start + self._frame.bytes
-                self._frame.payload = data[start:end]
-                frames.append(self._frame)
-                self._frame, start = None, end
+                if len(data) - start < self._wanted:
+                    self._pieces.append(data[start:])
+                    self._wanted -= len(data) - start
+                    return frames
+                frames.append(self._complete(data, start))
+                start += self._wanted
             end = data.find(b"\n", start)
             if end < 0:
                 break
@@ -99,14 +106,19 @@ class JsonLines:
                 frames.append(frame)
             start = end + 1
         rest = data[start:]
-        if self._frame is None:
-            if not self._skipping and len(rest) > self._limits.line:
-                frames.append(self._too_long())
-                self._skipping = True
-            if self._skipping:
-                rest = b""
-        self._buffer = rest
+        if not self._skipping and len(rest) > self._limits.line:
+            frames.append(self._too_long())
+            self._skipping = True
+        self._buffer = b"" if self._skipping else rest
         return frames
+
+    def _complete(self, data: bytes, start: int) -> Frame:
+        """The frame that was waiting for its payload, whose last bytes are in `data` from `start` on."""
+        frame, self._frame = self._frame, None
+        whole = memoryview(data)[start : start + self._wanted]
+        frame.payload = b"".join([*self._pieces, whole]) if self._pieces else bytes(whole)
+        self._pieces = []
+        return cast("Frame", frame)
 
     def _line(self, line: bytes) -> Frame | None:
         if len(line) > self._limits.line:
@@ -126,7 +138,7 @@ class JsonLines:
             self._unwanted = size
             return Malformed("bad-frame", "A payload follows its line as raw bytes; it is no field.", ref=frame.ref)
         if size:
-            self._frame = frame
+            self._frame, self._wanted = frame, size
             return None
         return cast("Frame", frame)
 

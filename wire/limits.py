@@ -30,6 +30,12 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     queue: OrNone = 262_144  # bytes of posts that wait for the store before their senders are read slower
     presence: OrNone = 200  # members online in a channel up to which they are told who comes and goes
 
+    file_size: OrNone = 4_294_967_296  # bytes of one file; 0: no limit
+    files_per_user: OrNone = 8_589_934_592  # bytes of all files that one user offers at a time; 0: no limit
+    files: OrNone = 34_359_738_368  # bytes of all files that are offered at a time; 0: no limit
+    file_days: AtLeastOne = 7  # days until a file that is offered is removed
+    chunk: AtLeastOne = 262_144  # bytes of a file in one answer
+
     @property
     def after_gap(self) -> int:
         """Entries that are sent to a reader that has fallen too far behind, after the notice of the gap."""

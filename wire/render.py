@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from .file_render import FILE_RENDERERS
 from .frames import (
     BridgeStatus,
     ChannelList,
@@ -208,6 +209,7 @@ _RENDERERS: dict[type[Frame], Callable[[Any], Sequence[str]]] = {
     Delivered: lambda frame: [],
     Slowed: lambda frame: [f"* You write faster than {frame.rate} lines a second: they are taken at that pace."],
     Prompt: lambda frame: [frame.text],
+    **FILE_RENDERERS,
 }
 
 

@@ -1,0 +1,76 @@
+"""Floor 1: what is in files, as files: a part while it is filled, then a blob under its SHA-256, the same content once.
+
+`<folder>/parts/<id>` becomes `<folder>/blobs/<first two digits>/<sha256>`. A blob is only ever made whole, by a link to
+a part that was verified; so what has the name has the content, after whatever crash.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+FOLDER = "files"
+
+
+class Blobs:
+    """The files in one folder. Any thread may call any of it; nobody may keep and drop one blob at a time."""
+
+    def __init__(self, folder: Path, *, synced: bool = False) -> None:
+        """`synced`: what was written is on disk, not only with the system, before anybody is told."""
+        self._parts = folder / "parts"
+        self._blobs = folder / "blobs"
+        self.synced = synced
+
+    def open_part(self, file: str) -> int:
+        """A descriptor to fill a part with, which is made if it is new. Raises OSError."""
+        self._parts.mkdir(parents=True, exist_ok=True)
+        return os.open(self._parts / file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def read_part(self, file: str) -> int:
+        """A descriptor to read a part with. Raises OSError."""
+        return os.open(self._parts / file, os.O_RDONLY | os.O_CLOEXEC)
+
+    def read_blob(self, sha256: str) -> int:
+        """A descriptor to read a blob with; it stays good when the blob is dropped. Raises OSError."""
+        return os.open(self._place(sha256), os.O_RDONLY | os.O_CLOEXEC)
+
+    def _place(self, sha256: str) -> Path:
+        return self._blobs / sha256[:2] / sha256
+
+    def keep(self, file: str, sha256: str) -> None:
+        """Make a verified part a blob, unless there is one of that content. The part stays, until `drop_part`."""
+        place = self._place(sha256)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(self._parts / file, place)
+        except FileExistsError:
+            return
+        if self.synced:
+            _sync(place)
+            _sync(place.parent)
+
+    def drop_part(self, file: str) -> None:
+        """Remove a part; no harm if there is none."""
+        (self._parts / file).unlink(missing_ok=True)
+
+    def drop_blob(self, sha256: str) -> None:
+        """Remove a blob; no harm if there is none."""
+        self._place(sha256).unlink(missing_ok=True)
+
+    def sweep(self, parts: Collection[str], blobs: Collection[str]) -> None:
+        """Remove everything but these: what a crash has left between a file and its row."""
+        for file in self._parts.glob("*"):
+            if file.name not in parts:
+                file.unlink(missing_ok=True)
+        for file in self._blobs.glob("*/*"):
+            if file.name not in blobs:
+                file.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

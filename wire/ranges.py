@@ -1,0 +1,58 @@
+"""Floor 0: sets of byte ranges: what is there of a file. Pure.
+
+A set is a tuple of (first, end), half open, sorted, none touching the next; so one set is written in one way only.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
+
+RangeSet: TypeAlias = tuple[tuple[int, int], ...]
+EMPTY: RangeSet = ()
+
+
+def add(ranges: RangeSet, first: int, end: int) -> RangeSet:
+    """The set with one more range."""
+    if first >= end:
+        return ranges
+    low = bisect_left(ranges, first, key=lambda one: one[1])
+    high = bisect_right(ranges, end, key=lambda one: one[0])
+    if low < high:
+        first, end = min(first, ranges[low][0]), max(end, ranges[high - 1][1])
+    return (*ranges[:low], (first, end), *ranges[high:])
+
+
+def union(ranges: Iterable[Sequence[int]]) -> RangeSet:
+    """The set of these ranges, in any order, overlapping or not."""
+    made = EMPTY
+    for first, end in ranges:
+        made = add(made, first, end)
+    return made
+
+
+def missing(ranges: RangeSet, first: int, end: int) -> RangeSet:
+    """What the set lacks of one range."""
+    gaps: list[tuple[int, int]] = []
+    at = first
+    for have, upto in ranges[bisect_right(ranges, first, key=lambda one: one[1]) :]:
+        if have >= end:
+            break
+        if have > at:
+            gaps.append((at, have))
+        at = upto
+    if at < end:
+        gaps.append((at, end))
+    return tuple(gaps)
+
+
+def reach(ranges: RangeSet, first: int) -> int:
+    """How far it goes from `first` on without a hole; `first` itself if nothing is there."""
+    at = bisect_right(ranges, first, key=lambda one: one[1])
+    return ranges[at][1] if at < len(ranges) and ranges[at][0] <= first else first
+
+
+def total(ranges: RangeSet) -> int:
+    """How many bytes are in the set."""
+    return sum([end - first for first, end in ranges])
