@@ -25,9 +25,11 @@ from terminal.dialler import Deliver, Dialler
 from terminal.filter import Filter, Habits
 from terminal.link import Link
 from terminal.login import Login
+from terminal.porter import Luggage
 from terminal.state import State
 from wire import VERSION
 from wire.errors import LocalError, Refused
+from wire.limits import Limits
 from wire.names import check_name
 
 _EPILOG = """\
@@ -70,6 +72,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--ca", type=Path, metavar="FILE", help="for mqtts://: the certificate of the server, or of who vouches for it"
+    )
+    parser.add_argument(
+        "--downloads",
+        type=Path,
+        default=Path(os.environ.get("PARTYLINE_DOWNLOADS", "downloads")),
+        metavar="DIR",
+        help="where /get puts files (default: PARTYLINE_DOWNLOADS, or downloads/)",
+    )
+    parser.add_argument(
+        "--largest",
+        type=int,
+        default=Limits().file_size,
+        metavar="BYTES",
+        help=f"the largest file that /get takes (default: {Limits().file_size}; 0: any)",
     )
     parser.add_argument("--version", action="version", version=f"partyline client {VERSION}")
     _add_script_options(parser)
@@ -127,6 +143,7 @@ class _Server:
     make_link: Callable[[Deliver], Dialler]
     name: str | None = None
     password: str | None = None
+    luggage: Luggage | None = None
 
 
 def _server(options: argparse.Namespace) -> _Server:
@@ -135,7 +152,8 @@ def _server(options: argparse.Namespace) -> _Server:
         raise LocalError("--ca is for an address with mqtts://.")
     if broker is None:
         host, port = parse_address(options.address)
-        return _Server(join(host, port), partial(Link, host, port))
+        luggage = Luggage(host, port, options.downloads, options.largest)
+        return _Server(join(host, port), partial(Link, host, port), luggage=luggage)
     from terminal.mqtt_link import MqttLink  # not for a line without it: paho takes its time
 
     tls = tls_context(options.ca) if broker.tls else None
@@ -151,10 +169,11 @@ def _run(options: argparse.Namespace) -> int:
     if _has_screen():
         from terminal.screen import Screen  # not for a filter: prompt_toolkit takes its time
 
-        return asyncio.run(Screen(State(login, where=server.where, curious=True), server.make_link).run())
+        state = State(login, where=server.where, curious=True)
+        return asyncio.run(Screen(state, server.make_link, server.luggage).run())
     if not login.name:
         raise LocalError("Say who you are: --name NAME, or PARTYLINE_NAME.")
-    habits = Habits(json=options.json, listen=options.listen, patience=options.wait)
+    habits = Habits(json=options.json, listen=options.listen, patience=options.wait, luggage=server.luggage)
     return asyncio.run(Filter(State(login, where=server.where), server.make_link, habits).run())
 
 

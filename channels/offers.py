@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def offer(session: Session, frame: Offer) -> Offered:
     """Offer a file to a channel or a user: keep what it is, then post the entry that points at it."""
-    user, chat = session.user, session.chat
+    user, chat = session.user or session.files.user, session.chat
     assert user is not None
     log = _log(session, user, frame)
     row = chat.files.offer(log.row.id, (user.key, user.name), frame.name, frame.size, frame.id or "", frame.parts)
@@ -31,7 +31,7 @@ def offer(session: Session, frame: Offer) -> Offered:
     if not number:  # else the offer was made before, and answered or not
         text, id = describe(row), file_post_id(row.id)
         post = Say(text, log.channel, id) if log.channel is not None else Msg(log.peer(user.key) or "", text, id)
-        number = _announce(session, log, post)
+        number = _announce(session, user, log, post)
         chat.files.offered(row, number)
     peer = log.peer(user.key)
     have = row.ranges if row.state == "open" else ((0, row.size),) if row.size else ()
@@ -41,10 +41,9 @@ def offer(session: Session, frame: Offer) -> Offered:
     )  # fmt: skip
 
 
-def _announce(session: Session, log: Log, post: Say | Msg) -> int:
+def _announce(session: Session, user: User, log: Log, post: Say | Msg) -> int:
     """Post the entry of an offer; its number, when it is stored. Raises Refused."""
-    user, outcome = session.user, list[int | Refused]()
-    assert user is not None
+    outcome: list[int | Refused] = []
 
     def stored(_: Posting, numbers: Sequence[int]) -> None:
         outcome.append(numbers[0])
@@ -63,7 +62,14 @@ def _announce(session: Session, log: Log, post: Say | Msg) -> int:
 def _log(session: Session, user: User, frame: Offer) -> Log:
     if frame.channel and frame.user:
         raise Refused("bad-frame", "A file is offered to a channel or to a user.")
-    return session.chat.direct(user.name, frame.user) if frame.user else session.joined(frame.channel)
+    if frame.user:
+        return session.chat.direct(user.name, frame.user)
+    if session.user is not None:
+        return session.joined(frame.channel)
+    log = session.chat.known_channel(frame.channel)
+    if log not in user.joined:
+        raise Refused("not-a-member", f"You are not in {log.row.name}: /join {log.row.name} first.")
+    return log
 
 
 def describe(row: FileRow) -> str:

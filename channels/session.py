@@ -8,7 +8,7 @@ from typing import Any
 from store import Account, Membership, StoreError
 from wire import VERSION, commands
 from wire.errors import PeerError, Refused
-from wire.file_frames import Attach
+from wire.file_frames import Attach, Offer
 from wire.frames import (
     Answer,
     Bye,
@@ -110,7 +110,7 @@ class Session:
         """Answer one request, after what was posted before it is stored."""
         if type(frame) is not Msg:
             self.settle()
-        allowed = _NAMED if self.user is not None else transfers.ATTACHED if self.files.attached else _NAMELESS
+        allowed = _NAMED if self.user is not None else _ATTACHED if self.files.attached else _NAMELESS
         handler = allowed.get(type(frame))
         try:
             if handler is None and not self.named:
@@ -395,3 +395,4 @@ _NAMED: dict[type[Request], _Handler] = {
     **offers.HANDLERS,
     **transfers.HANDLERS,
 }
+_ATTACHED: dict[type[Request], _Handler] = {**transfers.ATTACHED, Offer: offers.offer}

@@ -80,6 +80,11 @@ class Transfers:
         self._attached: User | None = None
 
     @property
+    def user(self) -> User | None:
+        """Whose further line this is."""
+        return self._attached
+
+    @property
     def attached(self) -> bool:
         """Whether this is a further line, for files only."""
         return self._attached is not None

@@ -6,11 +6,17 @@ The link hands its events over and waits until each has been shown, so a slow te
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 from collections.abc import Callable
 
+from wire.errors import Refused
+from wire.file_frames import Cancel, GetFile, SendFile
+from wire.frames import Error
+
 from .dialler import Deliver, Dialler, Down, Event, Received, Up
-from .items import Item
+from .items import Item, Shown
+from .porter import Hands, Luggage, Porter
 from .state import State
 
 
@@ -26,7 +32,11 @@ class Conversation:
         make_link: Callable[[Deliver], Dialler],
         show: Callable[[list[Item]], None],
         changed: Callable[[], None] = lambda: None,
+        *,
+        luggage: Luggage | None = None,
+        ask: Callable[[str], concurrent.futures.Future[bool]] | None = None,
     ) -> None:
+        """With `luggage`, files can be sent and fetched; `ask` puts a question about one, which otherwise is a yes."""
         self.state = state
         self._show = show
         self._changed = changed
@@ -34,6 +44,14 @@ class Conversation:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._news = asyncio.Event()
         self._broken: BaseException | None = None
+        self.porter = Porter(luggage, Hands(self._say, self.turn, ask or _agree)) if luggage is not None else None
+
+    def _say(self, items: list[Item]) -> None:
+        """Show what the porter has to say."""
+        try:
+            self._show(items)
+        except Exception as error:
+            self.fail(error)
 
     def start(self) -> None:
         """Dial."""
@@ -70,10 +88,33 @@ class Conversation:
                 self._link.send(step.send)
             if step.drop:
                 self._link.drop()
+            if self.porter is not None:
+                self.porter.online(self.state.login.name, self.state.login.token if self.state.online else "")
+            for order in step.files:
+                self._order(order)
             self._changed()
         except Exception as error:  # a closed stdout, for one
             self.fail(error)
         self._news.set()
+
+    def _order(self, order: SendFile | GetFile | Cancel) -> None:
+        """Have the porter do it; taking an offer back is the server's."""
+        try:
+            if isinstance(order, Cancel):
+                if self.porter is None or not self.porter.stop(order.file):
+                    self.state.ask(order)
+                    self._link.send(self.state.take().send)
+            elif self.porter is None:
+                raise Refused("client-only", "Files go over the server's own port only, not over this line.")
+            else:
+                self.porter.order(order)
+        except Refused as refused:
+            self._show([Shown(Error(code=refused.code, error=refused.sentence))])
+
+    @property
+    def idle(self) -> bool:
+        """Whether no file is on its way."""
+        return self.porter is None or self.porter.idle
 
     def fail(self, error: Exception) -> None:
         """There is no sense in going on: whoever waits `until` something gets the error."""
@@ -98,4 +139,13 @@ class Conversation:
 
     async def stop(self) -> None:
         """Hang up. The loop goes on meanwhile, because the link may be handing something over."""
+        if self.porter is not None:
+            await asyncio.to_thread(self.porter.join, self.porter.stop_all())
         await asyncio.to_thread(self._link.stop)
+
+
+def _agree(_question: str) -> concurrent.futures.Future[bool]:
+    """Where there is nobody to ask, a transfer goes on where it was."""
+    agreed: concurrent.futures.Future[bool] = concurrent.futures.Future()
+    agreed.set_result(True)
+    return agreed

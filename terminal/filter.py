@@ -20,6 +20,7 @@ from .dialler import Deliver, Dialler
 from .items import Item, Note
 from .output import Output
 from .paint import paint
+from .porter import Luggage
 from .state import State
 
 _WINDOW = 512  # requests without an answer until no more is read from stdin
@@ -43,6 +44,7 @@ class Habits:
     json: bool = False
     listen: float | None = 0.0
     patience: float | None = None
+    luggage: Luggage | None = None
 
 
 class Filter:
@@ -51,7 +53,7 @@ class Filter:
     def __init__(self, state: State, make_link: Callable[[Deliver], Dialler], habits: Habits) -> None:
         self._state = state
         self._habits = habits
-        self._conversation = Conversation(state, make_link, self._show)
+        self._conversation = Conversation(state, make_link, self._show, luggage=habits.luggage)
         self._out, self._err = Output(sys.stdout), Output(sys.stderr)
         self._refused = False
         self._all_typed = False
@@ -90,7 +92,7 @@ class Filter:
     async def _work(self) -> None:
         watch = asyncio.create_task(self._watch())
         try:
-            await self._conversation.until(lambda: self._ended() or (self._all_typed and self._state.settled))
+            await self._conversation.until(lambda: self._ended() or (self._all_typed and self._settled()))
             if not self._state.leaving:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._habits.listen):
@@ -98,6 +100,9 @@ class Filter:
         finally:
             watch.cancel()
             await asyncio.gather(watch, return_exceptions=True)
+
+    def _settled(self) -> bool:
+        return self._state.settled and self._conversation.idle
 
     async def _watch(self) -> None:
         """Give up once there was no line for too long."""

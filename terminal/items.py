@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from wire.file_frames import Cancel, GetFile, SendFile
 from wire.frames import Frame
 
 
@@ -30,8 +31,12 @@ Item: TypeAlias = Shown | Note
 
 @dataclass(slots=True)
 class Step:
-    """What is to be done now, in this order: show, then send; then `drop` the line, if set, and dial again."""
+    """What is to be done now, in this order: show, then send; then `drop` the line, if set, and dial again.
+
+    `files` is for the porter; what it has no use for comes back by `State.ask`.
+    """
 
     show: list[Item] = field(default_factory=list)
     send: list[Frame] = field(default_factory=list)
     drop: bool = False
+    files: list[SendFile | GetFile | Cancel] = field(default_factory=list)

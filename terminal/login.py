@@ -29,6 +29,11 @@ class Login:
         self._password = password
         self._token: str | None = None
 
+    @property
+    def token(self) -> str:
+        """Who has it may open further lines under our name; empty if there is none."""
+        return self._token or ""
+
     def hello(self, since: Mapping[str, int], ref: Ref) -> Hello:
         """The greeting for a new line, or after another answer."""
         return Hello(name=self.name, password=self._password, token=self._token, since=dict(since), ref=ref)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import signal
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from prompt_toolkit import PromptSession
@@ -26,6 +28,7 @@ from .conversation import Conversation
 from .dialler import Deliver, Dialler
 from .items import Item, Note
 from .paint import PALETTE, paint
+from .porter import Luggage
 from .state import State
 
 _PARTING = 2.0  # seconds that the server may take to say goodbye
@@ -42,12 +45,15 @@ class _Unseen(Processor):
 class Screen:
     """Owns the terminal. Everything happens in one asyncio loop; Enter never ends the prompt, only leaving does."""
 
-    def __init__(self, state: State, make_link: Callable[[Deliver], Dialler]) -> None:
+    def __init__(self, state: State, make_link: Callable[[Deliver], Dialler], luggage: Luggage | None = None) -> None:
         self._state = state
-        self._conversation = Conversation(state, make_link, self._show, self._changed)
+        self._conversation = Conversation(
+            state, make_link, self._show, self._changed, luggage=luggage, ask=self._ask_about_file
+        )
+        self._questions: deque[tuple[str, concurrent.futures.Future[bool]]] = deque()  # about files
         self._leaving = False
         self._warned = False  # that leaving now leaves something unsent
-        self._asked: str | None = None  # the question that the input line is for
+        self._asked: object = None  # the question that the input line is for
         self._draft = Document()  # what was being typed when it was asked
         self._session = self._make_session()
         self._session.default_buffer.accept_handler = self._accept
@@ -111,6 +117,8 @@ class Screen:
         if not self._leaving:
             self._conversation.start()
             await self._conversation.until(lambda: self._leaving or self._state.over is not None)
+            while self._questions:
+                self._questions.popleft()[1].cancel()
             await self._conversation.part(_PARTING)
 
     def _last_words(self) -> int:
@@ -133,6 +141,8 @@ class Screen:
             buffer.reset()  # an empty line is not kept in the history
         if self._state.login.question is not None:
             self._state.answer(text)
+        elif self._questions:
+            self._questions.popleft()[1].set_result(not text.strip().lower().startswith("n"))
         else:
             self._state.typed(text)
         if self._state.leaving:
@@ -144,12 +154,15 @@ class Screen:
     def _leave(self) -> None:
         """Leave, but not at once if something that was typed would be lost."""
         unsent = 0 if self._state.online else len(self._state.waiting)
-        if not unsent or self._warned:
+        if (not unsent and self._conversation.idle) or self._warned:
             self._gone()
-        else:
-            self._warned, self._state.leaving = True, False
+            return
+        self._warned, self._state.leaving = True, False
+        if unsent:
             messages = "1 message is" if unsent == 1 else f"{unsent} messages are"
             self._show([Note(f"{messages} not sent yet; leave once more to leave without.")])
+        else:
+            self._show([Note("A file is still on its way; leave once more to leave without.")])
 
     def _gone(self) -> None:
         self._leaving = True
@@ -172,7 +185,8 @@ class Screen:
 
     def _changed(self) -> None:
         """Give the input line to the question, if there is one, and afterwards back to what was being typed."""
-        question, buffer = self._state.login.question, self._session.default_buffer
+        question: object = self._state.login.question or (self._questions[0] if self._questions else None)
+        buffer = self._session.default_buffer
         if question != self._asked:
             if self._asked is None:
                 self._draft = buffer.document
@@ -180,15 +194,30 @@ class Screen:
             self._asked = question
         self._session.app.invalidate()
 
+    def _ask_about_file(self, question: str) -> concurrent.futures.Future[bool]:
+        """Ask in the input line, as soon as it is free."""
+        answer: concurrent.futures.Future[bool] = concurrent.futures.Future()
+        self._questions.append((question, answer))
+        self._changed()
+        return answer
+
     def _prompt(self) -> StyleAndTextTuples:
+        """What stands before the input: a line for each file on its way, and the prompt itself."""
+        porter = self._conversation.porter
+        lines = porter.lines() if porter is not None and self._state.login.question is None else []
+        above = [("class:note", f"{printable(line)}\n") for line in lines]
+        return [*above, ("class:prompt", printable(self._prompt_text()))]
+
+    def _prompt_text(self) -> str:
         match self._state.login.question:
             case "name":
-                text = "Your name: "
+                return "Your name: "
             case "password":
-                text = f"Password of {self._state.login.name}: "
+                return f"Password of {self._state.login.name}: "
+            case None if self._questions:
+                return f"{self._questions[0][0]} [Y/n] "
             case None:
-                text = f"[{self._state.rooms.current}] " if self._state.rooms.current else "> "
-        return [("class:prompt", printable(text))]
+                return f"[{self._state.rooms.current}] " if self._state.rooms.current else "> "
 
     def _status(self) -> StyleAndTextTuples:
         """What is shown at the right: nothing, as long as all is well."""

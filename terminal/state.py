@@ -15,6 +15,7 @@ import msgspec
 
 from wire import commands
 from wire.errors import Refused
+from wire.file_frames import Cancel, GetFile, SendFile
 from wire.frames import (
     Bye,
     Channels,
@@ -177,6 +178,8 @@ class State:
                 self.leaving = True
             case Help(command=command):
                 self._show(HelpText(lines=commands.help_lines(command)))
+            case SendFile() | GetFile() | Cancel() as order:
+                self._step.files.append(order)
             case request:
                 assert request is None or isinstance(request, Request)
                 self._held.append((line, request))
@@ -210,6 +213,10 @@ class State:
             self.rooms.current = request.channel
         elif isinstance(request, Leave):
             self.rooms.step_out_of(request.channel)
+
+    def ask(self, request: Request) -> None:
+        """Make a request for somebody else: its answer is shown."""
+        self._ask(request)
 
     def _refuse(self, refused: Refused, unsent: str = "") -> None:
         """Show why something was not done, and the text that was not sent, so that it is not lost."""

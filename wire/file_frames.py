@@ -105,8 +105,8 @@ class Cancel(Request, tag="cancel", kw_only=True):
 class Attach(Request, tag="attach", kw_only=True):
     """Instead of `hello`: a further line of somebody who is connected, for files only; answered with `attached`.
 
-    `token` is the one of their `welcome`. On this line there are `put`, `have`, `finish`, `get`, `sum`, `taken`, `ping`
-    and `bye`; so a long transfer holds up nothing that is said.
+    `token` is the one of their `welcome`. On this line there are `offer`, `put`, `have`, `finish`, `get`, `sum`,
+    `taken`, `ping` and `bye`; so a long transfer holds up nothing that is said.
     """
 
     name: Name

@@ -1,0 +1,234 @@
+"""Floor 4: a line of its own for one file, so that what is said meanwhile does not wait for it.
+
+It speaks the JSON dialect, begins with `attach`, blocks, and belongs to one transfer's thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import socket
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from wire.errors import CODES, Refused
+from wire.file_frames import (
+    Attach,
+    Chunk,
+    Finish,
+    Get,
+    Have,
+    Kept,
+    More,
+    Offer,
+    Offered,
+    Put,
+    Ranges,
+    Sum,
+    SumIs,
+    Taken,
+)
+from wire.frames import AnyReply, Closing, Error, Frame
+from wire.jsonlines import JsonLines
+
+_DIALLING = 10.0  # seconds
+_SILENCE = 60.0  # seconds without a byte while an answer is due: the line is lost
+_FOLLOWING = 600.0  # seconds that a sender may pause before we look whether the line is still there
+_LINE = 16 << 20  # bytes of a reply's line, at most
+_BUFFER = 1 << 16
+_PUTS = 8  # chunks under way
+_GETS = 8
+_GET = 1 << 18  # bytes of one of them
+_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(AnyReply)
+
+A = TypeVar("A", bound=Frame)
+
+
+class LineLostError(Exception):
+    """There is no line any more, or none was to be had: try again later."""
+
+
+class Carrier(Protocol):
+    """What a transfer needs of a line. All of it raises Refused for good, LineLostError for now."""
+
+    chunk: int  # bytes of a `put`
+
+    def offer(self, offer: Offer) -> Offered:
+        """Offer a file; what is there of it."""
+
+    def put(self, file: str, offset: int, data: bytes | memoryview) -> None:
+        """Send a chunk, some of them ahead of their answers."""
+
+    def settle(self) -> None:
+        """Wait until all chunks are kept."""
+
+    def finish(self, file: str, sha256: str) -> None:
+        """All is sent."""
+
+    def have(self, file: str, *, watch: bool = False) -> Ranges:
+        """What is there of a file; to be waited for with `more` if it is not all there."""
+
+    def fetch(self, file: str, first: int, end: int) -> Iterator[memoryview]:
+        """A range, in order, in pieces that are good until the next one; it may end early: see `more`."""
+
+    def more(self) -> None:
+        """Wait until there is more."""
+
+    def sum(self, file: str, first: int, length: int) -> str:
+        """The SHA-256 of a range."""
+
+    def taken(self, file: str) -> None:
+        """We have it."""
+
+
+class JsonCarrier:
+    """A Carrier over TCP. `close` may be called by any thread: then whatever is under way raises LineLostError."""
+
+    chunk = 1 << 20
+
+    def __init__(self, host: str, port: int, name: str, token: str) -> None:
+        try:
+            self._socket = socket.create_connection((host, port), _DIALLING)
+        except OSError as error:
+            raise LineLostError(error.strerror or str(error)) from error
+        self._socket.settimeout(_SILENCE)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._incoming = io.BufferedReader(socket.SocketIO(self._socket, "r"), _BUFFER)
+        self._view = memoryview(bytearray(_GET))
+        self._unanswered = 0  # puts
+        self._news = False  # `more` has come
+        try:
+            self._ask(Attach(name=name, token=token))
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End the line."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+    def offer(self, offer: Offer) -> Offered:
+        """Offer a file; what is there of it."""
+        return self._answer(offer, Offered)
+
+    def put(self, file: str, offset: int, data: bytes | memoryview) -> None:
+        """Send a chunk; up to a window of them wait for their answers."""
+        self._send(Put(file=file, offset=offset, bytes=len(data)), data)
+        self._unanswered += 1
+        while self._unanswered > _PUTS:
+            self._kept()
+
+    def settle(self) -> None:
+        """Wait until all chunks are kept."""
+        while self._unanswered:
+            self._kept()
+
+    def _kept(self) -> None:
+        if isinstance(self._next(), Kept):
+            self._unanswered -= 1
+
+    def finish(self, file: str, sha256: str) -> None:
+        """All is sent."""
+        self._ask(Finish(file=file, sha256=sha256))
+
+    def have(self, file: str, *, watch: bool = False) -> Ranges:
+        """What is there of a file."""
+        self._news = False
+        return self._answer(Have(file=file, watch=watch), Ranges)
+
+    def fetch(self, file: str, first: int, end: int) -> Iterator[memoryview]:
+        """A range in order: some requests are under way at a time; it ends where nothing more is there."""
+        self._news = False
+        asked: deque[int] = deque()
+        at = ahead = first
+        short = False
+        while at < end and (asked or not short):
+            while not short and ahead < end and len(asked) < _GETS:
+                length = min(_GET, end - ahead)
+                self._send(Get(file=file, offset=ahead, length=length))
+                asked.append(ahead)
+                ahead += length
+            frame = self._next()
+            if not isinstance(frame, Chunk):
+                continue
+            wanted = min(_GET, end - asked.popleft())
+            if frame.offset == at:
+                at += frame.bytes
+                if frame.bytes:
+                    yield self._view[: frame.bytes]
+            short = short or frame.bytes < wanted
+
+    def more(self) -> None:
+        """Wait until there is more."""
+        self._socket.settimeout(_FOLLOWING)
+        while not self._news:
+            self._next()
+        self._socket.settimeout(_SILENCE)
+
+    def sum(self, file: str, first: int, length: int) -> str:
+        """The SHA-256 of a range."""
+        return self._answer(Sum(file=file, offset=first, length=length), SumIs).sha256
+
+    def taken(self, file: str) -> None:
+        """We have it."""
+        self._ask(Taken(file=file))
+
+    # The line
+
+    def _answer(self, request: Frame, kind: type[A]) -> A:
+        answer = self._ask(request)
+        if not isinstance(answer, kind):
+            raise LineLostError("the server answers something else")
+        return answer
+
+    def _ask(self, request: Frame) -> Frame:
+        self._send(request)
+        while True:
+            answer = self._next()
+            if not isinstance(answer, More):
+                return answer
+
+    def _send(self, frame: Frame, payload: bytes | memoryview = b"") -> None:
+        try:
+            self._socket.sendall(JsonLines.encode(frame))
+            if payload:
+                self._socket.sendall(payload)
+        except OSError as error:
+            raise LineLostError(error.strerror or str(error)) from error
+
+    def _next(self) -> Frame:
+        """The next frame; a chunk's payload is in `_view`. Raises Refused for an error."""
+        try:
+            line = self._incoming.readline(_LINE)
+            while line and not line.startswith(b"{"):
+                line = self._incoming.readline(_LINE)  # a greeting
+            frame = _decoder.decode(line) if line else None
+            if isinstance(frame, Chunk):
+                self._read(frame.bytes)
+        except (OSError, ValueError, msgspec.MsgspecError) as error:
+            raise LineLostError(getattr(error, "strerror", None) or str(error)) from error
+        if isinstance(frame, Error):
+            raise Refused(*_known(frame))
+        if frame is None or isinstance(frame, Closing):
+            raise LineLostError("the server has hung up" if frame is None else frame.reason)
+        self._news = self._news or isinstance(frame, More)
+        return frame  # type: ignore[no-any-return]
+
+    def _read(self, count: int) -> None:
+        if count > len(self._view):
+            raise ValueError("a chunk that is larger than was asked for")
+        view = self._view[:count]
+        while view:
+            got = self._incoming.readinto(view)
+            if not got:
+                raise ValueError("the line has ended in a chunk")
+            view = view[got:]
+
+
+def _known(error: Error) -> tuple[str, str]:
+    return (error.code if error.code in CODES else "internal"), error.error

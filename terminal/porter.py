@@ -1,0 +1,220 @@
+"""Floor 4: the porter: all files on their way, a thread and a line for each, so that what is said does not wait.
+
+A transfer whose line is lost goes on when there is one again. All of Porter is called by the loop's thread, apart from
+what is marked otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from wire.errors import LocalError, Refused
+from wire.file_frames import GetFile, SendFile
+from wire.frames import Error
+
+from .carrier import JsonCarrier, LineLostError
+from .dialler import pause
+from .items import Item, Note, Shown
+from .transfer import Fetching, Sending, Stopped, Transfer
+
+_MOST = 8  # at a time; others wait for one of them to end
+_SHOWN = 0.2  # seconds between two looks at the progress
+_PARTING = 2.0  # seconds that a thread may take to end
+
+
+@dataclass(frozen=True, slots=True)
+class Luggage:
+    """Where files go to and come from: the server's address, the download folder, the largest file that is taken."""
+
+    host: str
+    port: int
+    folder: Path
+    largest: int
+
+
+class Hands:
+    """What a porter needs of whoever owns the terminal; `ask` gets its answer from a person, or gives it itself."""
+
+    def __init__(
+        self,
+        show: Callable[[list[Item]], None],
+        changed: Callable[[], None],
+        ask: Callable[[str], concurrent.futures.Future[bool]],
+    ) -> None:
+        self.show = show
+        self.changed = changed
+        self.ask = ask
+
+
+class Porter:
+    """Starts transfers, and knows them until they end."""
+
+    def __init__(self, luggage: Luggage, hands: Hands) -> None:
+        self._luggage = luggage
+        self._hands = hands
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._running: dict[Transfer, threading.Thread] = {}
+        self._carriers: dict[Transfer, JsonCarrier] = {}  # each changed by its own thread alone
+        self._room = threading.BoundedSemaphore(_MOST)
+        self._line = threading.Condition()
+        self._name = self._token = ""  # under _line; a token means that there is a line
+        self._stopping = False
+        self._shown = 0.0
+
+    def online(self, name: str, token: str) -> None:
+        """There is a line, under that name, with that token; or, without one, there is none."""
+        with self._line:
+            self._name, self._token = name, token
+            self._line.notify_all()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is under way."""
+        return not self._running
+
+    def lines(self) -> list[str]:
+        """How far each transfer is."""
+        return [transfer.progress.line() for transfer in self._running]
+
+    def order(self, order: SendFile | GetFile) -> None:
+        """Begin, or say why not."""
+        self._loop = asyncio.get_running_loop()
+        try:
+            transfer = self._transfer(order)
+        except Refused as refused:
+            self._hands.show([Shown(Error(code=refused.code, error=refused.sentence))])
+            return
+        thread = threading.Thread(target=self._run, args=(transfer,), name="partyline-file", daemon=True)
+        self._running[transfer] = thread
+        thread.start()
+        self._hands.changed()
+
+    def _transfer(self, order: SendFile | GetFile) -> Transfer:
+        if isinstance(order, SendFile):
+            return Sending(order, self._progressed)
+        if any(transfer.file == order.file and isinstance(transfer, Fetching) for transfer in self._running):
+            raise Refused("file-conflict", f"{order.file} is being fetched already.")
+        return Fetching(order, self._luggage.folder, self._luggage.largest, self._ask, self._progressed)
+
+    def stop(self, file: str) -> bool:
+        """End the transfers of a file; whether it was fetched, so that nobody else need know."""
+        found = [transfer for transfer in self._running if transfer.file == file]
+        for transfer in found:
+            self._stop(transfer)
+        return any(isinstance(transfer, Fetching) for transfer in found)
+
+    def _stop(self, transfer: Transfer) -> None:
+        transfer.stop()
+        carrier = self._carriers.get(transfer)
+        if carrier is not None:
+            carrier.close()
+        with self._line:
+            self._line.notify_all()
+
+    def stop_all(self) -> list[threading.Thread]:
+        """End all transfers; the threads to wait for, elsewhere."""
+        self._stopping = True
+        for transfer in self._running:
+            self._stop(transfer)
+        return list(self._running.values())
+
+    # A transfer's own thread
+
+    def _run(self, transfer: Transfer) -> None:
+        item: Item | None
+        try:
+            with self._room:
+                item = Note(self._carry(transfer))
+        except Stopped:
+            item = None if self._stopping else Note(f"{transfer.progress.name} is stopped; what is there stays.")
+        except (Refused, LocalError) as error:
+            code = error.code if isinstance(error, Refused) else "internal"
+            item = Shown(Error(code=code, error=f"{transfer.progress.name}: {error}"))
+        except OSError as error:
+            item = Shown(Error(code="not-stored", error=f"{transfer.progress.name}: {error.strerror or error}."))
+        except Exception as error:
+            item = Shown(Error(code="internal", error=f"{transfer.progress.name}: {type(error).__name__}: {error}"))
+        finally:
+            transfer.close()
+        self._call(lambda: self._ended(transfer, item))
+
+    def _carry(self, transfer: Transfer) -> str:
+        attempt = 0
+        while True:
+            name, token = self._wait_for_line(transfer, pause(attempt) if attempt else 0.0)
+            before = transfer.progress.done
+            try:
+                carrier = JsonCarrier(self._luggage.host, self._luggage.port, name, token)
+            except Refused:  # the token is an old one: the line that it came by is lost, too
+                attempt += 1
+                continue
+            except LineLostError:
+                attempt += 1
+                continue
+            self._carriers[transfer] = carrier
+            try:
+                return transfer.run(carrier)
+            except LineLostError as error:
+                transfer.progress.note = f"waiting for the line ({error})"
+                self._progressed()
+                attempt = 1 if transfer.progress.done > before else attempt + 1
+            finally:
+                self._carriers.pop(transfer, None)
+                carrier.close()
+
+    def _wait_for_line(self, transfer: Transfer, seconds: float) -> tuple[str, str]:
+        """Wait so long, and then until there is a line. Raises Stopped."""
+        until = time.monotonic() + seconds
+        with self._line:
+            while not transfer.stopped and (left := until - time.monotonic()) > 0:
+                self._line.wait(left)
+            while not transfer.stopped and not self._token:
+                self._line.wait()
+            if transfer.stopped:
+                raise Stopped
+            return self._name, self._token
+
+    def _ask(self, question: str) -> bool:
+        """Ask the person, and wait for the answer."""
+        if self._stopping:
+            raise Stopped
+        answer: concurrent.futures.Future[bool] = concurrent.futures.Future()
+
+        def ask() -> None:
+            asked = self._hands.ask(question)
+            asked.add_done_callback(lambda done: answer.set_result(not done.cancelled() and done.result()))
+
+        self._call(ask)
+        return answer.result()
+
+    def _progressed(self) -> None:
+        now = time.monotonic()
+        if now - self._shown > _SHOWN:
+            self._shown = now
+            self._call(self._hands.changed)
+
+    def _call(self, what: Callable[[], None]) -> None:
+        assert self._loop is not None
+        with contextlib.suppress(RuntimeError):  # the loop has ended: there is nobody to tell
+            self._loop.call_soon_threadsafe(what)
+
+    # In the loop again
+
+    def _ended(self, transfer: Transfer, item: Item | None) -> None:
+        self._running.pop(transfer, None)
+        if item is not None:
+            self._hands.show([item])
+        self._hands.changed()
+
+    @staticmethod
+    def join(threads: list[threading.Thread]) -> None:
+        """Wait a moment for threads that were told to end. Not in the loop."""
+        for thread in threads:
+            thread.join(_PARTING)

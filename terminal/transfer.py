@@ -1,0 +1,211 @@
+"""Floor 4: one file on its way, over as many lines as it takes: what is to be done on each, from where the last ended.
+
+A transfer belongs to one thread, and gets a Carrier for each line. What it raises: Refused when there is no sense in
+trying again, LineLostError when there is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+
+from wire.errors import Refused
+from wire.file_frames import GetFile, Offer, Offered, Ranges, SendFile
+from wire.file_names import size_words
+from wire.file_render import percent
+from wire.ranges import missing, union
+
+from .carrier import Carrier
+from .progress import Progress
+from .sources import Source
+from .targets import Target
+
+_PIECE = 4 << 20  # bytes of which a checksum is asked for, to find those that differ
+_AGAIN = 20  # offers of the same content that were taken back
+Ask = Callable[[str], bool]
+"""Asks the person something that is answered by yes or no; waits for the answer."""
+
+
+class Stopped(Exception):
+    """The person does not want it any more."""
+
+
+class Transfer(ABC):
+    """One file on its way. `changed` is called whenever it got further, by its own thread."""
+
+    def __init__(self, progress: Progress, changed: Callable[[], None]) -> None:
+        self.progress = progress
+        self.file = ""  # its id, once that is known
+        self._changed = changed
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """Called by any thread: go no further."""
+        self._stopped.set()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it is to go no further."""
+        return self._stopped.is_set()
+
+    @abstractmethod
+    def run(self, carrier: Carrier) -> str:
+        """Go on, to the end; what to tell the person."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """It is over, one way or the other."""
+
+    def _advance(self, done: int) -> None:
+        if self._stopped.is_set():
+            raise Stopped
+        self.progress.done = done
+        self.progress.mark(time.monotonic())
+        self._changed()
+
+    def _begin(self, size: int, done: int) -> None:
+        self.progress.begin(size, done, time.monotonic())
+        self._changed()
+
+    def _wait(self, note: str) -> None:
+        self.progress.note = note
+        self._changed()
+
+
+class Sending(Transfer):
+    """`/send`."""
+
+    def __init__(self, order: SendFile, changed: Callable[[], None]) -> None:
+        self._to = order.to
+        self._source = Source(order.path)
+        super().__init__(Progress("send", self._source.name), changed)
+
+    def run(self, carrier: Carrier) -> str:
+        """Offer it, and send what is not there."""
+        offered = self._offer(carrier)
+        self.file = offered.file
+        source, size = self._source, self._source.size
+        have = union(offered.have)
+        already = size > 0 and not missing(have, 0, size)
+        self._begin(size, 0)
+        made, at = hashlib.sha256(), 0
+        while at < size:
+            data = source.read(at, min(carrier.chunk, size - at))
+            made.update(data)
+            for first, end in missing(have, at, at + len(data)):
+                carrier.put(self.file, first, memoryview(data)[first - at : end - at])
+            at += len(data)
+            self._advance(at)
+        carrier.settle()
+        source.check()
+        self._finish(carrier, made.hexdigest())
+        what = f"{source.name} ({size_words(size)})"
+        return f"{what} was there already: {self.file}" if already else f"{what} is sent to {self._to}: {self.file}"
+
+    def _offer(self, carrier: Carrier) -> Offered:
+        source = self._source
+        to = {"channel": self._to[1:]} if self._to.startswith("#") else {"user": self._to}
+        for attempt in range(_AGAIN):
+            id = source.id(self._to, attempt)
+            try:
+                return carrier.offer(Offer(name=source.name, size=source.size, id=id, parts=source.parts, **to))
+            except Refused as refused:
+                if refused.code != "gone" or attempt == _AGAIN - 1:
+                    raise
+        raise AssertionError
+
+    def _finish(self, carrier: Carrier, sha256: str) -> None:
+        """Have it verified; if something was damaged on the way, send that once more."""
+        try:
+            carrier.finish(self.file, sha256)
+        except Refused as refused:
+            if refused.code != "checksum-mismatch":
+                raise
+            self._mend(carrier)
+            carrier.finish(self.file, sha256)
+
+    def _mend(self, carrier: Carrier) -> None:
+        source, chunk = self._source, carrier.chunk
+        for at in range(0, source.size, _PIECE):
+            data = source.read(at, min(_PIECE, source.size - at))
+            if carrier.sum(self.file, at, len(data)) != hashlib.sha256(data).hexdigest():
+                for first in range(0, len(data), chunk):
+                    carrier.put(self.file, at + first, memoryview(data)[first : first + chunk])
+        carrier.settle()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._source.close()
+
+
+class Fetching(Transfer):
+    """`/get`."""
+
+    def __init__(self, order: GetFile, folder: Path, largest: int, ask: Ask, changed: Callable[[], None]) -> None:
+        super().__init__(Progress("get", order.file), changed)
+        self.file = order.file
+        self._folder = Path(order.folder).expanduser() if order.folder else folder
+        self._largest = largest
+        self._ask = ask
+        self._target: Target | None = None
+
+    def run(self, carrier: Carrier) -> str:
+        """Fetch what is not there yet, verify it, and give it its name."""
+        info = carrier.have(self.file)
+        target = self._target
+        if target is None:
+            target = self._target = self._open(info)
+        self._begin(target.size, target.have)
+        while target.have < target.size:
+            before = target.have
+            for piece in carrier.fetch(self.file, before, target.size):
+                target.append(piece)
+                self._advance(target.have)
+            if target.have == before:
+                self._wait(f"{percent(before, target.size)} %, waiting for the sender")
+                carrier.more()
+                self._begin(target.size, target.have)
+        while not info.done:
+            info = carrier.have(self.file, watch=True)
+            if not info.done:
+                self._wait("waiting for the sender to finish")
+                carrier.more()
+        self._verify(carrier, target, info)
+        path = target.keep()
+        carrier.taken(self.file)
+        return f"{info.name} ({size_words(info.size)}) is here: {path}"
+
+    def _open(self, info: Ranges) -> Target:
+        self.progress.name = info.name
+        target = Target(self._folder, info, self._largest)
+        try:
+            if target.have and not self._ask(f"Resume {target.name} ({percent(target.have, target.size)} %)?"):
+                target.restart()
+        except BaseException:
+            target.close()
+            raise
+        return target
+
+    def _verify(self, carrier: Carrier, target: Target, info: Ranges) -> None:
+        if target.digest() == info.sha256:
+            return
+        self._wait("the checksum does not fit, looking for what differs")
+        for at in range(0, target.size, _PIECE):
+            length = min(_PIECE, target.size - at)
+            if target.sum(at, length) != carrier.sum(self.file, at, length):
+                for piece in carrier.fetch(self.file, at, at + length):
+                    target.write(piece, at)
+                    at += len(piece)
+        if target.digest(anew=True) != info.sha256:
+            raise Refused(
+                "checksum-mismatch", f"{info.name} does not have the SHA-256 that it should; it stays a part."
+            )
+
+    def close(self) -> None:
+        """Let go of the part, which stays."""
+        if self._target is not None:
+            self._target.close()
