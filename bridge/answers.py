@@ -15,6 +15,7 @@ from wire.mqtt_codes import V5, Reason
 from wire.mqtt_packets import Connect, PubAck, PubRec
 from wire.mqtt_properties import NONE, Properties
 
+from . import file_topics
 from .reader import MqttReader
 from .topics import Topics
 
@@ -26,6 +27,8 @@ _REASONS: dict[str, Reason] = {
     "unknown-command": Reason.TOPIC_NAME_INVALID,
     "bad-frame": Reason.PAYLOAD_FORMAT_INVALID,
     "too-long": Reason.QUOTA_EXCEEDED,
+    "quota": Reason.QUOTA_EXCEEDED,
+    "too-large": Reason.QUOTA_EXCEEDED,
     "too-many-channels": Reason.QUOTA_EXCEEDED,
 }
 # A request's `ref` is its packet identifier, the QoS above it, and above that a number if it has a context.
@@ -140,15 +143,21 @@ class Answers:
         return not self.limit or len(packet) <= self.limit
 
     def _publish(self, frame: Frame, context: Context | None) -> bytes:
-        topic = self._topics.place(frame, self.me, context.topic if context is not None else None)
+        asked = file_topics.command(context.topic, self._topics.ask(self.me, "")) if context is not None else None
+        told = file_topics.place(frame, self._topics.to(self.me), asked)
+        topic = told[0] if told is not None else None
+        if told is None:
+            topic = self._topics.place(frame, self.me, context.topic if context is not None else None)
         properties = NONE
         if topic is not None and context is not None:
             properties = Properties(correlation_data=context.correlation)
-            if context.response_topic is not None and self._hears(context.response_topic):
+            if told is None and context.response_topic is not None and self._hears(context.response_topic):
                 topic = context.response_topic
         if topic is None or not self._hears(topic):
             return b""
-        if isinstance(frame, Error):
+        if told is not None:
+            payload = told[1]
+        elif isinstance(frame, Error):
             payload = self._topics.error(frame, self.me, context.topic if context is not None else None)
         else:
             payload = self._topics.payload(frame)

@@ -10,11 +10,13 @@ from channels.session import Session
 from store import StoreError
 from wire import VERSION
 from wire.errors import Refused
+from wire.file_frames import Offer
 from wire.frames import Error, LogState, Msg, Register, Request, Say, Welcome
 from wire.mqtt import encode
 from wire.mqtt_packets import PubAck, PubComp, Publish, PubRec, PubRel
 from wire.mqtt_properties import NONE
 
+from . import file_topics
 from .answers import Answers, Context
 from .hub import Hub
 from .topics import Gone, Here, Live
@@ -91,6 +93,9 @@ class Inbox:
                 return
             if isinstance(request, Say):
                 request.channel = self._join(request.channel, packet.topic)
+            elif isinstance(request, Offer) and request.channel:
+                self._settle()
+                self._hub.chat.join(request.channel, self._session.user)  # type: ignore[arg-type]
         except (Refused, StoreError) as error:
             self._settle()
             code, sentence = (error.code, error.sentence) if isinstance(error, Refused) else ("not-stored", str(error))
@@ -104,6 +109,9 @@ class Inbox:
             self.flush()  # what comes after it depends on it: it may be a leave
 
     def _request(self, packet: Publish) -> Request | Live:
+        command = file_topics.command(packet.topic, self._hub.topics.ask(self._answers.me, ""))
+        if command is not None:
+            return file_topics.request(*command, packet.payload)
         limit = self._hub.chat.limits.line
         if len(packet.payload) > limit:
             raise Refused("too-long", f"A message has at most {limit} bytes.")

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import msgspec
 
 from wire.errors import Refused
+from wire.file_frames import Files
 from wire.frames import (
     Answer,
     Channels,
@@ -72,12 +73,27 @@ TABLE: tuple[Row, ...] = (
         "the number up to which a person has seen it, on whichever device; `@user` for a talk; answered likewise"),
     Row("from/<me>/status", "client",
         "how the server is, and how it gets on with a broker that it mirrors to; answered likewise"),
+    Row("from/<me>/files", "client", "the files that are offered to me, and by me; answered likewise"),
+    Row("from/<me>/file/<id>/init", "client",
+        "offer a file, as `<id>`: `{\"name\", \"size\", \"to\", \"checksum\"}`, `to` a user or `#channel`; answered, "
+        "like all that follows, on `to/<me>/file/<id>`"),
+    Row("from/<me>/file/<id>/<offset>", "client", "bytes of it from there on; with `/<sha256>`, they are checked"),
+    Row("from/<me>/file/<id>/fin/<size>", "client", "all of it is there; with `/<sha256>`, it is checked"),
+    Row("from/<me>/file/<id>/abort", "client", "take it back"),
+    Row("from/<me>/file/<id>/have", "client", "which ranges are there; `{\"watch\": true}` to be told of more"),
+    Row("from/<me>/file/<id>/get", "client",
+        "`{\"offset\", \"length\"}`: raw bytes on `to/<me>/file/<id>/<offset>`, fewer if there are no more yet"),
+    Row("from/<me>/file/<id>/sum", "client", "`{\"offset\", \"length\"}`: the SHA-256 of a range"),
+    Row("from/<me>/file/<id>/taken", "client", "I have all of it, and it is right"),
     Row("direct/<to>/<me>", "client", "straight to that client, live, not stored"),
     Row("channels/<channel>", "server", "every entry of a channel, JSON"),
     Row("channels/<channel>/text", "server", "the same as `alice: hello`, for small devices and `mosquitto_sub`"),
     Row("to/<me>/msg/<user>", "server", "a direct message to me or from me, JSON"),
     Row("to/<me>/stored", "server", "`{\"id\", \"channel\" or \"user\", \"number\"}`: what I sent is kept"),
     Row("to/<me>/delivered", "server", "`{\"user\", \"number\"}`: they have had my messages up to that number"),
+    Row("to/<me>/fetched", "server", "`{\"file\", \"name\", \"user\"}`: they have a file of mine"),
+    Row("to/<me>/file/<id>", "server",
+        "`{\"topic\", \"reason_code\", \"reason_description\"}`, 0 if it is done; `{\"more\": true}`: ask again"),
     Row("to/<me>/gap", "server",
         "`{\"channel\" or \"user\", \"first\", \"last\"}`: left out, as too many had piled up"),
     Row("to/<me>/slowed", "server", "`{\"rate\"}`: I post faster than that many a second; nothing is lost"),
@@ -201,6 +217,7 @@ VERBS: dict[str, tuple[str, Callable[[str, bytes], Request]]] = {
     "topic": ("channel", _topic),
     "seen": ("log", _seen),
     "status": ("", lambda _, payload: Status()),
+    "files": ("", lambda _, payload: Files()),
 }
 
 

@@ -59,8 +59,9 @@ class Files:
     # Offers
 
     def offer(
-        self, log: int, sender: tuple[str, str], name: str, size: int, own: str = "", parts: Sequence[FilePart] = ()
-    ) -> FileRow:
+        self, log: int, sender: tuple[str, str], name: str, size: int, own: str = "",
+        parts: Sequence[FilePart] = (), sha256: str = "",
+    ) -> FileRow:  # fmt: skip
         """Offer a file in the log with that id, as the user with that key and name; made again, the first offer.
 
         Raises Refused.
@@ -70,9 +71,11 @@ class Files:
         id = "".join(secrets.choice(_LETTERS) for _ in range(_ID))
         now = _now()
         until = now + self._limits.file_days * _DAY
-        row = FileRow(id, log, *sender, own or f"/{id}", name, size, now, until, parts=tuple(parts))
+        sha256 = sha256.lower()
+        row = FileRow(id, log, *sender, own or f"/{id}", name, size, now, until, sha256=sha256, parts=tuple(parts))
         kept = self._store.add_file(row, self._limits.files_per_user, self._limits.files)
-        if kept.id != id and (kept.name, kept.size, kept.parts, kept.log) != (name, size, tuple(parts), log):
+        same = (kept.name, kept.size, kept.parts, kept.log) == (name, size, tuple(parts), log)
+        if not same or (sha256 and kept.sha256 and sha256 != kept.sha256):
             raise Refused("file-conflict", f"That id stands for another file that you have offered, {kept.name}.")
         if kept.state == "gone" or (kept.state == "open" and kept.until <= now):
             raise Refused("gone", f"{kept.name} is not offered any more.")
@@ -148,9 +151,9 @@ class Files:
         if last:
             upload.close()
 
-    def finish(self, upload: Upload, sha256: str) -> FileRow:
+    def finish(self, upload: Upload, sha256: str, size: int | None = None) -> FileRow:
         """Verify a file and keep it. Raises Refused, or OSError."""
-        return upload.finish(sha256.lower(), self._blobs)
+        return upload.finish(sha256.lower(), size, self._blobs)
 
     def end(self, id: str) -> None:
         """Nobody is to have a file any more."""

@@ -26,7 +26,9 @@ def offer(session: Session, frame: Offer) -> Offered:
     user, chat = session.user or session.files.user, session.chat
     assert user is not None
     log = _log(session, user, frame)
-    row = chat.files.offer(log.row.id, (user.key, user.name), frame.name, frame.size, frame.id or "", frame.parts)
+    row = chat.files.offer(
+        log.row.id, (user.key, user.name), frame.name, frame.size, frame.id or "", frame.parts, frame.sha256
+    )
     number = row.number
     if not number:  # else the offer was made before, and answered or not
         text, id = describe(row), file_post_id(row.id)

@@ -165,7 +165,7 @@ def finish(session: Session, frame: Finish) -> Finished:
     """All of a file is there, if the user is right."""
     found = session.files.own(frame.file)
     try:
-        row = session.chat.files.finish(found.upload, frame.sha256)
+        row = session.chat.files.finish(found.upload, frame.sha256, frame.size)
     except OSError as error:
         raise _failed(found.upload, error) from error
     return Finished(file=frame.file, sha256=row.sha256)
@@ -188,7 +188,7 @@ def have(session: Session, frame: Have) -> Ranges:
         found.upload.watch(session.reader, version)
     return Ranges(
         file=frame.file, name=row.name, size=row.size, sender=row.sender_name, have=[list(one) for one in ranges],
-        done=done, sha256=row.sha256, parts=list(row.parts),
+        done=done, sha256=row.sha256 if done else "", parts=list(row.parts),
     )  # fmt: skip
 
 

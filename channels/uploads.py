@@ -103,10 +103,13 @@ class Upload:
         self._store.keep_ranges(self.id, ranges)
         self.ranges = ranges
 
-    def finish(self, sha256: str, keep_blob: threading.Lock) -> FileRow:
+    def finish(self, sha256: str, size: int | None, keep_blob: threading.Lock) -> FileRow:
         """Verify the whole and make it a blob, holding the baton `keep_blob`; the row. Raises Refused, OSError."""
         with self._turn:
             row = self._open_row()
+            if size is not None and size != row.size:
+                raise Refused("bad-range", f"{row.name} was offered with {row.size} bytes, not with {size}.")
+            sha256 = sha256 or row.sha256
             if row.state == "done":
                 if row.sha256 != sha256:
                     raise Refused("checksum-mismatch", f"{row.name} is finished, with the SHA-256 {row.sha256}.")
@@ -114,14 +117,15 @@ class Upload:
             gaps = missing(self.ranges, 0, row.size)
             if gaps:
                 raise Refused("incomplete", f"{row.name} lacks bytes {gaps[0][0]} to {gaps[0][1]}.")
-            if self._digest(row.size) != sha256:
+            digest = self._digest(row.size)
+            if (sha256 or digest) != digest:
                 self._hash, self._hashed, self._doubtful = hashlib.sha256(), 0, True
                 raise Refused("checksum-mismatch", f"{row.name} is all there, but it does not have that SHA-256.")
             if self._descriptor < 0:
                 self._descriptor = self._blobs.open_part(self.id)  # an empty file has none yet
             with keep_blob:
-                self._blobs.keep(self.id, sha256)
-                if not self._store.finish_file(self.id, sha256):
+                self._blobs.keep(self.id, digest)
+                if not self._store.finish_file(self.id, digest):
                     raise Refused("gone", f"{row.name} is not offered any more.")
             self.row = row = self._store.file(self.id) or row
             self._blobs.drop_part(self.id)

@@ -84,8 +84,9 @@ class SqlFiles(SqlBase):
     def drop_file(self, id: str) -> str | None:
         """Nobody is to have a file any more; the checksum of its blob, if nobody else's file has the same."""
         with self._transaction():
+            done = and_(files.c.id == id, files.c.state == "done")
+            sha256 = self._writer.execute(select(files.c.sha256).where(done)).scalar()
             self._writer.execute(update(files).where(files.c.id == id).values(state="gone", ranges="[]"))
-            sha256 = self._writer.execute(select(files.c.sha256).where(files.c.id == id)).scalar()
             if not sha256:
                 return None
             same = and_(files.c.sha256 == sha256, files.c.state == "done")

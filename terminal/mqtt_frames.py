@@ -14,6 +14,7 @@ import msgspec
 
 from bridge.topics import Gone, Here, Topics
 from wire.errors import Refused
+from wire.file_frames import Fetched, FileList, Files
 from wire.frames import (
     Answer,
     ChannelList,
@@ -95,12 +96,13 @@ _FORMS: dict[type[Request], _Form] = {
                    lambda request: {"since": request.after, "before": request.before, "limit": request.limit}),
     Topic: _Form("topic", TopicIs, _channel,
                  lambda request: None if request.text is None else {"text": request.text}),
+    Files: _Form("files", FileList),
     Seen: _Form("seen", Ok, _log, lambda request: request.number),
     Status: _Form("status", ServerStatus),
 }  # fmt: skip
 
 # An error is about something that was asked; one that answers no question of ours was another client's.
-_EVENTS: dict[str, type[Frame]] = {"delivered": Delivered, "gap": Gap, "slowed": Slowed}
+_EVENTS: dict[str, type[Frame]] = {"delivered": Delivered, "gap": Gap, "slowed": Slowed, "fetched": Fetched}
 
 
 class _Presence(msgspec.Struct):

@@ -52,6 +52,7 @@ def test_the_table_has_every_verb_and_no_other() -> None:
     """So that the reference, which is made from the table, is true."""
     rows = [row.topic for row in TABLE]
     assert len(set(rows)) == len(rows)
+    rows = [row for row in rows if "/file/" not in row and row != "to/<me>/fetched"]  # see file_topics.py
     verbs = {row.split("/")[2]: row.split("/")[3:] for row in rows if row.startswith("from/<me>/")}
     assert verbs.keys() == VERBS.keys()
     for verb, levels in verbs.items():

@@ -24,7 +24,8 @@ class Offer(Request, tag="offer", kw_only=True):
     """Offer a file of `size` bytes to a `channel` or a `user`, before it is there; answered with `offered`.
 
     It becomes an entry of that log, with its `file`. With an `id` of your own the offer may be made again, after a lost
-    connection: it is made once. A folder is one file, its `parts` one after the other.
+    connection: it is made once. A folder is one file, its `parts` one after the other. The `sha256` may be said now, or
+    at the end.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Offer(Request, tag="offer", kw_only=True):
     user: Name = ""
     id: Id = None
     parts: list[FilePart] = msgspec.field(default_factory=list)
+    sha256: str = ""
 
 
 class Put(Request, tag="put", kw_only=True):
@@ -59,11 +61,14 @@ class Have(Request, tag="have", kw_only=True):
 class Finish(Request, tag="finish", kw_only=True):
     """All of a file that you offer is there, and this is its SHA-256; answered with `finished`, if that is so.
 
-    After `checksum-mismatch`, `sum` tells which bytes differ, and `put` writes over what is there.
+    Without `sha256` it is checked against the one of the offer; a small device that has said none gets what it sent.
+    With `size`, that is checked, too. After `checksum-mismatch`, `sum` tells which bytes differ, and `put` writes over
+    what is there.
     """
 
     file: str
-    sha256: str
+    sha256: str = ""
+    size: Number | None = None
 
 
 class Get(Request, tag="get", kw_only=True):
