@@ -152,12 +152,13 @@ def _server(options: argparse.Namespace) -> _Server:
         raise LocalError("--ca is for an address with mqtts://.")
     if broker is None:
         host, port = parse_address(options.address)
-        luggage = Luggage(host, port, options.downloads, options.largest)
+        luggage = Luggage(options.downloads, options.largest, host, port)
         return _Server(join(host, port), partial(Link, host, port), luggage=luggage)
     from terminal.mqtt_link import MqttLink  # not for a line without it: paho takes its time
 
     tls = tls_context(options.ca) if broker.tls else None
-    return _Server(str(broker), partial(MqttLink, broker, tls), broker.name, broker.password)
+    luggage = Luggage(options.downloads, options.largest)
+    return _Server(str(broker), partial(MqttLink, broker, tls), broker.name, broker.password, luggage)
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -14,25 +14,31 @@ import msgspec
 from wire.errors import Refused
 from wire.file_frames import (
     Cancel,
+    Cancelled,
     Chunk,
     Fetched,
     FilePart,
     Finish,
+    Finished,
     Get,
     Have,
+    Kept,
     More,
     Offer,
     Offered,
     Put,
+    Ranges,
     Sum,
+    SumIs,
     Taken,
 )
 from wire.file_names import is_file_id
-from wire.frames import Error, Frame, Number, Request
+from wire.frames import Answer, Error, Frame, Number, Ok, Request
 from wire.mqtt_codes import Reason
 from wire.names import shorten
 
 VERB = "file"
+MORE = b'{"more":true}'  # says that it is time to ask again
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _MOST = 2**53 - 1
@@ -143,7 +149,7 @@ def place(frame: Frame, to: str, asked: tuple[str, list[str]] | None) -> tuple[s
     `to` is `<root>/to/<me>`; `asked` is the command as `command` gives it.
     """
     if isinstance(frame, More):
-        return f"{to}/{VERB}/{frame.file}", msgspec.json.encode({"more": True})
+        return f"{to}/{VERB}/{frame.file}", MORE
     if isinstance(frame, Fetched):
         return f"{to}/fetched", _json(frame)
     if asked is None:
@@ -173,3 +179,59 @@ def _json(frame: Frame) -> bytes:
     said = msgspec.to_builtins(frame)
     said.pop("op", None)
     return msgspec.json.encode(said)
+
+
+# The other side: what a client asks, and how it reads the answers.
+
+
+def ask(request: Request) -> tuple[str, bytes] | None:
+    """The levels below `file/` and the payload with which something is asked; None if it is about no file."""
+    match request:
+        case Offer():
+            to = f"#{request.channel}" if request.channel else request.user
+            body = {"name": request.name, "size": request.size, "to": to, "checksum": request.sha256}
+            return f"{request.id}/init", msgspec.json.encode({**body, "parts": request.parts})
+        case Put():
+            levels = f"{request.offset}/{request.sha256}" if request.sha256 else f"{request.offset}"
+            return f"{request.file}/{levels}", request.payload
+        case Finish():
+            return f"{request.file}/fin/{request.size}{f'/{request.sha256}' if request.sha256 else ''}", b""
+        case Cancel():
+            return f"{request.file}/abort", b""
+        case Have():
+            return f"{request.file}/have", msgspec.json.encode({"watch": request.watch})
+        case Get() | Sum():
+            verb = "get" if isinstance(request, Get) else "sum"
+            return f"{request.file}/{verb}", msgspec.json.encode({"offset": request.offset, "length": request.length})
+        case Taken():
+            return f"{request.file}/taken", b""
+    return None
+
+
+_ANSWERS: dict[type[Request], type[Answer]] = {
+    Offer: Offered, Put: Kept, Finish: Finished, Cancel: Cancelled, Have: Ranges, Sum: SumIs, Taken: Ok,
+}  # fmt: skip
+
+
+def answer(request: Request, levels: list[str], payload: bytes) -> Answer | None:
+    """What a message on `file/<levels…>` says, if it answers this request; the first level is the file's id."""
+    asked = ask(request)
+    if asked is None or levels[0] != asked[0].partition("/")[0]:
+        return None
+    if len(levels) == 2 and isinstance(request, Get):
+        if levels[1] != str(request.offset):
+            return None
+        return Chunk(file=request.file, offset=request.offset, bytes=len(payload), payload=payload, ref=request.ref)
+    try:
+        body = msgspec.json.decode(payload, type=dict[str, Any])
+        if body.get("topic") != f"{VERB}/{asked[0]}":
+            return None
+        if body.get("reason_code") != 0:
+            return Error(code=str(body["code"]), error=str(body["error"]), ref=request.ref)
+        length = len(request.payload) if isinstance(request, Put) else getattr(request, "length", 0)
+        body |= {"offset": getattr(request, "offset", 0), "length": length}
+        found = msgspec.convert(body, _ANSWERS[type(request)])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, KeyError):
+        return None
+    found.ref = request.ref
+    return found

@@ -65,7 +65,7 @@ class Carrier(Protocol):
     def settle(self) -> None:
         """Wait until all chunks are kept."""
 
-    def finish(self, file: str, sha256: str) -> None:
+    def finish(self, file: str, sha256: str, size: int) -> None:
         """All is sent."""
 
     def have(self, file: str, *, watch: bool = False) -> Ranges:
@@ -82,6 +82,9 @@ class Carrier(Protocol):
 
     def taken(self, file: str) -> None:
         """We have it."""
+
+    def close(self) -> None:
+        """Called by any thread: end the line; whatever is under way raises LineLostError."""
 
 
 class JsonCarrier:
@@ -132,9 +135,9 @@ class JsonCarrier:
         if isinstance(self._next(), Kept):
             self._unanswered -= 1
 
-    def finish(self, file: str, sha256: str) -> None:
+    def finish(self, file: str, sha256: str, size: int) -> None:
         """All is sent."""
-        self._ask(Finish(file=file, sha256=sha256))
+        self._ask(Finish(file=file, sha256=sha256, size=size))
 
     def have(self, file: str, *, watch: bool = False) -> Ranges:
         """What is there of a file."""

@@ -44,7 +44,8 @@ class Conversation:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._news = asyncio.Event()
         self._broken: BaseException | None = None
-        self.porter = Porter(luggage, Hands(self._say, self.turn, ask or _agree)) if luggage is not None else None
+        hands = Hands(self._say, self.turn, ask or _agree)
+        self.porter = Porter(luggage, hands, self._link.send) if luggage is not None else None
 
     def _say(self, items: list[Item]) -> None:
         """Show what the porter has to say."""
@@ -73,7 +74,8 @@ class Conversation:
                 case Down(reason, reached):
                     self.state.lost(reason, reached=reached)
                 case Received(frames):
-                    self.state.receive(frames)
+                    take = self.porter.post.take if self.porter is not None else None
+                    self.state.receive([frame for frame in frames if take is None or not take(frame)])
         except Exception as error:  # for `until`: the link's thread could do nothing about it
             self.fail(error)
         self.turn()
@@ -89,7 +91,8 @@ class Conversation:
             if step.drop:
                 self._link.drop()
             if self.porter is not None:
-                self.porter.online(self.state.login.name, self.state.login.token if self.state.online else "")
+                login = self.state.login
+                self.porter.online((login.name, login.token) if self.state.online else None)
             for order in step.files:
                 self._order(order)
             self._changed()

@@ -12,9 +12,11 @@ from typing import Any
 
 import msgspec
 
+from bridge.file_topics import MORE, VERB
+from bridge.file_topics import ask as ask_about_file
 from bridge.topics import Gone, Here, Topics
 from wire.errors import Refused
-from wire.file_frames import Fetched, FileList, Files
+from wire.file_frames import Fetched, FileList, Files, More
 from wire.frames import (
     Answer,
     ChannelList,
@@ -114,6 +116,9 @@ class _Presence(msgspec.Struct):
 
 def ask(topics: Topics, request: Request, me: str) -> tuple[str, bytes]:
     """Where a request is published, and what with. Raises Refused for a name that would be no level of a topic."""
+    about_file = ask_about_file(request)
+    if about_file is not None:
+        return topics.ask(me, VERB, about_file[0]), about_file[1]
     form = _FORMS.get(type(request))
     if form is None:
         raise Refused("unknown-command", "That cannot be asked over MQTT.")
@@ -144,6 +149,9 @@ def answer(request: Request, payload: bytes) -> Answer | None:
 def event(topics: Topics, topic: str, payload: bytes, me: str) -> Frame | None:
     """What a message says that nobody asked for; None if it is nothing for a person."""
     kind, key = _kind(topics, topic, me)
+    file = below(topic, f"{topics.to(me)}/{VERB}/")
+    if file is not None:
+        return More(file) if "/" not in file and payload == MORE else None
     try:
         if kind is Presence:
             body = msgspec.json.decode(payload, type=_Presence)

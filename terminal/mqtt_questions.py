@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import msgspec
 
+from bridge.file_topics import VERB
+from bridge.file_topics import answer as answer_about_file
 from bridge.topics import Topics
 from wire.frames import Answer, Error, Msg, Request, Say, Seen
 from wire.names import fold
@@ -100,6 +102,9 @@ class Questions:
         self, topic: str, correlation: bytes | None, payload: bytes, now: float
     ) -> tuple[Question, Answer] | None:
         """The question that a message answers, and the answer; None if it is neither."""
+        file = below(topic, f"{self._topics.to(self._me)}/{VERB}/")
+        if file is not None:
+            return self._about_file(file.split("/"), correlation, payload, now)
         known = topic == self._reply
         question = self._open.get(correlation or b"") if known else self._asked(topic, payload)
         found = answer(question.request, payload) if question is not None else None
@@ -108,6 +113,19 @@ class Questions:
         del self._open[question.correlation]
         self._since = now
         return question, found
+
+    def _about_file(
+        self, levels: list[str], correlation: bytes | None, payload: bytes, now: float
+    ) -> tuple[Question, Answer] | None:
+        """Likewise of a file: its commands are told apart by what the answer says, so it takes no correlation data."""
+        known = self._open.get(correlation or b"")
+        for question in [known] if known is not None else list(self._open.values()):
+            found = answer_about_file(question.request, levels, payload)
+            if found is not None:
+                del self._open[question.correlation]
+                self._since = now
+                return question, found
+        return None
 
     def _asked(self, topic: str, payload: bytes) -> Question | None:
         """The oldest question that an answer on a topic of its own can be for."""

@@ -11,17 +11,18 @@ import concurrent.futures
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from wire.errors import LocalError, Refused
 from wire.file_frames import GetFile, SendFile
-from wire.frames import Error
+from wire.frames import Error, Frame
 
-from .carrier import JsonCarrier, LineLostError
+from .carrier import Carrier, JsonCarrier, LineLostError
 from .dialler import pause
 from .items import Item, Note, Shown
+from .mqtt_files import Post
 from .transfer import Fetching, Sending, Stopped, Transfer
 
 _MOST = 8  # at a time; others wait for one of them to end
@@ -31,12 +32,15 @@ _PARTING = 2.0  # seconds that a thread may take to end
 
 @dataclass(frozen=True, slots=True)
 class Luggage:
-    """Where files go to and come from: the server's address, the download folder, the largest file that is taken."""
+    """Where files come to, and the largest that is taken; and the server's address, if each has a line of its own.
 
-    host: str
-    port: int
+    Without one, files go over the link, between all else.
+    """
+
     folder: Path
     largest: int
+    host: str = ""
+    port: int = 0
 
 
 class Hands:
@@ -56,23 +60,29 @@ class Hands:
 class Porter:
     """Starts transfers, and knows them until they end."""
 
-    def __init__(self, luggage: Luggage, hands: Hands) -> None:
+    def __init__(self, luggage: Luggage, hands: Hands, send: Callable[[Iterable[Frame]], None]) -> None:
+        """`send` is the link's."""
+        self.post = Post(send)
         self._luggage = luggage
         self._hands = hands
         self._loop: asyncio.AbstractEventLoop | None = None
         self._running: dict[Transfer, threading.Thread] = {}
-        self._carriers: dict[Transfer, JsonCarrier] = {}  # each changed by its own thread alone
+        self._carriers: dict[Transfer, Carrier] = {}  # each changed by its own thread alone
         self._room = threading.BoundedSemaphore(_MOST)
         self._line = threading.Condition()
-        self._name = self._token = ""  # under _line; a token means that there is a line
+        self._login: tuple[str, str] | None = None  # name and token; under _line; None if there is no line
         self._stopping = False
         self._shown = 0.0
 
-    def online(self, name: str, token: str) -> None:
-        """There is a line, under that name, with that token; or, without one, there is none."""
+    def online(self, login: tuple[str, str] | None) -> None:
+        """There is a line, under that name, with that token; or there is none."""
         with self._line:
-            self._name, self._token = name, token
+            if login == self._login:
+                return
+            self._login = login
             self._line.notify_all()
+        if login is None:
+            self.post.lost()
 
     @property
     def idle(self) -> bool:
@@ -151,7 +161,7 @@ class Porter:
             name, token = self._wait_for_line(transfer, pause(attempt) if attempt else 0.0)
             before = transfer.progress.done
             try:
-                carrier = JsonCarrier(self._luggage.host, self._luggage.port, name, token)
+                carrier = self._connect(name, token)
             except Refused:  # the token is an old one: the line that it came by is lost, too
                 attempt += 1
                 continue
@@ -169,17 +179,22 @@ class Porter:
                 self._carriers.pop(transfer, None)
                 carrier.close()
 
+    def _connect(self, name: str, token: str) -> Carrier:
+        if not self._luggage.host:
+            return self.post.open()
+        return JsonCarrier(self._luggage.host, self._luggage.port, name, token)
+
     def _wait_for_line(self, transfer: Transfer, seconds: float) -> tuple[str, str]:
         """Wait so long, and then until there is a line. Raises Stopped."""
         until = time.monotonic() + seconds
         with self._line:
             while not transfer.stopped and (left := until - time.monotonic()) > 0:
                 self._line.wait(left)
-            while not transfer.stopped and not self._token:
+            while not transfer.stopped and self._login is None:
                 self._line.wait()
-            if transfer.stopped:
+            if transfer.stopped or self._login is None:
                 raise Stopped
-            return self._name, self._token
+            return self._login
 
     def _ask(self, question: str) -> bool:
         """Ask the person, and wait for the answer."""

@@ -98,6 +98,7 @@ class State:
         self._held: deque[tuple[str, Request | None]] = deque()  # typed, and not understood yet
         self._probe: str | None = None  # the channel of which the server is asked whether it exists
         self._absent: str | None = None  # that it does not
+        self._orders: list[SendFile | GetFile | Cancel] = []  # typed, and what was typed before is not answered
         self._step = Step()
 
     @property
@@ -121,11 +122,13 @@ class State:
 
         Not before we were let in: until then, nobody knows what there is to come.
         """
-        return self._welcomed and not self.unanswered and self._readings.level
+        return self._welcomed and not self.unanswered and not self._orders and self._readings.level
 
     def take(self) -> Step:
         """What is to be done, once. What is shown is acknowledged in the same step, so after it was shown."""
         step, self._step = self._step, Step()
+        if not self.unanswered:
+            step.files, self._orders = self._orders, []
         if self.online and not self._parting:
             step.send += self._readings.acknowledgements(self._outbox.new_ref)
         return step
@@ -179,7 +182,7 @@ class State:
             case Help(command=command):
                 self._show(HelpText(lines=commands.help_lines(command)))
             case SendFile() | GetFile() | Cancel() as order:
-                self._step.files.append(order)
+                self._orders.append(order)
             case request:
                 assert request is None or isinstance(request, Request)
                 self._held.append((line, request))

@@ -121,12 +121,12 @@ class Sending(Transfer):
     def _finish(self, carrier: Carrier, sha256: str) -> None:
         """Have it verified; if something was damaged on the way, send that once more."""
         try:
-            carrier.finish(self.file, sha256)
+            carrier.finish(self.file, sha256, self._source.size)
         except Refused as refused:
             if refused.code != "checksum-mismatch":
                 raise
             self._mend(carrier)
-            carrier.finish(self.file, sha256)
+            carrier.finish(self.file, sha256, self._source.size)
 
     def _mend(self, carrier: Carrier) -> None:
         source, chunk = self._source, carrier.chunk

@@ -424,6 +424,32 @@ def test_two_clients_and_a_server_that_is_killed(start_process: StartProcess, co
     assert Client(process.address, "bob", f"/get {file}x").end()[0] == 1
 
 
+@pytest.mark.parametrize("way", ["mqtt", "socket"])
+def test_by_mqtt_a_file_is_sent_and_fetched_alike(
+    start_process: StartProcess, connect: Connect, tmp_path: Path, way: str
+) -> None:
+    """Over the one line that there is, also when the server is killed meanwhile; and to the other kind of line."""
+    data = os.urandom(8 << 20)
+    (tmp_path / "big").write_bytes(data)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a").write_bytes(b"abc")
+    process = start_process()
+    watcher = connect(process.address, "watcher")
+    watcher.request(Join("lab"))
+    mqtt = f"mqtt://{process.address}"
+    alice = Client(mqtt, "alice", "/join lab", f"/send #lab {tmp_path / 'big'}", f"/send #lab {tmp_path / 'folder'}")
+    first, second = entry_file(watcher), entry_file(watcher)
+    if way == "mqtt":
+        process.restart()
+    code, _, err = alice.end()
+    assert (code, err.count("is sent to #lab")) == (0, 2), err
+    lines = ("/join lab", f"/get {first}", f"/get {second}")
+    bob = Client(mqtt if way == "mqtt" else process.address, "bob", *lines, folder=tmp_path / "in")
+    code, _, err = bob.end()
+    assert (code, err.count("is here: ")) == (0, 2), err
+    assert everything(tmp_path / "in") == {"big": data, "folder/a": b"abc"}
+
+
 def entry_file(client: Json) -> str:
     """The file of the next offer."""
     file = client.expect(Entry).file

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bridge.file_topics import command, request
+from bridge.file_topics import ask, command, request
 from server import Server
 from tests.conftest import StartProcess, StartServer
 from tests.helpers import Json
@@ -76,6 +76,11 @@ def test_commands(levels: str, payload: bytes, wanted: Request) -> None:
     found = command(f"chat/from/me/file/f/{levels}", "chat/from/me/")
     assert found is not None
     assert request(*found, payload) == wanted
+    asked = ask(wanted)
+    assert asked is not None
+    again = command(f"chat/from/me/file/{asked[0]}", "chat/from/me/")
+    assert again is not None
+    assert request(*again, asked[1]) == wanted  # the client says the same
 
 
 @pytest.mark.parametrize(
