@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import socket
 from collections import deque
 from collections.abc import Iterator
@@ -17,8 +18,10 @@ import msgspec
 from wire.errors import CODES, Refused
 from wire.file_frames import (
     Attach,
+    Attached,
     Chunk,
     Finish,
+    Finished,
     Get,
     Have,
     Kept,
@@ -31,7 +34,7 @@ from wire.file_frames import (
     SumIs,
     Taken,
 )
-from wire.frames import AnyReply, Closing, Error, Frame
+from wire.frames import AnyReply, Closing, Error, Frame, Ok, Request
 from wire.jsonlines import JsonLines
 
 _DIALLING = 10.0  # seconds
@@ -42,6 +45,7 @@ _BUFFER = 1 << 16
 _PUTS = 8  # chunks under way
 _GETS = 8
 _GET = 1 << 18  # bytes of one of them
+_GARBLED = {"bad-frame", "unknown-frame", "too-long"}  # we send no such thing: the line is damaged
 _decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(AnyReply)
 
 A = TypeVar("A", bound=Frame)
@@ -101,10 +105,11 @@ class JsonCarrier:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._incoming = io.BufferedReader(socket.SocketIO(self._socket, "r"), _BUFFER)
         self._view = memoryview(bytearray(_GET))
+        self._refs = itertools.count(1)
         self._unanswered = 0  # puts
         self._news = False  # `more` has come
         try:
-            self._ask(Attach(name=name, token=token))
+            self._answer(Attach(name=name, token=token), Attached)
         except BaseException:
             self.close()
             raise
@@ -137,7 +142,7 @@ class JsonCarrier:
 
     def finish(self, file: str, sha256: str, size: int) -> None:
         """All is sent."""
-        self._ask(Finish(file=file, sha256=sha256, size=size))
+        self._answer(Finish(file=file, sha256=sha256, size=size), Finished)
 
     def have(self, file: str, *, watch: bool = False) -> Ranges:
         """What is there of a file."""
@@ -179,22 +184,20 @@ class JsonCarrier:
 
     def taken(self, file: str) -> None:
         """We have it."""
-        self._ask(Taken(file=file))
+        self._answer(Taken(file=file), Ok)
 
     # The line
 
-    def _answer(self, request: Frame, kind: type[A]) -> A:
-        answer = self._ask(request)
-        if not isinstance(answer, kind):
-            raise LineLostError("the server answers something else")
-        return answer
-
-    def _ask(self, request: Frame) -> Frame:
+    def _answer(self, request: Request, kind: type[A]) -> A:
+        request.ref = next(self._refs)
         self._send(request)
         while True:
             answer = self._next()
-            if not isinstance(answer, More):
-                return answer
+            if getattr(answer, "ref", None) == request.ref:
+                break
+        if not isinstance(answer, kind):
+            raise LineLostError("the server answers something else")
+        return answer
 
     def _send(self, frame: Frame, payload: bytes | memoryview = b"") -> None:
         try:
@@ -216,6 +219,8 @@ class JsonCarrier:
         except (OSError, ValueError, msgspec.MsgspecError) as error:
             raise LineLostError(getattr(error, "strerror", None) or str(error)) from error
         if isinstance(frame, Error):
+            if frame.code in _GARBLED:
+                raise LineLostError(frame.error)
             raise Refused(*_known(frame))
         if frame is None or isinstance(frame, Closing):
             raise LineLostError("the server has hung up" if frame is None else frame.reason)

@@ -25,6 +25,7 @@ from .sources import Source
 from .targets import Target
 
 _PIECE = 4 << 20  # bytes of which a checksum is asked for, to find those that differ
+_MENDS = 5  # attempts to mend what is damaged, on a line that goes on damaging it
 _AGAIN = 20  # offers of the same content that were taken back
 Ask = Callable[[str], bool]
 """Asks the person something that is answered by yes or no; waits for the answer."""
@@ -120,13 +121,14 @@ class Sending(Transfer):
 
     def _finish(self, carrier: Carrier, sha256: str) -> None:
         """Have it verified; if something was damaged on the way, send that once more."""
-        try:
-            carrier.finish(self.file, sha256, self._source.size)
-        except Refused as refused:
-            if refused.code != "checksum-mismatch":
-                raise
-            self._mend(carrier)
-            carrier.finish(self.file, sha256, self._source.size)
+        for attempt in range(_MENDS):
+            try:
+                carrier.finish(self.file, sha256, self._source.size)
+                return
+            except Refused as refused:
+                if refused.code != "checksum-mismatch" or attempt == _MENDS - 1:
+                    raise
+                self._mend(carrier)
 
     def _mend(self, carrier: Carrier) -> None:
         source, chunk = self._source, carrier.chunk
@@ -193,17 +195,21 @@ class Fetching(Transfer):
     def _verify(self, carrier: Carrier, target: Target, info: Ranges) -> None:
         if target.digest() == info.sha256:
             return
-        self._wait("the checksum does not fit, looking for what differs")
-        for at in range(0, target.size, _PIECE):
-            length = min(_PIECE, target.size - at)
-            if target.sum(at, length) != carrier.sum(self.file, at, length):
-                for piece in carrier.fetch(self.file, at, at + length):
+        for _ in range(_MENDS):
+            self._wait("the checksum does not fit, looking for what differs")
+            self._mend(carrier, target)
+            if target.digest(anew=True) == info.sha256:
+                return
+        raise Refused("checksum-mismatch", f"{info.name} does not have the SHA-256 that it should; it stays a part.")
+
+    def _mend(self, carrier: Carrier, target: Target) -> None:
+        for first in range(0, target.size, _PIECE):
+            length = min(_PIECE, target.size - first)
+            if target.sum(first, length) != carrier.sum(self.file, first, length):
+                at = first
+                for piece in carrier.fetch(self.file, first, first + length):
                     target.write(piece, at)
                     at += len(piece)
-        if target.digest(anew=True) != info.sha256:
-            raise Refused(
-                "checksum-mismatch", f"{info.name} does not have the SHA-256 that it should; it stays a part."
-            )
 
     def close(self) -> None:
         """Let go of the part, which stays."""
