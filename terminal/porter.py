@@ -73,6 +73,7 @@ class Porter:
         self._login: tuple[str, str] | None = None  # name and token; under _line; None if there is no line
         self._stopping = False
         self._shown = 0.0
+        self._late = False  # another look is due
 
     def online(self, login: tuple[str, str] | None) -> None:
         """There is a line, under that name, with that token; or there is none."""
@@ -214,6 +215,17 @@ class Porter:
         if now - self._shown > _SHOWN:
             self._shown = now
             self._call(self._hands.changed)
+        elif not self._late:  # the last of many counts
+            self._late = True
+            self._call(self._show_later)
+
+    def _show_later(self) -> None:
+        def show() -> None:
+            self._late = False
+            self._hands.changed()
+
+        assert self._loop is not None
+        self._loop.call_later(_SHOWN, show)
 
     def _call(self, what: Callable[[], None]) -> None:
         assert self._loop is not None

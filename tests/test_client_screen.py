@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from server import Server
 from tests.client_processes import Screen, screens
 from tests.helpers import Json, Process
+from tests.test_files import fill, offer
 from wire.frames import Entry, Join, Msg, Register, Say
 
 pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
@@ -158,3 +160,28 @@ def test_what_is_seen_is_acknowledged(
     again = connect(server.address, "alice")
     again.request(Join("lab"))
     assert again.of(Entry) == []
+
+
+def test_a_file_is_a_line_above_the_input_and_a_part_is_a_question(
+    server: Server, start: Callable[..., Screen], connect: Callable[..., Json], tmp_path: Path
+) -> None:
+    alice, folder = connect(server.address, "alice"), tmp_path / "in"
+    screen = start(server.address, "--name", "bob", "--downloads", str(folder))
+    screen.expect_last(">")
+    file = offer(alice)
+    screen.expect(f"alice -> bob: offers x.bin (307 kB): /get {file} in client.py")
+    screen.type(f"/get {file}", "Enter")
+    screen.expect("get x.bin: 0 %, waiting for the sender")
+    screen.type("still typing")
+    screen.expect_last("> still typing")
+    fill(alice, file)
+    screen.until(lambda lines: any("* x.bin (307 kB) is here: " in line for line in lines))
+    screen.expect_last("> still typing")
+    screen.type("", "C-u")
+    (folder / f"x.bin.{file}.part").write_bytes(b"wrong")
+    screen.type(f"/get {file}", "Enter")
+    screen.expect_last("Resume x.bin (0 %)? [Y/n]")
+    screen.type("n", "Enter")
+    screen.expect_last(">")
+    screen.until(lambda lines: sum("is here: " in line for line in lines) == 2)
+    assert sorted(path.name for path in folder.iterdir()) == ["x (1).bin", "x.bin"]
