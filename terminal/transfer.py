@@ -87,7 +87,7 @@ class Sending(Transfer):
 
     def run(self, carrier: Carrier) -> str:
         """Offer it, and send what is not there."""
-        offered = self._offer(carrier)
+        offered = self.offer(carrier)
         self.file = offered.file
         source, size = self._source, self._source.size
         have = union(offered.have)
@@ -107,7 +107,8 @@ class Sending(Transfer):
         what = f"{source.name} ({size_words(size)})"
         return f"{what} was there already: {self.file}" if already else f"{what} is sent to {self._to}: {self.file}"
 
-    def _offer(self, carrier: Carrier) -> Offered:
+    def offer(self, carrier: Carrier) -> Offered:
+        """Offer it, or hear again what was answered to the offer."""
         source = self._source
         to = {"channel": self._to[1:]} if self._to.startswith("#") else {"user": self._to}
         for attempt in range(_AGAIN):
@@ -154,9 +155,15 @@ class Fetching(Transfer):
         self._largest = largest
         self._ask = ask
         self._target: Target | None = None
+        self._done = ""  # what to tell the person, once the file has its name
 
     def run(self, carrier: Carrier) -> str:
-        """Fetch what is not there yet, verify it, and give it its name."""
+        """Fetch what is not there yet, verify it, give it its name, and say so."""
+        self._done = self._done or self._fetch(carrier)
+        carrier.taken(self.file)
+        return self._done
+
+    def _fetch(self, carrier: Carrier) -> str:
         info = carrier.have(self.file)
         target = self._target
         if target is None:
@@ -178,7 +185,6 @@ class Fetching(Transfer):
                 carrier.more()
         self._verify(carrier, target, info)
         path = target.keep()
-        carrier.taken(self.file)
         return f"{info.name} ({size_words(info.size)}) is here: {path}"
 
     def _open(self, info: Ranges) -> Target:

@@ -215,6 +215,25 @@ def test_a_file_comes_as_it_was(server: Server, connect: Connect, carry: Carry, 
     assert again.file != transfer.file
 
 
+def test_a_receipt_that_is_lost_is_given_again(
+    server: Server, connect: Connect, carry: Carry, photo: Path, tmp_path: Path
+) -> None:
+    """The file is there once."""
+    alice = connect(server.address, "alice")
+    transfer = sending(photo, "alice")
+    transfer.run(carry(alice))
+    carrier, fetch = carry(alice), fetching(transfer.file, tmp_path / "in")
+
+    def lost(file: str) -> None:
+        raise LineLostError("in that moment")
+
+    carrier.taken = lost  # type: ignore[method-assign]
+    with pytest.raises(LineLostError):
+        fetch.run(carrier)
+    assert fetch.run(carry(alice)).startswith("photo.jpg (3.0 MB) is here: ")
+    assert everything(tmp_path / "in") == {"photo.jpg": DATA}
+
+
 def test_a_folder_comes_as_it_was(server: Server, connect: Connect, carry: Carry, tmp_path: Path) -> None:
     """To all of a channel."""
     alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
@@ -381,7 +400,7 @@ class Client:
     """`client.py` as a filter, in a process of its own."""
 
     def __init__(self, address: str, name: str, *lines: str, folder: Path | None = None) -> None:
-        command = [sys.executable, str(ROOT / "client.py"), address, "--name", name, "--wait", "30"]
+        command = [sys.executable, str(ROOT / "client.py"), address, "--name", name, "--wait", "120"]
         if folder is not None:
             command += ["--downloads", str(folder)]
         self.process = subprocess.Popen(
@@ -394,7 +413,7 @@ class Client:
 
     def end(self) -> tuple[int, str, str]:
         """Its exit status, and what it said."""
-        out, err = self.process.communicate(timeout=60)
+        out, err = self.process.communicate(timeout=180)
         return self.process.returncode, out, err
 
     def kill(self) -> None:
