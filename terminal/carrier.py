@@ -24,7 +24,6 @@ from wire.file_frames import (
     Finished,
     Get,
     Have,
-    Kept,
     More,
     Offer,
     Offered,
@@ -34,7 +33,7 @@ from wire.file_frames import (
     SumIs,
     Taken,
 )
-from wire.frames import AnyReply, Closing, Error, Frame, Ok, Request
+from wire.frames import Answer, AnyReply, Closing, Error, Frame, Ok, Request
 from wire.jsonlines import JsonLines
 
 _DIALLING = 10.0  # seconds
@@ -106,7 +105,7 @@ class JsonCarrier:
         self._incoming = io.BufferedReader(socket.SocketIO(self._socket, "r"), _BUFFER)
         self._view = memoryview(bytearray(_GET))
         self._refs = itertools.count(1)
-        self._unanswered = 0  # puts
+        self._due: set[int | str | None] = set()  # the refs of what has no answer yet
         self._news = False  # `more` has come
         try:
             self._answer(Attach(name=name, token=token), Attached)
@@ -127,18 +126,13 @@ class JsonCarrier:
     def put(self, file: str, offset: int, data: bytes | memoryview) -> None:
         """Send a chunk; up to a window of them wait for their answers."""
         self._send(Put(file=file, offset=offset, bytes=len(data)), data)
-        self._unanswered += 1
-        while self._unanswered > _PUTS:
-            self._kept()
+        while len(self._due) > _PUTS:
+            self._next()
 
     def settle(self) -> None:
         """Wait until all chunks are kept."""
-        while self._unanswered:
-            self._kept()
-
-    def _kept(self) -> None:
-        if isinstance(self._next(), Kept):
-            self._unanswered -= 1
+        while self._due:
+            self._next()
 
     def finish(self, file: str, sha256: str, size: int) -> None:
         """All is sent."""
@@ -152,19 +146,21 @@ class JsonCarrier:
     def fetch(self, file: str, first: int, end: int) -> Iterator[memoryview]:
         """A range in order: some requests are under way at a time; it ends where nothing more is there."""
         self._news = False
-        asked: deque[int] = deque()
+        asked: deque[Get] = deque()
         at = ahead = first
         short = False
         while at < end and (asked or not short):
             while not short and ahead < end and len(asked) < _GETS:
-                length = min(_GET, end - ahead)
-                self._send(Get(file=file, offset=ahead, length=length))
-                asked.append(ahead)
-                ahead += length
+                asked.append(Get(file=file, offset=ahead, length=min(_GET, end - ahead)))
+                self._send(asked[-1])
+                ahead += asked[-1].length
             frame = self._next()
             if not isinstance(frame, Chunk):
                 continue
-            wanted = min(_GET, end - asked.popleft())
+            request = asked.popleft()
+            wanted = request.length
+            if frame.ref != request.ref or frame.offset != request.offset or frame.bytes > wanted:
+                raise LineLostError("a chunk is missing")
             if frame.offset == at:
                 at += frame.bytes
                 if frame.bytes:
@@ -189,7 +185,6 @@ class JsonCarrier:
     # The line
 
     def _answer(self, request: Request, kind: type[A]) -> A:
-        request.ref = next(self._refs)
         self._send(request)
         while True:
             answer = self._next()
@@ -199,7 +194,9 @@ class JsonCarrier:
             raise LineLostError("the server answers something else")
         return answer
 
-    def _send(self, frame: Frame, payload: bytes | memoryview = b"") -> None:
+    def _send(self, frame: Request, payload: bytes | memoryview = b"") -> None:
+        frame.ref = next(self._refs)
+        self._due.add(frame.ref)
         try:
             self._socket.sendall(JsonLines.encode(frame))
             if payload:
@@ -208,16 +205,11 @@ class JsonCarrier:
             raise LineLostError(error.strerror or str(error)) from error
 
     def _next(self) -> Frame:
-        """The next frame; a chunk's payload is in `_view`. Raises Refused for an error."""
-        try:
-            line = self._incoming.readline(_LINE)
-            while line and not line.startswith(b"{"):
-                line = self._incoming.readline(_LINE)  # a greeting
-            frame = _decoder.decode(line) if line else None
-            if isinstance(frame, Chunk):
-                self._read(frame.bytes)
-        except (OSError, ValueError, msgspec.MsgspecError) as error:
-            raise LineLostError(getattr(error, "strerror", None) or str(error)) from error
+        """The next event, or answer to what has none yet; a chunk's payload is in `_view`. Raises Refused."""
+        frame = self._receive()
+        while isinstance(frame, Answer) and frame.ref is not None and frame.ref not in self._due:
+            frame = self._receive()  # that one has come before
+        self._due.discard(getattr(frame, "ref", None))
         if isinstance(frame, Error):
             if frame.code in _GARBLED:
                 raise LineLostError(frame.error)
@@ -225,7 +217,19 @@ class JsonCarrier:
         if frame is None or isinstance(frame, Closing):
             raise LineLostError("the server has hung up" if frame is None else frame.reason)
         self._news = self._news or isinstance(frame, More)
-        return frame  # type: ignore[no-any-return]
+        return frame
+
+    def _receive(self) -> Frame | None:
+        try:
+            line = self._incoming.readline(_LINE)
+            while line and not line.startswith(b"{"):
+                line = self._incoming.readline(_LINE)  # a greeting
+            frame: Frame | None = _decoder.decode(line) if line else None
+            if isinstance(frame, Chunk):
+                self._read(frame.bytes)
+        except (OSError, ValueError, msgspec.MsgspecError) as error:
+            raise LineLostError(getattr(error, "strerror", None) or str(error)) from error
+        return frame
 
     def _read(self, count: int) -> None:
         if count > len(self._view):
