@@ -34,6 +34,8 @@ class Target:
         self._part = folder / f"{self.name}.{safe_name(info.file)}.part"
         if largest and info.size > largest:
             raise Refused("too-large", f"{self.name} has {size_words(info.size)}; you take {size_words(largest)}.")
+        if info.parts and sum(part.size for part in info.parts) != info.size:
+            raise Refused("bad-frame", f"The files in {self.name} do not make up its size.")
         try:
             folder.mkdir(parents=True, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)

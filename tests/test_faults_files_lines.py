@@ -77,6 +77,12 @@ def carried(transfer: Transfer, proxy: FileProxy, client: Json) -> str:
         transfer.close()
 
 
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chunk that is lost with none after it is missed by the silence that follows; too soon is no harm."""
+    monkeypatch.setattr("terminal.carrier._SILENCE", 1.0)
+
+
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize("kinds", [("cut", "double", "swap", "lose"), ("damage",), ("cut", "double", "swap", "damage")])
 def test_bad_lines(server: Server, connect: Connect, tmp_path: Path, seed: int, kinds: Sequence[str]) -> None:
