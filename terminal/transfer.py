@@ -17,7 +17,7 @@ from wire.errors import Refused
 from wire.file_frames import GetFile, Offer, Offered, Ranges, SendFile
 from wire.file_names import size_words
 from wire.file_render import percent
-from wire.ranges import missing, union
+from wire.ranges import missing, reach, union
 
 from .carrier import Carrier
 from .progress import Progress
@@ -164,20 +164,19 @@ class Fetching(Transfer):
         return self._done
 
     def _fetch(self, carrier: Carrier) -> str:
-        info = carrier.have(self.file)
+        info = carrier.have(self.file, watch=True)
         target = self._target
         if target is None:
             target = self._target = self._open(info)
         self._begin(target.size, target.have)
         while target.have < target.size:
-            before = target.have
-            for piece in carrier.fetch(self.file, before, target.size):
+            # No further than what is there: a request beyond it would be answered by less, and those after it in vain.
+            upto = target.size if info.done else reach(union(info.have), target.have)
+            for piece in carrier.fetch(self.file, target.have, upto):
                 target.append(piece)
                 self._advance(target.have)
-            if target.have == before:
-                self._wait(f"{percent(before, target.size)} %, waiting for the sender")
-                carrier.more()
-                self._begin(target.size, target.have)
+            if target.have < upto or not info.done:
+                info = self._more(carrier, target)
         while not info.done:
             info = carrier.have(self.file, watch=True)
             if not info.done:
@@ -186,6 +185,16 @@ class Fetching(Transfer):
         self._verify(carrier, target, info)
         path = target.keep()
         return f"{info.name} ({size_words(info.size)}) is here: {path}"
+
+    def _more(self, carrier: Carrier, target: Target) -> Ranges:
+        """What is there, once there is more of it than we have."""
+        info = carrier.have(self.file, watch=True)
+        if not info.done and reach(union(info.have), target.have) == target.have < target.size:
+            self._wait(f"{percent(target.have, target.size)} %, waiting for the sender")
+            carrier.more()
+            info = carrier.have(self.file, watch=True)
+            self._begin(target.size, target.have)
+        return info
 
     def _open(self, info: Ranges) -> Target:
         self.progress.name = info.name
