@@ -1,0 +1,288 @@
+"""The rows about files, for Partyline only: how fast one goes through the relay, what many receivers cost."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from pathlib import Path
+
+from .load import SingleTalker
+from .meter import Meter, Usage
+from .peers import ROOT, Peer, Running
+from .room import SETUP_SECONDS, Client, Lost, filled_room
+from .rows import SELF, Measured, Metric, Plan, Row
+
+RECEIVERS = 100
+SHARED = 16 << 20  # bytes of the file that all of them fetch
+LISTENERS = 10
+_GET = 1 << 18
+
+
+class End:
+    """One end of a file on its way: see file_ends.py."""
+
+    def __init__(self, kind: str, *given: object) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "bench.file_ends", kind, *map(str, given)],
+            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def line(self) -> str:
+        """What it prints next."""
+        assert self.process.stdout
+        line = self.process.stdout.readline().strip()
+        if not line:
+            raise Lost("an end of the transfer has failed")
+        return line
+
+    def begin(self, word: str = "") -> None:
+        """Have it begin."""
+        assert self.process.stdin
+        self.process.stdin.write(f"{word}\n")
+        self.process.stdin.flush()
+
+    def __enter__(self) -> End:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+class Person(Client):
+    """Somebody who is connected, and may have further lines for files. A context manager."""
+
+    def __init__(self, server: Running, name: str) -> None:
+        self.sock = socket.create_connection(("127.0.0.1", server.port), SETUP_SECONDS)
+        self.name = name
+        self.token = json.loads(self.ask(server.dialect.login(name), b"\n"))["token"]
+
+    def line(self, server: Running) -> socket.socket:
+        """A further line."""
+        sock = socket.create_connection(("127.0.0.1", server.port), SETUP_SECONDS)
+        sock.sendall(json.dumps({"op": "attach", "name": self.name, "token": self.token}).encode() + b"\n")
+        while not sock.recv(4096).endswith(b"\n"):
+            pass
+        return sock
+
+    def file(self) -> str:
+        """The id of the next file that is offered to them."""
+        seen = self.expect(b'"file":"')
+        while not (found := re.search(rb'"file":"(\w+)"', seen)):
+            seen += self.expect(b"\n")
+        return found[1].decode()
+
+    def __enter__(self) -> Person:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.sock.close()
+
+
+def _make(path: Path, size: int) -> Path:
+    """A file of that size, no block of which is like another; it is in the page cache then."""
+    block = os.urandom(1 << 20)
+    with path.open("wb") as file:
+        for at in range(0, size, len(block)):
+            file.write((at.to_bytes(8, "big") + block[8:])[: size - at])
+    return path
+
+
+def plain(folder: Path, path: Path) -> float:
+    """Seconds of a plain sendfile to one that hashes and writes."""
+    with End("sink", folder / "plain") as sink, End("source", sink.line(), path) as source:
+        sink.line()
+        source.line()
+        start = time.perf_counter()
+        sink.begin()
+        source.begin()
+        sink.line()
+        seconds = time.perf_counter() - start
+    (folder / "plain").unlink()
+    return seconds
+
+
+@contextmanager
+def couple(server: Running) -> Iterator[tuple[Person, Person]]:
+    """Who sends, and who receives."""
+    with Person(server, "alice") as alice, Person(server, "bob") as bob:
+        yield alice, bob
+
+
+def relayed(
+    server: Running, people: tuple[Person, Person], folder: Path, path: Path, *, following: bool
+) -> tuple[float, float]:
+    """Seconds of the way up and of the way down, to one that hashes, writes and verifies.
+
+    `following`: both at a time, so that the second number is from the beginning of the one to the end of the other.
+    """
+    alice, bob = people
+    os.utime(path)  # so it is another one than the last
+    with ExitStack() as stack:
+        sending = stack.enter_context(End("send", server.port, "alice", alice.token, "bob", path))
+        getting = stack.enter_context(End("get", server.port, "bob", bob.token, folder / "in"))
+        sending.line()
+        getting.line()
+        start = time.perf_counter()
+        sending.begin()
+        file = bob.file()
+        if following:
+            getting.begin(file)
+            sending.line()
+            up = time.perf_counter() - start
+        else:
+            sending.line()
+            up = time.perf_counter() - start
+            start = time.perf_counter()
+            getting.begin(file)
+        getting.line()
+        down = time.perf_counter() - start
+        alice.ask(b'{"op":"cancel","file":"%b"}\n' % file.encode(), b'"op":"cancelled"')
+    (folder / "in" / path.name).unlink()
+    return up, down
+
+
+def _speed(peer: Peer, folder: Path, plan: Plan, *, following: bool) -> Measured:
+    """Plain before and after, so that a machine that gets slower or faster does not count."""
+    with peer.running(folder) as server, couple(server) as people:
+        path = _make(folder / "big", plan.file_mib << 20)
+        before = plain(folder, path)
+        meter = Meter(server)
+        up, down = relayed(server, people, folder, path, following=following)
+        usage = meter.read()
+        beside = (before + plain(folder, path)) / 2
+        size = plan.file_mib << 20
+        return Measured((beside / down, size / down, size / up, size / beside), usage)
+
+
+def live(peer: Peer, folder: Path, plan: Plan) -> Measured:
+    """Row f0."""
+    return _speed(peer, folder, plan, following=True)
+
+
+def later(peer: Peer, folder: Path, plan: Plan) -> Measured:
+    """Row f1."""
+    return _speed(peer, folder, plan, following=False)
+
+
+def crowd(peer: Peer, folder: Path, plan: Plan) -> Measured:
+    """Row f2: the most that the server's memory was, above what it was before; nobody looks at the bytes."""
+    with peer.running(folder) as server, Person(server, "alice") as alice, ExitStack() as stack:
+        path = _make(folder / "shared", SHARED)
+        with End("send", server.port, "alice", alice.token, "alice", path) as end:
+            end.line()
+            end.begin()
+            file = alice.file()
+            end.line()
+        before = server.memory()
+        Path(f"/proc/{server.process.pid}/clear_refs").write_text("5")  # the peak counts from now on: proc(5)
+        lines = [stack.enter_context(alice.line(server)) for _ in range(RECEIVERS)]
+        meter, start = Meter(server), time.perf_counter()
+        threads = [threading.Thread(target=_drain, args=(line, file)) for line in lines]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        seconds = time.perf_counter() - start
+        status = Path(f"/proc/{server.process.pid}/status").read_text()
+        found = re.search(r"VmHWM:\s+(\d+) kB", status)
+        assert found
+        return Measured((int(found[1]) * 1024 - before, RECEIVERS * SHARED / seconds), meter.read())
+
+
+def _drain(line: socket.socket, file: str) -> None:
+    asked = [
+        json.dumps({"op": "get", "file": file, "offset": at, "length": _GET}).encode() + b"\n"
+        for at in range(0, SHARED, _GET)
+    ]
+    line.sendall(b"".join(asked))
+    left, view = SHARED, bytearray(1 << 16)
+    while left > 0 and (got := line.recv_into(view)):
+        left -= got  # the lines of the frames count, too: the last few bytes do not matter here
+
+
+def waiting(peer: Peer, folder: Path, plan: Plan) -> Measured:
+    """Row f3: without, with, without; the transfer goes on and on meanwhile."""
+    path = _make(folder / "big", min(plan.file_mib, 256) << 20)
+    before, _ = _p99(peer, folder / "before", plan, None)
+    during, usage = _p99(peer, folder / "during", plan, path)
+    after, _ = _p99(peer, folder / "after", plan, None)
+    idle = (before + after) / 2
+    return Measured((during / idle, during, idle), usage)
+
+
+def _p99(peer: Peer, folder: Path, plan: Plan, path: Path | None) -> tuple[float, Usage]:
+    with (
+        peer.running(folder) as server,
+        filled_room(server.dialect, server.port, channels=1, listeners=LISTENERS, talkers=1, size=plan.size) as room,
+        _transfers(server, folder, path) if path is not None else nullcontext(),
+    ):
+        meter = Meter(server)
+        latencies = sorted(SingleTalker(room).paced(plan.seconds, plan.rate).latencies)
+        return latencies[len(latencies) * 99 // 100], meter.read()
+
+
+@contextmanager
+def _transfers(server: Running, folder: Path, path: Path) -> Iterator[None]:
+    """A file that is sent and fetched, again and again."""
+    stop = threading.Event()
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            with couple(server) as people:
+                while not stop.is_set():
+                    relayed(server, people, folder, path, following=True)
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+    if failed:
+        raise failed[0]
+
+
+_RATES = (
+    Metric("with / plain", "x", targets={SELF: 0.5}),
+    Metric("on the way down", "MB/s", 1e6),
+    Metric("on the way up", "MB/s", 1e6),
+    Metric("plain sendfile", "MB/s", 1e6),
+)
+RELAY_ROWS: tuple[Row, ...] = (
+    Row("f0", "a file of {file_mib} MiB, fetched while it is sent, beside a plain sendfile", _RATES, live, True),
+    Row("f1", "a file of {file_mib} MiB, sent and then fetched, beside a plain sendfile", _RATES, later, True),
+    Row(
+        "f2",
+        f"a file of {SHARED >> 20} MiB, fetched by {RECEIVERS} receivers at a time",
+        (
+            Metric("memory over idle", "MiB", 1 << 20, more_is_better=False, targets={SELF: 64.0}),
+            Metric("all together", "MB/s", 1e6),
+        ),
+        crowd,
+        True,
+    ),
+    Row(
+        "f3",
+        f"{{rate}} messages a second to {LISTENERS} receivers while a file is sent and fetched",
+        (
+            Metric("p99, with / without", "x", more_is_better=False, targets={SELF: 2.0}),
+            Metric("latency, p99, with", "ms", 1e-3, more_is_better=False),
+            Metric("latency, p99, without", "ms", 1e-3, more_is_better=False),
+        ),
+        waiting,
+        True,
+    ),
+)
