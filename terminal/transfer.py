@@ -6,6 +6,7 @@ trying again, LineLostError when there is.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import threading
 import time
@@ -160,7 +161,8 @@ class Fetching(Transfer):
     def run(self, carrier: Carrier) -> str:
         """Fetch what is not there yet, verify it, give it its name, and say so."""
         self._done = self._done or self._fetch(carrier)
-        carrier.taken(self.file)
+        with contextlib.suppress(Refused):  # it may be taken back by now; we have it all the same
+            carrier.taken(self.file)
         return self._done
 
     def _fetch(self, carrier: Carrier) -> str:

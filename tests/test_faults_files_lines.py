@@ -14,7 +14,7 @@ from terminal.transfer import Fetching, Sending, Transfer
 from tests.file_proxy import Cut, FileProxy, Passing
 from tests.helpers import Json, endpoint
 from wire.errors import Refused
-from wire.file_frames import GetFile, Have, SendFile
+from wire.file_frames import Cancel, Fetched, GetFile, Have, SendFile
 
 Connect = Callable[..., Json]
 SIZE = 5_000_000
@@ -110,3 +110,31 @@ def test_bad_lines(server: Server, connect: Connect, tmp_path: Path, seed: int, 
                 break
             assert (code, path.suffix, good) == ("checksum-mismatch", ".part", False)
         assert (path.name, path.read_bytes() == data) == ("x", True)
+
+
+def test_a_line_lost_after_the_file_has_its_name(
+    server: Server, connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next line brings the receipt, and nothing else; an offer that was taken back meanwhile is no error."""
+    (tmp_path / "x").write_bytes(bytes(1000))
+    alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
+    sending = Sending(SendFile(to="bob", path=str(tmp_path / "x")), lambda: None)
+    host, port = endpoint(server.address)
+
+    def lose(_: str) -> None:
+        raise LineLostError
+
+    for taken_back in (False, True):
+        sending.run(JsonCarrier(host, port, "alice", alice.welcome.token))
+        folder = tmp_path / str(taken_back)
+        fetching = Fetching(GetFile(file=sending.file), folder, 0, lambda _: True, lambda: None)
+        carrier = JsonCarrier(host, port, "bob", bob.welcome.token)
+        monkeypatch.setattr(carrier, "taken", lose)
+        with pytest.raises(LineLostError):
+            fetching.run(carrier)
+        if taken_back:
+            alice.request(Cancel(file=sending.file))
+        said = fetching.run(JsonCarrier(host, port, "bob", bob.welcome.token))
+        assert (said, [path.name for path in folder.iterdir()]) == (f"x (1.0 kB) is here: {folder / 'x'}", ["x"])
+        if not taken_back:
+            assert alice.expect(Fetched).user == "bob"
