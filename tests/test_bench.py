@@ -120,3 +120,12 @@ def test_mirror_rows_run_with_mosquitto(row: str, tmp_path: Path, capsys: pytest
     (measured,) = json.loads(record.read_text())[row]["Partyline"]["rounds"]
     assert len(measured) > 1
     assert measured[0] > 0 or row == "n2"  # a latency may be lower with than without, by chance
+
+
+def test_file_rows_run_against_partyline(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = ["f0", "f1"]
+    record = tmp_path / "record.json"
+    small = ["--peers", "Partyline", "--quick", "--file-mib", "3", "--json", str(record)]
+    assert main([*rows, *small]) == 0, capsys.readouterr().out
+    found = json.loads(record.read_text())
+    assert all(value > 0 for row in rows for measured in found[row]["Partyline"]["rounds"] for value in measured)
