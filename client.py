@@ -23,6 +23,7 @@ from pathlib import Path
 from terminal.address import DEFAULT_HOST, DEFAULT_PORT, join, parse_address, parse_url, tls_context
 from terminal.dialler import Deliver, Dialler
 from terminal.filter import Filter, Habits
+from terminal.hosting import Direct
 from terminal.link import Link
 from terminal.login import Login
 from terminal.porter import Luggage
@@ -32,6 +33,7 @@ from wire.errors import LocalError, Refused
 from wire.limits import Limits
 from wire.names import check_name
 
+_PATIENCE = 30.0  # seconds that a file waits on a screen for somebody who is there to fetch it directly
 _EPILOG = """\
 Without a terminal it reads commands line by line from stdin, prints what comes, and ends when everything it sent
 has been answered: with 0, or with 1 if something was refused.
@@ -73,23 +75,41 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--ca", type=Path, metavar="FILE", help="for mqtts://: the certificate of the server, or of who vouches for it"
     )
-    parser.add_argument(
+    parser.add_argument("--version", action="version", version=f"partyline client {VERSION}")
+    _add_file_options(parser)
+    _add_script_options(parser)
+    return parser
+
+
+def _add_file_options(parser: argparse.ArgumentParser) -> None:
+    files = parser.add_argument_group("files")
+    files.add_argument(
         "--downloads",
         type=Path,
         default=Path(os.environ.get("PARTYLINE_DOWNLOADS", "downloads")),
         metavar="DIR",
         help="where /get puts files (default: PARTYLINE_DOWNLOADS, or downloads/)",
     )
-    parser.add_argument(
+    files.add_argument(
         "--largest",
         type=int,
         default=Limits().file_size,
         metavar="BYTES",
         help=f"the largest file that /get takes (default: {Limits().file_size}; 0: any)",
     )
-    parser.add_argument("--version", action="version", version=f"partyline client {VERSION}")
-    _add_script_options(parser)
-    return parser
+    files.add_argument(
+        "--direct",
+        choices=("auto", "never"),
+        default="auto",
+        help="whether files may go straight from one client to the other, who then know each other's address",
+    )
+    files.add_argument(
+        "--direct-port",
+        type=_port,
+        default=0,
+        metavar="PORT",
+        help="where to listen for who fetches a file from here (default: any free port)",
+    )
 
 
 def _add_script_options(parser: argparse.ArgumentParser) -> None:
@@ -119,6 +139,14 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65_535:
+        raise ValueError
+    return port
+
+
+_port.__name__ = "port"
 _seconds.__name__ = "number of seconds"  # what argparse calls it
 
 
@@ -152,7 +180,8 @@ def _server(options: argparse.Namespace) -> _Server:
         raise LocalError("--ca is for an address with mqtts://.")
     if broker is None:
         host, port = parse_address(options.address)
-        luggage = Luggage(options.downloads, options.largest, host, port)
+        direct = Direct(options.direct_port, _PATIENCE if _has_screen() else 0.0) if options.direct == "auto" else None
+        luggage = Luggage(options.downloads, options.largest, host, port, direct)
         return _Server(join(host, port), partial(Link, host, port), luggage=luggage)
     from terminal.mqtt_link import MqttLink  # not for a line without it: paho takes its time
 
@@ -166,7 +195,8 @@ def _run(options: argparse.Namespace) -> int:
     name, password = server.name or options.name, server.password
     if password is None:
         password = _password(options.password_file)
-    login = Login(check_name(name) if name else None, password)
+    direct = server.luggage is not None and server.luggage.direct is not None
+    login = Login(check_name(name) if name else None, password, direct=direct)
     if _has_screen():
         from terminal.screen import Screen  # not for a filter: prompt_toolkit takes its time
 

@@ -14,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
-from .file_rows import FILE_ROWS
 from .meter import DISTURBED, wait_until_quiet
 from .mirror_rows import MIRROR_ROWS
 from .mqtt_rows import MQTT_ROWS
@@ -25,7 +24,7 @@ from .rows import QUICK, Measured, Plan, Row
 from .rows import ROWS as SOCKET_ROWS
 from .table import US, Result, heading, lines, verdicts
 
-ROWS = (*SOCKET_ROWS, *MQTT_ROWS, *MIRROR_ROWS, *FILE_ROWS, *RELAY_ROWS)
+ROWS = (*SOCKET_ROWS, *MQTT_ROWS, *MIRROR_ROWS, *RELAY_ROWS)
 RUN_SECONDS = 180  # after which a run counts as failed, whatever it waits for
 
 
@@ -57,7 +56,6 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--arrivals", type=int, help=f"connections in row f (default {default.arrivals})")
     parser.add_argument("--entries", type=int, help=f"in the log of row g (default {default.entries})")
     parser.add_argument("--backlog", type=int, help=f"entries in row n3 (default {default.backlog})")
-    parser.add_argument("--file", type=int, help=f"bytes in row p1 (default {default.file})")
     parser.add_argument("--file-mib", type=int, help=f"MiB of the file in rows f0 and f1 (default {default.file_mib})")
     parser.add_argument(
         "--window",

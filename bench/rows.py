@@ -31,7 +31,6 @@ class Plan:
     mqtt_rate: int = 100  # messages a second in row m3
     mqtt_idle: int = 5_000  # connections in row m4
     backlog: int = 100_000  # entries in row n3
-    file: int = 1 << 30  # bytes in row p1
     file_mib: int = 1_024  # in rows f0 and f1
     window: int | None = None  # instead of the peer's own
     patience: float = 0.0  # seconds to wait for a quiet machine before each run, and to repeat a disturbed one
@@ -47,7 +46,6 @@ QUICK = Plan(
     entries=2_000,
     mqtt_idle=2_000,
     backlog=2_000,
-    file=16 << 20,
     file_mib=64,
 )  # does it work at all?
 

@@ -223,7 +223,7 @@ class Mirror:
         store, address = self._chat.store, self._broker.address
         kept = store.client(self._key, _now())
         if kept is not None and kept.state == address and not session_present:
-            log_.warning("%s has forgotten us: what was published there while we were away is lost", address)
+            self._state.forgotten()
         store.save_client(Client(self._key, None, None, address))
 
     def _filters(self) -> tuple[Subscription, ...]:

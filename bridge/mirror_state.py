@@ -43,6 +43,11 @@ class MirrorState:
         rest = f"; {behind} {'entry' if behind == 1 else 'entries'} to catch up with" if behind else ""
         log_.info("mirroring to %s over MQTT %s%s", self._broker, self.status.version, rest)
 
+    def forgotten(self) -> None:
+        """The broker has not kept our session."""
+        if not self._flapping:
+            log_.warning("%s has forgotten us: what was published there while we were away is lost", self._broker)
+
     def complain(self, sentence: str) -> None:
         """The broker does not let us do all that we want; said once a connection."""
         if self.complaint:

@@ -36,10 +36,12 @@ def offer(session: Session, frame: Offer) -> Offered:
         number = _announce(session, user, log, post)
         chat.files.offered(row, number)
     peer = log.peer(user.key)
+    there = chat.directory.find(fold(peer)) if peer is not None else None
     have = row.ranges if row.state == "open" else ((0, row.size),) if row.size else ()
     return Offered(
         file=row.id, number=number, channel=log.channel, user=peer, have=[list(one) for one in have],
-        away=peer is not None and chat.directory.find(fold(peer)) is None,
+        away=peer is not None and there is None,
+        direct=there is not None and any([other.direct for other in there.sessions]),
     )  # fmt: skip
 
 

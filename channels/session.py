@@ -55,8 +55,8 @@ class Session:
     """One connection in the chat. All methods but those of postings are called by the connection's own thread."""
 
     __slots__ = (
-        "_asked", "_carries", "_pace", "_posted", "_settled", "_slowed", "_tries", "address", "chat", "current", "done",
-        "door", "files", "reader", "user",
+        "_asked", "_carries", "_pace", "_posted", "_settled", "_slowed", "_tries", "address", "chat", "current",
+        "direct", "done", "door", "files", "reader", "user",
     )  # fmt: skip
 
     def __init__(self, chat: Chat, reader: Reader, door: str, address: str, *, shared: bool = False) -> None:
@@ -69,6 +69,7 @@ class Session:
         self.user: User | None = None
         self.current: Log | None = None
         self.files = Transfers(chat, reader)
+        self.direct = False  # the peer fetches files straight from their senders
         self.done = False  # nothing more is to be read from the peer
         self._asked: str | None = None  # the registered name whose password was asked for
         self._tries = 0
@@ -227,6 +228,7 @@ class Session:
             self._asked = account.name
             raise Refused("need-password", f"{account.name} is registered: what is the password?")
         user, memberships = self.enter(account, frame.token, proven=proven)
+        self.direct = frame.direct
         self.reader.reply(self._welcome(user, memberships, frame))
         self.catch_up(user, memberships, {fold(label): number for label, number in frame.since.items()})
         return None

@@ -26,8 +26,10 @@ from wire.file_frames import (
     Get,
     Have,
     Kept,
+    Listen,
     Put,
     Ranges,
+    Reach,
     Sum,
     SumIs,
     Taken,
@@ -36,7 +38,7 @@ from wire.frames import Answer, Bye, Malformed, Ok, Ping, Request
 from wire.names import check_name, fold
 from wire.ranges import RangeSet, reach
 
-from . import requests
+from . import direct, requests
 from .directory import User
 from .reader import Reader
 from .uploads import Upload
@@ -55,10 +57,14 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 
 @dataclass(slots=True)
 class Open:
-    """A file that a connection has open: `descriptor` is its own, and -1 until it reads."""
+    """A file that a connection has open: `descriptor` is its own, and -1 until it reads.
+
+    `unreached`: it would be fetched directly if its sender listened; so many requests may have been on their way.
+    """
 
     upload: Upload
     descriptor: int = -1
+    unreached: int = 0
 
     @property
     def row(self) -> FileRow:
@@ -185,11 +191,20 @@ def have(session: Session, frame: Have) -> Ranges:
     row, ranges = found.row, _there(found)
     done = row.state == "done"
     if frame.watch and not done:
-        found.upload.watch(session.reader, version)
+        _lacking(session, found, version)
     return Ranges(
         file=frame.file, name=row.name, size=row.size, sender=row.sender_name, have=[list(one) for one in ranges],
         done=done, sha256=row.sha256 if done else "", parts=list(row.parts),
     )  # fmt: skip
+
+
+def _lacking(session: Session, found: Open, version: int) -> None:
+    """Who asks waits for more; so it is needed here, but not if the sender has begun to listen since they asked."""
+    if found.unreached and found.upload.listening is not None:
+        found.unreached, version = found.unreached - 1, -1
+    else:
+        found.upload.want()
+    found.upload.watch(session.reader, version)
 
 
 def _there(found: Open) -> RangeSet:
@@ -206,7 +221,7 @@ def get(session: Session, frame: Get) -> Chunk:
         raise Refused("bad-range", f"{found.row.name} has {size} bytes; there are no {frame.length} at {frame.offset}.")
     end = min(reach(_there(found), frame.offset), frame.offset + min(frame.length, session.chat.limits.chunk))
     if end <= frame.offset:
-        found.upload.watch(session.reader, version)
+        _lacking(session, found, version)
         return Chunk(file=frame.file, offset=frame.offset)
     data = os.pread(session.files.descriptor(found), end - frame.offset, frame.offset)
     return Chunk(file=frame.file, offset=frame.offset, bytes=len(data), payload=data)
@@ -229,13 +244,20 @@ def taken(session: Session, frame: Taken) -> Ok:
     """The user has all of a file: who offers it is told, now or by `files`."""
     found = session.files.open(frame.file)
     row, files = found.row, session.files
+    straight = None
     if row.state != "done":
-        raise Refused("incomplete", f"{row.name} is not all there yet.")
+        straight = found.upload.listening
+        if straight is None or frame.sha256.lower() != straight.sha256:
+            raise Refused("incomplete", f"{row.name} is not all there yet.")
     key = session.reader.user_key
     if key != row.sender and session.chat.files.note_fetched(row, files.name):
+        fetched = Fetched(row.id, row.name, files.name)
         sender = session.chat.directory.find(row.sender)
         for other in sender.sessions if sender is not None else ():
-            other.reader.notify(Fetched(row.id, row.name, files.name))
+            other.reader.notify(fetched)
+        if straight is not None:
+            session.chat.files.end(row.id)  # whom it was for has it, and nobody else can have it from here
+            straight.reader.reply(fetched)
     return Ok()
 
 
@@ -248,6 +270,8 @@ HANDLERS: Mapping[type[Request], _Handler] = {
     Get: get,
     Sum: sum_of,
     Taken: taken,
+    Listen: direct.listen,
+    Reach: direct.reach,
 }
 
 

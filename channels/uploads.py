@@ -12,9 +12,10 @@ import threading
 
 from store import Blobs, FileRow, Store
 from wire.errors import Refused
-from wire.file_frames import More
+from wire.file_frames import More, Wanted
 from wire.ranges import EMPTY, RangeSet, add, missing
 
+from .direct import Listening
 from .locks import leaf
 from .reader import Reader
 
@@ -39,6 +40,7 @@ class Upload:
         self._store = store
         self._blobs = blobs
         self._turn = threading.Lock()
+        self.listening: Listening | None = None  # its sender, who lets people fetch it directly
         self._lock = leaf()
         self._watchers: set[Reader] = set()
         self._descriptor = -1
@@ -175,8 +177,18 @@ class Upload:
         for reader in watchers:
             reader.reply(More(self.id))
 
+    def want(self) -> None:
+        """Somebody needs it from here: a sender who has it to be fetched directly is told, once."""
+        with self._lock:
+            listening, self.listening = self.listening, None
+        if listening is not None:
+            listening.reader.reply(Wanted(self.id))
+
     def forget(self, reader: Reader) -> None:
         """A reader is not interested any more."""
+        listening = self.listening
+        if listening is not None and listening.reader is reader:
+            self.listening = None
         with self._lock:
             self._watchers.discard(reader)
 

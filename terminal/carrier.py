@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
+import select
 import socket
+import time
 from collections import deque
 from collections.abc import Iterator
 from typing import Any, Protocol, TypeVar
@@ -20,20 +22,26 @@ from wire.file_frames import (
     Attach,
     Attached,
     Chunk,
+    Fetched,
     Finish,
     Finished,
     Get,
     Have,
+    Listen,
     More,
     Offer,
     Offered,
     Put,
     Ranges,
+    Reach,
     Sum,
     SumIs,
     Taken,
+    Visitor,
+    Wanted,
+    Way,
 )
-from wire.frames import Answer, AnyReply, Closing, Error, Frame, Ok, Request
+from wire.frames import Answer, AnyReply, Closing, Error, Frame, Ok, Ping, Pong, Request
 from wire.jsonlines import JsonLines
 
 _DIALLING = 10.0  # seconds
@@ -91,24 +99,35 @@ class Carrier(Protocol):
 
 
 class JsonCarrier:
-    """A Carrier over TCP. `close` may be called by any thread: then whatever is under way raises LineLostError."""
+    """A Carrier over TCP: to the server or, with a token for it, straight to the client that has the file.
+
+    `close` may be called by any thread: then whatever is under way raises LineLostError.
+    """
 
     chunk = 1 << 20
 
-    def __init__(self, host: str, port: int, name: str, token: str) -> None:
+    def __init__(
+        self, host: str, port: int, name: str, token: str, *, within: float = _DIALLING, silence: float = _SILENCE
+    ) -> None:
+        """Dial, and be let in, `within` so many seconds; later, so much `silence` means that the line is lost."""
+        until = time.monotonic() + within
         try:
-            self._socket = socket.create_connection((host, port), _DIALLING)
+            self._socket = socket.create_connection((host, port), within)
         except OSError as error:
             raise LineLostError(error.strerror or str(error)) from error
-        self._socket.settimeout(_SILENCE)
+        self.name = name
+        self._silence = silence
+        self._socket.settimeout(max(0.01, until - time.monotonic()))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._incoming = io.BufferedReader(socket.SocketIO(self._socket, "r"), _BUFFER)
         self._view = memoryview(bytearray(_GET))
         self._refs = itertools.count(1)
         self._due: set[int | str | None] = set()  # the refs of what has no answer yet
         self._news = False  # `more` has come
+        self._events: deque[Visitor | Wanted | Fetched] = deque()
         try:
             self._answer(Attach(name=name, token=token), Attached)
+            self._socket.settimeout(silence)
         except BaseException:
             self.close()
             raise
@@ -172,15 +191,48 @@ class JsonCarrier:
         self._socket.settimeout(_FOLLOWING)
         while not self._news:
             self._next()
-        self._socket.settimeout(_SILENCE)
+        self._socket.settimeout(self._silence)
 
     def sum(self, file: str, first: int, length: int) -> str:
         """The SHA-256 of a range."""
         return self._answer(Sum(file=file, offset=first, length=length), SumIs).sha256
 
-    def taken(self, file: str) -> None:
-        """We have it."""
-        self._answer(Taken(file=file), Ok)
+    def taken(self, file: str, sha256: str = "") -> None:
+        """We have it; with the SHA-256 if it came directly."""
+        self._answer(Taken(file=file, sha256=sha256), Ok)
+
+    # Directly from client to client
+
+    @property
+    def here(self) -> str:
+        """The address of this end."""
+        return str(self._socket.getsockname()[0])
+
+    def listen(self, file: str, port: int, sha256: str = "") -> None:
+        """Have those who want the file sent to this port."""
+        self._answer(Listen(file=file, port=port, sha256=sha256), Ok)
+
+    def reach(self, file: str) -> Way:
+        """Where it can be fetched directly."""
+        return self._answer(Reach(file=file), Way)
+
+    def event(self, seconds: float | None) -> Visitor | Wanted | Fetched | None:
+        """What the server has to say about a file that is listened for; None if that is nothing for so long."""
+        if not self._events and not self._stirs(min(seconds or _FOLLOWING, _FOLLOWING)):
+            self._answer(Ping(), Pong)  # is the line still there?
+        while not self._events and self._stirs(0):
+            self._next()
+        return self._events.popleft() if self._events else None
+
+    def _stirs(self, seconds: float) -> bool:
+        """Whether something comes within so many seconds, or is here already."""
+        self._socket.setblocking(False)
+        try:
+            here = bool(self._incoming.peek(1)) or bool(select.select([self._socket], [], [], seconds)[0])
+            self._socket.settimeout(self._silence)
+        except (OSError, ValueError) as error:
+            raise LineLostError(getattr(error, "strerror", None) or str(error)) from error
+        return here
 
     # The line
 
@@ -217,6 +269,8 @@ class JsonCarrier:
         if frame is None or isinstance(frame, Closing):
             raise LineLostError("the server has hung up" if frame is None else frame.reason)
         self._news = self._news or isinstance(frame, More)
+        if isinstance(frame, Visitor | Wanted | Fetched):
+            self._events.append(frame)
         return frame
 
     def _receive(self) -> Frame | None:

@@ -22,12 +22,14 @@ _QUESTIONS: dict[str, Question] = {
 class Login:
     """What `hello` says. `question` is what a person must answer first; `complaint` is the server's sentence to it."""
 
-    def __init__(self, name: str | None, password: str | None) -> None:
+    def __init__(self, name: str | None, password: str | None, *, direct: bool = False) -> None:
+        """`direct`: we fetch files straight from their senders."""
         self.name = name or ""
         self.question: Question | None = None if name else "name"
         self.complaint = ""
         self._password = password
         self._token: str | None = None
+        self._direct = direct
 
     @property
     def token(self) -> str:
@@ -36,7 +38,14 @@ class Login:
 
     def hello(self, since: Mapping[str, int], ref: Ref) -> Hello:
         """The greeting for a new line, or after another answer."""
-        return Hello(name=self.name, password=self._password, token=self._token, since=dict(since), ref=ref)
+        return Hello(
+            name=self.name,
+            password=self._password,
+            token=self._token,
+            since=dict(since),
+            direct=self._direct,
+            ref=ref,
+        )
 
     def welcome(self, frame: Welcome) -> None:
         """We were let in."""

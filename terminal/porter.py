@@ -21,6 +21,7 @@ from wire.frames import Error, Frame
 
 from .carrier import Carrier, JsonCarrier, LineLostError
 from .dialler import pause
+from .hosting import Direct
 from .items import Item, Note, Shown
 from .mqtt_files import Post
 from .transfer import Fetching, Sending, Stopped, Transfer
@@ -34,13 +35,15 @@ _PARTING = 2.0  # seconds that a thread may take to end
 class Luggage:
     """Where files come to, and the largest that is taken; and the server's address, if each has a line of its own.
 
-    Without one, files go over the link, between all else.
+    Without one, files go over the link, between all else. `direct`: how they may go straight
+    from one client to another; None: not at all.
     """
 
     folder: Path
     largest: int
     host: str = ""
     port: int = 0
+    direct: Direct | None = None
 
 
 class Hands:
@@ -109,10 +112,12 @@ class Porter:
 
     def _transfer(self, order: SendFile | GetFile) -> Transfer:
         if isinstance(order, SendFile):
-            return Sending(order, self._progressed)
+            return Sending(order, self._progressed, self._luggage.direct)
         if any(transfer.file == order.file and isinstance(transfer, Fetching) for transfer in self._running):
             raise Refused("file-conflict", f"{order.file} is being fetched already.")
-        return Fetching(order, self._luggage.folder, self._luggage.largest, self._ask, self._progressed)
+        luggage = self._luggage
+        direct = luggage.direct is not None
+        return Fetching(order, luggage.folder, luggage.largest, self._ask, self._progressed, direct=direct)
 
     def stop(self, file: str) -> bool:
         """End the transfers of a file; whether it was fetched, so that nobody else need know."""

@@ -19,6 +19,7 @@ class Progress:
         self.name = name
         self.size = 0
         self.done = 0
+        self.way = ""  # `directly`, if it goes straight to its receiver
         self.note = ""  # what it waits for, if it does
         self._marks: deque[tuple[float, int]] = deque(maxlen=64)
 
@@ -52,7 +53,8 @@ class Progress:
         if rate > 0:
             pace = f"  {size_words(int(rate))}/s  {time_words((self.size - self.done) / rate)} left"
         amount = f"{size_words(self.done)} of {size_words(self.size)}"
-        return f"{self.verb} {self.name} [{bar:-<{_BAR}}] {share:>3} %  {amount}{pace}"
+        way = f"  {self.way}" if self.way else ""
+        return f"{self.verb} {self.name} [{bar:-<{_BAR}}] {share:>3} %  {amount}{pace}{way}"
 
 
 def time_words(seconds: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import copy
 import hashlib
 import os
 import stat
@@ -49,6 +50,12 @@ class Source:
         ]
         self._starts = [piece.first for piece in self._pieces]
         self._open: tuple[int, int] = (-1, -1)  # which piece, and its descriptor
+
+    def twin(self) -> Source:
+        """The same, to be read by another thread."""
+        twin = copy.copy(self)
+        twin._open = (-1, -1)
+        return twin
 
     def id(self, to: str, attempt: int) -> str:
         """The same for the same content to the same people, so that an offer that was cut short goes on."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.strategies import hostile_text
 from wire.commands import COMMANDS, PLAIN, Command, find, help_lines, parse, topic_for
 from wire.errors import Refused
-from wire.file_frames import Attach, Finish, Get, GetFile, Have, Offer, Put, SendFile, Sum, Taken
+from wire.file_frames import Attach, Finish, Get, GetFile, Have, Listen, Offer, Put, Reach, SendFile, Sum, Taken
 from wire.frames import (
     REQUESTS,
     Bye,
@@ -87,7 +87,9 @@ def test_what_does_not_fit_shows_the_usage(command: Command) -> None:
 def test_everything_that_a_person_may_ask_is_in_the_table() -> None:
     """What is not, is what people do without a command, and what programs alone need."""
     reached: set[object] = {type(parse(line)) for command in COMMANDS for line in written(command)}
-    by_programs: set[object] = {Hello, Say, Seen, Ping, Attach, Offer, Put, Have, Finish, Get, Sum, Taken}
+    by_programs: set[object] = {
+        Hello, Say, Seen, Ping, Attach, Offer, Put, Have, Finish, Get, Sum, Taken, Listen, Reach,
+    }  # fmt: skip
     assert reached == {*REQUESTS, SendFile, GetFile} - by_programs
 
 

@@ -135,6 +135,9 @@ def test_a_line_lost_after_the_file_has_its_name(
         if taken_back:
             alice.request(Cancel(file=sending.file))
         said = fetching.run(JsonCarrier(host, port, "bob", bob.welcome.token))
-        assert (said, [path.name for path in folder.iterdir()]) == (f"x (1.0 kB) is here: {folder / 'x'}", ["x"])
+        assert (said, [path.name for path in folder.iterdir()]) == (
+            f"x (1.0 kB) is here: {folder / 'x'} (by the server)",
+            ["x"],
+        )
         if not taken_back:
             assert alice.expect(Fetched).user == "bob"

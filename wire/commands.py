@@ -71,11 +71,15 @@ def _msg(rest: str) -> Request:
 
 
 def _send(rest: str) -> Request:
-    to, _, path = rest.partition(" ")
+    option, _, after = rest.partition(" ")
+    direct = option == "--direct" and len(after.split()) > 1
+    to, _, path = (after.strip() if direct else rest).partition(" ")
     if not path.strip():
         raise ValueError
+    if direct and to.startswith("#"):
+        raise Refused("bad-command", "A file goes directly to a user, not to a channel.")
     name = check_name(to, "channel name" if to.startswith("#") else "user name")
-    return SendFile(to=f"#{name}" if to.startswith("#") else name, path=path.strip())
+    return SendFile(to=f"#{name}" if to.startswith("#") else name, path=path.strip(), direct=direct)
 
 
 def _get(rest: str) -> Request:
@@ -161,7 +165,8 @@ COMMANDS: tuple[Command, ...] = (
     Command("/send", "/send <user or #channel> <path>", "send a file, or a folder; kept for them if they are away",
             _send,
             detail="/send bob photo.jpg sends it to bob, /send #lab results to all who are in lab. It goes on after a "
-                   "lost line; after a restart, send it once more, and it goes on where it was. In client.py only."),
+                   "lost line; after a restart, send it once more, and it goes on where it was. /send --direct bob "
+                   "photo.jpg goes straight to bob, and by the server only if it must. In client.py only."),
     Command("/get", "/get <id> [folder]", "fetch a file that was offered to you", _get,
             detail="It goes to your download folder, or to the one named, and is only there when all of it is right. "
                    "In client.py only."),

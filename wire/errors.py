@@ -31,6 +31,7 @@ CODES: dict[str, str] = {
     "bad-range": "the range is not in the file",
     "incomplete": "not all of the file is there yet",
     "checksum-mismatch": "the bytes do not have the SHA-256 that was given; what is there is kept as a part",
+    "not-direct": "that file is not to be had directly from its sender just now; the server has it, or will",
     "client-only": "that is done by `client.py`, or a program, not in the text dialect",
     "not-allowed": "that is not for this user to read or to write",
     "not-stored": "the store could not keep it (a full disk, for one): nobody has seen it; send it again",

@@ -92,7 +92,29 @@ class Sum(Request, tag="sum", kw_only=True):
 
 
 class Taken(Request, tag="taken", kw_only=True):
-    """You have all of a file, and its SHA-256 is right: who offers it is told `fetched`; answered with `ok`."""
+    """You have all of a file, and its SHA-256 is right: who offers it is told `fetched`; answered with `ok`.
+
+    With the `sha256` if you have it straight from its sender: then the server may have nothing of it.
+    """
+
+    file: str
+    sha256: str = ""
+
+
+class Listen(Request, tag="listen", kw_only=True):
+    """You listen on `port` for whoever fetches a file of yours directly; answered with `ok`.
+
+    The address is the one from which this line comes; `sha256` is that of the file. It ends with the line, with
+    `wanted`, or with port 0.
+    """
+
+    file: str
+    port: Annotated[int, Meta(ge=0, le=65_535)]
+    sha256: str = ""
+
+
+class Reach(Request, tag="reach", kw_only=True):
+    """Ask how a file can be fetched directly from its sender; answered with `way`, or refused with `not-direct`."""
 
     file: str
 
@@ -111,7 +133,7 @@ class Attach(Request, tag="attach", kw_only=True):
     """Instead of `hello`: a further line of somebody who is connected, for files only; answered with `attached`.
 
     `token` is the one of their `welcome`. On this line there are `offer`, `put`, `have`, `finish`, `get`, `sum`,
-    `taken`, `ping` and `bye`; so a long transfer holds up nothing that is said.
+    `taken`, `listen`, `reach`, `ping` and `bye`; so a long transfer holds up nothing that is said.
     """
 
     name: Name
@@ -123,6 +145,7 @@ class SendFile(Request, tag="send-file", kw_only=True):
 
     to: str
     path: str
+    direct: bool = False
 
 
 class GetFile(Request, tag="get-file", kw_only=True):
@@ -133,7 +156,10 @@ class GetFile(Request, tag="get-file", kw_only=True):
 
 
 class Offered(Answer, tag="offered", kw_only=True):
-    """The file is offered, as entry `number` of that log; `have` is what is there of it, if it was offered before."""
+    """The file is offered, as entry `number` of that log; `have` is what is there of it, if it was offered before.
+
+    `direct` is set if it went to a `user` who is connected with a client that fetches directly.
+    """
 
     file: str
     number: int
@@ -141,6 +167,7 @@ class Offered(Answer, tag="offered", kw_only=True):
     user: Name | None = None
     have: list[list[int]] = msgspec.field(default_factory=list)
     away: bool = False
+    direct: bool = False
 
 
 class Kept(Answer, tag="kept", kw_only=True):
@@ -186,6 +213,19 @@ class SumIs(Answer, tag="sum-is", kw_only=True):
     file: str
     offset: int
     length: int
+    sha256: str
+
+
+class Way(Answer, tag="way", kw_only=True):
+    """Connect to `host` and `port`, and begin with `attach`, your name and this `token`; then `have`, `get`, `sum`.
+
+    The token is good once, for a short time, for you and this file; `sha256` is the file's, as its sender has told us.
+    """
+
+    file: str
+    host: str
+    port: int
+    token: str
     sha256: str
 
 
@@ -235,6 +275,20 @@ class More(Frame, tag="more"):
     file: str
 
 
+class Visitor(Frame, tag="visitor"):
+    """`user` may fetch the `file` for which you `listen`, once, if they show this `token` soon."""
+
+    file: str
+    user: Name
+    token: str
+
+
+class Wanted(Frame, tag="wanted"):
+    """Somebody needs a `file` for which you `listen` from the server: nobody else is sent to you; `put` it there."""
+
+    file: str
+
+
 class Fetched(Frame, tag="fetched"):
     """`user` has all of a file that you offer."""
 
@@ -243,10 +297,11 @@ class Fetched(Frame, tag="fetched"):
     user: Name
 
 
-REQUESTS: tuple[type[Frame], ...] = (Offer, Put, Have, Finish, Get, Sum, Taken, Files, Cancel, Attach)
-ANSWERS: tuple[type[Frame], ...] = (Offered, Kept, Ranges, Finished, Chunk, SumIs, FileList, Cancelled, Attached)
-EVENTS: tuple[type[Frame], ...] = (More, Fetched)
-FileRequest: TypeAlias = Offer | Put | Have | Finish | Get | Sum | Taken | Files | Cancel | Attach
+REQUESTS: tuple[type[Frame], ...] = (Offer, Put, Have, Finish, Get, Sum, Taken, Listen, Reach, Files, Cancel, Attach)
+ANSWERS: tuple[type[Frame], ...] = (Offered, Kept, Ranges, Finished, Chunk, SumIs, Way, FileList, Cancelled, Attached)
+EVENTS: tuple[type[Frame], ...] = (More, Visitor, Wanted, Fetched)
+FileRequest: TypeAlias = Offer | Put | Have | Finish | Get | Sum | Taken | Listen | Reach | Files | Cancel | Attach
 FileReply: TypeAlias = (
-    Offered | Kept | Ranges | Finished | Chunk | SumIs | FileList | Cancelled | Attached | More | Fetched
-)
+    Offered | Kept | Ranges | Finished | Chunk | SumIs | Way | FileList | Cancelled | Attached | More | Visitor | Wanted
+    | Fetched
+)  # fmt: skip

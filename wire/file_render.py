@@ -18,6 +18,9 @@ from .file_frames import (
     Offered,
     Ranges,
     SumIs,
+    Visitor,
+    Wanted,
+    Way,
 )
 from .file_names import size_words
 from .frame import Frame
@@ -65,5 +68,8 @@ FILE_RENDERERS: dict[type[Frame], Callable[[Any], Sequence[str]]] = {
     Chunk: lambda frame: [],
     SumIs: lambda frame: [],
     Attached: lambda frame: [],
+    Way: lambda frame: [],
+    Visitor: lambda frame: [],
+    Wanted: lambda frame: [],
     More: lambda frame: [],
 }

@@ -30,13 +30,15 @@ class Hello(Request, tag="hello", kw_only=True):
 
     `password` for a registered name. `token` is the one of an earlier `welcome`: it takes the name over from a
     connection of the same holder that the network lost. `since` maps a channel, or `@user` for a direct
-    conversation, to the last number had there; what follows it is sent, once, in order.
+    conversation, to the last number had there; what follows it is sent, once, in order. `direct`: you fetch files
+    straight from their senders, if they let you.
     """
 
     name: Name
     password: str | None = None
     token: str | None = None
     since: dict[str, Number] = field(default_factory=dict)
+    direct: bool = False
 
 
 class Join(Request, tag="join"):
