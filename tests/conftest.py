@@ -34,6 +34,11 @@ Enter = Callable[..., Talker]
 _THREADS = ("door-", "connection-", "pump", "store-", "arrivals")  # names of a server's threads
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Three workers for two cores, as a good part of the tests waits for something."""
+    return max(2, (os.cpu_count() or 1) * 3 // 2)
+
+
 @pytest.fixture
 def stores(monkeypatch: pytest.MonkeyPatch) -> list[WatchedStore]:
     """The stores of the servers inside this process, in the order of their start: each watches the locks."""
