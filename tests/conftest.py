@@ -23,7 +23,9 @@ from tests.talker_kinds import KINDS
 from tests.talkers import Talker
 
 # A shared machine may stall anything for a while: deadlines of single examples would only make noise.
-settings.register_profile("partyline", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "partyline", max_examples=60, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.register_profile("thorough", settings.get_profile("partyline"), max_examples=5_000)  # --hypothesis-profile
 settings.load_profile("partyline")
 
