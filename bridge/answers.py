@@ -91,7 +91,9 @@ class Answers:
         ref = getattr(frame, "ref", None)
         if ref is None:
             return self._publish(frame, None)
-        context = self._contexts.pop(ref, None)
+        context = self._contexts.pop(ref, None) if ref >> _CONTEXT else None
+        if type(frame) is Stored and context is None and not self.tells_stored:
+            return self._acknowledge(frame, ref >> _QOS & 3, ref & 0xFFFF)
         for reader, answers in self._others():
             reader.tell(answers._publish(frame, context))
         return self._acknowledge(frame, ref >> _QOS & 3, ref & 0xFFFF) + self._publish(frame, context)
