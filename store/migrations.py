@@ -26,7 +26,7 @@ def _first(db: Connection) -> None:
         " count INTEGER NOT NULL, body TEXT NOT NULL)",
         "CREATE UNIQUE INDEX runs_log ON runs (log, last)",
         "CREATE TABLE ids (sender TEXT NOT NULL, id TEXT NOT NULL, log BIGINT NOT NULL, number BIGINT NOT NULL,"
-        " PRIMARY KEY (sender, id, log)) WITHOUT ROWID",
+        " PRIMARY KEY (sender, id)) WITHOUT ROWID",
     ):
         db.execute(text(statement))
 
@@ -57,7 +57,19 @@ def _files(db: Connection) -> None:
         db.execute(text(statement))
 
 
-STEPS: tuple[Callable[[Connection], None], ...] = (_first, _clients, _files)
+def _ids(db: Connection) -> None:
+    """A post's id is one log's: the same id in another log is another post."""
+    for statement in (
+        "CREATE TABLE ids_anew (sender TEXT NOT NULL, id TEXT NOT NULL, log BIGINT NOT NULL, number BIGINT NOT NULL,"
+        " PRIMARY KEY (sender, id, log)) WITHOUT ROWID",
+        "INSERT INTO ids_anew SELECT sender, id, log, number FROM ids",
+        "DROP TABLE ids",
+        "ALTER TABLE ids_anew RENAME TO ids",
+    ):
+        db.execute(text(statement))
+
+
+STEPS: tuple[Callable[[Connection], None], ...] = (_first, _clients, _files, _ids)
 
 
 def migrate(db: Connection, where: str) -> None:

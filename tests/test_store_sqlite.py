@@ -45,7 +45,7 @@ CREATE UNIQUE INDEX runs_log ON runs (log, last);
 INSERT INTO runs VALUES (2, 2, 2, 2, '[[7,"Ann","a",null],[7,"bob","b","x"]]'), (3, 3, 1, 1, '[[8,"bob","hi",null]]'),
     (4, 2, 3, 1, '[[9,"Ann","c",null]]');
 CREATE TABLE ids (sender TEXT NOT NULL, id TEXT NOT NULL, log BIGINT NOT NULL, number BIGINT NOT NULL,
-    PRIMARY KEY (sender, id, log)) WITHOUT ROWID;
+    PRIMARY KEY (sender, id)) WITHOUT ROWID;
 INSERT INTO ids VALUES ('bob', 'x', 2, 2);
 """
 
@@ -115,6 +115,8 @@ def test_the_first_versions_database_is_understood(tmp_path: Path) -> None:
     assert (ann.name, ann.password, ann.seen) == ("Ann", "hash", 5)
     appended = store.append([part(lab, "bob", ("again", "x"), "new")], NOW)
     assert (list(appended.numbers[0]), appended.batches[0].seq) == ([2, 4], 5)
+    elsewhere = store.append([part(talk, "bob", ("the id of another log", "x"))], NOW)
+    assert list(elsewhere.numbers[0]) == [2], "the same id in another log is another post"
     store.close()
 
 
