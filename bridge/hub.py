@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from channels.journal import Posting
 from channels.locks import leaf
 from channels.log import Log
 from store import StoreError
+from wire.clock import now
 from wire.errors import ChatError
 from wire.frames import Msg, Say
 from wire.mqtt_topics import matches
@@ -55,7 +55,7 @@ class Hub:
         self._away: dict[str, _Away] = {}
         self.beyond: Callable[[str, Live], None] | None = None  # where else somebody may be: on another broker
         self._wills: dict[str, int] = {}  # of clients that are away: the number of the delayed will
-        chat.store.end_clients(time.time_ns() // 1_000_000)
+        chat.store.end_clients(now())
         chat.watchers.append(self)
 
     # Who is connected
@@ -166,7 +166,7 @@ class Hub:
         """What `presence/<user>` says of somebody who is, or was just, connected."""
         sessions = user.sessions
         if not sessions:
-            return msgspec.json.encode({"user": user.name, "online": False, "since": time.time_ns() // 1_000_000})
+            return msgspec.json.encode({"user": user.name, "online": False, "since": now()})
         doors = sorted({session.door for session in sessions})
         return msgspec.json.encode({"user": user.name, "online": True, "doors": doors, "since": user.since})
 

@@ -19,6 +19,7 @@ import msgspec
 from channels.directory import User
 from channels.log import Log
 from store import Client, StoreError
+from wire.clock import now
 from wire.errors import Refused
 from wire.frames import BridgeStatus
 from wire.mqtt import Item, MqttError, encode, publish
@@ -98,7 +99,7 @@ class Mirror:
     def start(self) -> None:
         """Have those back who were on the broker, and connect. Called before anybody else can take their names."""
         store = self._chat.store
-        if store.client(self._key, _now()) is None:  # the first time: what was said before is not for the broker
+        if store.client(self._key, now()) is None:  # the first time: what was said before is not for the broker
             channels = self._chat.all_channels()
             store.save_client(Client(self._key, None, None, ""))
             store.move({(log.row.id, self._key): log.tail for log in channels}, {})
@@ -221,7 +222,7 @@ class Mirror:
     def _recognise(self, *, session_present: bool) -> None:
         """Note that the broker keeps a session for us from now on, and say so if it has not kept the last one."""
         store, address = self._chat.store, self._broker.address
-        kept = store.client(self._key, _now())
+        kept = store.client(self._key, now())
         if kept is not None and kept.state == address and not session_present:
             self._state.forgotten()
         store.save_client(Client(self._key, None, None, address))
@@ -241,16 +242,16 @@ class Mirror:
         while True:
             for item in items:
                 self._take(item)
-            now = time.monotonic()
-            heard = now if items else heard  # while we were at that, it was not the broker that was silent
-            if self._unkept and now - kept >= _KEPT:
-                kept = now
+            at = time.monotonic()
+            heard = at if items else heard  # while we were at that, it was not the broker that was silent
+            if self._unkept and at - kept >= _KEPT:
+                kept = at
                 self._keep()
             self.residents.flush()
-            if now - heard > 1.5 * self._keep_alive:
+            if at - heard > 1.5 * self._keep_alive:
                 return f"{self._broker.address} has not answered for {1.5 * self._keep_alive:g} s."
-            if now - asked >= self._keep_alive / 2:
-                asked = now
+            if at - asked >= self._keep_alive / 2:
+                asked = at
                 self._state.tell(self.status().behind)
                 self.send(encode(PingReq(), self.version))
                 self.residents.sweep()
@@ -259,8 +260,7 @@ class Mirror:
                 return self._state.closed()
             items = packets.receive(data) if data else []
             heard = time.monotonic() if data else heard
-            if self._reader is not None:
-                self._reader.wait_for_room(self._chat.limits.backlog, self._keep_alive)
+            self.wait_for_room()
 
     def _receive(self, link: Link, *, bulk: bool) -> bytes | None:
         """What comes next. A broker writes its PUBACKs one by one, and to wake up for each costs more than they do."""
@@ -337,8 +337,7 @@ class Mirror:
 
     def follow(self, log: Log, user_key: str, me: str, after: int) -> None:
         """See `Carrier`."""
-        reader = self._reader
-        if reader is not None:
+        if (reader := self._reader) is not None:
             reader.follow_half(log, user_key, me, after)
 
     def follows(self, log: Log, user_key: str) -> bool:
@@ -348,14 +347,18 @@ class Mirror:
 
     def unfollow(self, user_key: str) -> None:
         """See `Carrier`."""
-        reader = self._reader
-        if reader is not None:
+        if (reader := self._reader) is not None:
             reader.drop_halves(user_key)
+
+    def wait_for_room(self) -> None:
+        """See `Carrier`. A broker that takes nothing for so long is left."""
+        reader = self._reader
+        if reader is not None and not reader.wait_for_room(self._chat.limits.backlog, self._keep_alive):
+            self.give_up()
 
     def give_up(self) -> None:
         """See `Carrier`."""
-        link = self._link
-        if link is not None:
+        if (link := self._link) is not None:
             link.hang_up()
 
     def count_refused(self) -> None:
@@ -364,8 +367,7 @@ class Mirror:
 
     def _walk(self) -> None:
         """Called by the pump."""
-        reader = self._reader
-        if reader is not None:
+        if (reader := self._reader) is not None:
             try:
                 reader.walk(self._chat.store, self._chat.limits)
             except Exception:
@@ -383,18 +385,13 @@ class Mirror:
 
     def channel_made(self, log: Log) -> None:
         """There is a new channel."""
-        reader = self._reader
-        if reader is not None:
+        if (reader := self._reader) is not None:
             reader.resume(log, 0)
 
     def presence_changed(self, user: User) -> None:
         """Somebody has come or gone: what is retained is to be how it is."""
         while True:
-            now = self._chat.directory.find(user.key)
-            self._tell_presence(now or user)
-            if self._chat.directory.find(user.key) is now:
+            there = self._chat.directory.find(user.key)
+            self._tell_presence(there or user)
+            if self._chat.directory.find(user.key) is there:
                 return
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000

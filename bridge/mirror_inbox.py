@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import re
-import time
 from collections import Counter
 
 import msgspec
 
 from channels.locks import leaf
 from store import StoreError
+from wire.clock import now
 from wire.errors import Refused
 from wire.frames import Error
 from wire.mqtt import publish
@@ -94,7 +94,7 @@ class MirrorInbox:
         find = self._hub.chat.directory.find
         if find(fold(name)) is not None:
             return
-        offline = {"user": name, "online": False, "since": _now()}
+        offline = {"user": name, "online": False, "since": now()}
         self._carrier.publish_retained(topic, msgspec.json.encode(offline))
         while (user := find(fold(name))) is not None:  # has come just now, and may have said so before that
             self._carrier.publish_retained(self._topics.presence(user.name), self._hub.presence(user))
@@ -128,7 +128,3 @@ class MirrorInbox:
                 self._echoes[topic, live.payload] += 1
         properties = live.properties if version == V5 else NONE
         self._carrier.send(publish(topic.encode(), live.payload, version=version, properties=properties))
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000

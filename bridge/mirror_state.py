@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import time
 
 import msgspec
 
+from wire.clock import now
 from wire.frames import BridgeStatus
 from wire.mqtt_codes import V5, V311
 
@@ -26,12 +26,12 @@ class MirrorState:
         self._told = False  # the log says that there is one
         self._at_once = False  # the last one ended soon after it had begun
         self._flapping = False  # it ends again and again for the same reason: the log has said so
-        self.status = BridgeStatus(broker, connected=False, since=_now(), error="It has not been tried yet.")
+        self.status = BridgeStatus(broker, connected=False, since=now(), error="It has not been tried yet.")
 
     def up(self, version: int, behind: int) -> None:
         """The broker has taken us, by that version of MQTT; so many entries are to be caught up with."""
         said, self.complaint = _VERSIONS[version], ""
-        self.status = msgspec.structs.replace(self.status, connected=True, since=_now(), error="", version=said)
+        self.status = msgspec.structs.replace(self.status, connected=True, since=now(), error="", version=said)
         if not self._flapping:
             self.tell(behind)
 
@@ -78,9 +78,5 @@ class MirrorState:
         self._at_once = before.connected and not steady
         self._flapping = self._at_once and again
         self._reason, self._told = error, False
-        since = _now() if before.connected else before.since
+        since = now() if before.connected else before.since
         self.status = msgspec.structs.replace(before, connected=False, since=since, error=error)
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000

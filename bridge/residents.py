@@ -66,6 +66,9 @@ class Carrier(Protocol):
     def unfollow(self, user_key: str) -> None:
         """Send them nothing more."""
 
+    def wait_for_room(self) -> None:
+        """Wait until the broker has taken most of what it was sent. Called by the mirror's thread alone."""
+
     def give_up(self) -> None:
         """Something could not be stored: have the broker send it again later."""
 
@@ -133,8 +136,10 @@ class ResidentReader(Reader):
         if data:
             self.reply_bytes(data)
 
-    def wait_for_room(self, limit: int, timeout: float | None = None) -> None:
-        """The mirror waits, for all of them."""
+    def wait_for_room(self, limit: int, timeout: float | None = None) -> bool:
+        """The line is everyone's, and so is the limit."""
+        self._carrier.wait_for_room()
+        return True
 
     def close(self) -> None:
         """Send nothing more."""

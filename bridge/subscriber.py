@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 from channels.log import Log
 from channels.session import Session
 from store import Client
+from wire.clock import now
 from wire.mqtt import MqttError, encode
 from wire.mqtt_codes import Reason
 from wire.mqtt_packets import SubAck, Subscribe, UnsubAck, Unsubscribe
@@ -46,7 +46,7 @@ class Subscriber:
         """
         self._key = key
         store = self._hub.chat.store
-        kept = None if clean else store.client(key, _now())
+        kept = None if clean else store.client(key, now())
         if kept is None:
             store.drop_client(key)
         else:
@@ -76,7 +76,7 @@ class Subscriber:
             self._hub.chat.store.drop_client(self._key)
         else:
             self._hub.keep(self._key, self._reader.sent(), self.expiry)
-            self._save(until=None if self.expiry is None else _now() + self.expiry * 1000)
+            self._save(until=None if self.expiry is None else now() + self.expiry * 1000)
 
     def _save(self, until: int | None) -> None:
         self._hub.chat.store.save_client(Client(self._key, self.expiry, until, self._subscriptions.dump()))
@@ -166,7 +166,3 @@ class Subscriber:
             and self._subscriptions.view_of(chat.log(membership.log)) is not None
         ]
         self._session.catch_up(user, waiting, {})
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000

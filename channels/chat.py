@@ -6,12 +6,12 @@ It knows users and logs; who asks, and in which words, is the session's business
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from store import Account, LogRow, Store, StoreError, direct_key
 from wire import VERSION
+from wire.clock import now
 from wire.errors import Refused
 from wire.frames import (
     BridgeStatus,
@@ -60,7 +60,7 @@ class Chat:
         self.journal = Journal(store, limits, self._moved, self._deliver, self._delivered)
         self.arrivals = Arrivals(self.journal.carry)
         self.watchers: list[Watcher] = []
-        self.since = time.time_ns() // 1_000_000
+        self.since = now()
         self.bridge: Callable[[], BridgeStatus] | None = None  # if there is a mirror; any thread asks, holding no lock
         self.closing = False  # the server goes down: nobody is told who leaves
         self._lock = leaf()
@@ -235,7 +235,7 @@ class Chat:
 
     def departed(self, user: User) -> None:
         """Keep when the user was last seen, and tell those who share a channel with them."""
-        self.journal.saw(user.key, time.time_ns() // 1_000_000)
+        self.journal.saw(user.key, now())
         if not self.closing:
             self._tell(self._neighbours(user), Presence(user.name, "offline"))
             for watcher in self.watchers:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hmac
 import secrets
-import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from store import Account
+from wire.clock import now
 from wire.errors import Refused
 
 from .locks import leaf
@@ -27,7 +27,7 @@ class User:
         self.key = account.key
         self.name = account.name
         self.registered = registered
-        self.since = time.time_ns() // 1_000_000
+        self.since = now()
         self.token = secrets.token_urlsafe(16)
         self.sessions: tuple[Session, ...] = ()
         self.joined: dict[Log, None] = {}  # in the order of joining; each change is one atomic step

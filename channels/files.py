@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 
 from store import FileRow, Store, StoreError
+from wire.clock import now
 from wire.errors import Refused
 from wire.file_frames import FilePart
 from wire.file_names import check_file_name, check_path, size_words
@@ -46,12 +47,12 @@ class Files:
 
     def sweep(self) -> None:
         """Remove what is overdue, unless that was done just now."""
-        now = time.monotonic()
-        if self._swept and now - self._swept < _SWEEP:
+        at = time.monotonic()
+        if self._swept and at - self._swept < _SWEEP:
             return
-        self._swept = now
+        self._swept = at
         try:
-            for id in self._store.overdue_files(_now()):
+            for id in self._store.overdue_files(now()):
                 self.end(id)
         except (StoreError, OSError) as error:
             log_.error("files whose time is over are still there: %s", error)
@@ -69,15 +70,15 @@ class Files:
         self._check(name, size, parts)
         self.sweep()
         id = "".join(secrets.choice(_LETTERS) for _ in range(_ID))
-        now = _now()
-        until = now + self._limits.file_days * _DAY
+        made = now()
+        until = made + self._limits.file_days * _DAY
         sha256 = sha256.lower()
-        row = FileRow(id, log, *sender, own or f"/{id}", name, size, now, until, sha256=sha256, parts=tuple(parts))
+        row = FileRow(id, log, *sender, own or f"/{id}", name, size, made, until, sha256=sha256, parts=tuple(parts))
         kept = self._store.add_file(row, self._limits.files_per_user, self._limits.files)
         same = (kept.name, kept.size, kept.parts, kept.log) == (name, size, tuple(parts), log)
         if not same or (sha256 and kept.sha256 and sha256 != kept.sha256):
             raise Refused("file-conflict", f"That id stands for another file that you have offered, {kept.name}.")
-        if kept.state == "gone" or (kept.state == "open" and kept.until <= now):
+        if kept.state == "gone" or (kept.state == "open" and kept.until <= made):
             raise Refused("gone", f"{kept.name} is not offered any more.")
         return kept
 
@@ -106,8 +107,8 @@ class Files:
 
     def list(self, user: str) -> list[tuple[FileRow, list[str]]]:
         """Every file that is offered by or to the user of that key, and who has fetched it."""
-        now = _now()
-        rows = [row for row in self._store.files_of(user) if row.until > now and row.number]
+        at = now()
+        rows = [row for row in self._store.files_of(user) if row.until > at and row.number]
         names = self._store.fetched([row.id for row in rows if row.sender == user])
         return [(row, names.get(row.id, [])) for row in rows]
 
@@ -128,7 +129,7 @@ class Files:
             row = upload.load()
             if row is None or not self.may_fetch(row, user):
                 raise Refused("no-such-file", "There is no such file, or it is not for you: see /files.")
-            if row.state == "gone" or row.until <= _now():
+            if row.state == "gone" or row.until <= now():
                 raise Refused("gone", f"{row.name} is not offered any more.")
         except BaseException:
             self.leave(upload)
@@ -162,7 +163,3 @@ class Files:
             upload.end(self._blobs)
         finally:
             self.leave(upload)
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from store import Batch, Part, Store, StoreError
+from wire.clock import now
 from wire.errors import Refused
 from wire.frames import Msg, Say
 from wire.limits import Limits
@@ -124,7 +124,7 @@ class Journal:
             return []
         parts = [Part(posting.log.row, posting.sender_key, posting.sender, posting.posts) for posting in postings]
         try:
-            appended = self._store.append(parts, time.time_ns() // 1_000_000)
+            appended = self._store.append(parts, now())
         except Exception as error:
             self._refuse(postings, error)
             return []

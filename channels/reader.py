@@ -265,18 +265,22 @@ class Reader:
             self._room[1].set()
         return not backlog
 
-    def wait_for_room(self, limit: int, timeout: float | None = None) -> None:
-        """Wait until at most `limit` bytes are waiting: the price of asking faster than reading. Own thread only."""
+    def wait_for_room(self, limit: int, timeout: float | None = None) -> bool:
+        """Wait until at most `limit` bytes are waiting: the price of asking faster than reading. Own thread only.
+
+        False if that was not so within `timeout` seconds.
+        """
         if self._waiting <= limit or self._closed:
-            return
+            return True
         with self._lock:
             if self._waiting <= limit or self._closed:
-                return
+                return True
             event = threading.Event()
             self._room = (limit, event)
-        event.wait(timeout)
+        there = event.wait(timeout)
         with self._lock:
             self._room = None
+        return there
 
     def hang_up(self) -> None:
         """Have the connection ended by its own thread."""

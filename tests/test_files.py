@@ -314,7 +314,7 @@ def test_files_end(
 ) -> None:
     """When their time is over they cannot be fetched, and with the next start they are removed."""
     now = [1_790_000_000_000]
-    monkeypatch.setattr("channels.files._now", lambda: now[0])
+    monkeypatch.setattr("channels.files.now", lambda: now[0])
     server = Server(Config(port=0, mqtt_port=0, data=str(tmp_path / "data"), limits=Limits(file_days=2)))
     alice = connect(server.address, "alice")
     file = offer(alice)

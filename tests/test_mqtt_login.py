@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from server import Server
+from tests.bulk import eventually
 from tests.conftest import StartServer
 from tests.helpers import Json, Process, Text
 from tests.helpers_mqtt import MqttLine, body
@@ -121,6 +122,7 @@ def test_a_client_id_has_an_end(server: Server, mqtt: Mqtt, version: int) -> Non
 def test_a_client_hears_under_the_name_that_it_gave(server: Server, mqtt: Mqtt, connect: Connecting) -> None:
     """The chat knows the name as it was first written; topics are the client's own."""
     connect(server.address, "Alice").close()
+    eventually(lambda: server.chat.directory.find("alice") is None, lambda: "Alice is still there")
     alice, bob = mqtt(server.address, "alice"), mqtt(server.address, "bob")
     alice.subscribe("chat/to/alice/#", "chat/direct/alice/+", "chat/channels/+")
     bob.do("msg/ALICE", "psst")

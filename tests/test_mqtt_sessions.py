@@ -14,6 +14,7 @@ from tests.bulk import eventually
 from tests.conftest import StartServer
 from tests.helpers import DEADLINE, Json, Process
 from tests.helpers_mqtt import MqttLine, body
+from wire.clock import now
 from wire.frames import Join, Msg, Ping, Say
 from wire.limits import Limits
 from wire.mqtt_codes import V5, Reason
@@ -240,9 +241,8 @@ def test_a_session_ends_in_its_time(server: Server, mqtt: Mqtt, filler: Json, mo
     alice = mqtt(server.address, "alice", **keep(V5, 60))
     alice.subscribe("chat/channels/lab")
     alice.disconnect()
-    now = subscriber._now
     for later, present in ((59_000, True), (61_000, False)):
-        monkeypatch.setattr(subscriber, "_now", lambda later=later: now() + later)
+        monkeypatch.setattr("bridge.subscriber.now", lambda later=later: now() + later)
         back = mqtt(server.address, "alice", **keep(V5, 60))
         assert back.connack.session_present is present
         monkeypatch.undo()
