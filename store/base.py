@@ -33,5 +33,9 @@ class SqlBase(ABC):
         """A connection to read with; StoreError if it fails."""
 
     @abstractmethod
+    def _undone(self) -> None:
+        """Take note that a transaction came to nothing. Called by `_transaction`, while nobody else writes."""
+
+    @abstractmethod
     def _wrote(self, size: int) -> None:
         """Take note that about so many bytes were written."""

@@ -69,7 +69,13 @@ def _ids(db: Connection) -> None:
         db.execute(text(statement))
 
 
-STEPS: tuple[Callable[[Connection], None], ...] = (_first, _clients, _files, _ids)
+def _tails(db: Connection) -> None:
+    """A log's tail is the number of its last entry, and is not kept beside it; so is the journal's."""
+    for statement in ("DELETE FROM logs WHERE kind = 'journal'", "ALTER TABLE logs DROP COLUMN tail"):
+        db.execute(text(statement))
+
+
+STEPS: tuple[Callable[[Connection], None], ...] = (_first, _clients, _files, _ids, _tails)
 
 
 def migrate(db: Connection, where: str) -> None:

@@ -12,9 +12,11 @@ from wire.names import fold
 
 from .base import SqlBase
 from .contract import Account, Client, Kind, LogRow, Membership, direct_key
-from .schema import accounts, client_cursors, clients, ids, logs, members
+from .schema import accounts, client_cursors, clients, ids, logs, members, runs
 
-_log_columns = (logs.c.id, logs.c.kind, logs.c.key, logs.c.name, logs.c.other, logs.c.topic, logs.c.tail)
+_last = select(func.coalesce(func.max(runs.c.last), 0)).where(runs.c.log == logs.c.id).correlate(logs)
+_tail = _last.scalar_subquery()
+_log_columns = (logs.c.id, logs.c.kind, logs.c.key, logs.c.name, logs.c.other, logs.c.topic, _tail.label("tail"))
 _account_columns = (accounts.c.key, accounts.c.name, accounts.c.password, accounts.c.seen)
 
 
@@ -81,8 +83,9 @@ class SqlPeople(SqlBase):
     def _open_log(self, kind: Kind, key: str, name: str, other: str) -> LogRow:
         found = self._find_log(self._writer, kind, key)
         if found is None:
-            row = {"kind": kind, "key": key, "name": name, "other": other, "topic": "", "tail": 0}
-            found = _log(self._writer.execute(insert(logs).values(row).returning(*_log_columns)).one())
+            row = {"kind": kind, "key": key, "name": name, "other": other, "topic": ""}
+            id = self._writer.execute(insert(logs).values(row).returning(logs.c.id)).scalar_one()
+            found = LogRow(id, kind, key, name, other, "", 0)
         return found
 
     def set_topic(self, log: LogRow, topic: str) -> None:
@@ -93,7 +96,7 @@ class SqlPeople(SqlBase):
     def join(self, log: LogRow, user: str) -> int:
         """Make a user a member, with the cursor at the tail; answer with the cursor. A member keeps theirs."""
         with self._transaction():
-            tail = self._writer.execute(select(logs.c.tail).where(logs.c.id == log.id)).scalar_one()
+            tail = self._writer.execute(select(_tail).where(logs.c.id == log.id)).scalar_one()
             return self._join(log, user, tail)
 
     def _join(self, log: LogRow, user: str, cursor: int) -> int:
@@ -119,7 +122,7 @@ class SqlPeople(SqlBase):
                 select(*_log_columns, members.c.cursor)
                 .join(members, members.c.log == logs.c.id)
                 .where(members.c.user == fold(user))
-                .where(or_(logs.c.kind == "channel", logs.c.tail > members.c.cursor))
+                .where(or_(logs.c.kind == "channel", _tail > members.c.cursor))
                 .order_by(members.c.joined)
             )
             return [Membership(_log(row), row.cursor) for row in found]

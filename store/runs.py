@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import msgspec
-from sqlalchemy import Dialect, and_, bindparam, delete, insert, select, update
+from sqlalchemy import Dialect, and_, bindparam, delete, func, insert, select
 
 from wire.frames import Entry, Msg, Say
 
 from .base import SqlBase
 from .contract import RUN, Appended, Batch, LogRow, Part, file_of_post
-from .schema import JOURNAL, ids, logs, runs
+from .schema import ids, runs
 
 _encode = msgspec.json.Encoder().encode
 _EntryRow = tuple[int, str, str, str | None]  # milliseconds since 1970, sender, text, the sender's id
@@ -22,6 +22,7 @@ _decode = msgspec.json.Decoder(list[_EntryRow]).decode
 
 _ENTRY_COST = 400  # bytes in memory beside its text: as an object, and as bytes for whoever reads it
 _ROW_COST = 8192  # bytes in the write-ahead log beside a row's own: the pages of its table and its index
+_JOURNAL = 0  # stands for all logs together; no log has that id
 
 
 class SqlRuns(SqlBase):
@@ -30,10 +31,9 @@ class SqlRuns(SqlBase):
     def __init__(self, dialect: Dialect) -> None:
         super().__init__(dialect)
         compiled = self._compiled
-        self._advance = compiled(
-            update(logs).where(logs.c.id == bindparam("log")).values(tail=logs.c.tail + bindparam("count"))
-            .returning(logs.c.tail)
-        )  # fmt: skip
+        self._last = compiled(select(func.max(runs.c.last)).where(runs.c.log == bindparam("log")))
+        self._last_of_all = compiled(select(func.max(runs.c.seq)))
+        self._tails: dict[int, int] = {}  # by log id, as far as known; the one writer's
         self._insert_run = compiled(insert(runs))
         self._insert_id = compiled(insert(ids))
         self._find_id = compiled(
@@ -55,10 +55,10 @@ class SqlRuns(SqlBase):
             fresh, known = self._sort_out(cursor, parts, now)
             batches: list[Batch] = []
             count = sum(len(rows) for _, rows in fresh.values())
-            seq = self._number(cursor, JOURNAL, count) - count if count else 0
+            seq = self._number(cursor, _JOURNAL, count)
             for log, rows in fresh.values():
-                last = self._number(cursor, log.id, len(rows))
-                first = last - len(rows) + 1
+                first = self._number(cursor, log.id, len(rows)) + 1
+                last = first + len(rows) - 1
                 stored = [
                     (seq + at + len(piece), log.id, first + at + len(piece) - 1, len(piece), _encode(piece).decode())
                     for at, piece in _pieces(rows)
@@ -76,8 +76,17 @@ class SqlRuns(SqlBase):
         return Appended(batches, numbers)
 
     def _number(self, cursor: Any, log: int, count: int) -> int:
-        """Move a log's tail inside the transaction, so that no number is lost or given twice; the new tail."""
-        return cast("int", cursor.execute(self._advance, (count, log)).fetchone()[0])
+        """Move a log's tail, to be forgotten if the transaction comes to nothing; where it was before."""
+        tail = self._tails.get(log)
+        if tail is None:
+            found = cursor.execute(self._last, (log,)) if log != _JOURNAL else cursor.execute(self._last_of_all)
+            tail = cast("int", found.fetchone()[0] or 0)
+        self._tails[log] = tail + count
+        return tail
+
+    def _undone(self) -> None:
+        """What is stored is to be looked up again."""
+        self._tails.clear()
 
     def _sort_out(
         self, cursor: Any, parts: Sequence[Part], now: int

@@ -29,8 +29,7 @@ accounts = Table(
     Column("seen", BigInteger, nullable=False),
 )
 
-# The log with id JOURNAL is no log of anyone's: its tail counts the entries of all logs, in the order of commit.
-JOURNAL = 1
+# How far a log has come is in its last run: a number beside it would be one more page to write for each post.
 logs = Table(
     "logs",
     metadata,
@@ -40,7 +39,6 @@ logs = Table(
     Column("name", Text, nullable=False),
     Column("other", Text, nullable=False),
     Column("topic", Text, nullable=False),
-    Column("tail", BigInteger, nullable=False),
     UniqueConstraint("kind", "key", name="logs_key"),
 )
 
@@ -74,7 +72,8 @@ client_cursors = Table(
 )
 
 # `body` is a JSON array of entries, each an array: milliseconds since 1970, sender, text, the sender's id or null.
-# `seq` is the journal's number of the last of them, so new runs always go to the end of the table.
+# `seq` is the journal's number of the last of them: it counts the entries of all logs, in the order of commit, so new
+# runs always go to the end of the table.
 # Kept by (log, last) alone, a lone post writes two pages instead of three, but a commit to 100 channels twice as many:
 # then each log grows in the midst of the table, where a full page is split between its neighbours.
 runs = Table(

@@ -95,6 +95,7 @@ class SqliteStore(SqlRuns, SqlPeople, SqlFiles):
             except BaseException as error:
                 if self._driver.in_transaction:
                     cursor.execute("ROLLBACK")
+                self._undone()
                 if isinstance(error, DBAPIError | sqlite3.Error):
                     raise StoreError(_sentence(self._file, error)) from error
                 raise
