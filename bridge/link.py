@@ -118,7 +118,7 @@ class Link:
             self._broke = _said(error)
             return b""
 
-    def transmit(self, data: bytes | memoryview) -> int:
+    def transmit(self, data: bytes | memoryview, *, answered: bool = False) -> int:
         """Send without blocking; how many bytes were taken. A broken line takes everything."""
         try:
             if self._tls is None:

@@ -60,6 +60,7 @@ _PAUSES = (1.0, 60.0)  # seconds before the second attempt to connect, and at mo
 _PATIENCE = 0.5  # seconds that the broker has to close, and then that the thread has to end
 _KEPT = 0.05  # seconds until it is stored what the broker has acknowledged of channels: after a crash it comes again
 _MANY = 1_024  # packets in flight that are none too many; with more, bytes of PUBACKs that are awaited at once
+_FEW = 17  # bytes that are awaited while not many are: more than four PUBACKs, and less than any PUBLISH
 _GATHER = 0.005  # seconds that this may take, for what else comes
 _PUBACK = 4  # bytes
 _STEADY = 10.0  # seconds that a connection has to last for the pauses to begin anew
@@ -265,9 +266,11 @@ class Mirror:
     def _receive(self, link: Link, *, bulk: bool) -> bytes | None:
         """What comes next. A broker writes its PUBACKs one by one, and to wake up for each costs more than they do."""
         reader = self._reader
-        if bulk and reader is not None and (many := reader.in_flight - min(_MANY, reader.window // 2)) > 0:
+        if reader is None or not (reader.in_flight or self._unkept):
+            return link.receive(self._keep_alive / 2)
+        if bulk and (many := reader.in_flight - min(_MANY, reader.window // 2)) > 0:
             return link.receive(_GATHER, min(_MANY, many * _PUBACK))
-        return link.receive(_KEPT if self._unkept else self._keep_alive / 2)
+        return link.receive(_KEPT, min(_FEW, reader.window // 4 * _PUBACK + 1))
 
     def _take(self, item: Item) -> None:
         match item:

@@ -155,7 +155,10 @@ class MqttReader(Reader):
             if view.acknowledged:
                 for batch in block.batches:
                     self._fly_locked(log, view, batch)
-            self._send_locked(block.encoded(view))
+            data = block.encoded(view)
+            taken = self._outlet.transmit(data, answered=view.acknowledged)  # whoever is level has no backlog
+            if taken < len(data):
+                self._keep_locked(data, taken)
 
     def _room_locked(self, batches: Sequence[Batch]) -> int:
         """How many more packets may be in flight, if these batches are to be among them."""

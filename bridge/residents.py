@@ -79,7 +79,7 @@ class Carrier(Protocol):
 class _Nowhere:
     """The outlet of a reader that never uses it: the mirror has the line."""
 
-    def transmit(self, data: bytes | memoryview) -> int:
+    def transmit(self, data: bytes | memoryview, *, answered: bool = False) -> int:
         raise AssertionError("the mirror sends")
 
     def when_writable(self) -> None:

@@ -27,8 +27,11 @@ _TURN = 16  # pieces that one reader is sent before the pump turns to the next
 class Outlet(Protocol):
     """The door's end of a connection."""
 
-    def transmit(self, data: bytes | memoryview) -> int:
-        """Send without blocking; how many bytes were taken. A broken line takes everything."""
+    def transmit(self, data: bytes | memoryview, *, answered: bool = False) -> int:
+        """Send without blocking; how many bytes were taken. A broken line takes everything.
+
+        `answered`: the peer will answer this at once.
+        """
 
     def when_writable(self) -> None:
         """Have `Reader.walk` called by the pump once the line takes bytes again."""

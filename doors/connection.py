@@ -16,6 +16,7 @@ from channels.locks import nothing_held
 from wire.errors import PeerError
 
 from .pump import Pump
+from .sending import send_in_one_go
 from .speaker import Speak, Speaker
 from .talk import GREETING, text
 
@@ -145,9 +146,14 @@ class Connection:
 
     # This half is called by any thread.
 
-    def transmit(self, data: bytes | memoryview) -> int:
-        """Send without blocking; how many bytes were taken. A broken line takes everything."""
+    def transmit(self, data: bytes | memoryview, *, answered: bool = False) -> int:
+        """Send without blocking; how many bytes were taken. A broken line takes everything.
+
+        `answered`: the peer will answer this at once.
+        """
         try:
+            if answered:
+                return send_in_one_go(self._socket, data, socket.MSG_DONTWAIT)
             return self._socket.send(data, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return 0

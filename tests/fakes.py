@@ -139,7 +139,7 @@ class FakeOutlet:
         self._greed = greed
         self._sending = threading.Lock()
 
-    def transmit(self, data: bytes | memoryview) -> int:
+    def transmit(self, data: bytes | memoryview, *, answered: bool = False) -> int:
         """Take some of it."""
         assert self._sending.acquire(blocking=False), "two threads send at once"
         try:

@@ -330,7 +330,7 @@ def test_readers_are_told_in_the_order_of_commits_across_leaders(stage: MakeStag
     held, go = threading.Event(), threading.Event()
 
     class Slow(FakeOutlet):
-        def transmit(self, data: bytes | memoryview) -> int:
+        def transmit(self, data: bytes | memoryview, *, answered: bool = False) -> int:
             if not held.is_set():
                 held.set()
                 assert go.wait(DEADLINE)

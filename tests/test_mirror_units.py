@@ -139,7 +139,7 @@ class Wire:
         self.flying: deque[Publish] = deque()
         self.had: dict[str, list[str]] = {}
 
-    def transmit(self, data: bytes | memoryview) -> int:
+    def transmit(self, data: bytes | memoryview, *, answered: bool = False) -> int:
         taken = min(self.room, len(data))
         self.room -= taken
         for packet in self._packets.receive(bytes(data[:taken])):

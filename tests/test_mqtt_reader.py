@@ -38,7 +38,7 @@ class Line:
         self._packets = MqttPackets(version=V311)
         self.arrived: list[Publish] = []
 
-    def transmit(self, data: bytes | memoryview) -> int:
+    def transmit(self, data: bytes | memoryview, *, answered: bool = False) -> int:
         taken = min(len(data), self.room)
         self.room -= taken
         self.arrived += cast("list[Publish]", self._packets.receive(bytes(data[:taken])))
