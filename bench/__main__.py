@@ -56,7 +56,9 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--arrivals", type=int, help=f"connections in row f (default {default.arrivals})")
     parser.add_argument("--entries", type=int, help=f"in the log of row g (default {default.entries})")
     parser.add_argument("--backlog", type=int, help=f"entries in row n3 (default {default.backlog})")
-    parser.add_argument("--file-mib", type=int, help=f"MiB of the file in rows f0 and f1 (default {default.file_mib})")
+    parser.add_argument(
+        "--file-mib", type=int, help=f"MiB of the file in rows f0, f1, f4 and f5 (default {default.file_mib})"
+    )
     parser.add_argument(
         "--window",
         type=int,

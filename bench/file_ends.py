@@ -1,7 +1,8 @@
 """The two ends of a file on its way, each a process of its own: `python -m bench.file_ends KIND …`.
 
 Each prints a line when it is ready, begins when a line comes, and prints one when it is done. The line that the
-receiver waits for names the file.
+receiver waits for names the file; a sender over MQTT prints the file's id in the end, a receiver that fetches directly
+how many seconds that took from its first byte on.
 """
 
 from __future__ import annotations
@@ -10,17 +11,23 @@ import hashlib
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from terminal.carrier import JsonCarrier
+from terminal.hosting import DIRECTLY, Direct
 from terminal.transfer import Fetching, Sending
 from wire.file_frames import GetFile, SendFile
 
+from .mqtt_files import download, upload
+from .room import Lost
+
+Work = Callable[[str], str | None]
 _PIECE = 1 << 18
 
 
-def send(port: int, name: str, token: str, to: str, path: str) -> Callable[[str], None]:
+def send(port: int, name: str, token: str, to: str, path: str) -> Work:
     """Through the relay, as `/send` does."""
     carrier = JsonCarrier("127.0.0.1", port, name, token)
     transfer = Sending(SendFile(to=to, path=path), lambda: None)
@@ -31,7 +38,7 @@ def send(port: int, name: str, token: str, to: str, path: str) -> Callable[[str]
     return work
 
 
-def get(port: int, name: str, token: str, folder: str) -> Callable[[str], None]:
+def get(port: int, name: str, token: str, folder: str) -> Work:
     """Through the relay, as `/get` does: it hashes and writes."""
     carrier = JsonCarrier("127.0.0.1", port, name, token)
 
@@ -41,7 +48,46 @@ def get(port: int, name: str, token: str, folder: str) -> Callable[[str], None]:
     return work
 
 
-def source(port: int, path: str) -> Callable[[str], None]:
+def host(port: int, name: str, token: str, to: str, path: str) -> Work:
+    """Have it fetched from here, as `/send --direct` does."""
+    carrier = JsonCarrier("127.0.0.1", port, name, token)
+    transfer = Sending(SendFile(to=to, path=path, direct=True), lambda: None, Direct())
+
+    def work(_: str) -> None:
+        transfer.run(carrier)
+
+    return work
+
+
+def get_directly(port: int, name: str, token: str, folder: str) -> Work:
+    """Straight from its sender."""
+    carrier = JsonCarrier("127.0.0.1", port, name, token)
+    began: list[float] = []
+
+    def work(file: str) -> str:
+        def changed() -> None:
+            if transfer.progress.way == DIRECTLY and not began:
+                began.append(time.perf_counter())
+
+        transfer = Fetching(GetFile(file=file), Path(folder), 0, lambda _: True, changed, direct=True)
+        if not transfer.run(carrier).endswith(f"({DIRECTLY})"):
+            raise Lost("it did not come directly")
+        return str(time.perf_counter() - began[0])
+
+    return work
+
+
+def mqtt_send(port: int, name: str, to: str, path: str) -> Work:
+    """Over MQTT, at QoS 1."""
+    return lambda _: upload(port, name, to, path)
+
+
+def mqtt_get(port: int, name: str, path: str) -> Work:
+    """The same."""
+    return lambda file: download(port, name, file, path)
+
+
+def source(port: int, path: str) -> Work:
     """A plain socket.sendfile."""
     sock = socket.create_connection(("127.0.0.1", port))
     file = Path(path).open("rb")  # noqa: SIM115  (until the process ends)
@@ -55,7 +101,7 @@ def source(port: int, path: str) -> Callable[[str], None]:
     return work
 
 
-def sink(path: str) -> Callable[[str], None]:
+def sink(path: str) -> Work:
     """Takes what comes on one connection, hashes and writes it."""
     listener = socket.create_server(("127.0.0.1", 0))
     print(listener.getsockname()[1], flush=True)
@@ -72,15 +118,16 @@ def sink(path: str) -> Callable[[str], None]:
     return work
 
 
-_KINDS: dict[str, Callable[..., Callable[[str], None]]] = {"send": send, "get": get, "source": source, "sink": sink}
+_KINDS: dict[str, Callable[..., Work]] = {
+    each.__name__: each for each in (send, get, host, get_directly, mqtt_send, mqtt_get, source, sink)
+}
 
 
 def main(kind: str, *given: str) -> None:
     """Be one end."""
     work = _KINDS[kind](*[int(each) if each.isdigit() else each for each in given])
     print("ready", flush=True)
-    work(sys.stdin.readline().strip())
-    print("done", flush=True)
+    print(work(sys.stdin.readline().strip()) or "done", flush=True)
 
 
 if __name__ == "__main__":

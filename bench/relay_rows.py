@@ -88,11 +88,16 @@ class Person(Client):
 
 
 def _make(path: Path, size: int) -> Path:
-    """A file of that size, no block of which is like another; it is in the page cache then."""
+    """A file of that size, no block of which is like another; it is in the page cache then, and on disk.
+
+    Else it would be written to the disk while something is measured.
+    """
     block = os.urandom(1 << 20)
     with path.open("wb") as file:
         for at in range(0, size, len(block)):
             file.write((at.to_bytes(8, "big") + block[8:])[: size - at])
+        file.flush()
+        os.fsync(file.fileno())
     return path
 
 
@@ -171,6 +176,51 @@ def live(peer: Peer, folder: Path, plan: Plan) -> Measured:
 def later(peer: Peer, folder: Path, plan: Plan) -> Measured:
     """Row f1."""
     return _speed(peer, folder, plan, following=False)
+
+
+def over_mqtt(peer: Peer, folder: Path, plan: Plan) -> Measured:
+    """Row f4."""
+    size = plan.file_mib << 20
+    with peer.running(folder) as server:
+        path, copy = _make(folder / "big", size), folder / "copy"
+        with (
+            End("mqtt_send", server.port, "oven", "lamp", path) as sending,
+            End("mqtt_get", server.port, "lamp", copy) as getting,
+        ):
+            sending.line()
+            getting.line()
+            meter, start = Meter(server), time.perf_counter()
+            sending.begin()
+            file = sending.line()
+            up = time.perf_counter() - start
+            start = time.perf_counter()
+            getting.begin(file)
+            getting.line()
+            down = time.perf_counter() - start
+        return Measured((size / up, size / down), meter.read())
+
+
+def directly(peer: Peer, folder: Path, plan: Plan) -> Measured:
+    """Row f5: from the first byte to the verified file; before that, the sender has made the checksum."""
+    with peer.running(folder) as server, couple(server) as (alice, bob):
+        path = _make(folder / "big", plan.file_mib << 20)
+        before = plain(folder, path)
+        meter = Meter(server)
+        with (
+            End("host", server.port, "alice", alice.token, "bob", path) as sending,
+            End("get_directly", server.port, "bob", bob.token, folder / "in") as getting,
+        ):
+            sending.line()
+            getting.line()
+            sending.begin()
+            getting.begin(bob.file())
+            seconds = float(getting.line())
+            sending.line()
+        usage = meter.read()
+        (folder / "in" / path.name).unlink()
+        beside = (before + plain(folder, path)) / 2
+        size = plan.file_mib << 20
+        return Measured((beside / seconds, size / seconds, size / beside), usage)
 
 
 def crowd(peer: Peer, folder: Path, plan: Plan) -> Measured:
@@ -283,6 +333,24 @@ RELAY_ROWS: tuple[Row, ...] = (
             Metric("latency, p99, without", "ms", 1e-3, more_is_better=False),
         ),
         waiting,
+        True,
+    ),
+    Row(
+        "f4",
+        "a file of {file_mib} MiB over MQTT at QoS 1, sent and then fetched",
+        (Metric("on the way up", "MB/s", 1e6, targets={SELF: 100.0}), Metric("on the way down", "MB/s", 1e6)),
+        over_mqtt,
+        True,
+    ),
+    Row(
+        "f5",
+        "a file of {file_mib} MiB, straight from client to client, beside a plain sendfile",
+        (
+            Metric("with / plain", "x", targets={SELF: 0.8}),
+            Metric("straight", "MB/s", 1e6),
+            Metric("plain sendfile", "MB/s", 1e6),
+        ),
+        directly,
         True,
     ),
 )

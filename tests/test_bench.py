@@ -123,7 +123,7 @@ def test_mirror_rows_run_with_mosquitto(row: str, tmp_path: Path, capsys: pytest
 
 
 def test_file_rows_run_against_partyline(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = ["f0", "f1"]
+    rows = ["f0", "f1", "f4", "f5"]
     record = tmp_path / "record.json"
     small = ["--peers", "Partyline", "--quick", "--file-mib", "3", "--json", str(record)]
     assert main([*rows, *small]) == 0, capsys.readouterr().out

@@ -1,0 +1,118 @@
+"""The two ends of a file that goes over MQTT 3.1.1 at QoS 1: EMQX's commands up, `get` down."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from wire.mqtt import MqttPackets, encode
+from wire.mqtt_codes import V311
+from wire.mqtt_packets import ConnAck, Connect, Packet, PubAck, PubAcks, Publish, SubAck, Subscribe, Subscription
+
+from .mqtt_load import IN_FLIGHT
+from .room import SETUP_SECONDS, Lost
+
+_SEGMENT = 1 << 18  # bytes
+_AHEAD = 8  # ranges that are asked for before they have come
+_LARGEST = 1 << 24  # bytes of a packet
+
+
+class Device:
+    """A client that hears what is for it."""
+
+    def __init__(self, port: int, name: str) -> None:
+        self._sock = socket.create_connection(("127.0.0.1", port), SETUP_SECONDS)
+        self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._packets = MqttPackets(_LARGEST, version=V311)
+        self._came: deque[Any] = deque()
+        self._name = name
+        self._unacknowledged = 0
+        self._published = 0
+        self._send(Connect(version=V311, client_id=name, username=name))
+        self._next(ConnAck)
+        self._send(Subscribe(1, (Subscription(f"chat/to/{name}/#", 0),)))
+        self._next(SubAck)
+
+    def _send(self, packet: Packet) -> None:
+        self._sock.sendall(encode(packet, V311))
+
+    def _next(self, kind: type | None = None) -> Any:
+        """The next packet, or the next one of a kind; PUBACKs are counted."""
+        while True:
+            while not self._came:
+                data = self._sock.recv(1 << 20)
+                if not data:
+                    raise Lost("the server has hung up on the device")
+                self._came.extend(self._packets.receive(data))
+            packet = self._came.popleft()
+            if isinstance(packet, PubAcks | PubAck):
+                self._unacknowledged -= len(packet.packet_ids) if isinstance(packet, PubAcks) else 1
+            if kind is None or isinstance(packet, kind):
+                return packet
+
+    def do(self, command: str, payload: bytes = b"") -> None:
+        """Publish below our own name, within what may be in flight."""
+        while self._unacknowledged >= IN_FLIGHT:
+            self._next()
+        self._unacknowledged += 1
+        self._published += 1
+        packet_id = self._published % 60_000 + 1
+        self._send(Publish(f"chat/from/{self._name}/{command}", payload, 1, packet_id=packet_id))
+
+    def answer(self, command: str) -> dict[str, Any]:
+        """Wait for what became of a command."""
+        while True:
+            packet = self._next(Publish)
+            if packet.topic.count("/") == 4:
+                answer: dict[str, Any] = json.loads(packet.payload)
+                if answer.get("reason_code", 0):
+                    raise Lost(f"{answer}")
+                if answer.get("topic") == command:
+                    return answer
+
+    def chunks(self, file: str, size: int) -> Iterator[bytes]:
+        """All of a file, in order."""
+        asked = at = 0
+        while at < size:
+            while asked < size and asked - at < _AHEAD * _SEGMENT:
+                length = min(_SEGMENT, size - asked)
+                self.do(f"file/{file}/get", json.dumps({"offset": asked, "length": length}).encode())
+                asked += length
+            packet = self._next(Publish)
+            if packet.topic == f"chat/to/{self._name}/file/{file}/{at}":
+                yield packet.payload
+                at += len(packet.payload)
+
+
+def upload(port: int, name: str, to: str, path: str) -> str:
+    """Offer and send a file, and have it verified; its id."""
+    device, size, made = Device(port, name), os.stat(path).st_size, hashlib.sha256()
+    device.do("file/own/init", json.dumps({"name": Path(path).name, "size": size, "to": to}).encode())
+    file: str = device.answer("file/own/init")["file"]
+    with Path(path).open("rb") as source:
+        for at in range(0, size, _SEGMENT):
+            data = source.read(_SEGMENT)
+            made.update(data)
+            device.do(f"file/own/{at}", data)
+    device.do(f"file/own/fin/{size}/{made.hexdigest()}")
+    device.answer(f"file/own/fin/{size}/{made.hexdigest()}")
+    return file
+
+
+def download(port: int, name: str, file: str, path: str) -> None:
+    """Fetch, verify and write a file."""
+    device, made = Device(port, name), hashlib.sha256()
+    device.do(f"file/{file}/have")
+    state = device.answer(f"file/{file}/have")
+    with Path(path).open("wb") as target:
+        for data in device.chunks(file, state["size"]):
+            made.update(data)
+            target.write(data)
+    if made.hexdigest() != state["sha256"]:
+        raise Lost("the file is another one")
