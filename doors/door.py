@@ -120,7 +120,7 @@ class Door:
                 log.error("no thread for %s: %s", address, error)
                 self._forget(connection)
                 refusal = _full()
-        _turn_away(sock, refusal)
+        _turn_away(sock, refusal, greets)
 
     def _forget(self, connection: Connection) -> None:
         """Called by a connection's thread as the last thing it does."""
@@ -162,11 +162,15 @@ def _full() -> Closing:
     return Closing(reason="The server is full; try again later.", code="server-full")
 
 
-def _turn_away(sock: socket.socket, refusal: Closing) -> None:
-    """Say why, in both dialects' words, and close; nobody waits for what the peer might say."""
+def _turn_away(sock: socket.socket, refusal: Closing, greets: bool) -> None:
+    """Say why, in both dialects' words, and close; nobody waits for what the peer might say.
+
+    A device is told by the end alone: before its CONNECT, there is nothing that MQTT would let us say.
+    """
     sock.setblocking(False)
     try:
-        sock.send(JsonLines.encode(refusal) + TextLines.encode(refusal))
+        if greets:
+            sock.send(JsonLines.encode(refusal) + TextLines.encode(refusal))
     except OSError as error:
         log.info("%s", error)
     sock.close()

@@ -8,8 +8,10 @@ import pytest
 
 from doors import connection
 from server import Server
+from tests.conftest import StartServer
 from tests.helpers import Json, Text
 from tests.helpers_mqtt import MqttLine
+from wire.limits import Limits
 from wire.mqtt_packets import ConnAck, Connect
 
 
@@ -31,3 +33,10 @@ def test_people_and_programs_are_served_there_as_well(server: Server) -> None:
     with Text(server.mqtt_address, "alice") as alice, Json(server.mqtt_address, "bob"):
         alice.send("/who")
         alice.expect("alice, bob")
+
+
+def test_a_full_server_says_no_text_to_a_device(start_server: StartServer, mqtt: Callable[..., MqttLine]) -> None:
+    server = start_server(limits=Limits(connections=1))
+    assert server.mqtt_address is not None
+    with Json(server.address, "alice"):
+        assert mqtt(server.mqtt_address, connect=False).until_closed() == []
