@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO
 
 from tests.helpers import DEADLINE, ROOT
@@ -155,3 +157,28 @@ def screens() -> Iterator[Callable[..., Screen]]:
     yield start
     if tmux.screens:
         tmux("kill-server")
+
+
+class Client:
+    """A client that is given all its lines at once, and waits for what they begin."""
+
+    def __init__(self, address: str, name: str, *lines: str, folder: Path | None = None) -> None:
+        downloads = [] if folder is None else ["--downloads", str(folder)]
+        self.process = subprocess.Popen(
+            command(address, "--name", name, "--wait", "120", *downloads), env=environment(), text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        assert self.process.stdin is not None
+        self.process.stdin.write("".join(f"{line}\n" for line in lines))
+        self.process.stdin.close()
+        self.process.stdin = None
+
+    def end(self) -> tuple[int, str, str]:
+        """Its exit status, and what it said."""
+        out, err = self.process.communicate(timeout=180)
+        return self.process.returncode, out, err
+
+    def kill(self) -> None:
+        """`kill -9`."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.communicate()

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, settings
 from server import Config, Server
 from store import Durability, Store, open_store
 from tests.helpers import Json, Process, Text, WatchedStore
+from tests.helpers_files import PHOTO
 from tests.helpers_mqtt import VERSIONS, MqttLine
 from tests.talker_kinds import KINDS
 from tests.talkers import Talker
@@ -177,3 +178,11 @@ def mqtt() -> Iterator[Callable[..., MqttLine]]:
 def version(request: pytest.FixtureRequest) -> int:
     """Each version of MQTT in turn."""
     return VERSIONS[str(request.param)]
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """A file to send: PHOTO."""
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(PHOTO)
+    return path

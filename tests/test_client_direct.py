@@ -1,8 +1,7 @@
-"""Files that go straight from one client to another: the way, who is let in, and what happens when there is no way."""
+"""Files that go straight from one client to another: the way, and what happens when there is none, or a bad one."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import socket
 import threading
@@ -13,51 +12,19 @@ from typing import Any
 import pytest
 
 from server import Server
-from terminal import listener as listener_module
 from terminal import transfer as transfer_module
 from terminal.carrier import JsonCarrier, LineLostError
 from terminal.hosting import Direct
-from terminal.listener import Listener
-from terminal.sources import Source
 from terminal.transfer import Fetching, Sending
+from tests.client_processes import Client
 from tests.conftest import StartProcess
 from tests.helpers import Json, endpoint
-from tests.test_client_files import Client, entry_file, everything
+from tests.helpers_files import PHOTO, entry_file, everything
 from wire.errors import Refused
-from wire.file_frames import (
-    Attach,
-    Attached,
-    Fetched,
-    FileList,
-    Files,
-    Get,
-    GetFile,
-    Have,
-    Listen,
-    Offer,
-    Put,
-    Ranges,
-    Reach,
-    SendFile,
-    Taken,
-    Visitor,
-    Wanted,
-    Way,
-)
-from wire.frames import Entry, Error, Frame, Request
-from wire.jsonlines import JsonLines
+from wire.file_frames import Fetched, FileList, Files, GetFile, SendFile
+from wire.frames import Entry
 
 Connect = Callable[..., Json]
-DATA = os.urandom(3_000_000)
-SHA256 = hashlib.sha256(DATA).hexdigest()
-
-
-@pytest.fixture
-def photo(tmp_path: Path) -> Path:
-    """A file to send."""
-    path = tmp_path / "photo.jpg"
-    path.write_bytes(DATA)
-    return path
 
 
 class Two:
@@ -137,7 +104,7 @@ def test_it_goes_straight_and_the_server_has_none_of_it(two: Two, photo: Path) -
     two.end()
     assert said == f"photo.jpg (3.0 MB) is here: {two.folder / 'photo.jpg'} (directly)"
     assert two.said == [f"photo.jpg (3.0 MB) is sent to bob: {file} (directly)"]
-    assert everything(two.folder) == {"photo.jpg": DATA}
+    assert everything(two.folder) == {"photo.jpg": PHOTO}
     assert two.uploaded() == []
     assert two.alice.expect(Fetched) == Fetched(file, "photo.jpg", "bob")
     listed = two.bob.request(Files())
@@ -165,7 +132,7 @@ def test_who_wants_it_from_the_server_gets_it_there(two: Two, photo: Path, asked
     two.end()
     assert said.endswith("(by the server)")
     assert str(two.said[0]).endswith("(by the server)")
-    assert everything(two.folder) == {"photo.jpg": DATA}
+    assert everything(two.folder) == {"photo.jpg": PHOTO}
 
 
 def test_without_being_asked_it_waits_only_for_who_can_fetch_it(two: Two, photo: Path, connect: Connect) -> None:
@@ -173,11 +140,11 @@ def test_without_being_asked_it_waits_only_for_who_can_fetch_it(two: Two, photo:
     two.send(photo, asked=False)
     two.end()
     assert str(two.said.pop()).endswith("(by the server)")
-    photo.write_bytes(DATA + b"2")
+    photo.write_bytes(PHOTO + b"2")
     two.send(photo, asked=False, patience=0.05)
     two.end()
     assert str(two.said.pop()).endswith("(by the server)")
-    photo.write_bytes(DATA + b"three")
+    photo.write_bytes(PHOTO + b"three")
     two.send(photo, asked=False, patience=60.0)
     entries = [two.bob.expect(Entry) for _ in range(3)]
     assert two.fetch(entries[-1].file or "")[1].endswith("(directly)")
@@ -216,7 +183,7 @@ def test_a_sender_who_cannot_be_reached(two: Two, photo: Path, how: str, monkeyp
         _, said = two.fetch(entry_file(two.bob))
     two.end()
     assert said.endswith("(by the server)")
-    assert everything(two.folder) == {"photo.jpg": DATA}
+    assert everything(two.folder) == {"photo.jpg": PHOTO}
 
 
 class Damage:
@@ -257,7 +224,7 @@ def test_a_line_that_breaks_in_the_middle(two: Two, photo: Path, monkeypatch: py
     began = fetched.index((True, 0))  # before it, the sender may not have listened yet
     assert fetched[began + 1 :]
     assert all(not direct and first >= 5 << 18 for direct, first in fetched[began + 1 :])
-    assert everything(two.folder) == {"photo.jpg": DATA}
+    assert everything(two.folder) == {"photo.jpg": PHOTO}
 
 
 @pytest.mark.parametrize("last", [3, 10**9], ids=["once", "always"])
@@ -269,7 +236,7 @@ def test_what_is_damaged_on_the_way_is_no_file(
     two.send(photo)
     _, said = two.fetch(entry_file(two.bob))
     assert said.endswith("(directly)" if last == 3 else "(directly, then by the server)")
-    assert everything(two.folder) == {"photo.jpg": DATA}
+    assert everything(two.folder) == {"photo.jpg": PHOTO}
 
 
 def test_a_sender_who_comes_back_is_reached(two: Two, photo: Path) -> None:
@@ -280,7 +247,7 @@ def test_a_sender_who_comes_back_is_reached(two: Two, photo: Path) -> None:
     two.carriers[0].close()
     two.end()
     assert isinstance(two.said.pop(), LineLostError)
-    (two.folder / f"photo.jpg.{file}.part").write_bytes(DATA[:1_000_000])
+    (two.folder / f"photo.jpg.{file}.part").write_bytes(PHOTO[:1_000_000])
     waiting = threading.Event()
     transfer = Fetching(GetFile(file=file), two.folder, 0, lambda _: True, lambda: None, direct=True)
     wait = transfer._wait
@@ -298,141 +265,8 @@ def test_a_sender_who_comes_back_is_reached(two: Two, photo: Path) -> None:
     two.send(photo)
     thread.join(20)
     assert told[0].endswith("(directly)")
-    assert everything(two.folder) == {"photo.jpg": DATA}
+    assert everything(two.folder) == {"photo.jpg": PHOTO}
     assert two.uploaded() == []
-
-
-# Who is let in
-
-
-def request(line: Json, frame: Request, kind: type[Frame] = Error) -> Any:
-    """The answer, which has to be of that kind."""
-    answer = line.request(frame)
-    assert isinstance(answer, kind), answer
-    return answer
-
-
-def test_only_who_may_fetch_it_gets_a_token(server: Server, connect: Connect) -> None:
-    """And only its sender is told of it; each asking has another one."""
-    alice, bob, carol = (connect(server.address, name) for name in ("alice", "bob", "carol"))
-    file = alice.request(Offer(name="a", size=3, user="bob")).file
-    assert request(bob, Reach(file=file)).code == "not-direct"
-    assert request(bob, Listen(file=file, port=7, sha256=SHA256)).code == "not-allowed"
-    assert request(carol, Listen(file=file, port=7, sha256=SHA256)).code == "no-such-file"
-    assert request(alice, Listen(file=file, port=7)).code == "bad-frame"
-    alice.request(Listen(file=file, port=7, sha256=SHA256))
-    assert request(carol, Reach(file=file)).code == request(carol, Reach(file="zzzzzzzz")).code == "no-such-file"
-    ways = [request(bob, Reach(file=file), Way) for _ in range(2)]
-    assert [(way.host, way.port, way.sha256) for way in ways] == [("127.0.0.1", 7, SHA256)] * 2
-    seen = [alice.expect(Visitor) for _ in range(2)]
-    assert [visitor.token for visitor in seen] == [way.token for way in ways]
-    assert {visitor.user for visitor in seen} == {"bob"}
-    assert ways[0].token != ways[1].token
-    assert request(bob, Taken(file=file, sha256="0" * 64)).code == "incomplete"
-    assert request(bob, Taken(file=file)).code == "incomplete"
-    request(bob, Have(file=file, watch=True), Ranges)
-    assert alice.expect(Wanted).file == file
-    assert request(bob, Reach(file=file)).code == "not-direct"
-    assert carol.of(Visitor) == bob.of(Visitor) == []
-
-
-def test_a_sender_who_is_gone_is_not_reached(server: Server, connect: Connect) -> None:
-    """Nor is one who is asked for more often than anybody would."""
-    alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
-    file = alice.request(Offer(name="a", size=3, user="bob")).file
-    line = Json(server.address)
-    request(line, Attach(name="alice", token=alice.welcome.token), Attached)
-    line.request(Listen(file=file, port=7, sha256=SHA256))
-    for _ in range(100):
-        request(bob, Reach(file=file), Way)
-    assert request(bob, Reach(file=file)).code == "not-direct"
-    line.request(Listen(file=file, port=8, sha256=SHA256))
-    assert request(bob, Reach(file=file), Way).port == 8
-    request(bob, Get(file=file, offset=0, length=1), Frame)
-    line.expect(Wanted)
-    line.request(Listen(file=file, port=9, sha256=SHA256))
-    line.close()
-    while isinstance(bob.request(Reach(file=file)), Way):
-        pass
-    alice.request(Put(file=file, offset=0, bytes=3, payload=b"abc"))
-
-
-@pytest.fixture
-def door(photo: Path) -> Iterator[Listener]:
-    """A sender who listens."""
-    source = Source(str(photo))
-    info = Ranges(file="abcd2345", name="photo.jpg", size=source.size, sender="alice", sha256=SHA256)
-    with Listener("127.0.0.1", 0, source, info, lambda _: None) as made:
-        yield made
-
-
-def heard(door: Listener, *frames: Frame, raw: bytes = b"") -> bytes:
-    """All that a listener says to somebody who says this, until it hangs up."""
-    with socket.create_connection(("127.0.0.1", door.port), 10) as line:
-        line.sendall(b"".join(map(JsonLines.encode, frames)) + raw)
-        said = b""
-        while piece := _received(line):
-            said += piece
-        return said
-
-
-def _received(line: socket.socket) -> bytes:
-    try:
-        return line.recv(1 << 16)
-    except ConnectionError:
-        return b""
-
-
-def test_who_has_no_token_is_told_nothing(door: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither is one who is silent, nor one with the token of another, nor one whose token was used or is old."""
-    monkeypatch.setattr(listener_module, "_PATIENCE", 0.1)
-    door.expect("Bob", "secret")
-    assert heard(door, Attach(name="bob", token="secre")) == b""
-    assert heard(door, Get(file="abcd2345", offset=0, length=1)) == b""
-    assert heard(door, raw=b"GET / HTTP/1.1\r\n\r\n") == b""
-    assert heard(door, raw=b"x" * 10_000) == b""
-    assert heard(door) == b""
-    assert heard(door, Attach(name="carol", token="secret")) == b""
-    assert heard(door, Attach(name="bob", token="secret")) == b""
-    monkeypatch.setattr(listener_module, "_TOKEN", 0.0)
-    door.expect("bob", "old")
-    assert heard(door, Attach(name="bob", token="old")) == b""
-    assert not door.busy
-
-
-def test_a_token_is_good_once_and_for_one_file(door: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is asked for beside it ends the line; a token that comes late is waited for."""
-    line = threading.Timer(0.05, door.expect, ("bob", "secret"))
-    line.start()
-    carrier = JsonCarrier("127.0.0.1", door.port, "Bob", "secret")
-    assert b"".join(map(bytes, carrier.fetch("abcd2345", 10, 1_000_000))) == DATA[10:1_000_000]
-    assert carrier.sum("abcd2345", 5, 10) == hashlib.sha256(DATA[5:15]).hexdigest()
-    assert carrier.have("abcd2345").sha256 == SHA256
-    assert door.busy
-    monkeypatch.setattr(listener_module, "_PATIENCE", 0.1)
-    with pytest.raises(LineLostError):
-        JsonCarrier("127.0.0.1", door.port, "bob", "secret")
-    with pytest.raises(LineLostError):
-        carrier.sum("other", 0, 1)
-    carrier.close()
-    for wrong in (
-        Get(file="abcd2345", offset=len(DATA), length=1),
-        Put(file="abcd2345", offset=0, bytes=3, payload=b"abc"),
-        Files(),
-    ):
-        door.expect("bob", "again")
-        assert heard(door, Attach(name="bob", token="again"), wrong) == JsonLines.encode(Attached(name="alice"))
-
-
-def test_so_many_lines_and_no_more(door: Listener) -> None:
-    """Who comes too late is sent away at once; when somebody goes, there is room."""
-    lines = [socket.create_connection(("127.0.0.1", door.port), 10) for _ in range(listener_module._MOST)]
-    assert heard(door) == b""
-    for line in lines:
-        line.close()
-    door.close()
-    with pytest.raises(LineLostError):
-        JsonCarrier("127.0.0.1", door.port, "bob", "x", within=1.0)
 
 
 # Processes

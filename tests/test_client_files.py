@@ -1,12 +1,9 @@
-"""The client's files: what is read, what is written, how far it is, and transfers against a real server."""
+"""The client's transfers against a real server: a further line each way, and two clients as processes."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,154 +13,18 @@ import pytest
 
 from server import Server
 from terminal.carrier import JsonCarrier, LineLostError
-from terminal.progress import Progress, time_words
-from terminal.sources import Source
-from terminal.targets import Target
 from terminal.transfer import Fetching, Sending, Stopped
+from tests.client_processes import Client
 from tests.conftest import StartProcess, StartServer
-from tests.helpers import ROOT, Json, Process, endpoint
+from tests.helpers import Json, Process, endpoint
+from tests.helpers_files import PHOTO, entry_file, everything
 from wire.errors import Refused
-from wire.file_frames import Cancel, Fetched, FilePart, GetFile, Have, Ranges, SendFile
-from wire.frames import Entry, Join
+from wire.file_frames import Cancel, Fetched, GetFile, Have, SendFile
+from wire.frames import Join
 from wire.limits import Limits
 
 Connect = Callable[..., Json]
 Carry = Callable[[Json], JsonCarrier]
-DATA = os.urandom(3_000_000)
-
-
-def info(name: str, size: int, parts: list[FilePart] | None = None) -> Ranges:
-    """What a server says of a file."""
-    return Ranges(file="abcd2345", name=name, size=size, sender="bob", parts=parts or [])
-
-
-def everything(folder: Path) -> dict[str, bytes]:
-    """What is in a folder, by path."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-# What is read
-
-
-def test_a_folder_is_its_files_one_after_the_other(tmp_path: Path) -> None:
-    folder = tmp_path / "photos"
-    (folder / "sub").mkdir(parents=True)
-    for name, text in {"a": "abc", "b": "", "sub/c": "defg", "z": ""}.items():
-        (folder / name).write_text(text)
-    (folder / "link").symlink_to("/etc/hostname")
-    source = Source(str(folder))
-    assert source.name == "photos"
-    assert source.parts == [FilePart("a", 3), FilePart("b", 0), FilePart("z", 0), FilePart("sub/c", 4)]
-    for first in range(7):
-        for end in range(first, 8):
-            assert source.read(first, end - first) == b"abcdefg"[first:end]
-    source.check()
-    same = Source(str(folder))
-    assert (source.id("bob", 0), source.id("bob", 1) != source.id("bob", 0)) == (same.id("bob", 0), True)
-    (folder / "a").write_text("x")
-    with pytest.raises(Refused) as changed:
-        source.check()
-    assert changed.value.code == "file-conflict"
-    assert Source(str(folder)).id("bob", 0) != same.id("bob", 0)
-    source.close()
-
-
-@pytest.mark.parametrize("path", ["nothing", "empty", "/dev/null", "a\0b"])
-def test_what_cannot_be_sent_is_refused(tmp_path: Path, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(Refused):
-        Source(path)
-
-
-# What is written
-
-
-@pytest.mark.parametrize("name", ["../../evil", "/etc/passwd", "C:\\x", "a\0b", "x" * 300, ".", "", "..", "con"])
-def test_nothing_is_written_outside_the_folder(tmp_path: Path, name: str) -> None:
-    folder = tmp_path / "in" / "downloads"
-    target = Target(folder, info(name, 3), 0)
-    target.append(memoryview(b"abc"))
-    path = target.keep()
-    assert path.parent == folder
-    parts = [FilePart(f"../{name}/../../x", 1), FilePart(f"{name}/y", 2), FilePart("y", 0), FilePart("Y/y", 0)]
-    target = Target(folder, info(name, 3, parts), 0)
-    target.append(memoryview(b"abc"))
-    assert target.keep().parent == folder
-    assert {file.name for file in tmp_path.iterdir()} == {"in"}
-    assert {file.name for file in (tmp_path / "in").iterdir()} == {"downloads"}
-    assert len(list(folder.iterdir())) == 2
-
-
-def test_nothing_is_written_over(tmp_path: Path) -> None:
-    for number in range(3):
-        target = Target(tmp_path, info("a.txt", 1), 0)
-        target.append(memoryview(b"%d" % number))
-        target.keep()
-    assert everything(tmp_path) == {"a.txt": b"0", "a (1).txt": b"1", "a (2).txt": b"2"}
-    for number in range(2):
-        target = Target(tmp_path, info("d", 2, [FilePart("x:y", 1), FilePart("x?y", 1)]), 0)
-        target.append(memoryview(b"%d!" % number))
-        target.keep()
-    assert everything(tmp_path / "d") == {"x_y": b"0", "x_y (1)": b"!"}
-    assert everything(tmp_path / "d (1)") == {"x_y": b"1", "x_y (1)": b"!"}
-
-
-def test_a_part_goes_on_where_it_was(tmp_path: Path) -> None:
-    target = Target(tmp_path, info("a", 6), 0)
-    target.append(memoryview(b"abc"))
-    with pytest.raises(Refused) as refused:
-        Target(tmp_path, info("a", 6), 0)
-    assert refused.value.code == "file-conflict"  # one at a time
-    target.close()
-    assert everything(tmp_path) == {"a.abcd2345.part": b"abc"}
-    target = Target(tmp_path, info("a", 6), 0)
-    assert target.have == 3
-    target.append(memoryview(b"def"))
-    assert target.digest() == hashlib.sha256(b"abcdef").hexdigest()
-    target.write(memoryview(b"X"), 2)
-    assert target.digest(anew=True) == hashlib.sha256(b"abXdef").hexdigest()
-    assert target.sum(1, 2) == hashlib.sha256(b"bX").hexdigest()
-    target.keep()
-    assert everything(tmp_path) == {"a": b"abXdef"}
-
-
-def test_what_is_too_large_is_refused_before_a_byte_is_taken(tmp_path: Path) -> None:
-    with pytest.raises(Refused) as refused:
-        Target(tmp_path, info("a", 101), 100)
-    assert refused.value.code == "too-large"
-    with pytest.raises(Refused) as refused:
-        Target(tmp_path, info("a", 2**52), 0)
-    assert refused.value.code == "not-stored"
-    with pytest.raises(Refused):
-        Target(Path("/proc/nowhere"), info("a", 1), 0)
-
-
-def test_a_link_in_the_place_of_a_part_is_not_followed(tmp_path: Path) -> None:
-    (tmp_path / "a.abcd2345.part").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(Refused):
-        Target(tmp_path, info("a", 1), 0)
-    assert not (tmp_path / "elsewhere").exists()
-
-
-# How far it is
-
-
-def test_progress_is_a_line() -> None:
-    progress = Progress("get", "photo.jpg")
-    progress.begin(4_000_000, 1_000_000, 10.0)
-    assert progress.line() == "get photo.jpg [#####---------------]  25 %  1.0 MB of 4.0 MB"
-    progress.done = 2_000_000
-    progress.mark(12.0)
-    assert progress.line().endswith(" 50 %  2.0 MB of 4.0 MB  500 kB/s  0:04 left")
-    progress.note = "waiting"
-    assert progress.line() == "get photo.jpg: waiting"
-    assert [time_words(seconds) for seconds in (0, 61, 3_599.7, 36_000, 1e9)] == [
-        "0:00", "1:01", "1:00:00", "10:00:00", "a long time",
-    ]  # fmt: skip
-
-
-# Against a server
 
 
 @pytest.fixture
@@ -190,14 +51,6 @@ def fetching(file: str, folder: Path, ask: Callable[[str], bool] = lambda _: Tru
     return Fetching(GetFile(file=file), folder, largest, ask, lambda: None)
 
 
-@pytest.fixture
-def photo(tmp_path: Path) -> Path:
-    """A file to send."""
-    path = tmp_path / "photo.jpg"
-    path.write_bytes(DATA)
-    return path
-
-
 def test_a_file_comes_as_it_was(server: Server, connect: Connect, carry: Carry, photo: Path, tmp_path: Path) -> None:
     """With the receipt; and sent once more, nothing is sent."""
     alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
@@ -206,8 +59,8 @@ def test_a_file_comes_as_it_was(server: Server, connect: Connect, carry: Carry, 
     assert sending(photo).run(carry(alice)) == f"photo.jpg (3.0 MB) was there already: {transfer.file}"
     fetch = fetching(transfer.file, tmp_path / "in")
     assert fetch.run(carry(bob)).startswith("photo.jpg (3.0 MB) is here: ")
-    assert everything(tmp_path / "in") == {"photo.jpg": DATA}
-    assert fetch.progress.done == len(DATA)
+    assert everything(tmp_path / "in") == {"photo.jpg": PHOTO}
+    assert fetch.progress.done == len(PHOTO)
     assert alice.expect(Fetched).user == "bob"
     alice.request(Cancel(file=transfer.file))
     again = sending(photo)
@@ -231,7 +84,7 @@ def test_a_receipt_that_is_lost_is_given_again(
     with pytest.raises(LineLostError):
         fetch.run(carrier)
     assert fetch.run(carry(alice)).startswith("photo.jpg (3.0 MB) is here: ")
-    assert everything(tmp_path / "in") == {"photo.jpg": DATA}
+    assert everything(tmp_path / "in") == {"photo.jpg": PHOTO}
 
 
 def test_a_folder_comes_as_it_was(server: Server, connect: Connect, carry: Carry, tmp_path: Path) -> None:
@@ -241,7 +94,7 @@ def test_a_folder_comes_as_it_was(server: Server, connect: Connect, carry: Carry
         client.request(Join("lab"))
     folder = tmp_path / "things"
     (folder / "deep" / "er").mkdir(parents=True)
-    for name, data in {"a": b"x" * 10, "deep/b": b"", "deep/er/c": DATA}.items():
+    for name, data in {"a": b"x" * 10, "deep/b": b"", "deep/er/c": PHOTO}.items():
         (folder / name).write_bytes(data)
     transfer = sending(folder, "#lab")
     transfer.run(carry(alice))
@@ -279,7 +132,7 @@ def test_a_fetch_that_follows(server: Server, connect: Connect, carry: Carry, ph
     fetch._wait = waits  # type: ignore[method-assign]
     fetch.run(carry(bob))
     sender.join()
-    assert everything(tmp_path / "in") == {"photo.jpg": DATA}
+    assert everything(tmp_path / "in") == {"photo.jpg": PHOTO}
 
 
 def test_a_cut_line_costs_nothing(server: Server, connect: Connect, carry: Carry, photo: Path, tmp_path: Path) -> None:
@@ -318,7 +171,7 @@ def test_a_cut_line_costs_nothing(server: Server, connect: Connect, carry: Carry
     for answer, sure in ((True, 1_000_000), (False, 0)):
         folder = tmp_path / str(answer)
         folder.mkdir()
-        (folder / f"photo.jpg.{transfer.file}.part").write_bytes(DATA[:1_000_000])
+        (folder / f"photo.jpg.{transfer.file}.part").write_bytes(PHOTO[:1_000_000])
         carrier, fetched = carry(bob), list[int]()
 
         def fetch(file: str, first: int, end: int, real: Any = carrier.fetch, to: list[int] = fetched) -> Any:
@@ -328,7 +181,7 @@ def test_a_cut_line_costs_nothing(server: Server, connect: Connect, carry: Carry
         carrier.fetch = fetch  # type: ignore[method-assign]
         fetching(transfer.file, folder, say(answer)).run(carrier)
         assert fetched == [sure]
-        assert everything(folder) == {"photo.jpg": DATA}
+        assert everything(folder) == {"photo.jpg": PHOTO}
     assert asked == ["Resume photo.jpg (33 %)?"] * 2
 
 
@@ -348,9 +201,9 @@ def test_damage_is_mended(server: Server, connect: Connect, carry: Carry, photo:
     transfer.run(carrier)
     (tmp_path / "in").mkdir()
     part = tmp_path / "in" / f"photo.jpg.{transfer.file}.part"
-    part.write_bytes(b"wrong" + DATA[5:1_000_000])
+    part.write_bytes(b"wrong" + PHOTO[5:1_000_000])
     fetching(transfer.file, tmp_path / "in").run(carry(bob))
-    assert everything(tmp_path / "in") == {"photo.jpg": DATA}
+    assert everything(tmp_path / "in") == {"photo.jpg": PHOTO}
     part.write_bytes(b"wrong")
     carrier = carry(bob)
     carrier.sum = lambda file, first, length: hashlib.sha256(part.read_bytes()[:length]).hexdigest()  # type: ignore[method-assign]
@@ -389,37 +242,11 @@ def test_a_small_chunk_is_enough(start_server: StartServer, connect: Connect, ph
     transfer = sending(photo)
     transfer.run(carrier)
     fetching(transfer.file, tmp_path / "in").run(carrier)
-    assert everything(tmp_path / "in") == {"photo.jpg": DATA}
+    assert everything(tmp_path / "in") == {"photo.jpg": PHOTO}
     carrier.close()
 
 
 # Processes
-
-
-class Client:
-    """`client.py` as a filter, in a process of its own."""
-
-    def __init__(self, address: str, name: str, *lines: str, folder: Path | None = None) -> None:
-        command = [sys.executable, str(ROOT / "client.py"), address, "--name", name, "--wait", "120"]
-        if folder is not None:
-            command += ["--downloads", str(folder)]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        assert self.process.stdin is not None
-        self.process.stdin.write("".join(f"{line}\n" for line in lines))
-        self.process.stdin.close()
-        self.process.stdin = None
-
-    def end(self) -> tuple[int, str, str]:
-        """Its exit status, and what it said."""
-        out, err = self.process.communicate(timeout=180)
-        return self.process.returncode, out, err
-
-    def kill(self) -> None:
-        """`kill -9`."""
-        self.process.send_signal(signal.SIGKILL)
-        self.process.communicate()
 
 
 def test_two_clients_and_a_server_that_is_killed(start_process: StartProcess, connect: Connect, tmp_path: Path) -> None:
@@ -467,13 +294,6 @@ def test_by_mqtt_a_file_is_sent_and_fetched_alike(
     code, _, err = bob.end()
     assert (code, err.count("is here: ")) == (0, 2), err
     assert everything(tmp_path / "in") == {"big": data, "folder/a": b"abc"}
-
-
-def entry_file(client: Json) -> str:
-    """The file of the next offer."""
-    file = client.expect(Entry).file
-    assert file is not None
-    return file
 
 
 def wait_for_part(folder: Path, process: Process) -> None:

@@ -11,7 +11,7 @@ import pytest
 from server import Server
 from tests.client_processes import Screen, screens
 from tests.helpers import Json, Process
-from tests.test_files import fill, offer
+from tests.helpers_files import fill, offer
 from wire.frames import Entry, Join, Msg, Register, Say
 
 pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")

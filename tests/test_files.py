@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import os
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from server import Config, Server
-from store import StoreError
-from tests.conftest import StartProcess, StartServer
-from tests.helpers import Json, Process, Text, WatchedStore
+from server import Server
+from tests.conftest import StartServer
+from tests.helpers import Json, Text
+from tests.helpers_files import DATA, SHA, fetch, fill, kept, offer, put, refused
 from wire.file_frames import (
     Attach,
     Attached,
     Cancel,
     Cancelled,
-    Chunk,
     Fetched,
     FileList,
     FilePart,
@@ -30,12 +27,9 @@ from wire.file_frames import (
     Finished,
     Get,
     Have,
-    Kept,
     More,
     Offer,
-    Offered,
     Put,
-    Ranges,
     Sum,
     SumIs,
     Taken,
@@ -44,53 +38,6 @@ from wire.frames import Bye, Entry, Error, Join, Ok, Say
 from wire.limits import Limits
 
 Connect = Callable[..., Json]
-DATA = bytes(range(256)) * 1200  # more than one chunk
-SHA = hashlib.sha256(DATA).hexdigest()
-
-
-def offer(client: Json, size: int = len(DATA), **fields: Any) -> str:
-    """Offer a file; its id."""
-    answer = client.request(Offer(**{"name": "x.bin", "size": size, "user": "bob", **fields}))
-    assert isinstance(answer, Offered), answer
-    return answer.file
-
-
-def put(client: Json, file: str, first: int, end: int, data: bytes = DATA) -> None:
-    """Fill a range."""
-    answer = client.request(Put(file=file, offset=first, payload=data[first:end]))
-    assert answer == Kept(ref=answer.ref, file=file, offset=first, length=end - first)
-
-
-def fill(client: Json, file: str, data: bytes = DATA) -> None:
-    """Fill all of it, and finish."""
-    for first in range(0, len(data), 1 << 20):
-        put(client, file, first, min(first + (1 << 20), len(data)), data)
-    assert isinstance(client.request(Finish(file=file, sha256=hashlib.sha256(data).hexdigest())), Finished)
-
-
-def fetch(client: Json, file: str) -> bytes:
-    """All of a finished file."""
-    state = client.request(Have(file=file))
-    assert isinstance(state, Ranges), state
-    assert state.done
-    data = b""
-    while len(data) < state.size:
-        chunk = client.request(Get(file=file, offset=len(data), length=state.size - len(data)))
-        assert isinstance(chunk, Chunk), chunk
-        data += chunk.payload
-    return data
-
-
-def refused(client: Json, request: Any) -> str:
-    """The code with which a request is refused."""
-    answer = client.request(request)
-    assert isinstance(answer, Error), answer
-    return answer.code
-
-
-def kept(folder: Path) -> list[Path]:
-    """All files below the data folder's files."""
-    return [file for file in (folder / "files").rglob("*") if file.is_file()]
 
 
 def test_a_file_to_a_user(server: Server, connect: Connect) -> None:
@@ -309,65 +256,6 @@ def test_what_is_taken_back_is_gone(server: Server, connect: Connect, tmp_path: 
     assert bob.request(Files()) == FileList(ref=bob.request(Files()).ref - 1, files=[])
 
 
-def test_files_end(
-    start_server: StartServer, connect: Connect, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """When their time is over they cannot be fetched, and with the next start they are removed."""
-    now = [1_790_000_000_000]
-    monkeypatch.setattr("channels.files.now", lambda: now[0])
-    server = Server(Config(port=0, mqtt_port=0, data=str(tmp_path / "data"), limits=Limits(file_days=2)))
-    alice = connect(server.address, "alice")
-    file = offer(alice)
-    fill(alice, file)
-    now[0] += 2 * 86_400_000 - 1
-    assert fetch(alice, file) == DATA
-    now[0] += 1
-    other = connect(server.address)
-    other.request(Attach(name="alice", token=alice.welcome.token))
-    assert refused(other, Have(file=file)) == "gone"
-    assert alice.request(Files()).files == []
-    alice.close()
-    server.close()
-    (tmp_path / "data" / "files" / "parts" / "left").write_bytes(b"x")  # as after a crash
-    start_server()
-    assert kept(tmp_path / "data") == []
-
-
-def test_a_full_disk(server: Server, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One clear error; nothing is recorded that is not there; when there is room, it goes on."""
-    alice = connect(server.address, "alice")
-    file = offer(alice)
-
-    def full(*_: Any) -> int:
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("channels.uploads.os.pwrite", full)
-        assert refused(alice, Put(file=file, offset=0, payload=DATA)) == "not-stored"
-    assert alice.request(Have(file=file)).have == []
-    fill(alice, file)
-
-
-def test_a_store_that_fails_records_nothing(server: Server, connect: Connect, stores: list[WatchedStore]) -> None:
-    """The bytes may be there, but nobody is told so."""
-    alice = connect(server.address, "alice")
-    file = offer(alice)
-
-    def fail(method: str) -> None:
-        if method in ("keep_ranges", "finish_file"):
-            raise StoreError("the disk is full")
-
-    stores[0].before = fail
-    assert refused(alice, Put(file=file, offset=0, payload=DATA)) == "not-stored"
-    stores[0].before = None
-    assert alice.request(Have(file=file)).have == []
-    put(alice, file, 0, len(DATA))
-    stores[0].before = fail
-    assert refused(alice, Finish(file=file, sha256=SHA)) == "not-stored"
-    stores[0].before = None
-    assert isinstance(alice.request(Finish(file=file, sha256=SHA)), Finished)
-
-
 def test_an_empty_file_and_a_folder(server: Server, connect: Connect) -> None:
     """Nothing is a content, too; a folder is its files one after the other."""
     alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
@@ -395,66 +283,3 @@ def test_in_nc_the_offers_are_lines(server: Server, connect: Connect, dial: Call
     bob.expect("! Files are sent with client.py")
     bob.expect("! x.bin is alice's")
     bob.expect("! ../x is no file's id")
-
-
-def test_after_kill_9_it_goes_on(start_process: StartProcess, connect: Connect) -> None:
-    """What was acknowledged is there, what was offered and finished, too; the offer made again is the same."""
-    process = start_process()
-    alice = connect(process.address, "alice")
-    whole, half = offer(alice), offer(alice, id="h")
-    fill(alice, whole)
-    put(alice, half, 100_000, 200_000)
-    process.restart()
-    alice, bob = connect(process.address, "alice"), connect(process.address, "bob")
-    assert fetch(bob, whole) == DATA
-    assert alice.request(Offer(name="x.bin", size=len(DATA), user="bob", id="h")).have == [[100_000, 200_000]]
-    assert bob.request(Get(file=half, offset=100_000, length=9)).payload == DATA[100_000:100_009]
-    put(alice, half, 0, 100_000)
-    put(alice, half, 200_000, len(DATA))
-    assert isinstance(alice.request(Finish(file=half, sha256=SHA)), Finished)
-    process.restart()
-    assert fetch(connect(process.address, "bob"), half) == DATA
-
-
-def test_killed_amid_the_transfer_what_is_recorded_is_right(start_process: StartProcess, connect: Connect) -> None:
-    """Kill -9 while chunks are under way, some times over: what `have` names is what was sent."""
-    process = start_process()
-    data, chance = os.urandom(4 << 20), random.Random(7)
-    piece = 1 << 16
-    for _ in range(4):
-        alice = connect(process.address, "alice")
-        state = alice.request(Offer(name="r", size=len(data), user="bob", id="r"))
-        for first, end in state.have:
-            for at in range(first, end, 1 << 18):
-                length = min(1 << 18, end - at)
-                assert alice.request(Get(file=state.file, offset=at, length=length)).payload == data[at : at + length]
-        spans = [at for at in range(0, len(data), piece)]
-        chance.shuffle(spans)
-        alice.send(*[Put(file=state.file, offset=at, payload=data[at : at + piece], ref=f"p{at}") for at in spans[:30]])
-        alice.expect(Kept)
-        alice.expect(Kept)
-        process.restart()
-    alice = connect(process.address, "alice")
-    fill(alice, state.file, data)
-    assert fetch(connect(process.address, "bob"), state.file) == data
-
-
-def test_a_slow_receiver_costs_no_memory(start_process: StartProcess, connect: Connect) -> None:
-    """Who asks for a lot and reads nothing has one chunk waiting for it, not all that it asked for."""
-    process = start_process()
-    alice, data = connect(process.address, "alice"), bytes(16 << 20)
-    file = offer(alice, size=len(data))
-    fill(alice, file, data)
-    before = resident(process)
-    for _ in range(8):
-        bob = connect(process.address)
-        bob.request(Attach(name="alice", token=alice.welcome.token))
-        bob.send(*[Get(file=file, offset=at, length=1 << 18) for at in range(0, len(data), 1 << 18)])
-    for _ in range(3):
-        alice.request(Have(file=file))
-    assert resident(process) - before < 8 << 20
-
-
-def resident(process: Process) -> int:
-    """Bytes of memory that the server takes."""
-    return int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * 4096

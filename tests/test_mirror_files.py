@@ -10,11 +10,10 @@ import pytest
 from bridge.broker import BrokerConfig
 from tests.conftest import StartServer
 from tests.helpers import Json
+from tests.helpers_files import DATA, FINE, INIT, SHA, fetch, file, fill, listening, offer, reason
 from tests.helpers_mqtt import MqttLine, body
 from tests.mirrors import Site, broker_kind, lines, quick, site, start_broker
 from tests.scripted_broker import ScriptedBroker
-from tests.test_files import fetch, fill, offer
-from tests.test_mqtt_files import DATA, FINE, INIT, SHA, file, listening, reason
 from wire.file_frames import Fetched, Have, Ranges, Taken
 from wire.frames import Entry, Join
 from wire.mqtt_packets import PubAck

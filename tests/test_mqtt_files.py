@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -13,8 +12,8 @@ from bridge.file_topics import ask, command, request
 from server import Server
 from tests.conftest import StartProcess, StartServer
 from tests.helpers import Json
+from tests.helpers_files import DATA, FINE, INIT, SHA, fetch, file, fill, listening, offer, reason
 from tests.helpers_mqtt import MqttLine, body
-from tests.test_files import fetch, fill, offer
 from wire.errors import Refused
 from wire.file_frames import Cancel, Fetched, FilePart, Finish, Get, Have, Offer, Put, Sum, Taken
 from wire.frames import Entry, Join, Request
@@ -22,33 +21,6 @@ from wire.limits import Limits
 
 Mqtt = Callable[..., MqttLine]
 Connect = Callable[..., Json]
-DATA = bytes(range(256)) * 1200
-SHA = hashlib.sha256(DATA).hexdigest()
-
-
-def listening(line: MqttLine) -> MqttLine:
-    """A client that hears everything for it."""
-    line.subscribe(f"chat/to/{line.name}/#", "chat/channels/#")
-    return line
-
-
-def file(line: MqttLine, id: str, what: str, payload: bytes | str | dict[str, Any] = b"") -> dict[str, Any]:
-    """Do something with a file; the answer."""
-    line.do(f"file/{id}/{what}", json.dumps(payload) if isinstance(payload, dict) else payload)
-    answer: dict[str, Any] = body(
-        line.message(f"chat/to/{line.name}/file/{id}", lambda packet: f"file/{id}/{what}" in packet.payload.decode())
-    )
-    assert answer.pop("topic") == f"file/{id}/{what}"
-    return answer
-
-
-def reason(answer: dict[str, Any]) -> tuple[int, str]:
-    """What became of a command."""
-    return answer["reason_code"], answer["reason_description"]
-
-
-INIT = {"name": "x.bin", "size": len(DATA), "to": "bob", "checksum": SHA, "segments_ttl": 7}
-FINE = (0, "success")
 
 
 @pytest.mark.parametrize(
