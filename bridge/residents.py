@@ -343,6 +343,8 @@ class Residents:
             if not proven:
                 raise Refused("name-taken", f"{account.name} is taken: somebody is on the broker as {other.me}.")
             self.leave(other)
+        elif len(self._here) >= chat.limits.connections:
+            raise Refused("server-full", "There are as many on the broker as the server takes; try again later.")
         answers = BrokerAnswers(self._hub, self._carrier)
         answers.me = me
         reader = ResidentReader(self._carrier, answers)

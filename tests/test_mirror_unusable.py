@@ -1,4 +1,4 @@
-"""What clients publish that breaks MQTT's rules, and that a broker hands on as it stands, does not end the mirror."""
+"""What clients publish that breaks MQTT's rules or ours, and that a broker hands on, does not end the mirror."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from bridge.broker import BrokerConfig
 from tests.conftest import StartServer
 from tests.helpers_mqtt import body
 from tests.scripted_broker import ScriptedBroker
+from wire.limits import Limits
 from wire.mqtt import MqttPackets
 from wire.mqtt_codes import V5, V311, MqttError
 from wire.mqtt_packets import PubAck, Publish, Unusable
@@ -49,6 +50,18 @@ def test_it_is_refused_and_acknowledged(start_server: StartServer, broker: Scrip
     assert server.chat.bridge is not None
     status = server.chat.bridge()
     assert (status.connected, status.refused) == (True, 1)
+
+
+def test_the_server_takes_so_many_from_a_broker(start_server: StartServer, broker: ScriptedBroker) -> None:
+    start_server(broker=BrokerConfig(url=broker.url), limits=Limits(connections=2))
+    visit = broker.visit()
+    visit.open()
+    for name in ("a", "b", "c"):
+        visit.bring(f"chat/from/{name}/register", "")
+    assert body(visit.message("chat/to/c/error"))["code"] == "server-full"
+    visit.bring("chat/from/a/gone", "")
+    visit.bring("chat/from/c/register", "")
+    visit.message("chat/to/c/register")
 
 
 @pytest.mark.parametrize("properties", _PROPERTIES)
