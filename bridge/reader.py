@@ -33,8 +33,8 @@ class _Flight:
     """
 
     log: Log
-    ids: list[int]
-    numbers: list[int]
+    ids: Sequence[int]
+    numbers: Sequence[int]
     low: int
     high: int
     last: int

@@ -25,12 +25,12 @@ _AROUND = 1_024  # bytes of an entry's packet beside its text, at most
 _publisher = lru_cache(maxsize=4096)(Publisher)
 
 
-def packet_ids(seq: int, count: int, *, text: bool) -> list[int]:
+def packet_ids(seq: int, count: int, *, text: bool) -> Sequence[int]:
     """The packet identifiers of `count` entries, the last of which has the journal's number `seq`."""
     offset = 2 if text else 1
     first = (seq - count + 1) % SPAN
     if first + count <= SPAN:
-        return list(range(2 * first + offset, 2 * (first + count) + offset, 2))
+        return range(2 * first + offset, 2 * (first + count) + offset, 2)
     return [2 * (number % SPAN) + offset for number in range(seq - count + 1, seq + 1)]
 
 
@@ -48,7 +48,9 @@ class View:
     without text that go to one peer.
     """
 
-    __slots__ = ("_even", "_limit", "_me", "_topics", "_version", "_without", "json", "key", "text")
+    __slots__ = (
+        "_even", "_limit", "_me", "_topics", "_version", "_without", "acknowledged", "forms", "json", "key", "text",
+    )  # fmt: skip
 
     interactive = False
 
@@ -64,17 +66,9 @@ class View:
         self._limit = limit
         self._without = without
         self._even = even
+        self.forms = bool(json) + bool(text)  # packets of an entry that the client acknowledges
+        self.acknowledged = self.forms > 0
         self.key = f"mqtt {version} {json} {text} {me} {limit} {without} {even}"
-
-    @property
-    def acknowledged(self) -> bool:
-        """Whether the client acknowledges what it gets."""
-        return bool(self.json or self.text)
-
-    @property
-    def forms(self) -> int:
-        """How many packets of an entry the client acknowledges."""
-        return bool(self.json) + bool(self.text)
 
     def encode(self, frame: Frame) -> bytes:
         """Answers are no part of a view."""
@@ -129,18 +123,20 @@ class View:
             forms.append((text, [pair for pair in packets if not self._limit or len(pair[1]) <= self._limit]))
         return forms
 
-    def expected(self, entries: Sequence[Entry], seq: int) -> list[tuple[list[int], list[int]]]:
+    def expected(self, entries: Sequence[Entry], seq: int) -> list[tuple[Sequence[int], Sequence[int]]]:
         """What the client will acknowledge of these, in order: the packet identifiers, and the entries' numbers.
 
         A pair for each form that is acknowledged.
         """
-        first = entries[0].number
+        first, count = entries[0].number, len(entries)
+        pairs: list[tuple[Sequence[int], Sequence[int]]] = []
         if not self._limit and not self._without:
-            numbers = [entry.number for entry in entries]
-            forms = [text for text, qos in ((self._even, self.json), (True, self.text)) if qos]
-            return [(packet_ids(seq, len(entries), text=text), numbers) for text in forms]
-        pairs: list[tuple[list[int], list[int]]] = []
-        start = seq - len(entries) + 1
+            if self.json:
+                pairs.append((packet_ids(seq, count, text=self._even), range(first, first + count)))
+            if self.text:
+                pairs.append((packet_ids(seq, count, text=True), range(first, first + count)))
+            return pairs
+        start = seq - count + 1
         for text, kept in self._kept(entries, seq):
             if self.text if text else self.json:
                 numbers = [entry.number for entry, _ in kept]

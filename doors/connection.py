@@ -153,7 +153,7 @@ class Connection:
         """
         try:
             if answered:
-                return send_in_one_go(self._socket, data, socket.MSG_DONTWAIT)
+                return send_in_one_go(self._socket, data)
             return self._socket.send(data, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return 0
