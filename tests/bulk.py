@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -13,6 +13,10 @@ from tests.helpers import DEADLINE, Json, Process, endpoint
 from wire.frames import Entry, Error, Frame, Hello, Join, Say, Welcome
 from wire.jsonlines import JsonLines
 from wire.limits import Limits
+from wire.mqtt import MqttPackets, encode
+from wire.mqtt_codes import V5
+from wire.mqtt_packets import ConnAck, Connect, Packet
+from wire.mqtt_properties import Properties
 
 _REPLIES = Limits(line=1 << 28)
 _READERS = 12  # descriptors of the connections to the database that are opened when several read at once
@@ -82,6 +86,56 @@ class Bulk:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class BulkMqtt:
+    """A device's connection with a session that is kept. Raises Gone where a line may break."""
+
+    def __init__(self, address: str, name: str, version: int, receive_maximum: int | None = None) -> None:
+        self.version = version
+        self._packets = MqttPackets(version=version)
+        self._early: list[object] = []  # what came together with CONNACK
+        more = Properties(session_expiry_interval=1_000, receive_maximum=receive_maximum)
+        try:
+            self._socket = socket.create_connection(endpoint(address), DEADLINE)
+        except OSError as error:
+            raise Gone(error) from error
+        self.send(
+            Connect(
+                version=version, client_id=name, username=name, clean=False,
+                properties=more if version == V5 else Properties(),
+            )
+        )  # fmt: skip
+        first, *self._early = self.take()
+        assert isinstance(first, ConnAck), first
+        assert not first.reason, first
+        self.present = first.session_present
+
+    def send(self, *packets: Packet) -> None:
+        try:
+            self._socket.sendall(b"".join([encode(packet, self.version) for packet in packets]))
+        except OSError as error:
+            raise Gone(error) from error
+
+    def take(self, seconds: float = DEADLINE) -> Iterator[object]:
+        """What has come, after a wait of at most so many seconds for the first of it."""
+        if self._early:
+            yield from self._early
+            self._early = []
+            return
+        self._socket.settimeout(seconds)
+        try:
+            data = self._socket.recv(1 << 18)
+        except TimeoutError:
+            return
+        except OSError as error:
+            raise Gone(error) from error
+        if not data:
+            raise Gone("the server has closed it")
+        yield from self._packets.receive(data)
+
+    def close(self) -> None:
+        self._socket.close()
 
 
 def memory(pid: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
+from bridge.topics import Topics
 from terminal.items import Shown
 from terminal.login import Login
 from terminal.state import State
@@ -39,6 +40,8 @@ from wire.frames import (
 )
 
 ME = "alice"
+TOPICS = Topics()
+REPLY = "chat/to/alice/reply/1"  # where the answers to one connection of hers come
 
 
 @dataclass
@@ -232,3 +235,24 @@ def _label(entry: Entry) -> str:
     if entry.to is None:
         return entry.channel or ""
     return f"@{entry.to if entry.sender == ME else entry.sender}"
+
+
+def wire(*channels: str, join: str = "") -> Wire:
+    """A client that is online, and in the channel `join`."""
+    line = Wire(FakeServer(*channels))
+    line.dial()
+    line.settle()
+    if join:
+        line.type(f"/join {join}")
+        line.settle()
+    return line
+
+
+def sent(line: Wire, kind: type[Frame]) -> list[Frame]:
+    """What of that kind the server was sent."""
+    return [frame for frame in line.server.asked if isinstance(frame, kind)]
+
+
+def entry(number: int, text: str = "x", sender: str = "bob", **to: str) -> Entry:
+    """One of bob's in lab, unless told otherwise."""
+    return Entry(number, 0, sender, text, **(to or {"channel": "lab"}))

@@ -182,3 +182,7 @@ class Client:
         """`kill -9`."""
         self.process.send_signal(signal.SIGKILL)
         self.process.communicate()
+
+
+def url(address: str, name: str = "") -> str:
+    return f"mqtt://{name}@{address}" if name else f"mqtt://{address}"

@@ -8,6 +8,7 @@ os.environ["PARTYLINE_CHECK_LOCKS"] = "1"  # before channels.locks is imported: 
 
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any, cast
@@ -17,6 +18,7 @@ from hypothesis import HealthCheck, settings
 
 from server import Config, Server
 from store import Durability, Store, open_store
+from tests.client_processes import Running, Screen, runners, screens
 from tests.helpers import Json, Process, Text, WatchedStore
 from tests.helpers_files import PHOTO
 from tests.helpers_mqtt import VERSIONS, MqttLine
@@ -33,6 +35,7 @@ settings.load_profile("partyline")
 StartServer = Callable[..., Server]
 StartProcess = Callable[..., Process]
 Enter = Callable[..., Talker]
+Meet = Callable[..., Talker]
 
 _THREADS = ("door-", "connection-", "pump", "store-", "arrivals")  # names of a server's threads
 
@@ -161,6 +164,12 @@ def enter() -> Iterator[Enter]:
 
 
 @pytest.fixture
+def meet(server: Server, enter: Enter) -> Meet:
+    """Have somebody enter the one server: `meet(kind, name)`."""
+    return partial(enter, server.address)
+
+
+@pytest.fixture
 def mqtt() -> Iterator[Callable[..., MqttLine]]:
     """Connect by MQTT: `mqtt(server.address, "alice", version=…)`; closed afterwards."""
     made: list[MqttLine] = []
@@ -186,3 +195,25 @@ def photo(tmp_path: Path) -> Path:
     path = tmp_path / "photo.jpg"
     path.write_bytes(PHOTO)
     return path
+
+
+@pytest.fixture
+def alice(server: Server, mqtt: Callable[..., MqttLine], version: int) -> MqttLine:
+    """Somebody by MQTT who reads all that is hers."""
+    line = mqtt(server.address, "alice", version=version)
+    line.subscribe("chat/to/alice/#", "chat/direct/alice/+")
+    return line
+
+
+@pytest.fixture
+def running() -> Iterator[Callable[..., Running]]:
+    """Start clients that go on; killed afterwards."""
+    with runners() as start:
+        yield start
+
+
+@pytest.fixture
+def start_screen() -> Iterator[Callable[..., Screen]]:
+    """Start clients on screens of their own."""
+    with screens() as start:
+        yield start

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from server import Server
 from tests.helpers import DEADLINE, _Line, endpoint
 from wire.mqtt import Item, MqttPackets, encode
 from wire.mqtt_codes import V5, V311
@@ -209,3 +210,11 @@ class MqttLine(_Line):
 def body(packet: Publish) -> Any:
     """The JSON in a message."""
     return json.loads(packet.payload)
+
+
+def watch(server: Server, mqtt: Callable[..., MqttLine], *filters: str) -> MqttLine:
+    """Somebody who hears what happens."""
+    watcher = mqtt(server.address, "watcher")
+    watcher.subscribe(*filters or ("chat/channels/#", "chat/presence/+", "chat/to/watcher/#", "chat/direct/watcher/+"))
+    watcher.ping()  # what is retained has come
+    return watcher

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import itertools
 import socket
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import pytest
+
+from bridge.broker import BrokerConfig
+from server import Server
+from tests.bulk import eventually
+from tests.conftest import StartServer
 from tests.helpers import DEADLINE
 from tests.helpers_mqtt import MqttLine
+from wire.frames import BridgeStatus
 from wire.mqtt import Item, MqttPackets
 from wire.mqtt_codes import V5
 from wire.mqtt_packets import ConnAck, Connect, PingReq, PingResp, Publish, SubAck, Subscribe
@@ -109,3 +117,29 @@ class ScriptedBroker:
         self._listener.close()
         for visit in self._visits:
             visit.close()
+
+
+@pytest.fixture
+def broker() -> Iterator[ScriptedBroker]:
+    """A broker that answers nobody by itself."""
+    made = ScriptedBroker()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def server(start_server: StartServer, broker: ScriptedBroker) -> Server:
+    """A server that mirrors to it."""
+    return start_server(broker=BrokerConfig(url=broker.url))
+
+
+def status(server: Server) -> BridgeStatus:
+    """How the mirror stands."""
+    assert server.chat.bridge is not None
+    return server.chat.bridge()
+
+
+def wait(server: Server, fits: Callable[[BridgeStatus], bool]) -> BridgeStatus:
+    """Wait until the mirror stands like that."""
+    eventually(lambda: fits(status(server)), lambda: f"the mirror stands like this: {status(server)}")
+    return status(server)

@@ -12,47 +12,10 @@ import pytest
 
 from bridge import acl
 from bridge.topics import TABLE
+from tests.acl_brokers import READS, WRITES
 from tests.helpers import DEADLINE, ROOT
 from wire.errors import LocalError
 from wire.mqtt_topics import matches
-
-# What alice may write, and what she may subscribe to.
-WRITES = {
-    "chat/from/alice/say/lab": True,
-    "chat/from/alice/register": True,
-    "chat/from/alice/file/7/init": True,
-    "chat/direct/bob/alice": True,
-    "chat/from/bob/say/lab": False,
-    "chat/from/alice2/say/lab": False,
-    "chat/direct/bob/carol": False,
-    "chat/direct/bob/x/alice": False,
-    "chat/to/alice/msg/bob": False,
-    "chat/to/bob/msg/alice": False,
-    "chat/channels/lab": False,
-    "chat/presence/alice": False,
-    "chat/server": False,
-    "chat/other": False,
-}
-READS = {
-    "chat/channels/#": True,
-    "chat/channels/lab/text": True,
-    "chat/channels/+/text": True,
-    "chat/presence/+": True,
-    "chat/server": True,
-    "chat/to/alice/#": True,
-    "chat/to/alice/msg/+": True,
-    "chat/direct/alice/+": True,
-    "chat/to/bob/#": False,
-    "chat/to/+/msg/bob": False,
-    "chat/to/#": False,
-    "chat/direct/+/bob": False,
-    "chat/direct/bob/alice": False,
-    "chat/from/alice/#": False,
-    "chat/#": False,
-    "chat/+/alice/#": False,
-    "#": False,
-    "+/to/alice/#": False,
-}
 
 
 def covers(allowed: str, asked: str) -> bool:

@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 from bridge import acl
-from tests.acl_brokers import BROKERS, CLIENTS, PASSWORDS, Running
+from tests.acl_brokers import BROKERS, CLIENTS, PASSWORDS, READS, WRITES, Running
 from tests.helpers import DEADLINE
 from tests.helpers_mqtt import MqttLine
 from tests.mqtt_devices import Paho
-from tests.test_acl import READS, WRITES
 from wire.mqtt_codes import V5, V311
 from wire.mqtt_packets import Will
 

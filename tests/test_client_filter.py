@@ -7,23 +7,16 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from server import Server
-from tests.client_processes import Running, command, environment, run, runners
+from tests.client_processes import Running, command, environment, run
 from tests.helpers import DEADLINE, Json, Process
 from wire.frames import History, Join, Msg, Register, Say
 from wire.limits import Limits
-
-
-@pytest.fixture
-def running() -> Iterator[Callable[..., Running]]:
-    """Start clients that go on; killed afterwards."""
-    with runners() as start:
-        yield start
 
 
 def test_it_does_what_is_typed_prints_what_comes_and_ends_with_zero(server: Server) -> None:

@@ -2,38 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import queue
-import socket
-import threading
-from collections.abc import Iterator, Sequence
-from pathlib import Path
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.topics import VERBS, Gone, Here, Topics
-from client import main
-from terminal import mqtt_line, mqtt_link
-from terminal.address import MqttAddress, parse_url
-from terminal.dialler import Down, Event, Received, Up
+from bridge.topics import VERBS, Gone, Here
 from terminal.mqtt_frames import _FORMS, answer, ask, event
-from terminal.mqtt_line import MqttLine, Refusal
-from terminal.mqtt_link import MqttLink, _error
 from terminal.mqtt_logs import Logs
 from terminal.mqtt_questions import Questions
-from terminal.mqtt_talk import Message, Talk
-from tests.helpers import DEADLINE
+from tests.client_fakes import ME, REPLY, TOPICS, entry
 from wire import file_frames
-from wire.errors import LocalError, PeerError, Refused
+from wire.errors import Refused
 from wire.frames import (
     REQUESTS,
     Bye,
     Channels,
-    Closing,
     Delivered,
     Entry,
     Error,
@@ -41,38 +26,25 @@ from wire.frames import (
     Gap,
     Hello,
     Help,
-    HelpText,
     History,
     Join,
     Joined,
     Leave,
     LogState,
     Msg,
-    Ok,
     Page,
     Ping,
-    Pong,
     Presence,
     Register,
     Request,
     Say,
     Seen,
     Status,
-    Stored,
     Topic,
-    UserInfo,
-    Welcome,
     Who,
     Whois,
 )
 from wire.jsonlines import JsonLines
-from wire.mqtt import MqttPackets, encode
-from wire.mqtt_codes import V5, V311, Reason
-from wire.mqtt_packets import ConnAck, Connect, Disconnect
-
-TOPICS = Topics()
-ME = "alice"
-REPLY = "chat/to/alice/reply/1"
 
 SOME: list[Request] = [
     Here(),
@@ -230,10 +202,6 @@ def test_a_line_on_which_nothing_is_answered_is_given_up_but_not_one_that_is_slo
 # Logs
 
 
-def entry(number: int, channel: str = "lab") -> Entry:
-    return Entry(number, 1, "bob", str(number), channel)
-
-
 @given(st.data())
 def test_whatever_the_broker_loses_repeats_or_mixes_up_goes_on_once_and_in_order(data: st.DataObject) -> None:
     """Some entries come by subscription, in any order and more than once; history, page by page, has the rest."""
@@ -279,7 +247,7 @@ def test_too_much_that_was_missed_is_left_out_unless_since_is_known() -> None:
 def test_what_was_not_seen_is_not_acknowledged_and_acknowledgements_keep_the_order_of_arrival() -> None:
     logs = Logs(ME)
     logs.begin([LogState(tail=0, seen=0, channel=channel) for channel in ("lab", "ops")], {})
-    for packet_id, each in enumerate([entry(1), entry(1, "ops"), entry(2), entry(1, "left")], 1):
+    for packet_id, each in enumerate([entry(1), entry(1, channel="ops"), entry(2), entry(1, channel="left")], 1):
         logs.arrived(packet_id)
         logs.take(each, packet_id)
     assert logs.acknowledgements() == []
@@ -289,282 +257,3 @@ def test_what_was_not_seen_is_not_acknowledged_and_acknowledgements_keep_the_ord
     assert logs.acknowledgements() == [1, 2]
     logs.see(Seen(number=2, channel="lab"))
     assert logs.acknowledgements() == [3, 4]
-
-
-# The conversation
-
-
-class FakeBroker:
-    """Puts down what it is told to do."""
-
-    window = 3
-
-    def __init__(self) -> None:
-        self.ids = itertools.count(1)
-        self.published: list[tuple[str, bytes, bytes]] = []
-        self.filters: list[str] = []
-        self.acknowledged: list[int] = []
-
-    def publish(self, topic: str, payload: bytes, reply: str, correlation: bytes) -> int:
-        assert reply == REPLY
-        self.published.append((topic, payload, correlation))
-        return next(self.ids)
-
-    def subscribe(self, filters: Sequence[tuple[str, int]]) -> int:
-        self.filters += [topic_filter for topic_filter, _ in filters]
-        return next(self.ids)
-
-    def unsubscribe(self, filters: Sequence[str]) -> None:
-        for topic_filter in filters:
-            self.filters.remove(topic_filter)
-
-    def acknowledge(self, packet_id: int) -> None:
-        self.acknowledged.append(packet_id)
-
-
-def talk(*, since: dict[str, int] | None = None) -> tuple[Talk, FakeBroker]:
-    """A conversation that has just begun."""
-    broker = FakeBroker()
-    hello = Hello(name=ME, since=since or {}, ref=1)
-    return Talk(broker, TOPICS, hello, "reply/1", itertools.count(1), now=0.0), broker
-
-
-def said(correlation: bytes, frame: Frame) -> Message:
-    """An answer as the server publishes it."""
-    return Message(REPLY, msgspec.json.encode(frame), correlation=correlation)
-
-
-def test_a_welcome_comes_before_what_was_kept_and_brings_the_channels() -> None:
-    conversation, broker = talk()
-    assert broker.filters == ["chat/to/alice/#", "chat/presence/+", "chat/server"]
-    conversation.heard(Message("chat/channels/lab", JsonLines.encode(entry(3)), packet_id=7), 0.0)
-    conversation.heard(Message("chat/to/alice/gap", b'{"channel": "lab", "first": 1, "last": 9}'), 0.0)
-    assert conversation.take() == []
-    welcome = Welcome(name=ME, server="s", token="", logs=[LogState(tail=3, seen=2, channel="lab")])
-    conversation.heard(said(b"1", welcome), 0.0)
-    assert conversation.take() == [msgspec.structs.replace(welcome, ref=1), entry(3)]
-    assert broker.filters[3:] == ["chat/channels/lab"]
-    conversation.ask(Seen(number=3, channel="lab", ref=9), 0.0)
-    assert broker.acknowledged == [7]
-    conversation.taken(4, None, 0.0)
-    assert conversation.take() == [Ok(ref=9)]
-
-
-def test_the_broker_gets_no_more_than_it_takes_at_a_time_and_a_goodbye_waits_for_that() -> None:
-    conversation, broker = talk()
-    conversation.heard(said(b"1", Welcome(name=ME, server="s", token="")), 0.0)
-    for number in range(5):
-        conversation.ask(Say(str(number), "lab", str(number), ref=number), 0.0)
-    conversation.ask(Bye(ref=99), 0.0)
-    conversation.go_on(0.0)
-    assert len(broker.published) == FakeBroker.window
-    for packet_id in range(1, 8):
-        conversation.taken(packet_id, None, 0.0)
-        conversation.go_on(0.0)
-    assert [topic.split("/")[3] for topic, _, _ in broker.published] == ["register", *["say"] * 5]
-    assert conversation.finished
-    assert conversation.take()[-1] == Closing(reason="Goodbye.", ref=99)
-
-
-def test_where_no_server_answers_the_line_is_given_up() -> None:
-    conversation, _ = talk()
-    assert conversation.patience(4.0) == 6.0
-    conversation.go_on(9.0)
-    with pytest.raises(TimeoutError, match="nobody answers"):
-        conversation.go_on(10.0)
-    for message in (Message("chat/server", b"offline", retained=True), said(b"1", Error(code="internal", error="No."))):
-        with pytest.raises(PeerError):
-            talk()[0].heard(message, 0.0)
-    with pytest.raises(PeerError, match="may not read"):
-        talk()[0].subscribed(1, [False, True, True], 0.0)
-
-
-def test_some_things_need_no_server() -> None:
-    conversation, _ = talk()
-    for request in (Ping(payload=b"x", ref=1), Help(ref=2), Join("a/b", ref=3)):
-        conversation.ask(request, 0.0)
-    pong, help_text, refused = conversation.take()
-    assert pong == Pong(payload=b"x", ref=1)
-    assert isinstance(help_text, HelpText)
-    assert isinstance(refused, Error)
-    assert refused.ref == 3
-
-
-def test_who_comes_and_goes_is_told_of_those_who_share_a_channel() -> None:
-    conversation, _ = talk()
-    state = LogState(tail=0, seen=0, channel="lab")
-    conversation.heard(said(b"1", Welcome(name=ME, server="s", token="", logs=[state])), 0.0)
-    conversation.heard(Message("chat/channels/lab", JsonLines.encode(entry(1))), 0.0)
-    conversation.take()
-    for name in ("bob", "mallory", ME):
-        body = msgspec.json.encode({"user": name, "online": True})
-        conversation.heard(Message(f"chat/presence/{name}", body, retained=True), 0.0)
-        conversation.heard(Message(f"chat/presence/{name}", body), 0.0)
-    assert conversation.take() == [Presence("bob", "online")]
-
-
-def test_an_answer_from_an_earlier_line_is_nobodys() -> None:
-    conversation, _ = talk()
-    conversation.heard(said(b"0", Stored(number=1, channel="lab")), 0.0)
-    conversation.heard(said(b"0", UserInfo(name="bob", online=True)), 0.0)
-    conversation.heard(said(b"1", Welcome(name=ME, server="s", token="")), 0.0)
-    assert len(conversation.take()) == 1
-
-
-# Getting there
-
-
-@pytest.mark.parametrize(
-    ("code", "sentence", "password", "expected"),
-    [
-        (0x86, "", None, "need-password"),
-        (0x86, "alice is registered, and that is not the password.", "x", "wrong-password"),
-        (0x87, "alice is taken: somebody is connected under that name.", None, "name-taken"),
-        (0x87, "", "x", "wrong-password"),
-        (0x89, "", None, "not-allowed"),
-    ],
-)
-def test_a_refused_connect_is_the_answer_to_hello(
-    code: int, sentence: str, password: str | None, expected: str
-) -> None:
-    error = _error(Refusal(code, sentence), Hello(name=ME, password=password, ref=3))
-    assert (error.code, error.ref) == (expected, 3)
-    assert error.error
-
-
-@pytest.mark.parametrize(
-    ("text", "address"),
-    [
-        ("mqtt://host", MqttAddress("host", 1883)),
-        ("mqtt://", MqttAddress("127.0.0.1", 1883)),
-        ("mqtts://host/", MqttAddress("host", 8883, tls=True)),
-        ("mqtt://alice@[::1]:7000", MqttAddress("::1", 7000, "alice")),
-        ("mqtt://alice:a%40b%3A@host/lab/chat", MqttAddress("host", 1883, "alice", "a@b:", "lab/chat")),
-        ("host:7000", None),
-    ],
-)
-def test_a_url_names_a_broker(text: str, address: MqttAddress | None) -> None:
-    assert parse_url(text) == address
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["http://host", "mqtt://alice:secret@host:x", "mqtt://alice:secret@[::1", "mqtt://host/a+", "mqtt://host/?q"],
-)
-def test_a_bad_url_is_one_sentence_without_the_password(text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(LocalError):
-        parse_url(text)
-    assert main([text]) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert "secret" not in said
-
-
-def test_certificates_that_cannot_be_read_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "none.pem").write_text("nothing")
-    for options in (["mqtts://h", "--ca", "/nowhere"], ["mqtts://h", "--ca", str(tmp_path / "none.pem")]):
-        assert main([*options, "--name", ME]) == 2
-    assert main(["mqtt://h", "--ca", "/nowhere", "--name", ME]) == 2
-    assert capsys.readouterr().err.count("\n") == 3
-
-
-class Far:
-    """A listening socket, and a link that dials it."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(mqtt_link, "_ANSWER", 0.1)
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.listener.settimeout(DEADLINE)
-        self.events: queue.Queue[Event] = queue.Queue()
-        self.link = MqttLink(MqttAddress(*self.listener.getsockname()), None, self._deliver)
-
-    def _deliver(self, event: Event) -> None:
-        if isinstance(event, Up):
-            self.link.send([Hello(name=ME, ref=1)])
-        self.events.put(event)
-
-    def expect(self, kind: type[Event]) -> Event:
-        event = self.events.get(timeout=DEADLINE)
-        assert isinstance(event, kind), event
-        return event
-
-    def accept(self) -> tuple[socket.socket, Connect]:
-        connection, _ = self.listener.accept()
-        connection.settimeout(DEADLINE)
-        (packet,) = MqttPackets().receive(connection.recv(1000))
-        assert isinstance(packet, Connect)
-        return connection, packet
-
-
-@pytest.fixture
-def far(monkeypatch: pytest.MonkeyPatch) -> Iterator[Far]:
-    far = Far(monkeypatch)
-    far.link.start()
-    yield far
-    far.link.stop()
-    far.listener.close()
-    assert not [thread for thread in threading.enumerate() if thread.name == "partyline-link"]
-
-
-def test_a_broker_that_says_nothing_to_mqtt_5_is_asked_in_3_1_1(far: Far) -> None:
-    far.expect(Up)
-    first, packet = far.accept()
-    with first:
-        assert (packet.version, packet.username, packet.clean, packet.keep_alive) == (V5, ME, False, 30)
-        assert packet.will is not None
-        assert packet.will.topic == "chat/from/alice/gone"
-        assert far.expect(Down) == Down("no answer to CONNECT")
-    far.expect(Up)
-    second, again = far.accept()
-    with second:
-        assert (again.version, again.client_id, again.clean) == (V311, packet.client_id, True)
-
-
-def test_refused_and_taken_over_are_told_and_the_line_goes_on_with_the_next_hello(far: Far) -> None:
-    far.expect(Up)
-    first, packet = far.accept()
-    with first:
-        first.sendall(encode(ConnAck(Reason.BAD_USER_NAME_OR_PASSWORD), V5))
-        refused = far.expect(Received)
-        assert isinstance(refused, Received)
-        assert [(frame.code, frame.ref) for frame in refused.frames if isinstance(frame, Error)] == [
-            ("need-password", 1)
-        ]
-    far.link.send([Hello(name=ME, password="sesame", ref=2)])
-    second, packet = far.accept()
-    with second:
-        assert packet.password == b"sesame"
-        second.sendall(encode(ConnAck(Reason.SUCCESS), V5) + encode(Disconnect(Reason.SESSION_TAKEN_OVER), V5))
-        ended = far.expect(Received)
-        assert isinstance(ended, Received)
-        assert [frame.code for frame in ended.frames if isinstance(frame, Closing)] == ["replaced"]
-        far.expect(Down)
-
-
-@pytest.mark.parametrize(("garbage", "reason"), [(b"\x00\x00", "that is no MQTT"), (b"", "the server has hung up")])
-def test_what_is_no_broker_ends_the_line_and_not_the_link(far: Far, garbage: bytes, reason: str) -> None:
-    for _ in range(2):
-        far.expect(Up)
-        connection, _ = far.accept()
-        with connection:
-            connection.sendall(garbage)
-        assert far.expect(Down) == Down(reason)
-
-
-@settings(max_examples=100)
-@given(st.binary(max_size=60))
-def test_no_bytes_make_the_connection_do_anything_but_end_or_go_on(data: bytes) -> None:
-    """Paho may stumble over them; then the line is given up, as after an OSError."""
-    near, away = socket.socketpair()
-    with near, away, socket.create_server(("127.0.0.1", 0)) as listener:
-        line = MqttLine("id", mqtt_line.V5, None)
-        line.connect("127.0.0.1", listener.getsockname()[1], ME, None, "gone")
-        broker, _ = listener.accept()
-        with broker:
-            broker.sendall(encode(ConnAck(Reason.SUCCESS), V5) + data)
-        happened: list[object] = []
-        with contextlib.suppress(Exception):
-            while not any(isinstance(each, mqtt_line.Ended) for each in happened):
-                happened += line.turn(near, DEADLINE)
-        line.close()
-        assert mqtt_line.LetIn() in happened

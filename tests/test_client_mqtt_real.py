@@ -1,4 +1,4 @@
-"""The client over MQTT as people use it: real processes, as a filter and in tmux, against a real server."""
+"""The client over MQTT as programs use it: real processes, as a filter, against a real server."""
 
 from __future__ import annotations
 
@@ -17,43 +17,12 @@ from pathlib import Path
 import pytest
 
 from server import Server
-from tests.client_processes import Running, Screen, run, runners, screens
+from tests.client_processes import Running, run, url
 from tests.helpers import DEADLINE, Json, Process, endpoint
-from wire.frames import (
-    ChannelList,
-    Channels,
-    Delivered,
-    Entry,
-    History,
-    Join,
-    Members,
-    Msg,
-    Presence,
-    Register,
-    Say,
-    Who,
-)
+from wire.frames import ChannelList, Channels, Delivered, History, Join, Members, Msg, Presence, Register, Say, Who
 from wire.limits import Limits
 
 CONNECT, OLD_REFUSAL = 0x10, b"\x20\x02\x00\x01"  # a CONNACK of 3.1.1: unacceptable protocol version
-
-
-def url(address: str, name: str = "") -> str:
-    return f"mqtt://{name}@{address}" if name else f"mqtt://{address}"
-
-
-@pytest.fixture
-def running() -> Iterator[Callable[..., Running]]:
-    """Start clients that go on; killed afterwards."""
-    with runners() as start:
-        yield start
-
-
-@pytest.fixture
-def start() -> Iterator[Callable[..., Screen]]:
-    """Start clients on screens of their own."""
-    with screens() as start:
-        yield start
 
 
 class Relay:
@@ -363,61 +332,3 @@ def test_nothing_is_left_on_the_server_after_a_goodbye(server: Server, tmp_path:
     assert isinstance(channels, ChannelList)
     assert [member.name for member in members.members] == ["bob"]
     assert [(info.name, info.tail) for info in channels.channels] == [("lab", 1)]
-
-
-# On a screen
-
-
-@pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
-def test_on_a_screen_it_comes_back_by_itself_and_everything_is_there_once(
-    process: Process, start: Callable[..., Screen], connect: Callable[..., Json]
-) -> None:
-    where = url(process.address)
-    screen = start(url(process.address, "alice"))
-    screen.expect_last(">")
-    screen.type("/join lab", "Enter")
-    screen.expect_last("[lab]")
-    with Json(process.address, "bob") as bob:
-        bob.request(Join("lab"))
-        screen.type("half a li")
-        for number in range(50):
-            bob.send(Say(f"message {number}", "lab"))
-        lines = screen.expect("[lab] bob: message 49")
-        heard = [line for line in lines if "bob: " in line]
-        assert heard == [f"[lab] bob: message {number}" for number in range(50)]
-        screen.expect_last("[lab] half a li")
-        screen.type("ne", "Enter")
-        screen.expect("[lab] alice: half a line")
-        assert bob.expect(Entry, lambda entry: entry.sender == "alice").text == "half a line"
-    process.kill()
-    screen.expect(f"* The line to {where} is lost (the server has hung up); trying again.")
-    screen.type("one", "Enter")
-    screen.type("two", "Enter")
-    screen.type("half a li")
-    screen.until(lambda lines: lines[-1].startswith("[lab] half a li") and lines[-1].endswith("no line, 2 waiting"))
-    process.start()
-    screen.expect("[lab] alice: two")
-    lines = screen.expect_last("[lab] half a li")
-    assert [line for line in lines if "alice: " in line][1:] == ["[lab] alice: one", "[lab] alice: two"]
-    assert sum("trying again" in line for line in lines) == 1
-    assert sum("Back at" in line for line in lines) == 1
-
-
-@pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
-def test_on_a_screen_a_password_is_asked_for_on_one_line_however_long_it_takes(
-    server: Server, start: Callable[..., Screen]
-) -> None:
-    with Json(server.address, "carol") as carol:
-        carol.request(Register("sesame"))
-    screen = start(url(server.address))
-    screen.expect_last("Your name:")
-    screen.type("carol", "Enter")
-    screen.expect_last("Password of carol:")
-    screen.type("wrong", "Enter")
-    screen.expect("! That is not the password.")
-    screen.type("sesame")
-    screen.type("", "Enter")
-    screen.expect_last(">")
-    screen.type("exit", "Enter")
-    lines = screen.expect("ended 0")
-    assert not any("sesame" in line or "wrong" in line or "trying again" in line for line in lines)

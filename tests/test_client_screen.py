@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from server import Server
-from tests.client_processes import Screen, screens
+from tests.client_processes import Screen
 from tests.helpers import Json, Process
 from tests.helpers_files import fill, offer
 from wire.frames import Entry, Join, Msg, Register, Say
@@ -17,17 +17,10 @@ from wire.frames import Entry, Join, Msg, Register, Say
 pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
 
 
-@pytest.fixture
-def start() -> Iterator[Callable[..., Screen]]:
-    """Start clients on screens of their own."""
-    with screens() as start:
-        yield start
-
-
 def test_what_is_being_typed_stays_whole_while_messages_arrive(
-    server: Server, start: Callable[..., Screen], connect: Callable[..., Json]
+    server: Server, start_screen: Callable[..., Screen], connect: Callable[..., Json]
 ) -> None:
-    screen = start(server.address)
+    screen = start_screen(server.address)
     screen.expect_last("Your name:")
     screen.type("alice", "Enter")
     screen.expect_last(">")
@@ -51,8 +44,10 @@ def test_what_is_being_typed_stays_whole_while_messages_arrive(
     screen.expect_last("[lab]")
 
 
-def test_it_comes_back_by_itself_and_everything_is_there_once(process: Process, start: Callable[..., Screen]) -> None:
-    screen = start(process.address, "--name", "alice")
+def test_it_comes_back_by_itself_and_everything_is_there_once(
+    process: Process, start_screen: Callable[..., Screen]
+) -> None:
+    screen = start_screen(process.address, "--name", "alice")
     screen.expect_last(">")
     screen.type("/join lab", "Enter")
     screen.expect_last("[lab]")
@@ -71,9 +66,11 @@ def test_it_comes_back_by_itself_and_everything_is_there_once(process: Process, 
     assert sum("Back at" in line for line in lines) == 1
 
 
-def test_leaving_without_a_line_warns_of_what_is_not_sent(process: Process, start: Callable[..., Screen]) -> None:
+def test_leaving_without_a_line_warns_of_what_is_not_sent(
+    process: Process, start_screen: Callable[..., Screen]
+) -> None:
     process.kill()
-    screen = start(process.address, "--name", "alice")
+    screen = start_screen(process.address, "--name", "alice")
     screen.expect(f"* {process.address} cannot be reached (Connection refused); trying again.")
     screen.type("lab: hello", "Enter")
     screen.expect("~ waiting: lab: hello")
@@ -84,9 +81,9 @@ def test_leaving_without_a_line_warns_of_what_is_not_sent(process: Process, star
     screen.expect("ended 0")
 
 
-def test_tab_completes(server: Server, start: Callable[..., Screen], connect: Callable[..., Json]) -> None:
+def test_tab_completes(server: Server, start_screen: Callable[..., Screen], connect: Callable[..., Json]) -> None:
     connect(server.address, "bob").request(Join("workshop"))
-    screen = start(server.address, "--name", "alice")
+    screen = start_screen(server.address, "--name", "alice")
     screen.expect_last(">")
     screen.type("/jo", "Tab")
     screen.expect_last("> /join")
@@ -101,11 +98,11 @@ def test_tab_completes(server: Server, start: Callable[..., Screen], connect: Ca
 
 
 def test_a_password_is_asked_for_and_never_shown(
-    server: Server, start: Callable[..., Screen], connect: Callable[..., Json]
+    server: Server, start_screen: Callable[..., Screen], connect: Callable[..., Json]
 ) -> None:
     with Json(server.address, "carol") as carol:
         carol.request(Register("sesame"))
-    screen = start(server.address, "--name", "carol")
+    screen = start_screen(server.address, "--name", "carol")
     screen.expect_last("Password of carol:")
     screen.type("wrong", "Enter")
     screen.expect("! That is not the password; try again.")
@@ -122,9 +119,9 @@ def test_a_password_is_asked_for_and_never_shown(
 
 @pytest.mark.parametrize("how", ["exit", "C-c", "C-d"])
 def test_leaving_says_goodbye_and_leaves_nothing_behind(
-    server: Server, start: Callable[..., Screen], connect: Callable[..., Json], how: str
+    server: Server, start_screen: Callable[..., Screen], connect: Callable[..., Json], how: str
 ) -> None:
-    screen = start(server.address, "--name", "alice")
+    screen = start_screen(server.address, "--name", "alice")
     screen.expect_last(">")
     if how == "exit":
         screen.type("exit", "Enter")
@@ -136,9 +133,9 @@ def test_leaving_says_goodbye_and_leaves_nothing_behind(
 
 
 def test_nothing_that_others_say_acts_on_the_terminal(
-    server: Server, start: Callable[..., Screen], connect: Callable[..., Json]
+    server: Server, start_screen: Callable[..., Screen], connect: Callable[..., Json]
 ) -> None:
-    screen = start(server.address, "--name", "alice")
+    screen = start_screen(server.address, "--name", "alice")
     screen.expect_last(">")
     bob = connect(server.address, "bob")
     bob.request(Msg("alice", "\x1b[2J\x1b]0;title\x07up\x1b[A\rover\n[lab] root: fake"))
@@ -148,10 +145,10 @@ def test_nothing_that_others_say_acts_on_the_terminal(
 
 
 def test_what_is_seen_is_acknowledged(
-    server: Server, start: Callable[..., Screen], connect: Callable[..., Json]
+    server: Server, start_screen: Callable[..., Screen], connect: Callable[..., Json]
 ) -> None:
     bob = connect(server.address, "bob")
-    screen = start(server.address, "--name", "alice")
+    screen = start_screen(server.address, "--name", "alice")
     screen.expect_last(">")
     bob.request(Msg("alice", "are you there?"))
     screen.expect("bob -> alice: are you there?")
@@ -163,10 +160,10 @@ def test_what_is_seen_is_acknowledged(
 
 
 def test_a_file_is_a_line_above_the_input_and_a_part_is_a_question(
-    server: Server, start: Callable[..., Screen], connect: Callable[..., Json], tmp_path: Path
+    server: Server, start_screen: Callable[..., Screen], connect: Callable[..., Json], tmp_path: Path
 ) -> None:
     alice, folder = connect(server.address, "alice"), tmp_path / "in"
-    screen = start(server.address, "--name", "bob", "--downloads", str(folder))
+    screen = start_screen(server.address, "--name", "bob", "--downloads", str(folder))
     screen.expect_last(">")
     file = offer(alice)
     screen.expect(f"alice -> bob: offers x.bin (307 kB): /get {file} in client.py")

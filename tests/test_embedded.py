@@ -14,9 +14,9 @@ import pytest
 from bridge.embedded import EmbeddedBroker
 from channels.accounts import make_hash
 from store import Store, open_store
+from tests.acl_brokers import READS, WRITES
 from tests.helpers import DEADLINE
 from tests.helpers_mqtt import MqttLine
-from tests.test_acl import READS, WRITES
 from wire.mqtt_codes import V5, V311, Reason
 from wire.mqtt_packets import ConnAck, Connect, Publish, Subscribe, Subscription, Will
 

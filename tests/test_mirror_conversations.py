@@ -10,16 +10,13 @@ from tests.brokers import BROKERS
 from tests.mirrors import Meet, Site, enter, lines, meet, quick, site, start_broker
 from tests.talkers import Said
 from tests.test_conversations import (
-    test_channels,
-    test_history_in_pages,
     test_join_makes_it_current_and_channels_stay_apart,
     test_msg_is_kept_for_who_is_not,
     test_msg_reaches_who_is_online,
     test_msg_to_oneself_and_to_no_name,
-    test_topic,
     test_what_is_said_is_heard_by_all_in_order,
-    test_who,
 )
+from tests.test_conversations_asked import test_channels, test_history_in_pages, test_topic, test_who
 from tests.test_conversations_kept import (
     test_who_lost_the_line_gets_what_was_missed,
     test_who_returns_gets_what_was_missed_in_order_and_once,

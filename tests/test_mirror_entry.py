@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing
 from types import SimpleNamespace
 
 import pytest
@@ -21,17 +19,12 @@ from tests.bulk import eventually
 from tests.conftest import StartServer
 from tests.helpers import Json
 from tests.helpers_mqtt import body
-from tests.scripted_broker import ScriptedBroker, Visit
+from tests.scripted_broker import ScriptedBroker, Visit, broker
 from wire.frames import Register
 from wire.mqtt_codes import Reason
 from wire.mqtt_packets import PubAck, Publish
 
-
-@pytest.fixture
-def broker() -> Iterator[ScriptedBroker]:
-    """A broker that answers nobody by itself."""
-    with closing(ScriptedBroker()) as made:
-        yield made
+__all__ = ["broker"]
 
 
 def error(server: Server) -> str:

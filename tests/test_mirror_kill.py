@@ -10,12 +10,11 @@ import time
 from collections import Counter
 
 from tests.brokers import StartBroker
-from tests.bulk import Bulk, Gone
+from tests.bulk import Bulk, BulkMqtt, Gone
 from tests.conftest import StartProcess
 from tests.helpers import DEADLINE, Json
 from tests.mirrors import start_broker
-from tests.test_faults_kill import Poster, Scene
-from tests.test_mqtt_kill import Client
+from tests.scenes import Poster, Scene
 from wire.frames import Entry, History, Join, Status
 from wire.limits import Limits
 from wire.mqtt_codes import V5, V311
@@ -44,7 +43,7 @@ class Publisher:
     def work(self) -> None:
         """One connection; returns when all is acknowledged after `drain`."""
         scene, number = self._scene, 0
-        client = Client(scene.address, self.name, self._version)
+        client = BulkMqtt(scene.address, self.name, self._version)
         try:
             while self._open or not scene.drain.is_set():
                 while not scene.drain.is_set() and len(self._open) < _WINDOW:
@@ -86,7 +85,7 @@ class Subscriber:
 
     def work(self) -> None:
         """Returns when the last numbers have come."""
-        client = Client(self._scene.address, self.name, V5)
+        client = BulkMqtt(self._scene.address, self.name, V5)
         try:
             client.send(Subscribe(1, (Subscription("chat/channels/#", 1),)))
             while not self._complete():

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
-
 import pytest
 
 from bridge.broker import BrokerConfig
 from tests.conftest import StartServer
 from tests.helpers_mqtt import body
-from tests.scripted_broker import ScriptedBroker
+from tests.scripted_broker import ScriptedBroker, broker
 from wire.limits import Limits
 from wire.mqtt import MqttPackets
 from wire.mqtt_codes import V5, V311, MqttError
 from wire.mqtt_packets import PubAck, Publish, Unusable
+
+__all__ = ["broker"]
 
 _TOPIC = b"chat/from/oven/say/lab"
 # Properties that Mosquitto does not look into: a response topic with a wildcard, an empty one, a flag that is 5.
@@ -27,13 +26,6 @@ def publish(properties: bytes, packet_id: int = 7, topic: bytes = _TOPIC) -> byt
     rest = len(topic).to_bytes(2, "big") + topic + identifier + bytes((len(properties),)) + properties + b"hello"
     assert len(rest) < 128
     return bytes((0x32 if identifier else 0x30, len(rest))) + rest
-
-
-@pytest.fixture
-def broker() -> Iterator[ScriptedBroker]:
-    """A broker that answers nobody by itself."""
-    with closing(ScriptedBroker()) as made:
-        yield made
 
 
 @pytest.mark.parametrize("properties", _PROPERTIES)

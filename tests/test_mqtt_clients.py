@@ -55,42 +55,24 @@ def ask(dev: Device, what: str, payload: str = "") -> Any:
     return json.loads(dev.expect(f"chat/to/dev/{what}"))
 
 
-def test_everything(process: Process, device: Open, kind: str, dial: Callable[..., Text]) -> None:
-    nick = dial(process.address, "nick")
-    nick.send("/join lab")
-    nick.expect("You are in lab")
-    if kind == "mosquitto":  # its two clients have one name
+def registered(process: Process, kind: str) -> None:
+    """The two clients of mosquitto have one name, so it takes a password."""
+    if kind == "mosquitto":
         with Text(process.address, "dev") as person:
             person.send("/register secret")
             person.expect("dev is yours")
+
+
+def test_everything(process: Process, device: Open, kind: str, dial: Callable[..., Text]) -> None:
+    """From the first word to a server that was killed; what is said to the device while it is away waits for it."""
+    nick = dial(process.address, "nick")
+    nick.send("/join lab")
+    nick.expect("You are in lab")
+    registered(process, kind)
     dev = device()
 
-    assert ask(dev, "join/lab")["channel"] == "lab"
-    nick.expect("dev has joined lab")
-    dev.publish("chat/from/dev/say/lab", "21.5 °C in the lab", 1)
-    nick.expect("[lab] dev: 21.5 °C in the lab")
-    dev.expect("chat/channels/lab", said("21.5 °C in the lab"))
-    assert dev.expect("chat/channels/lab/text") == "dev: 21.5 °C in the lab"
-    for qos in (0, 2):
-        dev.publish("chat/from/dev/say/lab", f"at QoS {qos}", qos)
-        nick.expect(f"[lab] dev: at QoS {qos}")
-    dev.publish("chat/from/dev/say/lab", json.dumps({"text": "with an id", "id": "7"}))
-    dev.expect("chat/to/dev/stored", lambda payload: json.loads(payload).get("id") == "7")
-
-    nick.send("too warm: open the window")
-    dev.expect("chat/channels/lab", said("too warm: open the window"))
-    nick.send("/msg dev are you sure?")
-    dev.expect("chat/to/dev/msg/nick", said("are you sure?"))
-    dev.publish("chat/from/dev/msg/nick", "quite")
-    nick.expect("dev -> nick: quite")
-
-    assert [entry["text"] for entry in ask(dev, "history/lab", '{"limit": 2}')["entries"]] == [
-        "with an id", "too warm: open the window",
-    ]  # fmt: skip
-    known = ask(dev, "lookup/nick")
-    assert (known["online"], known["doors"]) == (True, ["socket"])
-    nick.send("/whois dev")
-    nick.expect("dev is online")
+    all_that_is_said(dev, nick)
+    all_that_is_asked(dev, nick)
 
     dev.close()
     nick.expect("dev is away")
@@ -112,11 +94,41 @@ def test_everything(process: Process, device: Open, kind: str, dial: Callable[..
     assert "Traceback" not in process.log, process.log
 
 
+def all_that_is_said(dev: Device, nick: Text) -> None:
+    """In a channel and from one to the other, at every QoS."""
+    assert ask(dev, "join/lab")["channel"] == "lab"
+    nick.expect("dev has joined lab")
+    dev.publish("chat/from/dev/say/lab", "21.5 °C in the lab", 1)
+    nick.expect("[lab] dev: 21.5 °C in the lab")
+    dev.expect("chat/channels/lab", said("21.5 °C in the lab"))
+    assert dev.expect("chat/channels/lab/text") == "dev: 21.5 °C in the lab"
+    for qos in (0, 2):
+        dev.publish("chat/from/dev/say/lab", f"at QoS {qos}", qos)
+        nick.expect(f"[lab] dev: at QoS {qos}")
+    dev.publish("chat/from/dev/say/lab", json.dumps({"text": "with an id", "id": "7"}))
+    dev.expect("chat/to/dev/stored", lambda payload: json.loads(payload).get("id") == "7")
+
+    nick.send("too warm: open the window")
+    dev.expect("chat/channels/lab", said("too warm: open the window"))
+    nick.send("/msg dev are you sure?")
+    dev.expect("chat/to/dev/msg/nick", said("are you sure?"))
+    dev.publish("chat/from/dev/msg/nick", "quite")
+    nick.expect("dev -> nick: quite")
+
+
+def all_that_is_asked(dev: Device, nick: Text) -> None:
+    """Of what was said, and of each other."""
+    assert [entry["text"] for entry in ask(dev, "history/lab", '{"limit": 2}')["entries"]] == [
+        "with an id", "too warm: open the window",
+    ]  # fmt: skip
+    known = ask(dev, "lookup/nick")
+    assert (known["online"], known["doors"]) == (True, ["socket"])
+    nick.send("/whois dev")
+    nick.expect("dev is online")
+
+
 def test_what_is_refused_is_told(device: Open, kind: str, process: Process) -> None:
-    if kind == "mosquitto":
-        with Text(process.address, "dev") as person:
-            person.send("/register secret")
-            person.expect("dev is yours")
+    registered(process, kind)
     dev = device()
     dev.publish("chat/from/dev/say/a b", "x", 0)
     assert json.loads(dev.expect("chat/to/dev/error"))["code"] == "bad-name"

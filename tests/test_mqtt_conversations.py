@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 
 import pytest
 
-from server import Server
 from tests.conftest import Enter
 from tests.talker_kinds import KINDS
 from tests.talkers import Talker
 from tests.talkers_mqtt import MQTT_KINDS
 from tests.test_conversations import (
-    test_channels,
-    test_history_in_pages,
     test_join_makes_it_current_and_channels_stay_apart,
     test_msg_is_kept_for_who_is_not,
     test_msg_reaches_who_is_online,
     test_msg_to_oneself_and_to_no_name,
-    test_topic,
     test_what_is_said_is_heard_by_all_in_order,
-    test_who,
 )
+from tests.test_conversations_asked import test_channels, test_history_in_pages, test_topic, test_who
 from tests.test_conversations_kept import (
     test_registered_names_take_their_password_on_every_dialect,
     test_who_lost_the_line_gets_what_was_missed,
@@ -72,9 +67,3 @@ def enter() -> Iterator[Enter]:
     yield make
     for talker in made:
         talker.close()
-
-
-@pytest.fixture
-def meet(server: Server, enter: Enter) -> Callable[..., Talker]:
-    """Have somebody enter the one server: `meet(kind, name)`."""
-    return partial(enter, server.address)

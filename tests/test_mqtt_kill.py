@@ -4,89 +4,26 @@ from __future__ import annotations
 
 import json
 import random
-import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from itertools import count
 
-from tests.bulk import Gone
+from tests.bulk import BulkMqtt
 from tests.conftest import StartProcess
-from tests.helpers import DEADLINE, Json, endpoint
-from tests.test_faults_kill import Scene
+from tests.helpers import DEADLINE, Json
+from tests.scenes import Scene
 from wire.frames import Entry, History
 from wire.limits import Limits
-from wire.mqtt import MqttPackets, encode
 from wire.mqtt_codes import V5, V311
-from wire.mqtt_packets import (
-    ConnAck,
-    Connect,
-    Packet,
-    PubAck,
-    PubAcks,
-    Publish,
-    SubAck,
-    Subscribe,
-    Subscription,
-)
-from wire.mqtt_properties import Properties
+from wire.mqtt_packets import PubAck, PubAcks, Publish, SubAck, Subscribe, Subscription
 
 KILLS = 20
 _PUBLISHERS = 20
 _WINDOW = 10  # packets that one publisher has on their way
 _CHANNELS = ("lab", "hall")
-
-
-class Client:
-    """A lean client with a session that is kept. Raises Gone where a line may break."""
-
-    def __init__(self, address: str, name: str, version: int, receive_maximum: int | None = None) -> None:
-        self.version = version
-        self._packets = MqttPackets(version=version)
-        self._early: list[object] = []  # what came together with CONNACK
-        more = Properties(session_expiry_interval=1_000, receive_maximum=receive_maximum)
-        try:
-            self._socket = socket.create_connection(endpoint(address), DEADLINE)
-        except OSError as error:
-            raise Gone(error) from error
-        self.send(
-            Connect(
-                version=version, client_id=name, username=name, clean=False,
-                properties=more if version == V5 else Properties(),
-            )
-        )  # fmt: skip
-        first, *self._early = self.take()
-        assert isinstance(first, ConnAck), first
-        assert not first.reason, first
-        self.present = first.session_present
-
-    def send(self, *packets: Packet) -> None:
-        try:
-            self._socket.sendall(b"".join([encode(packet, self.version) for packet in packets]))
-        except OSError as error:
-            raise Gone(error) from error
-
-    def take(self, seconds: float = DEADLINE) -> Iterator[object]:
-        """What has come, after a wait of at most so many seconds for the first of it."""
-        if self._early:
-            yield from self._early
-            self._early = []
-            return
-        self._socket.settimeout(seconds)
-        try:
-            data = self._socket.recv(1 << 18)
-        except TimeoutError:
-            return
-        except OSError as error:
-            raise Gone(error) from error
-        if not data:
-            raise Gone("the server has closed it")
-        yield from self._packets.receive(data)
-
-    def close(self) -> None:
-        self._socket.close()
 
 
 class Publisher:
@@ -105,7 +42,7 @@ class Publisher:
     def work(self) -> None:
         """One connection; returns when all is acknowledged after `drain`."""
         scene = self._scene
-        client = Client(scene.address, self.name, self._version)
+        client = BulkMqtt(scene.address, self.name, self._version)
         try:
             again = [Publish(old.topic, old.payload, 1, False, True, id) for id, old in self._open.items()]
             client.send(*again)
@@ -149,7 +86,7 @@ class Subscriber:
 
     def work(self) -> None:
         """One connection; returns when the last numbers have come."""
-        client = Client(self._scene.address, self.name, (V311, V5, V5)[self._at], (None, None, 20)[self._at])
+        client = BulkMqtt(self._scene.address, self.name, (V311, V5, V5)[self._at], (None, None, 20)[self._at])
         try:
             assert client.present is self._subscribed, "the session was kept"
             if not self._subscribed:

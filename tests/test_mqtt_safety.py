@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
+from functools import partial
+from itertools import count
 
 import pytest
 
 from server import Server
 from tests.helpers import Json
 from tests.helpers_mqtt import MqttLine, body
+from tests.scenes import Scene
 from wire.frames import Entry, Join, Msg
 from wire.mqtt_codes import V5, V311, Reason
 from wire.mqtt_packets import Disconnect, Publish, Will
@@ -183,68 +185,66 @@ def test_mqtt_and_the_other_dialects_have_the_same_names(
 # Races
 
 
+class Bustle:
+    """All that goes on at once, each on a thread of its own, over and over again until `end`."""
+
+    def __init__(self, address: str, mqtt: Mqtt, connect: Connecting) -> None:
+        self._address = address
+        self._reader, self._founder = mqtt(address, "reader"), mqtt(address, "founder")
+        self.talker = connect(address, "talker")
+        self.talker.request(Join("lab"))
+        self._scene = Scene(address)
+        each = (self._subscribe, self._take_over, self._found, self._talk)
+        self._threads = [self._scene.run(partial(self._keep_on, work), work.__name__) for work in each]
+
+    def end(self) -> None:
+        """Stop it; nothing went wrong."""
+        self._scene.stop.set()
+        for thread in self._threads:
+            thread.join()
+        assert not self._scene.failures, self._scene.failures
+
+    def _keep_on(self, work: Callable[[int], None]) -> None:
+        for turn in count():
+            if self._scene.stop.is_set():
+                return
+            work(turn)
+
+    def _subscribe(self, turn: int) -> None:
+        filters = ("chat/channels/+", "chat/channels/lab", "chat/#", "chat/to/reader/#")
+        self._reader.subscribe(filters[turn % 4], qos=turn // 4 % 2)
+        self._reader.unsubscribe(filters[(turn + 2) % 4])
+        self._reader.inbox.clear()
+        self._reader.received.clear()
+
+    def _take_over(self, turn: int) -> None:
+        version = V5 if turn % 3 else V311
+        keep = Properties(session_expiry_interval=100) if turn % 2 and version == V5 else Properties()
+        with MqttLine(self._address, "again", clean=bool(turn % 4), version=version, properties=keep) as line:
+            line.subscribe("#")
+            line.do("join/lab")
+
+    def _found(self, turn: int) -> None:
+        self._founder.do(f"join/new{turn}")
+        self._founder.do("say/lab", f"{turn}")
+
+    def _talk(self, turn: int) -> None:
+        self.talker.request(Msg("reader", f"{turn}"))
+
+
 def test_subscriptions_change_amid_everything(
     server: Server, mqtt: Mqtt, connect: Connecting, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Subscribing, unsubscribing, joining, leaving, new channels and take-overs, while all talk: nothing breaks."""
     caplog.set_level(logging.ERROR)
-    stop = threading.Event()
-    failures: list[BaseException] = []
-
-    def keep_on(work: Callable[[int], None]) -> threading.Thread:
-        def run() -> None:
-            turn = 0
-            try:
-                while not stop.is_set():
-                    work(turn)
-                    turn += 1
-            except BaseException as error:
-                failures.append(error)
-
-        thread = threading.Thread(target=run)
-        thread.start()
-        return thread
-
-    reader = mqtt(server.address, "reader")
     listener = mqtt(server.address, "listener")
     listener.subscribe("chat/channels/lab")
-    talker = connect(server.address, "talker")
-    talker.request(Join("lab"))
-    founder = mqtt(server.address, "founder")
-
-    def subscribe(turn: int) -> None:
-        filters = ("chat/channels/+", "chat/channels/lab", "chat/#", "chat/to/reader/#")
-        reader.subscribe(filters[turn % 4], qos=turn // 4 % 2)
-        reader.unsubscribe(filters[(turn + 2) % 4])
-        reader.inbox.clear()
-        reader.received.clear()
-
-    def take_over(turn: int) -> None:
-        keep = Properties(session_expiry_interval=100) if turn % 2 else Properties()
-        version = V5 if turn % 3 else V311
-        with MqttLine(
-            server.address, "again", clean=bool(turn % 4), version=version,
-            properties=keep if version == V5 else Properties(),
-        ) as line:  # fmt: skip
-            line.subscribe("#")
-            line.do("join/lab")
-
-    def found(turn: int) -> None:
-        founder.do(f"join/new{turn}")
-        founder.do("say/lab", f"{turn}")
-
-    def talk(turn: int) -> None:
-        talker.request(Msg("reader", f"{turn}"))
-
-    work = [keep_on(each) for each in (subscribe, take_over, found, talk)]
+    bustle = Bustle(server.address, mqtt, connect)
     for n in range(300):
         listener.do("say/lab", f"said {n}")
     listener.hear("lab", "said 299")
-    stop.set()
-    for thread in work:
-        thread.join()
-    assert not failures, failures
+    bustle.end()
     heard = [body(packet)["number"] for packet in listener.messages("chat/channels/lab")]
     assert heard == list(range(heard[0], heard[0] + len(heard))), "the others miss nothing by it"
     assert not [record for record in caplog.records if record.exc_info], caplog.text
-    assert talker.of(Entry)
+    assert bustle.talker.of(Entry)
