@@ -19,7 +19,7 @@ BELOW: dict[str, set[str]] = {
     "client": {"wire", "terminal"},
 }
 AROUND = ("tests", "bench", "docs")  # nothing that runs imports these
-MODULE, FUNCTION = 400, 50  # lines; design.md says about 400 and about 40
+MODULE, FUNCTION = 400, 50  # lines, of what runs and of its tests
 SAID = 6  # lines of a function from which on it needs a docstring
 _OUTSIDE = {".venv", ".git", "build"}
 
@@ -91,12 +91,12 @@ def test_what_may_be_imported_alone_imports_nothing_but_the_wire() -> None:
 
 
 def test_a_file_or_a_function_has_one_idea() -> None:
-    """One that outgrows this has two."""
-    lengths = {named(file): len(file.read_text().splitlines()) for file in RUNNING}
+    """One that outgrows this has two; so has a test."""
+    lengths = {named(file): len(file.read_text().splitlines()) for file in files()}
     assert {name: lines for name, lines in lengths.items() if lines > MODULE} == {}
     functions = {
         f"{named(file)}:{node.lineno} {node.name}": _lines(node)
-        for file in RUNNING
+        for file in files()
         for node in ast.walk(tree(file))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     }
