@@ -124,9 +124,10 @@ class Chat:
         return log
 
     def leave(self, log: Log, user: User) -> None:
-        """End the user's membership; none of their readers gets anything more of it."""
+        """End the user's membership; none of their lines gets anything more of it."""
         self.store.leave(log.row, user.key)
         user.joined.pop(log, None)
+        self.files.membership_ended()
         for session in user.sessions:
             session.reader.unfollow(log)
         self._tell(self._others(log, user), Presence(user.name, "leave", log.channel), log)

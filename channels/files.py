@@ -29,6 +29,7 @@ _ID = 8
 _DAY = 86_400_000  # milliseconds
 _SWEEP = 60.0  # seconds between two looks at what is overdue, when somebody offers something
 _PARTS = 10_000  # files in a folder
+_NONE = "There is no such file, or it is not for you: see /files."
 
 
 class Files:
@@ -42,6 +43,7 @@ class Files:
         self._place = store.blobs()
         self._blobs = threading.Lock()  # a baton: a blob is not dropped while it is kept for somebody else's file
         self._swept = 0.0
+        self.departures = 0  # memberships that have ended: who has a file open may not fetch it any more
         self.sweep()
         self._place.sweep(*store.kept_files())
 
@@ -105,6 +107,16 @@ class Files:
         log = self._store.log(row.log)
         return log is not None and self._store.cursor(log, user) is not None
 
+    def check(self, row: FileRow, user: str) -> None:
+        """Raises Refused, the same for a file that is not theirs as for none."""
+        if not self.may_fetch(row, user):
+            raise Refused("no-such-file", _NONE)
+
+    def membership_ended(self) -> None:
+        """Somebody has left a log. What is open is looked at again, by whoever has it open, when it is asked for."""
+        with self._lock:
+            self.departures += 1
+
     def list(self, user: str) -> list[tuple[FileRow, list[str]]]:
         """Every file that is offered by or to the user of that key, and who has fetched it."""
         at = now()
@@ -127,8 +139,9 @@ class Files:
         upload = self._enter(row.id if row is not None else id)
         try:
             row = upload.load()
-            if row is None or not self.may_fetch(row, user):
-                raise Refused("no-such-file", "There is no such file, or it is not for you: see /files.")
+            if row is None:
+                raise Refused("no-such-file", _NONE)
+            self.check(row, user)
             if row.state == "gone" or row.until <= now():
                 raise Refused("gone", f"{row.name} is not offered any more.")
         except BaseException:

@@ -71,7 +71,7 @@ def _log(session: Session, user: User, frame: Offer) -> Log:
     if session.user is not None:
         return session.joined(frame.channel)
     log = session.chat.known_channel(frame.channel)
-    if log not in user.joined:
+    if session.chat.store.cursor(log.row, user.key) is None:  # what `user` knows may be old on a further line
         raise Refused("not-a-member", f"You are not in {log.row.name}: /join {log.row.name} first.")
     return log
 

@@ -59,10 +59,12 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 class Open:
     """A file that a connection has open: `descriptor` is its own, and -1 until it reads.
 
+    `departures` is how many memberships had ended when it was seen that its user may fetch it.
     `unreached`: it would be fetched directly if its sender listened; so many requests may have been on their way.
     """
 
     upload: Upload
+    departures: int
     descriptor: int = -1
     unreached: int = 0
 
@@ -112,13 +114,27 @@ class Transfers:
 
     def open(self, file: str) -> Open:
         """A file by its id. Raises Refused."""
-        found = self._open.pop(file, None)
+        found, files = self._open.pop(file, None), self._chat.files
+        departures = files.departures
         if found is None:
-            found = Open(self._chat.files.enter(file, self._reader.user_key))
+            found = Open(files.enter(file, self._reader.user_key), departures)
+        elif found.departures != departures:
+            self._check(found, departures)
         self._open[file] = found
         if len(self._open) > _OPEN:
             self._close(self._open.pop(next(iter(self._open))))
         return found
+
+    def _check(self, found: Open, departures: int) -> None:
+        """Somebody has left a channel: was it this user, and the channel that of the file?"""
+        try:
+            row = found.upload.row
+            assert row is not None
+            self._chat.files.check(row, self._reader.user_key)
+        except BaseException:
+            self._close(found)
+            raise
+        found.departures = departures
 
     def own(self, file: str) -> Open:
         """A file that this user offers. Raises Refused."""
