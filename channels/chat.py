@@ -271,6 +271,7 @@ class Chat:
     def close(self) -> None:
         """The server goes down, and every connection has ended: commit what is left of them."""
         self.arrivals.close()
+        self.files.close()
         self.journal.carry(wait=True)
 
     # History

@@ -6,28 +6,24 @@ else it is as if there were none. The bytes are pulled: see transfers.py for wha
 
 from __future__ import annotations
 
-import logging
 import secrets
 import threading
-import time
 from collections.abc import Sequence
 
-from store import FileRow, Store, StoreError
+from store import FileRow, Store
 from wire.clock import now
 from wire.errors import Refused
 from wire.file_frames import FilePart
 from wire.file_names import check_file_name, check_path, size_words
 from wire.limits import Limits
 
+from .expiry import Expiry
 from .locks import leaf
 from .uploads import Upload
-
-log_ = logging.getLogger("partyline.files")
 
 _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # none looks like another
 _ID = 8
 _DAY = 86_400_000  # milliseconds
-_SWEEP = 60.0  # seconds between two looks at what is overdue, when somebody offers something
 _PARTS = 10_000  # files in a folder
 _NONE = "There is no such file, or it is not for you: see /files."
 
@@ -42,22 +38,19 @@ class Files:
         self._uploads: dict[str, Upload] = {}  # those that somebody has open
         self._place = store.blobs()
         self._blobs = threading.Lock()  # a baton: a blob is not dropped while it is kept for somebody else's file
-        self._swept = 0.0
         self.departures = 0  # memberships that have ended: who has a file open may not fetch it any more
-        self.sweep()
+        self._expiry = Expiry(self._sweep)
         self._place.sweep(*store.kept_files())
 
-    def sweep(self) -> None:
-        """Remove what is overdue, unless that was done just now."""
-        at = time.monotonic()
-        if self._swept and at - self._swept < _SWEEP:
-            return
-        self._swept = at
-        try:
-            for id in self._store.overdue_files(now()):
-                self.end(id)
-        except (StoreError, OSError) as error:
-            log_.error("files whose time is over are still there: %s", error)
+    def _sweep(self) -> int | None:
+        """End the files whose time is over; when that of the next one is. Raises StoreError, OSError."""
+        for id in self._store.overdue_files(now()):
+            self.end(id)
+        return self._store.next_overdue()
+
+    def close(self) -> None:
+        """The server goes down."""
+        self._expiry.close()
 
     # Offers
 
@@ -70,13 +63,13 @@ class Files:
         Raises Refused.
         """
         self._check(name, size, parts)
-        self.sweep()
         id = "".join(secrets.choice(_LETTERS) for _ in range(_ID))
         made = now()
         until = made + self._limits.file_days * _DAY
         sha256 = sha256.lower()
         row = FileRow(id, log, *sender, own or f"/{id}", name, size, made, until, sha256=sha256, parts=tuple(parts))
         kept = self._store.add_file(row, self._limits.files_per_user, self._limits.files)
+        self._expiry.due(until)
         same = (kept.name, kept.size, kept.parts, kept.log) == (name, size, tuple(parts), log)
         if not same or (sha256 and kept.sha256 and sha256 != kept.sha256):
             raise Refused("file-conflict", f"That id stands for another file that you have offered, {kept.name}.")

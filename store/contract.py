@@ -273,7 +273,10 @@ class Store(Protocol):
         """Every file that a user offers, or that is offered to them, the oldest first; none that is gone."""
 
     def overdue_files(self, now: int) -> list[str]:
-        """The files whose time is over by `now`, in milliseconds since 1970."""
+        """The files whose time is over by `now`, in milliseconds since 1970, in that order."""
+
+    def next_overdue(self) -> int | None:
+        """When the time of the next file is over, in milliseconds since 1970; None if there is no file."""
 
     def kept_files(self) -> tuple[set[str], set[str]]:
         """The ids of all files that are being filled, and the checksums of all that are finished."""

@@ -106,10 +106,16 @@ class SqlFiles(SqlBase):
             return [_file(row) for row in found]
 
     def overdue_files(self, now: int) -> list[str]:
-        """The files whose time is over."""
+        """The files whose time is over, in that order."""
         with self._reading() as db:
-            found = db.execute(select(files.c.id).where(and_(_here, files.c.until <= now)))
+            found = db.execute(select(files.c.id).where(and_(_here, files.c.until <= now)).order_by(files.c.until))
             return [row.id for row in found]
+
+    def next_overdue(self) -> int | None:
+        """When the time of the next file is over; None if there is no file."""
+        with self._reading() as db:
+            until = db.execute(select(func.min(files.c.until)).where(_here)).scalar_one()
+        return None if until is None else int(until)
 
     def kept_files(self) -> tuple[set[str], set[str]]:
         """The ids of all files that are being filled, and the checksums of all that are finished."""

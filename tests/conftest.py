@@ -37,7 +37,7 @@ StartProcess = Callable[..., Process]
 Enter = Callable[..., Talker]
 Meet = Callable[..., Talker]
 
-_THREADS = ("door-", "connection-", "pump", "store-", "arrivals")  # names of a server's threads
+_THREADS = ("door-", "connection-", "pump", "store-", "arrivals", "expiry")  # names of a server's threads
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -10,12 +11,14 @@ from typing import Any
 
 import pytest
 
+from channels.expiry import Expiry
 from server import Config, Server
 from store import StoreError
 from tests.conftest import StartProcess, StartServer
 from tests.helpers import Json, WatchedStore
 from tests.helpers_files import DATA, SHA, fetch, fill, kept, offer, put, refused
-from wire.file_frames import Attach, Files, Finish, Finished, Get, Have, Kept, Offer, Put
+from wire.clock import now
+from wire.file_frames import Attach, Files, Finish, Finished, Get, Have, Kept, More, Offer, Put, Ranges
 from wire.limits import Limits
 
 Connect = Callable[..., Json]
@@ -120,3 +123,53 @@ def test_killed_amid_the_transfer_what_is_recorded_is_right(start_process: Start
     alice = connect(process.address, "alice")
     fill(alice, state.file, data)
     assert fetch(connect(process.address, "bob"), state.file) == data
+
+
+def test_files_end_when_their_time_is_over(
+    start_server: StartServer, connect: Connect, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """While the server runs, and who has one open is told."""
+    clock = [now()]
+    monkeypatch.setattr("channels.files.now", lambda: clock[0])
+    monkeypatch.setattr("channels.expiry.now", lambda: clock[0])
+    server = start_server(limits=Limits(file_days=2))
+    alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
+    whole = offer(alice)
+    fill(alice, whole)
+    clock[0] += 1
+    part = offer(alice)
+    put(alice, part, 0, 1000)
+    bob.request(Have(file=part, watch=True))
+    clock[0] += 2 * 86_400_000
+    new = offer(alice)
+    assert bob.expect(More).file == part
+    assert {refused(bob, Have(file=file)) for file in (part, whole)} == {"gone"}
+    assert kept(tmp_path / "data") == []
+    assert isinstance(bob.request(Have(file=new)), Ranges)
+
+
+def test_expiry_waits_until_the_next_is_due() -> None:
+    """It looks when it is made, when that time has come, when something sooner is due, and again after a failure."""
+    looks: queue.SimpleQueue[None] = queue.SimpleQueue()
+    answers: list[int | Exception | None] = [None, None, now() + 50, RuntimeError("no disk"), now() + 10**15, None]
+    left = iter(answers)
+
+    def sweep() -> int | None:
+        looks.put(None)
+        answer = next(left)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    expiry = Expiry(sweep)
+    looks.get(timeout=10)
+    looks.get(timeout=10)  # the thread's own
+    expiry.due(now() + 10**15)  # nothing was: it looks, is told of the next, and looks when that has come
+    looks.get(timeout=10)
+    looks.get(timeout=10)
+    expiry.due(now())  # that failed, and is tried again in a minute; this is sooner
+    looks.get(timeout=10)
+    expiry.due(now() + 1)
+    looks.get(timeout=10)
+    expiry.close()
+    assert list(left) == []
