@@ -48,6 +48,9 @@ def listen(session: Session, frame: Listen) -> Ok:
         return Ok()
     if _SHA256.fullmatch(sha256) is None:
         raise Refused("bad-frame", "A SHA-256 has 64 hexadecimal digits.")
+    log = session.chat.log_of(found.row.log)
+    if log is None or log.channel is not None:  # the first of them who has it would end it for all
+        raise Refused("not-direct", "A file goes directly to a user, not to a channel.")
     if found.row.state != "done":
         found.upload.listening = Listening(session.reader, _host(session.address), frame.port, sha256)
         found.upload.changed()  # for who waits for a sender who was away

@@ -271,8 +271,9 @@ def taken(session: Session, frame: Taken) -> Ok:
         sender = session.chat.directory.find(row.sender)
         for other in sender.sessions if sender is not None else ():
             other.reader.notify(fetched)
-        if straight is not None:
-            session.chat.files.end(row.id)  # whom it was for has it, and nobody else can have it from here
+        if straight is not None:  # whom it was for has it, and nobody else can have it from here
+            found.upload.listening = None
+            session.chat.files.end(row.id)
             straight.reader.reply(fetched)
     return Ok()
 

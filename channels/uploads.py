@@ -156,6 +156,7 @@ class Upload:
             self._blobs.drop_part(self.id)
             self._close()
             self.row, self.ranges = self._store.file(self.id), EMPTY
+        self.want()  # who listens would wait for ever
         self.changed()
 
     # Waiting for more

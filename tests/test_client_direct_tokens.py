@@ -21,6 +21,7 @@ from tests.helpers_files import PHOTO
 from wire.file_frames import (
     Attach,
     Attached,
+    Cancel,
     Files,
     Get,
     Have,
@@ -34,7 +35,7 @@ from wire.file_frames import (
     Wanted,
     Way,
 )
-from wire.frames import Error, Frame, Request
+from wire.frames import Error, Frame, Join, Ok, Request
 from wire.jsonlines import JsonLines
 
 Connect = Callable[..., Json]
@@ -169,3 +170,26 @@ def test_so_many_lines_and_no_more(door: Listener) -> None:
     door.close()
     with pytest.raises(LineLostError):
         JsonCarrier("127.0.0.1", door.port, "bob", "x", within=1.0)
+
+
+def test_a_sender_who_listens_is_told_of_the_end(server: Server, connect: Connect) -> None:
+    """Else a line of theirs would wait for ever for somebody to come: the offer was taken back on another one."""
+    alice = connect(server.address, "alice")
+    file = alice.request(Offer(name="a", size=3, user="bob")).file
+    line = connect(server.address)
+    line.request(Attach(name="alice", token=alice.welcome.token))
+    line.request(Listen(file=file, port=7, sha256=SHA256))
+    alice.request(Cancel(file=file))
+    assert line.expect(Wanted).file == file
+    assert request(line, Put(file=file, offset=0, bytes=3, payload=b"abc")).code == "gone"
+    assert alice.of(Wanted) == []
+
+
+def test_nothing_goes_directly_to_a_channel(server: Server, connect: Connect) -> None:
+    """The first who had it would end it for the others."""
+    alice = connect(server.address, "alice")
+    alice.request(Join("lab"))
+    file = alice.request(Offer(name="a", size=3, channel="lab")).file
+    assert request(alice, Listen(file=file, port=7, sha256=SHA256)).code == "not-direct"
+    assert request(alice, Reach(file=file)).code == "not-direct"
+    request(alice, Listen(file=file, port=0), Ok)

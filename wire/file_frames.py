@@ -284,7 +284,10 @@ class Visitor(Frame, tag="visitor"):
 
 
 class Wanted(Frame, tag="wanted"):
-    """Somebody needs a `file` for which you `listen` from the server: nobody else is sent to you; `put` it there."""
+    """Somebody needs a `file` for which you `listen` from the server: nobody else is sent to you; `put` it there.
+
+    If it is not offered any more, you get this, too.
+    """
 
     file: str
 
