@@ -102,8 +102,7 @@ def _info(session: Session, user: User, row: FileRow, fetched: list[str]) -> Fil
 def cancel(session: Session, frame: Cancel) -> Cancelled:
     """Take an offer back, which only who made it may do."""
     row = session.files.open(frame.file).row
-    assert session.user is not None
-    if row.sender != session.user.key:
+    if row.sender != session.reader.user_key:
         raise Refused("not-allowed", f"{row.name} is {row.sender_name}'s: nobody else can take it back.")
     session.chat.files.end(row.id)
     return Cancelled(file=row.id, name=row.name)

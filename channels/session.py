@@ -8,7 +8,7 @@ from typing import Any
 from store import Account, Membership, StoreError
 from wire import VERSION, commands
 from wire.errors import PeerError, Refused
-from wire.file_frames import Attach, Offer
+from wire.file_frames import Attach, Cancel, Offer
 from wire.frames import (
     Answer,
     Bye,
@@ -397,4 +397,4 @@ _NAMED: dict[type[Request], _Handler] = {
     **offers.HANDLERS,
     **transfers.HANDLERS,
 }
-_ATTACHED: dict[type[Request], _Handler] = {**transfers.ATTACHED, Offer: offers.offer}
+_ATTACHED: dict[type[Request], _Handler] = {**transfers.ATTACHED, Offer: offers.offer, Cancel: offers.cancel}

@@ -21,6 +21,8 @@ from wire.errors import CODES, Refused
 from wire.file_frames import (
     Attach,
     Attached,
+    Cancel,
+    Cancelled,
     Chunk,
     Fetched,
     Finish,
@@ -78,6 +80,9 @@ class Carrier(Protocol):
 
     def finish(self, file: str, sha256: str, size: int) -> None:
         """All is sent."""
+
+    def cancel(self, file: str) -> None:
+        """Take an offer back."""
 
     def have(self, file: str, *, watch: bool = False) -> Ranges:
         """What is there of a file; to be waited for with `more` if it is not all there."""
@@ -156,6 +161,10 @@ class JsonCarrier:
     def finish(self, file: str, sha256: str, size: int) -> None:
         """All is sent."""
         self._answer(Finish(file=file, sha256=sha256, size=size), Finished)
+
+    def cancel(self, file: str) -> None:
+        """Take an offer back."""
+        self._answer(Cancel(file=file), Cancelled)
 
     def have(self, file: str, *, watch: bool = False) -> Ranges:
         """What is there of a file."""

@@ -13,6 +13,8 @@ from typing import TypeVar
 
 from wire.errors import CODES, Refused
 from wire.file_frames import (
+    Cancel,
+    Cancelled,
     Chunk,
     Finish,
     Finished,
@@ -152,6 +154,10 @@ class LinkCarrier:
     def finish(self, file: str, sha256: str, size: int) -> None:
         """All is sent."""
         self._wait(self._ask(Finish(file=file, sha256=sha256, size=size)), Finished)
+
+    def cancel(self, file: str) -> None:
+        """Take an offer back."""
+        self._wait(self._ask(Cancel(file=file)), Cancelled)
 
     def have(self, file: str, *, watch: bool = False) -> Ranges:
         """What is there of a file."""

@@ -18,6 +18,10 @@ from wire.file_names import check_path, safe_name
 _MOST = 10_000  # files of a folder
 
 
+class ChangedError(Refused):
+    """It is not what was offered any more, and never will be again."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Piece:
     path: Path
@@ -63,7 +67,7 @@ class Source:
         return hashlib.sha256("\n".join(map(str, facts)).encode(errors="surrogateescape")).hexdigest()[:32]
 
     def read(self, offset: int, length: int) -> bytes:
-        """These bytes. Raises Refused if it has become something else meanwhile."""
+        """These bytes. Raises ChangedError if it has become something else meanwhile."""
         data: list[bytes] = []
         while length:
             at = bisect.bisect_right(self._starts, offset) - 1
@@ -86,7 +90,7 @@ class Source:
         return self._open[1]
 
     def check(self) -> None:
-        """Raises Refused if something has been written to it since."""
+        """Raises ChangedError if something has been written to it since."""
         for piece in self._pieces:
             try:
                 now = piece.path.stat()
@@ -96,8 +100,8 @@ class Source:
                 raise self._changed(piece)
 
     @staticmethod
-    def _changed(piece: _Piece) -> Refused:
-        return Refused("file-conflict", f"{piece.path} has changed while it was sent: send it again.")
+    def _changed(piece: _Piece) -> ChangedError:
+        return ChangedError("file-conflict", f"{piece.path} has changed while it was sent: send it again.")
 
     def close(self) -> None:
         """Let go of what is open."""

@@ -23,7 +23,7 @@ from wire.ranges import missing, reach, union
 from .carrier import Carrier, JsonCarrier, LineLostError
 from .hosting import BY_SERVER, DIRECTLY, Direct, Hosting
 from .progress import Progress
-from .sources import Source
+from .sources import ChangedError, Source
 from .targets import Target
 
 _PIECE = 4 << 20  # bytes of which a checksum is asked for, to find those that differ
@@ -97,6 +97,21 @@ class Sending(Transfer):
 
     def run(self, carrier: Carrier) -> str:
         """Offer it, then have it fetched from here, or send what is not there."""
+        try:
+            return self._send(carrier)
+        except ChangedError:
+            if self.file:
+                self._take_back(carrier)
+            raise
+
+    def _take_back(self, carrier: Carrier) -> None:
+        """What was offered is nowhere any more: nobody is to wait for it, and it is not to count."""
+        with contextlib.suppress(Refused):
+            carrier.settle()
+        with contextlib.suppress(Refused, LineLostError):
+            carrier.cancel(self.file)
+
+    def _send(self, carrier: Carrier) -> str:
         offered = self.offer(carrier)
         self.file = offered.file
         what = f"{self._source.name} ({size_words(self._source.size)})"
@@ -232,8 +247,13 @@ class Fetching(Transfer):
         target = self._target
         if target is None:
             target = self._target = self._open(info)
-        if not self._fetch_directly(carrier, target, info):
-            self._fetch_from_server(carrier, target, info)
+        try:
+            if not self._fetch_directly(carrier, target, info):
+                self._fetch_from_server(carrier, target, info)
+        except Refused as refused:
+            if refused.code == "gone":  # the rest of it is nowhere to be had
+                target.discard()
+            raise
         path = target.keep()
         ways = ", then ".join(self._ways) or BY_SERVER
         self._done = f"{info.name} ({size_words(info.size)}) is here: {path} ({ways})"

@@ -19,7 +19,7 @@ from tests.conftest import StartProcess, StartServer
 from tests.helpers import Json, Process, endpoint
 from tests.helpers_files import PHOTO, entry_file, everything
 from wire.errors import Refused
-from wire.file_frames import Cancel, Fetched, GetFile, Have, SendFile
+from wire.file_frames import Cancel, Fetched, Files, GetFile, Have, SendFile
 from wire.frames import Join
 from wire.limits import Limits
 
@@ -302,3 +302,46 @@ def wait_for_part(folder: Path, process: Process) -> None:
     while not list(folder.glob("*.part")) and not (folder / "big").exists():
         line.request(Join("waiting"))
     line.close()
+
+
+def test_a_file_that_changes_is_taken_back(
+    server: Server, connect: Connect, carry: Carry, photo: Path, tmp_path: Path
+) -> None:
+    """Nobody could ever finish it: it counts no more, and who waits for it is told, and keeps no part."""
+    alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
+    carrier, transfer, fetch = carry(alice), sending(photo), list[Fetching]()
+    ended: list[str] = []
+
+    def run() -> None:
+        try:
+            fetch[0].run(carry(bob))
+        except Refused as refused:
+            ended.append(refused.code)
+
+    def settle(real: Any = carrier.settle) -> None:
+        real()
+        if fetch:
+            return
+        fetch.append(fetching(transfer.file, tmp_path / "in"))
+        waiting, wait = threading.Event(), fetch[0]._wait
+
+        def waits(note: str) -> None:
+            wait(note)
+            waiting.set()
+
+        fetch[0]._wait = waits  # type: ignore[method-assign]
+        threads.append(threading.Thread(target=run))
+        threads[0].start()
+        assert waiting.wait(10)
+        photo.write_bytes(b"another")
+
+    threads: list[threading.Thread] = []
+    carrier.settle = settle  # type: ignore[method-assign]
+    with pytest.raises(Refused) as refused:
+        transfer.run(carrier)
+    assert "has changed" in refused.value.sentence
+    threads[0].join(10)
+    assert ended == ["gone"]
+    assert everything(tmp_path / "in") == {}
+    assert alice.request(Files()).files == []
+    assert everything(tmp_path / "data" / "files") == {}

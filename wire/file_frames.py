@@ -133,7 +133,7 @@ class Attach(Request, tag="attach", kw_only=True):
     """Instead of `hello`: a further line of somebody who is connected, for files only; answered with `attached`.
 
     `token` is the one of their `welcome`. On this line there are `offer`, `put`, `have`, `finish`, `get`, `sum`,
-    `taken`, `listen`, `reach`, `ping` and `bye`; so a long transfer holds up nothing that is said.
+    `taken`, `cancel`, `listen`, `reach`, `ping` and `bye`; so a long transfer holds up nothing that is said.
     """
 
     name: Name
