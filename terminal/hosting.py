@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from wire.file_frames import Fetched, Ranges, Visitor
@@ -39,10 +40,14 @@ class Hosting:
         self._listener: Listener | None = None  # stays while a line to the server is lost
         self._stopped = threading.Event()
 
-    def run(self, carrier: JsonCarrier, file: str, port: int, patience: float | None) -> bool:
+    def run(
+        self, carrier: JsonCarrier, file: str, port: int, patience: float | None,
+        aside: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> bool:  # fmt: skip
         """Listen until it has been fetched; False if it has to be uploaded, because somebody needs it from the server.
 
-        With `patience`, also if for so many seconds nobody fetches it. Raises Refused, or LineLostError.
+        With `patience`, also if for so many seconds nobody fetches it; `aside` is for as long as it waits. Raises
+        Refused, or LineLostError.
         """
         try:
             listener = self._listen(carrier, file, port)
@@ -50,6 +55,11 @@ class Hosting:
             return False
         self._source.check()
         carrier.listen(file, listener.port, self._sha256)
+        with aside():
+            return self._wait(carrier, file, listener, patience)
+
+    @staticmethod
+    def _wait(carrier: JsonCarrier, file: str, listener: Listener, patience: float | None) -> bool:
         while True:
             event = carrier.event(patience)
             if isinstance(event, Fetched):

@@ -24,9 +24,10 @@ from .dialler import pause
 from .hosting import Direct
 from .items import Item, Note, Shown
 from .mqtt_files import Post
+from .places import Places
 from .transfer import Fetching, Sending, Stopped, Transfer
 
-_MOST = 8  # at a time; others wait for one of them to end
+_MOST = 8  # at work at a time; those that wait for somebody else do not count
 _SHOWN = 0.2  # seconds between two looks at the progress
 _PARTING = 2.0  # seconds that a thread may take to end
 
@@ -71,7 +72,7 @@ class Porter:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._running: dict[Transfer, threading.Thread] = {}
         self._carriers: dict[Transfer, Carrier] = {}  # each changed by its own thread alone
-        self._room = threading.BoundedSemaphore(_MOST)
+        self._places = Places(_MOST)
         self._line = threading.Condition()
         self._login: tuple[str, str] | None = None  # name and token; under _line; None if there is no line
         self._stopping = False
@@ -105,6 +106,7 @@ class Porter:
         except Refused as refused:
             self._hands.show([Shown(Error(code=refused.code, error=refused.sentence))])
             return
+        transfer.aside = lambda: self._places.aside(transfer, lambda: self._crowded(transfer))
         thread = threading.Thread(target=self._run, args=(transfer,), name="partyline-file", daemon=True)
         self._running[transfer] = thread
         thread.start()
@@ -133,6 +135,7 @@ class Porter:
             carrier.close()
         with self._line:
             self._line.notify_all()
+        self._places.stir()
 
     def stop_all(self) -> list[threading.Thread]:
         """End all transfers; the threads to wait for, elsewhere."""
@@ -146,18 +149,22 @@ class Porter:
     def _run(self, transfer: Transfer) -> None:
         item: Item | None
         try:
-            with self._room:
-                item = Note(self._carry(transfer))
-        except Stopped:
-            item = None if self._stopping else Note(f"{transfer.progress.name} is stopped; what is there stays.")
+            if not self._places.take(transfer, lambda: self._crowded(transfer)):
+                raise Stopped
+            item = Note(self._carry(transfer))
+        except Stopped:  # an offer is taken back, and the server says so
+            stays = isinstance(transfer, Fetching) and not self._stopping
+            item = Note(f"{transfer.progress.name} is stopped; what is there stays.") if stays else None
         except (Refused, LocalError) as error:
             code = error.code if isinstance(error, Refused) else "internal"
-            item = Shown(Error(code=code, error=f"{transfer.progress.name}: {error}"))
+            named = str(error).startswith(transfer.progress.name)
+            item = Shown(Error(code=code, error=str(error) if named else f"{transfer.progress.name}: {error}"))
         except OSError as error:
             item = Shown(Error(code="not-stored", error=f"{transfer.progress.name}: {error.strerror or error}."))
         except Exception as error:
             item = Shown(Error(code="internal", error=f"{transfer.progress.name}: {type(error).__name__}: {error}"))
         finally:
+            self._places.leave(transfer)
             transfer.close()
         self._call(lambda: self._ended(transfer, item))
 
@@ -168,22 +175,27 @@ class Porter:
             before = transfer.progress.done
             try:
                 carrier = self._connect(name, token)
-            except Refused:  # the token is an old one: the line that it came by is lost, too
-                attempt += 1
-                continue
-            except LineLostError:
+            except (Refused, LineLostError) as error:  # refused: the token's own line is lost, too, or will be
+                self._lost(transfer, error)
                 attempt += 1
                 continue
             self._carriers[transfer] = carrier
             try:
                 return transfer.run(carrier)
             except LineLostError as error:
-                transfer.progress.note = f"waiting for the line ({error})"
-                self._progressed()
+                self._lost(transfer, error)
                 attempt = 1 if transfer.progress.done > before else attempt + 1
             finally:
                 self._carriers.pop(transfer, None)
                 carrier.close()
+
+    def _lost(self, transfer: Transfer, error: Exception) -> None:
+        transfer.progress.note = f"waiting for the line ({error})"
+        self._progressed()
+
+    def _crowded(self, transfer: Transfer) -> None:
+        transfer.progress.note = "waiting for another file"
+        self._progressed()
 
     def _connect(self, name: str, token: str) -> Carrier:
         if not self._luggage.host:

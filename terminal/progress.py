@@ -20,7 +20,7 @@ class Progress:
         self.size = 0
         self.done = 0
         self.way = ""  # `directly`, if it goes straight to its receiver
-        self.note = ""  # what it waits for, if it does
+        self.note = "about to begin"  # or what it waits for, if it does
         self._marks: deque[tuple[float, int]] = deque(maxlen=64)
 
     def begin(self, size: int, done: int, now: float) -> None:

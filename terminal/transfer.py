@@ -12,6 +12,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from wire.errors import Refused
@@ -45,6 +46,7 @@ class Transfer(ABC):
     def __init__(self, progress: Progress, changed: Callable[[], None]) -> None:
         self.progress = progress
         self.file = ""  # its id, once that is known
+        self.aside: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext  # while it waits for somebody
         self._changed = changed
         self._stopped = threading.Event()
 
@@ -77,6 +79,7 @@ class Transfer(ABC):
         self._changed()
 
     def _wait(self, note: str) -> None:
+        """Say what it waits for."""
         self.progress.note = note
         self._changed()
 
@@ -115,6 +118,7 @@ class Sending(Transfer):
         offered = self.offer(carrier)
         self.file = offered.file
         what = f"{self._source.name} ({size_words(self._source.size)})"
+        to = f"{self._to}, who is away" if offered.away else self._to
         size = self._source.size
         if size > 0 and not missing(union(offered.have), 0, size):
             self._upload(carrier, offered)
@@ -123,7 +127,7 @@ class Sending(Transfer):
         if not directly:
             self._direct, self.progress.way = None, ""
             self._upload(carrier, offered)
-        return f"{what} is sent to {self._to}: {self.file} ({DIRECTLY if directly else BY_SERVER})"
+        return f"{what} is sent to {to}: {self.file} ({DIRECTLY if directly else BY_SERVER})"
 
     def _goes_directly(self, offered: Offered) -> bool:
         """To one user: if we were told so, or if we have the patience and it is new to the server, and to them."""
@@ -135,7 +139,8 @@ class Sending(Transfer):
         """Have it fetched from here; False if it has to be uploaded after all."""
         assert self._direct is not None
         self._wait(f"waiting for {offered.user} to fetch it")
-        return self._hosting.run(carrier, self.file, self._direct.port, None if self._asked else self._direct.patience)
+        patience = None if self._asked else self._direct.patience
+        return self._hosting.run(carrier, self.file, self._direct.port, patience, self.aside)
 
     def _served(self, at: int) -> None:
         """Called by the threads of the listener: somebody has been sent what ends there."""
@@ -270,7 +275,8 @@ class Fetching(Transfer):
                 info = carrier.have(self.file, watch=True)
             if not info.done and reach(union(info.have), target.have) == target.have < target.size:
                 self._wait(f"{percent(target.have, target.size)} %, waiting for the sender")
-                carrier.more()
+                with self.aside():
+                    carrier.more()
                 if self._fetch_directly(carrier, target, info):
                     return
                 info = carrier.have(self.file, watch=True)
@@ -279,7 +285,8 @@ class Fetching(Transfer):
             info = carrier.have(self.file, watch=True)
             if not info.done:
                 self._wait("waiting for the sender to finish")
-                carrier.more()
+                with self.aside():
+                    carrier.more()
                 if self._fetch_directly(carrier, target, info):
                     return
         self._verify(carrier, target, info, info.sha256)
@@ -336,12 +343,17 @@ class Fetching(Transfer):
         self.progress.name = info.name
         target = Target(self._folder, info, self._largest)
         try:
-            if target.have and not self._ask(f"Resume {target.name} ({percent(target.have, target.size)} %)?"):
+            if target.have and not self._resumes(target):
                 target.restart()
         except BaseException:
             target.close()
             raise
         return target
+
+    def _resumes(self, target: Target) -> bool:
+        self._wait("waiting for your answer")
+        with self.aside():
+            return self._ask(f"Resume {target.name} ({percent(target.have, target.size)} %)?")
 
     def _verify(self, carrier: Carrier, target: Target, info: Ranges, sha256: str) -> None:
         """Check it, and fetch once more what differs. Raises Refused if it is not right then."""
