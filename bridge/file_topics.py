@@ -96,6 +96,8 @@ def request(id: str, levels: list[str], payload: bytes) -> Request:
             return Finish(file=id, sha256="", size=_number(size))
         case ["fin", size, sha256]:
             return Finish(file=id, sha256=_sha256(sha256), size=_number(size))
+        case ["fin"]:
+            raise Refused("bad-range", "fin takes the size of the file: fin/11, or fin/11/<sha256>.")
         case ["abort"]:
             return Cancel(file=id)
         case ["have"]:
@@ -107,6 +109,8 @@ def request(id: str, levels: list[str], payload: bytes) -> Request:
             if span.length is None:
                 raise Refused("bad-frame", 'The payload is {"offset", "length"}.')
             return (Get if verb == "get" else Sum)(file=id, offset=span.offset, length=span.length)
+        case [] | [""]:
+            raise Refused("unknown-command", f"Which command is it? file/{id}/init, for one.")
         case [offset]:
             return Put(file=id, offset=_number(offset), bytes=len(payload), payload=payload)
         case [offset, sha256]:
@@ -117,8 +121,10 @@ def request(id: str, levels: list[str], payload: bytes) -> Request:
 
 def _offer(id: str, payload: bytes) -> Offer:
     body = _body(payload, _Init)
-    if body.size is None or not body.to:
-        raise Refused("bad-frame", "The size of a file and to whom it is (`#lab` or `bob`) are part of `init`.")
+    if body.size is None:  # EMQX does without; here, people are told it at once, and it counts against the limits
+        raise Refused("bad-frame", 'init takes the size of the file, in bytes: "size".')
+    if not body.to:
+        raise Refused("bad-frame", 'init says for whom the file is: "to", which is "bob", or "#lab".')
     sha256 = _sha256(body.checksum) if body.checksum else ""
     to = {"channel": body.to[1:]} if body.to.startswith("#") else {"user": body.to.removeprefix("@")}
     return Offer(name=body.name, size=body.size, id=id, parts=body.parts, sha256=sha256, **to)

@@ -125,6 +125,20 @@ class Target:
         room = self._part.with_suffix(".unpacked")
         shutil.rmtree(room, ignore_errors=True)
         room.mkdir()
+        try:
+            self._fill(room)
+            for path in _names(self._folder, self.name):
+                if not os.path.lexists(path):
+                    room.rename(path)
+                    self._part.unlink()
+                    return path
+            raise FileExistsError(f"there are too many folders called {self.name}")
+        except BaseException:  # a full disk, for one: the part is enough to try again
+            shutil.rmtree(room, ignore_errors=True)
+            raise
+
+    def _fill(self, room: Path) -> None:
+        """Copy the files of a folder to where they belong in it."""
         at = 0
         for part in self._parts:
             *folders, name = safe_path(part.name)
@@ -138,12 +152,6 @@ class Target:
             path = next(path for path in _names(below, name) if not path.exists())
             self._copy(path, at, part.size)
             at += part.size
-        for path in _names(self._folder, self.name):
-            if not os.path.lexists(path):
-                room.rename(path)
-                self._part.unlink()
-                return path
-        raise FileExistsError(f"there are too many folders called {self.name}")
 
     def _copy(self, path: Path, at: int, size: int) -> None:
         with path.open("xb") as file:

@@ -125,3 +125,25 @@ def test_progress_is_a_line() -> None:
     assert [time_words(seconds) for seconds in (0, 61, 3_599.7, 36_000, 1e9)] == [
         "0:00", "1:01", "1:00:00", "10:00:00", "a long time",
     ]  # fmt: skip
+
+
+def test_of_a_folder_that_has_no_room_the_part_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nothing else; with room, it goes on."""
+    parts = [FilePart("a", 2), FilePart("sub/b", 3)]
+    target = Target(tmp_path, info("d", 5, parts), 0)
+    target.append(memoryview(b"abcde"))
+    copy = Target._copy
+
+    def full(self: Target, path: Path, at: int, size: int) -> None:
+        copy(self, path, at, size)
+        if at:
+            raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Target, "_copy", full)
+        with pytest.raises(OSError, match="No space"):
+            target.keep()
+    target.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["d.abcd2345.part"]
+    Target(tmp_path, info("d", 5, parts), 0).keep()
+    assert everything(tmp_path) == {"d/a": b"ab", "d/sub/b": b"cde"}

@@ -62,7 +62,8 @@ def test_commands(levels: str, payload: bytes, wanted: Request) -> None:
         ("init", b'{"name":"x","size":1}', "bad-frame"), ("init", b'{"name":"x","size":-1,"to":"bob"}', "bad-frame"),
         ("-1", b"", "bad-range"), ("9" * 17, b"", "bad-range"), ("x", b"", "bad-range"), ("\u0663", b"", "bad-range"),
         ("0/abc", b"", "checksum-mismatch"), ("fin/x", b"", "bad-range"), ("get", b"", "bad-frame"),
-        ("get", b'{"length":0}', "bad-frame"), ("a/b/c", b"", "unknown-command"), ("", b"", "bad-range"),
+        ("get", b'{"length":0}', "bad-frame"), ("a/b/c", b"", "unknown-command"), ("", b"", "unknown-command"),
+        ("fin", b"", "bad-range"),
     ],
 )  # fmt: skip
 def test_commands_that_are_wrong(levels: str, payload: bytes, code: str) -> None:
@@ -169,3 +170,19 @@ def test_after_kill_9_a_device_goes_on(start_process: StartProcess, mqtt: Mqtt) 
     assert oven.do("file/a/0", DATA[:50_000]).reason == 0
     assert oven.do("file/a/90000", DATA[90_000:], qos=2).reason == 0
     assert reason(file(oven, "a", f"fin/{len(DATA)}")) == FINE
+
+
+def test_what_init_lacks_is_named() -> None:
+    """As what EMQX asks for is not quite the same; and so is what any other command lacks."""
+    sentences = {
+        ("init", b'{"name":"x","to":"bob"}'): 'init takes the size of the file, in bytes: "size".',
+        ("init", b'{"name":"x","size":1}'): 'init says for whom the file is: "to", which is "bob", or "#lab".',
+        ("fin", b""): "fin takes the size of the file: fin/11, or fin/11/<sha256>.",
+    }
+    for (levels, payload), sentence in sentences.items():
+        with pytest.raises(Refused) as refused:
+            request("f", levels.split("/"), payload)
+        assert refused.value.sentence == sentence
+    with pytest.raises(Refused) as refused:
+        request("f", [], b"")
+    assert refused.value.sentence == "Which command is it? file/f/init, for one."
