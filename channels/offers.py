@@ -11,11 +11,12 @@ from wire.file_frames import Cancel, Cancelled, FileInfo, FileList, Files, GetFi
 from wire.file_names import size_words
 from wire.frames import Answer, Msg, Request, Say
 from wire.names import fold
-from wire.ranges import total
+from wire.ranges import EMPTY, total
 
 from .directory import User
 from .journal import Posting
 from .log import Log
+from .transfers import there
 
 if TYPE_CHECKING:
     from .session import Session
@@ -29,19 +30,20 @@ def offer(session: Session, frame: Offer) -> Offered:
     row = chat.files.offer(
         log.row.id, (user.key, user.name), frame.name, frame.size, frame.id or "", frame.parts, frame.sha256
     )
-    number = row.number
-    if not number:  # else the offer was made before, and answered or not
+    number, have = row.number, EMPTY
+    if number:
+        have = there(session.files.open(row.id))
+    else:
         text, id = describe(row), file_post_id(row.id)
         post = Say(text, log.channel, id) if log.channel is not None else Msg(log.peer(user.key) or "", text, id)
         number = _announce(session, user, log, post)
         chat.files.offered(row, number)
     peer = log.peer(user.key)
-    there = chat.directory.find(fold(peer)) if peer is not None else None
-    have = row.ranges if row.state == "open" else ((0, row.size),) if row.size else ()
+    receiver = chat.directory.find(fold(peer)) if peer is not None else None
     return Offered(
         file=row.id, number=number, channel=log.channel, user=peer, have=[list(one) for one in have],
-        away=peer is not None and there is None,
-        direct=there is not None and any([other.direct for other in there.sessions]),
+        away=peer is not None and receiver is None,
+        direct=receiver is not None and any([other.direct for other in receiver.sessions]),
     )  # fmt: skip
 
 

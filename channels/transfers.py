@@ -204,7 +204,7 @@ def have(session: Session, frame: Have) -> Ranges:
     """What is there of a file."""
     found = session.files.open(frame.file)
     version = found.upload.version
-    row, ranges = found.row, _there(found)
+    row, ranges = found.row, there(found)
     done = row.state == "done"
     if frame.watch and not done:
         _lacking(session, found, version)
@@ -223,7 +223,8 @@ def _lacking(session: Session, found: Open, version: int) -> None:
     found.upload.watch(session.reader, version)
 
 
-def _there(found: Open) -> RangeSet:
+def there(found: Open) -> RangeSet:
+    """What is there of a file."""
     ranges, row = found.upload.ranges, found.row  # in this order: a file that is done has no ranges
     return ranges if row.state == "open" else ((0, row.size),) if row.size else ()
 
@@ -235,7 +236,7 @@ def get(session: Session, frame: Get) -> Chunk:
     version, size = found.upload.version, found.row.size
     if frame.offset + frame.length > size:
         raise Refused("bad-range", f"{found.row.name} has {size} bytes; there are no {frame.length} at {frame.offset}.")
-    end = min(reach(_there(found), frame.offset), frame.offset + min(frame.length, session.chat.limits.chunk))
+    end = min(reach(there(found), frame.offset), frame.offset + min(frame.length, session.chat.limits.chunk))
     if end <= frame.offset:
         _lacking(session, found, version)
         return Chunk(file=frame.file, offset=frame.offset)
@@ -247,7 +248,7 @@ def sum_of(session: Session, frame: Sum) -> SumIs:
     """The checksum of a range."""
     found = session.files.open(frame.file)
     end = frame.offset + frame.length
-    if end > found.row.size or frame.length > _SUM or reach(_there(found), frame.offset) < end:
+    if end > found.row.size or frame.length > _SUM or reach(there(found), frame.offset) < end:
         raise Refused("bad-range", f"A checksum is of at most {_SUM} bytes, which must be there.")
     descriptor, at, made = session.files.descriptor(found), frame.offset, hashlib.sha256()
     while at < end and (piece := os.pread(descriptor, min(_PIECE, end - at), at)):

@@ -13,7 +13,7 @@ import threading
 from store import Blobs, FileRow, Store
 from wire.errors import Refused
 from wire.file_frames import More, Wanted
-from wire.ranges import EMPTY, RangeSet, add, missing
+from wire.ranges import EMPTY, RangeSet, add, clip, missing
 
 from .direct import Listening
 from .locks import leaf
@@ -53,7 +53,8 @@ class Upload:
         with self._turn:
             if self.row is None:
                 self.row = self._store.file(self.id)
-                self.ranges = self.row.ranges if self.row is not None else EMPTY
+                if self.row is not None and self.row.ranges:  # after a loss of power, a part may have lost its end
+                    self.ranges = clip(self.row.ranges, self._blobs.part_size(self.id))
             return self.row
 
     def _open_row(self) -> FileRow:

@@ -31,6 +31,13 @@ class Blobs:
         """A descriptor to read a part with. Raises OSError."""
         return os.open(self._parts / file, os.O_RDONLY | os.O_CLOEXEC)
 
+    def part_size(self, file: str) -> int:
+        """How long a part is; 0 if there is none. Raises OSError."""
+        try:
+            return (self._parts / file).stat().st_size
+        except FileNotFoundError:
+            return 0
+
     def read_blob(self, sha256: str) -> int:
         """A descriptor to read a blob with; it stays good when the blob is dropped. Raises OSError."""
         return os.open(self._place(sha256), os.O_RDONLY | os.O_CLOEXEC)

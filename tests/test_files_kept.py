@@ -18,7 +18,7 @@ from tests.conftest import StartProcess, StartServer
 from tests.helpers import Json, WatchedStore
 from tests.helpers_files import DATA, SHA, fetch, fill, kept, offer, put, refused
 from wire.clock import now
-from wire.file_frames import Attach, Files, Finish, Finished, Get, Have, Kept, More, Offer, Put, Ranges
+from wire.file_frames import Attach, Files, Finish, Finished, Get, Have, Kept, More, Offer, Offered, Put, Ranges
 from wire.limits import Limits
 
 Connect = Callable[..., Json]
@@ -173,3 +173,20 @@ def test_expiry_waits_until_the_next_is_due() -> None:
     looks.get(timeout=10)
     expiry.close()
     assert list(left) == []
+
+
+def test_a_part_that_has_lost_its_end(start_server: StartServer, connect: Connect, tmp_path: Path) -> None:
+    """As after a loss of power: what is not there is sent again, and what is there is not."""
+    server = Server(Config(port=0, mqtt_port=0, data=str(tmp_path / "data")))
+    alice = connect(server.address, "alice")
+    file = offer(alice, id="mine")
+    put(alice, file, 0, len(DATA))
+    alice.close()
+    server.close()
+    os.truncate(tmp_path / "data" / "files" / "parts" / file, 1000)
+    alice = connect(start_server().address, "alice")
+    state = alice.request(Offer(name="x.bin", size=len(DATA), user="bob", id="mine"))
+    assert isinstance(state, Offered), state
+    assert state.have == alice.request(Have(file=file)).have == [[0, 1000]]
+    fill(alice, file)
+    assert fetch(alice, file) == DATA

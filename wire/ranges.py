@@ -32,6 +32,11 @@ def union(ranges: Iterable[Sequence[int]]) -> RangeSet:
     return made
 
 
+def clip(ranges: RangeSet, end: int) -> RangeSet:
+    """What of the set is before `end`."""
+    return tuple((first, min(last, end)) for first, last in ranges if first < end)
+
+
 def missing(ranges: RangeSet, first: int, end: int) -> RangeSet:
     """What the set lacks of one range."""
     gaps: list[tuple[int, int]] = []
