@@ -190,18 +190,20 @@ class Sending(Transfer):
                 carrier.finish(self.file, sha256, self._source.size)
                 return
             except Refused as refused:
-                if refused.code != "checksum-mismatch" or attempt == _MENDS - 1:
+                if refused.code != "checksum-mismatch" or attempt == _MENDS - 1 or not self._mend(carrier):
                     raise
-                self._mend(carrier)
 
-    def _mend(self, carrier: Carrier) -> None:
-        source, chunk = self._source, carrier.chunk
+    def _mend(self, carrier: Carrier) -> bool:
+        """Send what differs once more; whether anything did."""
+        source, chunk, mended = self._source, carrier.chunk, False
         for at in range(0, source.size, _PIECE):
             data = source.read(at, min(_PIECE, source.size - at))
             if carrier.sum(self.file, at, len(data)) != hashlib.sha256(data).hexdigest():
+                mended = True
                 for first in range(0, len(data), chunk):
                     carrier.put(self.file, at + first, memoryview(data)[first : first + chunk])
         carrier.settle()
+        return mended
 
     def stop(self) -> None:
         """Called by any thread: go no further."""
@@ -361,20 +363,25 @@ class Fetching(Transfer):
             return
         for _ in range(_MENDS):
             self._wait("the checksum does not fit, looking for what differs")
-            self._mend(carrier, target)
+            mended = self._mend(carrier, target)
             if target.digest(anew=True) == sha256:
                 return
+            if not mended:  # they have nothing else, as after a change of the file from which it comes
+                break
         raise Refused("checksum-mismatch", f"{info.name} does not have the SHA-256 that it should; it stays a part.")
 
-    def _mend(self, carrier: Carrier, target: Target) -> None:
+    def _mend(self, carrier: Carrier, target: Target) -> bool:
+        """Fetch what differs once more; whether anything did."""
+        mended = False
         for first in range(0, target.size, _PIECE):
             length = min(_PIECE, target.size - first)
             if target.sum(first, length) != carrier.sum(self.file, first, length):
                 self._ways[DIRECTLY if carrier is self._sender else BY_SERVER] = None
-                at = first
+                at, mended = first, True
                 for piece in carrier.fetch(self.file, first, first + length):
                     target.write(piece, at)
                     at += len(piece)
+        return mended
 
     def close(self) -> None:
         """Let go of the part, which stays."""
