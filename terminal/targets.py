@@ -48,6 +48,8 @@ class Target:
             room = shutil.disk_usage(folder).free
             needed = (self.size - self.have) + (self.size if self._parts else 0)
             if needed > room:
+                if not self.have:
+                    self._part.unlink()
                 raise Refused("not-stored", f"There is no room for {self.name}: {size_words(room)} are free.")
         except BaseException:
             os.close(self._descriptor)

@@ -147,3 +147,14 @@ def test_of_a_folder_that_has_no_room_the_part_stays(tmp_path: Path, monkeypatch
     assert [path.name for path in tmp_path.iterdir()] == ["d.abcd2345.part"]
     Target(tmp_path, info("d", 5, parts), 0).keep()
     assert everything(tmp_path) == {"d/a": b"ab", "d/sub/b": b"cde"}
+
+
+def test_what_there_is_no_room_for_leaves_nothing(tmp_path: Path) -> None:
+    """But for what was there before."""
+    with pytest.raises(Refused, match="There is no room for x"):
+        Target(tmp_path, info("x", 1 << 60), 0)
+    assert everything(tmp_path) == {}
+    (tmp_path / "x.abcd2345.part").write_bytes(b"abc")
+    with pytest.raises(Refused, match="There is no room for x"):
+        Target(tmp_path, info("x", 1 << 60), 0)
+    assert everything(tmp_path) == {"x.abcd2345.part": b"abc"}
