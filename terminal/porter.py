@@ -157,7 +157,7 @@ class Porter:
             item = Note(f"{transfer.progress.name} is stopped; what is there stays.") if stays else None
         except (Refused, LocalError) as error:
             code = error.code if isinstance(error, Refused) else "internal"
-            named = transfer.progress.name in str(error)
+            named = str(error).startswith(f"{transfer.progress.name} ")
             item = Shown(Error(code=code, error=str(error) if named else f"{transfer.progress.name}: {error}"))
         except OSError as error:
             item = Shown(Error(code="not-stored", error=f"{transfer.progress.name}: {error.strerror or error}."))

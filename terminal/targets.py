@@ -50,7 +50,7 @@ class Target:
             if needed > room:
                 if not self.have:
                     self._part.unlink()
-                raise Refused("not-stored", f"There is no room for {self.name}: {size_words(room)} are free.")
+                raise Refused("not-stored", f"{self.name} needs {size_words(needed)}; {size_words(room)} are free.")
         except BaseException:
             os.close(self._descriptor)
             raise
