@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from store import FileRow, file_post_id
 from wire.errors import Refused
-from wire.file_frames import Cancel, Cancelled, FileInfo, FileList, Files, GetFile, Offer, Offered, SendFile
+from wire.file_frames import Cancel, Cancelled, FileInfo, FileList, Files, GetFile, Offer, Offered, SendFile, parts_of
 from wire.file_names import size_words
 from wire.frames import Answer, Msg, Request, Say
 from wire.names import fold
@@ -28,7 +28,7 @@ def offer(session: Session, frame: Offer) -> Offered:
     assert user is not None
     log = _log(session, user, frame)
     row = chat.files.offer(
-        log.row.id, (user.key, user.name), frame.name, frame.size, frame.id or "", frame.parts, frame.sha256
+        log.row.id, (user.key, user.name), frame.name, frame.size, frame.id or "", parts_of(frame), frame.sha256
     )
     number, have = row.number, EMPTY
     if number:

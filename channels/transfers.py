@@ -170,7 +170,8 @@ class Transfers:
 
 def attach(session: Session, frame: Attach) -> Attached:
     """A further line of somebody who is connected."""
-    return Attached(name=session.files.attach(frame.name, frame.token).name)
+    user = session.files.attach(frame.name, frame.token)
+    return Attached(name=user.name, most=session.chat.limits.payload)
 
 
 def put(session: Session, frame: Put) -> Kept:

@@ -40,15 +40,19 @@ class SqlFiles(SqlBase):
             found = self._writer.execute(select(files).where(own)).one_or_none()
             if found is not None:
                 return _file(found)
-            if per_user and self._offered(files.c.sender == row.sender) + row.size > per_user:
+            values = _values(row)
+            size = row.size + len(values["parts"]) - len("[]")
+            if per_user and self._offered(files.c.sender == row.sender) + size > per_user:
                 raise Refused("quota", f"All that you offer may have {size_words(per_user)}; /cancel something first.")
-            if in_all and self._offered(_here) + row.size > in_all:
+            if in_all and self._offered(_here) + size > in_all:
                 raise Refused("quota", f"All files here may have {size_words(in_all)}: there is no room for it now.")
-            self._writer.execute(insert(files).values(_values(row)))
+            self._writer.execute(insert(files).values(values))
             return row
 
     def _offered(self, which: ColumnElement[bool]) -> int:
-        counted = select(func.coalesce(func.sum(files.c.size), 0)).where(and_(_here, which))
+        """The bytes that these take, with the names of what is in folders."""
+        taken = func.sum(files.c.size + func.length(files.c.parts) - len("[]"))
+        counted = select(func.coalesce(taken, 0)).where(and_(_here, which))
         return int(self._writer.execute(counted).scalar_one())
 
     def file(self, id: str) -> FileRow | None:
@@ -86,7 +90,7 @@ class SqlFiles(SqlBase):
         with self._transaction():
             done = and_(files.c.id == id, files.c.state == "done")
             sha256 = self._writer.execute(select(files.c.sha256).where(done)).scalar()
-            self._writer.execute(update(files).where(files.c.id == id).values(state="gone", ranges="[]"))
+            self._writer.execute(update(files).where(files.c.id == id).values(state="gone", ranges="[]", parts="[]"))
             if not sha256:
                 return None
             same = and_(files.c.sha256 == sha256, files.c.state == "done")

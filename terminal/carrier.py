@@ -42,6 +42,7 @@ from wire.file_frames import (
     Visitor,
     Wanted,
     Way,
+    with_parts_behind,
 )
 from wire.frames import Answer, AnyReply, Closing, Error, Frame, Ok, Ping, Pong, Request
 from wire.jsonlines import JsonLines
@@ -109,7 +110,7 @@ class JsonCarrier:
     `close` may be called by any thread: then whatever is under way raises LineLostError.
     """
 
-    chunk = 1 << 20
+    chunk = 1 << 20  # at most
 
     def __init__(
         self, host: str, port: int, name: str, token: str, *, within: float = _DIALLING, silence: float = _SILENCE
@@ -131,7 +132,8 @@ class JsonCarrier:
         self._news = False  # `more` has come
         self._events: deque[Visitor | Wanted | Fetched] = deque()
         try:
-            self._answer(Attach(name=name, token=token), Attached)
+            attached = self._answer(Attach(name=name, token=token), Attached)
+            self.chunk = min(self.chunk, attached.most or self.chunk)
             self._socket.settimeout(silence)
         except BaseException:
             self.close()
@@ -145,7 +147,10 @@ class JsonCarrier:
 
     def offer(self, offer: Offer) -> Offered:
         """Offer a file; what is there of it."""
-        return self._answer(offer, Offered)
+        behind = with_parts_behind(offer)
+        if len(behind.payload) > self.chunk:
+            raise Refused("too-large", f"{offer.name} has too many files, or their names are too long: send it packed.")
+        return self._answer(behind, Offered)
 
     def put(self, file: str, offset: int, data: bytes | memoryview) -> None:
         """Send a chunk; up to a window of them wait for their answers."""

@@ -11,11 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from wire.errors import Refused
 from wire.file_frames import FilePart
 from wire.file_names import check_path, safe_name
 
 _MOST = 10_000  # files of a folder
+_NAMES = 1_000_000  # bytes of their names, as they are in an offer
 
 
 class ChangedError(Refused):
@@ -52,6 +55,8 @@ class Source:
             FilePart(check_path(piece.path.relative_to(root).as_posix()), piece.size)
             for piece in (self._pieces if folder else ())
         ]
+        if len(msgspec.json.encode(self.parts)) > _NAMES:
+            raise Refused("too-large", f"{self.name} has too many files, or their names are too long: send it packed.")
         self._starts = [piece.first for piece in self._pieces]
         self._open: tuple[int, int] = (-1, -1)  # which piece, and its descriptor
 

@@ -173,11 +173,13 @@ class Sending(Transfer):
     def offer(self, carrier: Carrier) -> Offered:
         """Offer it, or hear again what was answered to the offer."""
         source = self._source
-        to = {"channel": self._to[1:]} if self._to.startswith("#") else {"user": self._to}
+        channel, user = (self._to[1:], "") if self._to.startswith("#") else ("", self._to)
         for attempt in range(_AGAIN):
             id = source.id(self._to, attempt)
             try:
-                return carrier.offer(Offer(name=source.name, size=source.size, id=id, parts=source.parts, **to))
+                return carrier.offer(
+                    Offer(name=source.name, size=source.size, id=id, parts=source.parts, channel=channel, user=user)
+                )
             except Refused as refused:
                 if refused.code != "gone" or attempt == _AGAIN - 1:
                     raise

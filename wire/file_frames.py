@@ -10,6 +10,7 @@ from typing import Annotated, TypeAlias
 import msgspec
 from msgspec import Meta
 
+from .errors import Refused
 from .frame import Answer, Frame, Id, Name, Number, Payload, Request
 
 
@@ -24,8 +25,8 @@ class Offer(Request, tag="offer", kw_only=True):
     """Offer a file of `size` bytes to a `channel` or a `user`, before it is there; answered with `offered`.
 
     It becomes an entry of that log, with its `file`. With an `id` of your own the offer may be made again, after a lost
-    connection: it is made once. A folder is one file, its `parts` one after the other. The `sha256` may be said now, or
-    at the end.
+    connection: it is made once. A folder is one file, its `parts` one after the other; if they do not fit into a line,
+    they follow it as a payload of so many `bytes`, the same JSON. The `sha256` may be said now, or at the end.
     """
 
     name: str
@@ -35,6 +36,28 @@ class Offer(Request, tag="offer", kw_only=True):
     id: Id = None
     parts: list[FilePart] = msgspec.field(default_factory=list)
     sha256: str = ""
+    bytes: Annotated[int, Meta(ge=0)] = 0
+    payload: Payload = b""
+
+
+_parts = msgspec.json.Decoder(list[FilePart])
+
+
+def with_parts_behind(offer: Offer) -> Offer:
+    """The same offer, with its parts as a payload."""
+    if not offer.parts:
+        return offer
+    return msgspec.structs.replace(offer, parts=[], payload=msgspec.json.encode(offer.parts))
+
+
+def parts_of(offer: Offer) -> list[FilePart]:
+    """The parts of an offer, wherever they are. Raises Refused."""
+    if not offer.payload:
+        return offer.parts
+    try:
+        return _parts.decode(offer.payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise Refused("bad-frame", f"The parts do not fit: {error}.") from None
 
 
 class Put(Request, tag="put", kw_only=True):
@@ -264,9 +287,10 @@ class Cancelled(Answer, tag="cancelled", kw_only=True):
 
 
 class Attached(Answer, tag="attached", kw_only=True):
-    """This line is `name`'s, too, for files."""
+    """This line is `name`'s, too, for files. A payload, as of `put`, may have up to `most` bytes."""
 
     name: Name
+    most: int | None = None
 
 
 class More(Frame, tag="more"):

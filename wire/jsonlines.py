@@ -10,14 +10,14 @@ from typing import Any, cast
 
 import msgspec
 
-from .file_frames import Chunk, Put
+from .file_frames import Chunk, Offer, Put
 from .frames import AnyReply, AnyRequest, Entry, Frame, Malformed, Ping, Pong
 from .limits import Limits
 
 _encoder = msgspec.json.Encoder()
 _requests: msgspec.json.Decoder[Any] = msgspec.json.Decoder(AnyRequest)
 _replies: msgspec.json.Decoder[Any] = msgspec.json.Decoder(AnyReply)
-_WITH_PAYLOAD = frozenset((Ping, Pong, Put, Chunk))
+_WITH_PAYLOAD = frozenset((Ping, Pong, Put, Chunk, Offer))
 
 
 class _Outline(msgspec.Struct):
