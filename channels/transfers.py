@@ -268,7 +268,7 @@ def taken(session: Session, frame: Taken) -> Ok:
         if straight is None or frame.sha256.lower() != straight.sha256:
             raise Refused("incomplete", f"{row.name} is not all there yet.")
     key = session.reader.user_key
-    if key != row.sender and session.chat.files.note_fetched(row, files.name):
+    if (key != row.sender or straight is not None) and session.chat.files.note_fetched(row, files.name):
         fetched = Fetched(row.id, row.name, files.name)
         sender = session.chat.directory.find(row.sender)
         for other in sender.sessions if sender is not None else ():

@@ -22,6 +22,7 @@ from wire.file_frames import (
     Attach,
     Attached,
     Cancel,
+    Fetched,
     Files,
     Get,
     Have,
@@ -193,3 +194,16 @@ def test_nothing_goes_directly_to_a_channel(server: Server, connect: Connect) ->
     assert request(alice, Listen(file=file, port=7, sha256=SHA256)).code == "not-direct"
     assert request(alice, Reach(file=file)).code == "not-direct"
     request(alice, Listen(file=file, port=0), Ok)
+
+
+def test_a_file_to_oneself_ends_too(server: Server, connect: Connect) -> None:
+    """From one machine to another: its sender need not wait for somebody else."""
+    alice = connect(server.address, "alice")
+    file = alice.request(Offer(name="a", size=3, user="alice")).file
+    alice.request(Listen(file=file, port=7, sha256=SHA256))
+    line = connect(server.address)
+    line.request(Attach(name="alice", token=alice.welcome.token))
+    request(line, Reach(file=file), Way)
+    request(line, Taken(file=file, sha256=SHA256), Ok)
+    assert alice.expect(Fetched) == Fetched(file, "a", "alice")
+    assert request(line, Have(file=file)).code == "gone"
