@@ -70,7 +70,7 @@ class Files:
         row = FileRow(id, log, *sender, own or f"/{id}", name, size, made, until, sha256=sha256, parts=tuple(parts))
         kept = self._store.add_file(row, self._limits.files_per_user, self._limits.files)
         self._expiry.due(until)
-        if kept.state == "gone" or (kept.state == "open" and kept.until <= made):
+        if kept.state == "gone" or kept.until <= made:
             raise Refused("gone", f"{kept.name} is not offered any more.")
         same = (kept.name, kept.size, kept.parts, kept.log) == (name, size, tuple(parts), log)
         if not same or (sha256 and kept.sha256 and sha256 != kept.sha256):

@@ -106,7 +106,8 @@ class Porter:
         except Refused as refused:
             self._hands.show([Shown(Error(code=refused.code, error=refused.sentence))])
             return
-        transfer.aside = lambda: self._places.aside(transfer, lambda: self._crowded(transfer))
+        if self._luggage.host:  # of one line, the server knows so many files at a time, and forgets who waits longest
+            transfer.aside = lambda: self._places.aside(transfer, lambda: self._crowded(transfer))
         thread = threading.Thread(target=self._run, args=(transfer,), name="partyline-file", daemon=True)
         self._running[transfer] = thread
         thread.start()
