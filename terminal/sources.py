@@ -18,6 +18,7 @@ from wire.file_frames import FilePart
 from wire.file_names import check_path, safe_name
 
 _MOST = 10_000  # files of a folder
+_GONE = (FileNotFoundError, NotADirectoryError, PermissionError)  # anything else may be better later
 _NAMES = 1_000_000  # bytes of their names, as they are in an offer
 
 
@@ -72,7 +73,7 @@ class Source:
         return hashlib.sha256("\n".join(map(str, facts)).encode(errors="surrogateescape")).hexdigest()[:32]
 
     def read(self, offset: int, length: int) -> bytes:
-        """These bytes. Raises ChangedError if it has become something else meanwhile."""
+        """These bytes. Raises ChangedError if it has become something else meanwhile, or OSError."""
         data: list[bytes] = []
         while length:
             at = bisect.bisect_right(self._starts, offset) - 1
@@ -90,16 +91,16 @@ class Source:
             self.close()
             try:
                 self._open = at, os.open(self._pieces[at].path, os.O_RDONLY | os.O_CLOEXEC)
-            except OSError as error:
+            except _GONE as error:
                 raise self._changed(self._pieces[at]) from error
         return self._open[1]
 
     def check(self) -> None:
-        """Raises ChangedError if something has been written to it since."""
+        """Raises ChangedError if something has been written to it since, or OSError."""
         for piece in self._pieces:
             try:
                 now = piece.path.stat()
-            except OSError as error:
+            except _GONE as error:
                 raise self._changed(piece) from error
             if (now.st_size, now.st_mtime_ns) != (piece.size, piece.changed):
                 raise self._changed(piece)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
 
 from terminal.progress import Progress, time_words
-from terminal.sources import Source
+from terminal.sources import ChangedError, Source
 from terminal.targets import Target
 from tests.helpers_files import everything, info
 from wire.errors import Refused
@@ -158,3 +159,21 @@ def test_what_there_is_no_room_for_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="x needs 1,153 PB; "):
         Target(tmp_path, info("x", 1 << 60), 0)
     assert everything(tmp_path) == {"x.abcd2345.part": b"abc"}
+
+
+def test_what_cannot_be_read_now_has_not_changed(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As what has changed is taken back."""
+    source = Source(str(photo))
+
+    def none(*_: object) -> int:
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", none)
+        with pytest.raises(OSError, match="Too many"):
+            source.read(0, 1)
+    photo.unlink()
+    with pytest.raises(ChangedError):
+        source.read(0, 1)
+    with pytest.raises(ChangedError):
+        source.check()
