@@ -87,11 +87,11 @@ def server(start_server: StartServer) -> Server:
 
 @pytest.fixture
 def start_process(tmp_path: Path) -> Iterator[StartProcess]:
-    """Start `python server.py` beside this process: `start_process("--log-level", "debug")`; killed afterwards."""
+    """Start a server beside this process: `start_process("--log-level", "debug")`; killed afterwards."""
     started: list[Process] = []
 
-    def start(*options: str, folder: Path | None = None, environment: dict[str, str] | None = None) -> Process:
-        process = Process(folder or tmp_path / "process-data", *options, environment=environment)
+    def start(*options: str, folder: Path | None = None) -> Process:
+        process = Process(folder or tmp_path / "process-data", *options)
         started.append(process)
         return process
 

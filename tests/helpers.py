@@ -7,12 +7,9 @@ instead.
 from __future__ import annotations
 
 import itertools
-import os
 import signal
 import socket
 import struct
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,6 +20,7 @@ import yaml
 
 from channels.locks import nothing_held
 from store import Store
+from tests.forks import Forked
 from wire.frames import Frame, Hello, Request, Welcome
 from wire.jsonlines import JsonLines
 from wire.limits import Limits
@@ -192,18 +190,17 @@ class Text(_Line):
 
 
 class Process:
-    """`python server.py` in a process of its own, which can be killed and started again on the same folder and port.
+    """A server in a process of its own, which can be killed and started again on the same folder and port.
 
     `address` is where it listens, `ready` what it said then, `pid` its number; `log` is what it has written to
     standard error so far. MQTT has a free port of its own, unless a config file gives it another.
     """
 
-    def __init__(self, folder: Path, *options: str, environment: dict[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         """Start it and wait until it is ready. `options` are those of server.py beside --port and --data."""
         self.folder = folder
         self.address = "127.0.0.1:0"
         self._options = [*options, *self._config(options)]
-        self._environment = {**os.environ, "PARTYLINE_CHECK_LOCKS": "1", **(environment or {})}
         self._stderr = folder.with_name(f"{folder.name}.stderr")
         self.start()
 
@@ -216,13 +213,8 @@ class Process:
 
     def start(self) -> None:
         """Start it, on the port that it had before; returns when it is ready."""
-        command = [sys.executable, str(ROOT / "server.py"), "--port", str(endpoint(self.address)[1])]
-        with self._stderr.open("ab") as errors:
-            self.process = subprocess.Popen(
-                [*command, "--data", str(self.folder), *self._options],
-                cwd=ROOT, env=self._environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,
-            )  # fmt: skip
-        assert self.process.stdout is not None
+        where = ["--port", str(endpoint(self.address)[1]), "--data", str(self.folder)]
+        self.process = Forked([*where, *self._options], self._stderr)
         self.ready = self.process.stdout.readline().decode()
         assert " is ready on " in self.ready, f"the server did not start: {self.ready}{self.log}"
         self.address = self.ready.split(" is ready on ")[1].split(",")[0]
@@ -247,16 +239,13 @@ class Process:
         self.start()
 
     def _end(self, how: signal.Signals) -> int:
-        if self.process.poll() is None:
-            self.process.send_signal(how)
+        self.process.send_signal(how)
         try:
             return self.process.wait(DEADLINE)
         finally:
-            if self.process.poll() is None:
-                self.process.kill()
-                self.process.wait()
-            if self.process.stdout is not None:
-                self.process.stdout.close()
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait(DEADLINE)
+            self.process.stdout.close()
 
 
 class WatchedStore:
