@@ -1,7 +1,7 @@
 """A server's process for the tests: forked from one that has imported it already, as imports are most of a start.
 
 What is forked runs `server.main` as `python server.py` does, with standard streams of its own, and can be killed like
-any process. `tests/test_server_start.py` starts the program itself.
+any process. `tests/test_server_start.py` runs the program itself, too.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ import sys
 from collections.abc import Sequence
 from multiprocessing.reduction import DupFd
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import IO, Any
 
+_PATIENCE = 10.0  # seconds from the last that it says to its end
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["server", __name__])
 
@@ -51,6 +53,15 @@ class Forked:
         if status is None:
             raise subprocess.TimeoutExpired("server.py", seconds)
         return status
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """A server that ends by itself, and what it said."""
+    with NamedTemporaryFile() as errors:
+        forked = Forked(arguments, Path(errors.name))
+        with forked.stdout as output:
+            said = output.read().decode()
+        return subprocess.CompletedProcess(arguments, forked.wait(_PATIENCE), said, errors.read().decode())
 
 
 def _serve(arguments: list[str], errors: Path, output: Any) -> None:

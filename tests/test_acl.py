@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
-import sys
 from collections.abc import Callable
 
 import pytest
@@ -13,7 +12,7 @@ import pytest
 from bridge import acl
 from bridge.topics import TABLE
 from tests.acl_brokers import READS, WRITES
-from tests.helpers import DEADLINE, ROOT
+from tests.forks import run
 from wire.errors import LocalError
 from wire.mqtt_topics import matches
 
@@ -86,14 +85,6 @@ ASK: dict[str, Callable[[str, bool, str, str], bool]] = {
     "nats": ask_nats,
     "rabbitmq": ask_rabbitmq,
 }
-
-
-def run(*options: str) -> subprocess.CompletedProcess[str]:
-    """`server.py acl …`."""
-    return subprocess.run(
-        [sys.executable, "server.py", "acl", *options],
-        cwd=ROOT, capture_output=True, text=True, timeout=3 * DEADLINE, stdin=subprocess.DEVNULL, check=False,
-    )  # fmt: skip
 
 
 def test_the_rules_are_those_of_the_table() -> None:
@@ -182,15 +173,15 @@ def test_what_cannot_be_printed() -> None:
 
 
 def test_the_command() -> None:
-    done = run("mosquitto", "--root", "site", "--user", "hub")
+    done = run("acl", "mosquitto", "--root", "site", "--user", "hub")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == acl.text("mosquitto", "site", "hub")
-    assert run("nats", "--clients", "alice,bob").stdout == acl.text("nats", clients=["alice", "bob"])
-    wrong = run("hivemq")
+    assert run("acl", "nats", "--clients", "alice,bob").stdout == acl.text("nats", clients=["alice", "bob"])
+    wrong = run("acl", "hivemq")
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert wrong.stderr == (
         "server.py acl: There are no rules for 'hivemq': the brokers are mosquitto, emqx, nats, rabbitmq.\n"
     )
-    assert run().returncode == 2
-    helped = subprocess.run([sys.executable, "server.py", "--help"], cwd=ROOT, capture_output=True, text=True)
+    assert run("acl").returncode == 2
+    helped = run("--help")
     assert "acl mosquitto|emqx|nats|rabbitmq" in " ".join(helped.stdout.split())

@@ -21,7 +21,7 @@ BELOW: dict[str, set[str]] = {
 AROUND = ("tests", "bench", "docs")  # nothing that runs imports these
 MODULE, FUNCTION = 400, 50  # lines, of what runs and of its tests
 SAID = 6  # lines of a function from which on it needs a docstring
-_OUTSIDE = {".venv", ".git", "build"}
+_OUTSIDE = {"build"}
 
 
 def part(file: Path) -> str:
@@ -32,8 +32,8 @@ def part(file: Path) -> str:
 @cache
 def files() -> list[Path]:
     """Every Python file of the project."""
-    found = (file for file in ROOT.rglob("*.py") if not _OUTSIDE.intersection(file.relative_to(ROOT).parts))
-    return sorted(file for file in found if not any(part.startswith(".") for part in file.relative_to(ROOT).parts))
+    tops = (top for top in ROOT.iterdir() if top.name not in _OUTSIDE and not top.name.startswith("."))
+    return sorted(file for top in tops for file in ([top] if top.suffix == ".py" else top.rglob("*.py")))
 
 
 RUNNING = [file for file in files() if part(file) not in AROUND]

@@ -17,22 +17,15 @@ import pytest
 from doors.door import Door
 from server import Config, Server, configure, load
 from tests.conftest import StartProcess
-from tests.helpers import DEADLINE, ROOT, Json, Process, Text, endpoint
+from tests.forks import run
+from tests.helpers import ROOT, Json, Process, Text, endpoint
 from wire.errors import LocalError
 from wire.frames import Join, Joined, Ping, Pong, Who
 
 
-def _server(*options: str) -> subprocess.CompletedProcess[str]:
-    """Run a server that should not start."""
-    return subprocess.run(
-        [sys.executable, str(ROOT / "server.py"), *options],
-        cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE, stdin=subprocess.DEVNULL, check=False,
-    )  # fmt: skip
-
-
 def _sentence(*options: str) -> str:
     """What a server that cannot start says: one line, and exit status 1."""
-    ended = _server(*options)
+    ended = run(*options)
     assert ended.returncode == 1, ended
     assert not ended.stdout
     lines = ended.stderr.splitlines()
@@ -71,11 +64,13 @@ def test_on_ipv6(start_process: StartProcess) -> None:
 
 
 def test_help_and_version() -> None:
-    helped = _server("--help")
-    assert helped.returncode == 0
+    helped, version = (
+        subprocess.run([sys.executable, str(ROOT / "server.py"), option], capture_output=True, text=True, check=True)
+        for option in ("--help", "--version")
+    )
     for option in ("--host", "--port", "--data", "--config", "--log-level", "--version"):
         assert option in helped.stdout
-    assert re.fullmatch(r"partyline \d+\.\d+\.\d+\n", _server("--version").stdout)
+    assert re.fullmatch(r"partyline \d+\.\d+\.\d+\n", version.stdout)
 
 
 @pytest.mark.parametrize(
