@@ -162,6 +162,15 @@ def test_the_readme_has_every_command() -> None:
         assert re.search(rf"^\| `{re.escape(usage)}`.* \| {re.escape(summary)}", readme, re.MULTILINE), usage
 
 
+@pytest.mark.parametrize("folder", ["wire", "store", "channels", "doors", "bridge", "terminal"])
+def test_the_architecture_page_has_every_module(folder: str) -> None:
+    """In the paragraph of its folder, and no other there."""
+    page = (ROOT / "ARCHITECTURE.md").read_text()
+    (paragraph,) = re.findall(rf"^\*\*`{folder}/`\*\* (.*?)\n\n", page, re.MULTILINE | re.DOTALL)
+    modules = {file.name for file in (ROOT / folder).glob("*.py")} - {"__init__.py"}
+    assert set(re.findall(r"`(\w+\.py)`", paragraph)) == modules
+
+
 def test_every_error_code_is_used() -> None:
     """None is left over from what was."""
     used: set[str] = set()
