@@ -15,7 +15,10 @@ from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, settings
+from pwdlib import PasswordHash
+from pwdlib.hashers.argon2 import Argon2Hasher
 
+from channels import accounts
 from server import Config, Server
 from store import Durability, Store, open_store
 from tests.client_processes import Running, Screen, runners, screens
@@ -37,12 +40,23 @@ StartProcess = Callable[..., Process]
 Enter = Callable[..., Talker]
 Meet = Callable[..., Talker]
 
+# A password's hash takes 50 ms and 64 MiB by design, which most tests have no use for. Servers in a process of their
+# own have the real one.
+_REAL_HASHER = accounts._hasher
+accounts._hasher = PasswordHash((Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1),))
+
 _THREADS = ("door-", "connection-", "pump", "store-", "arrivals", "expiry")  # names of a server's threads
 
 
 def pytest_xdist_auto_num_workers() -> int:
     """Three workers for two cores, as a good part of the tests waits for something."""
     return max(2, (os.cpu_count() or 1) * 3 // 2)
+
+
+@pytest.fixture
+def slow_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passwords take their time, for tests of what happens meanwhile."""
+    monkeypatch.setattr(accounts, "_hasher", _REAL_HASHER)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from server import Server
 from tests.helpers import DEADLINE, Json, Text
 from wire.frames import Bye, Entry, Error, Frame, Hello, Join, Msg, Register, Registered, Say, Stored, Welcome, Who
 
+pytestmark = pytest.mark.usefixtures("slow_hashes")
 Connect = Callable[..., Json]
 _CROWD = 50
 
