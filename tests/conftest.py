@@ -45,7 +45,11 @@ Meet = Callable[..., Talker]
 _REAL_HASHER = accounts._hasher
 accounts._hasher = PasswordHash((Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1),))
 
-_THREADS = ("door-", "connection-", "pump", "store-", "arrivals", "expiry")  # names of a server's threads
+# The beginnings of the names of a server's threads.
+THREADS = (
+    "connection-", "door-", "pump", "arrivals", "expiry", "mqtt-later", "mirror", "embedded-broker",
+    "store-checkpointer",
+)  # fmt: skip
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -89,7 +93,7 @@ def start_server(tmp_path: Path, stores: list[WatchedStore]) -> Iterator[StartSe
     yield start
     for server in started:
         server.close()
-    left = [thread.name for thread in threading.enumerate() if thread.name.startswith(_THREADS)]
+    left = [thread.name for thread in threading.enumerate() if thread.name.startswith(THREADS)]
     assert not left, f"threads that outlived their server: {left}"
 
 

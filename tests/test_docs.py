@@ -15,6 +15,7 @@ import yaml
 
 from docs import reference
 from server import Config, Server, load
+from tests.conftest import THREADS
 from tests.helpers import ROOT, Json
 from wire.commands import COMMANDS, PLAIN
 from wire.errors import CODES
@@ -169,6 +170,19 @@ def test_the_architecture_page_has_every_module(folder: str) -> None:
     (paragraph,) = re.findall(rf"^\*\*`{folder}/`\*\* (.*?)\n\n", page, re.MULTILINE | re.DOTALL)
     modules = {file.name for file in (ROOT / folder).glob("*.py")} - {"__init__.py"}
     assert set(re.findall(r"`(\w+\.py)`", paragraph)) == modules
+
+
+def test_the_architecture_page_has_every_thread() -> None:
+    """Of the server, by the beginning of its name; and the tests look whether each has ended. `parent` is a child's."""
+    sources = [
+        file.read_text() for folder in ("store", "channels", "doors", "bridge") for file in (ROOT / folder).glob("*.py")
+    ]
+    started = {
+        name for text in sources for name in re.findall(r'threading\.Thread\(.*?name=f?"([a-z-]+)', text, re.DOTALL)
+    }
+    page = (ROOT / "ARCHITECTURE.md").read_text()
+    table = page[page.index("| thread | does |") : page.index("Locks are leaves")]
+    assert set(re.findall(r"^\| `([a-z-]+)", table, re.MULTILINE)) == started - {"parent"} == {*THREADS}
 
 
 def test_every_error_code_is_used() -> None:
