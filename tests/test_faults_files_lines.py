@@ -57,11 +57,15 @@ class Mischief:
 
 
 def carried(transfer: Transfer, proxy: FileProxy, client: Json) -> str:
-    """Do it, over as many lines as it takes: the code of the error in the end, if there is one."""
+    """Do it, over as many lines as it takes: the code of the error in the end, if there is one.
+
+    A chunk that is lost with none after it is missed by the silence that follows; too soon is no harm.
+    """
     try:
         for _ in range(_LINES):
             try:
-                carrier = JsonCarrier(*endpoint(proxy.address), client.welcome.name, client.welcome.token)
+                where = endpoint(proxy.address)
+                carrier = JsonCarrier(*where, client.welcome.name, client.welcome.token, silence=1.0)
                 carrier.chunk = 1 << 16
                 try:
                     transfer.run(carrier)
@@ -75,12 +79,6 @@ def carried(transfer: Transfer, proxy: FileProxy, client: Json) -> str:
         return refused.code
     finally:
         transfer.close()
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A chunk that is lost with none after it is missed by the silence that follows; too soon is no harm."""
-    monkeypatch.setattr("terminal.carrier._SILENCE", 1.0)
 
 
 @pytest.mark.parametrize("seed", range(12))
