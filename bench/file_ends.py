@@ -27,12 +27,21 @@ Work = Callable[[str], str | None]
 _PIECE = 1 << 18
 
 
-def send(port: int, name: str, token: str, to: str, path: str) -> Work:
-    """Through the relay, as `/send` does."""
+def send(port: int, name: str, token: str, to: str, path: str, rate: int = 0) -> Work:
+    """Through the relay, as `/send` does; if there is a rate, at so many bytes a second."""
     carrier = JsonCarrier("127.0.0.1", port, name, token)
-    transfer = Sending(SendFile(to=to, path=path), lambda: None)
+    began = 0.0
+
+    def changed() -> None:
+        ahead = transfer.progress.done / rate - (time.perf_counter() - began) if rate else 0.0
+        if ahead > 0:
+            time.sleep(ahead)
+
+    transfer = Sending(SendFile(to=to, path=path), changed)
 
     def work(_: str) -> None:
+        nonlocal began
+        began = time.perf_counter()
         transfer.run(carrier)
 
     return work

@@ -30,6 +30,7 @@ RECEIVERS = 100
 SHARED = 16 << 20  # bytes of the file that all of them fetch
 LISTENERS = 10
 _GET = 1 << 18
+GIGABIT = 118_000_000  # bytes of a file a second over such a line
 
 
 class End:
@@ -277,11 +278,13 @@ def _drain(line: socket.socket, file: str) -> None:
 
 
 def waiting(peer: Peer, folder: Path, plan: Plan) -> Measured:
-    """Row f3: without, with, without; the transfer goes on and on meanwhile."""
-    path = _make(folder / "big", min(plan.file_mib, 256) << 20)
-    before, _ = _p99(peer, folder / "before", plan, None)
-    during, usage = _p99(peer, folder / "during", plan, path)
-    after, _ = _p99(peer, folder / "after", plan, None)
+    """Row f3: without, with, without. A transfer that took both cores would make any server wait for one."""
+    size = int(GIGABIT * (plan.seconds + 2))
+    with room_for(folder, size) as place:
+        path = _make(place / "big", size)
+        before, _ = _p99(peer, place / "before", plan, None)
+        during, usage = _p99(peer, place / "during", plan, path)
+        after, _ = _p99(peer, place / "after", plan, None)
     idle = (before + after) / 2
     return Measured((during / idle, during, idle), usage)
 
@@ -290,7 +293,7 @@ def _p99(peer: Peer, folder: Path, plan: Plan, path: Path | None) -> tuple[float
     with (
         peer.running(folder) as server,
         filled_room(server.dialect, server.port, channels=1, listeners=LISTENERS, talkers=1, size=plan.size) as room,
-        _transfers(server, folder, path) if path is not None else nullcontext(),
+        _transfer(server, folder, path) if path is not None else nullcontext(),
     ):
         meter = Meter(server)
         latencies = sorted(SingleTalker(room).paced(plan.seconds, plan.rate).latencies)
@@ -298,28 +301,18 @@ def _p99(peer: Peer, folder: Path, plan: Plan, path: Path | None) -> tuple[float
 
 
 @contextmanager
-def _transfers(server: Running, folder: Path, path: Path) -> Iterator[None]:
-    """A file that is sent and fetched, again and again."""
-    stop = threading.Event()
-    failed: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            with couple(server) as people:
-                while not stop.is_set():
-                    relayed(server, people, folder, path, following=True)
-        except BaseException as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
+def _transfer(server: Running, folder: Path, path: Path) -> Iterator[None]:
+    """A file that is on its way meanwhile, at the rate of a gigabit line. Raises Lost if it comes to its end."""
+    with couple(server) as (alice, bob), ExitStack() as stack:
+        sending = stack.enter_context(End("send", server.port, "alice", alice.token, "bob", path, GIGABIT))
+        getting = stack.enter_context(End("get", server.port, "bob", bob.token, folder / "in"))
+        sending.line()
+        getting.line()
+        sending.begin()
+        getting.begin(bob.file())
         yield
-    finally:
-        stop.set()
-        thread.join()
-    if failed:
-        raise failed[0]
+        if getting.process.poll() is not None:
+            raise Lost("the file came to its end too early")
 
 
 _RATES = (
@@ -351,7 +344,7 @@ RELAY_ROWS: tuple[Row, ...] = (
     ),
     Row(
         "f3",
-        f"{{rate}} messages a second to {LISTENERS} receivers while a file is sent and fetched",
+        f"{{rate}} messages a second to {LISTENERS} receivers while a file is relayed at {GIGABIT // 10**6} MB/s",
         (
             Metric("p99, with / without", "x", more_is_better=False, targets={SELF: 2.0}),
             Metric("latency, p99, with", "ms", 1e-3, more_is_better=False),
