@@ -5,10 +5,12 @@ What is published goes to every client of the user that has subscribed to it: on
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from channels.directory import User
+from channels.receipts import Ref
 from wire.frames import Closing, Entry, Error, Frame, Stored
 from wire.mqtt import encode, goodbye, publish
 from wire.mqtt_codes import V5, Reason
@@ -92,11 +94,20 @@ class Answers:
         if ref is None:
             return self._publish(frame, None)
         context = self._contexts.pop(ref, None) if ref >> _CONTEXT else None
-        if type(frame) is Stored and context is None and not self.tells_stored:
-            return self._acknowledge(frame, ref >> _QOS & 3, ref & 0xFFFF)
         for reader, answers in self._others():
             reader.tell(answers._publish(frame, context))
         return self._acknowledge(frame, ref >> _QOS & 3, ref & 0xFFFF) + self._publish(frame, context)
+
+    def pubacks(self, refs: Sequence[Ref]) -> bytes | None:
+        """A PUBACK for each; None if they want anything else, or somebody wants to hear more of what is stored."""
+        if self.tells_stored:
+            return None
+        words: list[int] = []
+        for ref in refs:
+            if not isinstance(ref, int) or ref >> _QOS != 1:
+                return None
+            words += (0x4002, ref & 0xFFFF)
+        return struct.pack(f">{len(words)}H", *words)
 
     def _others(self) -> list[tuple[MqttReader, Answers]]:
         """The other clients of the user."""

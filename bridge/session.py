@@ -68,6 +68,7 @@ class MqttSession:
         self._answers = Answers(hub.topics, self._subscriptions.hears, outlet.hang_up)
         self._reader = MqttReader(outlet, self._answers, self._subscriptions.view_of, chat.limits.backlog)
         self._session = Session(chat, self._reader, "mqtt", address)
+        self._session.shortcut = self._answers.pubacks
         self._inbox = Inbox(hub, self._session, self._answers)
         self._subscriber = Subscriber(hub, self._session, self._reader, self._subscriptions, self._answers)
         self.address = address

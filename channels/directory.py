@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from store import Account
 from wire.clock import now
 from wire.errors import Refused
+from wire.names import fold
 
 from .locks import leaf
 
@@ -93,6 +94,10 @@ class Directory:
     def find(self, key: str) -> User | None:
         """The user if they are connected."""
         return self._online.get(key)
+
+    def is_there(self, name: str) -> bool:
+        """Whether somebody of that name is connected."""
+        return fold(name) in self._online
 
     def users(self) -> list[User]:
         """Everyone who is connected, sorted by name."""

@@ -31,7 +31,6 @@ from wire.frames import (
     Seen,
     Slowed,
     Status,
-    Stored,
     Topic,
     Welcome,
     Who,
@@ -46,6 +45,7 @@ from .journal import Posting
 from .log import Log
 from .pace import Pace
 from .reader import Reader
+from .receipts import Shortcut, receipts
 from .transfers import Transfers
 
 _PARTING = 5.0  # seconds that the last answers may take on a slow line
@@ -56,7 +56,7 @@ class Session:
 
     __slots__ = (
         "_asked", "_carries", "_pace", "_posted", "_settled", "_slowed", "_tries", "address", "chat", "current",
-        "direct", "done", "door", "files", "reader", "user",
+        "direct", "done", "door", "files", "reader", "shortcut", "user",
     )  # fmt: skip
 
     def __init__(self, chat: Chat, reader: Reader, door: str, address: str, *, shared: bool = False) -> None:
@@ -69,6 +69,7 @@ class Session:
         self.user: User | None = None
         self.current: Log | None = None
         self.files = Transfers(chat, reader)
+        self.shortcut: Shortcut | None = None  # to receipts, if the protocol has one
         self.direct = False  # the peer fetches files straight from their senders
         self.done = False  # nothing more is to be read from the peer
         self._asked: str | None = None  # the registered name whose password was asked for
@@ -196,18 +197,9 @@ class Session:
 
     def _stored(self, posting: Posting, numbers: Sequence[int]) -> None:
         """Called by the journal's leader: receipts for those who asked for them."""
-        asked = [at for at, post in enumerate(posting.posts) if post.ref is not None or type(post) is Msg]
-        if asked:
-            encode = self.reader.dialect.encode
-            log = posting.log
-            peer = log.peer(posting.sender_key)
-            away = peer is not None and self.chat.directory.find(fold(peer)) is None
-            receipts = [
-                encode(Stored(number=numbers[at], channel=log.channel, user=peer, away=away, id=post.id, ref=post.ref))
-                for at in asked
-                for post in (posting.posts[at],)
-            ]
-            self.reader.reply_bytes(b"".join(receipts))
+        data = receipts(posting, numbers, self.reader.dialect.encode, self.chat.directory.is_there, self.shortcut)
+        if data:
+            self.reader.reply_bytes(data)
         self._settled += 1
 
     def _msg(self, frame: Msg) -> None:
