@@ -87,7 +87,7 @@ class Subscriber:
         """Returns when the last numbers have come."""
         client = BulkMqtt(self._scene.address, self.name, V5)
         try:
-            client.send(Subscribe(1, (Subscription("chat/channels/#", 1),)))
+            client.send(Subscribe(1, (Subscription("chat/channels/#", 1), Subscription("chat/server", 1))))
             while not self._complete():
                 ids = tuple([id for id in map(self._take, client.take(0.2)) if id])
                 if ids:
@@ -97,9 +97,11 @@ class Subscriber:
 
     def _take(self, packet: object) -> int:
         if isinstance(packet, SubAck):
-            self.ready.set()
             return 0
         assert isinstance(packet, Publish), packet
+        if packet.topic == "chat/server":  # said by a mirror that has subscribed: from now on, nothing gets lost
+            self.ready.set()
+            return packet.packet_id
         if packet.topic.endswith("/text"):
             self.texts[packet.topic.split("/")[2]].append(packet.payload.decode())
             return packet.packet_id

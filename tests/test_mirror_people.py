@@ -265,6 +265,7 @@ def test_who_said_register_is_there_after_a_restart(
     process = start_process("--broker", broker.url)
     line = lines(broker.address, "oven", version=broker.version)
     line.subscribe("chat/to/oven/#", "chat/presence/+", "chat/server")
+    line.message("chat/server", lambda packet: packet.payload == b"online")
     line.ask("register")
     with Json(process.address, "alice") as alice:
         alice.request(Join("lab"))
