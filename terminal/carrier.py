@@ -133,7 +133,7 @@ class JsonCarrier:
         self._events: deque[Visitor | Wanted | Fetched] = deque()
         try:
             attached = self._answer(Attach(name=name, token=token), Attached)
-            self.chunk = min(self.chunk, attached.most or self.chunk)
+            self.chunk = self.chunk if attached.most is None else min(self.chunk, attached.most)
             self._socket.settimeout(silence)
         except BaseException:
             self.close()
@@ -147,6 +147,8 @@ class JsonCarrier:
 
     def offer(self, offer: Offer) -> Offered:
         """Offer a file; what is there of it."""
+        if not self.chunk:
+            raise Refused("too-large", "The server takes no files: its limit of a payload is 0 bytes.")
         behind = with_parts_behind(offer)
         if len(behind.payload) > self.chunk:
             raise Refused("too-large", f"{offer.name} has too many files, or their names are too long: send it packed.")

@@ -15,7 +15,7 @@ from tests.conftest import StartServer
 from tests.helpers import Json, endpoint
 from tests.helpers_files import PHOTO, everything, fill, refused
 from wire.errors import Refused
-from wire.file_frames import Cancel, FilePart, GetFile, Offer, Offered, SendFile
+from wire.file_frames import Cancel, FilePart, Files, GetFile, Offer, Offered, SendFile
 from wire.frames import Entry
 from wire.limits import Limits
 
@@ -87,4 +87,16 @@ def test_a_server_that_takes_less_at_a_time(start_server: StartServer, connect: 
     with pytest.raises(Refused) as refused:
         sending(tmp_path / "d").run(carrier)
     assert refused.value.code == "too-large"
+    carrier.close()
+
+
+def test_a_server_that_takes_no_payload(start_server: StartServer, connect: Connect, tmp_path: Path) -> None:
+    """It is said, where the client tried for ever, and nothing is offered."""
+    server = start_server(limits=Limits(payload=0))
+    alice = connect(server.address, "alice")
+    carrier = JsonCarrier(*endpoint(server.address), "alice", alice.welcome.token)
+    (tmp_path / "x").write_bytes(b"x")
+    with pytest.raises(Refused, match="takes no files"):
+        sending(tmp_path / "x").run(carrier)
+    assert alice.request(Files()).files == []
     carrier.close()
