@@ -6,12 +6,13 @@ delivery in a channel is as long as the one before, apart from Partyline's numbe
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import ClassVar
 
 ID_PLACE = "#" * 12  # stands for the id in a post made by `Dialect.post(..., with_id=True)`; an id has as many digits
 
 
-class Dialect:
+class Dialect(ABC):
     """One protocol, as seen by a client that logs in, joins, pings and posts."""
 
     numbered: ClassVar[bool] = False  # deliveries carry a number that grows by one
@@ -22,17 +23,17 @@ class Dialect:
     ping: ClassVar[bytes]
     pong: ClassVar[bytes]
 
+    @abstractmethod
     def login(self, name: str) -> bytes:
         """The bytes that make a fresh connection a named one."""
-        raise NotImplementedError
 
+    @abstractmethod
     def join(self, channel: str) -> bytes:
         """The bytes that make the connection a member of `channel`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def post(self, channel: str, text: str, *, with_id: bool = False) -> bytes:
         """One message to a channel; always the same bytes for the same arguments."""
-        raise NotImplementedError
 
 
 class Partyline(Dialect):

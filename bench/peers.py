@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ class Running:
         return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-class Peer:
+class Peer(ABC):
     """A kind of server."""
 
     name: str
@@ -54,13 +55,13 @@ class Peer:
     says_ready = False  # it prints a line when it is ready
     window = 20_000  # messages on their way in a saturated run; more does not make any of them faster
 
+    @abstractmethod
     def find(self) -> str | None:
         """The program, or None if it is not installed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def command(self, program: str, folder: Path, port: int) -> list[str]:
         """Write the configuration into `folder` and give the command line."""
-        raise NotImplementedError
 
     def wait(self, process: subprocess.Popen[bytes], port: int) -> int:
         """Wait until the server accepts connections and give its port."""
