@@ -12,7 +12,6 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 from wire.errors import Refused
@@ -46,7 +45,9 @@ class Transfer(ABC):
     def __init__(self, progress: Progress, changed: Callable[[], None]) -> None:
         self.progress = progress
         self.file = ""  # its id, once that is known
-        self.aside: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext  # while it waits for somebody
+        self.aside: Callable[[], contextlib.AbstractContextManager[None]] = (
+            contextlib.nullcontext
+        )  # while it waits for somebody
         self._changed = changed
         self._stopped = threading.Event()
 

@@ -18,7 +18,7 @@ from terminal.hosting import Direct
 from terminal.transfer import Fetching, Sending
 from tests.client_processes import Client
 from tests.conftest import StartProcess
-from tests.helpers import Json, endpoint
+from tests.helpers import Json, Process, endpoint
 from tests.helpers_files import PHOTO, entry_file, everything
 from wire.errors import Refused
 from wire.file_frames import Fetched, FileList, Files, GetFile, SendFile
@@ -272,18 +272,23 @@ def test_a_sender_who_comes_back_is_reached(two: Two, photo: Path) -> None:
 # Processes
 
 
+def between_two(process: Process, connect: Connect, tmp_path: Path, data: bytes) -> tuple[Client, Client, str]:
+    """Alice, who sends something to bob directly, bob, who is about to fetch it into `in`, and the file's id."""
+    (tmp_path / "big").write_bytes(data)
+    alice = Client(process.address, "alice", f"/send --direct bob {tmp_path / 'big'}")
+    bob = connect(process.address, "bob")
+    file = entry_file(bob)
+    bob.close()
+    return alice, Client(process.address, "bob", f"/get {file}", folder=tmp_path / "in"), file
+
+
 def test_two_clients_without_the_server_in_between(
     start_process: StartProcess, connect: Connect, tmp_path: Path
 ) -> None:
     """As anybody would use it; nothing of the file is in the server's folder."""
     data = os.urandom(64 << 20)
-    (tmp_path / "big").write_bytes(data)
     process = start_process()
-    alice = Client(process.address, "alice", f"/send --direct bob {tmp_path / 'big'}")
-    bob = connect(process.address, "bob")
-    file = entry_file(bob)
-    bob.close()
-    receiver = Client(process.address, "bob", f"/get {file}", folder=tmp_path / "in")
+    alice, receiver, _ = between_two(process, connect, tmp_path, data)
     code, _, err = receiver.end()
     assert (code, "(directly)" in err) == (0, True), err
     code, _, err = alice.end()
@@ -295,13 +300,8 @@ def test_two_clients_without_the_server_in_between(
 def test_a_sender_who_is_killed_in_the_middle(start_process: StartProcess, connect: Connect, tmp_path: Path) -> None:
     """Who fetches waits, and gets the rest when they are back, by whichever way."""
     data = os.urandom(256 << 20)
-    (tmp_path / "big").write_bytes(data)
     process = start_process()
-    alice = Client(process.address, "alice", f"/send --direct bob {tmp_path / 'big'}")
-    bob = connect(process.address, "bob")
-    file = entry_file(bob)
-    bob.close()
-    receiver = Client(process.address, "bob", f"/get {file}", folder=tmp_path / "in")
+    alice, receiver, file = between_two(process, connect, tmp_path, data)
     part = tmp_path / "in" / f"big.{file}.part"
     line = connect(process.address, "waiter")
     while not part.exists() or not part.stat().st_size:
