@@ -63,7 +63,6 @@ _MANY = 1_024  # packets in flight that are none too many; with more, bytes of P
 _FEW = 17  # bytes that are awaited while not many are: more than four PUBACKs, and less than any request
 _GATHER = 0.005  # seconds that this may take, for what else comes
 _PUBACK = 4  # bytes
-_STEADY = 10.0  # seconds that a connection has to last for the pauses to begin anew
 _SUBSCRIBE, _UNSUBSCRIBE = 0xFFFF, 0xFFFE  # packet identifiers
 
 
@@ -137,16 +136,13 @@ class Mirror:
         least, most = _PAUSES
         pause = least
         while not self._closing.is_set():
-            began = time.monotonic()
             try:
                 error = self._connect_and_serve()
             except Exception:
                 log_.exception("the bridge failed; it connects again")
                 error = "the server made a mistake; its log says more"
-            steady = time.monotonic() - began > _STEADY
-            if steady:
+            if self._state.down(error, quiet=self._closing.is_set()):
                 pause = least
-            self._state.down(error, steady=steady, quiet=self._closing.is_set())
             self._closing.wait(pause * random.uniform(0.5, 1.0))
             pause = min(pause * 2, most)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 
 import msgspec
 
@@ -12,6 +13,7 @@ from wire.mqtt_codes import V5, V311
 
 log_ = logging.getLogger("partyline.bridge")
 
+_STEADY = 10.0  # seconds that a connection has to last for all to begin anew: what is worth a line, and the pauses
 _VERSIONS = {V5: "5", V311: "3.1.1"}
 
 
@@ -22,17 +24,17 @@ class MirrorState:
         """`broker` is its address."""
         self._broker = broker
         self.complaint = ""  # what the broker does not let us do, said once a connection
-        self._reason = ""  # why the last connection ended or did not come about
-        self._told = False  # the log says that there is one
+        self._began = 0.0  # when the broker took us
+        self._told = False  # the log says that there is a connection
         self._at_once = False  # the last one ended soon after it had begun
-        self._flapping = False  # it ends again and again for the same reason: the log has said so
+        self._warned: set[str] = set()  # what the log says of those since one that lasted
         self.status = BridgeStatus(broker, connected=False, since=now(), error="It has not been tried yet.")
 
     def up(self, version: int, behind: int) -> None:
         """The broker has taken us, by that version of MQTT; so many entries are to be caught up with."""
-        said, self.complaint = _VERSIONS[version], ""
+        said, self.complaint, self._began = _VERSIONS[version], "", time.monotonic()
         self.status = msgspec.structs.replace(self.status, connected=True, since=now(), error="", version=said)
-        if not self._flapping:
+        if not self._at_once:
             self.tell(behind)
 
     def tell(self, behind: int) -> None:
@@ -45,16 +47,14 @@ class MirrorState:
 
     def forgotten(self) -> None:
         """The broker has not kept our session."""
-        if not self._flapping:
-            log_.warning("%s has forgotten us: what was published there while we were away is lost", self._broker)
+        self._warn(f"{self._broker} has forgotten us: what was published there while we were away is lost")
 
     def complain(self, sentence: str) -> None:
         """The broker does not let us do all that we want; said once a connection."""
         if self.complaint:
             return
         self.complaint = self.status.error = f"{self._broker} {sentence}."
-        if not self._flapping:
-            log_.warning("%s", self.complaint)
+        self._warn(self.complaint)
 
     def closed(self) -> str:
         """Why the broker has closed a connection without a word; at the second time in a row, a guess."""
@@ -67,16 +67,24 @@ class MirrorState:
             "have no right to publish what we do (server.py acl)."
         )
 
-    def down(self, error: str, *, steady: bool, quiet: bool) -> None:
-        """We are not connected, and why; `steady` if we have been for some time, `quiet` if that is no news.
+    def down(self, error: str, *, quiet: bool) -> bool:
+        """We are not connected, and why, `quiet` if that is no news; whether we have been for some time.
 
         One line in the log for a state, not for an attempt, nor for a connection that ends at once like the last one.
         """
-        before, again = self.status, error == self._reason
-        if not quiet and (self._told or not again):
-            log_.warning("not mirroring: %s", error)
-        self._at_once = before.connected and not steady
-        self._flapping = self._at_once and again
-        self._reason, self._told = error, False
+        before = self.status
+        steady = before.connected and time.monotonic() - self._began > _STEADY
+        if steady:
+            self._warned.clear()
+        if not quiet:
+            self._warn(f"not mirroring: {error}", again=self._told)
+        self._at_once, self._told = before.connected and not steady, False
         since = now() if before.connected else before.since
         self.status = msgspec.structs.replace(before, connected=False, since=since, error=error)
+        return steady
+
+    def _warn(self, line: str, *, again: bool = False) -> None:
+        """Have the log say it, once until a connection has lasted; or `again`, as it has said otherwise meanwhile."""
+        if again or line not in self._warned:
+            self._warned.add(line)
+            log_.warning("%s", line)
