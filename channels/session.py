@@ -320,6 +320,11 @@ class Session:
         """Say goodbye, and read nothing more."""
         self.done = True
         self.reader.reply(Closing(reason="Goodbye.", ref=frame.ref))
+        self.finish()
+
+    def finish(self) -> None:
+        """The peer has said all that it has to say: what it is still to be told has a while to go out."""
+        self.settle()
         self.reader.wait_for_room(0, _PARTING)
 
     # The end

@@ -118,7 +118,8 @@ class Connection:
             data = self._receive(size, speaker.patience)
         if data is None and not self._retired:
             raise speaker.overdue()
-        speaker.end()
+        if not self._retired:
+            speaker.end()
 
     def _receive(self, size: int, patience: float | None) -> bytes | None:
         """What comes next; empty at the end, None after so many seconds of silence.

@@ -45,9 +45,10 @@ class Talk:
         self._session.handle(self._dialect.receive(data))
 
     def end(self) -> None:
-        """The last line of a person's may lack its end."""
+        """The last line of a person's may lack its end; the answers have a while to go out."""
         if self._dialect.interactive:
             self.receive(b"\n")
+        self._session.finish()
 
     def overdue(self) -> PeerError:
         """What to tell a peer without a name."""

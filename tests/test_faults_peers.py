@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from server import Server
 from tests.bulk import Bulk, Gone, counts, descriptors, eventually, memory, returns_to, serves
 from tests.conftest import StartProcess
 from tests.helpers import DEADLINE, Json, Process, Text, endpoint
@@ -108,6 +109,28 @@ def test_half_closed_connections_get_their_answers_and_end(process: Process) -> 
             pass
         assert refs == list(range(100))
     returns_to(process.pid, before)
+
+
+def test_half_closed_connections_that_read_slowly_get_all_of_it(server: Server) -> None:
+    """What the line did not take at once waits for them, after they have said all that they have to say."""
+    with Json(server.address, "filler") as filler:
+        filler.request(Join("lab"))
+        for n in range(100):
+            filler.request(Say("x" * 1_000 + f" {n}", "lab"))
+    with Bulk(server.address, "asker") as asker:
+        user = server.chat.directory.find("asker")
+        assert user is not None
+        reader = user.sessions[0].reader
+        for end in (asker.socket, reader._outlet._socket):  # type: ignore[attr-defined]
+            for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+                end.setsockopt(socket.SOL_SOCKET, option, 4_096)
+        asker.send(*[History(channel="lab", after=0, limit=100, ref=n) for n in range(2)])
+        asker.socket.shutdown(socket.SHUT_WR)
+        eventually(lambda: reader._room is not None, lambda: "nobody waits for it")
+        refs: list[object] = []
+        while len(refs) < 2:
+            refs += [frame.ref for frame in asker.take() if isinstance(frame, Page)]
+        assert refs == [0, 1]
 
 
 def _vanish(line: socket.socket) -> None:
