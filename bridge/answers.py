@@ -98,6 +98,10 @@ class Answers:
             reader.tell(answers._publish(frame, context))
         return self._acknowledge(frame, ref >> _QOS & 3, ref & 0xFFFF) + self._publish(frame, context)
 
+    def encode_apart(self, frame: Frame) -> tuple[bytes, bytes]:
+        """A payload is part of its PUBLISH."""
+        return self.encode(frame), b""
+
     def pubacks(self, refs: Sequence[Ref]) -> bytes | None:
         """A PUBACK for each; None if they want anything else, or somebody wants to hear more of what is stored."""
         if self.tells_stored:

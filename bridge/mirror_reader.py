@@ -59,6 +59,11 @@ class _Silence:
         return b""
 
     @staticmethod
+    def encode_apart(_frame: Frame) -> tuple[bytes, bytes]:
+        """Nothing."""
+        return b"", b""
+
+    @staticmethod
     def encode_entries(entries: Sequence[Entry], seq: int = 0, *, past: bool = False) -> bytes:
         """Entries go out in a view."""
         raise AssertionError("entries go out in a view")
@@ -138,9 +143,9 @@ class MirrorReader(MqttReader):
         """Go on towards the tails; nothing is left out."""
         super().walk(store, msgspec.structs.replace(limits, lag=_NO_LAG))
 
-    def reply_bytes(self, data: bytes) -> None:
+    def reply_bytes(self, data: bytes, payload: bytes = b"") -> None:
         """Send what is no entry, after whatever waits already; a broker that takes nothing is given up."""
-        super().reply_bytes(data)
+        super().reply_bytes(data, payload)
         if self._waiting > _STUCK * self._most:
             self._outlet.hang_up()
 

@@ -126,10 +126,10 @@ class ResidentReader(Reader):
         """They have seen a log up to a number."""
         return min(number, log.tail)
 
-    def reply_bytes(self, data: bytes) -> None:
+    def reply_bytes(self, data: bytes, payload: bytes = b"") -> None:
         """Send an answer."""
         if not self._closed:
-            self._carrier.send(data)
+            self._carrier.send(data + payload)
 
     def notify_bytes(self, data: bytes, log: Log | None = None) -> None:
         """Send something that matters just now."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
-from wire.frames import Entry, Frame
+from wire.frames import Entry
 from wire.jsonlines import JsonLines
 from wire.limits import Limits
 from wire.mqtt import Publisher
@@ -52,8 +52,6 @@ class View:
         "_even", "_limit", "_me", "_topics", "_version", "_without", "acknowledged", "forms", "json", "key", "text",
     )  # fmt: skip
 
-    interactive = False
-
     def __init__(
         self, topics: Topics, version: int, json: int | None, text: int | None, *,
         me: str = "", limit: int = 0, without: str = "", even: bool = False,
@@ -69,10 +67,6 @@ class View:
         self.forms = bool(json) + bool(text)  # packets of an entry that the client acknowledges
         self.acknowledged = self.forms > 0
         self.key = f"mqtt {version} {json} {text} {me} {limit} {without} {even}"
-
-    def encode(self, frame: Frame) -> bytes:
-        """Answers are no part of a view."""
-        return b""
 
     def encode_entries(self, entries: Sequence[Entry], seq: int = 0, *, past: bool = False, dup: bool = False) -> bytes:
         """PUBLISH packets: all as JSON, then all as text. `dup` if they may have been sent before."""

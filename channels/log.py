@@ -12,7 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from store import Batch, LogRow, Store
-from wire.dialect import Encoding
+from wire.dialect import EntryEncoding
 
 from .locks import leaf
 
@@ -34,14 +34,14 @@ class Block:
         self.size = sum([batch.size for batch in batches])
         self._encoded: dict[str, bytes] = {}
 
-    def encoded(self, dialect: Encoding) -> bytes:
+    def encoded(self, dialect: EntryEncoding) -> bytes:
         """The same bytes object for every reader of the dialect."""
         data = self._encoded.get(dialect.key)
         if data is None:
             data = self._encoded[dialect.key] = self.encode(dialect)
         return data
 
-    def encode(self, dialect: Encoding, *, past: bool = False) -> bytes:
+    def encode(self, dialect: EntryEncoding, *, past: bool = False) -> bytes:
         """The bytes in a dialect, made anew."""
         encode = dialect.encode_entries
         return b"".join([encode(batch.entries, batch.seq, past=past) for batch in self.batches])
@@ -101,7 +101,7 @@ class Log:
         with self._lock:
             self._recent.popleft()
 
-    def recent(self, after: int, dialect: Encoding, *, past: bool) -> tuple[bytes, int] | None:
+    def recent(self, after: int, dialect: EntryEncoding, *, past: bool) -> tuple[bytes, int] | None:
         """Bytes of some blocks that follow number `after`, and their last number; None if only the store has them."""
         blocks = self._after(after, _GATHER)
         if not blocks:

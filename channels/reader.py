@@ -167,13 +167,15 @@ class Reader:
 
     def reply(self, frame: Frame) -> None:
         """Send an answer, after whatever waits already."""
-        if data := self.dialect.encode(frame):
-            self.reply_bytes(data)
+        data, payload = self.dialect.encode_apart(frame)
+        if data:
+            self.reply_bytes(data, payload)
 
-    def reply_bytes(self, data: bytes) -> None:
-        """Send the bytes of answers, after whatever waits already."""
+    def reply_bytes(self, data: bytes, payload: bytes = b"") -> None:
+        """Send the bytes of answers, after whatever waits already, and a payload after them."""
         with self._lock:
             self._send_locked(data)
+            self._send_locked(payload)
 
     def notify(self, frame: Frame, log: Log | None = None) -> None:
         """Send something that matters just now; a reader who is behind, or has left its `log`, goes without."""

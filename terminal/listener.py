@@ -141,7 +141,8 @@ class Listener:
                     answer: Frame = Attached(name=self._info.sender, ref=request.ref)
                 else:
                     answer = self._answer(request, source)
-                line.sendall(JsonLines.encode(answer))
+                for piece in JsonLines.encode_apart(answer):
+                    line.sendall(piece)
 
     def _admit(self, shown: Attach, until: float) -> bool:
         """Whether the token is good, which it is once; the server's word of it may still be on its way."""

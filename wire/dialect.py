@@ -8,12 +8,22 @@ from typing import Protocol
 from .frames import Entry, Frame, Request
 
 
-class Encoding(Protocol):
-    """The outgoing half. `key` is the same for all whose `encode_entries` gives the same bytes."""
+class EntryEncoding(Protocol):
+    """Entries as bytes. `key` is the same for all whose `encode_entries` gives the same bytes."""
 
     @property
     def key(self) -> str:
         """The name of this encoding."""
+
+    def encode_entries(self, entries: Sequence[Entry], seq: int = 0, *, past: bool = False) -> bytes:
+        """A batch of entries for all of this encoding; `past` if they are not news.
+
+        `seq` is the last one's number in the journal; the others have those before it.
+        """
+
+
+class Encoding(EntryEncoding, Protocol):
+    """The outgoing half."""
 
     @property
     def interactive(self) -> bool:
@@ -22,11 +32,8 @@ class Encoding(Protocol):
     def encode(self, frame: Frame) -> bytes:
         """A frame for this peer; empty if the encoding has nothing to say for it."""
 
-    def encode_entries(self, entries: Sequence[Entry], seq: int = 0, *, past: bool = False) -> bytes:
-        """A batch of entries for all of this encoding; `past` if they are not news.
-
-        `seq` is the last one's number in the journal; the others have those before it.
-        """
+    def encode_apart(self, frame: Frame) -> tuple[bytes, bytes]:
+        """The same in two pieces, the second of them empty or a long payload, which is not copied."""
 
 
 class Dialect(Encoding, Protocol):

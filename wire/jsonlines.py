@@ -148,11 +148,16 @@ class JsonLines:
     @staticmethod
     def encode(frame: Frame) -> bytes:
         """One frame as a line, with its payload after it."""
-        payload = getattr(frame, "payload", b"")
-        if not payload:
-            return _encoder.encode(frame) + b"\n"
-        bare = msgspec.structs.replace(frame, payload=b"", bytes=len(payload))
-        return _encoder.encode(bare) + b"\n" + cast("bytes", payload)
+        line, payload = JsonLines.encode_apart(frame)
+        return line + payload if payload else line
+
+    @staticmethod
+    def encode_apart(frame: Frame) -> tuple[bytes, bytes]:
+        """The line, and the payload as it is."""
+        payload: bytes = getattr(frame, "payload", b"")
+        if payload:
+            frame = msgspec.structs.replace(frame, payload=b"", bytes=len(payload))
+        return _encoder.encode(frame) + b"\n", payload
 
     @staticmethod
     def encode_entries(entries: Sequence[Entry], seq: int = 0, *, past: bool = False) -> bytes:

@@ -57,6 +57,11 @@ class TextLines:
         return "".join([f"{line}\n" for line in render(frame)]).encode()
 
     @staticmethod
+    def encode_apart(frame: Frame) -> tuple[bytes, bytes]:
+        """People are shown no payloads."""
+        return TextLines.encode(frame), b""
+
+    @staticmethod
     def encode_entries(entries: Sequence[Entry], seq: int = 0, *, past: bool = False) -> bytes:
         """A batch as the same bytes for every text connection; with the time of each if they are `past`."""
         if past:
