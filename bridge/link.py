@@ -20,7 +20,7 @@ from wire.mqtt_properties import NONE
 from .broker import Broker
 
 _PATIENCE = 5.0  # seconds that a connection, a TLS handshake and a CONNACK may take, each
-_CHUNK = 262_144  # bytes of one recv, and of what is encrypted at once
+_CHUNK = 65_536  # bytes of one recv (for much more, each would map memory anew), and of what is encrypted at once
 _LARGEST = 8_388_608  # bytes of a packet that is taken in at all; what is larger is read past
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 20), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
 
