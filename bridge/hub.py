@@ -32,13 +32,18 @@ if TYPE_CHECKING:
 
 log_ = logging.getLogger("partyline.mqtt")
 
+_GRACE = 1.0  # seconds after which a session whose time is over is ended for certain
+
 
 @dataclass(slots=True, eq=False)
 class _Away:
-    """A client that is away but has a session: how far its logs were sent, and the number of what is to happen."""
+    """A client that is away but has a session: how far its logs were sent, if this server has sent them.
 
-    sent: dict[int, int]
-    end: int | None = None
+    `end` is the number of what is to happen when its time is over.
+    """
+
+    sent: dict[int, int] | None
+    end: int = 0
 
 
 class Hub:
@@ -55,7 +60,11 @@ class Hub:
         self._away: dict[str, _Away] = {}
         self.beyond: Callable[[str, Live], None] | None = None  # where else somebody may be: on another broker
         self._wills: dict[str, int] = {}  # of clients that are away: the number of the delayed will
+        chat.store.part_clients(now())
         chat.store.end_clients(now())
+        for client in chat.store.clients(""):
+            if client.until is not None:
+                self.keep(client.key, None, (client.until - now()) / 1000)
         chat.watchers.append(self)
 
     # Who is connected
@@ -79,7 +88,7 @@ class Hub:
                     will = self._wills.pop(key, None)
                     break
             parting.wait()
-        if away is not None and away.end is not None:
+        if away is not None:
             self._later.cancel(away.end)
         if will is not None:
             last_words = self._later.cancel(will)  # [MQTT-3.1.3-9]
@@ -122,17 +131,19 @@ class Hub:
             gone = self._leaving.setdefault(user_key, threading.Event())
         return gone.wait(seconds)
 
-    def keep(self, key: str, sent: dict[int, int], seconds: int | None) -> None:
-        """Remember, for as long as a client's session is kept, how far its logs were sent."""
+    def keep(self, key: str, sent: dict[int, int] | None, seconds: float) -> None:
+        """Remember, for as long as a client's session is kept, how far its logs were sent; then end it."""
         away = _Away(sent)
 
-        def forget() -> None:
+        def end() -> None:
             with self._lock:
-                if self._away.get(key) is away:
+                ended = self._away.get(key) is away
+                if ended:
                     del self._away[key]
+            if ended:  # else it is back, or has been
+                self.chat.store.end_clients(now())
 
-        if seconds is not None:
-            away.end = self._later.do(seconds, forget)
+        away.end = self._later.do(seconds + _GRACE, end)
         with self._lock:
             if key not in self._sessions:
                 self._away[key] = away

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 TOPIC_ALIASES = 64  # that a client may use (5 §3.2.2.3.8)
 CLIENT_ID = 256  # characters of the longest client id
-_FOREVER = 0xFFFF_FFFF  # the Session Expiry Interval of a session that does not expire (5 §3.1.2.11.2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,30 +122,32 @@ def last_will(topics: Topics, packet: Connect, me: str, limits: Limits) -> LastW
     return LastWill(request, will.properties.will_delay_interval or 0)
 
 
-def expiry(packet: Connect) -> int | None:
-    """Seconds that the session is kept (3.1.1 §3.1.2.4; 5 §3.1.2.11.2); None: for ever."""
+def expiry(packet: Connect, limits: Limits) -> int:
+    """Seconds that the session is kept (3.1.1 §3.1.2.4; 5 §3.1.2.11.2)."""
     if packet.version != V5:
-        return 0 if packet.clean else None
-    return seconds(packet.properties.session_expiry_interval or 0)
+        return 0 if packet.clean else longest(limits)
+    return min(packet.properties.session_expiry_interval or 0, longest(limits))
 
 
-def seconds(interval: int) -> int | None:
-    """A Session Expiry Interval in seconds; None: for ever."""
-    return None if interval == _FOREVER else interval
+def longest(limits: Limits) -> int:
+    """Seconds that any session is kept after its connection. What does not expire would only ever grow in number."""
+    return limits.session_days * 86_400
 
 
-def welcome(topics: Topics, packet: Connect, login: Login, *, present: bool, payload: int) -> bytes:
+def welcome(topics: Topics, packet: Connect, login: Login, limits: Limits, *, present: bool) -> bytes:
     """The CONNACK that accepts: a client of MQTT 5 is told what there is not, and what it asked for.
 
     Raises MqttError if the client's Maximum Packet Size has no room for it ([MQTT-3.1.2-24]).
     """
     if packet.version != V5:
         return encode(ConnAck(0, present), packet.version)
+    kept = expiry(packet, limits)
     properties = Properties(
+        session_expiry_interval=None if kept == (packet.properties.session_expiry_interval or 0) else kept,
         shared_subscription_available=0,
         subscription_identifier_available=0,
         topic_alias_maximum=TOPIC_ALIASES,
-        maximum_packet_size=payload,
+        maximum_packet_size=limits.payload,
         assigned_client_identifier=login.assigned or None,
         response_information=topics.to(login.me) if packet.properties.request_response_information else None,
         user_property=(("name", login.account.name), ("server", f"partyline {VERSION}")),

@@ -184,7 +184,7 @@ class MqttSession:
         will, user, expiry = self._will, self._session.user, self._subscriber.expiry
         if will is None or user is None or self._inbox.gone or not self._answers.connected:  # [MQTT-3.1.2-8]
             return
-        delay = will.delay if expiry is None else min(will.delay, expiry)
+        delay = min(will.delay, expiry)
         if delay:
             self._hub.delay_will(self._key, user.name, will, delay)
         else:
@@ -204,8 +204,7 @@ class MqttSession:
         present = self._subscriber.open(self._key, sent, clean=packet.clean)
         self._inbox.open(who.client_id)
         self._answers.subscribed()
-        payload = self._chat.limits.payload
-        self._reader.reply_bytes(login.welcome(self._hub.topics, packet, who, present=present, payload=payload))
+        self._reader.reply_bytes(login.welcome(self._hub.topics, packet, who, self._chat.limits, present=present))
         self._answers.connected = True
         self._subscriber.begin()
 
@@ -231,7 +230,7 @@ class MqttSession:
     def _open(self, packet: Connect, who: Login) -> None:
         """Note what the client can take, and how long it may be silent and away."""
         properties = packet.properties
-        self._subscriber.expiry = login.expiry(packet)
+        self._subscriber.expiry = login.expiry(packet, self._chat.limits)
         self._keep_alive = packet.keep_alive * 1.5 or None
         limit = self._answers.limit if self._answers.limit < largest(self._chat.limits) else 0
         one_at_a_time = properties.receive_maximum == 1
@@ -292,7 +291,7 @@ class MqttSession:
         if interval is not None:
             if self._subscriber.expiry == 0 and interval:  # 5 §3.14.2.2.2: it cannot be made to last afterwards
                 raise MqttError(Reason.PROTOCOL_ERROR, "A session that ends with its connection cannot be kept.")
-            self._subscriber.expiry = login.seconds(interval)
+            self._subscriber.expiry = min(interval, login.longest(self._chat.limits))
         if packet.reason == Reason.SUCCESS:
             self._will = None  # [MQTT-3.14.4-3]
         self._done = True

@@ -21,7 +21,7 @@ from .subscriptions import Subscriptions
 class Subscriber:
     """What one connection reads, by its subscriptions. Called by the connection's own thread alone.
 
-    `expiry` is how many seconds the session is kept after the connection, None for ever.
+    `expiry` is how many seconds the session is kept after the connection.
     """
 
     __slots__ = ("_answers", "_hub", "_key", "_reader", "_session", "_subscriptions", "expiry")
@@ -35,7 +35,7 @@ class Subscriber:
         self._subscriptions = subscriptions
         self._answers = answers
         self._key = ""
-        self.expiry: int | None = 0
+        self.expiry = 0
 
     # The session
 
@@ -76,7 +76,7 @@ class Subscriber:
             self._hub.chat.store.drop_client(self._key)
         else:
             self._hub.keep(self._key, self._reader.sent(), self.expiry)
-            self._save(until=None if self.expiry is None else now() + self.expiry * 1000)
+            self._save(until=now() + self.expiry * 1000)
 
     def _save(self, until: int | None) -> None:
         self._hub.chat.store.save_client(Client(self._key, self.expiry, until, self._subscriptions.dump()))

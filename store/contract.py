@@ -227,8 +227,11 @@ class Store(Protocol):
     def client_cursors(self, key: str) -> dict[int, int]:
         """A client's cursors, by log id."""
 
+    def part_clients(self, now: int) -> None:
+        """Nobody is connected: the time of every session runs, from `now` if it did not yet."""
+
     def end_clients(self, now: int) -> None:
-        """Nobody is connected: the time of every session runs from `now`, and those whose time is over are dropped."""
+        """Drop the sessions whose time is over."""
 
     def forget_id(self, sender: str, id: str) -> None:
         """Let a sender's id be new again."""

@@ -209,15 +209,16 @@ class SqlPeople(SqlBase):
             )
             return {row.log: row.cursor for row in found}
 
+    def part_clients(self, now: int) -> None:
+        """Nobody is connected: the time of every session runs, from `now` if it did not yet."""
+        connected = and_(clients.c.until.is_(None), clients.c.expiry.is_not(None))
+        with self._transaction():
+            self._writer.execute(update(clients).where(connected).values(until=now + clients.c.expiry * 1000))
+
     def end_clients(self, now: int) -> None:
-        """Nobody is connected: the time of every session runs from `now`, and those whose time is over are dropped."""
+        """Drop the sessions whose time is over."""
         over = and_(clients.c.until.is_not(None), clients.c.until <= now)
         with self._transaction():
-            self._writer.execute(
-                update(clients)
-                .where(and_(clients.c.until.is_(None), clients.c.expiry.is_not(None)))
-                .values(until=now + clients.c.expiry * 1000)
-            )
             keys = [row.key for row in self._writer.execute(select(clients.c.key).where(over))]
             self._drop_clients(keys)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bridge import subscriber
 from server import Server
+from store import Client, open_store
 from tests.bulk import eventually
 from tests.conftest import StartServer
 from tests.helpers import DEADLINE, Json, Process
@@ -17,7 +19,7 @@ from tests.helpers_mqtt import MqttLine, body
 from wire.clock import now
 from wire.frames import Join, Msg, Ping, Say
 from wire.limits import Limits
-from wire.mqtt_codes import V5, Reason
+from wire.mqtt_codes import V5, V311, Reason
 from wire.mqtt_packets import Disconnect, Publish, Subscription
 from wire.mqtt_properties import Properties
 
@@ -262,6 +264,21 @@ def test_the_client_says_how_long(
     assert mqtt(server.address, "alice", **keep(V5)).connack.session_present is present
 
 
+@pytest.mark.parametrize(
+    ("asked", "told"), [(0, None), (86_400, None), (86_401, 86_400), (0xFFFFFFFF, 86_400)], ids=lambda each: f"{each}"
+)
+def test_no_session_is_kept_for_ever(start_server: StartServer, mqtt: Mqtt, asked: int, told: int | None) -> None:
+    """Whoever asks for more than the limit is told so ([MQTT-3.2.2-21]); 3.1.1 cannot be, and gets the limit."""
+    server = start_server(limits=Limits(session_days=1))
+    alice = mqtt(server.address, "alice", **keep(V5, asked))
+    assert alice.connack.properties.session_expiry_interval == told
+    alice.disconnect(expiry=0xFFFFFFFF if asked else None)
+    mqtt(server.address, "bob", **keep(V311)).disconnect()
+    eventually(lambda: not server._hub._sessions, lambda: "somebody is connected")
+    kept = {each.key: each.expiry for each in server.chat.store.clients("")}
+    assert kept == {"bob/bob-line": 86_400, **({"alice/alice-line": 86_400} if asked else {})}
+
+
 def test_a_session_that_ends_with_its_connection_cannot_be_kept_after_all(server: Server, mqtt: Mqtt) -> None:
     alice = mqtt(server.address, "alice", **keep(V5, 0))
     alice.send(Disconnect(0, Properties(session_expiry_interval=100)))
@@ -307,11 +324,21 @@ def test_little_is_remembered_of_who_is_away(server: Server, mqtt: Mqtt) -> None
     eventually(lambda: not hub._away, lambda: f"{len(hub._away)} sessions are remembered")
     assert not hub._wills
     eventually(lambda: not hub._sessions, lambda: f"{len(hub._sessions)} are connected")
+    eventually(lambda: not server.chat.store.clients(""), lambda: "they are still in the store")
     assert not hub._later._tasks
     assert len(hub._later._due) < 200
 
 
 # Over the server's end
+
+
+def test_what_was_kept_before_a_start_ends_in_its_time(start_server: StartServer, tmp_path: Path) -> None:
+    store = open_store(tmp_path / "data")
+    for key, seconds in (("alice/phone", 1), ("bob/phone", 1_000)):
+        store.save_client(Client(key, seconds, now() + seconds * 1_000, ""))
+    store.close()
+    kept = start_server().chat.store.clients
+    eventually(lambda: [each.key for each in kept("")] == ["bob/phone"], lambda: f"kept are {kept('')}")
 
 
 @pytest.mark.parametrize("how", ["kill", "stop"])

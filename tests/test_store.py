@@ -290,6 +290,7 @@ def test_nobody_is_connected_after_a_start(store: Store) -> None:
     ):
         store.save_client(Client(key, expiry, until, ""))
         store.move({(lab.id, key): 1}, {})
+    store.part_clients(NOW)
     store.end_clients(NOW)
     kept = {key: store.client(key, NOW) for key in ("a/1", "b/1", "c/1", "d/1", "e/1")}
     assert {key: client.until for key, client in kept.items() if client} == {

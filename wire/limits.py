@@ -21,6 +21,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     connections_per_address: OrNone = 0  # at once from one IP address; 0: no limit
     posts_per_second: OrNone = 0  # of one connection, in bursts of a second's worth; 0: no limit
     login_seconds: AtLeastOne = 60  # until a connection has a name
+    session_days: AtLeastOne = 90  # until the session of an MQTT client that is away is forgotten, at the latest
     password_tries: AtLeastOne = 3  # wrong ones before the connection ends
     channels: AtLeastOne = 1_000  # that one user may be in
     lag: OrNone = 100_000  # entries that a reader may fall behind in one log before it is told of a gap and moved on
