@@ -12,12 +12,12 @@ import pytest
 
 from tests.helpers import DEADLINE, ROOT
 
-# In the place of a library: it says when it is imported, and then never comes to an end.
+# In the place of a library: it says when it is imported, and then never comes to an end. It is busy, as imports are:
+# Python would not notice a signal that came just before it began to wait for something.
 _ENDLESS = """
-import sys
-
 print("importing", flush=True)
-sys.stdin.read()
+while True:
+    pass
 """
 
 
