@@ -1,16 +1,19 @@
 """Floor 1: what is in files, as files: a part while it is filled, then a blob under its SHA-256, the same content once.
 
 `<folder>/parts/<id>` becomes `<folder>/blobs/<first two digits>/<sha256>`. A blob is only ever made whole, by a link to
-a part that was verified; so what has the name has the content, after whatever crash.
+a part that was verified, or by a copy that is renamed; so what has the name has the content, after whatever crash.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 from collections.abc import Collection
 from pathlib import Path
 
 FOLDER = "files"
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV}  # link(2): as of FAT, and of some networks
 
 
 class Blobs:
@@ -53,9 +56,27 @@ class Blobs:
             os.link(self._parts / file, place)
         except FileExistsError:
             return
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            self._copy(self._parts / file, place)
         if self.synced:
             _sync(place)
             _sync(place.parent)
+
+    def _copy(self, part: Path, place: Path) -> None:
+        """For a file system that has no second names."""
+        if place.exists():
+            return
+        copy = place.with_suffix(".new")
+        try:
+            shutil.copyfile(part, copy)
+            if self.synced:
+                _sync(copy)
+            copy.replace(place)
+        except BaseException:
+            copy.unlink(missing_ok=True)
+            raise
 
     def drop_part(self, file: str) -> None:
         """Remove a part; no harm if there is none."""

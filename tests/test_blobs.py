@@ -1,0 +1,82 @@
+"""Blobs without a server: a part becomes one, with hard links and without; what a crash leaves behind is removed."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from store.blobs import Blobs
+
+SHA = "ab" + "0" * 62
+DATA = b"the content" * 1_000
+
+
+@pytest.fixture(params=[False, True], ids=["process", "power"])
+def blobs(tmp_path: Path, request: pytest.FixtureRequest) -> Blobs:
+    """With one part, `id`."""
+    made = Blobs(tmp_path, synced=request.param)
+    descriptor = made.open_part("id")
+    os.write(descriptor, DATA)
+    os.close(descriptor)
+    return made
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """All that is there, by its path."""
+    return {str(each.relative_to(folder)): each.read_bytes() for each in folder.rglob("*") if each.is_file()}
+
+
+def without_links(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    """A file system that has none."""
+
+    def link(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("store.blobs.os.link", link)
+
+
+@pytest.mark.parametrize("code", [0, errno.EPERM, errno.EOPNOTSUPP])
+def test_a_part_becomes_a_blob_once(blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    """The part stays, for those who read it."""
+    if code:
+        without_links(monkeypatch, code)
+    for _ in range(2):
+        blobs.keep("id", SHA)
+        assert files(tmp_path) == {"parts/id": DATA, f"blobs/ab/{SHA}": DATA}
+    blobs.drop_part("id")
+    descriptor = blobs.read_blob(SHA)
+    assert os.read(descriptor, len(DATA) + 1) == DATA
+    os.close(descriptor)
+
+
+def test_a_disk_that_is_full_amid_the_copy(blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_links(monkeypatch, errno.EPERM)
+
+    def copy(_part: Path, copy: Path) -> None:
+        copy.write_bytes(DATA[:10])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("store.blobs.shutil.copyfile", copy)
+    with pytest.raises(OSError, match="No space"):
+        blobs.keep("id", SHA)
+    assert files(tmp_path) == {"parts/id": DATA}
+
+
+def test_another_error_is_one(blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_links(monkeypatch, errno.EIO)
+    with pytest.raises(OSError, match="Input/output"):
+        blobs.keep("id", SHA)
+    assert files(tmp_path) == {"parts/id": DATA}
+
+
+def test_a_sweep_removes_what_nobody_knows(blobs: Blobs, tmp_path: Path) -> None:
+    blobs.keep("id", SHA)
+    (tmp_path / "blobs" / "ab" / f"{SHA}.new").write_bytes(b"half of it, as after a crash")
+    (tmp_path / "parts" / "unknown").write_bytes(b"as well")
+    blobs.sweep({"id"}, {SHA})
+    assert files(tmp_path) == {"parts/id": DATA, f"blobs/ab/{SHA}": DATA}
+    blobs.sweep(set(), set())
+    assert files(tmp_path) == {}
