@@ -122,6 +122,7 @@ class JsonCarrier:
         except OSError as error:
             raise LineLostError(error.strerror or str(error)) from error
         self.name = name
+        self.here = str(self._socket.getsockname()[0])  # the address of this end
         self._silence = silence
         self._socket.settimeout(max(0.01, until - time.monotonic()))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -204,10 +205,10 @@ class JsonCarrier:
 
     def more(self) -> None:
         """Wait until there is more."""
-        self._socket.settimeout(_FOLLOWING)
+        self._wait_at_most(_FOLLOWING)
         while not self._news:
             self._next()
-        self._socket.settimeout(self._silence)
+        self._wait_at_most(self._silence)
 
     def sum(self, file: str, first: int, length: int) -> str:
         """The SHA-256 of a range."""
@@ -218,11 +219,6 @@ class JsonCarrier:
         self._answer(Taken(file=file, sha256=sha256), Ok)
 
     # Directly from client to client
-
-    @property
-    def here(self) -> str:
-        """The address of this end."""
-        return str(self._socket.getsockname()[0])
 
     def listen(self, file: str, port: int, sha256: str = "") -> None:
         """Have those who want the file sent to this port."""
@@ -242,15 +238,21 @@ class JsonCarrier:
 
     def _stirs(self, seconds: float) -> bool:
         """Whether something comes within so many seconds, or is here already."""
-        self._socket.setblocking(False)
+        self._wait_at_most(0.0)
         try:
             here = bool(self._incoming.peek(1)) or bool(select.select([self._socket], [], [], seconds)[0])
-            self._socket.settimeout(self._silence)
         except (OSError, ValueError) as error:
             raise LineLostError(getattr(error, "strerror", None) or str(error)) from error
+        self._wait_at_most(self._silence)
         return here
 
     # The line
+
+    def _wait_at_most(self, seconds: float) -> None:
+        try:
+            self._socket.settimeout(seconds)
+        except OSError as error:  # it was closed meanwhile
+            raise LineLostError(error.strerror or str(error)) from error
 
     def _answer(self, request: Request, kind: type[A]) -> A:
         self._send(request)

@@ -17,7 +17,7 @@ from terminal.transfer import Fetching, Sending, Stopped
 from tests.client_processes import Client
 from tests.conftest import StartProcess, StartServer
 from tests.helpers import Json, Process, endpoint
-from tests.helpers_files import PHOTO, entry_file, everything
+from tests.helpers_files import PHOTO, entry_file, everything, offer
 from wire.errors import Refused
 from wire.file_frames import Cancel, Fetched, Files, GetFile, Have, SendFile
 from wire.frames import Join
@@ -251,6 +251,23 @@ def test_a_small_chunk_is_enough(start_server: StartServer, connect: Connect, ph
     fetching(transfer.file, tmp_path / "in").run(carrier)
     assert everything(tmp_path / "in") == {"photo.jpg": PHOTO}
     carrier.close()
+
+
+def test_a_line_that_somebody_closed_is_lost(server: Server, connect: Connect) -> None:
+    """Whatever is asked of it, as it may have been closed at any moment."""
+    alice = connect(server.address, "alice")
+    file = offer(alice)
+    for what in (
+        JsonCarrier.more,
+        lambda line: line.event(0),
+        lambda line: line.have(file, watch=True),
+        lambda line: line.put(file, 0, b"x"),
+        lambda line: list(line.fetch(file, 0, 1)),
+    ):
+        carrier = JsonCarrier(*endpoint(server.address), "alice", alice.welcome.token)
+        carrier.close()
+        with pytest.raises(LineLostError):
+            what(carrier)
 
 
 # Processes

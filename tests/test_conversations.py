@@ -36,6 +36,7 @@ def test_join_makes_it_current_and_channels_stay_apart(kinds: tuple[str, str], m
     alice.say("to the hall again")
     for talker in (alice, bob):
         talker.wait_for("hall", "to the hall again")
+        talker.wait_for("lab", "to the lab")  # between places there is no order
         assert talker.heard("hall") == [("alice", "to the hall"), ("alice", "to the hall again")]
         assert talker.heard("lab") == [("alice", "to the lab")]
     alice.join("lab")  # joining again does no harm, and changes the current one

@@ -333,6 +333,7 @@ def test_a_registered_user_gets_everything_on_each_connection(server: Server, co
         assert [entry.number for entry in client.of(Entry) if entry.channel] == list(range(1, 13))
         assert [entry.number for entry in client.of(Entry) if entry.to] == list(range(1, 11))
     third.wait_for("@bob", "private 9")
+    third.wait_for("lab", "from the third")
     assert len(third.heard("lab")) == 12
     assert [member.name for member in bob.request(Who("lab")).members] == ["alice", "bob"]
     second.request(Leave("lab"))  # the user leaves, not the connection
