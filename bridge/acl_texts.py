@@ -32,6 +32,7 @@ _MOSQUITTO = """\
 #   max_queued_messages 0
 #   persistence true
 #   autosave_on_changes true
+#   autosave_interval 1
 # Make the users: mosquitto_passwd -c /etc/mosquitto/partyline.passwd <user>, and without -c each client.
 # Restart it: systemctl restart mosquitto (after a change of these two files alone, a SIGHUP is enough).
 #

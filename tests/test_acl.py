@@ -6,12 +6,14 @@ import re
 import shlex
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from bridge import acl
 from bridge.topics import TABLE
 from tests.acl_brokers import READS, WRITES
+from tests.brokers import Mosquitto
 from tests.forks import run
 from wire.errors import LocalError
 from wire.mqtt_topics import matches
@@ -135,6 +137,15 @@ def test_root_and_user(broker: str) -> None:
     assert ASK[broker](text, False, "site/hall2/#", "bridge-1")
     assert "logs in as bridge-1" in text
     assert "restart" in text.lower()
+
+
+def test_a_mosquitto_that_is_set_up_as_we_say_outlives_a_kill_as_it_does_in_the_tests() -> None:
+    """`autosave_on_changes` alone counts changes up to `autosave_interval`, which is 1,800 by default."""
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    told = acl.text("mosquitto")
+    for setting in Mosquitto.KEEPS:
+        assert f"`{setting}`" in readme
+        assert f"#   {setting}\n" in told
 
 
 def test_without_clients_nats_shows_one_as_a_comment() -> None:
