@@ -114,6 +114,8 @@ class MqttSession:
                 if self.done:
                     return
                 self._handle(item)
+                if self._done:
+                    return  # what follows a DISCONNECT is nothing ([MQTT-3.14.4-2])
             self._inbox.flush()
         except StoreError as error:
             log_.error("%s: %s", self._key, error)

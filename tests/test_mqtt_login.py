@@ -13,7 +13,7 @@ from tests.helpers_mqtt import MqttLine, body, watch
 from wire.frames import Presence, Register
 from wire.limits import Limits
 from wire.mqtt_codes import V5, V311, Reason
-from wire.mqtt_packets import Auth, ConnAck, Connect, Disconnect, PingReq
+from wire.mqtt_packets import Auth, ConnAck, Connect, Disconnect, PingReq, Publish
 from wire.mqtt_properties import Properties
 
 Mqtt = Callable[..., MqttLine]
@@ -318,3 +318,17 @@ def test_connack_comes_first(server: Server, mqtt: Mqtt, version: int) -> None:
 
 def _keep(version: int) -> Properties:
     return Properties(session_expiry_interval=100) if version == V5 else Properties()
+
+
+def test_what_follows_a_disconnect_is_nothing(server: Server, mqtt: Mqtt, version: int) -> None:
+    """Also if it comes with it, in one piece."""
+    alice = mqtt(server.address, "alice", version=version)
+    alice.do("say/lab", "hello")
+    posts = [
+        Publish("chat/from/alice/say/lab", text, 1, packet_id=n) for n, text in ((1, b"still"), (2, b"not any more"))
+    ]
+    alice.send(posts[0], Disconnect(), posts[1])
+    alice.until_closed()
+    bob = mqtt(server.address, "bob", version=version)
+    bob.subscribe("chat/to/bob/#")
+    assert [entry["text"] for entry in bob.ask("history/lab")["entries"]] == ["hello", "still"]
