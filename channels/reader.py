@@ -220,6 +220,8 @@ class Reader:
                 log = next((log for log, cursor in self._cursors.items() if cursor < log.tail), None)
                 if log is None:
                     self._behind = False
+                    if self._room is not None:
+                        self._room[1].set()
                     return
                 cursor = self._cursors[log]
             data, last = self._following(store, limits, log, cursor)
@@ -286,6 +288,17 @@ class Reader:
         with self._lock:
             self._room = None
         return there
+
+    def wait_until_level(self, timeout: float) -> None:
+        """Wait until the line has taken all that there is to be read, or so many seconds. Own thread only."""
+        with self._lock:
+            if not self._behind or self._closed:
+                return
+            event = threading.Event()
+            self._room = (-1, event)  # whoever is level has nothing waiting, but not the other way round
+        event.wait(timeout)
+        with self._lock:
+            self._room = None
 
     def hang_up(self) -> None:
         """Have the connection ended by its own thread."""

@@ -320,12 +320,12 @@ class Session:
         """Say goodbye, and read nothing more."""
         self.done = True
         self.reader.reply(Closing(reason="Goodbye.", ref=frame.ref))
-        self.finish()
+        self.reader.wait_for_room(0, _PARTING)
 
     def finish(self) -> None:
-        """The peer has said all that it has to say: what it is still to be told has a while to go out."""
+        """The peer has said all that it has to say: its answers, and what it has missed, have a while to go out."""
         self.settle()
-        self.reader.wait_for_room(0, _PARTING)
+        self.reader.wait_until_level(_PARTING)
 
     # The end
 

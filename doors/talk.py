@@ -45,7 +45,7 @@ class Talk:
         self._session.handle(self._dialect.receive(data))
 
     def end(self) -> None:
-        """The last line of a person's may lack its end; the answers have a while to go out."""
+        """The last line of a person's may lack its end; what it is to be told has a while to go out."""
         if self._dialect.interactive:
             self.receive(b"\n")
         self._session.finish()

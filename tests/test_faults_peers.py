@@ -133,6 +133,23 @@ def test_half_closed_connections_that_read_slowly_get_all_of_it(server: Server) 
         assert refs == [0, 1]
 
 
+def test_half_closed_connections_get_what_they_missed(server: Server) -> None:
+    """As of `echo bob | nc -N`: it is read from the store, page by page, after the end of what bob has to say."""
+    with Text(server.address, "bob") as bob:
+        bob.send("/join lab", "/quit")
+        bob.until_closed()
+    texts = [f"while bob was away {n}" for n in range(450)]
+    with Json(server.address, "filler") as filler:
+        filler.request(Join("lab"))
+        for text in texts:
+            filler.request(Say(text, "lab"))
+    with Text(server.address) as bob:
+        bob.send("bob")
+        bob.socket.shutdown(socket.SHUT_WR)
+        lines = bob.until_closed().splitlines()
+    assert [line.partition("filler: ")[2] for line in lines if "filler: " in line] == texts
+
+
 def _vanish(line: socket.socket) -> None:
     """Be gone as a machine that lost its power: nothing is said to the peer."""
     try:
