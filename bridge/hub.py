@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 log_ = logging.getLogger("partyline.mqtt")
 
 _GRACE = 1.0  # seconds after which a session whose time is over is ended for certain
+_LEFT = 500  # milliseconds for which it is left to a client that was just in time, and takes it up at this moment
 
 
 @dataclass(slots=True, eq=False)
@@ -141,7 +142,7 @@ class Hub:
                 if ended:
                     del self._away[key]
             if ended:  # else it is back, or has been
-                self.chat.store.end_clients(now())
+                self.chat.store.end_clients(now() - _LEFT)
 
         away.end = self._later.do(seconds + _GRACE, end)
         with self._lock:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable
 from functools import partial
 from itertools import count
+from threading import Event
+from typing import Any
 
 import pytest
 
+from bridge import hub
 from server import Server
-from tests.helpers import Json
+from store import Client
+from tests.helpers import DEADLINE, Json
 from tests.helpers_mqtt import MqttLine, body
 from tests.scenes import Scene
 from wire.frames import Entry, Join, Msg
@@ -183,6 +188,42 @@ def test_mqtt_and_the_other_dialects_have_the_same_names(
 
 
 # Races
+
+
+def test_a_session_that_is_just_taken_up_is_not_ended_with_another(
+    server: Server, mqtt: Mqtt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its time is over between the look into the store and the note that the client is back."""
+    keep: dict[str, Any] = {"clean": False, "properties": Properties(session_expiry_interval=1_000)}
+    alice = mqtt(server.address, "alice", **keep)
+    alice.subscribe("chat/channels/lab")
+    for n in range(3):
+        alice.do("say/lab", f"{n}")
+    alice.hear("lab", "2")
+    alice.ping()
+    alice.disconnect()
+    store, look, end, ended = server.chat.store, server.chat.store.client, server.chat.store.end_clients, Event()
+
+    def at_the_last_moment(key: str, at: int) -> Client | None:
+        found = look(key, at)
+        assert found is not None
+        store.save_client(dataclasses.replace(found, until=at))
+        monkeypatch.setattr(hub, "now", lambda: at + 1)
+        server._hub.keep("somebody/else", None, -hub._GRACE)
+        assert ended.wait(DEADLINE)
+        return found
+
+    def end_and_say_so(at: int) -> None:
+        end(at)
+        ended.set()
+
+    monkeypatch.setattr(store, "client", at_the_last_moment)
+    monkeypatch.setattr(store, "end_clients", end_and_say_so)
+    back = mqtt(server.address, "alice", **keep)
+    assert back.connack.session_present
+    back.do("say/lab", "3")
+    back.hear("lab", "3")
+    assert back.texts("lab") == ["3"], "the others were acknowledged"
 
 
 class Bustle:
