@@ -56,9 +56,14 @@ class MirrorState:
         self.complaint = self.status.error = f"{self._broker} {sentence}."
         self._warn(self.complaint)
 
+    @property
+    def _steady(self) -> bool:
+        """Whether we are connected, and have been for some time."""
+        return self.status.connected and time.monotonic() - self._began > _STEADY
+
     def closed(self) -> str:
         """Why the broker has closed a connection without a word; at the second time in a row, a guess."""
-        if self.complaint:
+        if self.complaint and not self._steady:
             return self.complaint
         if not self._at_once:
             return f"{self._broker} has closed the connection."
@@ -72,8 +77,7 @@ class MirrorState:
 
         One line in the log for a state, not for an attempt, nor for a connection that ends at once like the last one.
         """
-        before = self.status
-        steady = before.connected and time.monotonic() - self._began > _STEADY
+        before, steady = self.status, self._steady
         if steady:
             self._warned.clear()
         if not quiet:
