@@ -39,9 +39,8 @@ class Source:
 
     def __init__(self, path: str) -> None:
         """Raises Refused if there is nothing that can be read."""
-        root = Path(path).expanduser()
         try:
-            root = root.resolve(strict=True)
+            root = expanded(path).resolve(strict=True)
             folder = root.is_dir()
             paths = list(_below(root)) if folder else [root]
             self._pieces = _measured(paths)
@@ -114,6 +113,14 @@ class Source:
         if self._open[1] >= 0:
             os.close(self._open[1])
         self._open = (-1, -1)
+
+
+def expanded(path: str) -> Path:
+    """With `~` and `~user` as a shell has them: what is nobody's home stays as it is."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def _below(folder: Path) -> Iterator[Path]:

@@ -23,7 +23,7 @@ from wire.ranges import missing, reach, union
 from .carrier import Carrier, JsonCarrier, LineLostError
 from .hosting import BY_SERVER, DIRECTLY, Direct, Hosting
 from .progress import Progress
-from .sources import ChangedError, Source
+from .sources import ChangedError, Source, expanded
 from .targets import Target
 
 _PIECE = 4 << 20  # bytes of which a checksum is asked for, to find those that differ
@@ -228,7 +228,7 @@ class Fetching(Transfer):
         """`direct`: straight from its sender, if that can be."""
         super().__init__(Progress("get", order.file), changed)
         self.file = order.file
-        self._folder = Path(order.folder).expanduser() if order.folder else folder
+        self._folder = expanded(order.folder) if order.folder else folder
         self._largest = largest
         self._ask = ask
         self._direct = direct

@@ -11,9 +11,10 @@ import pytest
 from terminal.progress import Progress, time_words
 from terminal.sources import ChangedError, Source
 from terminal.targets import Target
+from terminal.transfer import Fetching
 from tests.helpers_files import everything, info
 from wire.errors import Refused
-from wire.file_frames import FilePart
+from wire.file_frames import FilePart, GetFile
 
 
 def test_a_folder_is_its_files_one_after_the_other(tmp_path: Path) -> None:
@@ -39,12 +40,23 @@ def test_a_folder_is_its_files_one_after_the_other(tmp_path: Path) -> None:
     source.close()
 
 
-@pytest.mark.parametrize("path", ["nothing", "empty", "/dev/null", "a\0b"])
+@pytest.mark.parametrize("path", ["nothing", "empty", "/dev/null", "a\0b", "~nobody-of-that-name/x"])
 def test_what_cannot_be_sent_is_refused(tmp_path: Path, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(Refused):
         Source(path)
+
+
+def test_a_tilde_is_a_home_or_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a shell; it ended the client."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "~draft").write_text("abc")
+    assert Source("~draft").path == tmp_path / "~draft"
+    assert Source("~/~draft").path == tmp_path / "~draft"
+    order = GetFile(file="k3x7abcd", folder="~nobody-of-that-name")
+    assert Fetching(order, tmp_path, 0, lambda _: True, lambda: None).file == "k3x7abcd"
 
 
 @pytest.mark.parametrize("name", ["../../evil", "/etc/passwd", "C:\\x", "a\0b", "x" * 300, ".", "", "..", "con"])
