@@ -119,7 +119,6 @@ class Sending(Transfer):
         offered = self.offer(carrier)
         self.file = offered.file
         what = f"{self._source.name} ({size_words(self._source.size)})"
-        to = f"{self._to}, who is away" if offered.away else self._to
         size = self._source.size
         if size > 0 and not missing(union(offered.have), 0, size):
             self._upload(carrier, offered)
@@ -128,6 +127,7 @@ class Sending(Transfer):
         if not directly:
             self._direct, self.progress.way = None, ""
             self._upload(carrier, offered)
+        to = f"{self._to}, who is away" if offered.away and not directly else self._to
         return f"{what} is sent to {to}: {self.file} ({DIRECTLY if directly else BY_SERVER})"
 
     def _goes_directly(self, offered: Offered) -> bool:

@@ -16,6 +16,7 @@ from terminal import transfer as transfer_module
 from terminal.carrier import JsonCarrier, LineLostError
 from terminal.hosting import Direct
 from terminal.transfer import Fetching, Sending
+from tests.bulk import eventually
 from tests.client_processes import Client
 from tests.conftest import StartProcess
 from tests.helpers import Json, Process, endpoint
@@ -267,6 +268,18 @@ def test_a_sender_who_comes_back_is_reached(two: Two, photo: Path) -> None:
     assert told[0].endswith("(directly)")
     assert everything(two.folder) == {"photo.jpg": PHOTO}
     assert two.uploaded() == []
+
+
+def test_who_was_away_has_been_there(server: Server, two: Two, photo: Path, connect: Connect) -> None:
+    """What is said in the end is about then, not about when it was offered."""
+    two.bob.close()
+    eventually(lambda: not server.chat.directory.is_there("bob"), lambda: "bob is there")
+    two.send(photo)
+    two.bob = connect(server.address, "bob")
+    file = entry_file(two.bob)
+    two.fetch(file)
+    two.end()
+    assert two.said == [f"photo.jpg (3.0 MB) is sent to bob: {file} (directly)"]
 
 
 # Processes
