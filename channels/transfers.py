@@ -261,22 +261,24 @@ def sum_of(session: Session, frame: Sum) -> SumIs:
 def taken(session: Session, frame: Taken) -> Ok:
     """The user has all of a file: who offers it is told, now or by `files`."""
     found = session.files.open(frame.file)
-    row, files = found.row, session.files
+    row, files, version = found.row, session.files, found.upload.version
     straight = None
     if row.state != "done":
         straight = found.upload.listening
+        if straight is None and frame.sha256:  # they may be back in a moment, as after a restart of this server
+            found.upload.watch(session.reader, version)
         if straight is None or frame.sha256.lower() != straight.sha256:
             raise Refused("incomplete", f"{row.name} is not all there yet.")
     key = session.reader.user_key
+    fetched = Fetched(row.id, row.name, files.name)
     if (key != row.sender or straight is not None) and session.chat.files.note_fetched(row, files.name):
-        fetched = Fetched(row.id, row.name, files.name)
         sender = session.chat.directory.find(row.sender)
         for other in sender.sessions if sender is not None else ():
             other.reader.notify(fetched)
-        if straight is not None:  # whom it was for has it, and nobody else can have it from here
-            found.upload.listening = None
-            session.chat.files.end(row.id)
-            straight.reader.reply(fetched)
+    if straight is not None:  # whom it was for has it, and nobody else can have it from here
+        found.upload.listening = None
+        session.chat.files.end(row.id)
+        straight.reader.reply(fetched)
     return Ok()
 
 

@@ -50,6 +50,7 @@ from wire.jsonlines import JsonLines
 _DIALLING = 10.0  # seconds
 _SILENCE = 60.0  # seconds without a byte while an answer is due: the line is lost
 _FOLLOWING = 600.0  # seconds that a sender may pause before we look whether the line is still there
+_RETURN = 20.0  # seconds for which a sender is waited for who has to be told: longer than a pause between attempts
 _LINE = 16 << 20  # bytes of a reply's line, at most
 _BUFFER = 1 << 16
 _PUTS = 8  # chunks under way
@@ -215,8 +216,22 @@ class JsonCarrier:
         return self._answer(Sum(file=file, offset=first, length=length), SumIs).sha256
 
     def taken(self, file: str, sha256: str = "") -> None:
-        """We have it; with the SHA-256 if it came directly."""
-        self._answer(Taken(file=file, sha256=sha256), Ok)
+        """We have it; with the SHA-256 if it came directly: its sender may have lost the server, and be back soon."""
+        until = time.monotonic() + _RETURN
+        while True:
+            self._news = False
+            try:
+                self._answer(Taken(file=file, sha256=sha256), Ok)
+                return
+            except Refused as refused:
+                if not sha256 or refused.code != "incomplete" or not self._learns(until):
+                    raise
+
+    def _learns(self, until: float) -> bool:
+        """Whether there is more by then."""
+        while not self._news and (left := until - time.monotonic()) > 0 and self._stirs(left):
+            self._next()
+        return self._news
 
     # Directly from client to client
 
@@ -249,6 +264,7 @@ class JsonCarrier:
     # The line
 
     def _wait_at_most(self, seconds: float) -> None:
+        """From now on, so much silence means that the line is lost."""
         try:
             self._socket.settimeout(seconds)
         except OSError as error:  # it was closed meanwhile

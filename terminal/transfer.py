@@ -245,6 +245,7 @@ class Fetching(Transfer):
                 self._fetch(carrier)
             with contextlib.suppress(Refused):  # it is here, whether or not the sender is to be told
                 if isinstance(carrier, JsonCarrier) and self._target is not None and DIRECTLY in self._ways:
+                    self._wait("it is here, telling its sender")
                     carrier.taken(self.file, self._target.digest())
                 else:
                     carrier.taken(self.file)

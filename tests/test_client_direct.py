@@ -282,6 +282,34 @@ def test_who_was_away_has_been_there(server: Server, two: Two, photo: Path, conn
     assert two.said == [f"photo.jpg (3.0 MB) is sent to bob: {file} (directly)"]
 
 
+def test_a_sender_who_comes_back_is_told(server: Server, two: Two, photo: Path) -> None:
+    """All of it had come when both of them lost the server, and the receiver is back first."""
+    two.send(photo)
+    file = entry_file(two.bob)
+    upload = server.chat.files.enter(file, "alice")
+    transfer = Fetching(GetFile(file=file), two.folder, 0, lambda _: True, lambda: None, direct=True)
+    carrier = two.carry(two.bob)
+    taken, learns = carrier.taken, carrier._learns
+
+    def first(file: str, sha256: str = "") -> None:
+        two.carriers[0].close()
+        two.end()
+        eventually(lambda: upload.listening is None, lambda: "she still listens")
+        taken(file, sha256)
+
+    def then(until: float) -> bool:
+        two.send(photo)
+        return learns(until)
+
+    carrier.taken, carrier._learns = first, then  # type: ignore[method-assign]
+    assert transfer.run(carrier).endswith("(directly)")
+    two.end()
+    server.chat.files.leave(upload)
+    assert isinstance(two.said[0], LineLostError)
+    assert two.said[1] == f"photo.jpg (3.0 MB) is sent to bob: {file} (directly)"
+    assert two.uploaded() == []
+
+
 # Processes
 
 

@@ -16,7 +16,7 @@ from terminal import listener as listener_module
 from terminal.carrier import JsonCarrier, LineLostError
 from terminal.listener import Listener
 from terminal.sources import Source
-from tests.helpers import Json
+from tests.helpers import Json, endpoint
 from tests.helpers_files import PHOTO
 from wire.file_frames import (
     Attach,
@@ -27,6 +27,7 @@ from wire.file_frames import (
     Get,
     Have,
     Listen,
+    More,
     Offer,
     Put,
     Ranges,
@@ -184,6 +185,31 @@ def test_a_sender_who_listens_is_told_of_the_end(server: Server, connect: Connec
     assert line.expect(Wanted).file == file
     assert request(line, Put(file=file, offset=0, bytes=3, payload=b"abc")).code == "gone"
     assert alice.of(Wanted) == []
+
+
+def test_who_has_it_before_its_sender_is_back_hears_of_them(server: Server, connect: Connect) -> None:
+    """As after a restart of the server; also if that was amid the first receipt, which was noted already."""
+    alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
+    file = alice.request(Offer(name="a", size=3, user="bob")).file
+    server.chat.store.note_fetched(file, "bob")
+    assert request(bob, Taken(file=file, sha256=SHA256)).code == "incomplete"
+    request(alice, Listen(file=file, port=7, sha256=SHA256), Ok)
+    assert bob.expect(More).file == file
+    request(bob, Taken(file=file, sha256=SHA256), Ok)
+    assert alice.expect(Fetched) == Fetched(file, "a", "bob")
+    assert request(bob, Have(file=file)).code == "gone"
+
+
+@pytest.mark.parametrize("wait", [JsonCarrier.more, lambda carrier: carrier.event(1.0)], ids=["more", "event"])
+def test_a_line_that_is_closed_before_a_wait_is_lost(
+    server: Server, connect: Connect, wait: Callable[[JsonCarrier], object]
+) -> None:
+    """By whoever stops the transfer: it is no error of the disk."""
+    alice = connect(server.address, "alice")
+    carrier = JsonCarrier(*endpoint(server.address), "alice", alice.welcome.token)
+    carrier.close()
+    with pytest.raises(LineLostError):
+        wait(carrier)
 
 
 def test_nothing_goes_directly_to_a_channel(server: Server, connect: Connect) -> None:

@@ -117,7 +117,8 @@ class Sum(Request, tag="sum", kw_only=True):
 class Taken(Request, tag="taken", kw_only=True):
     """You have all of a file, and its SHA-256 is right: who offers it is told `fetched`; answered with `ok`.
 
-    With the `sha256` if you have it straight from its sender: then the server may have nothing of it.
+    With the `sha256` if you have it straight from its sender: then the server may have nothing of it. If they do not
+    `listen` just now, as after a restart of the server, it is `incomplete`, and `more` comes: then say it again.
     """
 
     file: str
