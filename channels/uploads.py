@@ -91,6 +91,7 @@ class Upload:
     def _write(self, gaps: RangeSet, offset: int, data: memoryview) -> None:
         if self._descriptor < 0:
             self._descriptor = self._blobs.open_part(self.id)
+        self._blobs.check_room(len(data))
         for first, end in gaps:
             while first < end:
                 first += os.pwrite(self._descriptor, data[first - offset : end - offset], first)

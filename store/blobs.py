@@ -13,6 +13,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 FOLDER = "files"
+SPARE = 64 << 20  # bytes of the disk that files leave free: without room, nothing could be said, nor a file taken back
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV}  # link(2): as of FAT, and of some networks
 
 
@@ -29,6 +30,12 @@ class Blobs:
         """A descriptor to fill a part with, which is made if it is new. Raises OSError."""
         self._parts.mkdir(parents=True, exist_ok=True)
         return os.open(self._parts / file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def check_room(self, size: int) -> None:
+        """Whether there is room for so many bytes more. Raises OSError, as if the disk were full, if not."""
+        facts = os.statvfs(self._parts)
+        if facts.f_bavail * facts.f_frsize < size + SPARE:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def read_part(self, file: str) -> int:
         """A descriptor to read a part with. Raises OSError."""
@@ -68,6 +75,7 @@ class Blobs:
         """For a file system that has no second names."""
         if place.exists():
             return
+        self.check_room(part.stat().st_size)
         copy = place.with_suffix(".new")
         try:
             shutil.copyfile(part, copy)

@@ -65,6 +65,14 @@ def test_a_disk_that_is_full_amid_the_copy(blobs: Blobs, tmp_path: Path, monkeyp
     assert files(tmp_path) == {"parts/id": DATA}
 
 
+def test_a_copy_for_which_there_is_no_room(blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_links(monkeypatch, errno.EPERM)
+    monkeypatch.setattr("store.blobs.SPARE", 1 << 60)
+    with pytest.raises(OSError, match="No space"):
+        blobs.keep("id", SHA)
+    assert files(tmp_path) == {"parts/id": DATA}
+
+
 def test_another_error_is_one(blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_links(monkeypatch, errno.EIO)
     with pytest.raises(OSError, match="Input/output"):

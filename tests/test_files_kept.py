@@ -63,6 +63,21 @@ def test_a_full_disk(server: Server, connect: Connect, monkeypatch: pytest.Monke
     fill(alice, file)
 
 
+def test_files_leave_room_for_what_is_said(
+    server: Server, connect: Connect, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """On a disk that a file had filled no message was kept, the file could not be taken back, and no server started."""
+    alice = connect(server.address, "alice")
+    file = offer(alice)
+    put(alice, file, 0, 1_000)
+    with monkeypatch.context() as patch:
+        patch.setattr("store.blobs.SPARE", 1 << 60)
+        assert refused(alice, Put(file=file, offset=1_000, payload=DATA[1_000:])) == "not-stored"
+        assert alice.request(Have(file=file)).have == [[0, 1_000]]
+        assert [path.stat().st_size for path in kept(tmp_path / "data")] == [1_000]
+    fill(alice, file)
+
+
 def test_a_store_that_fails_records_nothing(server: Server, connect: Connect, stores: list[WatchedStore]) -> None:
     """The bytes may be there, but nobody is told so."""
     alice = connect(server.address, "alice")
