@@ -68,8 +68,8 @@ class Blobs:
                 raise
             self._copy(self._parts / file, place)
         if self.synced:
-            _sync(place)
-            _sync(place.parent)
+            for path in (place, place.parent, self._blobs):  # the folder may be as new as the file in it
+                _sync(path)
 
     def _copy(self, part: Path, place: Path) -> None:
         """For a file system that has no second names."""

@@ -52,6 +52,15 @@ def test_a_part_becomes_a_blob_once(blobs: Blobs, tmp_path: Path, monkeypatch: p
     os.close(descriptor)
 
 
+def test_what_is_kept_is_on_disk_with_its_folder(blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As far as the plug may be pulled: a name in a new folder is lost with the name of that folder."""
+    synced: list[Path] = []
+    monkeypatch.setattr("store.blobs._sync", synced.append)
+    blobs.keep("id", SHA)
+    folder = tmp_path / "blobs"
+    assert synced == ([folder / "ab" / SHA, folder / "ab", folder] if blobs.synced else [])
+
+
 def test_a_disk_that_is_full_amid_the_copy(blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_links(monkeypatch, errno.EPERM)
 
