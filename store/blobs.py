@@ -34,7 +34,7 @@ class Blobs:
     def check_room(self, size: int) -> None:
         """Whether there is room for so many bytes more. Raises OSError, as if the disk were full, if not."""
         facts = os.statvfs(self._parts)
-        if facts.f_bavail * facts.f_frsize < size + SPARE:
+        if facts.f_blocks and facts.f_bavail * facts.f_frsize < size + SPARE:  # some file systems do not say
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def read_part(self, file: str) -> int:
