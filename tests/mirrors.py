@@ -28,16 +28,16 @@ from wire.mqtt_packets import Publish
 
 Meet = Callable[..., Talker]
 _NUMBERS = count(1)
-__all__ = ["Site", "broker_kind", "enter", "lines", "meet", "quick", "site", "start_broker"]
+__all__ = ["Site", "broker_kind", "enter", "meet", "quick", "site", "start_broker"]
 
 
 class Site:
     """A server inside this process and the broker that it mirrors to; `line` is somebody on the broker."""
 
-    def __init__(self, server: Server, broker: Broker, lines: Callable[..., MqttLine]) -> None:
+    def __init__(self, server: Server, broker: Broker, mqtt: Callable[..., MqttLine]) -> None:
         self.server = server
         self.broker = broker
-        self._lines = lines
+        self._mqtt = mqtt
 
     @property
     def status(self) -> BridgeStatus:
@@ -48,7 +48,7 @@ class Site:
 
     def line(self, name: str, *filters: str, **fields: Any) -> MqttLine:
         """Somebody who connects to the broker, subscribes to what is for them and to the filters, and says nothing."""
-        line = self._lines(self.broker.address, name, **{"version": self.broker.version, **fields})
+        line = self._mqtt(self.broker.address, name, **{"version": self.broker.version, **fields})
         line.subscribe(f"chat/to/{name}/#", *filters)
         return line
 
@@ -68,7 +68,7 @@ class Site:
     def retained(self, topic: str, fits: Callable[[Any], bool] = lambda _: True) -> Any:
         """Wait until that is retained, as JSON if it is an object."""
         version = self.broker.version
-        line = self._lines(self.broker.address, "watcher", version=version, client_id=f"watcher{next(_NUMBERS)}")
+        line = self._mqtt(self.broker.address, "watcher", version=version, client_id=f"watcher{next(_NUMBERS)}")
         line.subscribe(topic)
 
         def said(packet: Publish) -> Any:
@@ -100,26 +100,12 @@ def broker_kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def lines() -> Iterator[Callable[..., MqttLine]]:
-    """Connect to any address by MQTT; closed afterwards."""
-    made: list[MqttLine] = []
-
-    def make(address: str, name: str | None = None, **fields: Any) -> MqttLine:
-        made.append(MqttLine(address, name, **fields))
-        return made[-1]
-
-    yield make
-    for line in made:
-        line.close()
-
-
-@pytest.fixture
 def site(
-    quick: None, broker_kind: str, start_broker: StartBroker, start_server: StartServer, lines: Callable[..., MqttLine]
+    quick: None, broker_kind: str, start_broker: StartBroker, start_server: StartServer, mqtt: Callable[..., MqttLine]
 ) -> Site:
     """A broker of each kind, and a server that is connected to it."""
     broker = start_broker(broker_kind)
-    made = Site(start_server(broker=BrokerConfig(url=broker.url)), broker, lines)
+    made = Site(start_server(broker=BrokerConfig(url=broker.url)), broker, mqtt)
     made.up()
     return made
 

@@ -7,7 +7,7 @@ from itertools import permutations
 import pytest
 
 from tests.brokers import BROKERS
-from tests.mirrors import Meet, Site, enter, lines, meet, quick, site, start_broker
+from tests.mirrors import Meet, Site, enter, meet, quick, site, start_broker
 from tests.talkers import Said
 from tests.test_conversations import (
     test_join_makes_it_current_and_channels_stay_apart,
@@ -31,7 +31,6 @@ KEPT = (
 
 __all__ = [
     "enter",
-    "lines",
     "meet",
     "quick",
     "site",

@@ -19,15 +19,15 @@ from tests.bulk import eventually
 from tests.conftest import StartProcess, StartServer
 from tests.helpers import DEADLINE, Json
 from tests.helpers_mqtt import MqttLine, body
-from tests.mirrors import Site, broker_kind, lines, quick, site, start_broker
+from tests.mirrors import Site, broker_kind, quick, site, start_broker
 from tests.scripted_broker import ScriptedBroker
 from wire.frames import Delivered, Join, Msg, Say, Status, Whois
 from wire.mqtt_codes import V5
 from wire.mqtt_properties import Properties
 
-__all__ = ["broker_kind", "lines", "quick", "site", "start_broker"]
+__all__ = ["broker_kind", "quick", "site", "start_broker"]
 Connect = Callable[..., Json]
-Lines = Callable[..., MqttLine]
+Mqtt = Callable[..., MqttLine]
 pytestmark = pytest.mark.usefixtures("quick")
 MOSQUITTO = pytest.mark.parametrize("broker_kind", ["mosquitto"])
 KEPT = Properties(session_expiry_interval=1_000)
@@ -41,13 +41,13 @@ def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 @pytest.fixture
 def lasting(
-    broker_kind: str, start_broker: StartBroker, start_server: StartServer, lines: Lines, quick: None,
+    broker_kind: str, start_broker: StartBroker, start_server: StartServer, mqtt: Mqtt, quick: None,
     caplog: pytest.LogCaptureFixture,
 ) -> Site:  # fmt: skip
     """A site whose broker keeps what it has over a restart, as far as it can."""
     caplog.set_level("INFO", "partyline.bridge")
     broker = start_broker(broker_kind, *(Mosquitto.KEEPS if broker_kind == "mosquitto" else ()))
-    made = Site(start_server(broker=BrokerConfig(url=broker.url)), broker, lines)
+    made = Site(start_server(broker=BrokerConfig(url=broker.url)), broker, mqtt)
     made.up()
     return made
 
@@ -219,7 +219,7 @@ def certificate(folder: Path, name: str) -> tuple[Path, Path]:
 
 
 def test_tls_with_the_right_name_the_wrong_one_and_a_stranger(
-    start_broker: StartBroker, start_server: StartServer, tmp_path: Path, caplog: pytest.LogCaptureFixture, lines: Lines
+    start_broker: StartBroker, start_server: StartServer, tmp_path: Path, caplog: pytest.LogCaptureFixture, mqtt: Mqtt
 ) -> None:
     key, made = certificate(tmp_path, "IP:127.0.0.1")
     plain, port = free_port(), free_port()
@@ -228,7 +228,7 @@ def test_tls_with_the_right_name_the_wrong_one_and_a_stranger(
         f"listener {plain} 127.0.0.1", port=plain,
     )  # fmt: skip
     server = start_server(broker=BrokerConfig(url=f"mqtts://127.0.0.1:{port}", ca=str(made)))
-    site = Site(server, broker, lines)
+    site = Site(server, broker, mqtt)
     site.up()
     oven = site.line("oven", "chat/channels/lab")
     with Json(server.address, "alice") as alice:
@@ -245,22 +245,22 @@ def test_tls_with_the_right_name_the_wrong_one_and_a_stranger(
     for host, ca, part in (("localhost", str(made), "ostname mismatch"), ("127.0.0.1", None, "self")):
         config = BrokerConfig(url=f"mqtts://{host}:{port}", ca=ca)
         there = start_server(broker=config, root="other", data=f"{other}{host}")
-        each = Site(there, broker, lines)
+        each = Site(there, broker, mqtt)
         error = each.down("does not speak TLS").error
         assert error.startswith(f"{host}:{port} does not speak TLS with us: its certificate is not good (")
         assert part in error
     both = start_server(broker=BrokerConfig(url=f"mqtts://127.0.0.1:{plain}", ca=str(made)), root="x", data=f"{other}x")
-    assert Site(both, broker, lines).down("does not speak TLS")
+    assert Site(both, broker, mqtt).down("does not speak TLS")
 
 
 def test_no_right_to_publish(
-    start_broker: StartBroker, start_server: StartServer, tmp_path: Path, lines: Lines, connect: Connect,
+    start_broker: StartBroker, start_server: StartServer, tmp_path: Path, mqtt: Mqtt, connect: Connect,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     rights = ("chat/from/#", "chat/to/#", "chat/server", "chat/presence/+", "read chat/#")
     (tmp_path / "acl").write_text("".join([f"topic {each}\n" for each in rights]))
     broker = start_broker("mosquitto", f"acl_file {tmp_path / 'acl'}")
-    site = Site(start_server(broker=BrokerConfig(url=broker.url)), broker, lines)
+    site = Site(start_server(broker=BrokerConfig(url=broker.url)), broker, mqtt)
     site.up()
     alice = connect(site.server.address, "alice")
     alice.request(Join("lab"))
@@ -275,12 +275,12 @@ def test_no_right_to_publish(
 
 
 def test_no_right_to_subscribe(
-    start_broker: StartBroker, start_server: StartServer, caplog: pytest.LogCaptureFixture, lines: Lines
+    start_broker: StartBroker, start_server: StartServer, caplog: pytest.LogCaptureFixture, mqtt: Mqtt
 ) -> None:
     user = 'users: [{user: "partyline", password: "right", permissions: {subscribe: {deny: ["chat.from.>"]}}}]'
     broker = start_broker("nats", f"authorization {{ {user} }}")
     server = start_server(broker=BrokerConfig(url=f"mqtt://partyline:right@{broker.address}"))
-    error = Site(server, broker, lines).down("not let us").error
+    error = Site(server, broker, mqtt).down("not let us").error
     assert error.startswith(f"{broker.address}: it does not let us read chat/from/#")
 
 

@@ -12,13 +12,13 @@ from tests.conftest import StartServer
 from tests.helpers import Json
 from tests.helpers_files import DATA, FINE, INIT, SHA, fetch, file, fill, listening, offer, reason
 from tests.helpers_mqtt import MqttLine, body
-from tests.mirrors import Site, broker_kind, lines, quick, site, start_broker
+from tests.mirrors import Site, broker_kind, quick, site, start_broker
 from tests.scripted_broker import ScriptedBroker
 from wire.file_frames import Fetched, Have, Ranges, Taken
 from wire.frames import Entry, Join
 from wire.mqtt_packets import PubAck
 
-__all__ = ["broker_kind", "lines", "quick", "site", "start_broker"]
+__all__ = ["broker_kind", "quick", "site", "start_broker"]
 Connect = Callable[..., Json]
 Mqtt = Callable[..., MqttLine]
 

@@ -14,11 +14,11 @@ from tests.bulk import eventually
 from tests.conftest import StartProcess, StartServer
 from tests.helpers import Json, Text
 from tests.helpers_mqtt import MqttLine, body
-from tests.mirrors import Site, broker_kind, lines, quick, site, start_broker
+from tests.mirrors import Site, broker_kind, quick, site, start_broker
 from wire.frames import Delivered, Entry, Join, Msg, Presence, Register, Say, Seen, Who, Whois
 from wire.mqtt_packets import PubAck, Publish, Will
 
-__all__ = ["broker_kind", "lines", "quick", "site", "start_broker"]
+__all__ = ["broker_kind", "quick", "site", "start_broker"]
 Connect = Callable[..., Json]
 Dial = Callable[..., Text]
 ON_MOSQUITTO = pytest.mark.parametrize("broker_kind", ["mosquitto"])  # what is the same on every broker
@@ -259,11 +259,11 @@ def test_a_broker_that_is_trusted_shows_who_it_is(
 
 @pytest.mark.parametrize("broker_kind", ["mosquitto", "nats"])
 def test_who_said_register_is_there_after_a_restart(
-    start_broker: StartBroker, broker_kind: str, start_process: StartProcess, lines: Callable[..., MqttLine]
+    start_broker: StartBroker, broker_kind: str, start_process: StartProcess, mqtt: Callable[..., MqttLine]
 ) -> None:
     broker = start_broker(broker_kind)
     process = start_process("--broker", broker.url)
-    line = lines(broker.address, "oven", version=broker.version)
+    line = mqtt(broker.address, "oven", version=broker.version)
     line.subscribe("chat/to/oven/#", "chat/presence/+", "chat/server")
     line.message("chat/server", lambda packet: packet.payload == b"online")
     line.ask("register")
@@ -288,17 +288,17 @@ def test_presence_is_retained_by_the_broker(site: Site) -> None:
 
 
 def test_presence_of_before_is_corrected(
-    quick: None, broker_kind: str, start_broker: StartBroker, start_server: StartServer, lines: Callable[..., MqttLine]
+    quick: None, broker_kind: str, start_broker: StartBroker, start_server: StartServer, mqtt: Callable[..., MqttLine]
 ) -> None:
     broker = start_broker(broker_kind)
-    ghost = lines(broker.address, "ghost", version=broker.version)
+    ghost = mqtt(broker.address, "ghost", version=broker.version)
     for name in ("alice", "ghost"):
         said = json.dumps({"user": name, "online": True, "doors": ["socket"], "since": 1}).encode()
         ghost.send(Publish(f"chat/presence/{name}", said, 1, retain=True, packet_id=ghost.fresh_id()))
         ghost.expect(PubAck)
     server = start_server(broker=BrokerConfig(url=broker.url))
     with Json(server.address, "alice"):
-        site = Site(server, broker, lines)
+        site = Site(server, broker, mqtt)
         site.up()
         assert site.retained("chat/presence/ghost", online(False))["since"] > 1
         assert site.retained("chat/presence/alice", online(True))["since"] > 1

@@ -13,30 +13,30 @@ from tests.bulk import eventually
 from tests.conftest import StartServer
 from tests.helpers import Json
 from tests.helpers_mqtt import MqttLine, body
-from tests.mirrors import Site, lines, quick, start_broker
+from tests.mirrors import Site, quick, start_broker
 from wire.frames import Join, Msg, Say
 
-__all__ = ["lines", "quick", "start_broker"]
+__all__ = ["quick", "start_broker"]
 Connect = Callable[..., Json]
-Lines = Callable[..., MqttLine]
+Mqtt = Callable[..., MqttLine]
 pytestmark = pytest.mark.usefixtures("quick")
 
 
-def start(start_server: StartServer, broker: Broker, lines: Lines, folder: Path, root: str) -> Site:
+def start(start_server: StartServer, broker: Broker, mqtt: Mqtt, folder: Path, root: str) -> Site:
     """A server with that root, connected."""
     data = str(folder / root.replace("/", "-"))
-    made = Site(start_server(broker=BrokerConfig(url=broker.url), root=root, data=data), broker, lines)
+    made = Site(start_server(broker=BrokerConfig(url=broker.url), root=root, data=data), broker, mqtt)
     made.up()
     return made
 
 
 @pytest.mark.parametrize("kind", ["mosquitto", "nats"])
 def test_two_servers_with_roots_of_their_own(
-    kind: str, start_broker: StartBroker, start_server: StartServer, lines: Lines, tmp_path: Path, connect: Connect
+    kind: str, start_broker: StartBroker, start_server: StartServer, mqtt: Mqtt, tmp_path: Path, connect: Connect
 ) -> None:
     broker = start_broker(kind)
-    one = start(start_server, broker, lines, tmp_path, "chat")
-    two = start(start_server, broker, lines, tmp_path, "site/two")
+    one = start(start_server, broker, mqtt, tmp_path, "chat")
+    two = start(start_server, broker, mqtt, tmp_path, "site/two")
     oven = one.line("oven", "chat/#", "site/#")
     for at, site in enumerate((one, two)):
         alice = connect(site.server.address, "alice")
@@ -60,10 +60,10 @@ def test_two_servers_with_roots_of_their_own(
 
 
 def test_a_tree_that_is_copied_below_another_prefix(
-    start_broker: StartBroker, start_server: StartServer, lines: Lines, tmp_path: Path, connect: Connect
+    start_broker: StartBroker, start_server: StartServer, mqtt: Mqtt, tmp_path: Path, connect: Connect
 ) -> None:
     broker = start_broker("mosquitto")
-    site = start(start_server, broker, lines, tmp_path, "chat")
+    site = start(start_server, broker, mqtt, tmp_path, "chat")
     bridge = site.line("bridge", "chat/#")
     oven = site.line("oven", "copy/#")
     alice = connect(site.server.address, "alice")
@@ -83,11 +83,11 @@ def test_a_tree_that_is_copied_below_another_prefix(
 
 
 def test_somebody_who_copies_everything_back(
-    start_broker: StartBroker, start_server: StartServer, lines: Lines, tmp_path: Path, connect: Connect
+    start_broker: StartBroker, start_server: StartServer, mqtt: Mqtt, tmp_path: Path, connect: Connect
 ) -> None:
     """A relay that publishes all that it hears once more, where it heard it, is no reason to say it twice."""
     broker = start_broker("mosquitto")
-    site = start(start_server, broker, lines, tmp_path, "chat")
+    site = start(start_server, broker, mqtt, tmp_path, "chat")
     relay = site.line("relay", "chat/channels/#", "chat/presence/+", "chat/server")
     alice = connect(site.server.address, "alice")
     alice.request(Join("lab"))
@@ -103,10 +103,10 @@ def test_somebody_who_copies_everything_back(
 
 
 def test_two_servers_with_the_same_root_are_told(
-    start_broker: StartBroker, start_server: StartServer, lines: Lines, tmp_path: Path
+    start_broker: StartBroker, start_server: StartServer, mqtt: Mqtt, tmp_path: Path
 ) -> None:
     broker = start_broker("mosquitto")
-    one = start(start_server, broker, lines, tmp_path, "chat")
-    two = Site(start_server(broker=BrokerConfig(url=broker.url), data=str(tmp_path / "second")), broker, lines)
+    one = start(start_server, broker, mqtt, tmp_path, "chat")
+    two = Site(start_server(broker=BrokerConfig(url=broker.url), data=str(tmp_path / "second")), broker, mqtt)
     part = "another Partyline may mirror there with our root"  # a guess, as mosquitto 2.0.11 does not say why
     eventually(lambda: part in one.status.error or part in two.status.error, lambda: f"{one.status} {two.status}")
