@@ -60,6 +60,7 @@ clients = Table(
     Column("expiry", BigInteger),
     Column("until", BigInteger),
     Column("state", Text, nullable=False),
+    Index("clients_until", "until"),
 )
 
 client_cursors = Table(
