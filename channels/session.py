@@ -55,8 +55,8 @@ class Session:
     """One connection in the chat. All methods but those of postings are called by the connection's own thread."""
 
     __slots__ = (
-        "_asked", "_carries", "_pace", "_posted", "_settled", "_slowed", "_tries", "address", "chat", "current",
-        "direct", "done", "door", "files", "reader", "shortcut", "user",
+        "_asked", "_carries", "_hung_up", "_pace", "_posted", "_settled", "_slowed", "_tries", "address", "chat",
+        "current", "direct", "done", "door", "files", "reader", "shortcut", "user",
     )  # fmt: skip
 
     def __init__(self, chat: Chat, reader: Reader, door: str, address: str, *, shared: bool = False) -> None:
@@ -79,6 +79,7 @@ class Session:
         limit = chat.limits.posts_per_second
         self._pace = Pace(limit) if limit and not shared else None
         self._carries = not shared
+        self._hung_up = False  # it is we who end the connection
         self._slowed = False  # the peer was told that it posts faster than that
 
     @property
@@ -301,6 +302,7 @@ class Session:
 
     def hang_up(self) -> None:
         """Called by any thread: read nothing more from the peer, so that the connection's own thread ends it."""
+        self._hung_up = True
         if self._pace is not None:
             self._pace.stop()
         self.reader.hang_up()
@@ -324,8 +326,9 @@ class Session:
 
     def finish(self) -> None:
         """The peer has said all that it has to say: its answers, and what it has missed, have a while to go out."""
-        self.settle()
-        self.reader.wait_until_level(_PARTING)
+        if not self._hung_up:  # else somebody has taken its place, who gets it instead
+            self.settle()
+            self.reader.wait_until_level(_PARTING)
 
     # The end
 

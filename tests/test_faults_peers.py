@@ -150,6 +150,26 @@ def test_half_closed_connections_get_what_they_missed(server: Server) -> None:
     assert [line.partition("filler: ")[2] for line in lines if "filler: " in line] == texts
 
 
+def test_who_is_replaced_is_waited_for_no_more(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor told more than that: what they had not taken goes to who has taken their place."""
+    monkeypatch.setattr("channels.session._PARTING", 1_000.0)
+    with Bulk(server.address, "asker") as old:
+        user = server.chat.directory.find("asker")
+        assert user is not None
+        reader = user.sessions[0].reader
+        for end in (old.socket, reader._outlet._socket):  # type: ignore[attr-defined]
+            for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+                end.setsockopt(socket.SOL_SOCKET, option, 4_096)
+        with Json(server.address, "filler") as filler:
+            old.send(Join("lab"))
+            filler.request(Join("lab"))
+            for n in range(100):
+                filler.request(Say("x" * 1_000 + f" {n}", "lab"))
+        assert reader._behind
+        with Json(server.address, "asker", token=old.welcome.token):
+            eventually(lambda: reader._closed, lambda: "it is still waited for")
+
+
 def _vanish(line: socket.socket) -> None:
     """Be gone as a machine that lost its power: nothing is said to the peer."""
     try:
