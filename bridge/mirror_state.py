@@ -32,7 +32,7 @@ class MirrorState:
 
     def up(self, version: int, behind: int) -> None:
         """The broker has taken us, by that version of MQTT; so many entries are to be caught up with."""
-        said, self.complaint, self._began = _VERSIONS[version], "", time.monotonic()
+        said, self._began = _VERSIONS[version], time.monotonic()
         self.status = msgspec.structs.replace(self.status, connected=True, since=now(), error="", version=said)
         if not self._at_once:
             self.tell(behind)
@@ -82,7 +82,7 @@ class MirrorState:
             self._warned.clear()
         if not quiet:
             self._warn(f"not mirroring: {error}", again=self._told)
-        self._at_once, self._told = before.connected and not steady, False
+        self._at_once, self._told, self.complaint = before.connected and not steady, False, ""
         since = now() if before.connected else before.since
         self.status = msgspec.structs.replace(before, connected=False, since=since, error=error)
         return steady

@@ -111,6 +111,13 @@ def test_a_broker_that_closes_without_a_word_again_is_guessed_about(
     assert "closed the connection again: another Partyline may mirror there" in again
 
 
+def test_a_connection_that_ends_before_it_is_one_does_not_end_for_the_last_one_s_reason(state: MirrorState) -> None:
+    state.up(V5, 0)
+    state.complain("does not take it")
+    state.down(state.closed(), quiet=False)
+    assert "does not take it" not in state.closed()
+
+
 def test_the_end_of_the_server_is_no_news(state: MirrorState, caplog: pytest.LogCaptureFixture) -> None:
     state.up(V5, 0)
     log(caplog)
