@@ -102,7 +102,7 @@ def _words(kind: types.Type) -> str:
             return "`entry` frames" if cls is Entry else f"`{cls.__name__}`"
         case types.UnionType(types=members):
             return " or ".join(_words(one) for one in members if not isinstance(one, types.NoneType))
-    raise NotImplementedError(f"no words for {kind}")
+    raise TypeError(f"no words for {kind}")
 
 
 def errors() -> str:

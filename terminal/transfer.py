@@ -45,9 +45,8 @@ class Transfer(ABC):
     def __init__(self, progress: Progress, changed: Callable[[], None]) -> None:
         self.progress = progress
         self.file = ""  # its id, once that is known
-        self.aside: Callable[[], contextlib.AbstractContextManager[None]] = (
-            contextlib.nullcontext
-        )  # while it waits for somebody
+        # What holds while it waits for somebody.
+        self.aside: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
         self._changed = changed
         self._stopped = threading.Event()
 

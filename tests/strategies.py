@@ -71,4 +71,4 @@ def _values(kind: inspect.Type, text: st.SearchStrategy[str]) -> st.SearchStrate
             return st.dictionaries(_values(key, text), _values(value, text), max_size=3)
         case inspect.StructType(cls=cls):
             return _structs(cls, text)
-    raise NotImplementedError(f"no strategy for {kind}")
+    raise TypeError(f"no strategy for {kind}")
