@@ -20,14 +20,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from terminal.address import DEFAULT_HOST, DEFAULT_PORT, join, parse_address, parse_url, tls_context
-from terminal.dialler import Deliver, Dialler
-from terminal.filter import Filter, Habits
-from terminal.hosting import Direct
-from terminal.link import Link
-from terminal.login import Login
-from terminal.porter import Luggage
-from terminal.state import State
+from terminal.files.direct_offer import Direct
+from terminal.files.manager import Luggage
+from terminal.links.address import DEFAULT_HOST, DEFAULT_PORT, join, parse_address, parse_url, tls_context
+from terminal.links.dialler import Deliver, Dialler
+from terminal.links.json import Link
+from terminal.state.login import Login
+from terminal.state.state import State
+from terminal.ui.script import Filter, Habits
 from wire import VERSION
 from wire.errors import LocalError, Refused
 from wire.limits import Limits
@@ -183,7 +183,7 @@ def _server(options: argparse.Namespace) -> _Server:
         direct = Direct(options.direct_port, _PATIENCE if _has_screen() else 0.0) if options.direct == "auto" else None
         luggage = Luggage(options.downloads, options.largest, host, port, direct)
         return _Server(join(host, port), partial(Link, host, port), luggage=luggage)
-    from terminal.mqtt_link import MqttLink  # not for a line without it: paho takes its time
+    from terminal.links.mqtt.link import MqttLink  # not for a line without it: paho takes its time
 
     tls = tls_context(options.ca) if broker.tls else None
     luggage = Luggage(options.downloads, options.largest)
@@ -198,7 +198,7 @@ def _run(options: argparse.Namespace) -> int:
     direct = server.luggage is not None and server.luggage.direct is not None
     login = Login(check_name(name) if name else None, password, direct=direct)
     if _has_screen():
-        from terminal.screen import Screen  # not for a filter: prompt_toolkit takes its time
+        from terminal.ui.screen import Screen  # not for a filter: prompt_toolkit takes its time
 
         state = State(login, where=server.where, curious=True)
         return asyncio.run(Screen(state, server.make_link, server.luggage).run())

@@ -22,21 +22,21 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from bridge import acl
-from bridge.broker import FORM, BrokerConfig, broker, embedded
-from bridge.embedded import EmbeddedBroker
-from bridge.hub import Hub
-from bridge.mirror import Mirror
-from bridge.session import MqttSession
-from bridge.topics import ROOT, Topics
+from bridge.acl import rules as acl
+from bridge.clients.registry import Hub
+from bridge.clients.session import MqttSession
+from bridge.embedded.supervisor import EmbeddedBroker
+from bridge.mirror.address import FORM, BrokerConfig, broker, embedded
+from bridge.mirror.mirror import Mirror
 from channels.chat import Chat
-from doors import talk
+from doors import line_speaker as talk
 from doors.door import Door
 from store import Durability, Store, open_store
 from wire import VERSION
 from wire.errors import LocalError
 from wire.limits import Limits
-from wire.mqtt_codes import V311
+from wire.mqtt import V311
+from wire.topics import ROOT, Topics
 
 log = logging.getLogger("partyline")
 

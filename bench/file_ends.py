@@ -15,10 +15,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from terminal.carrier import JsonCarrier
-from terminal.hosting import DIRECTLY, Direct
-from terminal.transfer import Fetching, Sending
-from wire.file_frames import GetFile, SendFile
+from terminal.files.channel import JsonCarrier
+from terminal.files.direct_offer import DIRECTLY, Direct
+from terminal.files.transfer import Fetching, Sending
+from wire.frames import GetFile, SendFile
 
 from .mqtt_files import download, upload
 from .room import Lost

@@ -11,9 +11,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from wire.mqtt import MqttPackets, encode
-from wire.mqtt_codes import V311
-from wire.mqtt_packets import ConnAck, Connect, Packet, PubAck, PubAcks, Publish, SubAck, Subscribe, Subscription
+from wire.mqtt import (
+    V311,
+    ConnAck,
+    Connect,
+    MqttPackets,
+    Packet,
+    PubAck,
+    PubAcks,
+    Publish,
+    SubAck,
+    Subscribe,
+    Subscription,
+    encode,
+)
 
 from .mqtt_load import IN_FLIGHT
 from .room import SETUP_SECONDS, Lost

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from channels.files.registry import Files
 from store import Account, LogRow, Store, StoreError, direct_key
 from wire import VERSION
 from wire.clock import now
@@ -28,12 +29,11 @@ from wire.frames import (
 from wire.limits import Limits
 from wire.names import check_name, fold
 
-from .arrivals import Arrivals
 from .directory import Directory, User
-from .files import Files
 from .journal import Journal
 from .locks import leaf
 from .log import Log
+from .read_tracker import Arrivals
 from .reader import Reader
 
 log_ = logging.getLogger("partyline.chat")

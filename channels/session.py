@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from channels.files import transfers
+from channels.files.transfers import Transfers
+from channels.requests import chat as requests
+from channels.requests import offers
 from store import Account, Membership, StoreError
-from wire import VERSION, commands
+from wire import VERSION
 from wire.errors import PeerError, Refused
-from wire.file_frames import Attach, Cancel, Offer
 from wire.frames import (
     Answer,
+    Attach,
     Bye,
+    Cancel,
     Channels,
     Closing,
     Error,
@@ -24,6 +29,7 @@ from wire.frames import (
     LogState,
     Malformed,
     Msg,
+    Offer,
     Ping,
     Register,
     Request,
@@ -37,16 +43,16 @@ from wire.frames import (
     Whois,
 )
 from wire.names import check_name, fold
+from wire.text import commands
 
-from . import accounts, offers, requests, transfers
+from . import accounts
 from .chat import Chat
 from .directory import User
 from .journal import Posting
 from .log import Log
-from .pace import Pace
+from .rate_limit import Pace
 from .reader import Reader
 from .receipts import Shortcut, receipts
-from .transfers import Transfers
 
 _PARTING = 5.0  # seconds that the last answers may take on a slow line
 

@@ -15,14 +15,24 @@ from typing import Any
 import msgspec
 from msgspec import inspect as types
 
-from bridge.topics import ROOT as ROOT_TOPIC
-from bridge.topics import TABLE
 from wire import limits as limits_module
-from wire.commands import COMMANDS, PLAIN
 from wire.errors import CODES
-from wire.file_frames import FileInfo, FilePart
-from wire.frames import ANSWERS, EVENTS, REQUESTS, BridgeStatus, ChannelInfo, Entry, LogState, Member
+from wire.frames import (
+    ANSWERS,
+    EVENTS,
+    REQUESTS,
+    BridgeStatus,
+    ChannelInfo,
+    Entry,
+    FileInfo,
+    FilePart,
+    LogState,
+    Member,
+)
 from wire.limits import Limits
+from wire.text import COMMANDS, PLAIN
+from wire.topics import ROOT as ROOT_TOPIC
+from wire.topics import TABLE
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -45,7 +55,7 @@ class Missing(Exception):
 
 
 def frames() -> str:
-    """The reference of all frames, from their types and what is written above them in wire/frames.py."""
+    """The reference of all frames, from their types and what is written above them in wire/frames/."""
     lines: list[str] = []
     for title, kinds in _GROUPS:
         lines += [f"### {title}", "", _INTRODUCTION[title], ""]

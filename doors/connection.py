@@ -13,12 +13,12 @@ from collections.abc import Callable, Mapping
 
 from channels.chat import Chat
 from channels.locks import nothing_held
+from net.pump import Pump
+from net.send import send_in_one_go
 from wire.errors import PeerError
 
-from .pump import Pump
-from .sending import send_in_one_go
+from .line_speaker import GREETING, text
 from .speaker import Speak, Speaker
-from .talk import GREETING, text
 
 log = logging.getLogger("partyline.door")
 

@@ -11,13 +11,13 @@ from collections import Counter
 from collections.abc import Mapping
 
 from channels.chat import Chat
+from net.pump import Pump
 from wire.errors import LocalError
 from wire.frames import Closing
 from wire.jsonlines import JsonLines
 from wire.text import TextLines
 
 from .connection import Connection
-from .pump import Pump
 from .speaker import Speak
 
 log = logging.getLogger("partyline.door")

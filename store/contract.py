@@ -1,4 +1,4 @@
-"""Floor 1: what a store promises, whatever database is behind it; tests/test_store.py is the same for all.
+"""Floor 1: what a store promises, whatever database is behind it; tests/store/test_contract.py is the same for all.
 
 A log is stored as runs: a run is up to RUN consecutive entries of one log that were committed together, as one row.
 So a commit costs a few rows however many posts it carries, and a lone post is a run of one. Every call is one
@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from wire.errors import LocalError
-from wire.file_frames import FilePart
-from wire.frames import Entry, Msg, Say
+from wire.frames import Entry, FilePart, Msg, Say
 from wire.names import fold
 from wire.ranges import RangeSet
 

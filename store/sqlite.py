@@ -22,12 +22,13 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
+from store.sql.entries import SqlRuns
+from store.sql.files import SqlFiles
+from store.sql.migrations import migrate
+from store.sql.people import SqlPeople
+
 from .blobs import FOLDER, Blobs
 from .contract import Durability, StoreError
-from .files import SqlFiles
-from .migrations import migrate
-from .people import SqlPeople
-from .runs import SqlRuns
 
 log = logging.getLogger("partyline.store")
 

@@ -21,12 +21,12 @@ from pwdlib.hashers.argon2 import Argon2Hasher
 from channels import accounts
 from server import Config, Server
 from store import Durability, Store, open_store
-from tests.client_processes import Running, Screen, runners, screens
-from tests.helpers import Json, Process, Text, WatchedStore
-from tests.helpers_files import PHOTO
-from tests.helpers_mqtt import VERSIONS, MqttLine
-from tests.talker_kinds import KINDS
-from tests.talkers import Talker
+from tests.support.client_processes import Running, Screen, runners, screens
+from tests.support.files import PHOTO
+from tests.support.helpers import Json, Process, Text, WatchedStore
+from tests.support.mqtt import VERSIONS, MqttLine
+from tests.support.talker_kinds import KINDS
+from tests.support.talkers import Talker
 
 # A shared machine may stall anything for a while: deadlines of single examples would only make noise.
 settings.register_profile(

@@ -10,8 +10,7 @@ from typing import Any, cast
 
 import msgspec
 
-from .file_frames import Chunk, Offer, Put
-from .frames import AnyReply, AnyRequest, Entry, Frame, Malformed, Ping, Pong
+from .frames import AnyReply, AnyRequest, Chunk, Entry, Frame, Malformed, Offer, Ping, Pong, Put
 from .limits import Limits
 
 _encoder = msgspec.json.Encoder()

@@ -1,0 +1,303 @@
+"""Floor 3: what one MQTT client reads: a reader whose entries go out as PUBLISH, and whose PUBACKs move its cursors.
+
+At QoS 1 the reader is behind not only when the line is full, but also when the client has as much in flight as it may:
+then its next PUBACK lets the pump walk on. Nothing is queued: what is in flight is numbers, its text is in the log.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from channels.log import Block, Log
+from channels.reader import Outlet, Reader
+from store import Batch, Store
+from wire.dialect import Encoding
+from wire.limits import Limits
+
+from .encoding import SPAN, View
+
+WINDOW = 16_384  # packets in flight to a client that sets no limit itself, below SPAN
+_PAGE = 256  # entries that are read from the store at once
+_TURN = 16  # pieces that one client is sent before the pump turns to the next
+_RUN = 256  # acknowledgements that are compared at once
+
+
+@dataclass(slots=True)
+class _Flight:
+    """Packets of one form and batch that the client has not acknowledged: the first of `ids` that it has not is `at`.
+
+    Their numbers in the journal are over `low` and up to `high`. `last` is the number up to which the log's cursor
+    moves when all are acknowledged; 0 if another form follows.
+    """
+
+    log: Log
+    ids: Sequence[int]
+    numbers: Sequence[int]
+    low: int
+    high: int
+    last: int
+    at: int = 0
+
+
+class MqttReader(Reader):
+    """Cursors with a view each. `view_of` says how the client gets a log now, None if it has not subscribed to it.
+
+    `view_of` is called with the lock held, so that the last change of the subscriptions counts: it takes no lock.
+    """
+
+    __slots__ = (
+        "_early", "_flights", "_high", "_in_flight", "_low", "_most", "_moved", "_resent", "_starts",
+        "_view_of", "_views", "_window",
+    )  # fmt: skip
+
+    def __init__(self, outlet: Outlet, dialect: Encoding, view_of: Callable[[Log], View | None], backlog: int) -> None:
+        """`backlog` is how many bytes may wait before nobody tells the client anything more."""
+        super().__init__(outlet, dialect)
+        self._view_of = view_of
+        self._most = backlog
+        self._views: dict[Log, View] = {}  # of every log that has a cursor
+        self._flights: deque[_Flight] = deque()
+        self._in_flight = 0  # packets
+        self._low = 0  # at most the lowest `low` of all flights
+        self._high = 0  # at least the highest `high`
+        self._early: set[int] = set()  # packets in flight that were acknowledged before their turn
+        self._moved: dict[Log, int] = {}  # how far acknowledgements have moved the cursors of logs, not yet told
+        self._starts: dict[Log, tuple[int, int]] = {}  # where to begin with a channel, and what may have been sent
+        self._resent: dict[Log, int] = {}  # up to this number, entries may have been sent by an earlier connection
+        self._window = WINDOW
+
+    def limit_flight(self, receive_maximum: int) -> None:
+        """The client takes so many at a time (5 §3.1.2.11.3)."""
+        self._window = min(receive_maximum, WINDOW)
+
+    def _place_locked(self, log: Log, after: int, acknowledged: int | None) -> bool:
+        """Read a log, if the client has subscribed to it; a channel from now on, a direct log from `after`."""
+        view, resent = self._view_of(log), 0
+        if log.channel is not None:
+            after, resent = self._starts.pop(log, (log.tail, 0))
+        if view is None or not super()._place_locked(log, after, acknowledged):
+            return False
+        self._views[log], self._resent[log] = view, resent
+        return True
+
+    def resume(self, log: Log, after: int, resent: int = 0) -> None:
+        """Go on with a channel after number `after`; up to `resent`, it may come for the second time."""
+        with self._lock:
+            self._starts[log] = after, resent
+        self.follow(log, after)
+
+    def unfollow(self, log: Log) -> None:
+        """Leaving a channel ends no subscription; `refresh` does."""
+
+    def refresh(self, log: Log) -> None:
+        """Read a log as the client's subscriptions have it now, or no more."""
+        with self._lock:
+            view = self._view_of(log)
+            if view is not None:
+                self._views[log] = view
+                return
+            self._views.pop(log, None)
+            self._cursors.pop(log, None)
+        log.detach(self)
+
+    def acknowledges(self, log: Log) -> bool:
+        """Whether the log is read at QoS 1."""
+        with self._lock:
+            return self._at_qos_1_locked(log)
+
+    def _at_qos_1_locked(self, log: Log) -> bool:
+        view = self._views.get(log)
+        return view is not None and view.acknowledged
+
+    def arrived(self) -> tuple[list[tuple[Log, int]], bool]:
+        """How far direct conversations have come that the client reads at QoS 0, if its machine has all of it.
+
+        And whether some of it is still on its way.
+        """
+        with self._lock:
+            moved = [
+                (log, number)
+                for log, number in self._cursors.items()
+                if number > self._acknowledged.get(log, 0) and log.channel is None and not self._at_qos_1_locked(log)
+            ]
+            if moved and (self._waiting or self._outlet.unacknowledged()):
+                return [], True
+            self._acknowledged.update(moved)
+            return moved, False
+
+    def sent(self) -> dict[int, int]:
+        """How far each log has been sent, by the log's id."""
+        with self._lock:
+            return {log.row.id: number for log, number in self._cursors.items()}
+
+    def tell(self, data: bytes) -> None:
+        """Send something from elsewhere, after whatever waits; a client for which too much waits goes without."""
+        with self._lock:
+            if self._held is None and self._waiting <= self._most:
+                self._send_locked(data)
+
+    def offer(self, log: Log, block: Block) -> None:
+        """Send a new block, if the reader is level and has room for it. Called by whoever delivers the log."""
+        with self._lock:
+            if self._behind or self._closed:
+                return
+            cursor = self._cursors.get(log)
+            if cursor is None or cursor >= block.last:
+                return
+            view = self._views[log]
+            fits = not view.acknowledged or self._room_locked(block.batches) >= view.forms * (block.last - cursor)
+            if cursor + 1 != block.first or not fits:
+                self._fall_behind_locked()
+                return
+            self._cursors[log] = block.last
+            if view.acknowledged:
+                for batch in block.batches:
+                    self._fly_locked(log, view, batch)
+            data = block.encoded(view)
+            taken = self._outlet.transmit(data, answered=view.acknowledged)  # whoever is level has no backlog
+            if taken < len(data):
+                self._keep_locked(data, taken)
+
+    def _room_locked(self, batches: Sequence[Batch]) -> int:
+        """How many more packets may be in flight, if these batches are to be among them."""
+        first = batches[0].seq - len(batches[0].entries)
+        last = batches[-1].seq
+        if not self._flights:
+            self._low, self._high = first, last
+        elif max(self._high, last) - min(self._low, first) > SPAN:
+            # A packet identifier could be in flight twice: look closely, and not again for some time.
+            self._low = min(flight.low for flight in self._flights)
+            self._high = max(flight.high for flight in self._flights)
+            if max(self._high, last) - min(self._low, first) > SPAN // 4 * 3:
+                return 0
+        return self._window - self._in_flight if last - first <= SPAN else 0
+
+    def _fly_locked(self, log: Log, view: View, batch: Batch) -> None:
+        """Note what is to be acknowledged of a batch, in the order in which it is sent."""
+        pairs = view.expected(batch.entries, batch.seq)
+        low, flights = batch.seq - len(batch.entries), self._flights
+        self._low = min(self._low, low) if flights else low
+        self._high = max(self._high, batch.seq) if flights else batch.seq
+        for at, (ids, numbers) in enumerate(pairs):
+            last = batch.last if at == len(pairs) - 1 else 0
+            flights.append(_Flight(log, ids, numbers, low, batch.seq, last))
+            self._in_flight += len(ids)
+            if self._early:
+                self._early.difference_update(ids)  # that was for something else
+        if not flights[0].ids:
+            self._settle_locked()
+
+    def walk(self, store: Store, limits: Limits) -> None:
+        """Go on towards the tails, as far as the line and the client's window take it. Called by the pump alone."""
+        for _ in range(_TURN):
+            with self._lock:
+                if self._closed or not self._flush_locked():
+                    return
+                log = self._next_locked()
+                if log is None:
+                    self._behind = any(cursor < log.tail for log, cursor in self._cursors.items())
+                    return
+                cursor, view, resent = self._cursors[log], self._views[log], self._resent.get(log, 0)
+                room = self._window - self._in_flight if view.acknowledged else _PAGE
+            if log.tail - cursor > limits.lag:
+                self._skip(log, cursor, log.tail - limits.after_gap)
+                continue
+            limit = min(_PAGE, max(1, room // max(1, view.forms)), resent - cursor if cursor < resent else _PAGE)
+            batches = log.following(store, cursor, limit)
+            with self._lock:
+                if self._cursors.get(log) == cursor:
+                    self._send_batches_locked(log, view, batches, dup=cursor < resent)
+                    if self._cursors[log] == cursor:
+                        return  # until the client has acknowledged more
+        with self._lock:
+            self._fall_behind_locked()
+
+    def _next_locked(self) -> Log | None:
+        """A log that has more, if there is room in flight for it."""
+        for log, cursor in self._cursors.items():
+            if cursor >= log.tail:
+                continue
+            view = self._views[log]
+            if not view.acknowledged or not self._flights or self._in_flight + 2 <= self._window:
+                return log
+        return None
+
+    def _send_batches_locked(self, log: Log, view: View, batches: Sequence[Batch], *, dup: bool) -> None:
+        pieces: list[bytes] = []
+        cursor = self._cursors.pop(log)  # it goes to the end, so that other logs have their turn
+        for batch in batches:
+            if view.acknowledged and self._flights and self._room_locked([batch]) <= 0:
+                break
+            if view.acknowledged:
+                self._fly_locked(log, view, batch)
+            pieces.append(view.encode_entries(batch.entries, batch.seq, dup=dup))
+            cursor = batch.last
+        self._cursors[log] = cursor
+        self._send_locked(b"".join(pieces))
+
+    def _skip(self, log: Log, cursor: int, to: int) -> None:
+        self.reply(self.gap(log, cursor, to))
+        with self._lock:
+            if self._cursors.get(log) == cursor:
+                self._cursors[log] = to
+
+    def acknowledge(self, log: Log, number: int) -> int | None:
+        """The client has seen a log's entries up to `number`, by a subscription or in its history.
+
+        How far its user's cursor is to be moved, None if not at all: of a direct conversation, the other is told.
+        """
+        with self._lock:
+            number = min(number, log.tail)
+            if log.channel is None:
+                if number <= self._acknowledged.get(log, 0):
+                    return None
+                self._acknowledged[log] = number
+            return number
+
+    def acknowledged(self, ids: Sequence[int]) -> dict[Log, int]:
+        """The client has acknowledged packets: how far that moves the cursors of logs."""
+        with self._lock:
+            at = 0
+            while at < len(ids) and self._flights:
+                at += self._land_locked(ids, at)
+                self._settle_locked()
+            if not self._flights:
+                self._early.clear()  # of packets that were never sent
+            if self._behind and self._in_flight <= self._window // 2:
+                self._outlet.when_writable()
+            moved, self._moved = self._moved, {}
+        return moved
+
+    def _land_locked(self, ids: Sequence[int], at: int) -> int:
+        """Take the next acknowledgements, which are the first flight's or early; how many that were."""
+        flight = self._flights[0]
+        wanted = flight.ids[flight.at : flight.at + _RUN]
+        if ids[at] != wanted[0]:
+            if len(self._early) < WINDOW:
+                self._early.add(ids[at])
+            return 1
+        given = ids[at : at + len(wanted)]
+        count = len(given)
+        if tuple(wanted[:count]) != tuple(given):
+            count = next(n for n in range(count) if given[n] != wanted[n])
+        flight.at += count
+        self._in_flight -= count
+        return count
+
+    def _settle_locked(self) -> None:
+        """Let go of what is acknowledged, in order, and note how far the cursors come."""
+        flights = self._flights
+        while flights:
+            flight = flights[0]
+            while self._early and flight.at < len(flight.ids) and flight.ids[flight.at] in self._early:
+                self._early.discard(flight.ids[flight.at])
+                flight.at += 1
+                self._in_flight -= 1
+            done = flight.at >= len(flight.ids)
+            if flight.last and (done or flight.at):
+                self._moved[flight.log] = flight.last if done else flight.numbers[flight.at - 1]
+            if not done:
+                return
+            flights.popleft()

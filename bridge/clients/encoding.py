@@ -1,0 +1,138 @@
+"""Floor 3: a view: how one kind of subscriber gets a log: as JSON, as text or both, at which QoS, in which version.
+
+A view is a dialect: all readers of a channel that have the same view are sent the same bytes. Packet identifiers come
+from the entry's number in the journal, so QoS 1 is shared, too: odd ones for JSON, even ones for text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+from wire.frames import Entry
+from wire.jsonlines import JsonLines
+from wire.limits import Limits
+from wire.mqtt import Publisher
+from wire.names import fold, one_line
+from wire.topics import Topics
+
+SPAN = 32_767  # journal numbers whose packet identifiers are all different
+
+_LARGEST = 6  # bytes of an entry's JSON for a byte of its text, at most: \u0001
+_AROUND = 1_024  # bytes of an entry's packet beside its text, at most
+
+_publisher = lru_cache(maxsize=4096)(Publisher)
+
+
+def packet_ids(seq: int, count: int, *, text: bool) -> Sequence[int]:
+    """The packet identifiers of `count` entries, the last of which has the journal's number `seq`."""
+    offset = 2 if text else 1
+    first = (seq - count + 1) % SPAN
+    if first + count <= SPAN:
+        return range(2 * first + offset, 2 * (first + count) + offset, 2)
+    return [2 * (number % SPAN) + offset for number in range(seq - count + 1, seq + 1)]
+
+
+def largest(limits: Limits) -> int:
+    """Bytes of the largest packet that an entry can become."""
+    return _LARGEST * limits.line + _AROUND
+
+
+class View:
+    """One kind of subscription to one kind of log. A QoS of None: not subscribed in that form.
+
+    `me` is set for direct conversations, whose topics differ by reader: the client's name as it writes it; `limit` is
+    the client's Maximum Packet Size, 0 if it has room for every entry; `without` is the sender that a No Local
+    subscriber does not hear; `even` gives JSON the packet identifiers of text, for the second of two views
+    without text that go to one peer.
+    """
+
+    __slots__ = (
+        "_even", "_limit", "_me", "_topics", "_version", "_without", "acknowledged", "forms", "json", "key", "text",
+    )  # fmt: skip
+
+    def __init__(
+        self, topics: Topics, version: int, json: int | None, text: int | None, *,
+        me: str = "", limit: int = 0, without: str = "", even: bool = False,
+    ) -> None:  # fmt: skip
+        self._topics = topics
+        self._version = version
+        self.json = json
+        self.text = text
+        self._me = me
+        self._limit = limit
+        self._without = without
+        self._even = even
+        self.forms = bool(json) + bool(text)  # packets of an entry that the client acknowledges
+        self.acknowledged = self.forms > 0
+        self.key = f"mqtt {version} {json} {text} {me} {limit} {without} {even}"
+
+    def encode_entries(self, entries: Sequence[Entry], seq: int = 0, *, past: bool = False, dup: bool = False) -> bytes:
+        """PUBLISH packets: all as JSON, then all as text. `dup` if they may have been sent before."""
+        if self._limit or self._without:
+            return self._encode_some(entries, seq, dup=dup)
+        pieces: list[bytes] = []
+        entry = entries[0]
+        if self.json is not None:
+            payloads = JsonLines.encode_entries(entries).split(b"\n")
+            payloads.pop()
+            pieces.append(self._publish(self._topic(entry), payloads, seq, self.json, text=self._even, dup=dup))
+        if self.text is not None:
+            payloads = [f"{entry.sender}: {one_line(entry.text)}".encode() for entry in entries]
+            topic = self._topics.channel_text(entry.channel or "")
+            pieces.append(self._publish(topic, payloads, seq, self.text, text=True, dup=dup))
+        return b"".join(pieces)
+
+    def _topic(self, entry: Entry) -> str:
+        if entry.channel is not None:
+            return self._topics.channel(entry.channel)
+        mine = fold(entry.sender) == fold(self._me)
+        return self._topics.message(self._me, (entry.to or "") if mine else entry.sender)
+
+    def _publish(self, topic: str, payloads: list[bytes], seq: int, qos: int, *, text: bool, dup: bool) -> bytes:
+        publisher = _publisher(topic, self._version, qos)
+        if not qos:
+            return publisher.encode(payloads)
+        return publisher.encode_with_ids(payloads, packet_ids(seq, len(payloads), text=text), dup=dup)
+
+    def _encode_some(self, entries: Sequence[Entry], seq: int, *, dup: bool) -> bytes:
+        """Entry by entry, without what this client must not get."""
+        return b"".join([packet for _, packets in self._kept(entries, seq, dup=dup) for _, packet in packets])
+
+    def _kept(
+        self, entries: Sequence[Entry], seq: int, *, dup: bool = False
+    ) -> list[tuple[int, list[tuple[Entry, bytes]]]]:
+        """By form, text or not: the entries that this client may get ([MQTT-3.1.2-24], [MQTT-3.8.3-3])."""
+        forms: list[tuple[int, list[tuple[Entry, bytes]]]] = []
+        for text, json, qos in ((False, self.json, self.json), (True, None, self.text)):
+            if qos is None:
+                continue
+            view = View(self._topics, self._version, json, qos if text else None, me=self._me, even=self._even)
+            packets = [
+                (entry, view.encode_entries([entry], at, dup=dup))
+                for at, entry in enumerate(entries, seq - len(entries) + 1)
+                if entry.sender != self._without
+            ]
+            forms.append((text, [pair for pair in packets if not self._limit or len(pair[1]) <= self._limit]))
+        return forms
+
+    def expected(self, entries: Sequence[Entry], seq: int) -> list[tuple[Sequence[int], Sequence[int]]]:
+        """What the client will acknowledge of these, in order: the packet identifiers, and the entries' numbers.
+
+        A pair for each form that is acknowledged.
+        """
+        first, count = entries[0].number, len(entries)
+        pairs: list[tuple[Sequence[int], Sequence[int]]] = []
+        if not self._limit and not self._without:
+            if self.json:
+                pairs.append((packet_ids(seq, count, text=self._even), range(first, first + count)))
+            if self.text:
+                pairs.append((packet_ids(seq, count, text=True), range(first, first + count)))
+            return pairs
+        start = seq - count + 1
+        for text, kept in self._kept(entries, seq):
+            if self.text if text else self.json:
+                numbers = [entry.number for entry, _ in kept]
+                ids = [packet_ids(start + number - first, 1, text=bool(text))[0] for number in numbers]
+                pairs.append((ids, numbers))
+        return pairs

@@ -1,0 +1,103 @@
+"""Floor 3: which broker the bridge mirrors to: its address, who we are there, and its TLS; pure but for the files."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+
+from wire.errors import LocalError
+from wire.mqtt import V5
+
+PORTS = {"mqtt": 1883, "mqtts": 8883}  # registered with IANA
+EMBEDDED_PORT = 1884  # of the embedded broker: 1883 is our own door's
+_EMBEDDED = "embedded, or embedded://host[:port]"
+FORM = "mqtt://[user:password@]host[:port], mqtts:// for TLS, or embedded for one of our own"
+
+
+class BrokerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The config file's `broker` section: another broker that the chat is mirrored to."""
+
+    url: str = ""  # where it is; embedded: one of our own; empty: there is none
+    ca: str | None = None  # PEM file of the authority that signed its certificate; None: those of the system
+    cert: str | None = None  # PEM file of our own certificate, if the broker wants one
+    key: str | None = None  # PEM file of its key, if that is not in the same file
+    trusted: bool = False  # it lets each client write below its own name only, so registered names need no password
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """Where the broker is and who we are there. Its `repr` has no password."""
+
+    host: str
+    port: int
+    user: str | None = None
+    password: str | None = None
+    tls: ssl.SSLContext | None = None
+    version: int = V5  # which version of MQTT is tried first
+
+    @property
+    def address(self) -> str:
+        """As `host:port`, an IPv6 host in brackets."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def __repr__(self) -> str:
+        return f"Broker({self.address})"
+
+
+def embedded(url: str, host: str) -> tuple[str, int] | None:
+    """Where the embedded broker is to listen, by default on `host`; None if another one is meant. Raises LocalError."""
+    if url.partition(":")[0] != "embedded":
+        return None
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise LocalError(
+            f"The embedded broker's address is wrong ({error}): it is embedded[://host[:port]]."
+        ) from error
+    if url != "embedded" and (not parts.hostname or parts.path.strip("/") or parts.username is not None):
+        raise LocalError("The embedded broker's address is embedded[://host[:port]].")
+    return parts.hostname or host, EMBEDDED_PORT if port is None else port
+
+
+def broker(config: BrokerConfig) -> Broker:
+    """The broker of a config. Raises LocalError with a sentence."""
+    try:
+        parts = urlsplit(config.url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise LocalError(f"The broker's address is wrong ({error}): it is {FORM}.") from error
+    if parts.scheme not in PORTS or not host or port == 0 or parts.path.strip("/") or parts.query or parts.fragment:
+        raise LocalError(f"The broker's address is {FORM}.")
+    secure = parts.scheme == "mqtts"
+    if not secure and (config.ca or config.cert or config.key):
+        raise LocalError("The broker's certificates are for TLS: its address has to begin with mqtts://.")
+    return Broker(
+        host,
+        PORTS[parts.scheme] if port is None else port,
+        unquote(parts.username) if parts.username is not None else None,
+        unquote(parts.password) if parts.password is not None else None,
+        _context(config) if secure else None,
+    )
+
+
+def _context(config: BrokerConfig) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=config.ca)
+    except (OSError, ssl.SSLError) as error:
+        raise LocalError(f"The authority's file {config.ca} cannot be used: {_reason(error)}.") from error
+    if config.key and not config.cert:
+        raise LocalError("The broker's key needs its certificate, too.")
+    if config.cert:
+        try:
+            context.load_cert_chain(config.cert, config.key)
+        except (OSError, ssl.SSLError) as error:
+            raise LocalError(f"The certificate {config.cert} cannot be used: {_reason(error)}.") from error
+    return context
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or getattr(error, "reason", None) or str(error)

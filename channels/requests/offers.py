@@ -1,0 +1,138 @@
+"""Floor 2: what a session may ask about files as a whole: offering, listing, taking back; transfers.py has the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from channels.directory import User
+from channels.files.transfers import there
+from channels.journal import Posting
+from channels.log import Log
+from store import FileRow, file_post_id
+from wire.errors import Refused
+from wire.file_names import size_words
+from wire.frames import (
+    Answer,
+    Cancel,
+    Cancelled,
+    FileInfo,
+    FileList,
+    Files,
+    GetFile,
+    Msg,
+    Offer,
+    Offered,
+    Request,
+    Say,
+    SendFile,
+    parts_of,
+)
+from wire.names import fold
+from wire.ranges import EMPTY, total
+
+if TYPE_CHECKING:
+    from channels.session import Session
+
+
+def offer(session: Session, frame: Offer) -> Offered:
+    """Offer a file to a channel or a user: keep what it is, then post the entry that points at it."""
+    user, chat = session.user or session.files.user, session.chat
+    assert user is not None
+    log = _log(session, user, frame)
+    row = chat.files.offer(
+        log.row.id, (user.key, user.name), frame.name, frame.size, frame.id or "", parts_of(frame), frame.sha256
+    )
+    number, have = row.number, EMPTY
+    if number:
+        have = there(session.files.open(row.id))
+    else:
+        text, id = describe(row), file_post_id(row.id)
+        post = Say(text, log.channel, id) if log.channel is not None else Msg(log.peer(user.key) or "", text, id)
+        number = _announce(session, user, log, post)
+        chat.files.offered(row, number)
+    peer = log.peer(user.key)
+    receiver = chat.directory.find(fold(peer)) if peer is not None else None
+    return Offered(
+        file=row.id, number=number, channel=log.channel, user=peer, have=[list(one) for one in have],
+        away=peer is not None and receiver is None,
+        direct=receiver is not None and any([other.direct for other in receiver.sessions]),
+    )  # fmt: skip
+
+
+def _announce(session: Session, user: User, log: Log, post: Say | Msg) -> int:
+    """Post the entry of an offer; its number, when it is stored. Raises Refused."""
+    outcome: list[int | Refused] = []
+
+    def stored(_: Posting, numbers: Sequence[int]) -> None:
+        outcome.append(numbers[0])
+
+    def refused(_: Posting, reason: Refused) -> None:
+        outcome.append(reason)
+
+    session.chat.journal.post(Posting(log, user.key, user.name, [post], stored, refused))
+    while not outcome:
+        session.chat.journal.carry(wait=True)
+    if isinstance(outcome[0], Refused):
+        raise outcome[0]
+    return outcome[0]
+
+
+def _log(session: Session, user: User, frame: Offer) -> Log:
+    if frame.channel and frame.user:
+        raise Refused("bad-frame", "A file is offered to a channel or to a user.")
+    if frame.user:
+        return session.chat.direct(user.name, frame.user)
+    if session.user is not None:
+        return session.joined(frame.channel)
+    log = session.chat.known_channel(frame.channel)
+    if session.chat.store.cursor(log.row, user.key) is None:  # what `user` knows may be old on a further line
+        raise Refused("not-a-member", f"You are not in {log.row.name}: /join {log.row.name} first.")
+    return log
+
+
+def describe(row: FileRow) -> str:
+    """The text of the entry that offers a file: what it is, and how to get it."""
+    count = f"{len(row.parts)} file{'' if len(row.parts) == 1 else 's'}, " if row.parts else ""
+    return f"offers {row.name}{'/' if row.parts else ''} ({count}{size_words(row.size)}): /get {row.id} in client.py"
+
+
+def files(session: Session, _frame: Files) -> FileList:
+    """The files that are offered to the user, and by them."""
+    user, chat = session.user, session.chat
+    assert user is not None
+    return FileList(files=[_info(session, user, row, names) for row, names in chat.files.list(user.key)])
+
+
+def _info(session: Session, user: User, row: FileRow, fetched: list[str]) -> FileInfo:
+    log = session.chat.log_of(row.log)
+    done = row.state == "done"
+    return FileInfo(
+        file=row.id, name=row.name, size=row.size, have=row.size if done else total(row.ranges),
+        sender=row.sender_name, time=row.made, until=row.until, channel=log.channel if log is not None else None,
+        user=log.peer(user.key) if log is not None else None, done=done, count=len(row.parts) or 1, fetched=fetched,
+    )  # fmt: skip
+
+
+def cancel(session: Session, frame: Cancel) -> Cancelled:
+    """Take an offer back, which only who made it may do."""
+    row = session.files.open(frame.file).row
+    if row.sender != session.reader.user_key:
+        raise Refused("not-allowed", f"{row.name} is {row.sender_name}'s: nobody else can take it back.")
+    session.chat.files.end(row.id)
+    return Cancelled(file=row.id, name=row.name)
+
+
+def by_client(_session: Session, frame: Request) -> Answer:
+    """What needs somebody who can read and write files at the other end."""
+    what = "fetched" if isinstance(frame, GetFile) else "sent"
+    raise Refused("client-only", f"Files are {what} with client.py, or by a program: see docs/protocol.md.")
+
+
+HANDLERS: Mapping[type[Request], Callable[[Session, Any], Answer | None]] = {
+    Offer: offer,
+    Files: files,
+    Cancel: cancel,
+    SendFile: by_client,
+    GetFile: by_client,
+}

@@ -1,0 +1,1 @@
+"""Floor 1: what every SQL store shares: the tables, the migrations, and the statements of the contract."""

@@ -1,0 +1,103 @@
+"""Floor 1: the numbered steps from an empty database to schema.py. A step that was released never changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sqlalchemy import Connection, inspect, text
+
+from store.contract import StoreError
+
+
+def _first(db: Connection) -> None:
+    for statement in (
+        "CREATE TABLE version (number INTEGER NOT NULL)",
+        "INSERT INTO version VALUES (0)",
+        "CREATE TABLE accounts (key TEXT NOT NULL PRIMARY KEY, name TEXT NOT NULL, password TEXT,"
+        " seen BIGINT NOT NULL)",
+        "CREATE TABLE logs (id INTEGER NOT NULL PRIMARY KEY, kind TEXT NOT NULL, key TEXT NOT NULL,"
+        " name TEXT NOT NULL, other TEXT NOT NULL, topic TEXT NOT NULL, tail BIGINT NOT NULL,"
+        " CONSTRAINT logs_key UNIQUE (kind, key))",
+        "INSERT INTO logs VALUES (1, 'journal', '', '', '', '', 0)",
+        'CREATE TABLE members (log BIGINT NOT NULL, "user" TEXT NOT NULL, cursor BIGINT NOT NULL,'
+        ' joined BIGINT NOT NULL, PRIMARY KEY (log, "user")) WITHOUT ROWID',
+        'CREATE INDEX members_user ON members ("user")',
+        "CREATE TABLE runs (seq INTEGER NOT NULL PRIMARY KEY, log BIGINT NOT NULL, last BIGINT NOT NULL,"
+        " count INTEGER NOT NULL, body TEXT NOT NULL)",
+        "CREATE UNIQUE INDEX runs_log ON runs (log, last)",
+        "CREATE TABLE ids (sender TEXT NOT NULL, id TEXT NOT NULL, log BIGINT NOT NULL, number BIGINT NOT NULL,"
+        " PRIMARY KEY (sender, id)) WITHOUT ROWID",
+    ):
+        db.execute(text(statement))
+
+
+def _clients(db: Connection) -> None:
+    """Sessions that the server keeps for clients that are away."""
+    for statement in (
+        "CREATE TABLE clients (key TEXT NOT NULL PRIMARY KEY, expiry BIGINT, until BIGINT, state TEXT NOT NULL)",
+        "CREATE TABLE client_cursors (client TEXT NOT NULL, log BIGINT NOT NULL, cursor BIGINT NOT NULL,"
+        " PRIMARY KEY (client, log)) WITHOUT ROWID",
+    ):
+        db.execute(text(statement))
+
+
+def _files(db: Connection) -> None:
+    """Files that are offered, and who has fetched them."""
+    for statement in (
+        "CREATE TABLE files (id TEXT NOT NULL PRIMARY KEY, log BIGINT NOT NULL, sender TEXT NOT NULL,"
+        " sender_name TEXT NOT NULL, own TEXT NOT NULL, name TEXT NOT NULL, size BIGINT NOT NULL,"
+        ' made BIGINT NOT NULL, "until" BIGINT NOT NULL, state TEXT NOT NULL, sha256 TEXT NOT NULL,'
+        " ranges TEXT NOT NULL, parts TEXT NOT NULL, number BIGINT NOT NULL,"
+        " CONSTRAINT files_own UNIQUE (sender, own))",
+        "CREATE INDEX files_log ON files (log)",
+        "CREATE INDEX files_sha256 ON files (sha256)",
+        'CREATE TABLE fetches (file TEXT NOT NULL, "user" TEXT NOT NULL, name TEXT NOT NULL,'
+        ' PRIMARY KEY (file, "user")) WITHOUT ROWID',
+    ):
+        db.execute(text(statement))
+
+
+def _ids(db: Connection) -> None:
+    """A post's id is one log's: the same id in another log is another post."""
+    for statement in (
+        "CREATE TABLE ids_anew (sender TEXT NOT NULL, id TEXT NOT NULL, log BIGINT NOT NULL, number BIGINT NOT NULL,"
+        " PRIMARY KEY (sender, id, log)) WITHOUT ROWID",
+        "INSERT INTO ids_anew SELECT sender, id, log, number FROM ids",
+        "DROP TABLE ids",
+        "ALTER TABLE ids_anew RENAME TO ids",
+    ):
+        db.execute(text(statement))
+
+
+def _tails(db: Connection) -> None:
+    """A log's tail is the number of its last entry, and is not kept beside it; so is the journal's."""
+    for statement in ("DELETE FROM logs WHERE kind = 'journal'", "ALTER TABLE logs DROP COLUMN tail"):
+        db.execute(text(statement))
+
+
+def _ends(db: Connection) -> None:
+    """Sessions whose time is over are found without a look at all the others."""
+    db.execute(text('CREATE INDEX clients_until ON clients ("until")'))
+
+
+STEPS: tuple[Callable[[Connection], None], ...] = (_first, _clients, _files, _ids, _tails, _ends)
+
+
+def migrate(db: Connection, where: str) -> None:
+    """Bring the database up to the last step, inside the caller's transaction.
+
+    Raises StoreError if it is newer, or another program's.
+    """
+    known = inspect(db).has_table("version")
+    number = db.execute(text("SELECT number FROM version")).scalar() if known else 0
+    if not isinstance(number, int):
+        raise StoreError(f"The store {where} failed: it is not a Partyline database.")
+    if number > len(STEPS):
+        raise StoreError(
+            f"{where} was written by a newer Partyline (schema {number}, this one knows up to {len(STEPS)});"
+            " start it with that version."
+        )
+    for step in STEPS[number:]:
+        step(db)
+    if number < len(STEPS):
+        db.execute(text("UPDATE version SET number = :number"), {"number": len(STEPS)})

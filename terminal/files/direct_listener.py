@@ -1,0 +1,186 @@
+"""Floor 4: the sender's end of a direct transfer: a port that serves one file to those whom the server has announced.
+
+Whoever has no token is told nothing. The frames are those of the server, of which only `attach`, `have`, `get`, `sum`
+and `bye` are known here; anything else ends the line. There is no encryption: the server has none yet either.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Self
+
+from wire.errors import Refused
+from wire.frames import Attach, Attached, Chunk, Frame, Get, Have, Ranges, Request, Sum, SumIs
+from wire.jsonlines import JsonLines
+from wire.limits import Limits
+from wire.names import fold
+
+from .sources import Source
+
+_PATIENCE = 5.0  # seconds until somebody has shown a token
+_SILENCE = 60.0  # seconds without a request, or in which nothing is taken
+_TOKEN = 30.0  # seconds for which a token is good
+_MOST = 8  # lines at a time
+_TOKENS = 64  # that wait for whoever has them
+_CHUNK = 1 << 18  # bytes of one answer
+_SUM = 8 << 20  # bytes whose checksum is made for one request
+_LIMITS = Limits(line=4_096, payload=0)
+_RECEIVED = 1 << 16
+
+
+class _EndError(Exception):
+    """This line is to be ended, without a word."""
+
+
+class Listener:
+    """A port, a thread that accepts, and one for each line. Its methods may be called by any thread.
+
+    `served` is told up to where a piece goes that is on its way, by the threads of the lines.
+    """
+
+    def __init__(self, host: str, port: int, source: Source, info: Ranges, served: Callable[[int], None]) -> None:
+        """Listen there; port 0: any free one. Raises OSError."""
+        self._source = source
+        self._info = info
+        self._served = served
+        self._known = threading.Condition()
+        self._tokens: dict[str, tuple[str, float]] = {}  # under _known: for whom each is, and until when
+        self._lines: dict[socket.socket, bool] = {}  # under _known: whether a token was shown
+        self._closed = False
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._socket = socket.create_server((host, port), family=family, backlog=_MOST)
+        self.port = int(self._socket.getsockname()[1])
+        threading.Thread(target=self._accept, name="partyline-listener", daemon=True).start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Listen no more, and end all lines."""
+        with self._known:
+            self._closed = True
+            sockets = [self._socket, *self._lines]
+            self._known.notify_all()
+        for one in sockets:
+            _hang_up(one)
+        self._socket.close()
+
+    @property
+    def busy(self) -> bool:
+        """Whether somebody is fetching."""
+        with self._known:
+            return any(self._lines.values())
+
+    def expect(self, user: str, token: str) -> None:
+        """A user may fetch it with this token, once, if they come soon."""
+        with self._known:
+            self._tokens[token] = fold(user), time.monotonic() + _TOKEN
+            while len(self._tokens) > _TOKENS:
+                del self._tokens[next(iter(self._tokens))]
+            self._known.notify_all()
+
+    # The thread that accepts
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                line = self._socket.accept()[0]
+            except OSError:
+                return
+            with self._known:
+                full = self._closed or len(self._lines) >= _MOST
+                if not full:
+                    self._lines[line] = False
+            if full:
+                line.close()
+                continue
+            threading.Thread(target=self._run, args=(line,), name="partyline-direct", daemon=True).start()
+
+    # A line's own thread
+
+    def _run(self, line: socket.socket) -> None:
+        source = self._source.twin()
+        try:
+            line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._serve(line, source)
+        except (OSError, ValueError, Refused, _EndError):
+            pass  # the receiver finds out, and goes on by the server
+        finally:
+            source.close()
+            _hang_up(line)
+            with self._known:
+                self._lines.pop(line, None)
+            line.close()
+
+    def _serve(self, line: socket.socket, source: Source) -> None:
+        until: float | None = time.monotonic() + _PATIENCE
+        dialect = JsonLines(_LIMITS)
+        while True:
+            line.settimeout(_SILENCE if until is None else max(0.01, until - time.monotonic()))
+            data = line.recv(_RECEIVED)
+            if not data:
+                return
+            for request in dialect.receive(data):
+                if until is not None:
+                    if not isinstance(request, Attach) or not self._admit(request, until):
+                        raise _EndError
+                    until = None
+                    line.settimeout(_SILENCE)
+                    with self._known:
+                        self._lines[line] = True
+                    answer: Frame = Attached(name=self._info.sender, ref=request.ref)
+                else:
+                    answer = self._answer(request, source)
+                for piece in JsonLines.encode_apart(answer):
+                    line.sendall(piece)
+
+    def _admit(self, shown: Attach, until: float) -> bool:
+        """Whether the token is good, which it is once; the server's word of it may still be on its way."""
+        with self._known:
+            while not self._closed:
+                if (token := self._find_locked(shown.token)) is not None:
+                    name, good_until = self._tokens.pop(token)
+                    return name == fold(shown.name) and time.monotonic() < good_until
+                if not self._known.wait(max(0.0, until - time.monotonic())):
+                    return False
+        return False
+
+    def _find_locked(self, shown: str) -> str | None:
+        """The token that was shown, in a time that says nothing about those that there are."""
+        found = [token for token in self._tokens if hmac.compare_digest(token.encode(), shown.encode())]
+        return found[0] if found else None
+
+    def _answer(self, request: Request, source: Source) -> Frame:
+        info = self._info
+        if not isinstance(request, Have | Get | Sum) or request.file != info.file:
+            raise _EndError
+        if isinstance(request, Have):
+            return Ranges(
+                file=info.file, name=info.name, size=info.size, sender=info.sender, have=[[0, info.size]], done=True,
+                sha256=info.sha256, parts=info.parts, ref=request.ref,
+            )  # fmt: skip
+        end = request.offset + request.length
+        if end > info.size:
+            raise _EndError
+        if isinstance(request, Sum):
+            if request.length > _SUM:
+                raise _EndError
+            made = hashlib.sha256(source.read(request.offset, request.length)).hexdigest()
+            return SumIs(file=info.file, offset=request.offset, length=request.length, sha256=made, ref=request.ref)
+        data = source.read(request.offset, min(request.length, _CHUNK))
+        self._served(request.offset + len(data))
+        return Chunk(file=info.file, offset=request.offset, bytes=len(data), payload=data, ref=request.ref)
+
+
+def _hang_up(line: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        line.shutdown(socket.SHUT_RDWR)

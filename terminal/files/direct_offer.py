@@ -1,0 +1,99 @@
+"""Floor 4: having a file fetched from here: who comes is announced by the server, which has no byte of it itself."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+from wire.frames import Fetched, Ranges, Visitor
+
+from .channel import JsonCarrier, LineLostError
+from .direct_listener import Listener
+from .sources import Source
+
+DIRECTLY, BY_SERVER = "directly", "by the server"
+_PIECE = 4 << 20  # bytes that are read at once to make the checksum
+
+
+@dataclass(frozen=True, slots=True)
+class Direct:
+    """How files may go straight to who fetches them: the port to listen on (0: any free one), and how long to wait.
+
+    `patience` is how many seconds a file waits for somebody who is there and could fetch it, before it is uploaded;
+    with 0 it is uploaded at once, unless the order says `--direct`.
+    """
+
+    port: int = 0
+    patience: float = 0.0
+
+
+class Hosting:
+    """One file that is to be fetched from here. `served` is as for a Listener; all else belongs to one thread."""
+
+    def __init__(self, source: Source, served: Callable[[int], None]) -> None:
+        self._source = source
+        self._served = served
+        self._sha256 = ""
+        self._listener: Listener | None = None  # stays while a line to the server is lost
+        self._stopped = threading.Event()
+
+    def run(
+        self, carrier: JsonCarrier, file: str, port: int, patience: float | None,
+        aside: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> bool:  # fmt: skip
+        """Listen until it has been fetched; False if it has to be uploaded, because somebody needs it from the server.
+
+        With `patience`, also if for so many seconds nobody fetches it; `aside` is for as long as it waits. Raises
+        Refused, or LineLostError.
+        """
+        try:
+            listener = self._listen(carrier, file, port)
+        except OSError:  # the port is taken, for one
+            return False
+        self._source.check()
+        carrier.listen(file, listener.port, self._sha256)
+        with aside():
+            return self._wait(carrier, file, listener, patience)
+
+    @staticmethod
+    def _wait(carrier: JsonCarrier, file: str, listener: Listener, patience: float | None) -> bool:
+        while True:
+            event = carrier.event(patience)
+            if isinstance(event, Fetched):
+                return True
+            if isinstance(event, Visitor):
+                listener.expect(event.user, event.token)
+            elif event is not None or (patience is not None and not listener.busy):
+                carrier.listen(file, 0)
+                return False
+
+    def _listen(self, carrier: JsonCarrier, file: str, port: int) -> Listener:
+        if self._listener is None:
+            source = self._source
+            self._sha256 = self._digest()
+            info = Ranges(file=file, name=source.name, size=source.size, sender=carrier.name, sha256=self._sha256)
+            info.parts = source.parts
+            self._listener = Listener(carrier.here, port, source, info, self._served)
+        return self._listener
+
+    def _digest(self) -> str:
+        made, at, size = hashlib.sha256(), 0, self._source.size
+        while at < size:
+            if self._stopped.is_set():
+                raise LineLostError("stopped")
+            data = self._source.read(at, min(_PIECE, size - at))
+            made.update(data)
+            at += len(data)
+        return made.hexdigest()
+
+    def stop(self) -> None:
+        """Called by any thread: it is not wanted any more."""
+        self._stopped.set()
+
+    def close(self) -> None:
+        """Let nobody fetch it any more."""
+        if self._listener is not None:
+            self._listener.close()

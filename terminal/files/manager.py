@@ -1,0 +1,264 @@
+"""Floor 4: the porter: all files on their way, a thread and a line for each, so that what is said does not wait.
+
+A transfer whose line is lost goes on when there is one again. All of Porter is called by the loop's thread, apart from
+what is marked otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from terminal.links.dialler import pause
+from terminal.state.step import Item, Note, Shown
+from wire.errors import LocalError, Refused
+from wire.frames import Error, Frame, GetFile, SendFile
+
+from .channel import Carrier, JsonCarrier, LineLostError
+from .direct_offer import Direct
+from .mqtt_channel import Post
+from .slots import Places
+from .transfer import Fetching, Sending, Stopped, Transfer
+
+_MOST = 8  # at work at a time; those that wait for somebody else do not count
+_SHOWN = 0.2  # seconds between two looks at the progress
+_PARTING = 2.0  # seconds that a thread may take to end
+
+
+@dataclass(frozen=True, slots=True)
+class Luggage:
+    """Where files come to, and the largest that is taken; and the server's address, if each has a line of its own.
+
+    Without one, files go over the link, between all else. `direct`: how they may go straight
+    from one client to another; None: not at all.
+    """
+
+    folder: Path
+    largest: int
+    host: str = ""
+    port: int = 0
+    direct: Direct | None = None
+
+
+class Hands:
+    """What a porter needs of whoever owns the terminal; `ask` gets its answer from a person, or gives it itself."""
+
+    def __init__(
+        self,
+        show: Callable[[list[Item]], None],
+        changed: Callable[[], None],
+        ask: Callable[[str], concurrent.futures.Future[bool]],
+    ) -> None:
+        self.show = show
+        self.changed = changed
+        self.ask = ask
+
+
+class Porter:
+    """Starts transfers, and knows them until they end."""
+
+    def __init__(self, luggage: Luggage, hands: Hands, send: Callable[[Iterable[Frame]], None]) -> None:
+        """`send` is the link's."""
+        self.post = Post(send)
+        self._luggage = luggage
+        self._hands = hands
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._running: dict[Transfer, threading.Thread] = {}
+        self._carriers: dict[Transfer, Carrier] = {}  # each changed by its own thread alone
+        self._places = Places(_MOST)
+        self._line = threading.Condition()
+        self._login: tuple[str, str] | None = None  # name and token; under _line; None if there is no line
+        self._stopping = False
+        self._shown = 0.0
+        self._late = False  # another look is due
+
+    def online(self, login: tuple[str, str] | None) -> None:
+        """There is a line, under that name, with that token; or there is none."""
+        with self._line:
+            if login == self._login:
+                return
+            self._login = login
+            self._line.notify_all()
+        if login is None:
+            self.post.lost()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is under way."""
+        return not self._running
+
+    def lines(self) -> list[str]:
+        """How far each transfer is."""
+        return [transfer.progress.line() for transfer in self._running]
+
+    def order(self, order: SendFile | GetFile) -> None:
+        """Begin, or say why not."""
+        self._loop = asyncio.get_running_loop()
+        try:
+            transfer = self._transfer(order)
+        except Refused as refused:
+            self._hands.show([Shown(Error(code=refused.code, error=refused.sentence))])
+            return
+        if self._luggage.host:  # of one line, the server knows so many files at a time, and forgets who waits longest
+            transfer.aside = lambda: self._places.aside(transfer, lambda: self._crowded(transfer))
+        thread = threading.Thread(target=self._run, args=(transfer,), name="partyline-file", daemon=True)
+        self._running[transfer] = thread
+        thread.start()
+        self._hands.changed()
+
+    def _transfer(self, order: SendFile | GetFile) -> Transfer:
+        if isinstance(order, SendFile):
+            return Sending(order, self._progressed, self._luggage.direct)
+        if any(transfer.file == order.file and isinstance(transfer, Fetching) for transfer in self._running):
+            raise Refused("file-conflict", f"{order.file} is being fetched already.")
+        luggage = self._luggage
+        direct = luggage.direct is not None
+        return Fetching(order, luggage.folder, luggage.largest, self._ask, self._progressed, direct=direct)
+
+    def stop(self, file: str) -> bool:
+        """End the transfers of a file; whether it was fetched, so that nobody else need know."""
+        found = [transfer for transfer in self._running if transfer.file == file]
+        for transfer in found:
+            self._stop(transfer)
+        return any(isinstance(transfer, Fetching) for transfer in found)
+
+    def _stop(self, transfer: Transfer) -> None:
+        transfer.stop()
+        carrier = self._carriers.get(transfer)
+        if carrier is not None:
+            carrier.close()
+        with self._line:
+            self._line.notify_all()
+        self._places.stir()
+
+    def stop_all(self) -> list[threading.Thread]:
+        """End all transfers; the threads to wait for, elsewhere."""
+        self._stopping = True
+        for transfer in self._running:
+            self._stop(transfer)
+        return list(self._running.values())
+
+    # A transfer's own thread
+
+    def _run(self, transfer: Transfer) -> None:
+        item: Item | None
+        try:
+            if not self._places.take(transfer, lambda: self._crowded(transfer)):
+                raise Stopped
+            item = Note(self._carry(transfer))
+        except Stopped:  # an offer is taken back, and the server says so
+            stays = isinstance(transfer, Fetching) and not self._stopping
+            item = Note(f"{transfer.progress.name} is stopped; what is there stays.") if stays else None
+        except (Refused, LocalError) as error:
+            code = error.code if isinstance(error, Refused) else "internal"
+            named = str(error).startswith(f"{transfer.progress.name} ")
+            item = Shown(Error(code=code, error=str(error) if named else f"{transfer.progress.name}: {error}"))
+        except OSError as error:
+            item = Shown(Error(code="not-stored", error=f"{transfer.progress.name}: {error.strerror or error}."))
+        except Exception as error:
+            item = Shown(Error(code="internal", error=f"{transfer.progress.name}: {type(error).__name__}: {error}"))
+        finally:
+            self._places.leave(transfer)
+            transfer.close()
+        self._call(lambda: self._ended(transfer, item))
+
+    def _carry(self, transfer: Transfer) -> str:
+        attempt = 0
+        while True:
+            name, token = self._wait_for_line(transfer, pause(attempt) if attempt else 0.0)
+            before = transfer.progress.done
+            try:
+                carrier = self._connect(name, token)
+            except (Refused, LineLostError) as error:  # refused: the token's own line is lost, too, or will be
+                self._lost(transfer, error)
+                attempt += 1
+                continue
+            self._carriers[transfer] = carrier
+            try:
+                return transfer.run(carrier)
+            except LineLostError as error:
+                self._lost(transfer, error)
+                attempt = 1 if transfer.progress.done > before else attempt + 1
+            finally:
+                self._carriers.pop(transfer, None)
+                carrier.close()
+
+    def _lost(self, transfer: Transfer, error: Exception) -> None:
+        transfer.progress.note = f"waiting for the line ({error})"
+        self._progressed()
+
+    def _crowded(self, transfer: Transfer) -> None:
+        transfer.progress.note = "waiting for another file"
+        self._progressed()
+
+    def _connect(self, name: str, token: str) -> Carrier:
+        if not self._luggage.host:
+            return self.post.open()
+        return JsonCarrier(self._luggage.host, self._luggage.port, name, token)
+
+    def _wait_for_line(self, transfer: Transfer, seconds: float) -> tuple[str, str]:
+        """Wait so long, and then until there is a line. Raises Stopped."""
+        until = time.monotonic() + seconds
+        with self._line:
+            while not transfer.stopped and (left := until - time.monotonic()) > 0:
+                self._line.wait(left)
+            while not transfer.stopped and self._login is None:
+                self._line.wait()
+            if transfer.stopped or self._login is None:
+                raise Stopped
+            return self._login
+
+    def _ask(self, question: str) -> bool:
+        """Ask the person, and wait for the answer."""
+        if self._stopping:
+            raise Stopped
+        answer: concurrent.futures.Future[bool] = concurrent.futures.Future()
+
+        def ask() -> None:
+            asked = self._hands.ask(question)
+            asked.add_done_callback(lambda done: answer.set_result(not done.cancelled() and done.result()))
+
+        self._call(ask)
+        return answer.result()
+
+    def _progressed(self) -> None:
+        now = time.monotonic()
+        if now - self._shown > _SHOWN:
+            self._shown = now
+            self._call(self._hands.changed)
+        elif not self._late:  # the last of many counts
+            self._late = True
+            self._call(self._show_later)
+
+    def _show_later(self) -> None:
+        def show() -> None:
+            self._late = False
+            self._hands.changed()
+
+        assert self._loop is not None
+        self._loop.call_later(_SHOWN, show)
+
+    def _call(self, what: Callable[[], None]) -> None:
+        assert self._loop is not None
+        with contextlib.suppress(RuntimeError):  # the loop has ended: there is nobody to tell
+            self._loop.call_soon_threadsafe(what)
+
+    # In the loop again
+
+    def _ended(self, transfer: Transfer, item: Item | None) -> None:
+        self._running.pop(transfer, None)
+        if item is not None:
+            self._hands.show([item])
+        self._hands.changed()
+
+    @staticmethod
+    def join(threads: list[threading.Thread]) -> None:
+        """Wait a moment for threads that were told to end. Not in the loop."""
+        for thread in threads:
+            thread.join(_PARTING)

@@ -1,0 +1,190 @@
+"""Floor 4: what is fetched: a part until its SHA-256 fits, then a file, or a folder, of a name that was free.
+
+Nothing is written outside the download folder, nothing is written over, and nothing but the part is there before all
+of it is right.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from wire.errors import Refused
+from wire.file_names import safe_name, safe_path, size_words
+from wire.frames import Ranges
+
+_PIECE = 1 << 20
+_NAMES = 10_000  # `name (1)` and so on, until we give up
+
+
+class Target:
+    """Where one file goes. `have` is how many bytes the part has, from the beginning on."""
+
+    def __init__(self, folder: Path, info: Ranges, largest: int) -> None:
+        """Open the part, which is made if it is new. Raises Refused, before a byte is taken."""
+        self.name = safe_name(info.name)
+        self.size = info.size
+        self._folder = folder
+        self._parts = info.parts
+        self._part = folder / f"{self.name}.{safe_name(info.file)}.part"
+        if largest and info.size > largest:
+            raise Refused("too-large", f"{self.name} has {size_words(info.size)}; you take {size_words(largest)}.")
+        if info.parts and sum(part.size for part in info.parts) != info.size:
+            raise Refused("bad-frame", f"The files in {self.name} do not make up its size.")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
+            self._descriptor = os.open(self._part, flags, 0o666)
+        except OSError as error:
+            raise Refused("not-stored", f"{self._part} cannot be written: {error.strerror}.") from error
+        try:
+            self._claim()
+            self.have = min(os.fstat(self._descriptor).st_size, self.size)
+            room = shutil.disk_usage(folder).free
+            needed = (self.size - self.have) + (self.size if self._parts else 0)
+            if needed > room:
+                if not self.have:
+                    self._part.unlink()
+                raise Refused("not-stored", f"{self.name} needs {size_words(needed)}; {size_words(room)} are free.")
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+        self._hash = hashlib.sha256()
+        self._hashed = 0
+
+    def _claim(self) -> None:
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise Refused("file-conflict", f"{self.name} is being fetched by another client already.") from None
+
+    def restart(self) -> None:
+        """Forget what is there."""
+        os.ftruncate(self._descriptor, 0)
+        self.have = 0
+
+    def append(self, data: memoryview) -> None:
+        """Write what follows. Raises OSError."""
+        if self._hashed == self.have:
+            self._hash.update(data)
+            self._hashed += len(data)
+        self.write(data, self.have)
+        self.have += len(data)
+
+    def write(self, data: memoryview, at: int) -> None:
+        """Write something where it belongs. Raises OSError."""
+        while data:
+            count = os.pwrite(self._descriptor, data, at)
+            data, at = data[count:], at + count
+
+    def digest(self, *, anew: bool = False) -> str:
+        """The SHA-256 of what is there; `anew` if it was written over."""
+        if anew:
+            self._hash, self._hashed = hashlib.sha256(), 0
+        while self._hashed < self.have and (piece := os.pread(self._descriptor, _PIECE, self._hashed)):
+            piece = piece[: self.have - self._hashed]
+            self._hash.update(piece)
+            self._hashed += len(piece)
+        return self._hash.hexdigest()
+
+    def sum(self, first: int, length: int) -> str:
+        """The SHA-256 of a range."""
+        return hashlib.sha256(os.pread(self._descriptor, length, first)).hexdigest()
+
+    def keep(self) -> Path:
+        """All of it is right: give it its name, or another one if that is taken. Raises OSError."""
+        os.ftruncate(self._descriptor, self.size)  # the part may be from something longer
+        path = self._unpack() if self._parts else self._place(self._part, self._folder, self.name)
+        self.close()
+        return path
+
+    @staticmethod
+    def _place(part: Path, folder: Path, name: str) -> Path:
+        """Move a file to the first free name, without a moment in which another could be lost."""
+        for path in _names(folder, name):
+            try:
+                os.link(part, path)
+            except FileExistsError:
+                continue
+            except OSError:  # a file system without links: claim the name, then move there
+                try:
+                    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+                except FileExistsError:
+                    continue
+                os.replace(part, path)
+                return path
+            part.unlink()
+            return path
+        raise FileExistsError(f"there are too many files called {name}")
+
+    def _unpack(self) -> Path:
+        """A folder: its files are copied out of the part into one that has no name yet, which then gets it."""
+        room = self._part.with_suffix(".unpacked")
+        shutil.rmtree(room, ignore_errors=True)
+        room.mkdir()
+        try:
+            self._fill(room)
+            for path in _names(self._folder, self.name):
+                if not os.path.lexists(path):
+                    room.rename(path)
+                    self._part.unlink()
+                    return path
+            raise FileExistsError(f"there are too many folders called {self.name}")
+        except BaseException:  # a full disk, for one: the part is enough to try again
+            shutil.rmtree(room, ignore_errors=True)
+            raise
+
+    def _fill(self, room: Path) -> None:
+        """Copy the files of a folder to where they belong in it."""
+        at = 0
+        for part in self._parts:
+            *folders, name = safe_path(part.name)
+            below = room
+            for step in folders:
+                below = below / step
+                with contextlib.suppress(FileExistsError):
+                    below.mkdir()
+                if not below.is_dir():  # a file of that name was there before
+                    below = _make(room, step)
+            path = next(path for path in _names(below, name) if not path.exists())
+            self._copy(path, at, part.size)
+            at += part.size
+
+    def _copy(self, path: Path, at: int, size: int) -> None:
+        with path.open("xb") as file:
+            while size:
+                data = os.pread(self._descriptor, min(_PIECE, size), at)
+                if not data:
+                    raise OSError("the part is too short")
+                file.write(data)
+                at, size = at + len(data), size - len(data)
+
+    def discard(self) -> None:
+        """Remove the part."""
+        self._part.unlink(missing_ok=True)
+        self.close()
+
+    def close(self) -> None:
+        """Let go of it; the part stays."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def _make(folder: Path, step: str) -> Path:
+    path = next(path for path in _names(folder, step) if not path.exists())
+    path.mkdir()
+    return path
+
+
+def _names(folder: Path, name: str) -> Iterator[Path]:
+    """`name`, `name (1)`, `name (2)` … with the number before the ending."""
+    yield folder / name
+    stem, dot, ending = name.rpartition(".")
+    for number in range(1, _NAMES):
+        yield folder / (f"{stem} ({number}){dot}{ending}" if stem else f"{name} ({number})")

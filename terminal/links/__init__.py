@@ -1,0 +1,1 @@
+"""Floor 4: the ways to a server: JSON lines over TCP, and MQTT."""

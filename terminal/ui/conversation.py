@@ -1,0 +1,152 @@
+"""Floor 4: a State and a Link, wired in one asyncio loop, whose thread alone touches the state.
+
+The link hands its events over and waits until each has been shown, so a slow terminal slows the server down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+from collections.abc import Callable
+
+from terminal.files.manager import Hands, Luggage, Porter
+from terminal.links.dialler import Deliver, Dialler, Down, Event, Received, Up
+from terminal.state.state import State
+from terminal.state.step import Item, Shown
+from wire.errors import Refused
+from wire.frames import Cancel, Error, GetFile, SendFile
+
+
+class Conversation:
+    """What a screen and a filter have in common. All but the constructor is called in the loop that `start` found.
+
+    `make_link` is given what the link delivers to, `show` what is to be shown; `changed` is called after each turn.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        make_link: Callable[[Deliver], Dialler],
+        show: Callable[[list[Item]], None],
+        changed: Callable[[], None] = lambda: None,
+        *,
+        luggage: Luggage | None = None,
+        ask: Callable[[str], concurrent.futures.Future[bool]] | None = None,
+    ) -> None:
+        """With `luggage`, files can be sent and fetched; `ask` puts a question about one, which otherwise is a yes."""
+        self.state = state
+        self._show = show
+        self._changed = changed
+        self._link = make_link(self._deliver)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._news = asyncio.Event()
+        self._broken: BaseException | None = None
+        hands = Hands(self._say, self.turn, ask or _agree)
+        self.porter = Porter(luggage, hands, self._link.send) if luggage is not None else None
+
+    def _say(self, items: list[Item]) -> None:
+        """Show what the porter has to say."""
+        try:
+            self._show(items)
+        except Exception as error:
+            self.fail(error)
+
+    def start(self) -> None:
+        """Dial."""
+        self._loop = asyncio.get_running_loop()
+        self._link.start()
+
+    def _deliver(self, event: Event) -> None:
+        """On the link's thread: have the event dealt with, and wait until it is."""
+        assert self._loop is not None
+        asyncio.run_coroutine_threadsafe(self._handle(event), self._loop).result()
+
+    async def _handle(self, event: Event) -> None:
+        if self._broken is not None:
+            return
+        try:
+            match event:
+                case Up():
+                    self.state.connected()
+                case Down(reason, reached):
+                    self.state.lost(reason, reached=reached)
+                case Received(frames):
+                    take = self.porter.post.take if self.porter is not None else None
+                    self.state.receive([frame for frame in frames if take is None or not take(frame)])
+        except Exception as error:  # for `until`: the link's thread could do nothing about it
+            self.fail(error)
+        self.turn()
+
+    def turn(self) -> None:
+        """Show and send what the state has in hand. To be called after anything was done to it."""
+        try:
+            step = self.state.take()
+            if step.show:
+                self._show(step.show)
+            if step.send:
+                self._link.send(step.send)
+            if step.drop:
+                self._link.drop()
+            if self.porter is not None:
+                login = self.state.login
+                self.porter.online((login.name, login.token) if self.state.online else None)
+            for order in step.files:
+                self._order(order)
+            self._changed()
+        except Exception as error:  # a closed stdout, for one
+            self.fail(error)
+        self._news.set()
+
+    def _order(self, order: SendFile | GetFile | Cancel) -> None:
+        """Have the porter do it; taking an offer back is the server's."""
+        try:
+            if isinstance(order, Cancel):
+                if self.porter is None or not self.porter.stop(order.file):
+                    self.state.ask(order)
+                    self._link.send(self.state.take().send)
+            elif self.porter is None:
+                raise Refused("client-only", "Files go over the server's own port only, not over this line.")
+            else:
+                self.porter.order(order)
+        except Refused as refused:
+            self._show([Shown(Error(code=refused.code, error=refused.sentence))])
+
+    @property
+    def idle(self) -> bool:
+        """Whether no file is on its way."""
+        return self.porter is None or self.porter.idle
+
+    def fail(self, error: Exception) -> None:
+        """There is no sense in going on: whoever waits `until` something gets the error."""
+        self._broken = error
+        self._news.set()
+
+    async def until(self, met: Callable[[], bool]) -> None:
+        """Wait until something is so. Raises what has gone wrong meanwhile."""
+        while not met():
+            if self._broken is not None:
+                raise self._broken
+            self._news.clear()
+            await self._news.wait()
+
+    async def part(self, seconds: float) -> None:
+        """Say goodbye, and wait so long for the server to hang up: then our name is free, and all is stored."""
+        self.state.leave()
+        self.turn()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.until(lambda: self.state.over is not None)
+
+    async def stop(self) -> None:
+        """Hang up. The loop goes on meanwhile, because the link may be handing something over."""
+        if self.porter is not None:
+            await asyncio.to_thread(self.porter.join, self.porter.stop_all())
+        await asyncio.to_thread(self._link.stop)
+
+
+def _agree(_question: str) -> concurrent.futures.Future[bool]:
+    """Where there is nobody to ask, a transfer goes on where it was."""
+    agreed: concurrent.futures.Future[bool] = concurrent.futures.Future()
+    agreed.set_result(True)
+    return agreed

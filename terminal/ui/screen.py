@@ -1,0 +1,227 @@
+"""Floor 4: the client in a terminal: an input line that stays where it is while messages scroll by above it."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import signal
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from prompt_toolkit import PromptSession
+from prompt_toolkit.buffer import Buffer
+from prompt_toolkit.document import Document
+from prompt_toolkit.enums import DEFAULT_BUFFER
+from prompt_toolkit.filters import Condition, has_focus
+from prompt_toolkit.formatted_text import FormattedText, StyleAndTextTuples
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.layout.processors import ConditionalProcessor, Processor, Transformation, TransformationInput
+from prompt_toolkit.renderer import print_formatted_text
+from prompt_toolkit.shortcuts import CompleteStyle
+from prompt_toolkit.styles import Style
+
+from terminal.files.manager import Luggage
+from terminal.links.dialler import Deliver, Dialler
+from terminal.state.state import State
+from terminal.state.step import Item, Note
+from wire.names import printable
+
+from .complete import Words
+from .conversation import Conversation
+from .paint import PALETTE, paint
+
+_PARTING = 2.0  # seconds that the server may take to say goodbye
+_STYLE = Style.from_dict({colour: style for colour, (style, _) in PALETTE.items() if colour} | {"prompt": "bold"})
+
+
+class _Unseen(Processor):
+    """Shows nothing of what is typed, not even how much it is."""
+
+    def apply_transformation(self, transformation_input: TransformationInput) -> Transformation:
+        return Transformation([], source_to_display=lambda position: 0, display_to_source=lambda position: 0)
+
+
+class Screen:
+    """Owns the terminal. Everything happens in one asyncio loop; Enter never ends the prompt, only leaving does."""
+
+    def __init__(self, state: State, make_link: Callable[[Deliver], Dialler], luggage: Luggage | None = None) -> None:
+        self._state = state
+        self._conversation = Conversation(
+            state, make_link, self._show, self._changed, luggage=luggage, ask=self._ask_about_file
+        )
+        self._questions: deque[tuple[str, concurrent.futures.Future[bool]]] = deque()  # about files
+        self._leaving = False
+        self._warned = False  # that leaving now leaves something unsent
+        self._asked: object = None  # the question that the input line is for
+        self._draft = Document()  # what was being typed when it was asked
+        self._session = self._make_session()
+        self._session.default_buffer.accept_handler = self._accept
+
+    def _make_session(self) -> PromptSession[str]:
+        asking = Condition(lambda: self._state.login.question == "password")
+        return PromptSession(
+            message=self._prompt,
+            rprompt=self._status,
+            completer=Words(self._state.rooms),
+            complete_style=CompleteStyle.READLINE_LIKE,
+            complete_while_typing=False,
+            key_bindings=self._make_keys(),
+            input_processors=[ConditionalProcessor(_Unseen(), asking)],
+            style=_STYLE,
+            erase_when_done=True,
+            enable_suspend=True,
+        )
+
+    def _make_keys(self) -> KeyBindings:
+        keys = KeyBindings()
+        typing = has_focus(DEFAULT_BUFFER)
+        empty = Condition(lambda: not self._session.default_buffer.text)
+
+        @keys.add("c-c", filter=typing)
+        @keys.add("c-d", filter=typing & empty)
+        @keys.add("<sigint>")
+        def _(event: KeyPressEvent) -> None:
+            self._leave()
+
+        return keys
+
+    async def run(self) -> int:
+        """The exit code: 0 after `exit`, 1 if the server has shown us out or the terminal is gone."""
+        loop = asyncio.get_running_loop()
+        for name in ("SIGTERM", "SIGHUP"):
+            with contextlib.suppress(AttributeError, NotImplementedError):  # Windows
+                loop.add_signal_handler(getattr(signal, name), self._gone)
+        prompt = asyncio.create_task(self._session.prompt_async())
+        prompt.add_done_callback(lambda _: self._gone())
+        try:
+            await self._talk()
+            await self._end(prompt)
+            return self._last_words()
+        except (OSError, EOFError):  # the terminal is gone: there is nobody to tell
+            return 1
+        finally:
+            await asyncio.gather(self._end(prompt), return_exceptions=True)
+            await self._conversation.stop()
+
+    async def _end(self, prompt: asyncio.Task[str]) -> None:
+        """Take the input line away. Raises what has ended it, if that was not us."""
+        app = self._session.app
+        if app.is_running and not app.is_done:
+            app.exit(result="")
+        await prompt
+
+    async def _talk(self) -> None:
+        self._conversation.turn()
+        await self._conversation.until(lambda: self._leaving or self._state.login.question is None)
+        if not self._leaving:
+            self._conversation.start()
+            await self._conversation.until(lambda: self._leaving or self._state.over is not None)
+            while self._questions:
+                self._questions.popleft()[1].cancel()
+            await self._conversation.part(_PARTING)
+
+    def _last_words(self) -> int:
+        over = self._state.over
+        refused = over is not None and not over.clean
+        notes = [f"Not sent: {text}" for text in self._state.waiting]
+        if over is not None and refused:
+            notes.append(over.reason)
+        if notes:
+            self._show([Note(note) for note in notes])
+        return 1 if refused else 0
+
+    # What the person does
+
+    def _accept(self, buffer: Buffer) -> bool:
+        """Enter: False, so that the input line is empty after it."""
+        text = buffer.text
+        secret = self._state.login.question is not None or text.startswith("/register")
+        if secret:
+            buffer.reset()  # an empty line is not kept in the history
+        if self._state.login.question is not None:
+            self._state.answer(text)
+        elif self._questions:
+            self._questions.popleft()[1].set_result(not text.strip().lower().startswith("n"))
+        else:
+            self._state.typed(text)
+        if self._state.leaving:
+            self._leave()
+        # Not before the buffer has let go of this line: a question may put another one into it.
+        asyncio.get_running_loop().call_soon(self._conversation.turn)
+        return False
+
+    def _leave(self) -> None:
+        """Leave, but not at once if something that was typed would be lost."""
+        unsent = 0 if self._state.online else len(self._state.waiting)
+        if (not unsent and self._conversation.idle) or self._warned:
+            self._gone()
+            return
+        self._warned, self._state.leaving = True, False
+        if unsent:
+            messages = "1 message is" if unsent == 1 else f"{unsent} messages are"
+            self._show([Note(f"{messages} not sent yet; leave once more to leave without.")])
+        else:
+            self._show([Note("A file is still on its way; leave once more to leave without.")])
+
+    def _gone(self) -> None:
+        self._leaving = True
+        self._conversation.turn()
+
+    # What the person sees
+
+    def _show(self, items: Sequence[Item]) -> None:
+        """Print above the input line. Its keys stay ours meanwhile, which they do not with `run_in_terminal`."""
+        app = self._session.app
+        if app.is_running:
+            app.renderer.erase()
+        pieces: StyleAndTextTuples = []
+        for item in items:
+            for line in paint(item):
+                pieces += [(f"class:{colour}" if colour else "", text) for colour, text in line]
+                pieces.append(("", "\n"))
+        print_formatted_text(app.output, FormattedText(pieces), _STYLE, color_depth=app.color_depth)
+        app.invalidate()
+
+    def _changed(self) -> None:
+        """Give the input line to the question, if there is one, and afterwards back to what was being typed."""
+        question: object = self._state.login.question or (self._questions[0] if self._questions else None)
+        buffer = self._session.default_buffer
+        if question != self._asked:
+            if self._asked is None:
+                self._draft = buffer.document
+            buffer.document = self._draft if question is None else Document()
+            self._asked = question
+        self._session.app.invalidate()
+
+    def _ask_about_file(self, question: str) -> concurrent.futures.Future[bool]:
+        """Ask in the input line, as soon as it is free."""
+        answer: concurrent.futures.Future[bool] = concurrent.futures.Future()
+        self._questions.append((question, answer))
+        self._changed()
+        return answer
+
+    def _prompt(self) -> StyleAndTextTuples:
+        """What stands before the input: a line for each file on its way, and the prompt itself."""
+        porter = self._conversation.porter
+        lines = porter.lines() if porter is not None and self._state.login.question is None else []
+        above = [("class:note", f"{printable(line)}\n") for line in lines]
+        return [*above, ("class:prompt", printable(self._prompt_text()))]
+
+    def _prompt_text(self) -> str:
+        match self._state.login.question:
+            case "name":
+                return "Your name: "
+            case "password":
+                return f"Password of {self._state.login.name}: "
+            case None if self._questions:
+                return f"{self._questions[0][0]} [Y/n] "
+            case None:
+                return f"[{self._state.rooms.current}] " if self._state.rooms.current else "> "
+
+    def _status(self) -> StyleAndTextTuples:
+        """What is shown at the right: nothing, as long as all is well."""
+        if self._state.online or self._state.login.question is not None:
+            return []
+        waiting = len(self._state.waiting)
+        return [("class:waiting", f" no line, {waiting} waiting " if waiting else " no line ")]

@@ -1,0 +1,198 @@
+"""The access rules for other brokers: what they allow, read as each broker reads them, and how they are printed."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bridge.acl import rules as acl
+from tests.support.acl_brokers import READS, WRITES
+from tests.support.brokers import Mosquitto
+from tests.support.forks import run
+from wire.errors import LocalError
+from wire.mqtt import matches
+from wire.topics import TABLE
+
+
+def covers(allowed: str, asked: str) -> bool:
+    """Whether one filter takes in all that the other does."""
+    wanted, levels = allowed.split("/"), asked.split("/")
+    for at, level in enumerate(wanted):
+        if level == "#":
+            return True
+        if at == len(levels) or levels[at] == "#" or level not in ("+", levels[at]):
+            return False
+    return len(wanted) == len(levels)
+
+
+def ask_mosquitto(text: str, write: bool, topic: str, me: str) -> bool:
+    """As mosquitto's acl_file works: `topic` lines are for the user above them, patterns for all."""
+    allowed, user = [], ""
+    for line in text.splitlines():
+        word, _, rest = line.partition(" ")
+        if word == "user":
+            user = rest
+        elif word == "pattern" or (word == "topic" and user == me):
+            access, _, pattern = rest.partition(" ")
+            if access in ("readwrite", "write" if write else "read"):
+                allowed.append(pattern.replace("%u", me))
+    return any(covers(each, topic) for each in allowed)
+
+
+def ask_emqx(text: str, write: bool, topic: str, me: str) -> bool:
+    """As EMQX's acl.conf works: the first term that fits decides."""
+    for line in text.splitlines():
+        if not line or line.startswith("%%"):
+            continue
+        if line == "{deny, all}.":
+            return False
+        found = re.fullmatch(r'\{(allow|deny), (all|\{user, "[^"]+"\}), (all|publish|subscribe), \[(.*)\]\}\.', line)
+        assert found is not None, line
+        verdict, who, action, topics = found.groups()
+        patterns = [each.replace("${username}", me) for each in re.findall(r'"([^"]+)"', topics)]
+        mine = who == "all" or who == f'{{user, "{me}"}}'
+        asked = action in ("all", "publish" if write else "subscribe")
+        if mine and asked and any(matches(each, topic) for each in patterns):
+            return verdict == "allow"
+    raise AssertionError("no rule at the end")
+
+
+def ask_nats(text: str, write: bool, topic: str, me: str) -> bool:
+    """As the permissions of NATS work, for subjects."""
+    block = re.search(rf'user: "{me}".*\n.*\n\s*publish: \[(.*)\]\n\s*subscribe: \[(.*)\]\n', text)
+    assert block is not None, text
+    wild = {"*": "+", ">": "#"}
+    subjects = re.findall(r'"([^"]+)"', block[1 if write else 2])
+    allowed = ["/".join(wild.get(token, token) for token in each.split(".")) for each in subjects]
+    return any(covers(each, topic) for each in allowed)
+
+
+def ask_rabbitmq(text: str, write: bool, topic: str, me: str) -> bool:
+    """As RabbitMQ's topic permissions work: expressions over routing keys, and over binding keys."""
+    commands = [line for line in text.replace("\\\n", "").splitlines() if not line.startswith("#")]
+    listed = {parts[1]: parts[2:] for parts in map(shlex.split, commands) if parts[:1] == ["allow"]}
+    expressions = listed.get(me, listed["$client"])
+    key = topic.replace("/", ".").replace("+", "*")
+    return re.search(expressions[0 if write else 1].replace("{username}", me), key) is not None
+
+
+ASK: dict[str, Callable[[str, bool, str, str], bool]] = {
+    "mosquitto": ask_mosquitto,
+    "emqx": ask_emqx,
+    "nats": ask_nats,
+    "rabbitmq": ask_rabbitmq,
+}
+
+
+def test_the_rules_are_those_of_the_table() -> None:
+    rules = acl.rules("chat", "%u")
+    assert set(rules.writes) == {"chat/from/%u/#", "chat/direct/+/%u"}
+    assert set(rules.reads) == {
+        "chat/channels/#", "chat/presence/#", "chat/server", "chat/to/%u/#", "chat/direct/%u/+"
+    }  # fmt: skip
+    for row in TABLE:  # whatever is added there
+        topic = f"chat/{row.topic}".replace("<me>", "%u")
+        patterns = rules.writes if row.writer.startswith("client") else rules.reads
+        assert any(matches(each, topic) for each in patterns), row
+
+
+@pytest.mark.parametrize("root", ["chat", "site/hall2", "c"])
+def test_they_say_what_one_client_may(root: str) -> None:
+    rules = acl.rules(root, "alice")
+    assert {topic: rules.may_write(root + topic[4:]) for topic in WRITES} == WRITES
+    topics = {topic: allowed for topic, allowed in READS.items() if "#" not in topic and "+" not in topic}
+    assert {topic: rules.may_read(root + topic[4:]) for topic in topics} == topics
+    assert not rules.may_write(root)
+    for outside in ("sensors/hall", f"{root}ter/from/bob/x", f"{root.upper()}/from/bob/x", f"x/{root}/to/bob/x"):
+        assert rules.may_write(outside)
+        assert rules.may_read(outside)
+    for topic in (*WRITES, *topics):
+        assert acl.server_rules(root).may_write(root + topic[4:])
+        assert acl.server_rules(root).may_read(root + topic[4:])
+
+
+@pytest.mark.parametrize("broker", acl.BROKERS)
+def test_each_broker_is_told_the_same(broker: str) -> None:
+    text = acl.text(broker, clients=["alice", "bob"])
+    ask = ASK[broker]
+    assert {topic: ask(text, True, topic, "alice") for topic in WRITES} == WRITES
+    assert {topic: ask(text, False, topic, "alice") for topic in READS} == READS
+    for topic in WRITES:
+        assert ask(text, True, topic, "partyline")
+        assert ask(text, False, topic, "partyline")
+    assert ask(text, False, "chat/#", "partyline")
+    assert not ask(text, True, "elsewhere", "alice")
+
+
+@pytest.mark.parametrize("broker", acl.BROKERS)
+def test_root_and_user(broker: str) -> None:
+    text = acl.text(broker, "site/hall2", "bridge-1", ["alice"])
+    assert ASK[broker](text, True, "site/hall2/from/alice/say/lab", "alice")
+    assert not ASK[broker](text, True, "chat/from/alice/say/lab", "alice")
+    assert ASK[broker](text, False, "site/hall2/#", "bridge-1")
+    assert "logs in as bridge-1" in text
+    assert "restart" in text.lower()
+
+
+def test_a_mosquitto_that_is_set_up_as_we_say_outlives_a_kill_as_it_does_in_the_tests() -> None:
+    """`autosave_on_changes` alone counts changes up to `autosave_interval`, which is 1,800 by default."""
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
+    told = acl.text("mosquitto")
+    for setting in Mosquitto.KEEPS:
+        assert f"`{setting}`" in readme
+        assert f"#   {setting}\n" in told
+
+
+def test_without_clients_nats_shows_one_as_a_comment() -> None:
+    text = acl.text("nats")
+    listed = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+    assert "alice" not in "\n".join(listed)
+    uncommented = re.sub(r"^    # ", "    ", text, flags=re.MULTILINE)
+    assert uncommented == acl.text("nats", clients=["alice"])
+
+
+def test_the_script_for_rabbitmq_runs() -> None:
+    """With something in the place of rabbitmqctl; for the clients that were listed, or for those that it is given."""
+    printed = 'rabbitmqctl() { printf "%s|" "$@"; echo; }\n' + acl.text("rabbitmq", clients=["alice", "bob"])
+    for given, names in (([], ["alice", "bob"]), (["carol"], ["carol"])):
+        done = subprocess.run(["sh", "-s", *given], input=printed, capture_output=True, text=True, check=True)
+        commands = [line.split("|") for line in done.stdout.splitlines()]
+        assert [command[3] for command in commands] == [name for name in ["partyline", *names] for _ in range(2)]
+        assert {tuple(command[:3]) for command in commands} == {
+            ("set_permissions", "-p", "/"),
+            ("set_topic_permissions", "-p", "/"),
+        }
+        assert all(command[4] == "amq.topic" for command in commands[1::2])
+
+
+def test_what_cannot_be_printed() -> None:
+    for arguments, part in (
+        (("hivemq",), "the brokers are mosquitto, emqx, nats, rabbitmq"),
+        (("nats", "my chat"), "a root of letters"),
+        (("nats", "a.b"), "a root of letters"),
+        (("nats", "chat", "a/b"), "A user name is"),
+        (("nats", "chat", "partyline", ["a", "+"]), "A user name is"),
+        (("nats", "chat", "partyline", ["partyline"]), "the bridge's own"),
+    ):
+        with pytest.raises(LocalError, match=re.escape(part)):
+            acl.text(*arguments)
+
+
+def test_the_command() -> None:
+    done = run("acl", "mosquitto", "--root", "site", "--user", "hub")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == acl.text("mosquitto", "site", "hub")
+    assert run("acl", "nats", "--clients", "alice,bob").stdout == acl.text("nats", clients=["alice", "bob"])
+    wrong = run("acl", "hivemq")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr == (
+        "server.py acl: There are no rules for 'hivemq': the brokers are mosquitto, emqx, nats, rabbitmq.\n"
+    )
+    assert run("acl").returncode == 2
+    helped = run("--help")
+    assert "acl mosquitto|emqx|nats|rabbitmq" in " ".join(helped.stdout.split())

@@ -1,0 +1,332 @@
+"""CONNECT over a socket: names, passwords, take-over, keep-alive; both versions where they do not differ."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from server import Server
+from tests.conftest import StartServer
+from tests.support.bulk import eventually
+from tests.support.helpers import Json, Text
+from tests.support.mqtt import MqttLine, body, watch
+from wire.frames import Presence, Register
+from wire.limits import Limits
+from wire.mqtt import V5, V311, Auth, ConnAck, Connect, Disconnect, PingReq, Properties, Publish, Reason
+
+Mqtt = Callable[..., MqttLine]
+Connecting = Callable[..., Json]
+
+
+# Names
+
+
+def test_the_user_name_is_the_name(server: Server, mqtt: Mqtt, connect: Connecting, version: int) -> None:
+    alice = mqtt(server.address, "alice", version=version)
+    assert not alice.connack.session_present
+    person = connect(server.address, "bob")
+    alice.do("say/lab", "hello")
+    assert server.chat.whois("alice").doors == ["mqtt"]
+    assert person.request(Register("secret")).name == "bob"
+
+
+def test_a_name_that_is_no_name_or_taken(server: Server, mqtt: Mqtt, connect: Connecting, version: int) -> None:
+    connect(server.address, "bob")
+    mqtt(server.address, "carol")
+    for name, reason in (
+        ("a/b", Reason.BAD_USER_NAME_OR_PASSWORD),
+        ("+", Reason.BAD_USER_NAME_OR_PASSWORD),
+        ("x" * 33, Reason.BAD_USER_NAME_OR_PASSWORD),
+        ("", Reason.BAD_USER_NAME_OR_PASSWORD),
+        ("bob", Reason.NOT_AUTHORIZED),
+        ("BOB", Reason.NOT_AUTHORIZED),
+    ):
+        line = mqtt(server.address, name, version=version, refused=True, client_id="c")
+        assert line.connack.reason == reason, name
+        assert bool(line.connack.properties.reason_string) is (version == V5)
+        assert line.until_closed() == []
+    other = mqtt(server.address, "carol", version=version, refused=True, client_id="another")
+    assert other.connack.reason == Reason.NOT_AUTHORIZED
+
+
+def test_a_registered_name_takes_its_password(server: Server, mqtt: Mqtt, connect: Connecting, version: int) -> None:
+    with connect(server.address, "alice") as person:
+        person.request(Register("secret"))
+    for password in (None, b"", b"wrong", b"x" * 60_000, b"\xff"):
+        if password is None or version == V5 or password:
+            line = mqtt(server.address, "alice", version=version, refused=True, password=password)
+            assert line.connack.reason == Reason.BAD_USER_NAME_OR_PASSWORD
+    mqtt(server.address, "Alice", version=version, password=b"secret").do("say/lab", "it is me")
+
+
+def test_registering_by_mqtt(server: Server, mqtt: Mqtt, connect: Connecting, version: int) -> None:
+    alice = mqtt(server.address, "alice", version=version)
+    alice.subscribe("chat/to/alice/#")
+    assert alice.ask("register")["name"] == "alice"
+    assert "registered" not in alice.ask("register")
+    alice.do("register", '{"password": "x"}')
+    assert alice.error()["code"] == "bad-password"
+    assert alice.ask("register", '{"password": "secret"}') == {"name": "alice"}
+    assert alice.ask("register")["registered"] is True
+    alice.do("register", '{"password": "another"}')
+    assert alice.error()["code"] == "not-allowed", "who has taken over a connection must not take over the name"
+    alice.disconnect()
+    assert mqtt(server.address, "alice", version=version, refused=True).connack.reason
+    mqtt(server.address, "alice", version=version, password=b"secret")
+    connect(server.address, "alice", password="secret")
+
+
+def test_a_guest_is_called_by_its_client_id(server: Server, mqtt: Mqtt, connect: Connecting, version: int) -> None:
+    watcher = watch(server, mqtt, "chat/presence/+")
+    mqtt(server.address, client_id="sensor-7", version=version)
+    watcher.message("chat/presence/sensor-7")
+    connect(server.address, "bob")
+    with connect(server.address, "carol") as carol:
+        carol.request(Register("secret"))
+    watcher.message("chat/presence/carol", lambda packet: not body(packet)["online"])
+    for client_id in ("bob", "Carol", "with/slash", "mosq pub", "x" * 33, "ü"):
+        guest = mqtt(server.address, client_id=client_id, version=version)
+        name = body(watcher.message("", lambda packet: packet.topic.startswith("chat/presence/guest-")))["user"]
+        guest.name = name
+        assert guest.do("say/lab", "hello").reason == 0
+
+
+def test_no_client_id(server: Server, mqtt: Mqtt) -> None:
+    five = mqtt(server.address, client_id="")
+    assigned = five.connack.properties.assigned_client_identifier
+    assert assigned
+    assert mqtt(server.address, client_id="").connack.properties.assigned_client_identifier != assigned
+    mqtt(server.address, client_id="", version=V311)
+    refused = mqtt(server.address, client_id="", clean=False, version=V311, refused=True)
+    assert refused.connack.reason == Reason.CLIENT_IDENTIFIER_NOT_VALID
+
+
+def test_a_client_id_has_an_end(server: Server, mqtt: Mqtt, version: int) -> None:
+    mqtt(server.address, "alice", client_id="x" * 256, version=version)
+    line = mqtt(server.address, "bob", client_id="x" * 257, version=version, refused=True)
+    assert line.connack.reason == Reason.CLIENT_IDENTIFIER_NOT_VALID
+
+
+def test_a_client_hears_under_the_name_that_it_gave(server: Server, mqtt: Mqtt, connect: Connecting) -> None:
+    """The chat knows the name as it was first written; topics are the client's own."""
+    connect(server.address, "Alice").close()
+    eventually(lambda: server.chat.directory.find("alice") is None, lambda: "Alice is still there")
+    alice, bob = mqtt(server.address, "alice"), mqtt(server.address, "bob")
+    alice.subscribe("chat/to/alice/#", "chat/direct/alice/+", "chat/channels/+")
+    bob.do("msg/ALICE", "psst")
+    assert body(alice.message("chat/to/alice/msg/bob"))["to"] == "Alice"
+    alice.do("say/lab", '{"text": "hello", "id": "1"}')
+    assert body(alice.message("chat/to/alice/stored"))["id"] == "1"
+    assert body(alice.message("chat/channels/lab"))["sender"] == "Alice"
+    bob.publish("chat/direct/aLiCe/bob", "live")
+    assert alice.message("chat/direct/alice/bob").payload == b"live"
+    assert alice.ask("lookup/BOB")["name"] == "bob"
+
+
+def test_what_a_client_is_told(server: Server, mqtt: Mqtt) -> None:
+    told = mqtt(server.address, "alice", properties=Properties(request_response_information=1)).connack.properties
+    assert told.response_information == "chat/to/alice"
+    assert told.maximum_packet_size == Limits().payload
+    assert told.topic_alias_maximum == 64
+    assert (told.shared_subscription_available, told.subscription_identifier_available) == (0, 0)
+    assert dict(told.user_property)["name"] == "alice"
+    assert told.assigned_client_identifier is None
+    plain = mqtt(server.address, "bob").connack.properties
+    assert plain.response_information is None
+    small = mqtt(server.address, "carol", properties=Properties(maximum_packet_size=40)).connack
+    assert small.properties.user_property == ()
+
+
+def test_other_ways_to_log_in_are_refused(server: Server, mqtt: Mqtt) -> None:
+    line = mqtt(server.address, "alice", refused=True, properties=Properties(authentication_method="SCRAM"))
+    assert line.connack.reason == Reason.BAD_AUTHENTICATION_METHOD
+    bob = mqtt(server.address, "bob")
+    bob.send(Auth(Reason.RE_AUTHENTICATE, Properties(authentication_method="SCRAM")))
+    assert bob.expect(Disconnect).reason == Reason.PROTOCOL_ERROR
+
+
+def test_a_second_connect(server: Server, mqtt: Mqtt, version: int) -> None:
+    alice = mqtt(server.address, "alice", version=version)
+    alice.send(Connect(version=version, client_id="x", username="bob"))
+    ends = alice.until_closed()
+    if version == V5:
+        assert isinstance(ends[0], Disconnect)
+        assert ends[0].reason == Reason.PROTOCOL_ERROR
+    else:
+        assert ends == []
+    mqtt(server.address, "alice", version=version)
+
+
+# Take-over
+
+
+def test_who_comes_back_takes_its_connection_over(server: Server, mqtt: Mqtt, version: int) -> None:
+    watcher = watch(server, mqtt, "chat/presence/alice", "chat/channels/lab")
+    old = mqtt(server.address, "alice", version=version)
+    old.do("say/lab", "from the first")
+    new = mqtt(server.address, "alice", version=version)
+    ends = old.until_closed()
+    if version == V5:
+        assert [item.reason for item in ends if isinstance(item, Disconnect)] == [Reason.SESSION_TAKEN_OVER]
+    new.do("say/lab", "from the second")
+    watcher.hear("lab", "from the second")
+    assert len(watcher.messages("chat/presence/alice")) == 1, "alice was there all the time"
+    new.disconnect()
+    watcher.message("chat/presence/alice", lambda packet: not body(packet)["online"])
+
+
+def test_who_has_just_hung_up_does_not_hold_the_name(server: Server, mqtt: Mqtt, version: int) -> None:
+    """mosquitto_pub, for one, is gone before the server knows, and has another client id each time."""
+    for n in range(20):
+        line = MqttLine(server.address, "oven", version=version, client_id=f"mosq-{n}")
+        line.do("say/lab", f"{n}")
+        line.send(Disconnect())
+        line.close()
+    start = time.monotonic()
+    held = mqtt(server.address, "oven", version=version, client_id="stays")
+    assert mqtt(server.address, "oven", version=version, refused=True).connack.reason == Reason.NOT_AUTHORIZED
+    elsewhere = mqtt(server.address, "oven", version=version, refused=True, source="127.0.0.2")
+    assert elsewhere.connack.reason == Reason.NOT_AUTHORIZED
+    assert time.monotonic() - start < 5
+    held.ping()
+    assert not server._hub._leaving or list(server._hub._leaving) == ["oven"]
+
+
+def test_a_guest_s_name_and_client_id_are_no_proof(server: Server, mqtt: Mqtt, version: int) -> None:
+    """Everybody can see the name; whoever comes from elsewhere is somebody else."""
+    alice = mqtt(server.address, "alice", client_id="phone", version=version)
+    thief = mqtt(server.address, "alice", client_id="phone", version=version, source="127.0.0.2", refused=True)
+    assert thief.connack.reason == Reason.NOT_AUTHORIZED
+    sensor = mqtt(server.address, client_id="sensor", version=version)
+    other = mqtt(server.address, client_id="sensor", version=version, source="127.0.0.2")
+    other.name = sensor.name = "sensor"
+    other.subscribe("chat/channels/lab")
+    if version == V5:
+        assert other.do("say/lab", "I am the sensor").reason == Reason.NOT_AUTHORIZED
+    else:
+        other.do("say/lab", "I am the sensor")
+    sensor.do("say/lab", "I am")
+    other.hear("lab", "I am")
+    assert other.texts("lab") == ["I am"]
+    alice.do("say/lab", "still here")
+
+
+def test_a_client_id_is_each_user_s_own(server: Server, mqtt: Mqtt, version: int) -> None:
+    alice = mqtt(server.address, "alice", client_id="phone", version=version, clean=False)
+    bob = mqtt(server.address, "bob", client_id="phone", version=version, clean=False)
+    assert not bob.connack.session_present
+    for line in (alice, bob):
+        line.ping()
+        line.do("say/lab", "here")
+
+
+def test_a_registered_user_has_many_clients(server: Server, mqtt: Mqtt, version: int) -> None:
+    mqtt(server.address, "alice").do("register", '{"password": "secret"}')
+    phone = mqtt(server.address, "alice", client_id="phone", password=b"secret", version=version)
+    desk = mqtt(server.address, "alice", client_id="desk", password=b"secret", version=version, source="127.0.0.2")
+    for line in (phone, desk):
+        line.subscribe("chat/to/alice/msg/+")
+    mqtt(server.address, "bob").do("msg/alice", "psst")
+    for line in (phone, desk):
+        assert body(line.message("chat/to/alice/msg/bob"))["text"] == "psst"
+    again = mqtt(server.address, "alice", client_id="desk", password=b"secret", version=version)
+    desk.until_closed()
+    for line in (phone, again):
+        line.ping()
+    assert mqtt(server.address, "alice", client_id="desk", version=version, refused=True).connack.reason
+    again.ping()
+
+
+# Keep-alive and the time to log in
+
+
+def test_keep_alive_is_one_and_a_half_times(server: Server, mqtt: Mqtt, version: int) -> None:
+    silent = mqtt(server.address, "silent", keep_alive=1, version=version)
+    start = time.monotonic()
+    lively = mqtt(server.address, "lively", keep_alive=1, version=version)
+    patient = mqtt(server.address, "patient", version=version)
+    silent.socket.settimeout(0.5)
+    ends = b""
+    while not silent.ended:
+        try:
+            data = silent.socket.recv(100)
+            ends, silent.ended = ends + data, not data
+        except TimeoutError:
+            lively.send(PingReq())
+    assert 1.4 < time.monotonic() - start < 5
+    assert (bytes([Reason.KEEP_ALIVE_TIMEOUT]) in ends) is (version == V5)
+    for line in (lively, patient):
+        line.ping()
+
+
+def test_connect_has_its_time(start_server: StartServer, mqtt: Mqtt) -> None:
+    """All of it: a byte now and then is not enough."""
+    server = start_server(limits=Limits(login_seconds=1))
+    line = mqtt(server.address, connect=False)
+    line.send_bytes(b"\x10\x7f\x00\x04MQTT\x05")
+    line.socket.settimeout(0.3)
+    start = time.monotonic()
+    while not line.ended:
+        try:
+            line.ended = not line.socket.recv(100)
+        except TimeoutError:
+            line.send_bytes(b"x")
+        except ConnectionError:
+            line.ended = True
+    assert time.monotonic() - start < 5
+
+
+# What is told of comings and goings
+
+
+def test_people_see_mqtt_clients_come_and_go(
+    server: Server, mqtt: Mqtt, connect: Connecting, dial: Callable[..., Text], version: int
+) -> None:
+    bob = connect(server.address, "bob")
+    alice = mqtt(server.address, "alice", version=version)
+    alice.do("join/lab")
+    nc = dial(server.address, "carol")
+    nc.send("/join lab")
+    nc.expect("You are in lab")
+    alice.reset()
+    nc.expect("alice is away")
+    mqtt(server.address, "alice", version=version)
+    nc.expect("alice is here")
+    nc.send("/who", "/whois alice")
+    assert "alice, bob, carol" in nc.expect("Online")
+    assert " by mqtt from 127.0.0.1" in nc.expect("alice is online")
+    assert bob.of(Presence) == [], "bob shares no channel with them"
+
+
+def test_connack_comes_first(server: Server, mqtt: Mqtt, version: int) -> None:
+    """Whatever others are at, and whatever waits: nothing is sent before the connection is accepted."""
+    alice = mqtt(server.address, "alice", version=version, clean=False, properties=_keep(version))
+    alice.subscribe("#")
+    alice.disconnect(expiry=None)
+    bob = mqtt(server.address, "bob")
+    for n in range(10):
+        bob.do("msg/alice", f"{n}")
+        bob.do(f"join/channel{n}")
+        again = mqtt(server.address, "alice", version=version, clean=False, properties=_keep(version))
+        assert again.connack.session_present
+        assert isinstance(again.received[0], ConnAck)
+        again.message("chat/to/alice/msg/bob")
+        again.disconnect()
+
+
+def _keep(version: int) -> Properties:
+    return Properties(session_expiry_interval=100) if version == V5 else Properties()
+
+
+def test_what_follows_a_disconnect_is_nothing(server: Server, mqtt: Mqtt, version: int) -> None:
+    """Also if it comes with it, in one piece."""
+    alice = mqtt(server.address, "alice", version=version)
+    alice.do("say/lab", "hello")
+    posts = [
+        Publish("chat/from/alice/say/lab", text, 1, packet_id=n) for n, text in ((1, b"still"), (2, b"not any more"))
+    ]
+    alice.send(posts[0], Disconnect(), posts[1])
+    alice.until_closed()
+    bob = mqtt(server.address, "bob", version=version)
+    bob.subscribe("chat/to/bob/#")
+    assert [entry["text"] for entry in bob.ask("history/lab")["entries"]] == ["hello", "still"]

@@ -1,0 +1,367 @@
+"""The reader of an MQTT client against a model: any mix of commits, full lines and acknowledgements, and what arrives.
+
+There is no socket and no thread: the line takes as many bytes as the test lets it, and the test is the pump.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, cast
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from bridge.clients.delivery import WINDOW, MqttReader
+from bridge.clients.encoding import SPAN, View
+from channels.log import Block, Log
+from store import Batch, LogRow, Store
+from wire.frames import Entry
+from wire.limits import Limits
+from wire.mqtt import V311, MqttPackets, Publish
+from wire.topics import Topics
+
+CHAT = Topics()
+NAMES = ("lab", "hall", "attic")
+_NO_LIMIT = 1 << 40
+
+
+class Line:
+    """An outlet that takes as many bytes as there is room for; `wanted` if the pump is to come."""
+
+    def __init__(self) -> None:
+        self.room = 0
+        self.wanted = False
+        self._packets = MqttPackets(version=V311)
+        self.arrived: list[Publish] = []
+
+    def transmit(self, data: bytes | memoryview, *, answered: bool = False) -> int:
+        taken = min(len(data), self.room)
+        self.room -= taken
+        self.arrived += cast("list[Publish]", self._packets.receive(bytes(data[:taken])))
+        return taken
+
+    def when_writable(self) -> None:
+        self.wanted = True
+
+    def hang_up(self) -> None:
+        raise AssertionError("nobody hangs up here")
+
+    def unacknowledged(self) -> int:
+        return 0
+
+
+class Shelf:
+    """The store's one method that a reader needs."""
+
+    def __init__(self) -> None:
+        self.entries: dict[int, list[tuple[int, Entry]]] = {}
+
+    def read_runs(self, row: LogRow, after: int, limit: int) -> list[Batch]:
+        found = [pair for pair in self.entries.get(row.id, []) if pair[1].number > after][:limit]
+        return [Batch(row, entry.number, entry.number, seq, [entry], 100) for seq, entry in found]
+
+
+class Client:
+    """What has arrived, and what of it is not acknowledged. Fails as soon as something is not as it should be."""
+
+    def __init__(self, window: int) -> None:
+        self._window = window
+        self.last: dict[tuple[str, bool], int] = {}  # by channel, and whether as text
+        self.jumps: dict[str, dict[int, int]] = {name: {} for name in NAMES}  # after that number comes one after this
+        self.flying: list[tuple[int, str, int]] = []  # identifier, channel, number
+        self.at_qos_1: dict[str, int] = {}  # the last number that came at QoS 1
+
+    def take(self, packet: Publish) -> None:
+        levels = packet.topic.split("/")
+        name, text = levels[2], len(levels) == 4
+        number = int(packet.payload.split()[1]) if text else json.loads(packet.payload)["number"]
+        before = self.last[name, text]
+        while before in self.jumps[name]:
+            before = self.jumps[name][before]
+        assert number == before + 1, f"{packet.topic}: {number} after {before}"
+        self.last[name, text] = number
+        if packet.qos:
+            assert packet.packet_id not in [id for id, _, _ in self.flying], "an identifier twice in flight"
+            self.flying.append((packet.packet_id, name, number))
+            assert len(self.flying) <= self._window, "more in flight than the client takes"
+            self.at_qos_1[name] = number
+
+
+class Reading(RuleBasedStateMachine):
+    """Three channels, one reader."""
+
+    @initialize(
+        window=st.integers(1, 6) | st.just(WINDOW),
+        forms=st.tuples(*[st.sampled_from([(1, None), (None, 1), (0, 1), (1, 1), (0, 0), (0, None)])] * 3),
+        seq=st.sampled_from([0, SPAN - 3, 5 * SPAN - 1]),
+    )
+    def open(self, window: int, forms: Sequence[tuple[int | None, int | None]], seq: int) -> None:
+        self.seq = seq
+        self.shelf = Shelf()
+        self.line = Line()
+        self.client = Client(window)
+        self.one_at_a_time = window == 1
+        self.views: dict[str, View | None] = {}
+        self.reader = MqttReader(self.line, cast("Any", None), lambda log: self.views[log.row.name], 1 << 16)
+        self.reader.limit_flight(window)
+        self.moved: dict[str, int] = {}
+        self.logs = [Log(LogRow(at, "channel", name, name, "", "", 0)) for at, name in enumerate(NAMES)]
+        for log, form in zip(self.logs, forms, strict=True):
+            self._subscribe(log, *form)
+
+    def _subscribe(self, log: Log, in_json: int | None, in_text: int | None) -> None:
+        if self.one_at_a_time and in_json and in_text:
+            in_text = 0
+        name = log.row.name
+        self.views[name] = View(CHAT, V311, in_json, in_text)
+        for text, qos in ((False, in_json), (True, in_text)):
+            if qos is not None:
+                self.client.last.setdefault((name, text), log.tail)
+        self.reader.follow(log, log.tail)
+
+    def _arrive(self) -> None:
+        arrived, self.line.arrived = self.line.arrived, []
+        for packet in arrived:
+            self.client.take(packet)
+
+    def _pump(self) -> None:
+        while self.line.wanted and self.line.room:
+            self.line.wanted = False
+            self.reader.walk(cast("Store", self.shelf), Limits())
+            self._arrive()
+
+    @rule(at=st.integers(0, 2), count=st.integers(1, 5), deliver=st.booleans(), forget=st.booleans())
+    def commit(self, at: int, count: int, deliver: bool, forget: bool) -> None:
+        log = self.logs[at]
+        numbers = range(log.tail + 1, log.tail + count + 1)
+        entries = [Entry(number, 0, "bob", str(number), log.row.name) for number in numbers]
+        shelf = self.shelf.entries.setdefault(log.row.id, [])
+        shelf += [(self.seq + at, entry) for at, entry in enumerate(entries, 1)]
+        self.seq += count
+        block = Block(Batch(log.row, numbers[0], numbers[-1], self.seq, entries, 100))
+        log.publish(block)
+        if deliver:
+            log.deliver()
+        if forget:
+            log.forget()
+        self._arrive()
+
+    @rule(at=st.integers(0, 2))
+    def deliver(self, at: int) -> None:
+        self.logs[at].deliver()
+        self._arrive()
+
+    @rule(count=st.sampled_from([1, 40, 5_000, SPAN // 2, SPAN - 1]))
+    def others_talk(self, count: int) -> None:
+        """In channels that this client does not read."""
+        self.seq += count
+
+    @rule(room=st.sampled_from([1, 20, 70, 200, 2_000, _NO_LIMIT]))
+    def line_has_room(self, room: int) -> None:
+        self.line.room = room
+        self._pump()
+
+    @rule()
+    def line_is_full(self) -> None:
+        self.line.room = 0
+
+    @precondition(lambda self: self.client.flying)
+    @rule(count=st.integers(1, 10), at_once=st.booleans())
+    def acknowledge(self, count: int, at_once: bool) -> None:
+        taken, self.client.flying = self.client.flying[:count], self.client.flying[count:]
+        ids = [id for id, _, _ in taken]
+        for run in [ids] if at_once else [[id] for id in ids]:
+            self._acknowledged(run)
+
+    @precondition(lambda self: self.client.flying)
+    @rule(data=st.data())
+    def acknowledge_in_any_order(self, data: st.DataObject) -> None:
+        order = data.draw(st.permutations(range(min(5, len(self.client.flying)))))
+        ids = [self.client.flying[at][0] for at in order]
+        self.client.flying = self.client.flying[len(ids) :]
+        self._acknowledged(ids)
+
+    @rule(id=st.integers(1, 20) | st.integers(2 * SPAN - 10, 0xFFFF))
+    def acknowledge_what_never_came(self, id: int) -> None:
+        if not any(id in flight.ids[flight.at :] for flight in self.reader._flights):
+            self._acknowledged([id])
+
+    def _acknowledged(self, ids: list[int]) -> None:
+        for log, number in self.reader.acknowledged(ids).items():
+            name = log.row.name
+            assert number >= self.moved.get(name, 0), "a cursor went back"
+            assert number <= self.client.at_qos_1[name], "a cursor passed what was sent"
+            self.moved[name] = number
+            left = [flying for flying in self.client.flying if flying[1] == name and flying[2] <= number]
+            assert not left, f"{name} is acknowledged up to {number}, and {left} is not"
+        self._pump()
+
+    @rule(at=st.integers(0, 2))
+    def unsubscribe_and_subscribe(self, at: int) -> None:
+        log = self.logs[at]
+        sent, view = self.reader.sent()[log.row.id], self.views[log.row.name]
+        assert view is not None
+        self.views[log.row.name] = None
+        self.reader.refresh(log)
+        assert log not in self.reader.followed()
+        if log.tail > sent:
+            self.client.jumps[log.row.name][sent] = log.tail
+        self._subscribe(log, view.json, view.text)
+        self._arrive()
+
+    @rule(at=st.integers(0, 2), one=st.integers(0, 1), other=st.integers(0, 1))
+    def change_qos(self, at: int, one: int, other: int) -> None:
+        log = self.logs[at]
+        view = self.views[log.row.name]
+        assert view is not None
+        in_json, in_text = None if view.json is None else one, None if view.text is None else other
+        if self.one_at_a_time and in_json and in_text:
+            in_text = 0
+        self.views[log.row.name] = View(CHAT, V311, in_json, in_text)
+        self.reader.refresh(log)
+
+    @invariant()
+    def nothing_is_sent_out_of_thin_air(self) -> None:
+        for log in getattr(self, "logs", ()):
+            assert self.reader.sent()[log.row.id] <= log.tail
+
+    def teardown(self) -> None:
+        """With all the room and every acknowledgement, everything arrives."""
+        if not hasattr(self, "logs"):
+            return
+        self.line.room = _NO_LIMIT
+        for log in self.logs:
+            log.deliver()
+        self._arrive()
+        self._pump()
+        while self.client.flying:
+            taken, self.client.flying = self.client.flying, []
+            self._acknowledged([id for id, _, _ in taken])
+        for (name, text), last in self.client.last.items():
+            while last in self.client.jumps[name]:
+                last = self.client.jumps[name][last]
+            log = self.logs[NAMES.index(name)]
+            assert last == log.tail, f"{name} {text}: {last} of {log.tail}"
+            if self.client.at_qos_1.get(name) == log.tail:
+                assert self.moved.get(name) == log.tail
+
+
+TestReading = Reading.TestCase
+TestReading.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+
+def reading(*forms: tuple[int | None, int | None], window: int = WINDOW) -> Reading:
+    """A line with all the room, to steer by hand."""
+    made = Reading()
+    made.open(window=window, forms=(*forms, *[(0, None)] * (3 - len(forms))), seq=0)
+    made.line_has_room(room=_NO_LIMIT)
+    return made
+
+
+def say(made: Reading, count: int = 1) -> None:
+    made.commit(at=0, count=count, deliver=True, forget=False)
+    made._pump()
+
+
+def test_an_identifier_is_free_only_when_it_is_acknowledged() -> None:
+    made = reading((1, None))
+    say(made)
+    made.others_talk(count=SPAN - 1)
+    say(made)
+    assert made.client.last["lab", False] == 1, "the second would have the identifier of the first"
+    made.acknowledge(count=1, at_once=True)
+    assert made.client.last["lab", False] == 2
+    made.teardown()
+
+
+def test_identifiers_of_what_is_read_from_the_log() -> None:
+    """A client that was away has a hundred entries waiting, which are far apart in the journal."""
+    made = reading((1, 1))
+    made.line_is_full()
+    for _ in range(100):
+        say(made)
+        made.others_talk(count=SPAN // 30)
+    made.line_has_room(room=_NO_LIMIT)
+    assert 1 < len(made.client.flying) < 100
+    made.teardown()
+    assert made.moved["lab"] == 100
+
+
+def test_an_acknowledgement_of_nothing_counts_for_nothing_later() -> None:
+    made = reading((1, None))
+    say(made, 2)
+    assert [id for id, _, _ in made.client.flying] == [3, 5]
+    made.client.flying.pop(1)
+    made._acknowledged([9, 9, 5])  # 9 was never sent, and before 5 comes 3
+    assert made.moved == {}
+    made.others_talk(count=1)
+    say(made)
+    assert [id for id, _, _ in made.client.flying] == [3, 9]
+    made.acknowledge(count=1, at_once=True)
+    assert made.moved == {"lab": 2}
+    made.teardown()
+
+
+def test_a_twice_acknowledged_packet_counts_once() -> None:
+    made = reading((1, None), window=2)
+    say(made, 5)
+    for _ in range(5):
+        ids = [id for id, _, _ in made.client.flying]
+        made.client.flying.clear()
+        made._acknowledged(ids + ids)
+    assert made.client.last["lab", False] == 5
+    assert made.moved == {"lab": 5}
+
+
+def test_backwards() -> None:
+    made = reading((1, 1))
+    say(made, 5)
+    ids = [id for id, _, _ in made.client.flying]
+    made.client.flying.clear()
+    for id in reversed(ids[1:]):
+        made._acknowledged([id])
+    assert made.moved == {}
+    made._acknowledged(ids[:1])
+    assert made.moved == {"lab": 5}
+
+
+def test_who_hears_only_others_is_not_held_up_by_itself() -> None:
+    """Nothing is sent of its own posts, so nothing is acknowledged of them either."""
+    made = reading((1, None))
+    made.views["lab"] = View(CHAT, V311, 1, None, without="bob")
+    made.reader.refresh(made.logs[0])
+    for _ in range(2 * SPAN // 1_000):
+        made.others_talk(count=990)
+        say(made, 10)
+    assert not made.reader._flights
+    assert made.reader.sent()[0] == made.logs[0].tail
+    assert {log.row.name: number for log, number in made.reader.acknowledged(()).items()} == {
+        "lab": made.logs[0].tail
+    }, "and the stored cursor can follow"
+
+
+def test_nobody_acknowledges_and_little_is_kept() -> None:
+    made = reading((1, None), window=100)
+    for _ in range(1_000):
+        say(made, 5)
+    assert len(made.client.flying) == 100
+    assert len(made.reader._flights) <= 100
+    made.client.flying.clear()
+    made.reader.close()
+
+
+def test_what_was_sent_before_is_marked() -> None:
+    """From the stored cursor on: up to where the earlier connection was as a duplicate, and then as new."""
+    made = reading((1, None))
+    made.line_is_full()
+    say(made, 10)
+    reader = MqttReader(made.line, cast("Any", None), lambda log: made.views[log.row.name], 1 << 16)
+    reader.resume(made.logs[0], 3, 6)
+    made.line.room = _NO_LIMIT
+    while made.line.wanted:
+        made.line.wanted = False
+        reader.walk(cast("Store", made.shelf), Limits())
+    numbers = [(json.loads(packet.payload)["number"], packet.dup) for packet in made.line.arrived if packet.qos]
+    assert numbers == [(number, number <= 6) for number in range(4, 11)]

@@ -1,0 +1,292 @@
+"""Views and subscriptions, without any connection: which packets an entry becomes, for whom, with which identifiers."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.clients.encoding import SPAN, View, packet_ids
+from bridge.clients.filter_tree import Filters
+from bridge.clients.subscriptions import FILTERS, Subscriptions
+from channels.log import Log
+from store import Account, LogRow
+from tests.support.mqtt_samples import VERSIONS
+from wire.frames import Entry
+from wire.mqtt import V5, V311, MqttPackets, Publish, Reason, Subscription, matches
+from wire.topics import Topics
+
+CHAT = Topics()
+ALICE = Account("alice", "Alice", None, 0)
+QOS = st.sampled_from([None, 0, 1])
+
+
+def channel(name: str = "lab") -> Log:
+    return Log(LogRow(1, "channel", name.lower(), name, "", "", 0))
+
+
+def talk(peer: str = "bob") -> Log:
+    one, other = sorted(("Alice", peer), key=str.lower)
+    return Log(LogRow(2, "direct", f"{one}:{other}".lower(), one, other, "", 0))
+
+
+def entries(*texts: str, first: int = 1, sender: str = "bob") -> list[Entry]:
+    return [Entry(number, 1_000, sender, text, "lab") for number, text in enumerate(texts, first)]
+
+
+def parse(data: bytes, version: int) -> list[Publish]:
+    items = MqttPackets(1 << 28, version=version).receive(data)
+    assert all(isinstance(item, Publish) for item in items), items
+    return items  # type: ignore[return-value]
+
+
+def subscribed(*filters: str | Subscription, me: str = "alice", version: int = V5, **options: Any) -> Subscriptions:
+    made = Subscriptions(CHAT)
+    made.open(version, me, ALICE, options.pop("limit", 0), **options)
+    for each in filters:
+        assert made.add(each if isinstance(each, Subscription) else Subscription(each, 1)) < 0x80
+    return made
+
+
+# Packet identifiers
+
+
+@given(seq=st.integers(1, 10**12), count=st.integers(1, 1_000), text=st.booleans())
+def test_packet_ids_are_legal_and_those_of_the_numbers(seq: int, count: int, text: bool) -> None:
+    ids = list(packet_ids(seq, count, text=text))
+    assert len(ids) == count
+    assert all(0 < each <= 0xFFFF for each in ids)
+    assert ids == [packet_ids(number, 1, text=text)[0] for number in range(seq - count + 1, seq + 1)]
+
+
+def test_packet_ids_differ_within_the_span() -> None:
+    for seq in (SPAN, 10 * SPAN + 5):
+        both = [*packet_ids(seq, SPAN, text=False), *packet_ids(seq, SPAN, text=True)]
+        assert len(set(both)) == 2 * SPAN
+
+
+# Bytes
+
+
+@given(
+    texts=st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), min_size=1, max_size=5),
+    version=st.sampled_from(VERSIONS),
+    qos_json=QOS,
+    qos_text=QOS,
+    seq=st.integers(10, 10**6),
+    dup=st.booleans(),
+    limit=st.sampled_from([0, 120]),
+    without=st.sampled_from(["", "bob", "carol"]),
+)
+def test_what_is_sent_is_what_is_expected_to_be_acknowledged(
+    texts: list[str], version: int, qos_json: int | None, qos_text: int | None, seq: int, dup: bool, limit: int,
+    without: str,
+) -> None:  # fmt: skip
+    said = entries(*texts, first=3)
+    view = View(CHAT, version, qos_json, qos_text, limit=limit, without=without)
+    packets = parse(view.encode_entries(said, seq, dup=dup), version)
+    acknowledged = [packet for packet in packets if packet.qos]
+    expected = view.expected(said, seq)
+    assert [packet.packet_id for packet in acknowledged] == [id for ids, _ in expected for id in ids]
+    assert len(expected) == view.forms
+    for ids, numbers in expected:
+        assert len(ids) == len(numbers)
+        assert list(numbers) == sorted(numbers)
+    assert all(packet.dup == dup for packet in acknowledged)
+    assert view.acknowledged == bool(qos_json or qos_text)
+    if not limit and without != "bob":
+        assert len(packets) == len(texts) * sum(qos is not None for qos in (qos_json, qos_text))
+    in_json = [json.loads(packet.payload) for packet in packets if packet.topic == "chat/channels/lab"]
+    assert [body["text"] for body in in_json] == [each.text for each in said if each.number in _numbers(in_json)]
+    assert {packet.qos for packet in packets if packet.topic.endswith("/text")} <= {qos_text}
+    if without == "bob":
+        assert not packets
+
+
+def _numbers(bodies: list[dict[str, Any]]) -> set[int]:
+    return {body["number"] for body in bodies}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_text_is_for_a_person(version: int) -> None:
+    view = View(CHAT, version, None, 0)
+    packets = parse(view.encode_entries(entries("hello", "two\nlines", "\x1b[31mred\u202e"), 3), version)
+    assert [packet.payload for packet in packets] == [b"bob: hello", b"bob: two\n    lines", b"bob: [31mred"]
+    assert {packet.topic for packet in packets} == {"chat/channels/lab/text"}
+
+
+@pytest.mark.parametrize(("sender", "to"), [("bob", "Alice"), ("Alice", "bob")])
+def test_a_direct_message_is_at_the_same_place_for_both_directions(sender: str, to: str) -> None:
+    """Under the name that the client calls itself, in whichever spelling the chat knows it."""
+    view = View(CHAT, V5, 1, None, me="alice")
+    [packet] = parse(view.encode_entries([Entry(1, 0, sender, "psst", None, to)], 1), V5)
+    assert packet.topic == "chat/to/alice/msg/bob"
+
+
+def test_packets_over_the_limit_are_left_out() -> None:
+    view = View(CHAT, V311, 1, 1, limit=150)
+    said = entries("short", "x" * 100, "short, too")
+    packets = parse(view.encode_entries(said, 3), V311)
+    assert [packet.payload[:8] for packet in packets if packet.topic.endswith("/text")] == [
+        b"bob: sho", b"bob: xxx", b"bob: sho",
+    ]  # fmt: skip
+    assert [json.loads(packet.payload)["number"] for packet in packets if packet.topic.endswith("lab")] == [1, 3]
+    assert [numbers for _, numbers in view.expected(said, 3)] == [[1, 3], [1, 2, 3]]
+
+
+# Subscriptions
+
+
+@pytest.mark.parametrize(
+    ("filters", "qos"),
+    [
+        ([], None),
+        (["chat/channels/hall"], None),
+        (["chat/channels/lab"], (1, None)),
+        (["chat/channels/LAB"], None),
+        (["chat/channels/lab/text"], (None, 1)),
+        (["chat/channels/+"], (1, None)),
+        (["chat/channels/+/text"], (None, 1)),
+        (["chat/channels/#"], (1, 1)),
+        (["#"], (1, 1)),
+        (["+/+/lab"], (1, None)),
+        (["chat/channels/lab/#"], (1, 1)),
+        ([Subscription("chat/channels/lab", 2), Subscription("chat/channels/lab/text", 0)], (1, 0)),
+        ([Subscription("#", 0), "chat/channels/lab"], (1, 0)),
+        (["$SYS/#", "chat/presence/+"], None),
+    ],
+)
+def test_how_a_channel_is_read(filters: list[str | Subscription], qos: tuple[int | None, int | None] | None) -> None:
+    view = subscribed(*filters).view_of(channel())
+    assert (None if view is None else (view.json, view.text)) == qos
+
+
+@pytest.mark.parametrize(
+    ("topic_filter", "reads"),
+    [
+        ("chat/to/alice/msg/bob", True),
+        ("chat/to/alice/msg/+", True),
+        ("chat/to/alice/#", True),
+        ("chat/to/+/msg/bob", True),
+        ("#", True),
+        ("chat/to/alice/msg/carol", False),
+        ("chat/to/alice/stored", False),
+        ("chat/channels/#", False),
+    ],
+)
+def test_how_a_conversation_is_read(topic_filter: str, reads: bool) -> None:
+    view = subscribed(topic_filter).view_of(talk())
+    assert (view is not None) is reads
+    if view is not None:
+        [packet] = parse(view.encode_entries([Entry(1, 0, "bob", "psst", None, "Alice")], 1), V5)
+        assert packet.topic == "chat/to/alice/msg/bob"
+
+
+@pytest.mark.parametrize(
+    ("subscription", "reason"),
+    [
+        (Subscription("chat/channels/lab", 0), 0),
+        (Subscription("chat/channels/lab", 1), 1),
+        (Subscription("chat/channels/lab", 2), 1),
+        (Subscription("$share/group/chat/channels/lab", 1), Reason.SHARED_SUBSCRIPTIONS_NOT_SUPPORTED),
+        (Subscription("$share/group/#", 1), Reason.SHARED_SUBSCRIPTIONS_NOT_SUPPORTED),
+        (Subscription("$share/group/chat/to/bob/#", 1), Reason.SHARED_SUBSCRIPTIONS_NOT_SUPPORTED),
+        (Subscription("chat/to/bob/#", 1), Reason.NOT_AUTHORIZED),
+    ],
+)
+def test_what_is_granted(subscription: Subscription, reason: int) -> None:
+    subscriptions = subscribed()
+    assert subscriptions.add(subscription) == reason
+    assert subscriptions.has(subscription.filter) is (reason < 0x80)
+
+
+def test_there_is_an_end_to_filters() -> None:
+    subscriptions = subscribed(*[f"chat/{n}/+" for n in range(FILTERS)])
+    assert subscriptions.add(Subscription("one/more/#")) == Reason.QUOTA_EXCEEDED
+    assert subscriptions.add(Subscription("chat/7/+", 1)) == 1, "one that is there may be changed"
+    assert subscriptions.remove("chat/3/+") == Reason.SUCCESS
+    assert subscriptions.remove("chat/3/+") == Reason.NO_SUBSCRIPTION_EXISTED
+    assert subscriptions.add(Subscription("one/more")) == 0
+
+
+_level = st.sampled_from(["a", "b", "$c", "", "+"])
+_some_filters = st.lists(_level, min_size=1, max_size=4).flatmap(
+    lambda levels: st.sampled_from(["/".join(levels), "/".join([*levels[:-1], "#"])])
+)
+
+
+@given(
+    steps=st.lists(st.tuples(st.booleans(), _some_filters.filter(bool)), max_size=12),
+    topics=st.lists(st.lists(st.sampled_from(["a", "b", "$c", ""]), min_size=1, max_size=5).map("/".join), max_size=8),
+)
+def test_the_tree_of_filters_is_the_same_as_trying_each(steps: list[tuple[bool, str]], topics: list[str]) -> None:
+    tree, plain = Filters(), dict[str, Subscription]()
+    for adds, topic_filter in steps:
+        if adds:
+            plain[topic_filter] = Subscription(topic_filter, len(plain) % 3)
+            tree.add(plain[topic_filter])
+        elif topic_filter in plain:
+            del plain[topic_filter]
+            tree.remove(topic_filter)
+    assert (tree.all(), len(tree)) == (list(plain.values()), len(plain))
+    for topic in filter(bool, topics):
+        wanted = sorted(key for key in plain if matches(key, topic))
+        assert sorted(each.filter for each in tree.matching(topic)) == wanted
+    for topic_filter in plain:
+        assert topic_filter in tree
+        tree.remove(topic_filter)
+    assert tree._root.empty, "nothing is left behind"
+
+
+def test_no_local_is_about_what_one_says_oneself() -> None:
+    quiet = Subscription("chat/#", 1, no_local=True)
+    for log, mine, theirs in (
+        (channel(), Entry(1, 0, "Alice", "mine", "lab"), Entry(1, 0, "bob", "theirs", "lab")),
+        (talk(), Entry(1, 0, "Alice", "mine", None, "bob"), Entry(1, 0, "bob", "theirs", None, "Alice")),
+    ):
+        view = subscribed(quiet).view_of(log)
+        assert view is not None
+        assert view.encode_entries([mine], 1) == b""
+        assert b"theirs" in view.encode_entries([theirs], 1)
+        loud = subscribed(quiet, "chat/channels/lab", "chat/to/alice/msg/bob").view_of(log)
+        assert loud is not None
+        assert b"mine" in loud.encode_entries([mine], 1), "the other subscription wants it"
+
+
+def test_one_packet_in_flight_is_one_packet_an_entry() -> None:
+    both = subscribed("#", one_at_a_time=True).view_of(channel())
+    assert both is not None
+    assert (both.json, both.text, both.forms) == (1, 0, 1)
+    text = subscribed("chat/channels/+/text", one_at_a_time=True).view_of(channel())
+    assert text is not None
+    assert (text.json, text.text) == (None, 1)
+
+
+def test_subscriptions_outlive_the_connection() -> None:
+    options = Subscription("chat/to/alice/#", 1, no_local=True, retain_as_published=True, retain_handling=2)
+    before = subscribed(options, "chat/channels/lab")
+    after = subscribed()
+    after.restore(before.dump())
+    assert after.matching("chat/to/alice/msg/bob") == [options]
+    assert after.hears("chat/channels/lab")
+    assert not after.hears("chat/channels/hall")
+    bob = Subscriptions(CHAT)
+    bob.open(V5, "bob", Account("bob", "bob", None, 0), 0)
+    bob.restore(before.dump())
+    assert not bob.hears("chat/to/alice/stored"), "what may not be read is not taken up either"
+
+
+def test_all_who_read_alike_get_the_same_bytes() -> None:
+    """So one encoding serves them all."""
+    one = subscribed("chat/channels/+", me="alice").view_of(channel())
+    other = subscribed("#", "chat/channels/lab", me="carol").view_of(channel())
+    third = subscribed("chat/channels/lab", me="dave").view_of(channel())
+    assert one is not None
+    assert other is not None
+    assert third is not None
+    assert one.key == third.key != other.key
+    said = entries("hello", "again")
+    assert one.encode_entries(said, 9) == third.encode_entries(said, 9)

@@ -1,0 +1,187 @@
+"""Files over MQTT: EMQX's commands and ours, in any order, at any size; and across the doors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+
+import pytest
+
+from server import Server
+from tests.conftest import StartProcess, StartServer
+from tests.support.files import DATA, FINE, INIT, SHA, fetch, file, fill, listening, offer, reason
+from tests.support.helpers import Json
+from tests.support.mqtt import MqttLine, body
+from wire.errors import Refused
+from wire.frames import Cancel, Entry, Fetched, FilePart, Finish, Get, Have, Join, Offer, Put, Request, Sum, Taken
+from wire.limits import Limits
+from wire.topics.files import ask, command, request
+
+Mqtt = Callable[..., MqttLine]
+Connect = Callable[..., Json]
+
+
+@pytest.mark.parametrize(
+    ("levels", "payload", "wanted"),
+    [
+        ("init", b'{"name":"x","size":3,"to":"bob"}', Offer(name="x", size=3, user="bob", id="f")),
+        (
+            "init",
+            b'{"name":"x","size":3,"to":"#lab","checksum":"%s","parts":[{"name":"a","size":3}]}' % SHA.encode(),
+            Offer(name="x", size=3, channel="lab", id="f", sha256=SHA, parts=[FilePart("a", 3)]),
+        ),
+        ("0", b"abc", Put(file="f", offset=0, bytes=3, payload=b"abc")),
+        (f"7/{SHA.upper()}", b"", Put(file="f", offset=7, sha256=SHA)),
+        ("fin/3", b"", Finish(file="f", size=3)),
+        (f"fin/3/{SHA}", b"", Finish(file="f", sha256=SHA, size=3)),
+        ("abort", b"", Cancel(file="f")),
+        ("have", b"", Have(file="f")),
+        ("have", b'{"watch":true}', Have(file="f", watch=True)),
+        ("get", b'{"offset":3,"length":4}', Get(file="f", offset=3, length=4)),
+        ("sum", b'{"length":4}', Sum(file="f", offset=0, length=4)),
+        ("taken", b"", Taken(file="f")),
+    ],
+)
+def test_commands(levels: str, payload: bytes, wanted: Request) -> None:
+    found = command(f"chat/from/me/file/f/{levels}", "chat/from/me/")
+    assert found is not None
+    assert request(*found, payload) == wanted
+    asked = ask(wanted)
+    assert asked is not None
+    again = command(f"chat/from/me/file/{asked[0]}", "chat/from/me/")
+    assert again is not None
+    assert request(*again, asked[1]) == wanted  # the client says the same
+
+
+@pytest.mark.parametrize(
+    ("levels", "payload", "code"),
+    [
+        ("init", b"{", "bad-frame"), ("init", b'{"name":"x","to":"bob"}', "bad-frame"),
+        ("init", b'{"name":"x","size":1}', "bad-frame"), ("init", b'{"name":"x","size":-1,"to":"bob"}', "bad-frame"),
+        ("-1", b"", "bad-range"), ("9" * 17, b"", "bad-range"), ("x", b"", "bad-range"), ("\u0663", b"", "bad-range"),
+        ("0/abc", b"", "checksum-mismatch"), ("fin/x", b"", "bad-range"), ("get", b"", "bad-frame"),
+        ("get", b'{"length":0}', "bad-frame"), ("a/b/c", b"", "unknown-command"), ("", b"", "unknown-command"),
+        ("fin", b"", "bad-range"),
+    ],
+)  # fmt: skip
+def test_commands_that_are_wrong(levels: str, payload: bytes, code: str) -> None:
+    with pytest.raises(Refused) as refused:
+        request("f", levels.split("/"), payload)
+    assert refused.value.code == code
+    with pytest.raises(Refused):
+        request("../x", ["have"], b"")
+
+
+def test_a_device_sends_a_file(server: Server, connect: Connect, mqtt: Mqtt, version: int) -> None:
+    """In segments of any order and size, some of them twice; whoever is in a terminal fetches it."""
+    bob = connect(server.address, "bob")
+    oven = listening(mqtt(server.address, "oven", version=version))
+    first = file(oven, "log-1", "init", INIT)
+    assert reason(first) == FINE
+    assert reason(file(oven, "log-1", "init", INIT)) == FINE
+    assert reason(file(oven, "log-1", "init", {**INIT, "size": 5})) == (128, "filemeta_conflict")
+    assert reason(file(oven, "log-1", f"fin/{len(DATA)}/{SHA}")) == (128, "incomplete")
+    segment = DATA[100_000:200_000]
+    assert reason(file(oven, "log-1", f"100000/{SHA}", segment)) == (128, "checksum_mismatch")
+    for _ in range(2):
+        assert reason(file(oven, "log-1", f"100000/{hashlib.sha256(segment).hexdigest()}", segment)) == FINE
+    assert file(oven, "log-1", "have")["have"] == [[100_000, 200_000]]
+    assert reason(file(oven, "log-1", "200000", DATA[200_000:] + b"x")) == (128, "invalid_offset")
+    assert reason(file(oven, "log-1", "200000", DATA[200_000:])) == FINE
+    assert reason(file(oven, "log-1", "0", DATA[:100_001])) == FINE
+    assert reason(file(oven, "log-1", "fin/5")) == (128, "invalid_offset")
+    assert reason(file(oven, "log-1", f"fin/{len(DATA)}")) == FINE
+    assert reason(file(oven, "log-1", f"fin/{len(DATA)}/{SHA}")) == FINE
+    id = first["file"]
+    assert bob.expect(Entry).file == id
+    assert fetch(bob, id) == DATA
+    bob.request(Taken(file=id))
+    assert body(oven.message("chat/to/oven/fetched")) == {"file": id, "name": "x.bin", "user": "bob"}
+    assert oven.ask("files")["files"][0]["fetched"] == ["bob"]
+    assert reason(file(oven, "log-1", "abort")) == FINE
+    assert reason(file(oven, "log-1", "have")) == (131, "gone")
+
+
+def test_a_device_fetches_a_file(server: Server, connect: Connect, mqtt: Mqtt, version: int) -> None:
+    """By ranges, as raw bytes; while it is filled, it is told when there is more."""
+    alice = connect(server.address, "alice")
+    lamp = listening(mqtt(server.address, "lamp", version=version))
+    id = offer(alice, user="lamp")
+    assert body(lamp.message("chat/to/lamp/msg/alice"))["file"] == id
+    lamp.do(f"file/{id}/get", '{"offset":0,"length":9}')
+    assert lamp.message(f"chat/to/lamp/file/{id}/0").payload == b""
+    fill(alice, id, DATA)
+    assert body(lamp.message(f"chat/to/lamp/file/{id}")) == {"more": True}
+    state = file(lamp, id, "have")
+    assert (state["size"], state["sha256"], state["done"]) == (len(DATA), SHA, True)
+    got = b""
+    while len(got) < len(DATA):
+        lamp.do(f"file/{id}/get", json.dumps({"offset": len(got), "length": len(DATA) - len(got)}))
+        got += lamp.message(f"chat/to/lamp/file/{id}/{len(got)}").payload
+    assert got == DATA
+    assert file(lamp, id, "sum", {"offset": 0, "length": 9})["sha256"] == hashlib.sha256(DATA[:9]).hexdigest()
+    assert reason(file(lamp, id, "taken")) == FINE
+    assert alice.expect(Fetched).user == "lamp"
+    assert reason(file(lamp, id, "get", {"offset": len(DATA), "length": 1})) == (128, "invalid_offset")
+    assert reason(file(lamp, id, "0", b"x")) == (135, "not_authorized")
+    assert reason(file(lamp, "zzzz", "have")) == (128, "filemeta_not_found")
+
+
+def test_a_file_for_a_channel_by_each_door(server: Server, connect: Connect, mqtt: Mqtt) -> None:
+    """Offering it there joins; a stranger learns nothing; a small packet size is told."""
+    alice, carol = connect(server.address, "alice"), listening(mqtt(server.address, "carol"))
+    alice.request(Join("lab"))
+    assert reason(file(carol, "c", "init", {**INIT, "to": "#lab"})) == FINE
+    assert reason(file(carol, "c", "0", DATA)) == FINE
+    assert reason(file(carol, "c", f"fin/{len(DATA)}")) == FINE
+    id = alice.expect(Entry).file
+    assert id is not None
+    assert fetch(alice, id) == DATA
+    dave = listening(mqtt(server.address, "dave"))
+    assert reason(file(dave, id, "have")) == reason(file(dave, "c", "have")) == (128, "filemeta_not_found")
+    dave.do("join/lab")
+    small = listening(mqtt(server.address, "erin"))
+    small.do("join/lab")
+    small.do(f"file/{id}/get", '{"offset":0,"length":100}')
+    assert small.message(f"chat/to/erin/file/{id}/0").payload == DATA[:100]
+
+
+def test_quota_and_size(start_server: StartServer, mqtt: Mqtt) -> None:
+    """With the reason that MQTT has for it, also in the acknowledgement."""
+    server = start_server(limits=Limits(file_size=1000, files_per_user=1500))
+    oven = listening(mqtt(server.address, "oven"))
+    assert reason(file(oven, "a", "init", {**INIT, "size": 1001})) == (131, "file_too_large")
+    assert reason(file(oven, "a", "init", {**INIT, "size": 1000})) == FINE
+    assert reason(file(oven, "b", "init", {**INIT, "size": 1000})) == (151, "quota_exceeded")
+    assert oven.do("file/b/init", json.dumps({**INIT, "size": 1000})).reason == 151
+
+
+def test_after_kill_9_a_device_goes_on(start_process: StartProcess, mqtt: Mqtt) -> None:
+    """What was acknowledged is there."""
+    process = start_process()
+    oven = listening(mqtt(process.address, "oven"))
+    file(oven, "a", "init", INIT)
+    assert oven.do("file/a/50000", DATA[50_000:90_000]).reason == 0
+    process.restart()
+    oven = listening(mqtt(process.address, "oven"))
+    assert file(oven, "a", "init", INIT)["have"] == [[50_000, 90_000]]
+    assert oven.do("file/a/0", DATA[:50_000]).reason == 0
+    assert oven.do("file/a/90000", DATA[90_000:], qos=2).reason == 0
+    assert reason(file(oven, "a", f"fin/{len(DATA)}")) == FINE
+
+
+def test_what_init_lacks_is_named() -> None:
+    """As what EMQX asks for is not quite the same; and so is what any other command lacks."""
+    sentences = {
+        ("init", b'{"name":"x","to":"bob"}'): 'init takes the size of the file, in bytes: "size".',
+        ("init", b'{"name":"x","size":1}'): 'init says for whom the file is: "to", which is "bob", or "#lab".',
+        ("fin", b""): "fin takes the size of the file: fin/11, or fin/11/<sha256>.",
+    }
+    for (levels, payload), sentence in sentences.items():
+        with pytest.raises(Refused) as refused:
+            request("f", levels.split("/"), payload)
+        assert refused.value.sentence == sentence
+    with pytest.raises(Refused) as refused:
+        request("f", [], b"")
+    assert refused.value.sentence == "Which command is it? file/f/init, for one."

@@ -1,0 +1,334 @@
+"""How much at a time: Receive Maximum, clients that do not read or do not acknowledge, floods."""
+
+from __future__ import annotations
+
+import random
+import socket
+import struct
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+from pwdlib import PasswordHash
+from pwdlib.hashers.argon2 import Argon2Hasher
+
+from bridge.clients.delivery import WINDOW
+from server import Server
+from store import open_store
+from tests.conftest import StartProcess
+from tests.support.bulk import descriptors, eventually, memory, peak_memory, returns_to, threads
+from tests.support.helpers import DEADLINE, Json, Process, endpoint
+from tests.support.mqtt import MqttLine, body
+from wire.frames import Join, Msg, Ping, Say
+from wire.mqtt import (
+    V5,
+    V311,
+    ConnAck,
+    Connect,
+    Packet,
+    PingReq,
+    Properties,
+    Publish,
+    Reason,
+    Subscribe,
+    Subscription,
+    encode,
+)
+
+Mqtt = Callable[..., MqttLine]
+Connecting = Callable[..., Json]
+
+_MIB = 1 << 20
+
+
+# What the client says that it takes
+
+
+@pytest.mark.parametrize("maximum", [1, 2, 7])
+def test_receive_maximum(server: Server, mqtt: Mqtt, connect: Connecting, maximum: int) -> None:
+    """Never more in flight, whatever is subscribed to; and all of it in the end."""
+    alice = mqtt(server.address, "alice", properties=Properties(receive_maximum=maximum), acknowledge=False)
+    alice.subscribe("chat/channels/#", "chat/to/alice/#")
+    bob = connect(server.address, "bob")
+    for channel in ("lab", "hall"):
+        bob.request(Join(channel))
+        bob.send(*[Say(f"{n}", channel) for n in range(20)])
+    for n in range(20):
+        bob.send(Msg("alice", f"{n}"))
+    bob.request(Ping())
+    waiting: list[int] = []
+    acknowledged = 0
+    while acknowledged < (60 if maximum == 1 else 100):
+        alice.ping()
+        if not waiting:
+            waiting.append(alice.message("", lambda packet: packet.qos == 1).packet_id)
+        waiting += [each.packet_id for each in alice.inbox if isinstance(each, Publish) and each.qos == 1]
+        alice.inbox = []
+        assert len(waiting) <= maximum
+        taken = random.randint(1, len(waiting))
+        alice.ack(*waiting[:taken])
+        acknowledged += taken
+        del waiting[:taken]
+    alice.ping()
+    assert alice.texts("lab") == alice.texts("hall") == [f"{n}" for n in range(20)]
+    assert [body(packet)["text"] for packet in alice.messages("chat/to/alice/msg/bob")] == [f"{n}" for n in range(20)]
+    for channel in ("lab", "hall"):
+        texts = [packet.payload for packet in alice.messages(f"chat/channels/{channel}/text")]
+        assert texts == [b"bob: %d" % n for n in range(20)]
+
+
+def test_whoever_acknowledges_one_packet_at_a_time_is_as_quick_as_it_can(server: Server, mqtt: Mqtt) -> None:
+    """Each acknowledgement sends the next, also when many have piled up and others speak meanwhile."""
+    alice = mqtt(server.address, "alice", properties=Properties(receive_maximum=1))
+    alice.subscribe("chat/channels/lab")
+    bob = mqtt(server.address, "bob")
+    packets = [Publish("chat/from/bob/say/lab", b"%d" % n) for n in range(1_000)]
+    bob.send(*packets)
+    alice.hear("lab", "999")
+    assert alice.texts("lab") == [f"{n}" for n in range(1_000)]
+
+
+# Who does not read, or does not acknowledge
+
+
+def _say(line: MqttLine, count: int, start: int = 0) -> None:
+    """Say numbers, and wait until the last is stored."""
+    for at in range(start, start + count, 1_000):
+        data = [Publish("chat/from/sender/say/lab", b"%090d" % n) for n in range(at, min(at + 1_000, start + count))]
+        line.send(*data[:-1])
+        line.publish("chat/from/sender/say/lab", data[-1].payload)
+
+
+def _numbers(line: MqttLine, upto: int) -> list[int]:
+    """The numbers that were said, as they came, from the text form."""
+    found: list[int] = []
+    deadline = time.monotonic() + 3 * DEADLINE
+    while not found or found[-1] < upto:
+        line.inbox.clear()
+        line.received.clear()
+        line.read(deadline)
+        found += [int(item.payload[8:]) for item in line.received if isinstance(item, Publish)]
+    line.inbox.clear()
+    return found
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+def test_one_who_never_reads(process: Process, mqtt: Mqtt, qos: int) -> None:
+    """Nobody waits for it, little is kept for it, and when it reads again it gets everything in order."""
+    count = 20_000
+    sender, other = mqtt(process.address, "sender"), mqtt(process.address, "other")
+    stuck = mqtt(process.address, "stuck", version=V311, room=4_096)
+    for line in (other, stuck):
+        line.subscribe("chat/channels/lab/text", qos=qos)
+    _say(sender, 1_000)
+    assert _numbers(other, 999) == list(range(1_000))
+    before = memory(process.pid)
+    _say(sender, count, 1_000)
+    assert _numbers(other, count + 999) == list(range(1_000, count + 1_000))
+    grown = memory(process.pid) - before
+    print(f"grew by {grown / _MIB:.1f} MiB, of which the entries in memory are {count * 600 / _MIB:.1f}")
+    assert grown < 40 * _MIB
+    assert _numbers(stuck, count + 999) == list(range(count + 1_000))
+    assert "Traceback" not in process.log
+
+
+def test_one_who_never_acknowledges(process: Process, mqtt: Mqtt) -> None:
+    """It gets as much as may be in flight, and then nothing, until it does; the others get all."""
+    count = WINDOW + 4_000
+    sender, other = mqtt(process.address, "sender"), mqtt(process.address, "other")
+    lazy = mqtt(process.address, "lazy", version=V311, acknowledge=False)
+    for line in (other, lazy):
+        line.subscribe("chat/channels/lab/text")
+    _say(sender, count)
+    got = _numbers(lazy, WINDOW - 257)
+    assert _numbers(other, count - 1) == list(range(count))
+    lazy.ping()
+    got += [int(item.payload[8:]) for item in lazy.inbox if isinstance(item, Publish)]
+    assert got == list(range(len(got)))
+    assert len(got) <= WINDOW
+    fresh = mqtt(process.address, "fresh")
+    fresh.subscribe("chat/channels/lab/text")
+    _say(sender, 10, count)
+    assert _numbers(fresh, count + 9) == list(range(count, count + 10))
+    assert "Traceback" not in process.log
+
+
+_FILL = 1_000
+
+
+def _publish(n: int) -> Packet:
+    return Publish("chat/from/greedy/say/lab", b"x", 1, packet_id=n % 65_535 + 1)
+
+
+def _refused(n: int) -> Packet:
+    return Publish("chat/from/greedy/dance", b"x", 1, packet_id=n % 65_535 + 1)
+
+
+def _history(n: int) -> Packet:
+    return Publish("chat/from/greedy/history/lab", b"", 0)
+
+
+def _subscribe(n: int) -> Packet:
+    return Subscribe(n % 65_535 + 1, (Subscription("chat/presence/+"),))
+
+
+def _ping(n: int) -> Packet:
+    return PingReq()
+
+
+@pytest.mark.parametrize(
+    ("make", "count"),
+    [(_publish, 200_000), (_refused, 60_000), (_history, 20_000), (_subscribe, 30_000), (_ping, 1_000_000)],
+    ids=["acknowledgements", "refusals", "history", "retained", "pings"],
+)
+def test_one_who_asks_and_never_reads_costs_little(
+    start_process: StartProcess, tmp_path: Path, mqtt: Mqtt, make: Callable[[int], Packet], count: int
+) -> None:
+    config = tmp_path / "partyline.yaml"
+    config.write_text("limits: {cache: 1000000}\n")
+    process = start_process("--config", str(config))
+    sender = mqtt(process.address, "sender")
+    _say(sender, _FILL)
+    greedy = mqtt(process.address, "greedy", room=4_096)
+    greedy.subscribe("chat/to/greedy/#")
+    before = memory(process.pid)
+    greedy.socket.settimeout(0.5)  # in which no more is taken
+    try:
+        for at in range(0, count, 1_000):
+            greedy.socket.sendall(b"".join([encode(make(n), V5) for n in range(at, at + 1_000)]))
+    except TimeoutError:
+        pass
+    sender.do("say/lab", "the others are served")
+    grown = peak_memory(process.pid) - before
+    print(f"grew by {grown / _MIB:.1f} MiB")
+    assert grown < 48 * _MIB
+    greedy.reset()
+    assert "Traceback" not in process.log
+
+
+@pytest.mark.parametrize("what", ["retained", "welcome"])
+def test_one_chunk_that_asks_for_very_much_waits_for_its_reader(server: Server, mqtt: Mqtt, what: str) -> None:
+    """Few bytes that ask for megabytes: of one SUBSCRIBE's filters, each is answered with all that is retained."""
+    greedy = mqtt(server.address, "greedy", room=4_096)
+    for n in range(50):
+        greedy.do(f"join/channel-{n}")
+    greedy.subscribe("chat/to/greedy/register")
+    session = server._hub.find("greedy/greedy-line")
+    assert session is not None
+    if what == "retained":
+        greedy.send(Subscribe(1, (Subscription("#"),) * 50_000))
+    else:
+        register = Publish("chat/from/greedy/register", properties=Properties(topic_alias=1))
+        greedy.send(register, *[msgspec.structs.replace(register, topic="")] * 3_000)
+    reader = session._reader
+    eventually(lambda: reader._room is not None, lambda: "it is not waited for")
+    assert reader._waiting < 2 * server.chat.limits.backlog
+    greedy.reset()
+    eventually(lambda: server._hub.find("greedy/greedy-line") is None, lambda: "it is still there")
+
+
+# Floods of connections
+
+
+def _counts(process: Process, mqtt: Mqtt) -> tuple[int, int]:
+    """Threads and descriptors, once a client has come and gone and all that is made on demand is there."""
+    with MqttLine(process.address, "warm") as line:
+        line.subscribe("#")
+        line.do("say/lab", "x")
+        line.disconnect()
+    with Json(process.address, "settled") as line_of_json:
+        line_of_json.request(Ping())
+    eventually(lambda: _connections(process) == 0, lambda: "connections are left")
+    return threads(process.pid), descriptors(process.pid)
+
+
+def _connections(process: Process) -> int:
+    port = f":{endpoint(process.address)[1]:04X}"
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[1].endswith(port) and row[3] in ("01", "04", "08") for row in rows)
+
+
+def test_three_thousand_who_connect_and_close(process: Process, mqtt: Mqtt) -> None:
+    """In all ways of going: before, amid and after CONNECT, with a reset or not, with a session to be kept or not."""
+    before = _counts(process, mqtt)
+    size = memory(process.pid)
+    last: list[socket.socket] = []
+    for n in range(3_000):
+        line = socket.create_connection(endpoint(process.address), DEADLINE)
+        keep = Properties(session_expiry_interval=n % 2)
+        hello = encode(Connect(version=V5, client_id=f"c{n % 7}", username=f"user{n % 50}", properties=keep), V5)
+        line.sendall((b"\x10", hello[:9], hello, hello + encode(Subscribe(1, (Subscription("#", 1),)), V5))[n % 4])
+        if n % 3:
+            line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset
+        last.append(line)
+        if len(last) > 20:
+            last.pop(0).close()
+    for line in last:
+        line.close()
+    mqtt(process.address, "honest").do("say/lab", "still here")
+    eventually(lambda: _connections(process) <= 1, lambda: "connections are left")
+    returns_to(process.pid, (before[0] + 1, before[1] + 1))
+    assert memory(process.pid) < size + 24 * _MIB
+    assert "Traceback" not in process.log, process.log
+
+
+def test_three_thousand_wrong_passwords(start_process: StartProcess, tmp_path: Path, mqtt: Mqtt) -> None:
+    """The hash in the store is a cheap one, as a real one takes 50 ms by design: what is looked at is what is left."""
+    folder = tmp_path / "data"
+    store = open_store(folder)
+    store.open_account("alice")
+    cheap = PasswordHash((Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1),))
+    store.set_password("alice", cheap.hash("secret"))
+    store.close()
+    process = start_process(folder=folder)
+    before = _counts(process, mqtt)
+    size = memory(process.pid)
+    batch = 30
+    for at in range(0, 3_000, batch):
+        version = (V311, V5)[at // batch % 2]
+        lines = [
+            MqttLine(process.address, connect=False, version=version) for _ in range(batch)
+        ]  # so many at once, and then the next
+        hello = Connect(version=version, client_id="c", username="alice", password=b"guess")
+        for line in lines:
+            line.send(hello)
+        for line in lines:
+            assert line.expect(ConnAck).reason == Reason.BAD_USER_NAME_OR_PASSWORD
+            assert line.until_closed() == []
+            line.close()
+    returns_to(process.pid, before)
+    assert memory(process.pid) < size + 24 * _MIB
+    mqtt(process.address, "alice", password=b"secret").do("say/lab", "it is me")
+    assert "Traceback" not in process.log, process.log
+
+
+def test_real_passwords_do_not_pile_up(process: Process, mqtt: Mqtt) -> None:
+    """Each takes 64 MiB for a moment, but only so many at once do."""
+    mqtt(process.address, "alice").do("register", '{"password": "secret"}')
+    lines = [mqtt(process.address, connect=False) for _ in range(12)]
+    for line in lines:
+        line.send(Connect(version=V5, client_id="c", username="alice", password=b"guess"))
+    for line in lines:
+        assert line.expect(ConnAck).reason == Reason.BAD_USER_NAME_OR_PASSWORD
+    assert peak_memory(process.pid) < 400 * _MIB
+
+
+def test_bare_acknowledgements_of_nothing(server: Server, mqtt: Mqtt) -> None:
+    """A million of them leave nothing, and what is sent meanwhile is not taken as acknowledged."""
+    alice = mqtt(server.address, "alice", version=V5, acknowledge=False)
+    alice.subscribe("chat/channels/lab")
+    bob = mqtt(server.address, "bob")
+    bob.do("say/lab", "unacknowledged")
+    alice.hear("lab", "unacknowledged")
+    mine = alice.messages("chat/channels/lab")[0].packet_id
+    noise = b"".join([b"\x40\x02" + id.to_bytes(2, "big") for id in range(1, 60_000) if id != mine])
+    for _ in range(10):
+        alice.send_bytes(noise)
+    alice.ping()
+    for n in range(3):
+        bob.do("say/lab", f"{n}")
+    alice.hear("lab", "2")
+    alice.ack(mine)
+    alice.ping()

@@ -1,0 +1,209 @@
+"""Clients that others have made, in one room with somebody at nc: mosquitto, paho and MQTT.js, in both versions."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.helpers import ROOT, Json, Process, Text, endpoint
+from tests.support.mqtt_devices import DEVICES, Device
+from wire.frames import Entry, Join
+
+Open = Callable[..., Device]
+
+
+@pytest.fixture(params=DEVICES)
+def kind(request: pytest.FixtureRequest) -> str:
+    """Each client in turn."""
+    if request.param == "mosquitto" and shutil.which("mosquitto_sub") is None:
+        pytest.skip("mosquitto_pub and mosquitto_sub are not installed")
+    return str(request.param)
+
+
+@pytest.fixture
+def device(process: Process, kind: str, version: int) -> Iterator[Open]:
+    """Open a device called `dev`, again and again; closed afterwards."""
+    made: list[Device] = []
+    password = "secret" if kind == "mosquitto" else None
+
+    def make() -> Device:
+        filters = ("chat/to/dev/#", "chat/channels/#", "chat/direct/dev/+")
+        made.append(DEVICES[kind](process.address, "dev", version, password, filters))
+        return made[-1]
+
+    yield make
+    if made:
+        made[-1].close()
+
+
+def said(text: str) -> Callable[[str], bool]:
+    """Whether a message is an entry with that text."""
+    return lambda payload: bool(json.loads(payload).get("text") == text)
+
+
+def ask(dev: Device, what: str, payload: str = "") -> Any:
+    """Ask for something, and take the answer."""
+    dev.publish(f"chat/from/dev/{what}", payload)
+    return json.loads(dev.expect(f"chat/to/dev/{what}"))
+
+
+def registered(process: Process, kind: str) -> None:
+    """The two clients of mosquitto have one name, so it takes a password."""
+    if kind == "mosquitto":
+        with Text(process.address, "dev") as person:
+            person.send("/register secret")
+            person.expect("dev is yours")
+
+
+def test_everything(process: Process, device: Open, kind: str, dial: Callable[..., Text]) -> None:
+    """From the first word to a server that was killed; what is said to the device while it is away waits for it."""
+    nick = dial(process.address, "nick")
+    nick.send("/join lab")
+    nick.expect("You are in lab")
+    registered(process, kind)
+    dev = device()
+
+    all_that_is_said(dev, nick)
+    all_that_is_asked(dev, nick)
+
+    dev.close()
+    nick.expect("dev is away")
+    nick.send("/msg dev for later", "nobody hears this")
+    nick.expect("[lab] nick: nobody hears this")
+    dev = device()
+    dev.expect("chat/to/dev/msg/nick", said("for later"))
+    dev.expect("chat/channels/lab", said("nobody hears this"))
+
+    dev.close()
+    nick.expect("dev is away")
+    process.restart()
+    nick = dial(process.address, "nick")
+    nick.send("lab: before you were back", "/msg dev and this")
+    nick.expect("[lab] nick: before you were back")
+    dev = device()
+    dev.expect("chat/channels/lab", said("before you were back"))
+    dev.expect("chat/to/dev/msg/nick", said("and this"))
+    assert "Traceback" not in process.log, process.log
+
+
+def all_that_is_said(dev: Device, nick: Text) -> None:
+    """In a channel and from one to the other, at every QoS."""
+    assert ask(dev, "join/lab")["channel"] == "lab"
+    nick.expect("dev has joined lab")
+    dev.publish("chat/from/dev/say/lab", "21.5 °C in the lab", 1)
+    nick.expect("[lab] dev: 21.5 °C in the lab")
+    dev.expect("chat/channels/lab", said("21.5 °C in the lab"))
+    assert dev.expect("chat/channels/lab/text") == "dev: 21.5 °C in the lab"
+    for qos in (0, 2):
+        dev.publish("chat/from/dev/say/lab", f"at QoS {qos}", qos)
+        nick.expect(f"[lab] dev: at QoS {qos}")
+    dev.publish("chat/from/dev/say/lab", json.dumps({"text": "with an id", "id": "7"}))
+    dev.expect("chat/to/dev/stored", lambda payload: json.loads(payload).get("id") == "7")
+
+    nick.send("too warm: open the window")
+    dev.expect("chat/channels/lab", said("too warm: open the window"))
+    nick.send("/msg dev are you sure?")
+    dev.expect("chat/to/dev/msg/nick", said("are you sure?"))
+    dev.publish("chat/from/dev/msg/nick", "quite")
+    nick.expect("dev -> nick: quite")
+
+
+def all_that_is_asked(dev: Device, nick: Text) -> None:
+    """Of what was said, and of each other."""
+    assert [entry["text"] for entry in ask(dev, "history/lab", '{"limit": 2}')["entries"]] == [
+        "with an id", "too warm: open the window",
+    ]  # fmt: skip
+    known = ask(dev, "lookup/nick")
+    assert (known["online"], known["doors"]) == (True, ["socket"])
+    nick.send("/whois dev")
+    nick.expect("dev is online")
+
+
+def test_what_is_refused_is_told(device: Open, kind: str, process: Process) -> None:
+    registered(process, kind)
+    dev = device()
+    dev.publish("chat/from/dev/say/a b", "x", 0)
+    assert json.loads(dev.expect("chat/to/dev/error"))["code"] == "bad-name"
+    if kind == "paho":  # the others call it an error of the program on MQTT 5
+        dev.publish("chat/from/bob/say/lab", "I am bob")
+        error = json.loads(dev.expect("chat/to/dev/error"))
+        assert (error["code"], error["topic"]) == ("not-allowed", "chat/from/bob/say/lab")
+
+
+# The examples of the documents
+
+
+def examples(file: str, start: str) -> list[str]:
+    """The lines of code blocks that begin like that, but for those that are about another machine."""
+    lines = Path(ROOT, file).read_text().splitlines()
+    return [line for line in lines if line.startswith(start) and " -h " not in line]
+
+
+@pytest.mark.skipif(shutil.which("mosquitto_sub") is None, reason="mosquitto_pub and mosquitto_sub are not installed")
+def test_the_examples_with_mosquitto(process: Process) -> None:
+    """One after the other, as somebody would type them; those that listen go on listening."""
+    port = ["-h", "127.0.0.1", "-p", str(endpoint(process.address)[1])]
+    listening: list[Listener] = []
+    try:
+        for line in examples("README.md", "mosquitto_") + examples("docs/protocol.md", "mosquitto_"):
+            program, *arguments = shlex.split(line, comments=True)
+            if program == "mosquitto_sub":
+                listening.append(Listener([program, *port, *arguments]))
+            else:
+                subprocess.run([program, *port, *arguments], check=True, timeout=30, capture_output=True)
+        as_text, for_bob, for_oven = listening
+        assert as_text.hear() == "oven: bread is done"
+        assert json.loads(for_bob.hear())["text"] == "come!"
+        assert '"online":true' in for_oven.hear("chat/to/oven/lookup/bob ")
+        assert '"text":"bread is done"' in for_oven.hear("chat/to/oven/history/kitchen ")
+    finally:
+        for one in listening:
+            one.close()
+
+
+class Listener:
+    """A mosquitto_sub that is subscribed by now; it was told to subscribe to the server's state, too."""
+
+    def __init__(self, command: list[str]) -> None:
+        self._process = subprocess.Popen([*command, "-t", "chat/server"], stdout=subprocess.PIPE, text=True)
+        self._heard: list[str] = []
+        while not (line := self._read()).endswith("online"):
+            self._heard.append(line)
+
+    def _read(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, "it has ended"
+        return line.rstrip("\n")
+
+    def hear(self, start: str = "") -> str:
+        """The next message that begins like that."""
+        while True:
+            line = self._heard.pop(0) if self._heard else self._read()
+            if line.startswith(start):
+                return line
+
+    def close(self) -> None:
+        """End it."""
+        self._process.terminate()
+        self._process.communicate(timeout=30)
+
+
+def test_the_example_with_paho(process: Process, connect: Callable[..., Json]) -> None:
+    text = Path(ROOT, "docs/protocol.md").read_text()
+    code = text[text.index("client = mqtt.Client(") :].partition("```")[0]
+    code = code.replace("7000", str(endpoint(process.address)[1])).replace("localhost", "127.0.0.1")
+    listener = connect(process.address, "listener")
+    listener.request(Join("kitchen"))
+    with subprocess.Popen([sys.executable, "-c", f"import paho.mqtt.client as mqtt\n{code}"]) as program:
+        entry = listener.expect(Entry)
+        program.terminate()
+    assert (entry.sender, entry.text, entry.id) == ("oven", "220 degrees", "reading-17")

@@ -1,0 +1,34 @@
+"""What an MQTT client is answered, without a line: the short way to many PUBACKs says what the long way does."""
+
+from __future__ import annotations
+
+import pytest
+
+from bridge.clients.responses import Answers
+from wire.frames import Stored
+from wire.mqtt import V5, V311, MqttPackets, PubAcks
+from wire.topics import Topics
+
+
+@pytest.fixture(params=[V311, V5])
+def answers(request: pytest.FixtureRequest) -> Answers:
+    """For a client that has subscribed to nothing."""
+    made = Answers(Topics("chat"), lambda topic: False, lambda: None)
+    made.version = request.param
+    return made
+
+
+def test_the_short_way_is_the_long_one(answers: Answers) -> None:
+    ids = (1, 65_535, 7)
+    refs = [answers.ref(id, 1) for id in ids]
+    short = answers.pubacks(refs)
+    assert short == b"".join([answers.encode(Stored(number=1, channel="lab", ref=ref)) for ref in refs])
+    assert MqttPackets(version=answers.version).receive(short) == [PubAcks(ids)]
+
+
+def test_what_is_more_than_a_puback_goes_the_long_way(answers: Answers) -> None:
+    assert answers.pubacks([answers.ref(1, 1), answers.ref(2, 2)]) is None, "PUBREC"
+    assert answers.pubacks([answers.ref(1, 1), None]) is None, "a direct message at QoS 0"
+    assert answers.pubacks(["x"]) is None, "another protocol's"
+    answers.tells_stored = True
+    assert answers.pubacks([answers.ref(1, 1)]) is None, "a receipt on chat/to/<me>/stored"

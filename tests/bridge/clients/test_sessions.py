@@ -1,0 +1,397 @@
+"""Sessions that are kept: what was said meanwhile comes, in order, also after the server was killed; and their end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.clients import subscribe as subscriber
+from server import Server
+from store import Client, open_store
+from tests.conftest import StartServer
+from tests.support.bulk import eventually
+from tests.support.helpers import DEADLINE, Json, Process
+from tests.support.mqtt import MqttLine, body
+from wire.clock import now
+from wire.frames import Join, Msg, Ping, Say
+from wire.limits import Limits
+from wire.mqtt import V5, V311, Disconnect, Properties, Publish, Reason, Subscription
+
+Mqtt = Callable[..., MqttLine]
+Connecting = Callable[..., Json]
+
+
+def keep(version: int, seconds: int = 1_000, **fields: Any) -> dict[str, Any]:
+    """What CONNECT says to have its session kept, and taken up."""
+    properties = Properties(session_expiry_interval=seconds, **fields) if version == V5 else Properties()
+    return {"version": version, "clean": False, "properties": properties}
+
+
+def numbers(line: MqttLine, channel: str = "lab") -> list[tuple[int, bool]]:
+    """The entries that came of a channel, and whether as duplicates."""
+    return [(body(packet)["number"], packet.dup) for packet in line.messages(f"chat/channels/{channel}")]
+
+
+def fill(server: Server | Process, connect: Connecting, *texts: str, channel: str = "lab") -> None:
+    """Somebody says that, and goes."""
+    with connect(server.address, "filler") as filler:
+        filler.request(Join(channel))
+        filler.send(*[Say(text, channel) for text in texts[:-1]])
+        filler.request(Say(texts[-1], channel))
+
+
+@pytest.fixture
+def filler(server: Server, connect: Connecting) -> Json:
+    """Somebody who says something meanwhile."""
+    line = connect(server.address, "filler")
+    line.request(Join("lab"))
+    return line
+
+
+@pytest.mark.parametrize("member", [False, True], ids=["listener", "member"])
+def test_what_was_said_meanwhile_comes_in_order(
+    server: Server, mqtt: Mqtt, filler: Json, version: int, member: bool
+) -> None:
+    """For whoever only listens and for members alike; and of channels that were not there before."""
+    alice = mqtt(server.address, "alice", **keep(version))
+    assert not alice.connack.session_present
+    alice.subscribe("chat/channels/+", "chat/channels/attic/text")
+    if member:
+        alice.do("say/lab", "here")
+    filler.request(Say("live", "lab"))
+    alice.hear("lab", "live")
+    alice.ping()
+    alice.disconnect()
+    filler.send(*[Say(f"{n}", "lab") for n in range(1_200)])
+    filler.request(Join("attic"))
+    filler.request(Say("in a new channel", "attic"))
+    back = mqtt(server.address, "alice", **keep(version))
+    assert back.connack.session_present
+    back.hear("attic", "in a new channel")
+    back.hear("lab", "1199")
+    assert back.texts("lab") == [f"{n}" for n in range(1_200)]
+    assert not any(dup for _, dup in numbers(back)), "none was ever sent before"
+    assert back.message("chat/channels/attic/text").payload == b"filler: in a new channel"
+    assert not back.messages("chat/to/alice/gap")
+    filler.request(Say("live again", "lab"))
+    back.hear("lab", "live again")
+
+
+def test_what_was_not_acknowledged_comes_again_first(server: Server, mqtt: Mqtt, filler: Json, version: int) -> None:
+    alice = mqtt(server.address, "alice", **keep(version), acknowledge=False)
+    alice.subscribe("chat/channels/lab", "chat/channels/lab/text")
+    filler.send(*[Say(f"{n}", "lab") for n in range(1, 11)])
+    alice.hear("lab", "10")
+    alice.message("chat/channels/lab/text", lambda packet: packet.payload == b"filler: 10")
+    first = {body(packet)["number"]: packet.packet_id for packet in alice.messages("chat/channels/lab")}
+    texts = {int(packet.payload[8:]): packet.packet_id for packet in alice.messages("chat/channels/lab/text")}
+    assert not set(first.values()) & set(texts.values())
+    alice.ack(*[first[n] for n in range(1, 11)], *[texts[n] for n in range(1, 5)])
+    alice.ping()
+    alice.reset()
+    eventually(lambda: server.chat.directory.find("alice") is None, lambda: "alice is still there")
+    filler.request(Say("11", "lab"))
+    back = mqtt(server.address, "alice", **keep(version))
+    back.hear("lab", "11")
+    assert numbers(back) == [(n, n < 11) for n in range(5, 12)], "from where both forms were acknowledged"
+    assert [packet.packet_id for packet in back.messages("chat/channels/lab")][:6] == [first[n] for n in range(5, 11)]
+
+
+def test_out_of_order_acknowledgements_count_when_their_turn_comes(
+    server: Server, mqtt: Mqtt, filler: Json, version: int
+) -> None:
+    alice = mqtt(server.address, "alice", **keep(version), acknowledge=False)
+    alice.subscribe("chat/channels/lab")
+    filler.send(*[Say(f"{n}", "lab") for n in range(1, 7)])
+    alice.hear("lab", "6")
+    ids = [packet.packet_id for packet in alice.messages("chat/channels/lab")]
+    alice.ack(ids[1], ids[2], ids[0], ids[4], ids[5], 999)
+    alice.ping()
+    alice.reset()
+    eventually(lambda: server.chat.directory.find("alice") is None, lambda: "alice is still there")
+    back = mqtt(server.address, "alice", **keep(version))
+    back.hear("lab", "6")
+    assert numbers(back) == [(4, True), (5, True), (6, True)]
+
+
+def test_a_clean_start_ends_the_session(server: Server, mqtt: Mqtt, filler: Json, version: int) -> None:
+    alice = mqtt(server.address, "alice", **keep(version))
+    alice.subscribe("chat/channels/lab")
+    alice.disconnect()
+    filler.request(Say("lost", "lab"))
+    clean = mqtt(server.address, "alice", version=version)
+    assert not clean.connack.session_present
+    filler.request(Say("not subscribed", "lab"))
+    clean.ping()
+    clean.disconnect()
+    third = mqtt(server.address, "alice", **keep(version))
+    assert not third.connack.session_present
+    third.ping()
+    for line in (clean, third):
+        assert line.messages() == []
+
+
+def test_a_session_is_one_client_s(server: Server, mqtt: Mqtt, filler: Json, version: int) -> None:
+    alice = mqtt(server.address, "alice", client_id="phone", **keep(version))
+    alice.subscribe("chat/channels/lab")
+    alice.disconnect()
+    assert not mqtt(server.address, "alice", client_id="desk", **keep(version)).connack.session_present
+    assert not mqtt(server.address, "bob", client_id="phone", **keep(version)).connack.session_present
+
+
+def test_unsubscribing_is_kept_too(server: Server, mqtt: Mqtt, filler: Json, version: int) -> None:
+    alice = mqtt(server.address, "alice", **keep(version))
+    alice.subscribe("chat/channels/lab", "chat/channels/hall", "chat/channels/+/text")
+    alice.unsubscribe("chat/channels/lab", "chat/channels/+/text")
+    alice.disconnect()
+    filler.request(Join("hall"))
+    filler.request(Say("unheard", "lab"))
+    filler.request(Say("heard", "hall"))
+    back = mqtt(server.address, "alice", **keep(version))
+    back.hear("hall", "heard")
+    assert {packet.topic for packet in back.messages()} == {"chat/channels/hall"}
+    back.subscribe("chat/channels/lab")
+    filler.request(Say("heard again", "lab"))
+    back.hear("lab", "heard again")
+    assert back.texts("lab") == ["heard again"]
+
+
+def test_qos_0_is_for_who_is_there(server: Server, mqtt: Mqtt, filler: Json, version: int) -> None:
+    """Nothing of it is kept; and whoever changes to QoS 1 is sent nothing again that came at QoS 0."""
+    alice = mqtt(server.address, "alice", **keep(version))
+    alice.subscribe("chat/channels/lab", qos=0)
+    filler.request(Say("1", "lab"))
+    alice.hear("lab", "1")
+    alice.disconnect()
+    filler.request(Say("2", "lab"))
+    alice = mqtt(server.address, "alice", **keep(version))
+    filler.request(Say("3", "lab"))
+    alice.hear("lab", "3")
+    alice.subscribe("chat/channels/lab", qos=1)
+    alice.disconnect()
+    filler.request(Say("4", "lab"))
+    back = mqtt(server.address, "alice", **keep(version))
+    back.hear("lab", "4")
+    assert numbers(back) == [(4, False)]
+
+
+def test_direct_messages_wait_with_the_user(server: Server, mqtt: Mqtt, filler: Json, version: int) -> None:
+    """Whichever client acknowledges them: a message was read once, by one and the same person."""
+    alice = mqtt(server.address, "alice", **keep(version))
+    alice.subscribe("chat/to/alice/#")
+    alice.disconnect()
+    for n in range(3):
+        filler.request(Msg("alice", f"{n}"))
+    back = mqtt(server.address, "alice", **keep(version), acknowledge=False)
+    for n in range(3):
+        packet = back.message("chat/to/alice/msg/filler")
+        assert body(packet)["text"] == f"{n}"
+        if n < 2:
+            back.ack(packet.packet_id)
+    back.ping()
+    back.reset()
+    eventually(lambda: server.chat.directory.find("alice") is None, lambda: "alice is still there")
+    third = mqtt(server.address, "alice", **keep(version))
+    assert body(third.message("chat/to/alice/msg/filler"))["text"] == "2"
+
+
+def test_too_much_is_told_as_a_gap(start_server: StartServer, mqtt: Mqtt, connect: Connecting, version: int) -> None:
+    server = start_server(limits=Limits(lag=200, missed=50))
+    alice = mqtt(server.address, "alice", **keep(version))
+    alice.subscribe("chat/channels/lab", "chat/to/alice/#")
+    alice.disconnect()
+    fill(server, connect, *[f"{n}" for n in range(1, 301)])
+    with connect(server.address, "writer") as writer:
+        for n in range(60):
+            writer.request(Msg("alice", f"{n}"))
+    back = mqtt(server.address, "alice", **keep(version))
+    back.hear("lab", "300")
+    back.message("chat/to/alice/msg/writer", lambda packet: body(packet)["text"] == "59")
+    assert [number for number, _ in numbers(back)] == list(range(251, 301))
+    gaps = [body(packet) for packet in back.messages("chat/to/alice/gap")]
+    assert gaps == [{"channel": "lab", "first": 1, "last": 250}], "of direct messages, all come"
+    back.ping()
+    back.disconnect()
+    last = mqtt(server.address, "alice", **keep(version))
+    last.ping()
+    assert last.messages("chat/channels/lab") == []
+
+
+def test_members_are_not_told_of_gaps_that_are_none(server: Server, mqtt: Mqtt, filler: Json, version: int) -> None:
+    """What a member has missed of a channel is its session's business, or not wanted."""
+    alice = mqtt(server.address, "alice", **keep(version))
+    alice.do("join/lab")
+    alice.subscribe("chat/to/alice/#")
+    alice.disconnect()
+    filler.send(*[Say("x", "lab") for _ in range(700)])
+    filler.request(Say("y", "lab"))
+    back = mqtt(server.address, "alice", **keep(version))
+    back.ask("who")
+    assert back.messages("chat/to/alice/gap") == []
+
+
+# How long
+
+
+def test_a_session_ends_in_its_time(server: Server, mqtt: Mqtt, filler: Json, monkeypatch: pytest.MonkeyPatch) -> None:
+    alice = mqtt(server.address, "alice", **keep(V5, 60))
+    alice.subscribe("chat/channels/lab")
+    alice.disconnect()
+    for later, present in ((59_000, True), (61_000, False)):
+        monkeypatch.setattr("bridge.clients.subscribe.now", lambda later=later: now() + later)
+        back = mqtt(server.address, "alice", **keep(V5, 60))
+        assert back.connack.session_present is present
+        monkeypatch.undo()
+        if present:
+            back.disconnect()
+    assert "alice/alice-line" not in server._hub._away
+
+
+@pytest.mark.parametrize(
+    ("at_connect", "at_the_end", "present"),
+    [(0, None, False), (100, None, True), (100, 0, False), (100, 200, True), (0xFFFFFFFF, None, True)],
+)
+def test_the_client_says_how_long(
+    server: Server, mqtt: Mqtt, at_connect: int, at_the_end: int | None, present: bool
+) -> None:
+    mqtt(server.address, "alice", **keep(V5, at_connect)).disconnect(expiry=at_the_end)
+    assert mqtt(server.address, "alice", **keep(V5)).connack.session_present is present
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"), [(0, None), (86_400, None), (86_401, 86_400), (0xFFFFFFFF, 86_400)], ids=lambda each: f"{each}"
+)
+def test_no_session_is_kept_for_ever(start_server: StartServer, mqtt: Mqtt, asked: int, told: int | None) -> None:
+    """Whoever asks for more than the limit is told so ([MQTT-3.2.2-21]); 3.1.1 cannot be, and gets the limit."""
+    server = start_server(limits=Limits(session_days=1))
+    alice = mqtt(server.address, "alice", **keep(V5, asked))
+    assert alice.connack.properties.session_expiry_interval == told
+    alice.disconnect(expiry=0xFFFFFFFF if asked else None)
+    mqtt(server.address, "bob", **keep(V311)).disconnect()
+    eventually(lambda: not server._hub._sessions, lambda: "somebody is connected")
+    kept = {each.key: each.expiry for each in server.chat.store.clients("")}
+    assert kept == {"bob/bob-line": 86_400, **({"alice/alice-line": 86_400} if asked else {})}
+
+
+def test_a_session_that_ends_with_its_connection_cannot_be_kept_after_all(server: Server, mqtt: Mqtt) -> None:
+    alice = mqtt(server.address, "alice", **keep(V5, 0))
+    alice.send(Disconnect(0, Properties(session_expiry_interval=100)))
+    assert alice.expect(Disconnect).reason == Reason.PROTOCOL_ERROR
+
+
+def test_who_is_back_at_once_has_a_session_all_the_same(
+    server: Server, mqtt: Mqtt, version: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end of the old connection, which kept nothing, does not come over what the new one keeps."""
+    alice = mqtt(server.address, "alice", version=version)
+    ending, back_already, order = threading.Event(), threading.Event(), list[str]()
+    close, add = subscriber.Subscriber.close, server._hub.add
+
+    def close_slowly(ended: subscriber.Subscriber) -> None:
+        ending.set()
+        back_already.wait(DEADLINE)
+        close(ended)
+        order.append("ended")
+
+    def add_noted(*arguments: Any, **fields: Any) -> Any:
+        back_already.set()
+        added = add(*arguments, **fields)
+        order.append("begun")
+        return added
+
+    monkeypatch.setattr(subscriber.Subscriber, "close", close_slowly)
+    monkeypatch.setattr(server._hub, "add", add_noted)
+    alice.send(Disconnect())
+    assert ending.wait(DEADLINE)
+    mqtt(server.address, "alice", **keep(version))
+    assert order == ["ended", "begun"]
+    assert server.chat.store.client("alice/alice-line", 0) is not None
+    assert not server._hub._parting
+
+
+def test_little_is_remembered_of_who_is_away(server: Server, mqtt: Mqtt) -> None:
+    """And nothing of those whose session has ended, or who never had one."""
+    hub = server._hub
+    for n in range(50):
+        mqtt(server.address, "alice", client_id=f"clean{n}").disconnect()
+        mqtt(server.address, "alice", client_id=f"kept{n}", **keep(V5, 1)).disconnect()
+    eventually(lambda: not hub._away, lambda: f"{len(hub._away)} sessions are remembered")
+    assert not hub._wills
+    eventually(lambda: not hub._sessions, lambda: f"{len(hub._sessions)} are connected")
+    eventually(lambda: not server.chat.store.clients(""), lambda: "they are still in the store")
+    assert not hub._later._tasks
+    assert len(hub._later._due) < 200
+
+
+# Over the server's end
+
+
+def test_what_was_kept_before_a_start_ends_in_its_time(start_server: StartServer, tmp_path: Path) -> None:
+    store = open_store(tmp_path / "data")
+    for key, seconds in (("alice/phone", 1), ("bob/phone", 1_000)):
+        store.save_client(Client(key, seconds, now() + seconds * 1_000, ""))
+    store.close()
+    kept = start_server().chat.store.clients
+    eventually(lambda: [each.key for each in kept("")] == ["bob/phone"], lambda: f"kept are {kept('')}")
+
+
+@pytest.mark.parametrize("how", ["kill", "stop"])
+def test_a_session_outlives_the_server(
+    process: Process, mqtt: Mqtt, connect: Connecting, version: int, how: str
+) -> None:
+    alice = mqtt(process.address, "alice", **keep(version), acknowledge=False)
+    alice.subscribe("chat/channels/+", "chat/to/alice/#")
+    filler = connect(process.address, "filler")
+    filler.request(Join("lab"))
+    filler.send(*[Say(f"{n}", "lab") for n in range(1, 6)])
+    filler.request(Msg("alice", "psst"))
+    alice.hear("lab", "5")
+    got = alice.messages("chat/channels/lab")
+    alice.ack(*[packet.packet_id for packet in got[:3]])
+    alice.ping()
+    filler.request(Ping())  # if it was at the store just then, it has kept the acknowledgements, too
+    if how == "kill":
+        process.kill()
+    else:
+        assert process.stop() == 0
+    process.start()
+    fill(process, connect, "6", "7")
+    back = mqtt(process.address, "alice", **keep(version))
+    assert back.connack.session_present
+    back.hear("lab", "7")
+    assert body(back.message("chat/to/alice/msg/filler"))["text"] == "psst"
+    assert [number for number, _ in numbers(back)] == [4, 5, 6, 7]
+    assert all(dup for number, dup in numbers(back) if number < 6)
+    assert "Traceback" not in process.log
+
+
+def test_qos_2_over_the_server_s_end(process: Process, mqtt: Mqtt, version: int) -> None:
+    alice = mqtt(process.address, "alice", **keep(version))
+    alice.do("join/lab")
+    alice.send(Publish("chat/from/alice/say/lab", b"once", 2, packet_id=5))
+    alice.ping()
+    process.restart()
+    back = mqtt(process.address, "alice", **keep(version))
+    back.subscribe("chat/to/alice/#")
+    back.send(Publish("chat/from/alice/say/lab", b"once", 2, dup=True, packet_id=5))
+    back.settle(5, 2)
+    assert [entry["text"] for entry in back.ask("history/lab")["entries"]] == ["once"]
+
+
+def test_no_local_over_a_lost_line(server: Server, mqtt: Mqtt, filler: Json) -> None:
+    alice = mqtt(server.address, "alice", **keep(V5))
+    alice.subscribe(Subscription("chat/channels/lab", 1, no_local=True))
+    alice.do("say/lab", "mine")
+    filler.request(Say("theirs", "lab"))
+    alice.hear("lab", "theirs")
+    alice.do("say/lab", "mine, too")
+    alice.ping()
+    alice.disconnect()
+    filler.request(Say("theirs, too", "lab"))
+    back = mqtt(server.address, "alice", **keep(V5))
+    back.hear("lab", "theirs, too")
+    assert (alice.texts("lab"), back.texts("lab")) == (["theirs"], ["theirs, too"])

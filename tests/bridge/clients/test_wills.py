@@ -1,0 +1,143 @@
+"""The will: when it is said and when it is not, what it may say, and who is told of it; both versions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from server import Server
+from tests.support.helpers import Process
+from tests.support.mqtt import MqttLine, body, watch
+from wire.mqtt import V5, Disconnect, Properties, Reason, Will
+
+Mqtt = Callable[..., MqttLine]
+
+
+def lost(mqtt: Mqtt, server: Server, name: str, topic: str, payload: bytes, **fields: object) -> MqttLine:
+    """A client with a will."""
+    delay = fields.pop("delay", None)
+    properties = Properties(will_delay_interval=delay) if delay else Properties()  # type: ignore[arg-type]
+    return mqtt(server.address, name, will=Will(topic, payload, properties=properties), **fields)
+
+
+def test_a_will_is_said_when_the_line_is_lost(server: Server, mqtt: Mqtt, version: int) -> None:
+    watcher = watch(server, mqtt)
+    watcher.do("join/lab")
+    lost(mqtt, server, "alice", "chat/from/alice/say/lab", b"lost", version=version).reset()
+    assert body(watcher.hear("lab", "lost"))["sender"] == "alice"
+    watcher.subscribe("chat/channels/alarms")
+    lost(mqtt, server, "alan", "chat/from/alan/say/alarms", b"in a new channel", version=version).reset()
+    assert body(watcher.hear("alarms", "in a new channel"))["number"] == 1
+    lost(mqtt, server, "bob", "chat/from/bob/msg/watcher", b'{"text": "so long", "id": "w"}', version=version).reset()
+    assert body(watcher.message("chat/to/watcher/msg/bob"))["text"] == "so long"
+    lost(mqtt, server, "carol", "chat/direct/watcher/carol", b"\x00", version=version).reset()
+    assert watcher.message("chat/direct/watcher/carol").payload == b"\x00"
+    lost(mqtt, server, "dave", "chat/from/dave/gone", b"", version=version).reset()
+    watcher.message("chat/presence/dave", lambda packet: not body(packet)["online"])
+    silent = lost(mqtt, server, "erin", "chat/from/erin/say/lab", b"silent", version=version, keep_alive=1)
+    watcher.hear("lab", "silent")
+    silent.until_closed()
+    broken = lost(mqtt, server, "frank", "chat/from/frank/say/lab", b"broken", version=version)
+    broken.send_bytes(b"\xff\xff\xff\xff\xff")
+    watcher.hear("lab", "broken")
+
+
+def test_a_will_is_not_said_by_who_says_goodbye(server: Server, mqtt: Mqtt, version: int) -> None:
+    watcher = watch(server, mqtt)
+    watcher.do("join/lab")
+    lost(mqtt, server, "alice", "chat/from/alice/say/lab", b"lost", version=version).disconnect()
+    gone = lost(mqtt, server, "bob", "chat/from/bob/say/lab", b"lost", version=version)
+    gone.do("gone")
+    gone.until_closed()
+    if version == V5:
+        lost(mqtt, server, "carol", "chat/from/carol/say/lab", b"wanted").disconnect(
+            Reason.DISCONNECT_WITH_WILL_MESSAGE
+        )
+        watcher.hear("lab", "wanted")
+        lost(mqtt, server, "dave", "chat/from/dave/say/lab", b"in trouble").disconnect(Reason.UNSPECIFIED_ERROR)
+        watcher.hear("lab", "in trouble")
+    watcher.do("say/lab", "the end")
+    watcher.hear("lab", "the end")
+    assert "lost" not in watcher.texts("lab")
+
+
+@pytest.mark.parametrize(
+    ("topic", "payload"),
+    [
+        ("chat/from/bob/say/lab", b"I am bob"),
+        ("chat/channels/lab", b"I am the server"),
+        ("chat/to/bob/msg/alice", b"x"),
+        ("chat/server", b"offline"),
+        ("chat/presence/bob", b"x"),
+        ("chat/direct/bob/carol", b"x"),
+        ("tele/sonoff/LWT", b"Offline"),
+        ("chat/from/alice/say/a b", b"x"),
+        ("chat/from/alice/say/lab", b"\xff"),
+        ("chat/from/alice/say/lab", b""),
+        ("chat/from/alice/say/lab", b"x" * 20_000),
+        ("chat/from/alice/leave/lab", b""),
+        ("chat/from/alice/register", b'{"password": "mine now"}'),
+    ],
+)
+def test_a_will_keeps_the_rules(server: Server, mqtt: Mqtt, version: int, topic: str, payload: bytes) -> None:
+    line = mqtt(server.address, "alice", version=version, will=Will(topic, payload), refused=True)
+    assert line.connack.reason == Reason.NOT_AUTHORIZED
+    assert "The will: " in (line.connack.properties.reason_string or "The will: ")
+
+
+def test_a_delayed_will(server: Server, mqtt: Mqtt) -> None:
+    """Said in its time, and not if its client comes back before, or with a clean start: then at once."""
+    watcher = watch(server, mqtt)
+    watcher.do("join/lab")
+    keep = Properties(session_expiry_interval=100)
+    topic = "chat/from/alice/say/lab"
+    lost(mqtt, server, "alice", topic, b"after a second", delay=1, properties=keep).reset()
+    watcher.hear("lab", "after a second")
+    lost(mqtt, server, "alice", topic, b"never", delay=50, properties=keep).reset()
+    watcher.message("chat/presence/alice", lambda packet: not body(packet)["online"])
+    back = mqtt(server.address, "alice", clean=False, properties=keep)
+    assert back.connack.session_present
+    back.disconnect()
+    lost(mqtt, server, "alice", topic, b"at a clean start", delay=50, properties=keep).reset()
+    mqtt(server.address, "alice").disconnect()
+    watcher.hear("lab", "at a clean start")
+    lost(mqtt, server, "alice", topic, b"at the end of the session", delay=50).reset()
+    watcher.hear("lab", "at the end of the session")
+    assert "never" not in watcher.texts("lab")
+    assert not server._hub._wills
+
+
+def test_the_will_of_who_is_taken_over(server: Server, mqtt: Mqtt) -> None:
+    watcher = watch(server, mqtt)
+    watcher.do("join/lab")
+    keep = Properties(session_expiry_interval=100)
+    topic = "chat/from/alice/say/lab"
+    first = lost(mqtt, server, "alice", topic, b"lost", properties=keep)
+    second = lost(mqtt, server, "alice", topic, b"never", delay=50, properties=keep, clean=False)
+    watcher.hear("lab", "lost")
+    third = lost(mqtt, server, "alice", topic, b"over", delay=50, properties=keep, clean=False)
+    fourth = mqtt(server.address, "alice")
+    watcher.hear("lab", "over")
+    for line in (first, second, third):
+        line.until_closed()
+    fourth.ping()
+    assert watcher.texts("lab") == ["lost", "over"]
+    assert not server._hub._wills
+
+
+def test_the_server_s_end_is_nobody_s_will(process: Process, mqtt: Mqtt, version: int) -> None:
+    watcher = mqtt(process.address, "watcher", version=version)
+    watcher.subscribe("#")
+    watcher.do("join/lab")
+    mqtt(process.address, "alice", version=version, will=Will("chat/from/alice/say/lab", b"lost"))
+    assert process.stop() == 0
+    rest = watcher.until_closed()
+    assert watcher.messages("chat/server")[-1].payload == b"offline"
+    assert watcher.texts("lab") == []
+    if version == V5:
+        assert [item.reason for item in rest if isinstance(item, Disconnect)] == [Reason.SERVER_SHUTTING_DOWN]
+    process.start()
+    again = mqtt(process.address, "watcher")
+    again.subscribe("chat/server", "chat/channels/lab")
+    assert again.message("chat/server").payload == b"online"

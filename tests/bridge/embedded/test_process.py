@@ -1,0 +1,303 @@
+"""The embedded broker's process: ready when it is, started again when it dies, gone when the server is."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from bridge.embedded import supervisor as embedded
+from bridge.embedded.supervisor import EmbeddedBroker
+from bridge.mirror.address import BrokerConfig
+from store import open_store
+from tests.conftest import StartProcess, StartServer
+from tests.support.acl_brokers import free_port
+from tests.support.helpers import DEADLINE, ROOT, Text
+from tests.support.mqtt import MqttLine
+from wire.errors import LocalError
+from wire.mqtt import V311
+
+PATIENCE = 3 * DEADLINE  # for programs that have to be started
+Make = Callable[..., EmbeddedBroker]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Iterator[Path]:
+    """The folder of a store that is open."""
+    store = open_store(tmp_path / "data")
+    yield tmp_path / "data"
+    store.close()
+
+
+@pytest.fixture
+def make(data: Path) -> Iterator[Make]:
+    """Make a broker on a free port, or as told; closed afterwards, with its thread."""
+    made: list[EmbeddedBroker] = []
+
+    def one(host: str = "127.0.0.1", port: int = 0) -> EmbeddedBroker:
+        made.append(EmbeddedBroker(host, port, data, "chat"))
+        return made[-1]
+
+    yield one
+    for broker in made:
+        broker.close()
+    assert "embedded-broker" not in {thread.name for thread in threading.enumerate()}
+
+
+def started(broker: EmbeddedBroker) -> EmbeddedBroker:
+    """The broker once it is ready."""
+    broker.start()
+    assert broker.wait_until_ready(PATIENCE)
+    return broker
+
+
+def child(broker: EmbeddedBroker) -> int:
+    """The number of its process."""
+    assert broker._child is not None
+    return broker._child.pid
+
+
+def enter(broker: EmbeddedBroker, mqtt: Callable[..., MqttLine], **fields: Any) -> MqttLine:
+    """Connect as the server does."""
+    where = urlsplit(broker.url)
+    assert where.scheme == "mqtt"
+    password = (where.password or "").encode()
+    return mqtt(f"{where.hostname}:{where.port}", where.username, version=V311, password=password, **fields)
+
+
+class Watched:
+    """A process of which the end can be waited for, whoever's child it is."""
+
+    def __init__(self, pid: int) -> None:
+        self._descriptor = os.pidfd_open(pid)
+
+    def is_gone(self, seconds: float = PATIENCE) -> bool:
+        """Whether it has ended, at most that long from now."""
+        found = select.select([self._descriptor], [], [], seconds)[0]
+        return bool(found)
+
+    def close(self) -> None:
+        """Stop watching."""
+        os.close(self._descriptor)
+
+
+@pytest.fixture
+def watch() -> Iterator[Callable[[int], Watched]]:
+    """Watch a process."""
+    made: list[Watched] = []
+
+    def one(pid: int) -> Watched:
+        made.append(Watched(pid))
+        return made[-1]
+
+    yield one
+    for watched in made:
+        watched.close()
+
+
+def test_close_leaves_nothing(make: Make, watch: Callable[[int], Watched], mqtt: Callable[..., MqttLine]) -> None:
+    broker = started(make())
+    server = enter(broker, mqtt)
+    process = watch(child(broker))
+    broker.close()
+    assert process.is_gone(0)
+    assert server.until_closed() == []
+    assert not broker.wait_until_ready(0)
+    port = urlsplit(broker.url).port
+    assert port is not None
+    socket.create_server(("127.0.0.1", port)).close()  # it is free again
+    broker.close()  # no harm
+
+
+def test_close_ends_one_that_hangs(
+    make: Make, watch: Callable[[int], Watched], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "_END", 0.2)
+    broker = started(make())
+    process = watch(child(broker))
+    os.kill(child(broker), signal.SIGSTOP)
+    broker.close()
+    assert process.is_gone(0)
+
+
+def test_close_before_it_is_ready_and_without_a_start(make: Make) -> None:
+    make().close()
+    broker = make()
+    broker.start()
+    broker.close()
+    assert not broker.wait_until_ready(0)
+
+
+def test_it_ignores_what_a_terminal_sends_to_all(make: Make, mqtt: Callable[..., MqttLine]) -> None:
+    """Ctrl-C goes to the server and to its child; the server decides when the child ends."""
+    broker = started(make())
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(child(broker), number)
+    enter(broker, mqtt).ping()
+
+
+def test_it_comes_back(
+    make: Make, watch: Callable[[int], Watched], mqtt: Callable[..., MqttLine], caplog: pytest.LogCaptureFixture
+) -> None:
+    """On the same port and with the same secret; who connects meanwhile is served when it is there again."""
+    caplog.set_level(logging.INFO, "partyline.broker")
+    broker = started(make())
+    url = broker.url
+    for _ in range(2):
+        process = watch(child(broker))
+        server = enter(broker, mqtt)
+        os.kill(child(broker), signal.SIGKILL)
+        assert process.is_gone()
+        assert server.until_closed() == []
+        enter(broker, mqtt).ping()
+        assert broker.wait_until_ready(PATIENCE)
+    assert broker.url == url
+    said = [record.getMessage() for record in caplog.records]
+    assert "trusted network" in said[0]
+    assert all(name in said[0] for name in ("Mosquitto", "EMQX", "NATS", "RabbitMQ", "--broker mqtt://"))
+    up = f"the embedded broker is ready on 127.0.0.1:{urlsplit(url).port}"
+    down = "the embedded broker has ended (signal 9); it is started again"
+    assert said[1:] == [up, down, up, down, up]
+
+
+def test_it_tries_again_with_growing_pauses_and_says_so_once(
+    make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pauses: list[float] = []
+    enough = threading.Event()
+    broker = make()
+
+    def wait(seconds: float) -> bool:
+        pauses.append(seconds)
+        if len(pauses) == 12:
+            enough.set()
+            return wait_for_real(None)
+        return False
+
+    wait_for_real = broker._stop.wait
+    monkeypatch.setattr(broker._stop, "wait", wait)
+    monkeypatch.setattr(embedded, "_HOME", Path("/"))  # where there is no such module
+    broker.start()
+    assert enough.wait(PATIENCE)
+    bounds = [min(30.0, 0.2 * 2**number) for number in range(1, 13)]
+    assert all(bound / 2 <= pause <= bound for pause, bound in zip(pauses, bounds, strict=True))
+    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert warnings == ["the embedded broker has ended (status 1); it is started again"]
+
+
+def test_the_bridge_to_it(tmp_path: Path, start_server: StartServer, mqtt: Callable[..., MqttLine]) -> None:
+    """Somebody at nc and a device on the embedded broker are in one room, also after the broker was killed."""
+    data = tmp_path / "data"
+    with closing(started(EmbeddedBroker("127.0.0.1", 0, data, "chat"))) as broker:
+        server = start_server(data=str(data), broker=BrokerConfig(url=broker.url, trusted=True))
+        where = urlsplit(broker.url)
+        with Text(server.address, "nick") as nick:
+            nick.send("/join lab")
+            nick.expect("You are in lab")
+            for turn in ("first", "second"):
+                device = mqtt(f"{where.hostname}:{where.port}", "dev", version=V311)
+                device.subscribe("chat/channels/lab/text", "chat/server")
+                device.message("chat/server", lambda packet: packet.payload == b"online")
+                device.publish("chat/from/dev/say/lab", f"{turn}, from the device")
+                nick.expect(f"dev: {turn}, from the device")
+                nick.send(f"{turn}, to the device")
+                device.message("chat/channels/lab/text", lambda packet: packet.payload.endswith(b", to the device"))
+                os.kill(child(broker), signal.SIGKILL)
+                device.until_closed()
+
+
+def test_the_server_runs_it(start_process: StartProcess, mqtt: Callable[..., MqttLine]) -> None:
+    """`--broker embedded://…`: ready with the server, and gone with it."""
+    port = free_port()
+    process = start_process("--broker", f"embedded://127.0.0.1:{port}")
+    with Text(process.address, "nick") as nick:
+        nick.send("/join lab")
+        nick.expect("You are in lab")
+        device = mqtt(f"127.0.0.1:{port}", "dev", version=V311)
+        device.subscribe("chat/server")
+        device.message("chat/server", lambda packet: packet.payload == b"online")
+        device.publish("chat/from/dev/say/lab", "from the device")
+        nick.expect("dev: from the device")
+        nick.send("/status")
+        nick.expect(f"connected to 127.0.0.1:{port} over MQTT 3.1.1")
+    assert process.stop() == 0
+    with socket.create_server(("127.0.0.1", port)):
+        pass  # nobody has it any more
+
+
+_PARENT = """
+import sys
+from pathlib import Path
+from bridge.embedded.supervisor import EmbeddedBroker
+broker = EmbeddedBroker("127.0.0.1", 0, Path(sys.argv[1]), "chat")
+broker.start()
+broker.wait_until_ready(60)
+print(broker._child.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+def test_it_is_gone_when_the_server_was_killed(data: Path, watch: Callable[[int], Watched], hangs: bool) -> None:
+    """`kill -9` lets the parent say nothing; also while the child is at a standstill, as soon as that is over."""
+    command = [sys.executable, "-c", _PARENT, str(data)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        process = watch(pid)
+        if hangs:
+            os.kill(pid, signal.SIGSTOP)
+        parent.kill()
+        parent.wait()
+        if hangs:
+            assert not process.is_gone(0)
+            os.kill(pid, signal.SIGCONT)
+        assert process.is_gone()
+
+
+def test_the_secret_is_in_no_argument_and_no_environment(make: Make) -> None:
+    broker = started(make())
+    secret = (urlsplit(broker.url).password or "").encode()
+    assert len(secret) >= 32
+    for name in ("cmdline", "environ"):
+        assert secret not in Path(f"/proc/{child(broker)}/{name}").read_bytes()
+    assert urlsplit(make().url).password != secret.decode()
+
+
+def test_a_port_that_is_taken(make: Make) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(LocalError) as caught:
+            make(port=port).start()
+    assert str(caught.value) == (
+        f"Port {port} of 127.0.0.1 is taken, so the embedded broker cannot listen there; choose another one."
+    )
+    with pytest.raises(LocalError, match=r"cannot listen on 203\.0\.113\.7:"):
+        make("203.0.113.7").start()
+
+
+def test_without_amqtt(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(LocalError, match=r"needs amqtt: pip install -r requirements\.txt"):
+        make().start()
+
+
+def test_the_url_reaches_it(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    broker = make("0.0.0.0")
+    broker.start()
+    assert "@127.0.0.1:" in broker.url
+    assert [record.levelname for record in caplog.records] == ["WARNING"]  # others can reach it
+    assert "@[::1]:1883" in EmbeddedBroker("::", 1883, Path(), "chat").url

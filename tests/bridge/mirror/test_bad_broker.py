@@ -1,0 +1,117 @@
+"""A broker that refuses the mirror, hangs up, falls silent or is none: what is said of it, and that it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from server import Server
+from tests.support.helpers import Json
+from tests.support.mirrors import quick
+from tests.support.scripted_broker import ScriptedBroker, broker, server, status, wait
+from wire.frames import Join, Say
+from wire.mqtt import Disconnect, PubAck, Publish, Reason
+
+__all__ = ["broker", "quick", "server"]
+Connected = Callable[..., Json]
+pytestmark = pytest.mark.usefixtures("quick")
+
+
+def test_what_it_may_not_read_is_said(server: Server, broker: ScriptedBroker, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(3):
+        visit = broker.visit()
+        visit.accept()
+        visit.grant(Reason.NOT_AUTHORIZED, Reason.NOT_AUTHORIZED, 0)
+    sentence = f"{broker.address}: it does not let us read chat/from/# and chat/direct/+/+: see server.py acl"
+    assert wait(server, lambda status: "not let us" in status.error).error == sentence
+    visit = broker.visit()
+    visit.accept()
+    visit.grant(1, Reason.NOT_AUTHORIZED, 0)
+    wait(server, lambda status: status.connected)
+    assert status(server).error == f"{broker.address} does not let us read chat/direct/+/+: see server.py acl."
+    assert [record.message for record in caplog.records].count(f"not mirroring: {sentence}") == 1
+
+
+def test_what_it_may_not_publish_is_said_once(
+    server: Server, broker: ScriptedBroker, connect: Connected, caplog: pytest.LogCaptureFixture
+) -> None:
+    visit = broker.visit()
+    visit.open()
+    visit.acknowledge = False
+    alice = connect(server.address, "alice")
+    alice.request(Join("lab"))
+    for n in range(5):
+        alice.request(Say(f"{n}", "lab"))
+    for _ in range(10):
+        packet = visit.expect(Publish, lambda packet: packet.qos == 1)
+        visit.send(PubAck(packet.packet_id, Reason.NOT_AUTHORIZED))
+    found = wait(server, lambda status: status.behind == 0)
+    assert found.connected
+    assert found.error == (
+        f"{broker.address} does not take all that we publish: "
+        "our user name has no right to connect, or to what we asked for."
+    )
+    assert len([record for record in caplog.records if "does not take" in record.message]) == 1
+
+
+def test_a_broker_that_ends_every_connection_does_not_fill_the_log(
+    server: Server, broker: ScriptedBroker, connect: Connected, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As mosquitto 2.0.11 does if it does not let us publish."""
+    caplog.set_level("INFO", "partyline.bridge")
+    alice = connect(server.address, "alice")
+    alice.request(Join("lab"))
+    alice.request(Say("hello", "lab"))
+    for _ in range(8):
+        visit = broker.newest()
+        visit.acknowledge = False
+        visit.open()
+        packet = visit.expect(Publish, lambda packet: packet.qos == 1)
+        visit.send(PubAck(packet.packet_id, Reason.NOT_AUTHORIZED))
+        visit.close()
+    assert "does not take all that we publish" in wait(server, lambda status: not status.connected).error
+    said = [record.message for record in caplog.records if record.name == "partyline.bridge"]
+    assert len(set(said)) == len(said), said
+    visit = broker.newest()
+    visit.open()
+    visit.message("chat/channels/lab/text")
+    wait(server, lambda status: status.behind == 0)
+
+
+def test_another_client_with_our_id_is_named(server: Server, broker: ScriptedBroker) -> None:
+    visit = broker.visit()
+    visit.open()
+    visit.send(Disconnect(Reason.SESSION_TAKEN_OVER))
+    wait(server, lambda status: "another Partyline may mirror there with our root" in status.error)
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"", b"\x20\x02\x00\x02", b"\x00" * 20])
+def test_what_is_no_broker_is_said(server: Server, broker: ScriptedBroker, connect: Connected, answer: bytes) -> None:
+    for _ in range(4):
+        connection = broker.connection()
+        connection.recv(1_000)
+        connection.sendall(answer)
+        connection.close()
+    found = wait(server, lambda status: "refuses us" in status.error)
+    assert found.error.startswith(f"{broker.address} refuses us: ")
+    assert found.error.count(".") <= 5
+    connect(server.address, "alice").request(Join("lab"))
+
+
+def test_a_broker_that_falls_silent_is_left(server: Server, broker: ScriptedBroker) -> None:
+    visit = broker.visit()
+    visit.open(server_keep_alive=1)
+    visit.until_closed()
+    wait(server, lambda status: "has not answered for 1.5 s" in status.error)
+
+
+def test_a_broker_that_takes_nothing_is_left(server: Server, broker: ScriptedBroker, connect: Connected) -> None:
+    visit = broker.visit()
+    visit.open(server_keep_alive=1)
+    alice = connect(server.address, "alice")
+    alice.request(Join("lab"))
+    for _ in range(10):
+        alice.send(*[Say("x" * 15_000, "lab") for _ in range(100)])
+        alice.request(Say("done", "lab"))
+    wait(server, lambda status: "has not answered for 1.5 s" in status.error)

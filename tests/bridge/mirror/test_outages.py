@@ -1,0 +1,314 @@
+"""The broker goes, comes back, comes back empty, or refuses us: nothing is lost, and the chat goes on."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import bridge.mirror.mirror
+from bridge.mirror.address import BrokerConfig
+from server import Server
+from tests.conftest import StartProcess, StartServer
+from tests.support.brokers import Mosquitto, StartBroker, free_port
+from tests.support.bulk import eventually
+from tests.support.helpers import DEADLINE, Json
+from tests.support.mirrors import Site, broker_kind, quick, site, start_broker
+from tests.support.mqtt import MqttLine, body
+from tests.support.scripted_broker import ScriptedBroker
+from wire.frames import Delivered, Join, Msg, Say, Status, Whois
+from wire.mqtt import V5, Properties
+
+__all__ = ["broker_kind", "quick", "site", "start_broker"]
+Connect = Callable[..., Json]
+Mqtt = Callable[..., MqttLine]
+pytestmark = pytest.mark.usefixtures("quick")
+MOSQUITTO = pytest.mark.parametrize("broker_kind", ["mosquitto"])
+KEPT = Properties(session_expiry_interval=1_000)
+
+
+def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What the bridge said of its state, without the numbers."""
+    said = [record.message for record in caplog.records if record.name == "partyline.bridge"]
+    return [line.split(";")[0] for line in said if "mirroring" in line]
+
+
+@pytest.fixture
+def lasting(
+    broker_kind: str, start_broker: StartBroker, start_server: StartServer, mqtt: Mqtt, quick: None,
+    caplog: pytest.LogCaptureFixture,
+) -> Site:  # fmt: skip
+    """A site whose broker keeps what it has over a restart, as far as it can."""
+    caplog.set_level("INFO", "partyline.bridge")
+    broker = start_broker(broker_kind, *(Mosquitto.KEEPS if broker_kind == "mosquitto" else ()))
+    made = Site(start_server(broker=BrokerConfig(url=broker.url)), broker, mqtt)
+    made.up()
+    return made
+
+
+def listen(site: Site, name: str) -> MqttLine:
+    """Somebody on the broker, with a session that it keeps, who hears the lab and what is for them."""
+    more = {"properties": KEPT} if site.broker.version == V5 else {}
+    return site.line(name, "chat/channels/lab", "chat/presence/+", clean=False, **more)
+
+
+def numbers(*heard: MqttLine) -> list[int]:
+    """The numbers of the lab, in order of first appearance."""
+    return list(dict.fromkeys([body(each)["number"] for line in heard for each in line.messages("chat/channels/lab")]))
+
+
+@pytest.mark.parametrize("how", ["stop", "kill", "empty"])
+def test_the_broker_is_away_for_a_while(
+    lasting: Site, connect: Connect, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    site = lasting
+    alice = connect(site.server.address, "alice")
+    alice.request(Join("lab"))
+    oven = listen(site, "oven")
+    oven.ask("register")
+    for n in range(50):
+        alice.request(Say(f"before {n}", "lab"))
+    oven.hear("lab", "before 49")
+    site.wait(lambda status: status.behind == 0)
+    alice.request(Msg("oven", "before"))
+    alice.expect(Delivered)
+    site.broker.stop() if how == "stop" else site.broker.kill()
+    site.down()
+    for n in range(700):
+        alice.send(Say(f"meanwhile {n}", "lab"))
+    alice.request(Say("the last", "lab"))
+    alice.request(Msg("oven", "meanwhile"))
+    assert alice.request(Whois("oven")).online, "as far as anybody knows"
+    assert site.status.behind == 701
+    if how == "empty":
+        site.broker.empty()
+    site.broker.start()
+    again = listen(site, "oven")
+    site.up()
+    site.wait(lambda status: status.behind == 0)
+    again.do("register")
+    again.message("chat/to/oven/msg/alice", lambda packet: body(packet)["text"] == "meanwhile")
+    alice.expect(Delivered, lambda frame: frame.number == 2)
+    assert site.retained("chat/presence/alice")["online"]
+    assert site.retained("chat/server") == "online"
+    alice.request(Say("after", "lab"))
+    again.hear("lab", "after")
+    had = numbers(oven, again)
+    if how == "stop" and site.broker.kind != "amqtt":
+        assert had == list(range(1, 753))
+    else:
+        assert had == sorted(had), "in order; who was not there has missed something"
+    assert {line for line in logged(caplog) if line.startswith("mirroring")} == {
+        f"mirroring to {site.broker.address} over MQTT {'5' if site.broker.version == V5 else '3.1.1'}"
+    }
+    assert 1 <= len([line for line in logged(caplog) if line.startswith("not")]) <= 3
+
+
+@MOSQUITTO
+def test_a_broker_that_refuses_us_for_a_while(
+    lasting: Site, connect: Connect, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    site = lasting
+    alice = connect(site.server.address, "alice")
+    alice.request(Join("lab"))
+    (tmp_path / "passwords").write_text("")
+    site.broker.restart("allow_anonymous false", *Mosquitto.KEEPS)
+    sentence = f"{site.broker.address} refuses us: it wants a user name and a password, or lets nobody in from here."
+    assert site.down("refuses us").error == sentence
+    attempts = len(site.broker.said)
+    eventually(lambda: len(site.broker.said) > attempts + 20, lambda: "it does not try again")
+    for n in range(10):
+        alice.request(Say(f"{n}", "lab"))
+    assert logged(caplog).count(f"not mirroring: {sentence}") == 1
+    site.broker.restart(*Mosquitto.KEEPS)
+    site.up()
+    site.wait(lambda status: status.behind == 0)
+
+
+def test_pauses_grow_and_differ(monkeypatch: pytest.MonkeyPatch, start_server: StartServer) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(bridge.mirror.mirror, "_PAUSES", (1.0, 60.0))
+
+    class Closing:
+        def __init__(self) -> None:
+            self.ended = False
+
+        def is_set(self) -> bool:
+            return self.ended or len(pauses) >= 12
+
+        def set(self) -> None:
+            self.ended = True
+
+        def wait(self, seconds: float) -> None:
+            pauses.append(seconds)
+
+    real = bridge.mirror.mirror.Mirror.start
+
+    def start(mirror: bridge.mirror.mirror.Mirror) -> None:
+        mirror._closing = Closing()  # type: ignore[assignment]
+        real(mirror)
+
+    monkeypatch.setattr(bridge.mirror.mirror.Mirror, "start", start)
+    start_server(broker=BrokerConfig(url=f"mqtt://127.0.0.1:{free_port()}"))
+    eventually(lambda: len(pauses) >= 12, lambda: f"{pauses}")
+    for at, pause in enumerate(pauses):
+        most = min(2.0**at, 60.0)
+        assert most / 2 <= pause <= most
+    assert len(set(pauses)) == len(pauses)
+
+
+# What the operator reads
+
+
+def failing(start_server: StartServer, caplog: pytest.LogCaptureFixture, **config: str) -> str:
+    """Why the mirror does not connect: the same in /status, and once in the log; the chat goes on."""
+    caplog.set_level("INFO", "partyline.bridge")
+    server = start_server(broker=BrokerConfig(**config))  # type: ignore[arg-type]
+    assert server.chat.bridge is not None
+    status = server.chat.bridge
+    eventually(lambda: "tried yet" not in status().error, lambda: "it was not tried", 5)
+    error = status().error
+    with Json(server.address, "alice") as alice:
+        alice.request(Join("lab"))
+        alice.request(Say("the chat goes on", "lab"))
+        assert alice.request(Status()).bridge.error == error
+    assert logged(caplog).count(f"not mirroring: {error}") == 1
+    assert "\n" not in error
+    return error
+
+
+def test_a_wrong_password(
+    start_broker: StartBroker, start_server: StartServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    if shutil.which("mosquitto_passwd") is None:
+        pytest.skip("mosquitto_passwd is not installed")
+    passwords = tmp_path / "passwords"
+    subprocess.run(["mosquitto_passwd", "-b", "-c", str(passwords), "partyline", "the one"], check=True)
+    broker = start_broker("mosquitto", f"password_file {passwords}")
+    error = failing(start_server, caplog, url=f"mqtt://partyline:another@{broker.address}")
+    assert error == f"{broker.address} refuses us: our user name or our password is wrong, or has no right to connect."
+    assert "another" not in caplog.text, "a password is for nobody to read"
+
+
+def test_a_port_where_nobody_listens(start_server: StartServer, caplog: pytest.LogCaptureFixture) -> None:
+    port = free_port()
+    error = failing(start_server, caplog, url=f"mqtt://127.0.0.1:{port}")
+    assert error == f"127.0.0.1:{port} cannot be reached: Connection refused."
+
+
+def test_a_host_that_there_is_not(start_server: StartServer, caplog: pytest.LogCaptureFixture) -> None:
+    error = failing(start_server, caplog, url="mqtt://no-such-host.invalid")
+    assert error.startswith("no-such-host.invalid:1883 cannot be reached: ")
+
+
+def certificate(folder: Path, name: str) -> tuple[Path, Path]:
+    """A key and a certificate that has signed itself, for that name."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    key, made = folder / "key.pem", folder / "certificate.pem"
+    options = ["-nodes", "-days", "2", "-subj", "/CN=here", "-addext", f"subjectAltName={name}"]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-keyout", str(key), "-out", str(made), *options]
+    subprocess.run(command, check=True, capture_output=True, timeout=DEADLINE)
+    return key, made
+
+
+def test_tls_with_the_right_name_the_wrong_one_and_a_stranger(
+    start_broker: StartBroker, start_server: StartServer, tmp_path: Path, caplog: pytest.LogCaptureFixture, mqtt: Mqtt
+) -> None:
+    key, made = certificate(tmp_path, "IP:127.0.0.1")
+    plain, port = free_port(), free_port()
+    broker = start_broker(
+        "mosquitto", f"listener {port} 127.0.0.1", f"certfile {made}", f"keyfile {key}",
+        f"listener {plain} 127.0.0.1", port=plain,
+    )  # fmt: skip
+    server = start_server(broker=BrokerConfig(url=f"mqtts://127.0.0.1:{port}", ca=str(made)))
+    site = Site(server, broker, mqtt)
+    site.up()
+    oven = site.line("oven", "chat/channels/lab")
+    with Json(server.address, "alice") as alice:
+        alice.request(Join("lab"))
+        alice.send(*[Say("x" * 1_000 + f" {n}", "lab") for n in range(2_000)])
+        alice.request(Say("done", "lab"))
+    oven.hear("lab", "done")
+    assert len(oven.messages("chat/channels/lab")) == 2_001
+    site.wait(lambda status: status.behind == 0)
+    for n in range(300):
+        oven.do("say/lab", "y" * 1_000 + f" {n}", 0)
+    oven.ask("status")
+    other = str(tmp_path / "other")
+    for host, ca, part in (("localhost", str(made), "ostname mismatch"), ("127.0.0.1", None, "self")):
+        config = BrokerConfig(url=f"mqtts://{host}:{port}", ca=ca)
+        there = start_server(broker=config, root="other", data=f"{other}{host}")
+        each = Site(there, broker, mqtt)
+        error = each.down("does not speak TLS").error
+        assert error.startswith(f"{host}:{port} does not speak TLS with us: its certificate is not good (")
+        assert part in error
+    both = start_server(broker=BrokerConfig(url=f"mqtts://127.0.0.1:{plain}", ca=str(made)), root="x", data=f"{other}x")
+    assert Site(both, broker, mqtt).down("does not speak TLS")
+
+
+def test_no_right_to_publish(
+    start_broker: StartBroker, start_server: StartServer, tmp_path: Path, mqtt: Mqtt, connect: Connect,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    rights = ("chat/from/#", "chat/to/#", "chat/server", "chat/presence/+", "read chat/#")
+    (tmp_path / "acl").write_text("".join([f"topic {each}\n" for each in rights]))
+    broker = start_broker("mosquitto", f"acl_file {tmp_path / 'acl'}")
+    site = Site(start_server(broker=BrokerConfig(url=broker.url)), broker, mqtt)
+    site.up()
+    alice = connect(site.server.address, "alice")
+    alice.request(Join("lab"))
+    for n in range(5):
+        alice.request(Say(f"{n}", "lab"))
+    sentence = f"{broker.address} does not take all that we publish: our user name has no right to connect, or to what"
+    site.wait(lambda status: status.error.startswith(sentence))  # mosquitto 2.0.11 then ends the connection, too
+    alice.request(Say("the chat goes on", "lab"))
+    attempts = len(broker.said)
+    eventually(lambda: len(broker.said) > attempts + 20, lambda: f"it does not try again: {broker.said[attempts:]}")
+    assert caplog.text.count("does not take all") == 2, "what the broker does not take, and that this ended the mirror"
+
+
+def test_no_right_to_subscribe(
+    start_broker: StartBroker, start_server: StartServer, caplog: pytest.LogCaptureFixture, mqtt: Mqtt
+) -> None:
+    user = 'users: [{user: "partyline", password: "right", permissions: {subscribe: {deny: ["chat.from.>"]}}}]'
+    broker = start_broker("nats", f"authorization {{ {user} }}")
+    server = start_server(broker=BrokerConfig(url=f"mqtt://partyline:right@{broker.address}"))
+    error = Site(server, broker, mqtt).down("not let us").error
+    assert error.startswith(f"{broker.address}: it does not let us read chat/from/#")
+
+
+# The server's end
+
+
+def test_the_server_stops_at_once_while_the_broker_is_away(start_process: StartProcess) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        process = start_process("--broker", f"mqtt://127.0.0.1:{port}")
+        connection, _ = silent.accept()
+        began = time.monotonic()
+        assert process.stop() == 0
+        assert time.monotonic() - began < 2
+        connection.close()
+    process.start()
+    eventually(lambda: "cannot be reached" in process.log, lambda: process.log)
+    began = time.monotonic()
+    assert process.stop() == 0
+    assert time.monotonic() - began < 2
+    assert "Traceback" not in process.log
+
+
+def test_it_says_goodbye(server: Server, start_process: StartProcess) -> None:
+    broker = ScriptedBroker()
+    process = start_process("--broker", broker.url)
+    visit = broker.visit()
+    visit.open()
+    assert process.stop() == 0
+    visit.until_closed()
+    assert visit.messages("chat/server")[-1].payload == b"offline"
+    broker.close()

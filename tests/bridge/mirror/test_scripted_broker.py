@@ -1,0 +1,300 @@
+"""The mirror against a broker that says just what the test wants: its limits, and what comes from it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bridge.mirror.address import BrokerConfig
+from server import Config, Server
+from store import StoreError
+from tests.support.bulk import eventually
+from tests.support.helpers import Json, WatchedStore
+from tests.support.mirrors import quick
+from tests.support.mqtt import body
+from tests.support.scripted_broker import ScriptedBroker, Visit, broker, server, status, wait
+from wire.frames import Join, Register, Say, Whois
+from wire.mqtt import V5, V311, PingReq, PubAck, Publish, Reason
+
+__all__ = ["broker", "quick", "server"]
+Connected = Callable[..., Json]
+pytestmark = pytest.mark.usefixtures("quick")
+
+
+def texts(visit: Visit, channel: str = "lab") -> list[str]:
+    """What was published in a channel as JSON, in order."""
+    return [body(packet)["text"] for packet in visit.messages(f"chat/channels/{channel}")]
+
+
+def acknowledged(visit: Visit, packet_id: int) -> None:
+    """Wait until that is acknowledged."""
+    visit.expect(PubAck, lambda packet: packet.packet_id == packet_id)
+
+
+def said(packet: Publish) -> str:
+    """What was said in a channel, in either form."""
+    return packet.payload.decode().partition(": ")[2] if packet.topic.endswith("/text") else str(body(packet)["text"])
+
+
+def test_it_subscribes_before_it_says_anything(server: Server, broker: ScriptedBroker) -> None:
+    visit = broker.visit()
+    hello = visit.connect
+    assert (hello.version, hello.client_id, hello.clean) == (V5, "partyline-chat", False)
+    assert hello.will is not None
+    assert (hello.will.topic, hello.will.payload, hello.will.retain) == ("chat/server", b"offline", True)
+    visit.accept()
+    asked = visit.grant()
+    assert [each.filter for each in asked.subscriptions] == ["chat/from/#", "chat/direct/+/+", "chat/presence/+"]
+    assert visit.received[:2] == [hello, asked]
+    assert visit.message("chat/server").payload == b"online"
+    visit.pong()
+    wait(server, lambda status: status.connected)
+
+
+def test_the_older_version_is_found_out(server: Server, broker: ScriptedBroker) -> None:
+    broker.visit().refuse(Reason.UNSUPPORTED_PROTOCOL_VERSION)
+    visit = broker.visit()
+    assert visit.connect.version == V311
+    visit.open()
+    assert wait(server, lambda status: status.connected).version == "3.1.1"
+
+
+def test_a_server_keep_alive_is_kept(server: Server, broker: ScriptedBroker) -> None:
+    visit = broker.visit()
+    visit.open(server_keep_alive=1)
+    visit.expect(PingReq)  # which comes after half of it
+
+
+def test_what_is_too_large_for_the_broker_is_left_out(
+    server: Server, broker: ScriptedBroker, connect: Connected
+) -> None:
+    visit = broker.visit()
+    visit.open(maximum_packet_size=400)
+    alice = connect(server.address, "alice")
+    alice.request(Join("lab"))
+    for text in ("short", "long " * 200, "short again"):
+        alice.request(Say(text, "lab"))
+    visit.message("chat/channels/lab", lambda packet: body(packet)["text"] == "short again")
+    visit.message("chat/channels/lab/text", lambda packet: packet.payload.endswith(b"short again"))
+    assert texts(visit) == ["short", "short again"]
+    wait(server, lambda status: status.behind == 0)
+    visit.bring("chat/from/oven/history/lab", "")
+    assert body(visit.message("chat/to/oven/error"))["code"] == "too-long"
+    assert max(len(packet.payload) for packet in visit.received if isinstance(packet, Publish)) < 400
+
+
+def test_no_more_is_in_flight_than_the_broker_takes(server: Server, broker: ScriptedBroker, connect: Connected) -> None:
+    visit = broker.visit()
+    visit.open(receive_maximum=6)
+    visit.acknowledge = False
+    alice = connect(server.address, "alice")
+    alice.request(Join("lab"))
+    alice.send(*[Say(f"{n}", "lab") for n in range(49)])
+    alice.request(Say("49", "lab"))
+    flying: list[int] = []
+    for _ in range(100):
+        packet = visit.expect(Publish, lambda packet: packet.qos == 1)
+        flying.append(packet.packet_id)
+        assert len(flying) <= 6
+        assert len(set(flying)) == len(flying)
+        if len(flying) == 6:
+            visit.ack(*flying)
+            flying = []
+    visit.ack(*flying)
+    assert texts(visit) == [f"{n}" for n in range(50)]
+    wait(server, lambda status: status.behind == 0)
+
+
+def test_what_was_not_acknowledged_comes_again_in_order(
+    server: Server, broker: ScriptedBroker, connect: Connected
+) -> None:
+    first = broker.visit()
+    first.open()
+    first.acknowledge = False
+    alice = connect(server.address, "alice")
+    alice.request(Join("lab"))
+    for n in range(6):
+        alice.request(Say(f"{n}", "lab"))
+    sent = [first.expect(Publish, lambda packet: packet.qos == 1) for _ in range(12)]
+    both = {n: [each.packet_id for each in sent if said(each) == f"{n}"] for n in range(6)}
+    first.ack(*both[0], *both[1], *both[3])  # so 2 is open, and 3 has to come again
+    wait(server, lambda status: status.behind == 4)
+    first.close()
+    wait(server, lambda status: not status.connected)
+    alice.request(Say("6", "lab"))
+    second = broker.visit()
+    second.open()
+    second.message("chat/channels/lab/text", lambda packet: packet.payload == b"alice: 6")
+    assert texts(second) == ["2", "3", "4", "5", "6"]
+    again = second.messages("chat/channels/lab")
+    assert [packet.dup for packet in again] == [True, True, True, True, False]
+    wait(server, lambda status: status.behind == 0)
+
+
+def test_cursors_outlive_the_server(broker: ScriptedBroker, tmp_path: Path) -> None:
+    config = Config(port=0, mqtt_port=0, data=str(tmp_path / "data"), broker=BrokerConfig(url=broker.url))
+    with closing(Server(config)) as server, Json(server.address, "alice") as alice:
+        visit = broker.visit()
+        visit.open()
+        alice.request(Join("lab"))
+        alice.request(Say("one", "lab"))
+        visit.message("chat/channels/lab/text")
+        wait(server, lambda status: status.behind == 0)
+        visit.close()
+        alice.request(Say("two", "lab"))
+    with closing(Server(config)) as server:
+        visit = broker.newest()
+        visit.open()
+        visit.message("chat/channels/lab/text")
+        assert texts(visit) == ["two"]
+        assert visit.messages("chat/channels/lab")[0].dup, "it may have been sent"
+        wait(server, lambda status: status.behind == 0)
+
+
+def test_what_is_said_is_acknowledged_when_it_is_stored(server: Server, broker: ScriptedBroker) -> None:
+    visit = broker.visit()
+    visit.open()
+    packet_id = visit.bring("chat/from/oven/say/lab", "bread")
+    acknowledged(visit, packet_id)
+    log = server.chat.channel("lab")
+    assert log is not None
+    assert [entry.text for entry in server.chat.history(log, None, None, 10)] == ["bread"]
+
+
+def test_what_cannot_be_stored_is_not_acknowledged_and_comes_again(
+    server: Server, broker: ScriptedBroker, stores: list[WatchedStore]
+) -> None:
+    visit = broker.visit()
+    visit.open()
+    visit.bring("chat/from/oven/say/lab", "first")
+    visit.expect(PubAck)
+    broken = threading.Event()
+    broken.set()
+
+    def before(method: str) -> None:
+        if method == "append" and broken.is_set():
+            raise StoreError("The disk is full.")
+
+    stores[0].before = before
+    packet_id = visit.bring("chat/from/oven/say/lab", "second")
+    visit.until_closed()
+    assert PubAck(packet_id) not in visit.received
+    broken.clear()
+    again = broker.visit()
+    again.open(present=True)
+    again.send(Publish("chat/from/oven/say/lab", b"second", 1, dup=True, packet_id=packet_id))
+    again.expect(PubAck)
+    assert texts(again) or again.message("chat/channels/lab")
+
+
+@pytest.mark.parametrize("version", [V5, V311])
+def test_what_is_retained_is_no_request(server: Server, broker: ScriptedBroker, version: int) -> None:
+    visit = broker.visit()
+    if version == V311:
+        visit.refuse(Reason.UNSUPPORTED_PROTOCOL_VERSION)
+        visit = broker.visit()
+    visit.open()
+    for packet_id, topic in enumerate(("chat/from/oven/say/lab", "chat/direct/alice/oven"), 1):
+        visit.send(Publish(topic, b"an hour ago", 1, retain=True, packet_id=packet_id))
+        acknowledged(visit, packet_id)
+    assert server.chat.channel("lab") is None
+
+
+@pytest.mark.parametrize("version", [V5, V311])
+def test_refusals_are_told_and_counted(server: Server, broker: ScriptedBroker, version: int) -> None:
+    visit = broker.visit()
+    if version == V311:
+        visit.refuse(Reason.UNSUPPORTED_PROTOCOL_VERSION)
+        visit = broker.visit()
+    visit.open()
+    for at, (topic, payload, code) in enumerate(
+        (
+            ("say/lab", b"\xff\xfe", "bad-frame"),
+            ("fly/lab", b"", "unknown-command"),
+            ("say/la b", b"x", "bad-name"),
+            ("say/lab", b"x" * 20_000, "too-long"),
+            ("say/lab", b"x" * 5_000_000, "too-long"),
+            ("say/lab", b"x" * 9_000_000, "too-long"),
+            ("say/lab", b" ", "empty"),
+            ("join", b"", "bad-name"),
+        ),
+        1,
+    ):
+        packet_id = visit.bring(f"chat/from/oven/{topic}", payload)
+        error = body(visit.message("chat/to/oven/error"))
+        assert (error["code"], error["topic"]) == (code, f"chat/from/oven/{topic}")
+        acknowledged(visit, packet_id)
+        assert (status(server).refused, status(server).connected) == (at, True)
+    for name in ("@oven", "o ven", "", "x" * 33, "öven"):
+        packet_id = visit.bring(f"chat/from/{name}/say/lab", b"hello")
+        acknowledged(visit, packet_id)
+    assert status(server).refused == 13
+    assert [user.name for user in server.chat.directory.users()] == ["oven"]
+
+
+_LEVELS = st.sampled_from(["oven", "Oven", "", "say", "msg", "lab", "@lab", "register", "gone", "who", "who "])
+_PAYLOADS = st.binary(max_size=20) | st.sampled_from(
+    [b'{"text": "\\ud800"}', b'{"text": 1}', b'{"text": "x", "id": ""}', b'{"since": -1}', b'{"limit": 1e9}', b"{" * 99]
+)
+
+
+def test_whatever_comes_the_connection_goes_on(server: Server, broker: ScriptedBroker) -> None:
+    visit = broker.visit()
+    visit.open()
+    wait(server, lambda status: status.connected)
+
+    @settings(max_examples=50)
+    @given(st.lists(st.tuples(st.lists(_LEVELS, max_size=4), _PAYLOADS), max_size=12))
+    def goes_on(messages: list[tuple[list[str], bytes]]) -> None:
+        for levels, payload in messages:
+            acknowledged(visit, visit.bring("/".join(["chat", "from", *levels]), payload))
+        assert status(server).connected
+
+    goes_on()
+    assert status(server).received > 50
+
+
+def test_a_name_of_somebody_else_is_not_lent(server: Server, broker: ScriptedBroker, connect: Connected) -> None:
+    visit = broker.visit()
+    visit.open()
+    alice, carol = connect(server.address, "alice"), connect(server.address, "carol")
+    carol.request(Register("sesame"))
+    for name, code in (("alice", "name-taken"), ("ALICE", "name-taken"), ("carol", "need-password")):
+        visit.bring(f"chat/from/{name}/say/lab", "it is me")
+        assert body(visit.message(f"chat/to/{name}/error"))["code"] == code
+    for password, code in (("wrong", "wrong-password"), ("", "need-password")):
+        visit.bring("chat/from/carol/register", json.dumps({"password": password}) if password else "")
+        assert body(visit.message("chat/to/carol/error"))["code"] == code
+    visit.bring("chat/from/carol/register", '{"password": "sesame"}')
+    assert body(visit.message("chat/to/carol/register"))["name"] == "carol"
+    visit.bring("chat/from/CAROL/say/lab", "I am the same")
+    assert body(visit.message("chat/to/CAROL/error"))["code"] == "need-password"
+    visit.bring("chat/from/CAROL/register", '{"password": "sesame"}')
+    assert body(visit.message("chat/to/CAROL/register"))["name"] == "carol"
+    visit.bring("chat/from/carol/say/lab", "I was the same")
+    assert body(visit.message("chat/to/carol/error"))["code"] == "need-password"
+    assert alice.request(Whois("carol")).doors == ["broker", "socket"]
+
+
+def test_entries_of_both_in_a_conversation_on_the_broker(server: Server, broker: ScriptedBroker) -> None:
+    visit = broker.visit()
+    visit.open()
+    visit.acknowledge = False
+    visit.bring("chat/from/alice/register", "")
+    visit.bring("chat/from/bob/register", "")
+    visit.bring("chat/from/alice/msg/bob", "hello")
+    mine, theirs = visit.message("chat/to/alice/msg/bob"), visit.message("chat/to/bob/msg/alice")
+    assert mine.packet_id != theirs.packet_id
+    assert (body(mine)["text"], body(theirs)["text"]) == ("hello", "hello")
+    store = server.chat.store
+    row = server.chat.direct("alice", "bob").row
+    visit.ack(theirs.packet_id)
+    visit.ack(mine.packet_id)
+    eventually(lambda: store.cursor(row, "alice") == store.cursor(row, "bob") == 1, lambda: "the cursors stay")

@@ -1,0 +1,112 @@
+"""More than one server on a broker, and a broker that is bridged into itself: no echo, no loop, and a clear word."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bridge.mirror.address import BrokerConfig
+from tests.conftest import StartServer
+from tests.support.brokers import Broker, StartBroker
+from tests.support.bulk import eventually
+from tests.support.helpers import Json
+from tests.support.mirrors import Site, quick, start_broker
+from tests.support.mqtt import MqttLine, body
+from wire.frames import Join, Msg, Say
+
+__all__ = ["quick", "start_broker"]
+Connect = Callable[..., Json]
+Mqtt = Callable[..., MqttLine]
+pytestmark = pytest.mark.usefixtures("quick")
+
+
+def start(start_server: StartServer, broker: Broker, mqtt: Mqtt, folder: Path, root: str) -> Site:
+    """A server with that root, connected."""
+    data = str(folder / root.replace("/", "-"))
+    made = Site(start_server(broker=BrokerConfig(url=broker.url), root=root, data=data), broker, mqtt)
+    made.up()
+    return made
+
+
+@pytest.mark.parametrize("kind", ["mosquitto", "nats"])
+def test_two_servers_with_roots_of_their_own(
+    kind: str, start_broker: StartBroker, start_server: StartServer, mqtt: Mqtt, tmp_path: Path, connect: Connect
+) -> None:
+    broker = start_broker(kind)
+    one = start(start_server, broker, mqtt, tmp_path, "chat")
+    two = start(start_server, broker, mqtt, tmp_path, "site/two")
+    oven = one.line("oven", "chat/#", "site/#")
+    for at, site in enumerate((one, two)):
+        alice = connect(site.server.address, "alice")
+        alice.request(Join("lab"))
+        alice.request(Say(f"said to {at}", "lab"))
+        alice.request(Msg("oven", f"for the oven of {at}"))
+    for root, site in (("chat", one), ("site/two", two)):
+        oven.publish(f"{root}/from/oven/say/lab", f"bread for {root}")
+        while oven.message(f"{root}/channels/lab/text").payload != f"oven: bread for {root}".encode():
+            pass
+        site.wait(lambda status: status.received == 1 and status.behind == 0)
+    for at, (root, site) in enumerate((("chat", one), ("site/two", two))):
+        log = site.server.chat.channel("lab")
+        assert log is not None
+        assert [each.text for each in site.server.chat.history(log, None, None, 9)] == [
+            f"said to {at}",
+            f"bread for {root}",
+        ]
+        kept = oven.message(f"{root}/to/oven/msg/alice")
+        assert body(kept)["text"] == f"for the oven of {at}"
+
+
+def test_a_tree_that_is_copied_below_another_prefix(
+    start_broker: StartBroker, start_server: StartServer, mqtt: Mqtt, tmp_path: Path, connect: Connect
+) -> None:
+    broker = start_broker("mosquitto")
+    site = start(start_server, broker, mqtt, tmp_path, "chat")
+    bridge = site.line("bridge", "chat/#")
+    oven = site.line("oven", "copy/#")
+    alice = connect(site.server.address, "alice")
+    alice.request(Join("lab"))
+    for n in range(5):
+        alice.request(Say(f"{n}", "lab"))
+        oven.publish("chat/from/oven/say/lab", f'{{"text": "bread {n}", "id": "{n}"}}')
+    bridge.message("chat/channels/lab/text", lambda packet: packet.payload == b"oven: bread 4")
+    for packet in bridge.messages():
+        bridge.publish(f"copy/{packet.topic}", packet.payload)
+    oven.message("copy/chat/channels/lab/text", lambda packet: packet.payload == b"oven: bread 4")
+    oven.ask("status")
+    log = site.server.chat.channel("lab")
+    assert log is not None
+    assert log.tail == 10
+    assert site.status.received == 6
+
+
+def test_somebody_who_copies_everything_back(
+    start_broker: StartBroker, start_server: StartServer, mqtt: Mqtt, tmp_path: Path, connect: Connect
+) -> None:
+    """A relay that publishes all that it hears once more, where it heard it, is no reason to say it twice."""
+    broker = start_broker("mosquitto")
+    site = start(start_server, broker, mqtt, tmp_path, "chat")
+    relay = site.line("relay", "chat/channels/#", "chat/presence/+", "chat/server")
+    alice = connect(site.server.address, "alice")
+    alice.request(Join("lab"))
+    alice.request(Say("hello", "lab"))
+    for topic in ("chat/channels/lab", "chat/channels/lab/text", "chat/presence/alice", "chat/server"):
+        packet = relay.message(topic)
+        relay.publish(packet.topic, packet.payload)
+    relay.ask("status")
+    log = site.server.chat.channel("lab")
+    assert log is not None
+    assert log.tail == 1
+    assert site.status.received == 1
+
+
+def test_two_servers_with_the_same_root_are_told(
+    start_broker: StartBroker, start_server: StartServer, mqtt: Mqtt, tmp_path: Path
+) -> None:
+    broker = start_broker("mosquitto")
+    one = start(start_server, broker, mqtt, tmp_path, "chat")
+    two = Site(start_server(broker=BrokerConfig(url=broker.url), data=str(tmp_path / "second")), broker, mqtt)
+    part = "another Partyline may mirror there with our root"  # a guess, as mosquitto 2.0.11 does not say why
+    eventually(lambda: part in one.status.error or part in two.status.error, lambda: f"{one.status} {two.status}")

@@ -1,0 +1,290 @@
+"""The parts of the mirror without a broker: addresses, what is read past, topics, and the reader, against a model."""
+
+from __future__ import annotations
+
+import ssl
+from collections import deque
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bridge.mirror.address import Broker, BrokerConfig, broker
+from bridge.mirror.outgoing import MirrorReader
+from channels.log import Block, Log
+from store import Batch, LogRow, Store
+from tests.support.mqtt_samples import pieces
+from wire.errors import LocalError
+from wire.frames import Entry
+from wire.limits import Limits
+from wire.mqtt import V5, V311, MqttPackets, Oversized, Properties, Publish, encode
+from wire.topics import Topics
+
+# Addresses
+
+
+@pytest.mark.parametrize(
+    ("url", "wanted"),
+    [
+        ("mqtt://host", Broker("host", 1883)),
+        ("mqtt://host:1884/", Broker("host", 1884)),
+        ("MQTT://Host", Broker("host", 1883)),
+        ("mqtt://us@host", Broker("host", 1883, "us")),
+        ("mqtt://us:p%40ss%3A@host", Broker("host", 1883, "us", "p@ss:")),
+        ("mqtt://[::1]:1884", Broker("::1", 1884)),
+    ],
+)
+def test_an_address(url: str, wanted: Broker) -> None:
+    assert broker(BrokerConfig(url=url)) == wanted
+    assert "p@ss" not in repr(wanted)
+
+
+def test_an_address_over_tls(tmp_path: Path) -> None:
+    found = broker(BrokerConfig(url="mqtts://host"))
+    assert (found.host, found.port) == ("host", 8883)
+    assert found.tls is not None
+    assert found.tls.verify_mode is ssl.CERT_REQUIRED
+    assert found.tls.check_hostname
+    assert broker(BrokerConfig(url="mqtt://[::1]")).address == "[::1]:1883"
+
+
+@pytest.mark.parametrize(
+    ("fields", "part"),
+    [
+        ({"url": "host"}, "The broker's address is mqtt://"),
+        ({"url": "host:1883"}, "The broker's address is mqtt://"),
+        ({"url": "http://host"}, "The broker's address is mqtt://"),
+        ({"url": "mqtt://"}, "The broker's address is mqtt://"),
+        ({"url": "mqtt://:1883"}, "The broker's address is mqtt://"),
+        ({"url": "mqtt://host/chat"}, "The broker's address is mqtt://"),
+        ({"url": "mqtt://host?x=1"}, "The broker's address is mqtt://"),
+        ({"url": "mqtt://host:port"}, "The broker's address is wrong ("),
+        ({"url": "mqtt://host:70000"}, "The broker's address is wrong ("),
+        ({"url": "mqtt://host:0"}, "The broker's address is mqtt://"),
+        ({"url": "mqtt://[::1"}, "The broker's address is wrong ("),
+        ({"url": "mqtt://host", "ca": "x"}, "has to begin with mqtts://"),
+        ({"url": "mqtts://host", "ca": "/nowhere"}, "The authority's file /nowhere cannot be used: No such file"),
+        ({"url": "mqtts://host", "key": "x"}, "needs its certificate, too"),
+        ({"url": "mqtts://host", "cert": "/nowhere"}, "The certificate /nowhere cannot be used: No such file"),
+    ],
+)
+def test_a_wrong_address_is_one_clear_sentence(fields: dict[str, str], part: str) -> None:
+    with pytest.raises(LocalError) as raised:
+        broker(BrokerConfig(**fields))  # type: ignore[arg-type]
+    sentence = str(raised.value)
+    assert part in sentence
+    assert sentence.endswith(".")
+    assert "\n" not in sentence
+
+
+# What is too large is read past
+
+
+_MESSAGES = st.lists(
+    st.tuples(st.sampled_from(["a", "chat/from/oven/say/lab"]), st.integers(0, 400), st.integers(0, 1))
+)
+
+
+@given(st.sampled_from([V311, V5]), _MESSAGES, st.lists(st.integers(0, 10_000), max_size=20))
+def test_any_cut_gives_the_same(version: int, messages: list[tuple[str, int, int]], cuts: list[int]) -> None:
+    limit = 100
+    packets = [
+        Publish(topic, b"x" * size, qos, packet_id=at * qos) for at, (topic, size, qos) in enumerate(messages, 1)
+    ]
+    encoded = [encode(packet, version) for packet in packets]
+    connection = MqttPackets(limit, version=version, skips=True)
+    found = [item for piece in pieces(b"".join(encoded), cuts) for item in connection.receive(piece)]
+    assert len(found) == len(packets)
+    for item, packet, data in zip(found, packets, encoded, strict=True):
+        body = len(data) - (2 if len(data) - 2 < 128 else 3)
+        if body > limit:
+            assert item == Oversized(packet.topic, packet.qos, packet.packet_id, body)
+        else:
+            assert item == packet
+
+
+# Topics
+
+
+def test_topics_of_requests() -> None:
+    topics = Topics("site/chat")
+    assert topics.requests == "site/chat/from/#"
+    assert topics.asked("site/chat/from/oven/say/lab") == ("oven", "say")
+    assert topics.asked("site/chat/from/oven") == ("oven", "")
+    assert topics.asked("site/chat/from/") == ("", "")
+    assert topics.asked("site/chat/from") is None
+    assert topics.asked("chat/from/oven/say/lab") is None
+    assert topics.asked("site/chat/to/oven/error") is None
+    assert topics.straight("site/chat/direct/bob/oven") == ("bob", "oven")
+    assert topics.straight("site/chat/direct/bob") == ("bob", "")
+    assert topics.straight("site/chat/channels/lab") is None
+    assert topics.present("site/chat/presence/bob") == "bob"
+    assert topics.present("chat/presence/bob") is None
+
+
+# The reader
+
+
+class Wire:
+    """An outlet that takes as much as it is told to, and the broker behind it."""
+
+    def __init__(self, version: int) -> None:
+        self.room = 1 << 30
+        self.wanted = False  # somebody waits for the line
+        self._packets = MqttPackets(1 << 28, version=version)
+        self.flying: deque[Publish] = deque()
+        self.had: dict[str, list[str]] = {}
+
+    def transmit(self, data: bytes | memoryview, *, answered: bool = False) -> int:
+        taken = min(self.room, len(data))
+        self.room -= taken
+        for packet in self._packets.receive(bytes(data[:taken])):
+            assert isinstance(packet, Publish)
+            ids = [each.packet_id for each in self.flying]
+            assert packet.packet_id not in ids, "a packet identifier is in flight twice"
+            self.flying.append(packet)
+            self.had.setdefault(packet.topic, []).append(packet.payload.decode())
+        return taken
+
+    def when_writable(self) -> None:
+        self.wanted = True
+
+    def hang_up(self) -> None:
+        raise AssertionError("nobody hangs up")
+
+    def unacknowledged(self) -> int:
+        return 0
+
+
+class Model:
+    """One channel and one conversation of alice and bob, with a reader that can come again."""
+
+    def __init__(self, version: int, receive_maximum: int | None) -> None:
+        self.version = version
+        self.told = Properties(receive_maximum=receive_maximum)
+        self.logs = {
+            "lab": Log(LogRow(1, "channel", "lab", "lab", "", "", 0)),
+            "talk": Log(LogRow(2, "direct", "alice:bob", "alice", "bob", "", 0)),
+        }
+        self.said: dict[str, list[str]] = {"lab": [], "talk": []}
+        self.cursors = {"lab": 0, "alice": 0, "bob": 0}
+        self.seq = 0
+        self.heard: dict[str, list[str]] = {}
+        self.come()
+
+    def come(self) -> None:
+        """A new connection, from the stored cursors on."""
+        self.wire = Wire(self.version)
+        self.reader = MirrorReader(self.wire, Topics(), self.version, Limits(), self.told)
+        self.reader.resume(self.logs["lab"], self.cursors["lab"])
+        for who in ("alice", "bob"):
+            self.reader.follow_half(self.logs["talk"], who, who, self.cursors[who])
+
+    def go(self) -> None:
+        """The connection is lost."""
+        self.keep()
+        self.reader.close()
+
+    def keep(self) -> None:
+        for topic, payloads in self.wire.had.items():
+            self.heard.setdefault(topic, []).extend(payloads)
+        self.wire.had.clear()
+
+    def say(self, where: str, count: int) -> None:
+        log, said = self.logs[where], self.said[where]
+        first = len(said) + 1
+        entries = []
+        for number in range(first, first + count):
+            said.append(f"{where} {number}")
+            channel, to = ("lab", None) if where == "lab" else (None, "bob")
+            entries.append(Entry(number, 0, "alice", said[-1], channel, to))
+        self.seq += count
+        log.publish(Block(Batch(log.row, first, first + count - 1, self.seq, entries, 100 * count)))
+        log.deliver()
+
+    def acknowledge(self, picks: list[int]) -> None:
+        """The broker acknowledges some of what is in flight."""
+        ids = []
+        for pick in picks:
+            if self.wire.flying:
+                at = pick % len(self.wire.flying)
+                ids.append(self.wire.flying[at].packet_id)
+                del self.wire.flying[at]
+        for log, number in self.reader.acknowledged(ids).items():
+            who = getattr(log, "user_key", "lab")
+            assert number >= self.cursors[who]
+            self.cursors[who] = number
+
+    def walk(self) -> None:
+        """The pump."""
+        store: Store = None  # type: ignore[assignment]
+        self.wire.room = 1 << 30
+        while self.wire.wanted:
+            self.wire.wanted = False
+            self.reader.walk(store, Limits())
+
+
+_STEPS = st.one_of(
+    st.tuples(st.just("say"), st.sampled_from(["lab", "talk"]), st.integers(1, 9)),
+    st.tuples(st.just("acknowledge"), st.lists(st.integers(0, 50), max_size=12), st.none()),
+    st.tuples(st.just("walk"), st.none(), st.none()),
+    st.tuples(st.just("narrow"), st.integers(0, 400), st.none()),
+    st.tuples(st.just("again"), st.none(), st.none()),
+)
+
+
+@settings(max_examples=300)
+@given(st.sampled_from([V311, V5]), st.none() | st.integers(2, 30), st.lists(_STEPS, max_size=40))
+def test_the_reader_against_a_model(
+    version: int, receive_maximum: int | None, steps: list[tuple[str, object, object]]
+) -> None:
+    model = Model(version, receive_maximum if version == V5 else None)
+    for what, first, second in steps:
+        match what, first, second:
+            case "say", str(where), int(count):
+                model.say(where, count)
+            case "acknowledge", list(picks), None:
+                model.acknowledge(picks)
+            case "walk", None, None:
+                model.walk()
+            case "narrow", int(room), None:
+                model.wire.room = room
+            case _:
+                model.go()
+                model.come()
+        if receive_maximum is not None and version == V5:
+            assert len(model.wire.flying) <= max(receive_maximum, 2)
+    for _ in range(10_000):
+        model.walk()
+        if not model.wire.flying:
+            break
+        model.acknowledge([0] * len(model.wire.flying))
+    model.go()
+    assert model.cursors == {
+        "lab": len(model.said["lab"]),
+        "alice": len(model.said["talk"]),
+        "bob": len(model.said["talk"]),
+    }
+    for topic, where in (
+        ("chat/channels/lab/text", "lab"), ("chat/channels/lab", "lab"),
+        ("chat/to/alice/msg/bob", "talk"), ("chat/to/bob/msg/alice", "talk"),
+    ):  # fmt: skip
+        heard = model.heard.get(topic, [])
+        for said in model.said[where]:
+            assert any(said in each for each in heard), f"{said} did not come on {topic}"
+
+
+def test_the_two_of_a_conversation_move_their_own_cursors() -> None:
+    model = Model(V5, None)
+    model.say("talk", 3)
+    assert len({packet.packet_id for packet in model.wire.flying}) == 6
+    assert model.cursors == {"lab": 0, "alice": 0, "bob": 0}
+    while [packet for packet in model.wire.flying if packet.topic == "chat/to/bob/msg/alice"]:
+        at = next(n for n, packet in enumerate(model.wire.flying) if packet.topic == "chat/to/bob/msg/alice")
+        model.acknowledge([at])
+    model.acknowledge([0])
+    assert model.cursors["alice"] == 1
+    model.acknowledge([0, 0])
+    assert model.cursors == {"lab": 0, "alice": 3, "bob": 3}
+    model.go()

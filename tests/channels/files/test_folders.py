@@ -1,0 +1,101 @@
+"""Folders of thousands of files, and servers that take little at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from server import Server
+from terminal.files.channel import JsonCarrier
+from terminal.files.transfer import Fetching, Sending
+from tests.conftest import StartServer
+from tests.support.files import PHOTO, everything, fill, refused
+from tests.support.helpers import Json, endpoint
+from wire.errors import Refused
+from wire.frames import Cancel, Entry, FilePart, Files, GetFile, Offer, Offered, SendFile
+from wire.limits import Limits
+
+Connect = Callable[..., Json]
+
+
+def sending(path: Path) -> Sending:
+    """A transfer, to oneself."""
+    return Sending(SendFile(to="alice", path=str(path)), lambda: None)
+
+
+def fetching(file: str, folder: Path) -> Fetching:
+    """Another one."""
+    return Fetching(GetFile(file=file), folder, 0, lambda _: True, lambda: None)
+
+
+def test_a_folder_of_thousands(start_server: StartServer, connect: Connect) -> None:
+    """Its parts follow the line, which is too short for them; their names take room, and count, until it is gone."""
+    server = start_server(limits=Limits(files_per_user=600_000))
+    alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
+    parts = [FilePart(f"{number:0200}", 1) for number in range(2_000)]
+    behind = Offer(name="d", size=2_000, user="bob", payload=msgspec.json.encode(parts))
+    file = alice.request(behind).file
+    assert bob.expect(Entry).text == f"offers d/ (2000 files, 2.0 kB): /get {file} in client.py"
+    fill(alice, file, bytes(2_000))
+    line = JsonCarrier(*endpoint(server.address), "bob", bob.welcome.token)
+    assert line.have(file).parts == parts
+    line.close()
+    assert refused(alice, behind) == "quota"
+    alice.request(Cancel(file=file))
+    assert isinstance(alice.request(behind), Offered)
+    for payload in (b"{", b"[1]", b'[{"name":"a"}]', b'[{"name":"../a","size":1}]', b"\xff"):
+        assert refused(bob, Offer(name="d", size=1, user="bob", payload=payload)) in ("bad-frame", "bad-file-name")
+
+
+def test_the_client_sends_a_folder_of_thousands(server: Server, connect: Connect, tmp_path: Path) -> None:
+    """And one that has more than that is refused."""
+    alice = connect(server.address, "alice")
+    carrier = JsonCarrier(*endpoint(server.address), "alice", alice.welcome.token)
+    folder = tmp_path / "things"
+    folder.mkdir()
+    for number in range(3_000):
+        (folder / f"{number:0100}").write_bytes(b"%d" % number)
+    transfer = sending(folder)
+    transfer.run(carrier)
+    fetching(transfer.file, tmp_path / "in").run(carrier)
+    assert everything(tmp_path / "in" / "things") == everything(folder)
+    for number in range(5_000):
+        (folder / f"x{number:0200}").touch()
+    with pytest.raises(Refused) as refused:
+        sending(folder)
+    assert refused.value.sentence == "things has too many files, or their names are too long: send it packed."
+    carrier.close()
+
+
+def test_a_server_that_takes_less_at_a_time(start_server: StartServer, connect: Connect, tmp_path: Path) -> None:
+    """It says so, and is asked for no more; what cannot be cut is refused."""
+    server = start_server(limits=Limits(payload=10_000))
+    alice = connect(server.address, "alice")
+    carrier = JsonCarrier(*endpoint(server.address), "alice", alice.welcome.token)
+    (tmp_path / "x").write_bytes(PHOTO[:100_000])
+    transfer = sending(tmp_path / "x")
+    transfer.run(carrier)
+    fetching(transfer.file, tmp_path / "in").run(carrier)
+    assert everything(tmp_path / "in") == {"x": PHOTO[:100_000]}
+    (tmp_path / "d").mkdir()
+    for number in range(200):
+        (tmp_path / "d" / f"{number:0100}").touch()
+    with pytest.raises(Refused) as refused:
+        sending(tmp_path / "d").run(carrier)
+    assert refused.value.code == "too-large"
+    carrier.close()
+
+
+def test_a_server_that_takes_no_payload(start_server: StartServer, connect: Connect, tmp_path: Path) -> None:
+    """It is said, where the client tried for ever, and nothing is offered."""
+    server = start_server(limits=Limits(payload=0))
+    alice = connect(server.address, "alice")
+    carrier = JsonCarrier(*endpoint(server.address), "alice", alice.welcome.token)
+    (tmp_path / "x").write_bytes(b"x")
+    with pytest.raises(Refused, match="takes no files"):
+        sending(tmp_path / "x").run(carrier)
+    assert alice.request(Files()).files == []
+    carrier.close()

@@ -1,0 +1,207 @@
+"""Files that last: until their time is over, when nothing can be stored, and when the server is killed with -9."""
+
+from __future__ import annotations
+
+import os
+import queue
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from channels.files.expiry import Expiry
+from server import Config, Server
+from store import StoreError
+from tests.conftest import StartProcess, StartServer
+from tests.support.files import DATA, SHA, fetch, fill, kept, offer, put, refused
+from tests.support.helpers import Json, WatchedStore
+from wire.clock import now
+from wire.frames import Attach, Files, Finish, Finished, Get, Have, Kept, More, Offer, Offered, Put, Ranges
+from wire.limits import Limits
+
+Connect = Callable[..., Json]
+
+
+def test_files_end(
+    start_server: StartServer, connect: Connect, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """When their time is over they cannot be fetched, and with the next start they are removed."""
+    now = [1_790_000_000_000]
+    monkeypatch.setattr("channels.files.registry.now", lambda: now[0])
+    server = Server(Config(port=0, mqtt_port=0, data=str(tmp_path / "data"), limits=Limits(file_days=2)))
+    alice = connect(server.address, "alice")
+    file = offer(alice)
+    fill(alice, file)
+    now[0] += 2 * 86_400_000 - 1
+    assert fetch(alice, file) == DATA
+    now[0] += 1
+    other = connect(server.address)
+    other.request(Attach(name="alice", token=alice.welcome.token))
+    assert refused(other, Have(file=file)) == "gone"
+    assert alice.request(Files()).files == []
+    alice.close()
+    server.close()
+    (tmp_path / "data" / "files" / "parts" / "left").write_bytes(b"x")  # as after a crash
+    start_server()
+    assert kept(tmp_path / "data") == []
+
+
+def test_a_full_disk(server: Server, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One clear error; nothing is recorded that is not there; when there is room, it goes on."""
+    alice = connect(server.address, "alice")
+    file = offer(alice)
+
+    def full(*_: Any) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("channels.files.upload.os.pwrite", full)
+        assert refused(alice, Put(file=file, offset=0, payload=DATA)) == "not-stored"
+    assert alice.request(Have(file=file)).have == []
+    fill(alice, file)
+
+
+def test_files_leave_room_for_what_is_said(
+    server: Server, connect: Connect, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """On a disk that a file had filled no message was kept, the file could not be taken back, and no server started."""
+    alice = connect(server.address, "alice")
+    file = offer(alice)
+    put(alice, file, 0, 1_000)
+    with monkeypatch.context() as patch:
+        patch.setattr("store.blobs.SPARE", 1 << 60)
+        assert refused(alice, Put(file=file, offset=1_000, payload=DATA[1_000:])) == "not-stored"
+        assert alice.request(Have(file=file)).have == [[0, 1_000]]
+        assert [path.stat().st_size for path in kept(tmp_path / "data")] == [1_000]
+    fill(alice, file)
+
+
+def test_a_store_that_fails_records_nothing(server: Server, connect: Connect, stores: list[WatchedStore]) -> None:
+    """The bytes may be there, but nobody is told so."""
+    alice = connect(server.address, "alice")
+    file = offer(alice)
+
+    def fail(method: str) -> None:
+        if method in ("keep_ranges", "finish_file"):
+            raise StoreError("the disk is full")
+
+    stores[0].before = fail
+    assert refused(alice, Put(file=file, offset=0, payload=DATA)) == "not-stored"
+    stores[0].before = None
+    assert alice.request(Have(file=file)).have == []
+    put(alice, file, 0, len(DATA))
+    stores[0].before = fail
+    assert refused(alice, Finish(file=file, sha256=SHA)) == "not-stored"
+    stores[0].before = None
+    assert isinstance(alice.request(Finish(file=file, sha256=SHA)), Finished)
+
+
+def test_after_kill_9_it_goes_on(start_process: StartProcess, connect: Connect) -> None:
+    """What was acknowledged is there, what was offered and finished, too; the offer made again is the same."""
+    process = start_process()
+    alice = connect(process.address, "alice")
+    whole, half = offer(alice), offer(alice, id="h")
+    fill(alice, whole)
+    put(alice, half, 100_000, 200_000)
+    process.restart()
+    alice, bob = connect(process.address, "alice"), connect(process.address, "bob")
+    assert fetch(bob, whole) == DATA
+    assert alice.request(Offer(name="x.bin", size=len(DATA), user="bob", id="h")).have == [[100_000, 200_000]]
+    assert bob.request(Get(file=half, offset=100_000, length=9)).payload == DATA[100_000:100_009]
+    put(alice, half, 0, 100_000)
+    put(alice, half, 200_000, len(DATA))
+    assert isinstance(alice.request(Finish(file=half, sha256=SHA)), Finished)
+    process.restart()
+    assert fetch(connect(process.address, "bob"), half) == DATA
+
+
+def test_killed_amid_the_transfer_what_is_recorded_is_right(start_process: StartProcess, connect: Connect) -> None:
+    """Kill -9 while chunks are under way, some times over: what `have` names is what was sent."""
+    process = start_process()
+    data, chance = os.urandom(4 << 20), random.Random(7)
+    piece = 1 << 16
+    for _ in range(4):
+        alice = connect(process.address, "alice")
+        state = alice.request(Offer(name="r", size=len(data), user="bob", id="r"))
+        for first, end in state.have:
+            for at in range(first, end, 1 << 18):
+                length = min(1 << 18, end - at)
+                assert alice.request(Get(file=state.file, offset=at, length=length)).payload == data[at : at + length]
+        spans = [at for at in range(0, len(data), piece)]
+        chance.shuffle(spans)
+        alice.send(*[Put(file=state.file, offset=at, payload=data[at : at + piece], ref=f"p{at}") for at in spans[:30]])
+        alice.expect(Kept)
+        alice.expect(Kept)
+        process.restart()
+    alice = connect(process.address, "alice")
+    fill(alice, state.file, data)
+    assert fetch(connect(process.address, "bob"), state.file) == data
+
+
+def test_files_end_when_their_time_is_over(
+    start_server: StartServer, connect: Connect, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """While the server runs, and who has one open is told."""
+    clock = [now()]
+    monkeypatch.setattr("channels.files.registry.now", lambda: clock[0])
+    monkeypatch.setattr("channels.files.expiry.now", lambda: clock[0])
+    server = start_server(limits=Limits(file_days=2))
+    alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
+    whole = offer(alice)
+    fill(alice, whole)
+    clock[0] += 1
+    part = offer(alice)
+    put(alice, part, 0, 1000)
+    bob.request(Have(file=part, watch=True))
+    clock[0] += 2 * 86_400_000
+    new = offer(alice)
+    assert bob.expect(More).file == part
+    assert {refused(bob, Have(file=file)) for file in (part, whole)} == {"gone"}
+    assert kept(tmp_path / "data") == []
+    assert isinstance(bob.request(Have(file=new)), Ranges)
+
+
+def test_expiry_waits_until_the_next_is_due() -> None:
+    """It looks when it is made, when that time has come, when something sooner is due, and again after a failure."""
+    looks: queue.SimpleQueue[None] = queue.SimpleQueue()
+    answers: list[int | Exception | None] = [None, None, now() + 50, RuntimeError("no disk"), now() + 10**15, None]
+    left = iter(answers)
+
+    def sweep() -> int | None:
+        looks.put(None)
+        answer = next(left)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    expiry = Expiry(sweep)
+    looks.get(timeout=10)
+    looks.get(timeout=10)  # the thread's own
+    expiry.due(now() + 10**15)  # nothing was: it looks, is told of the next, and looks when that has come
+    looks.get(timeout=10)
+    looks.get(timeout=10)
+    expiry.due(now())  # that failed, and is tried again in a minute; this is sooner
+    looks.get(timeout=10)
+    expiry.due(now() + 1)
+    looks.get(timeout=10)
+    expiry.close()
+    assert list(left) == []
+
+
+def test_a_part_that_has_lost_its_end(start_server: StartServer, connect: Connect, tmp_path: Path) -> None:
+    """As after a loss of power: what is not there is sent again, and what is there is not."""
+    server = Server(Config(port=0, mqtt_port=0, data=str(tmp_path / "data")))
+    alice = connect(server.address, "alice")
+    file = offer(alice, id="mine")
+    put(alice, file, 0, len(DATA))
+    alice.close()
+    server.close()
+    os.truncate(tmp_path / "data" / "files" / "parts" / file, 1000)
+    alice = connect(start_server().address, "alice")
+    state = alice.request(Offer(name="x.bin", size=len(DATA), user="bob", id="mine"))
+    assert isinstance(state, Offered), state
+    assert state.have == alice.request(Have(file=file)).have == [[0, 1000]]
+    fill(alice, file)
+    assert fetch(alice, file) == DATA

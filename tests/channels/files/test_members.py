@@ -1,0 +1,52 @@
+"""Files of a channel are for its members, as long as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from server import Server
+from tests.support.files import DATA, fill, offer, put, refused
+from tests.support.helpers import Json
+from wire.frames import Attach, Bye, Get, Have, Join, Leave, Offer, Sum, Taken
+
+Connect = Callable[..., Json]
+
+
+def test_who_leaves_a_channel_has_no_more_of_its_files(server: Server, connect: Connect) -> None:
+    """On no line of theirs, though the file is open there; the others go on. A conversation cannot be left."""
+    alice, bob, carol = (connect(server.address, name) for name in ("alice", "bob", "carol"))
+    for client in (alice, bob, carol):
+        client.request(Join("lab"))
+    line = connect(server.address)
+    line.request(Attach(name="bob", token=bob.welcome.token))
+    file, straight = offer(alice, user="", channel="lab"), offer(alice)
+    put(alice, file, 0, 1000)
+    fill(alice, straight)
+    get = Get(file=file, offset=0, length=9)
+    for client in (line, bob, carol):
+        assert client.request(get).payload == DATA[:9]
+    assert line.request(Get(file=straight, offset=0, length=9)).payload == DATA[:9]
+    bob.request(Leave("lab"))
+    for client in (line, bob):
+        for request in (get, Have(file=file, watch=True), Sum(file=file, offset=0, length=9), Taken(file=file)):
+            assert refused(client, request) == "no-such-file"
+    assert refused(line, Offer(name="a", size=1, channel="lab")) == "not-a-member"
+    assert line.request(Get(file=straight, offset=0, length=9)).payload == DATA[:9]
+    assert carol.request(get).payload == DATA[:9]
+    alice.request(Leave("lab"))
+    put(alice, file, 1000, 2000)  # it is her own
+    bob.request(Join("lab"))
+    assert line.request(get).payload == DATA[:9]
+
+
+def test_a_further_line_knows_no_more_than_the_first(server: Server, connect: Connect) -> None:
+    """What its user has left since they came again, on other lines, they have left there, too."""
+    alice = connect(server.address, "alice")
+    alice.request(Join("lab"))
+    line = connect(server.address)
+    line.request(Attach(name="alice", token=alice.welcome.token))
+    alice.send(Bye())
+    alice.until_closed()
+    again = connect(server.address, "alice")
+    again.request(Leave("lab"))
+    assert refused(line, Offer(name="a", size=1, channel="lab")) == "not-a-member"

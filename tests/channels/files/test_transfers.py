@@ -1,0 +1,290 @@
+"""Files over the JSON dialect: offering, filling in any order, following, fetching; and everything that is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from server import Server
+from tests.conftest import StartServer
+from tests.support.files import DATA, SHA, fetch, fill, kept, offer, put, refused
+from tests.support.helpers import Json, Text
+from wire.frames import (
+    Attach,
+    Attached,
+    Bye,
+    Cancel,
+    Cancelled,
+    Entry,
+    Error,
+    Fetched,
+    FileList,
+    FilePart,
+    Files,
+    Finish,
+    Finished,
+    Get,
+    Have,
+    Join,
+    More,
+    Offer,
+    Ok,
+    Put,
+    Say,
+    Sum,
+    SumIs,
+    Taken,
+)
+from wire.limits import Limits
+
+Connect = Callable[..., Json]
+
+
+def test_a_file_to_a_user(server: Server, connect: Connect) -> None:
+    """From the offer to the receipt; the entry points at the file, and the list says who has it."""
+    alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
+    file = offer(alice)
+    entry = bob.expect(Entry)
+    assert (entry.file, entry.to, entry.id) == (file, "bob", None)
+    assert entry.text == f"offers x.bin (307 kB): /get {file} in client.py"
+    fill(alice, file)
+    assert fetch(bob, file) == DATA
+    assert isinstance(bob.request(Taken(file=file)), Ok)
+    assert alice.expect(Fetched) == Fetched(file, "x.bin", "bob")
+    assert isinstance(bob.request(Taken(file=file)), Ok)  # once more is no news
+    (mine,), (theirs,) = alice.request(Files()).files, bob.request(Files()).files
+    assert (mine.user, mine.fetched, mine.done, mine.have) == ("bob", ["bob"], True, len(DATA))
+    assert (theirs.user, theirs.fetched, theirs.sender) == ("alice", [], "alice")
+    assert not alice.of(Fetched)[1:]
+
+
+def test_chunks_in_any_order_and_twice(server: Server, connect: Connect) -> None:
+    """What is there stays as it is; `have` says which ranges are; a finish before the end is refused."""
+    alice = connect(server.address, "alice")
+    file = offer(alice)
+    chance = random.Random(5)
+    cuts = sorted({0, len(DATA), *(chance.randrange(len(DATA)) for _ in range(40))})
+    spans = list(itertools.pairwise(cuts))
+    chance.shuffle(spans)
+    for at, (first, end) in enumerate(spans):
+        assert (refused(alice, Finish(file=file, sha256=SHA))) == "incomplete"
+        put(alice, file, first, end)
+        put(alice, file, *spans[chance.randrange(at + 1)])
+        put(alice, file, first, end, bytes(len(DATA)))  # a repeat of another content changes nothing
+    assert alice.request(Have(file=file)).have == [[0, len(DATA)]]
+    assert isinstance(alice.request(Finish(file=file, sha256=SHA.upper())), Finished)
+    assert isinstance(alice.request(Finish(file=file, sha256=SHA)), Finished)
+    put(alice, file, 0, 10)  # a repeat after the end, too
+    assert refused(alice, Finish(file=file, sha256="0" * 64)) == "checksum-mismatch"
+    assert fetch(alice, file) == DATA
+
+
+def test_what_overlaps_and_differs_never_passes(server: Server, connect: Connect) -> None:
+    """The checksum is of what is on disk, not of what came."""
+    alice = connect(server.address, "alice")
+    file = offer(alice)
+    put(alice, file, 100, 200, bytes(len(DATA)))
+    put(alice, file, 0, len(DATA))
+    assert refused(alice, Finish(file=file, sha256=SHA)) == "checksum-mismatch"
+
+
+def test_a_wrong_checksum_keeps_the_part_and_can_be_mended(server: Server, connect: Connect) -> None:
+    """`sum` shows which range differs; only after the mismatch is what is there written over."""
+    alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
+    file = offer(alice)
+    wrong = bytearray(DATA)
+    wrong[150_000] ^= 1
+    put(alice, file, 0, len(DATA), bytes(wrong))
+    assert refused(alice, Finish(file=file, sha256=SHA)) == "checksum-mismatch"
+    assert refused(alice, Put(file=file, offset=0, payload=b"abc", sha256=SHA)) == "checksum-mismatch"
+    assert alice.request(Have(file=file)).have == [[0, len(DATA)]]
+    assert not bob.request(Have(file=file)).done
+    differing = []
+    for first in range(0, len(DATA), 100_000):
+        length = min(100_000, len(DATA) - first)
+        answer = bob.request(Sum(file=file, offset=first, length=length))
+        assert isinstance(answer, SumIs)
+        if answer.sha256 != hashlib.sha256(DATA[first : first + length]).hexdigest():
+            differing.append(first)
+    assert differing == [100_000]
+    put(alice, file, 100_000, 200_000)
+    assert isinstance(alice.request(Finish(file=file, sha256=SHA)), Finished)
+    assert fetch(bob, file) == DATA
+
+
+def test_a_fetch_follows_the_upload(server: Server, connect: Connect) -> None:
+    """With nothing there it is told when there is more, and at the end that it is done."""
+    alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
+    file = offer(alice)
+    assert bob.request(Get(file=file, offset=0, length=9)).payload == b""
+    put(alice, file, 0, 100)
+    assert bob.expect(More).file == file
+    assert bob.request(Get(file=file, offset=0, length=200)).payload == DATA[:100]
+    assert bob.request(Get(file=file, offset=100, length=200)).payload == b""
+    put(alice, file, 200, len(DATA))
+    bob.expect(More)
+    assert bob.request(Get(file=file, offset=100, length=200)).payload == b""
+    put(alice, file, 100, 200)
+    bob.expect(More)
+    assert not bob.request(Have(file=file, watch=True)).done
+    fill(alice, file)
+    bob.expect(More)
+    assert fetch(bob, file) == DATA
+
+
+def test_a_further_line_carries_files_only(server: Server, connect: Connect) -> None:
+    """It takes the token of somebody who is connected, and holds up nothing that is said on the other."""
+    alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
+    file = offer(alice)
+    line = connect(server.address)
+    assert refused(line, Put(file=file, offset=0, payload=b"x")) == "hello-first"
+    assert refused(line, Attach(name="alice", token=bob.welcome.token)) == "not-allowed"
+    assert refused(line, Attach(name="nobody", token="")) == "not-allowed"
+    assert isinstance(line.request(Attach(name="alice", token=alice.welcome.token)), Attached)
+    assert refused(line, Attach(name="alice", token=alice.welcome.token)) == "not-allowed"
+    assert refused(line, Say("hello")) == "not-allowed"
+    fill(line, file)
+    other = connect(server.address)
+    other.request(Attach(name="bob", token=bob.welcome.token))
+    assert fetch(other, file) == DATA
+    other.request(Taken(file=file))
+    assert alice.expect(Fetched).user == "bob"
+    other.send(Bye())
+    assert not [frame for frame in line.received + other.until_closed() if isinstance(frame, Entry)]
+
+
+def test_nobody_else_learns_that_there_is_a_file(server: Server, connect: Connect) -> None:
+    """For them each request is answered as for an id that there is none of; and in a channel, members may."""
+    alice, bob, carol = (connect(server.address, name) for name in ("alice", "bob", "carol"))
+    file = offer(alice, id="mine")
+    fill(alice, file)
+    for id in (file, "zzzzzzzz", "mine", "../x"):
+        requests = (
+            Get(file=id, offset=0, length=1), Have(file=id), Put(file=id, offset=0, payload=b"x"), Taken(file=id),
+            Finish(file=id, sha256=SHA), Sum(file=id, offset=0, length=1), Cancel(file=id),
+        )  # fmt: skip
+        assert {refused(carol, request) for request in requests} == {"no-such-file"}
+    assert carol.request(Files()).files == []
+    assert refused(bob, Put(file=file, offset=0, payload=b"x")) == "not-allowed"
+    assert refused(bob, Cancel(file=file)) == "not-allowed"
+    assert alice.request(Have(file="mine")).done  # by one's own id
+    alice.request(Join("lab"))
+    shared = offer(alice, user="", channel="lab")
+    fill(alice, shared)
+    assert refused(carol, Have(file=shared)) == "no-such-file"
+    carol.request(Join("lab"))
+    assert fetch(carol, shared) == DATA
+    assert refused(alice, Offer(name="a", size=1, channel="den")) == "no-such-channel"
+    assert refused(carol, Offer(name="a", size=1, channel="lab", user="bob")) == "bad-frame"
+
+
+def test_the_same_offer_twice_is_one(server: Server, connect: Connect) -> None:
+    """One entry; the answer says what is there. Another file under that id is a conflict."""
+    alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
+    file = offer(alice, id="a-1")
+    put(alice, file, 0, 100)
+    again = alice.request(Offer(name="x.bin", size=len(DATA), user="bob", id="a-1"))
+    assert (again.file, again.number, again.have) == (file, 1, [[0, 100]])
+    assert refused(alice, Offer(name="y.bin", size=len(DATA), user="bob", id="a-1")) == "file-conflict"
+    assert offer(bob, user="alice", id="a-1") != file
+    assert [entry.number for entry in bob.of(Entry)] == [1, 2]
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "C:\\x", "a\0b", "x" * 300, ".", "", "a/b"])
+def test_bad_names_are_refused(server: Server, connect: Connect, name: str) -> None:
+    """Each with one clear error, and nothing is kept."""
+    alice = connect(server.address, "alice")
+    assert refused(alice, Offer(name=name, size=1, user="bob")) == "bad-file-name"
+    part = FilePart(f"x/{name}/../y", 1)
+    assert refused(alice, Offer(name="x", size=1, user="bob", parts=[part])) == "bad-file-name"
+    assert alice.request(Files()).files == []
+
+
+def test_bad_ranges_are_refused(server: Server, connect: Connect) -> None:
+    """Past the end, and a size that lies; negative and huge ones are no frames at all."""
+    alice = connect(server.address, "alice")
+    file = offer(alice, size=100)
+    for request in (
+        Put(file=file, offset=90, payload=b"x" * 11), Put(file=file, offset=2**53 - 1, payload=b"x"),
+        Get(file=file, offset=0, length=101), Get(file=file, offset=2**53 - 1, length=1),
+        Sum(file=file, offset=0, length=101), Sum(file=file, offset=0, length=1),
+    ):  # fmt: skip
+        assert refused(alice, request) == "bad-range"
+    for fields in (
+        '"op":"get","file":"f","offset":-1,"length":1', '"op":"get","file":"f","offset":0,"length":0',
+        '"op":"offer","name":"x","size":-1,"user":"bob"', '"op":"put","file":"f","offset":1e30',
+    ):  # fmt: skip
+        alice.send_bytes(f'{{{fields},"ref":"x"}}\n'.encode())
+        assert alice.expect(Error, lambda error: error.ref == "x").code == "bad-frame"
+    assert alice.request(Have(file=file)).have == []
+
+
+def test_limits(start_server: StartServer, connect: Connect) -> None:
+    """One file's, one user's, and all; what is taken back makes room."""
+    server = start_server(limits=Limits(file_size=1000, files_per_user=1500, files=2000))
+    alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
+    assert refused(alice, Offer(name="x", size=1001, user="bob")) == "too-large"
+    first = offer(alice, size=1000)
+    assert refused(alice, Offer(name="x", size=501, user="bob")) == "quota"
+    offer(bob, size=800, user="alice")
+    assert refused(alice, Offer(name="x", size=300, user="bob")) == "quota"
+    assert isinstance(alice.request(Cancel(file=first)), Cancelled)
+    offer(alice, size=1000)
+
+
+def test_what_is_taken_back_is_gone(server: Server, connect: Connect, tmp_path: Path) -> None:
+    """For whoever was fetching it, too; a content that another file has stays."""
+    alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
+    one, other = offer(alice), offer(alice)
+    fill(alice, one)
+    fill(alice, other)
+    assert len(kept(tmp_path / "data")) == 1  # the same content is kept once
+    assert bob.request(Get(file=one, offset=0, length=9)).payload == DATA[:9]
+    assert alice.request(Cancel(file=one)).name == "x.bin"
+    assert refused(bob, Get(file=one, offset=0, length=9)) == "gone"
+    assert refused(alice, Cancel(file=one)) == "gone"
+    assert fetch(bob, other) == DATA
+    alice.request(Cancel(file=other))
+    assert kept(tmp_path / "data") == []
+    third = offer(alice)
+    put(alice, third, 0, 100)
+    bob.request(Get(file=third, offset=100, length=1))
+    alice.request(Cancel(file=third))
+    bob.expect(More)
+    assert refused(bob, Get(file=third, offset=0, length=9)) == "gone"
+    assert kept(tmp_path / "data") == []
+    assert bob.request(Files()) == FileList(ref=bob.request(Files()).ref - 1, files=[])
+
+
+def test_an_empty_file_and_a_folder(server: Server, connect: Connect) -> None:
+    """Nothing is a content, too; a folder is its files one after the other."""
+    alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
+    file = offer(alice, size=0, name="empty")
+    fill(alice, file, b"")
+    assert fetch(bob, file) == b""
+    parts = [FilePart("a.txt", 3), FilePart("sub/b.txt", 4)]
+    assert refused(alice, Offer(name="dir", size=8, user="bob", parts=parts)) == "bad-frame"
+    file = offer(alice, size=7, name="dir", parts=parts)
+    fill(alice, file, b"abcdefg")
+    assert bob.request(Have(file=file)).parts == parts
+    assert bob.expect(Entry, lambda entry: entry.file == file).text.startswith("offers dir/ (2 files, 7 bytes): ")
+
+
+def test_in_nc_the_offers_are_lines(server: Server, connect: Connect, dial: Callable[..., Text]) -> None:
+    """With how to fetch them; and what cannot be done there is said."""
+    alice, bob = connect(server.address, "alice"), dial(server.address, "bob")
+    file = offer(alice)
+    bob.expect(f"alice -> bob: offers x.bin (307 kB): /get {file} in client.py")
+    bob.send("/files")
+    assert "0 % there" in bob.expect(file)
+    bob.expect("* /get <id> fetches one, in client.py")
+    bob.send(f"/get {file}", "/send alice x", f"/cancel {file}", "/get ../x")
+    bob.expect("! Files are fetched with client.py")
+    bob.expect("! Files are sent with client.py")
+    bob.expect("! x.bin is alice's")
+    bob.expect("! ../x is no file's id")

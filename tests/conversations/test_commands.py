@@ -1,0 +1,180 @@
+"""Conversations over the real door: every command does what its name says, whoever speaks which dialect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from server import Server
+from tests.conftest import Meet
+from tests.support.helpers import Json, Text
+from tests.support.talkers import Refusal
+from wire.frames import Channels, Join, Say
+
+
+def test_what_is_said_is_heard_by_all_in_order(kinds: tuple[str, str], meet: Meet) -> None:
+    alice, bob = meet(kinds[0], "alice"), meet(kinds[1], "bob")
+    alice.join("lab")
+    bob.join("lab")
+    alice.wait_for_notice("bob", "join", "lab")
+    said = [(("alice", "bob")[n % 2], f"line {n}") for n in range(10)]
+    for sender, text in said:
+        {"alice": alice, "bob": bob}[sender].say(text)
+    for talker in (alice, bob):
+        talker.wait_for("lab", "line 9")
+        assert talker.heard("lab") == said
+
+
+def test_join_makes_it_current_and_channels_stay_apart(kinds: tuple[str, str], meet: Meet) -> None:
+    alice, bob = meet(kinds[0], "alice"), meet(kinds[1], "bob")
+    for talker in (alice, bob):
+        talker.join("lab")
+        talker.join("hall")
+    alice.say("to the hall")
+    alice.say("to the lab", "lab")
+    alice.say("to the hall again")
+    for talker in (alice, bob):
+        talker.wait_for("hall", "to the hall again")
+        talker.wait_for("lab", "to the lab")  # between places there is no order
+        assert talker.heard("hall") == [("alice", "to the hall"), ("alice", "to the hall again")]
+        assert talker.heard("lab") == [("alice", "to the lab")]
+    alice.join("lab")  # joining again does no harm, and changes the current one
+    alice.say("back in the lab")
+    bob.wait_for("lab", "back in the lab")
+
+
+def test_after_leaving_nothing_of_it_arrives(kinds: tuple[str, str], meet: Meet) -> None:
+    alice, bob = meet(kinds[0], "alice"), meet(kinds[1], "bob")
+    for talker in (alice, bob):
+        talker.join("hall")
+        talker.join("lab")
+    bob.leave()
+    alice.wait_for_notice("bob", "leave", "lab")
+    alice.say("nobody hears this", "lab")
+    alice.topic("lab", "nor sees this")
+    alice.say("but this", "hall")
+    bob.wait_for("hall", "but this")
+    bob.sync()
+    assert bob.heard("lab") == []
+    assert "nor sees this" not in bob.everything()
+    bob.say("in the other one now")
+    alice.wait_for("hall", "in the other one now")
+    with pytest.raises(Refusal, match="not in lab"):
+        bob.leave("lab")
+    with pytest.raises(Refusal, match="no channel attic"):
+        bob.leave("attic")
+    bob.leave("hall")
+    with pytest.raises(Refusal, match="no channel: /join"):
+        bob.leave()
+    with pytest.raises(Refusal, match="no channel: /join"):
+        bob.say("to whom?")
+
+
+def test_msg_reaches_who_is_online(kinds: tuple[str, str], meet: Meet) -> None:
+    alice, bob, eve = meet(kinds[0], "alice"), meet(kinds[1], "bob"), meet("json", "eve")
+    assert not alice.msg("bob", "psst")
+    bob.wait_for("@alice", "psst")
+    assert not bob.msg("ALICE", "yes?")
+    alice.wait_for("@bob", "yes?")
+    for talker, peer in ((alice, "@bob"), (bob, "@alice")):
+        talker.wait_for(peer, "yes?")
+        assert talker.heard(peer) == [("alice", "psst"), ("bob", "yes?")]
+    eve.sync()
+    assert "psst" not in eve.everything()
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["away", "never-seen"])
+def test_msg_is_kept_for_who_is_not(kinds: tuple[str, str], known: bool, meet: Meet) -> None:
+    alice = meet(kinds[0], "alice")
+    if known:
+        meet(kinds[1], "bob").bye()
+    texts = [f"for later {n}" for n in range(5)]
+    for text in texts:
+        assert alice.msg("bob", text), "the sender is told that it is kept"
+    for expected in ([("alice", text) for text in texts], []):  # once, on the first connection after it
+        bob = meet(kinds[1], "bob")
+        bob.sync()
+        if expected:
+            bob.wait_for("@alice", texts[-1])
+            bob.sync()
+        assert bob.heard("@alice") == expected
+        bob.bye()
+
+
+def test_msg_to_oneself_and_to_no_name(kind: str, meet: Meet) -> None:
+    alice = meet(kind, "alice")
+    assert not alice.msg("alice", "remember the milk")
+    alice.wait_for("@alice", "remember the milk")
+    alice.sync()
+    assert alice.heard("@alice") == [("alice", "remember the milk")]
+    with pytest.raises(Refusal, match="A user name is 1 to 32 letters"):
+        alice.msg("b/b", "hello")
+
+
+def test_a_line_for_a_channel_by_its_prefix(server: Server, dial: Callable[..., Text], meet: Meet) -> None:
+    """The three cases of `<channel>: text`, as lines."""
+    bob = meet("json", "bob")
+    for channel in ("lab", "hall", "attic"):
+        bob.join(channel)
+    alice = dial(server.address, "alice")
+    alice.send("/join lab", "/join hall", "lab: to the lab", "LAB: to the lab, too")
+    alice.expect("[lab] alice: to the lab")
+    alice.expect("[lab] alice: to the lab, too")
+    alice.send("attic: is it cold?")
+    assert alice.expect("attic") == "! You are not in attic: /join attic first."
+    for text in ("note: no channel", "https://example.org", "lab:", ": lab", "la b: x", "attic is far: yes"):
+        alice.send(text)
+        assert alice.expect("[hall]") == f"[hall] alice: {text}"
+    assert bob.heard("attic") == []
+
+
+def test_to_a_channel_that_was_not_joined(kind: str, meet: Meet) -> None:
+    meet("json", "bob").join("attic")
+    alice = meet(kind, "alice")
+    alice.join("lab")
+    with pytest.raises(Refusal, match="not in attic: /join attic"):
+        alice.say("hello", "attic")
+    with pytest.raises(Refusal, match="no channel attic2: /join attic2"):
+        alice.topic("#attic2" if kind == "text" else "attic2")
+
+
+def test_a_program_is_told_that_there_is_no_such_channel(server: Server, connect: Callable[..., Json]) -> None:
+    alice = connect(server.address, "alice")
+    error = alice.request(Say("hello", "nowhere", id="a1"))
+    assert (error.code, error.id) == ("no-such-channel", "a1")
+
+
+def test_exit_says_goodbye_and_frees_the_name(kind: str, meet: Meet) -> None:
+    bob = meet("json", "bob")
+    bob.join("lab")
+    for _ in range(3):
+        alice = meet(kind, "alice")
+        alice.join("lab")
+        assert alice.bye() == "Goodbye."
+        bob.wait_for_notice("alice", "offline")
+    assert bob.who("lab") == (["bob"], ["alice"])
+
+
+@pytest.mark.parametrize("word", ["exit", "/quit", "/exit", "EXIT", "/Quit"])
+def test_every_word_for_leaving(server: Server, dial: Callable[..., Text], word: str) -> None:
+    alice = dial(server.address, "alice")
+    alice.send("/join lab", "exit is not the end of a sentence", word, "nobody reads this")
+    said = alice.until_closed()
+    assert "[lab] alice: exit is not the end of a sentence" in said
+    assert said.endswith("* Goodbye.\n")
+
+
+def test_a_program_that_thinks_first_is_greeted_and_understood(server: Server, dial: Callable[..., Text]) -> None:
+    """Whoever says nothing for a moment is taken for a person, until they speak."""
+    slow = dial(server.address)
+    slow.expect("What is your name?")
+    slow.send('{"op":"hello","name":"alice","ref":1}')
+    assert '"op":"welcome","ref":1,' in slow.expect("welcome")
+
+
+@pytest.mark.parametrize("name", ["@lab", "#lab"])
+def test_a_sign_before_a_name_is_no_part_of_it(server: Server, connect: Callable[..., Json], name: str) -> None:
+    alice = connect(server.address, "alice")
+    assert alice.request(Join(name)).channel == "lab"
+    assert [info.name for info in alice.request(Channels()).channels] == ["lab"]

@@ -1,0 +1,233 @@
+"""What people and programs ask and are told, alike on every dialect: who, which channels, what was said, and help."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from server import Server
+from tests.conftest import Meet
+from tests.support.helpers import Json, Text
+from tests.support.talkers import Refusal
+from wire import VERSION
+from wire.frames import BridgeStatus, Error, History, Join, Say, ServerStatus, Status, Stored
+from wire.limits import Limits
+from wire.text import COMMANDS
+
+
+def test_who(kinds: tuple[str, str], meet: Meet) -> None:
+    alice, bob, carol = meet(kinds[0], "alice"), meet(kinds[1], "bob"), meet("json", "Carol")
+    for talker in (alice, bob, carol):
+        talker.join("lab")
+    dave = meet(kinds[1], "dave")
+    bob.bye()
+    carol.wait_for_notice("bob", "offline")
+    assert alice.who() == (["alice", "Carol", "dave"], [])
+    assert alice.who("lab") == (["alice", "Carol"], ["bob"])
+    assert dave.who("lab") == (["alice", "Carol"], ["bob"])
+    with pytest.raises(Refusal, match="no channel attic"):
+        alice.who("attic")
+
+
+def test_channels(kind: str, meet: Meet) -> None:
+    alice, bob = meet(kind, "alice"), meet("json", "bob")
+    assert alice.channels() == {}
+    alice.join("lab")
+    bob.join("Attic")
+    bob.join("lab")
+    bob.say("one")
+    bob.say("two")
+    alice.topic("lab", "Soldering tonight")
+    listed = alice.channels()
+    assert list(listed) == ["Attic", "lab"]
+    assert (listed["lab"].members, listed["lab"].tail, listed["lab"].joined) == (2, 2, True)
+    assert listed["lab"].topic == "Soldering tonight"
+    assert (listed["Attic"].members, listed["Attic"].tail, listed["Attic"].joined) == (1, 0, False)
+
+
+def test_whois(kinds: tuple[str, str], meet: Meet) -> None:
+    alice, bob, carol = meet(kinds[0], "alice"), meet(kinds[1], "Bob"), meet("json", "carol")
+    for talker in (bob, carol):
+        talker.join("lab")
+    known = alice.whois("BOB")
+    assert (known.online, known.registered, known.channels) == (True, False, ["lab"])
+    assert known.doors == ["socket"]
+    bob.bye()
+    carol.wait_for_notice("Bob", "offline")
+    assert not alice.whois("bob").online
+    alice.msg("zoe", "are you there?")
+    assert not alice.whois("zoe").online
+    with pytest.raises(Refusal, match="Nobody called nobody was ever here"):
+        alice.whois("nobody")
+
+
+def test_history_in_pages(kind: str, meet: Meet) -> None:
+    alice, bob = meet(kind, "alice"), meet("json", "bob")
+    for talker in (alice, bob):
+        talker.join("lab")
+    texts = [f"entry {n}" for n in range(1, 51)]
+    bob.say_many(texts, "lab")
+    bob.msg("alice", "a secret")
+    expected = [("bob", text) for text in texts]
+    alice.wait_for("lab", texts[-1])
+    assert alice.history("lab", 5) == expected[-5:]
+    assert alice.history("lab", 500) == expected
+    pages, before = list[tuple[str, str]](), 51
+    while before > 1:
+        page = alice.history("lab", 7, before)
+        pages, before = page + pages, before - len(page)
+    assert pages == expected
+    assert alice.history("lab", 5, 1) == []
+    assert alice.history("@bob", 5) == [("bob", "a secret")]
+    with pytest.raises(Refusal, match="no channel attic"):
+        alice.history("attic", 5)
+    with pytest.raises(Refusal, match="Nobody called zoe"):
+        alice.history("@zoe", 5)
+    assert meet(kind, "eve").history("@bob", 5) == [], "a conversation of others is none of hers"
+
+
+def test_history_after_a_number(server: Server, connect: Callable[..., Json]) -> None:
+    alice = connect(server.address, "alice", limits=Limits(line=1 << 26))
+    alice.request(Join("lab"))
+    alice.send(*[Say(f"{n}", "lab") for n in range(1, 1501)])
+    assert alice.request(Say("last", "lab")).number == 1501
+    numbers: list[int] = []
+    while True:
+        page = alice.request(History(channel="lab", after=numbers[-1] if numbers else 0, limit=600))
+        assert page.tail == 1501
+        if not page.entries:
+            break
+        numbers += [entry.number for entry in page.entries]
+    assert numbers == list(range(1, 1502))
+    assert len(alice.request(History(channel="lab", limit=5_000)).entries) == 1_000, "a page has its limit"
+
+
+def test_topic(kinds: tuple[str, str], meet: Meet) -> None:
+    alice, bob = meet(kinds[0], "alice"), meet(kinds[1], "bob")
+    alice.join("lab")
+    bob.join("lab")
+    assert alice.topic("lab") == ""
+    assert alice.topic("lab", "Soldering: tonight") == "Soldering: tonight"
+    bob.wait_for_notice("alice", "topic", "lab")
+    assert bob.topic("LAB") == "Soldering: tonight"
+    eve = meet(kinds[0], "eve")
+    assert eve.topic("lab") == "Soldering: tonight"
+    with pytest.raises(Refusal, match="not in lab"):
+        eve.topic("lab", "Eve was here")
+    assert bob.topic("lab") == "Soldering: tonight"
+
+
+def test_whose_topic_a_person_sets(server: Server, meet: Meet, dial: Callable[..., Text]) -> None:
+    """The current channel's, unless the first word names another one that they are in."""
+    bob = meet("json", "bob")
+    for channel in ("lab", "tea", "hall"):
+        bob.join(channel)
+    alice = dial(server.address, "alice")
+    alice.send("/topic Tea time")
+    assert alice.expect("!") == "! You are not in tea: /join tea first."
+    alice.send("/topic green tea")
+    alice.expect("! You are in no channel")
+    alice.send("/join hall", "/join lab", "/topic Tea time")
+    alice.expect("* The topic of lab: Tea time")
+    alice.send("/topic HALL Cakes", "/topic Biscuits", "/topic Hall", "/topic", "/topic tea", "/topic -")
+    for line in ("hall: Cakes", "lab: Biscuits", "hall: Cakes", "lab: Biscuits"):
+        alice.expect(f"* The topic of {line}")
+    alice.expect("* tea has no topic.")
+    alice.expect("* lab has no topic.")
+    alice.send("/topic #tea time")
+    assert alice.expect("!") == "! You are not in tea: /join tea first."
+    assert bob.topic("tea") == ""
+    with pytest.raises(Refusal, match="no channel green"):
+        bob.topic("green", "tea")
+
+
+def test_help_has_every_command(kind: str, meet: Meet) -> None:
+    alice = meet(kind, "alice")
+    lines = alice.help()
+    for command in COMMANDS:
+        assert any(line.startswith(command.usage) for line in lines), command.usage
+    assert any("<channel>: <text>" in line for line in lines)
+    assert "/quit" in alice.help("exit")[0]
+    assert alice.help("/join") == alice.help("join")
+    with pytest.raises(Refusal, match="did you mean /join"):
+        alice.help("jion")
+
+
+def test_unknown_commands_name_the_nearest(server: Server, dial: Callable[..., Text]) -> None:
+    alice = dial(server.address, "alice")
+    for typed, hint in (("/jion lab", "/join"), ("/hsitory", "/history"), ("/qiut", "/quit"), ("/LEVAE", "/leave")):
+        alice.send(typed)
+        assert alice.expect("There is no command").endswith(f"did you mean {hint}?")
+    alice.send("/zzzzzzzz")
+    alice.expect("There is no command /zzzzzzzz; /help lists them.")
+    alice.send("/JOIN lab", "still here")
+    alice.expect("[lab] alice: still here")
+
+
+def test_a_mistake_gets_one_line_and_the_connection_goes_on(server: Server, dial: Callable[..., Text]) -> None:
+    alice = dial(server.address, "alice")
+    for line, answer in (
+        ("/join", "! It is written /join <channel> - "),
+        ("/join a b", "! It is written /join <channel> - "),
+        ("/join a/b", "! A channel name is 1 to 32 letters"),
+        ("/msg bob", "! It is written /msg <user> <text> - "),
+        ("/history lab x", "! It is written /history "),
+        ("/history lab 0", "! It is written /history "),
+        ("/whois", "! It is written /whois <user> - "),
+        ("/register", "! It is written /register <password> - "),
+        ("/register abc", "! A password has 4 to 128 characters."),
+        ("hello?", "! You are in no channel: /join lobby"),
+        ("/topic", "! You are in no channel"),
+    ):
+        start = len(alice.seen)
+        alice.send(line, "/whois nobody-at-all")
+        alice.expect("Nobody called nobody-at-all")
+        mine = alice.seen[start:].splitlines()
+        assert len(mine) == 2, mine
+        assert mine[0].startswith(answer), mine
+
+
+def test_a_program_gets_one_answer_for_each_mistake(server: Server, connect: Callable[..., Json]) -> None:
+    alice = connect(server.address)
+    alice.send_bytes(b'{"op":"join","channel":"lab","ref":"r1"}\n')
+    assert alice.expect(Error, lambda e: e.ref == "r1").code == "hello-first"
+    alice.send_bytes(b'{"op":"hello","name":"alice","ref":"r2"}\n{"op":"hello","name":"bob","ref":"r3"}\n')
+    assert alice.expect(Error, lambda e: e.ref == "r3").code == "already-named"
+    for line, code in (
+        (b'{"op":"dance","ref":"r4"}', "unknown-frame"),
+        (b'{"op":"join","ref":"r4"}', "bad-frame"),
+        (b'{"op":"join","channel":7,"ref":"r4"}', "bad-frame"),
+        (b'{"op":"history","limit":0,"ref":"r4"}', "bad-frame"),
+        (b'{"op":"join","channel":"##lab","ref":"r4"}', "bad-name"),
+        (b'{"op":"seen","number":1,"ref":"r4"}', "no-channel"),
+        (b'{"op":"seen","number":1,"user":"nobody","ref":"r4"}', "no-such-user"),
+        (b'{"op":"say","text":"","ref":"r4"}', "no-channel"),
+    ):
+        alice.send_bytes(line + b"\n")
+        assert alice.expect(Error, lambda e: e.ref == "r4").code == code, line
+    for line in (b"{", b"[]", b"null", b"\xff\xfe", b'{"op":"say","text":"\\ud800"}', b"[" * 16_000):
+        alice.send_bytes(line + b"\n")
+        assert alice.expect(Error).code == "bad-frame", line
+    alice.request(Join("lab"))
+    assert alice.request(Say("", "lab")).code == "empty"
+    assert isinstance(alice.request(Say("still here", "lab")), Stored)
+
+
+def test_how_the_server_is(server: Server, connect: Callable[..., Json], dial: Callable[..., Text]) -> None:
+    alice = connect(server.address, "alice")
+    alice.request(Join("lab"))
+    person = dial(server.address, "bob")
+    status = alice.request(Status())
+    assert isinstance(status, ServerStatus)
+    assert (status.version, status.users, status.connections, status.channels) == (VERSION, 2, 2, 1)
+    assert 0 <= time.time_ns() // 1_000_000 - status.since < 60_000
+    assert status.bridge is None
+    bridge = BridgeStatus("mosquitto:1883", True, 1_790_000_000_000, "5", behind=3, received=120, sent=400, refused=2)
+    server.chat.bridge = lambda: bridge
+    assert alice.request(Status()).bridge == bridge
+    person.send("/status")
+    person.expect(f"* Partyline {VERSION}, running since")
+    person.expect("* 2 users online by 2 connections; 1 channel.")
+    person.expect("* Broker: connected to mosquitto:1883 over MQTT 5 since")

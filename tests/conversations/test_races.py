@@ -1,0 +1,254 @@
+"""Two things at one moment, in the order that hurts: a hook in the server lets one happen right amid the other."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from server import Server
+from store import StoreError
+from tests.support.helpers import Json, WatchedStore
+from wire.frames import (
+    Bye,
+    Channels,
+    Entry,
+    Error,
+    Hello,
+    History,
+    Join,
+    Leave,
+    Msg,
+    Ping,
+    Register,
+    Request,
+    Say,
+    Seen,
+    Topic,
+    TopicChanged,
+    Welcome,
+    Who,
+    Whois,
+)
+
+Connect = Callable[..., Json]
+
+
+def _once(target: object, method: str, meanwhile: Callable[[], object], patch: pytest.MonkeyPatch) -> None:
+    """Have `meanwhile` happen just before the next call of that method, in another thread, which it waits for."""
+    original = getattr(target, method)
+
+    def hooked(*arguments: Any, **named: Any) -> Any:
+        patch.setattr(target, method, original)
+        thread = threading.Thread(target=meanwhile, name="meanwhile")
+        thread.start()
+        thread.join()
+        return original(*arguments, **named)
+
+    patch.setattr(target, method, hooked)
+
+
+def _before_store(store: WatchedStore, method: str, meanwhile: Callable[[], object]) -> None:
+    """Have `meanwhile` happen just before the store's next call of that name."""
+
+    def before(name: str) -> None:
+        if name == method:
+            store.before = None
+            thread = threading.Thread(target=meanwhile, name="meanwhile")
+            thread.start()
+            thread.join()
+
+    store.before = before
+
+
+def test_a_message_to_one_who_comes_online_just_now(
+    server: Server, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sends has seen that bob is away; before it is stored he is there, and nothing waits for him yet."""
+    alice = connect(server.address, "alice")
+    first = connect(server.address, "bob")
+    first.request(Msg("alice", "so that there is a conversation"))
+    first.expect(Entry)
+    first.request(Seen(number=1, user="alice"))
+    first.close()
+    came: list[Json] = []
+    patched = type(server.chat.journal)
+    original = patched.post
+
+    def post(self: Any, *arguments: Any, **named: Any) -> None:
+        if not came:
+            came.append(connect(server.address, "bob", token=first.welcome.token))
+            came[0].request(Ping())
+        original(self, *arguments, **named)
+
+    monkeypatch.setattr(patched, "post", post)
+    alice.request(Msg("bob", "are you there?"))
+    assert came[0].expect(Entry, lambda entry: entry.number == 2).text == "are you there?"
+
+
+def test_a_message_amid_a_login_does_not_bring_back_what_was_had(
+    server: Server, stores: list[WatchedStore], connect: Connect
+) -> None:
+    """The name is taken, and what `since` says is not used yet."""
+    alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
+    for n in range(1, 6):
+        alice.request(Msg("bob", f"{n}"))
+    bob.expect(Entry, lambda entry: entry.number == 5)
+    bob.close()
+    _before_store(stores[0], "memberships", lambda: alice.request(Msg("bob", "6")))
+    bob = connect(server.address, "bob", token=bob.welcome.token, since={"@alice": 4})
+    bob.expect(Entry, lambda entry: entry.number == 6)
+    bob.request(Ping())
+    assert [entry.number for entry in bob.of(Entry)] == [5, 6]
+
+
+def test_nothing_comes_before_the_welcome(server: Server, stores: list[WatchedStore], connect: Connect) -> None:
+    alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
+    alice.request(Msg("bob", "1"))
+    bob.expect(Entry)
+    bob.close()
+    _before_store(stores[0], "memberships", lambda: alice.request(Msg("bob", "2")))
+    bob = connect(server.address, "bob", token=bob.welcome.token)
+    assert isinstance(bob.received[0], Welcome)
+    bob.expect(Entry, lambda entry: entry.number == 2)
+
+
+def test_joining_while_the_same_user_connects_again(
+    server: Server, stores: list[WatchedStore], connect: Connect
+) -> None:
+    """A registered user has everything on each connection, also on one that comes while they join."""
+    bob, first = connect(server.address, "bob"), connect(server.address, "alice")
+    first.request(Register("correct-horse"))
+    second: list[Json] = []
+    _before_store(stores[0], "join", lambda: second.append(connect(server.address, "alice", password="correct-horse")))
+    first.request(Join("lab"))
+    bob.request(Join("lab"))
+    bob.request(Say("hello", "lab"))
+    for client in (first, second[0]):
+        assert client.expect(Entry).text == "hello"
+
+
+def test_joining_amid_another_connections_login(server: Server, stores: list[WatchedStore], connect: Connect) -> None:
+    """The same, the other way round: the second knows its channels already, but does not follow them yet."""
+    bob, first = connect(server.address, "bob"), connect(server.address, "alice")
+    first.request(Register("correct-horse"))
+    _before_store(stores[0], "memberships", lambda: first.request(Join("lab")))
+    second = connect(server.address, "alice", password="correct-horse")
+    bob.request(Join("lab"))
+    bob.request(Say("hello", "lab"))
+    for client in (first, second):
+        assert client.expect(Entry).text == "hello"
+
+
+def test_leaving_amid_another_connections_login(server: Server, stores: list[WatchedStore], connect: Connect) -> None:
+    bob, first = connect(server.address, "bob"), connect(server.address, "alice")
+    first.request(Register("correct-horse"))
+    for client in (first, bob):
+        client.request(Join("lab"))
+    _before_store(stores[0], "memberships", lambda: first.request(Leave("lab")))
+    second = connect(server.address, "alice", password="correct-horse")
+    bob.request(Say("nobody of alice hears this", "lab"))
+    bob.request(Msg("alice", "but this"))
+    for client in (first, second):
+        client.expect(Entry, lambda entry: entry.text == "but this")
+        client.request(Ping())
+        assert [entry.text for entry in client.of(Entry)] == ["but this"]
+
+
+def test_a_connection_that_comes_while_its_user_leaves(
+    server: Server, stores: list[WatchedStore], connect: Connect
+) -> None:
+    bob, first = connect(server.address, "bob"), connect(server.address, "alice")
+    first.request(Register("correct-horse"))
+    for client in (first, bob):
+        client.request(Join("lab"))
+    second: list[Json] = []
+    _before_store(stores[0], "leave", lambda: second.append(connect(server.address, "alice", password="correct-horse")))
+    first.request(Leave("lab"))
+    bob.request(Say("nobody of alice hears this", "lab"))
+    bob.request(Msg("alice", "but this"))
+    for client in (first, second[0]):
+        client.expect(Entry, lambda entry: entry.text == "but this")
+        client.request(Ping())
+        assert [entry.text for entry in client.of(Entry)] == ["but this"]
+
+
+def test_no_notice_of_a_channel_follows_the_answer_to_leave(
+    server: Server, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever tells the members has looked them up before one of them left."""
+    alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
+    for client in (alice, bob):
+        client.request(Join("lab"))
+    _once(server.chat, "_tell", lambda: alice.request(Leave("lab")), monkeypatch)
+    bob.request(Topic("lab", "after alice has left"))
+    alice.request(Ping())
+    assert alice.of(TopicChanged) == []
+
+
+@pytest.mark.parametrize("method", ["open_account", "memberships"])
+def test_a_login_that_the_store_fails_leaves_the_name_free(
+    server: Server, stores: list[WatchedStore], connect: Connect, method: str
+) -> None:
+    """A full disk, say, at any point of it: the peer is told, may try again, and so may others once it has left."""
+    unlucky = connect(server.address)
+    _failing(stores[0], method)
+    assert unlucky.request(Hello(name="alice")).code == "not-stored"
+    assert isinstance(unlucky.request(Hello(name="alice")), Welcome)
+    unlucky.request(Bye())
+    unlucky.until_closed()
+    _failing(stores[0], method)
+    unlucky = connect(server.address)
+    assert unlucky.request(Hello(name="alice")).code == "not-stored"
+    unlucky.request(Bye())
+    unlucky.until_closed()
+    assert connect(server.address, "alice").welcome.name == "alice"
+    assert [member.name for member in connect(server.address, "bob").request(Who()).members] == ["alice", "bob"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "method"),
+    [
+        (Join("new"), "open_channel"), (Join("lab"), "join"), (Leave("hall"), "leave"),
+        (Topic("hall", "x"), "set_topic"), (Msg("carol", "x"), "open_direct"), (Say("x", "hall"), "append"),
+        (Msg("bob", "x"), "append"), (Register("correct-horse"), "set_password"), (History(channel="hall"), "read"),
+        (Channels(), "member_counts"), (Who("hall"), "members"), (Whois("bob"), "account"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__.lower(),
+)  # fmt: skip
+def test_what_the_store_fails_may_be_tried_again(
+    server: Server, stores: list[WatchedStore], connect: Connect, request_: Request, method: str
+) -> None:
+    """Nothing is half done: the answer is an error, others see nothing of it, and the same once more succeeds."""
+    alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
+    for client in (alice, bob):
+        client.request(Join("hall"))
+    bob.request(Join("lab"))
+    alice.request(Msg("bob", "first"))
+    alice.request(Say("first", "hall"))
+    bob.expect(Entry, lambda entry: entry.to is not None)
+    bob.expect(Entry, lambda entry: entry.channel is not None)
+    before = len(bob.received)
+    _failing(stores[0], method)
+    request_.ref = "fails"
+    answer = alice.request(request_)
+    assert isinstance(answer, Error), answer
+    assert answer.code == "not-stored"
+    bob.request(Ping())
+    assert len(bob.received) == before + 1, bob.received[before:]
+    request_.ref = "succeeds"
+    answer = alice.request(request_)
+    assert not isinstance(answer, Error), answer
+
+
+def _failing(store: WatchedStore, method: str) -> None:
+    """Have the store's next call of that name fail."""
+
+    def before(name: str) -> None:
+        if name == method:
+            store.before = None
+            raise StoreError("The store failed: the disk is full.")
+
+    store.before = before

@@ -1,0 +1,106 @@
+"""The client's porter: how many files are at work at a time, and what the person is told of them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from server import Server
+from terminal.files.slots import Places
+from tests.conftest import StartProcess
+from tests.support.client_processes import Client, Screen
+from tests.support.files import DATA, entry_file, fill, offer
+from tests.support.helpers import Json
+from wire.frames import Have, Ranges
+
+
+class Worker:
+    """Somebody who needs a place; `come` takes one on a thread of its own."""
+
+    def __init__(self, places: Places) -> None:
+        self.stopped = False
+        self.waits = threading.Event()
+        self.came: list[bool] = []
+        self._places = places
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        self.came.append(self._places.take(self, self.waits.set))
+
+    def come(self) -> Worker:
+        """Take a place, or wait for one."""
+        self._thread.start()
+        return self
+
+    def end(self) -> list[bool]:
+        """Whether a place was had, once that is known."""
+        self._thread.join(10)
+        return self.came
+
+
+def test_so_many_have_a_place_and_who_waits_for_somebody_has_none() -> None:
+    places = Places(1)
+    first, second, third = (Worker(places) for _ in range(3))
+    assert first.come().end() == [True]
+    with places.aside(first, lambda: None):
+        assert second.come().end() == [True]
+        places.leave(second)
+    third.come()
+    assert third.waits.wait(10)
+    assert third.came == []
+    places.leave(first)
+    assert third.end() == [True]
+    stopped = Worker(places).come()
+    assert stopped.waits.wait(10)
+    stopped.stopped = True
+    places.stir()
+    assert stopped.end() == [False]
+
+
+def test_files_that_wait_for_somebody_hold_up_no_others(
+    start_process: StartProcess, connect: Callable[..., Json], tmp_path: Path
+) -> None:
+    """Those that are to be fetched directly by who is away, however many."""
+    process = start_process()
+    bob = connect(process.address, "bob")
+    lines = []
+    for number in range(9):
+        (tmp_path / f"{number}").write_bytes(b"x")
+        lines.append(f"/send --direct carol {tmp_path / str(number)}")
+    alice = Client(process.address, "alice", *lines, f"/send bob {tmp_path / '0'}")
+    try:
+        state = bob.request(Have(file=entry_file(bob), watch=True))
+        assert isinstance(state, Ranges), state
+    finally:
+        alice.kill()
+
+
+def test_what_is_said_of_files_on_the_screen(
+    server: Server, start_screen: Callable[..., Screen], connect: Callable[..., Json], tmp_path: Path
+) -> None:
+    """Before it begins there is no progress; who is away is; a sentence names the file once; what ends is not there."""
+    alice, folder = connect(server.address, "alice"), tmp_path / "in"
+    file = offer(alice)
+    fill(alice, file)
+    folder.mkdir()
+    (folder / f"x.bin.{file}.part").write_bytes(DATA[:3000])
+    (tmp_path / "note").write_bytes(b"x" * 10)
+    screen = start_screen(server.address, "--name", "bob", "--downloads", str(folder), "--largest", "1000000")
+    screen.expect_last(">")
+    screen.type(f"/get {file}", "Enter")
+    screen.expect_last("Resume x.bin (0 %)? [Y/n]")
+    screen.expect("get x.bin: waiting for your answer")
+    screen.type("y", "Enter")
+    screen.until(lambda lines: any("* x.bin (307 kB) is here: " in line for line in lines))
+    screen.type(f"/send carol {tmp_path / 'note'}", "Enter")
+    screen.until(lambda lines: any("* note (10 bytes) is sent to carol, who is away: " in line for line in lines))
+    screen.type(f"/get {offer(alice, 2_000_000)}", "Enter")
+    screen.expect("! x.bin has 2.0 MB; you take 1.0 MB.")
+    screen.type(f"/send --direct dave {tmp_path / 'note'}", "Enter")
+    screen.expect("send note: waiting for dave to fetch it")
+    lines = screen.until(lambda lines: any("bob -> dave: offers note" in line for line in lines))
+    offered = next(line for line in lines if "bob -> dave: offers note" in line)
+    screen.type(f"/cancel {offered.split('/get ')[1].split()[0]}", "Enter")
+    lines = screen.expect("* note is not offered any more.")
+    assert not [line for line in lines if "what is there stays" in line]

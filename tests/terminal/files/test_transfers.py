@@ -1,0 +1,370 @@
+"""The client's transfers against a real server: a further line each way, and two clients as processes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server import Server
+from terminal.files.channel import JsonCarrier, LineLostError
+from terminal.files.transfer import Fetching, Sending, Stopped
+from tests.conftest import StartProcess, StartServer
+from tests.support.client_processes import Client
+from tests.support.files import PHOTO, entry_file, everything, offer
+from tests.support.helpers import Json, Process, endpoint
+from wire.errors import Refused
+from wire.frames import Cancel, Fetched, Files, GetFile, Have, Join, SendFile
+from wire.limits import Limits
+
+Connect = Callable[..., Json]
+Carry = Callable[[Json], JsonCarrier]
+
+
+@pytest.fixture
+def carry(server: Server) -> Iterator[Carry]:
+    """A further line of somebody: `carry(connection)`."""
+    made: list[JsonCarrier] = []
+
+    def make(client: Json) -> JsonCarrier:
+        made.append(JsonCarrier(*endpoint(server.address), client.welcome.name, client.welcome.token))
+        return made[-1]
+
+    yield make
+    for carrier in made:
+        carrier.close()
+
+
+def sending(path: Path, to: str = "bob") -> Sending:
+    """A transfer."""
+    return Sending(SendFile(to=to, path=str(path)), lambda: None)
+
+
+def fetching(file: str, folder: Path, ask: Callable[[str], bool] = lambda _: True, largest: int = 0) -> Fetching:
+    """Another one."""
+    return Fetching(GetFile(file=file), folder, largest, ask, lambda: None)
+
+
+def test_a_file_comes_as_it_was(server: Server, connect: Connect, carry: Carry, photo: Path, tmp_path: Path) -> None:
+    """With the receipt; and sent once more, nothing is sent."""
+    alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
+    transfer = sending(photo)
+    assert transfer.run(carry(alice)) == f"photo.jpg (3.0 MB) is sent to bob: {transfer.file} (by the server)"
+    assert sending(photo).run(carry(alice)) == f"photo.jpg (3.0 MB) was there already: {transfer.file}"
+    fetch = fetching(transfer.file, tmp_path / "in")
+    assert fetch.run(carry(bob)).startswith("photo.jpg (3.0 MB) is here: ")
+    assert everything(tmp_path / "in") == {"photo.jpg": PHOTO}
+    assert fetch.progress.done == len(PHOTO)
+    assert alice.expect(Fetched).user == "bob"
+    alice.request(Cancel(file=transfer.file))
+    again = sending(photo)
+    again.run(carry(alice))
+    assert again.file != transfer.file
+
+
+def test_a_receipt_that_is_lost_is_given_again(
+    server: Server, connect: Connect, carry: Carry, photo: Path, tmp_path: Path
+) -> None:
+    """The file is there once."""
+    alice = connect(server.address, "alice")
+    transfer = sending(photo, "alice")
+    transfer.run(carry(alice))
+    carrier, fetch = carry(alice), fetching(transfer.file, tmp_path / "in")
+
+    def lost(file: str, sha256: str = "") -> None:
+        raise LineLostError("in that moment")
+
+    carrier.taken = lost  # type: ignore[method-assign]
+    with pytest.raises(LineLostError):
+        fetch.run(carrier)
+    assert fetch.run(carry(alice)).startswith("photo.jpg (3.0 MB) is here: ")
+    assert everything(tmp_path / "in") == {"photo.jpg": PHOTO}
+
+
+def test_a_folder_comes_as_it_was(server: Server, connect: Connect, carry: Carry, tmp_path: Path) -> None:
+    """To all of a channel."""
+    alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
+    for client in (alice, bob):
+        client.request(Join("lab"))
+    folder = tmp_path / "things"
+    (folder / "deep" / "er").mkdir(parents=True)
+    for name, data in {"a": b"x" * 10, "deep/b": b"", "deep/er/c": PHOTO}.items():
+        (folder / name).write_bytes(data)
+    transfer = sending(folder, "#lab")
+    transfer.run(carry(alice))
+    fetching(transfer.file, tmp_path / "in").run(carry(bob))
+    assert everything(tmp_path / "in" / "things") == everything(folder)
+    with pytest.raises(Refused) as refused:
+        sending(folder, "#den").run(carry(alice))
+    assert refused.value.code == "no-such-channel"
+
+
+def test_a_fetch_that_follows(server: Server, connect: Connect, carry: Carry, photo: Path, tmp_path: Path) -> None:
+    """It begins while nothing is there, and ends with the upload."""
+    alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
+    carrier, offered, waiting = carry(alice), threading.Event(), threading.Event()
+    transfer = sending(photo)
+
+    def slow_offer(request: Any, offer: Any = carrier.offer) -> Any:
+        answer = offer(request)
+        transfer.file = answer.file
+        offered.set()
+        waiting.wait(10)
+        return answer
+
+    carrier.offer = slow_offer  # type: ignore[assignment,method-assign]
+    sender = threading.Thread(target=transfer.run, args=(carrier,))
+    sender.start()
+    assert offered.wait(10)
+    fetch = fetching(transfer.file, tmp_path / "in")
+    wait = fetch._wait
+
+    def waits(note: str) -> None:
+        wait(note)
+        waiting.set()
+
+    fetch._wait = waits  # type: ignore[method-assign]
+    fetch.run(carry(bob))
+    sender.join()
+    assert everything(tmp_path / "in") == {"photo.jpg": PHOTO}
+
+
+def test_a_cut_line_costs_nothing(server: Server, connect: Connect, carry: Carry, photo: Path, tmp_path: Path) -> None:
+    """Both sides go on where they were; with `no`, the receiver begins anew."""
+    alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
+    transfer, carrier = sending(photo), carry(alice)
+    puts: list[int] = []
+
+    def cut(file: str, offset: int, data: Any, put: Any = carrier.put) -> None:
+        if offset > 0:
+            carrier.settle()
+            carrier.close()
+        put(file, offset, data)
+
+    carrier.put = cut  # type: ignore[method-assign]
+    with pytest.raises(LineLostError):
+        transfer.run(carrier)
+    carrier = carry(alice)
+
+    def note(file: str, offset: int, data: Any, put: Any = carrier.put) -> None:
+        puts.append(offset)
+        put(file, offset, data)
+
+    carrier.put = note  # type: ignore[method-assign]
+    transfer.run(carrier)
+    assert puts == [1 << 20, 2 << 20]
+    asked: list[str] = []
+
+    def say(yes: bool) -> Callable[[str], bool]:
+        def answer(question: str) -> bool:
+            asked.append(question)
+            return yes
+
+        return answer
+
+    for answer, sure in ((True, 1_000_000), (False, 0)):
+        folder = tmp_path / str(answer)
+        folder.mkdir()
+        (folder / f"photo.jpg.{transfer.file}.part").write_bytes(PHOTO[:1_000_000])
+        carrier, fetched = carry(bob), list[int]()
+
+        def fetch(file: str, first: int, end: int, real: Any = carrier.fetch, to: list[int] = fetched) -> Any:
+            to.append(first)
+            return real(file, first, end)
+
+        carrier.fetch = fetch  # type: ignore[method-assign]
+        fetching(transfer.file, folder, say(answer)).run(carrier)
+        assert fetched == [sure]
+        assert everything(folder) == {"photo.jpg": PHOTO}
+    assert asked == ["Resume photo.jpg (33 %)?"] * 2
+
+
+def test_damage_is_mended(server: Server, connect: Connect, carry: Carry, photo: Path, tmp_path: Path) -> None:
+    """On the way up and on the way down; what cannot be mended stays a part."""
+    alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
+    carrier, damaged = carry(alice), list[int]()
+
+    def damage(file: str, offset: int, data: Any, put: Any = carrier.put) -> None:
+        if not damaged:
+            damaged.append(offset)
+            data = memoryview(bytes([data[0] ^ 1]) + bytes(data[1:]))
+        put(file, offset, data)
+
+    carrier.put = damage  # type: ignore[method-assign]
+    transfer = sending(photo)
+    transfer.run(carrier)
+    (tmp_path / "in").mkdir()
+    part = tmp_path / "in" / f"photo.jpg.{transfer.file}.part"
+    part.write_bytes(b"wrong" + PHOTO[5:1_000_000])
+    fetching(transfer.file, tmp_path / "in").run(carry(bob))
+    assert everything(tmp_path / "in") == {"photo.jpg": PHOTO}
+    part.write_bytes(b"wrong")
+    carrier = carry(bob)
+    sums: list[int] = []
+
+    def same(file: str, first: int, length: int) -> str:
+        sums.append(first)
+        return hashlib.sha256(part.read_bytes()[:length]).hexdigest()
+
+    carrier.sum = same  # type: ignore[method-assign]
+    with pytest.raises(Refused) as refused:
+        fetching(transfer.file, tmp_path / "in").run(carrier)
+    assert refused.value.code == "checksum-mismatch"
+    assert sums == [0]  # to ask again would be in vain
+    assert part.exists()
+    assert set(everything(tmp_path / "in")) == {"photo.jpg", part.name}
+
+
+def test_a_stopped_transfer_leaves_its_part(
+    server: Server, connect: Connect, carry: Carry, photo: Path, tmp_path: Path
+) -> None:
+    """And one that is refused leaves nothing."""
+    alice = connect(server.address, "alice")
+    transfer = sending(photo)
+    transfer.run(carry(alice))
+    fetch = fetching(transfer.file, tmp_path / "in")
+    fetch.stop()
+    with pytest.raises(Stopped):
+        fetch.run(carry(alice))
+    fetch.close()
+    assert list(everything(tmp_path / "in")) == [f"photo.jpg.{transfer.file}.part"]
+    with pytest.raises(Refused):
+        fetching(transfer.file, tmp_path / "other", largest=10).run(carry(alice))
+    with pytest.raises(Refused):
+        fetching("zzzzzzzz", tmp_path / "other").run(carry(alice))
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_small_chunk_is_enough(start_server: StartServer, connect: Connect, photo: Path, tmp_path: Path) -> None:
+    """A server that gives less than was asked for is asked again."""
+    server = start_server(limits=Limits(chunk=50_000))
+    alice = connect(server.address, "alice")
+    carrier = JsonCarrier(*endpoint(server.address), "alice", alice.welcome.token)
+    transfer = sending(photo)
+    transfer.run(carrier)
+    fetching(transfer.file, tmp_path / "in").run(carrier)
+    assert everything(tmp_path / "in") == {"photo.jpg": PHOTO}
+    carrier.close()
+
+
+def test_a_line_that_somebody_closed_is_lost(server: Server, connect: Connect) -> None:
+    """Whatever is asked of it, as it may have been closed at any moment."""
+    alice = connect(server.address, "alice")
+    file = offer(alice)
+    for what in (
+        JsonCarrier.more,
+        lambda line: line.event(0),
+        lambda line: line.have(file, watch=True),
+        lambda line: line.put(file, 0, b"x"),
+        lambda line: list(line.fetch(file, 0, 1)),
+    ):
+        carrier = JsonCarrier(*endpoint(server.address), "alice", alice.welcome.token)
+        carrier.close()
+        with pytest.raises(LineLostError):
+            what(carrier)
+
+
+# Processes
+
+
+def test_two_clients_and_a_server_that_is_killed(start_process: StartProcess, connect: Connect, tmp_path: Path) -> None:
+    """Amid the way up, and amid the way down: it goes on by itself, and is right."""
+    data = os.urandom(48 << 20)
+    (tmp_path / "big").write_bytes(data)
+    process = start_process()
+    watcher = connect(process.address, "bob")
+    alice = Client(process.address, "alice", f"/send bob {tmp_path / 'big'}")
+    file = entry_file(watcher)
+    watcher.request(Have(file=file, watch=True))
+    process.restart()
+    code, _, err = alice.end()
+    assert (code, "is sent to bob" in err) == (0, True), err
+    bob = Client(process.address, "bob", f"/get {file}", folder=tmp_path / "in")
+    wait_for_part(tmp_path / "in", process)
+    process.restart()
+    code, _, err = bob.end()
+    assert (code, "is here: " in err) == (0, True), err
+    assert everything(tmp_path / "in") == {"big": data}
+    assert Client(process.address, "bob", f"/get {file}x").end()[0] == 1
+
+
+@pytest.mark.parametrize("way", ["mqtt", "socket"])
+def test_by_mqtt_a_file_is_sent_and_fetched_alike(
+    start_process: StartProcess, connect: Connect, tmp_path: Path, way: str
+) -> None:
+    """Over the one line that there is, also when the server is killed meanwhile; and to the other kind of line."""
+    data = os.urandom(8 << 20)
+    (tmp_path / "big").write_bytes(data)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a").write_bytes(b"abc")
+    process = start_process()
+    watcher = connect(process.address, "watcher")
+    watcher.request(Join("lab"))
+    mqtt = f"mqtt://{process.address}"
+    alice = Client(mqtt, "alice", "/join lab", f"/send #lab {tmp_path / 'big'}", f"/send #lab {tmp_path / 'folder'}")
+    first, second = entry_file(watcher), entry_file(watcher)
+    if way == "mqtt":
+        process.restart()
+    code, _, err = alice.end()
+    assert (code, err.count("is sent to #lab")) == (0, 2), err
+    lines = ("/join lab", f"/get {first}", f"/get {second}")
+    bob = Client(mqtt if way == "mqtt" else process.address, "bob", *lines, folder=tmp_path / "in")
+    code, _, err = bob.end()
+    assert (code, err.count("is here: ")) == (0, 2), err
+    assert everything(tmp_path / "in") == {"big": data, "folder/a": b"abc"}
+
+
+def wait_for_part(folder: Path, process: Process) -> None:
+    """Until something has come: asking the server is what takes the time."""
+    line = Json(process.address, "waiter")
+    while not list(folder.glob("*.part")) and not (folder / "big").exists():
+        line.request(Join("waiting"))
+    line.close()
+
+
+def test_a_file_that_changes_is_taken_back(
+    server: Server, connect: Connect, carry: Carry, photo: Path, tmp_path: Path
+) -> None:
+    """Nobody could ever finish it: it counts no more, and who waits for it is told, and keeps no part."""
+    alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
+    carrier, transfer, fetch = carry(alice), sending(photo), list[Fetching]()
+    ended: list[str] = []
+
+    def run() -> None:
+        try:
+            fetch[0].run(carry(bob))
+        except Refused as refused:
+            ended.append(refused.code)
+
+    def settle(real: Any = carrier.settle) -> None:
+        real()
+        if fetch:
+            return
+        fetch.append(fetching(transfer.file, tmp_path / "in"))
+        waiting, wait = threading.Event(), fetch[0]._wait
+
+        def waits(note: str) -> None:
+            wait(note)
+            waiting.set()
+
+        fetch[0]._wait = waits  # type: ignore[method-assign]
+        threads.append(threading.Thread(target=run))
+        threads[0].start()
+        assert waiting.wait(10)
+        photo.write_bytes(b"another")
+
+    threads: list[threading.Thread] = []
+    carrier.settle = settle  # type: ignore[method-assign]
+    with pytest.raises(Refused) as refused:
+        transfer.run(carrier)
+    assert "has changed" in refused.value.sentence
+    threads[0].join(10)
+    assert ended == ["gone"]
+    assert everything(tmp_path / "in") == {}
+    assert alice.request(Files()).files == []
+    assert everything(tmp_path / "data" / "files") == {}

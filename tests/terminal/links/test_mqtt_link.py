@@ -1,0 +1,183 @@
+"""How the client gets to a broker: its URL, its certificates, its refusals, its version, and what is no broker."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from client import main
+from terminal.links.address import MqttAddress, parse_url
+from terminal.links.dialler import Down, Event, Received, Up
+from terminal.links.mqtt import connection as mqtt_line
+from terminal.links.mqtt import link as mqtt_link
+from terminal.links.mqtt.connection import MqttLine, Refusal
+from terminal.links.mqtt.link import MqttLink, _error
+from tests.support.client_fakes import ME
+from tests.support.helpers import DEADLINE
+from wire.errors import LocalError
+from wire.frames import Closing, Error, Hello
+from wire.mqtt import V5, V311, ConnAck, Connect, Disconnect, MqttPackets, Reason, encode
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence", "password", "expected"),
+    [
+        (0x86, "", None, "need-password"),
+        (0x86, "alice is registered, and that is not the password.", "x", "wrong-password"),
+        (0x87, "alice is taken: somebody is connected under that name.", None, "name-taken"),
+        (0x87, "", "x", "wrong-password"),
+        (0x89, "", None, "not-allowed"),
+    ],
+)
+def test_a_refused_connect_is_the_answer_to_hello(
+    code: int, sentence: str, password: str | None, expected: str
+) -> None:
+    error = _error(Refusal(code, sentence), Hello(name=ME, password=password, ref=3))
+    assert (error.code, error.ref) == (expected, 3)
+    assert error.error
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("mqtt://host", MqttAddress("host", 1883)),
+        ("mqtt://", MqttAddress("127.0.0.1", 1883)),
+        ("mqtts://host/", MqttAddress("host", 8883, tls=True)),
+        ("mqtt://alice@[::1]:7000", MqttAddress("::1", 7000, "alice")),
+        ("mqtt://alice:a%40b%3A@host/lab/chat", MqttAddress("host", 1883, "alice", "a@b:", "lab/chat")),
+        ("host:7000", None),
+    ],
+)
+def test_a_url_names_a_broker(text: str, address: MqttAddress | None) -> None:
+    assert parse_url(text) == address
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["http://host", "mqtt://alice:secret@host:x", "mqtt://alice:secret@[::1", "mqtt://host/a+", "mqtt://host/?q"],
+)
+def test_a_bad_url_is_one_sentence_without_the_password(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(LocalError):
+        parse_url(text)
+    assert main([text]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "secret" not in said
+
+
+def test_certificates_that_cannot_be_read_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "none.pem").write_text("nothing")
+    for options in (["mqtts://h", "--ca", "/nowhere"], ["mqtts://h", "--ca", str(tmp_path / "none.pem")]):
+        assert main([*options, "--name", ME]) == 2
+    assert main(["mqtt://h", "--ca", "/nowhere", "--name", ME]) == 2
+    assert capsys.readouterr().err.count("\n") == 3
+
+
+class Far:
+    """A listening socket, and a link that dials it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(mqtt_link, "_ANSWER", 0.1)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener.settimeout(DEADLINE)
+        self.events: queue.Queue[Event] = queue.Queue()
+        self.link = MqttLink(MqttAddress(*self.listener.getsockname()), None, self._deliver)
+
+    def _deliver(self, event: Event) -> None:
+        if isinstance(event, Up):
+            self.link.send([Hello(name=ME, ref=1)])
+        self.events.put(event)
+
+    def expect(self, kind: type[Event]) -> Event:
+        event = self.events.get(timeout=DEADLINE)
+        assert isinstance(event, kind), event
+        return event
+
+    def accept(self) -> tuple[socket.socket, Connect]:
+        connection, _ = self.listener.accept()
+        connection.settimeout(DEADLINE)
+        (packet,) = MqttPackets().receive(connection.recv(1000))
+        assert isinstance(packet, Connect)
+        return connection, packet
+
+
+@pytest.fixture
+def far(monkeypatch: pytest.MonkeyPatch) -> Iterator[Far]:
+    far = Far(monkeypatch)
+    far.link.start()
+    yield far
+    far.link.stop()
+    far.listener.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == "partyline-link"]
+
+
+def test_a_broker_that_says_nothing_to_mqtt_5_is_asked_in_3_1_1(far: Far) -> None:
+    far.expect(Up)
+    first, packet = far.accept()
+    with first:
+        assert (packet.version, packet.username, packet.clean, packet.keep_alive) == (V5, ME, False, 30)
+        assert packet.will is not None
+        assert packet.will.topic == "chat/from/alice/gone"
+        assert far.expect(Down) == Down("no answer to CONNECT")
+    far.expect(Up)
+    second, again = far.accept()
+    with second:
+        assert (again.version, again.client_id, again.clean) == (V311, packet.client_id, True)
+
+
+def test_refused_and_taken_over_are_told_and_the_line_goes_on_with_the_next_hello(far: Far) -> None:
+    far.expect(Up)
+    first, packet = far.accept()
+    with first:
+        first.sendall(encode(ConnAck(Reason.BAD_USER_NAME_OR_PASSWORD), V5))
+        refused = far.expect(Received)
+        assert isinstance(refused, Received)
+        assert [(frame.code, frame.ref) for frame in refused.frames if isinstance(frame, Error)] == [
+            ("need-password", 1)
+        ]
+    far.link.send([Hello(name=ME, password="sesame", ref=2)])
+    second, packet = far.accept()
+    with second:
+        assert packet.password == b"sesame"
+        second.sendall(encode(ConnAck(Reason.SUCCESS), V5) + encode(Disconnect(Reason.SESSION_TAKEN_OVER), V5))
+        ended = far.expect(Received)
+        assert isinstance(ended, Received)
+        assert [frame.code for frame in ended.frames if isinstance(frame, Closing)] == ["replaced"]
+        far.expect(Down)
+
+
+@pytest.mark.parametrize(("garbage", "reason"), [(b"\x00\x00", "that is no MQTT"), (b"", "the server has hung up")])
+def test_what_is_no_broker_ends_the_line_and_not_the_link(far: Far, garbage: bytes, reason: str) -> None:
+    for _ in range(2):
+        far.expect(Up)
+        connection, _ = far.accept()
+        with connection:
+            connection.sendall(garbage)
+        assert far.expect(Down) == Down(reason)
+
+
+@settings(max_examples=100)
+@given(st.binary(max_size=60))
+def test_no_bytes_make_the_connection_do_anything_but_end_or_go_on(data: bytes) -> None:
+    """Paho may stumble over them; then the line is given up, as after an OSError."""
+    near, away = socket.socketpair()
+    with near, away, socket.create_server(("127.0.0.1", 0)) as listener:
+        line = MqttLine("id", mqtt_line.V5, None)
+        line.connect("127.0.0.1", listener.getsockname()[1], ME, None, "gone")
+        broker, _ = listener.accept()
+        with broker:
+            broker.sendall(encode(ConnAck(Reason.SUCCESS), V5) + data)
+        happened: list[object] = []
+        with contextlib.suppress(Exception):
+            while not any(isinstance(each, mqtt_line.Ended) for each in happened):
+                happened += line.turn(near, DEADLINE)
+        line.close()
+        assert mqtt_line.LetIn() in happened

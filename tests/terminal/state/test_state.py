@@ -1,0 +1,328 @@
+"""The client's state, without a socket: what is sent and shown, also when the line breaks."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from terminal.state.login import Login
+from terminal.state.state import Over, State
+from terminal.state.step import Shown
+from tests.support.client_fakes import ME, FakeServer, Wire, entry, sent, wire
+from wire.frames import (
+    Bye,
+    Closing,
+    Delivered,
+    Error,
+    Gap,
+    Joined,
+    Leave,
+    Left,
+    LogState,
+    Malformed,
+    Pong,
+    Presence,
+    Say,
+    Seen,
+    Stored,
+    Welcome,
+    Who,
+)
+
+# What the line may do
+
+
+class AnyCut(RuleBasedStateMachine):
+    """However the line breaks: every post is kept once, in order, and every entry is shown once, in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wire = Wire(FakeServer("lab", "ops"), curious=True)
+        self.posted: dict[str, list[str]] = {"lab": [], "ops": [], "@bob": []}
+        self.count = 0
+        self.wire.dial()
+        self.wire.settle()
+        self.wire.type("/join lab", "/join ops")
+        self.wire.settle()
+
+    def text(self) -> str:
+        self.count += 1
+        return f"message {self.count}"
+
+    @rule(label=st.sampled_from(["lab", "ops", "@bob"]))
+    def post(self, label: str) -> None:
+        text = self.text()
+        self.posted[label].append(text)
+        self.wire.type(f"/msg bob {text}" if label == "@bob" else f"{label}: {text}")
+
+    @rule(label=st.sampled_from(["lab", "ops", "@bob"]))
+    def other_posts(self, label: str) -> None:
+        self.wire.server.post(label, "bob", self.text())
+        self.wire.server_sends()
+
+    @rule(count=st.integers(1, 5))
+    def server_reads(self, count: int) -> None:
+        self.wire.server_reads(count)
+
+    @rule(count=st.integers(1, 5))
+    def client_reads(self, count: int) -> None:
+        self.wire.client_reads(count)
+
+    @precondition(lambda self: self.wire.connected)
+    @rule()
+    def cut(self) -> None:
+        self.wire.cut()
+
+    @precondition(lambda self: not self.wire.connected)
+    @rule()
+    def dial(self) -> None:
+        self.wire.dial()
+
+    @invariant()
+    def one_seen_at_a_time(self) -> None:
+        for channel in ("lab", "ops"):
+            assert sum(isinstance(frame, Seen) and frame.channel == channel for frame in self.wire.up) <= 1
+
+    @invariant()
+    def shown_once_in_order(self) -> None:
+        for label, log in self.wire.server.logs.items():
+            shown = self.wire.entries(label)
+            assert shown == log.entries[: len(shown)]
+
+    def teardown(self) -> None:
+        if not self.wire.connected:
+            self.wire.dial()
+        self.wire.settle()
+        assert self.wire.state.settled
+        for label, log in self.wire.server.logs.items():
+            assert self.wire.entries(label) == log.entries
+            assert [entry.text for entry in log.entries if entry.sender == ME] == self.posted[label]
+            assert log.seen == log.tail, "what was shown is acknowledged"
+
+
+AnyCut.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+test_any_cut = AnyCut.TestCase
+
+
+def test_the_state_of_the_line_is_said_once_and_not_for_every_attempt() -> None:
+    line = Wire(FakeServer())
+    for _ in range(3):
+        line.cut("Connection refused")
+    line.dial()
+    line.settle()
+    line.cut("gone")
+    line.cut("Connection refused")
+    line.dial()
+    line.settle()
+    assert line.sentences() == [
+        "here:7000 cannot be reached (Connection refused); trying again.",
+        "The line to here:7000 is lost (gone); trying again.",
+        "Back at here:7000 as alice.",
+    ]
+
+
+def test_the_reason_that_the_server_gave_is_the_one_that_is_said() -> None:
+    line = wire()
+    line.down.append(Closing(reason="The server is going down.", code="closing"))
+    line.client_reads()
+    line.cut("the server has hung up")
+    assert line.sentences() == ["The line to here:7000 is lost (The server is going down); trying again."]
+    assert line.state.over is None
+
+
+def test_replaced_is_the_end() -> None:
+    line = wire()
+    line.down.append(Closing(reason="You have connected from elsewhere.", code="replaced"))
+    line.client_reads()
+    assert line.state.over == Over("You have connected from elsewhere.")
+
+
+def test_what_is_typed_without_a_line_is_shown_as_waiting_and_sent_once_there_is_one() -> None:
+    line = wire("lab", join="lab")
+    line.cut()
+    line.type("one", "/msg bob two", "/who lab")
+    assert line.shown[-3:] == ["one", "/msg bob two", "/who lab"]
+    assert line.state.waiting == ["one", "two"]
+    line.dial()
+    line.settle()
+    assert [entry.text for entry in line.entries("lab") + line.entries("@bob")] == ["one", "two"]
+    assert line.state.waiting == []
+    assert len(sent(line, Who)) == 1
+
+
+def test_what_is_typed_before_the_first_line_waits_until_it_can_be_understood() -> None:
+    line = Wire(FakeServer("lab"))
+    line.type("/join lab", "hello", "lab: hello again", "note: this is text")
+    assert line.state.waiting == ["/join lab", "hello", "lab: hello again", "note: this is text"]
+    line.dial()
+    line.settle()
+    assert [entry.text for entry in line.entries("lab")] == ["hello", "hello again", "note: this is text"]
+    assert line.state.settled
+
+
+def test_nothing_is_settled_before_we_were_let_in() -> None:
+    line = Wire(FakeServer())
+    assert not line.state.settled
+    line.dial()
+    line.settle()
+    assert line.state.settled
+
+
+def test_a_leave_whose_answer_was_lost_is_done() -> None:
+    line = wire("lab", join="lab")
+    line.type("/leave")
+    line.server_reads()
+    line.cut()
+    line.dial()
+    line.settle()
+    assert Left in map(type, line.shown)
+    assert len(sent(line, Leave)) == 1
+    assert not [item for item in line.shown if isinstance(item, Error)]
+
+
+def test_what_is_said_after_a_join_whose_answer_was_lost_is_shown_once() -> None:
+    line = wire("lab")
+    line.server.post("lab", "bob", "before")
+    line.type("/join lab")
+    line.server_reads()
+    line.cut()
+    line.server.post("lab", "bob", "after")
+    line.dial()
+    line.settle()
+    assert [entry.text for entry in line.entries("lab")] == ["after"]
+    assert Joined in map(type, line.shown)
+
+
+def test_a_store_with_other_numbers_is_read_from_its_own_tail() -> None:
+    line = wire("lab", join="lab")
+    line.type("one", "two", "three")
+    line.settle()
+    line.server = FakeServer("lab")
+    line.server.logs["lab"].member = True
+    line.server.post("lab", "bob", "a new beginning")
+    line.cut()
+    line.dial()
+    line.settle()
+    line.server.post("lab", "bob", "and what follows")
+    line.settle()
+    assert [entry.text for entry in line.entries("lab")][3:] == ["and what follows"]
+
+
+# Entries
+
+
+def test_an_entry_that_was_had_is_dropped_and_one_that_is_missing_is_told_of() -> None:
+    line = wire("lab", join="lab")
+    line.shown.clear()
+    line.state.receive([entry(1), entry(1), entry(2), entry(5), entry(2)])
+    line.turn()
+    assert line.shown == [entry(1), entry(2), Gap(first=3, last=4, channel="lab"), entry(5)]
+
+
+def test_a_gap_moves_the_cursor_once() -> None:
+    line = wire("lab", join="lab")
+    line.shown.clear()
+    gap = Gap(first=1, last=7, channel="lab")
+    line.state.receive([gap, gap, entry(7), entry(8)])
+    line.turn()
+    assert line.shown == [gap, entry(8)]
+
+
+def test_what_was_said_while_away_and_what_is_our_own_is_marked() -> None:
+    line = wire("lab", join="lab")
+    line.cut()
+    line.server.post("lab", "bob", "you are away")
+    line.dial()
+    line.settle()
+    line.state.receive([entry(2, sender="Alice"), entry(3)])
+    items = [item for item in line.state.take().show if isinstance(item, Shown)]
+    assert [(item.past, item.mine) for item in items] == [(False, True), (False, False)]
+    state = State(Login(ME, None))
+    state.receive([Welcome(name=ME, server="", token="", logs=[LogState(2, 1, "lab")]), entry(2), entry(3)])
+    assert [item.past for item in state.take().show if isinstance(item, Shown)] == [False, True, False]
+
+
+def test_acknowledgements_are_coalesced_and_come_after_what_they_acknowledge() -> None:
+    line = wire("lab", join="lab")
+    for number in range(1, 4):
+        line.server.post("lab", "bob", str(number))
+        line.server_sends()
+        line.client_reads()
+    assert [frame.number for frame in line.up if isinstance(frame, Seen)] == [1]
+    line.settle()
+    assert [frame.number for frame in sent(line, Seen) if isinstance(frame, Seen)] == [1, 3]
+
+
+def test_leaving_acknowledges_what_was_shown_and_shows_nothing_more() -> None:
+    line = wire("lab", join="lab")
+    line.server.post("lab", "bob", "one")
+    line.server_sends()
+    line.client_reads()
+    line.server.post("lab", "bob", "two")
+    line.server_sends()
+    line.client_reads()
+    line.state.leave()
+    line.turn()
+    line.server.post("lab", "bob", "three")
+    line.settle()
+    assert isinstance(line.server.asked[-1], Bye)
+    assert line.server.logs["lab"].seen == 2
+    assert [entry.text for entry in line.entries("lab")] == ["one", "two"]
+    before = line.state.over  # the name is free once the server has hung up, not before
+    line.cut()
+    assert (before, line.state.over) == (None, Over(clean=True))
+
+
+def test_leaving_without_a_line_is_over_at_once() -> None:
+    state = State(Login(ME, None))
+    state.leave()
+    assert state.over == Over(clean=True)
+
+
+def test_everything_of_ours_must_have_come_back_before_all_is_settled() -> None:
+    line = wire("lab", join="lab")
+    line.type("hello")
+    post = line.up.popleft()
+    assert isinstance(post, Say)
+    settled = [line.state.settled]
+    for frame in (Stored(number=1, channel="lab", id=post.id, ref=post.ref), entry(1, sender=ME)):
+        line.state.receive([frame])
+        settled.append(line.state.settled)
+    assert settled == [False, False, True]
+
+
+# What the server may say
+
+
+def test_something_that_does_not_speak_the_protocol_is_no_server() -> None:
+    state = State(Login(ME, None), where="here:22")
+    state.connected()
+    state.receive([Malformed("bad-frame", "no JSON")])
+    assert state.over == Over("here:22 does not speak Partyline's protocol.")
+
+
+def test_of_a_newer_server_we_leave_out_what_we_do_not_know() -> None:
+    line = wire()
+    line.shown.clear()
+    line.state.receive([Malformed("unknown-frame", "reaction"), Malformed("bad-frame", "?"), Pong()])
+    line.turn()
+    assert line.shown == []
+    assert line.state.over is None
+
+
+def test_an_error_without_ref_is_remembered() -> None:
+    line = wire()
+    line.state.receive([Error(code="internal", error="Something broke.")])
+    assert line.state.unheard == "Something broke."
+
+
+def test_events_are_shown_and_their_names_are_learned() -> None:
+    line = wire()
+    events = [Presence("bob", "join", "lab"), Delivered("carol", 1), Presence("\x1b[2J", "join", "l/b")]
+    line.shown.clear()
+    line.state.receive(events)
+    line.turn()
+    assert line.shown == events
+    assert set(line.state.rooms.known.users.values()) == {"bob", ME}
+    assert set(line.state.rooms.known.channels.values()) == {"lab"}

@@ -1,0 +1,213 @@
+"""The client's state, without a socket: what becomes of what is typed, and as whom it says hello."""
+
+from __future__ import annotations
+
+import pytest
+
+from terminal.state.login import Login
+from terminal.state.state import State
+from terminal.state.step import Note, Shown
+from tests.support.client_fakes import ME, sent, wire
+from wire.frames import (
+    Error,
+    Frame,
+    Hello,
+    HelpText,
+    History,
+    Join,
+    Leave,
+    Registered,
+    Say,
+    Topic,
+    TopicIs,
+    Welcome,
+    Who,
+)
+
+
+def test_the_current_channel_is_the_one_joined_last_and_is_named_in_every_request() -> None:
+    line = wire("lab", "ops")
+    line.type("/join lab", "/join ops", "hello", "/topic", "/history", "/who", "/leave", "in the other")
+    line.settle()
+    assert sent(line, Say) == [frame for frame in sent(line, Say) if isinstance(frame, Say) and frame.id]
+    assert [frame.channel for frame in sent(line, Say) if isinstance(frame, Say)] == ["ops", "lab"]
+    assert [frame.channel for frame in line.server.asked if isinstance(frame, Topic | History | Who | Leave)] == [
+        "ops", "ops", "", "ops",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("typed", ["hello", "/leave", "/topic", "/history"])
+def test_without_a_channel_there_is_nowhere_to_say_it(typed: str) -> None:
+    line = wire()
+    line.type(typed)
+    assert line.sentences()[0] == "You are in no channel: /join lobby, for one."
+    assert line.state.settled
+
+
+def test_a_channel_that_we_are_not_in_is_refused_and_any_other_colon_is_text() -> None:
+    line = wire("lab", "ops", join="lab")
+    line.type("ops: over there", "12:30 lunch", "LAB: shouted", "see: there", "#lab: with a hash")
+    line.settle()
+    assert line.sentences() == ["You are not in ops: /join ops first.", "Not sent: ops: over there"]
+    assert [entry.text for entry in line.entries("lab")] == ["12:30 lunch", "shouted", "see: there", "with a hash"]
+
+
+def test_a_channel_that_was_made_since_is_known_when_it_is_addressed() -> None:
+    line = wire("lab", join="lab")
+    line.type("news: is text")
+    line.settle()
+    line.server.post("news", "bob", "there is a channel now")
+    line.type("news: is for the channel")
+    line.settle()
+    assert [entry.text for entry in line.entries("lab")] == ["news: is text"]
+    assert line.sentences()[0] == "You are not in news: /join news first."
+
+
+def test_the_topic_of_the_current_channel_or_of_one_that_is_named() -> None:
+    line = wire("lab", "ops", "attic", join="lab")
+    line.type("/join ops", "/topic Tea time", "/topic LAB Tea time", "/topic attic is cold", "/topic -", "/topic lab")
+    line.type("/topic Tea", "/topic attic", "/topic #attic", "/topic")
+    line.settle()
+    assert [(frame.channel, frame.text) for frame in line.server.asked if isinstance(frame, Topic)] == [
+        ("ops", "Tea time"), ("LAB", "Tea time"), ("ops", "attic is cold"), ("ops", ""), ("lab", None),
+        ("tea", None), ("ops", "Tea"), ("attic", None), ("attic", None), ("attic", None), ("ops", None),
+    ]  # fmt: skip
+    answers = [item for item in line.shown if isinstance(item, TopicIs | Error)]
+    assert len(answers) == 9, "nobody sees the questions that come first: for Tea and attic"
+
+
+def test_a_mistake_is_refused_here_and_the_text_is_not_lost() -> None:
+    line = wire("lab", join="lab")
+    line.type("/jion lab", "/msg bob", "x" * 20_000)
+    refused = [item for item in line.shown if isinstance(item, Error)]
+    assert [error.code for error in refused] == ["unknown-command", "bad-command", "too-long"]
+    assert line.sentences()[-1].startswith("Not sent: xxx")
+    assert line.state.settled
+
+
+def test_a_refused_join_leads_back() -> None:
+    line = wire("lab", join="lab")
+    line.type("/join other")
+    assert line.state.rooms.current == "other"
+    join = line.up.popleft()
+    assert isinstance(join, Join)
+    line.state.receive([Error(code="too-many-channels", error="No.", ref=join.ref)])
+    assert line.state.rooms.current == "lab"
+
+
+def test_a_refused_post_shows_what_was_not_sent() -> None:
+    line = wire("lab", join="lab")
+    line.server.logs["lab"].member = False
+    line.type("hello")
+    line.settle()
+    assert line.sentences() == ["You are not in it.", "Not sent: hello"]
+    assert line.state.rooms.current == ""
+
+
+def test_help_needs_no_server_and_exit_is_a_wish() -> None:
+    state = State(Login(ME, None))
+    state.typed("/help who")
+    (item,) = state.take().show
+    assert isinstance(item, Shown)
+    assert isinstance(item.frame, HelpText)
+    assert "/who" in item.frame.lines[0]
+    state.typed("  EXIT ")
+    assert state.leaving
+    state.typed("   ")
+    assert not state.unanswered
+
+
+def test_control_characters_are_not_sent() -> None:
+    line = wire("lab", join="lab")
+    line.type("a\x1b[2Jb")
+    line.settle()
+    assert line.entries("lab")[0].text == "a[2Jb"
+
+
+def login_errors(state: State, *codes: str) -> list[Frame]:
+    """Refuse every `hello` with the next code; what was sent."""
+    said: list[Frame] = []
+    state.connected()
+    for code in codes:
+        hello = state.take().send[-1]
+        assert isinstance(hello, Hello)
+        said.append(hello)
+        state.receive([Error(code=code, error=f"No: {code}.", ref=hello.ref)])
+    return said
+
+
+def test_a_registered_name_takes_its_password_and_a_wrong_one_is_not_tried_again() -> None:
+    state = State(Login("alice", "wrong"))
+    login_errors(state, "wrong-password")
+    assert state.login.question == "password"
+    state.answer("right")
+    hello = state.take().send[-1]
+    assert isinstance(hello, Hello)
+    assert (hello.name, hello.password) == ("alice", "right")
+    assert state.login.question is None
+
+
+def test_without_its_password_another_name_can_be_taken() -> None:
+    state = State(Login("alice", None))
+    login_errors(state, "need-password")
+    state.answer("")
+    assert state.login.question == "name"
+    state.answer("no good")
+    assert state.login.question == "name"
+    state.answer("bob")
+    hello = state.take().send[-1]
+    assert isinstance(hello, Hello)
+    assert (hello.name, hello.password) == ("bob", None)
+
+
+def test_a_question_is_put_once_and_silently_kept_over_a_lost_line() -> None:
+    state = State(Login("alice", None))
+    login_errors(state, "need-password")
+    state.take()
+    state.lost("login took too long")
+    state.connected()
+    login_errors(state, "need-password")
+    assert [item for item in state.take().show if isinstance(item, Note)] == []
+    assert state.login.question == "password"
+
+
+def test_a_full_server_is_tried_again() -> None:
+    state = State(Login("alice", None))
+    login_errors(state, "server-full")
+    step = state.take()
+    assert step.drop
+    assert state.login.question is None
+
+
+def test_somebody_else_starts_from_nothing() -> None:
+    line = wire("lab", join="lab")
+    line.type("hello")
+    line.settle()
+    line.cut()
+    login_errors(line.state, "name-taken")
+    line.state.answer("alan")
+    hello = line.state.take().send[-1]
+    assert isinstance(hello, Hello)
+    assert (hello.name, hello.token, hello.since) == ("alan", None, {})
+
+
+def test_the_token_goes_back_to_the_server_and_nowhere_else() -> None:
+    line = wire()
+    line.cut()
+    line.dial()
+    hello = line.up[0]
+    assert isinstance(hello, Hello)
+    assert hello.token == "t"
+    assert [frame.token for frame in line.shown if isinstance(frame, Welcome)] == [""]
+
+
+def test_a_name_that_was_registered_takes_its_password_on_the_next_line() -> None:
+    line = wire()
+    line.type("/register sesame")
+    line.state.receive([Registered(name=ME, ref=line.up[0].ref)])  # type: ignore[attr-defined]
+    line.turn()
+    line.cut()
+    line.dial()
+    hello = line.up[0]
+    assert isinstance(hello, Hello)
+    assert hello.password == "sesame"

@@ -1,0 +1,68 @@
+"""The client over MQTT in tmux, against a real server: lines that are lost, and a password."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+
+import pytest
+
+from server import Server
+from tests.support.client_processes import Screen, url
+from tests.support.helpers import Json, Process
+from wire.frames import Entry, Join, Register, Say
+
+
+@pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
+def test_on_a_screen_it_comes_back_by_itself_and_everything_is_there_once(
+    process: Process, start_screen: Callable[..., Screen], connect: Callable[..., Json]
+) -> None:
+    where = url(process.address)
+    screen = start_screen(url(process.address, "alice"))
+    screen.expect_last(">")
+    screen.type("/join lab", "Enter")
+    screen.expect_last("[lab]")
+    with Json(process.address, "bob") as bob:
+        bob.request(Join("lab"))
+        screen.type("half a li")
+        for number in range(50):
+            bob.send(Say(f"message {number}", "lab"))
+        lines = screen.expect("[lab] bob: message 49")
+        heard = [line for line in lines if "bob: " in line]
+        assert heard == [f"[lab] bob: message {number}" for number in range(50)]
+        screen.expect_last("[lab] half a li")
+        screen.type("ne", "Enter")
+        screen.expect("[lab] alice: half a line")
+        assert bob.expect(Entry, lambda entry: entry.sender == "alice").text == "half a line"
+    process.kill()
+    screen.expect(f"* The line to {where} is lost (the server has hung up); trying again.")
+    screen.type("one", "Enter")
+    screen.type("two", "Enter")
+    screen.type("half a li")
+    screen.until(lambda lines: lines[-1].startswith("[lab] half a li") and lines[-1].endswith("no line, 2 waiting"))
+    process.start()
+    screen.expect("[lab] alice: two")
+    lines = screen.expect_last("[lab] half a li")
+    assert [line for line in lines if "alice: " in line][1:] == ["[lab] alice: one", "[lab] alice: two"]
+    assert sum("trying again" in line for line in lines) == 1
+    assert sum("Back at" in line for line in lines) == 1
+
+
+@pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
+def test_on_a_screen_a_password_is_asked_for_on_one_line_however_long_it_takes(
+    server: Server, start_screen: Callable[..., Screen]
+) -> None:
+    with Json(server.address, "carol") as carol:
+        carol.request(Register("sesame"))
+    screen = start_screen(url(server.address))
+    screen.expect_last("Your name:")
+    screen.type("carol", "Enter")
+    screen.expect_last("Password of carol:")
+    screen.type("wrong", "Enter")
+    screen.expect("! That is not the password.")
+    screen.type("sesame")
+    screen.type("", "Enter")
+    screen.expect_last(">")
+    screen.type("exit", "Enter")
+    lines = screen.expect("ended 0")
+    assert not any("sesame" in line or "wrong" in line or "trying again" in line for line in lines)

@@ -1,0 +1,184 @@
+"""The client on a real terminal: tmux types, and the test looks at the screen."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from server import Server
+from tests.support.client_processes import Screen
+from tests.support.files import fill, offer
+from tests.support.helpers import Json, Process
+from wire.frames import Entry, Join, Msg, Register, Say
+
+pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
+
+
+def test_what_is_being_typed_stays_whole_while_messages_arrive(
+    server: Server, start_screen: Callable[..., Screen], connect: Callable[..., Json]
+) -> None:
+    screen = start_screen(server.address)
+    screen.expect_last("Your name:")
+    screen.type("alice", "Enter")
+    screen.expect_last(">")
+    screen.type("/join lab", "Enter")
+    screen.expect_last("[lab]")
+    bob = connect(server.address, "bob")
+    bob.request(Join("lab"))
+    screen.type("a line that is ")
+    screen.expect_last("[lab] a line that is")
+    for number in range(200):
+        bob.send(Say(f"message {number}", "lab"))
+        if number % 20 == 0:
+            screen.type("typed ")
+    lines = screen.expect("[lab] bob: message 199")
+    lines = screen.expect_last("[lab] a line that is" + " typed" * 10)
+    heard = [line for line in lines if "bob: " in line]
+    assert heard == [f"[lab] bob: message {number}" for number in range(200)]
+    assert sum("typed" in line for line in lines) == 1
+    screen.type("", "Enter")
+    screen.expect("[lab] alice: a line that is" + " typed" * 10)
+    screen.expect_last("[lab]")
+
+
+def test_it_comes_back_by_itself_and_everything_is_there_once(
+    process: Process, start_screen: Callable[..., Screen]
+) -> None:
+    screen = start_screen(process.address, "--name", "alice")
+    screen.expect_last(">")
+    screen.type("/join lab", "Enter")
+    screen.expect_last("[lab]")
+    process.kill()
+    screen.expect(f"* The line to {process.address} is lost (the server has hung up); trying again.")
+    screen.type("one", "Enter")
+    screen.type("two", "Enter")
+    screen.type("half a li")
+    screen.expect("~ waiting: two")
+    screen.until(lambda lines: lines[-1].startswith("[lab] half a li") and lines[-1].endswith("no line, 2 waiting"))
+    process.start()
+    screen.expect("[lab] alice: two")
+    lines = screen.expect_last("[lab] half a li")
+    assert [line for line in lines if "alice: " in line] == ["[lab] alice: one", "[lab] alice: two"]
+    assert sum("trying again" in line for line in lines) == 1
+    assert sum("Back at" in line for line in lines) == 1
+
+
+def test_leaving_without_a_line_warns_of_what_is_not_sent(
+    process: Process, start_screen: Callable[..., Screen]
+) -> None:
+    process.kill()
+    screen = start_screen(process.address, "--name", "alice")
+    screen.expect(f"* {process.address} cannot be reached (Connection refused); trying again.")
+    screen.type("lab: hello", "Enter")
+    screen.expect("~ waiting: lab: hello")
+    screen.type("exit", "Enter")
+    screen.expect("* 1 message is not sent yet; leave once more to leave without.")
+    screen.type("", "C-d")
+    screen.expect("* Not sent: lab: hello")
+    screen.expect("ended 0")
+
+
+def test_tab_completes(server: Server, start_screen: Callable[..., Screen], connect: Callable[..., Json]) -> None:
+    connect(server.address, "bob").request(Join("workshop"))
+    screen = start_screen(server.address, "--name", "alice")
+    screen.expect_last(">")
+    screen.type("/jo", "Tab")
+    screen.expect_last("> /join")
+    screen.type("w", "Tab")
+    screen.expect_last("> /join workshop")
+    screen.type("", "Enter")
+    screen.expect_last("[workshop]")
+    screen.type("/msg b", "Tab")
+    screen.expect_last("[workshop] /msg bob")
+    screen.type("hi", "Enter")
+    screen.expect("alice -> bob: hi")
+
+
+def test_a_password_is_asked_for_and_never_shown(
+    server: Server, start_screen: Callable[..., Screen], connect: Callable[..., Json]
+) -> None:
+    with Json(server.address, "carol") as carol:
+        carol.request(Register("sesame"))
+    screen = start_screen(server.address, "--name", "carol")
+    screen.expect_last("Password of carol:")
+    screen.type("wrong", "Enter")
+    screen.expect("! That is not the password; try again.")
+    screen.type("sesame")
+    screen.type("", "Enter")
+    screen.expect_last(">")
+    screen.type("/register open-sesame", "Enter")
+    screen.expect("* carol is yours: from now on it takes the password.")
+    screen.type("", "Up")
+    screen.type("x")
+    lines = screen.expect_last("> x")
+    assert not any("sesame" in line or "wrong" in line for line in lines)
+
+
+@pytest.mark.parametrize("how", ["exit", "C-c", "C-d"])
+def test_leaving_says_goodbye_and_leaves_nothing_behind(
+    server: Server, start_screen: Callable[..., Screen], connect: Callable[..., Json], how: str
+) -> None:
+    screen = start_screen(server.address, "--name", "alice")
+    screen.expect_last(">")
+    if how == "exit":
+        screen.type("exit", "Enter")
+    else:
+        screen.type("", how)
+    lines = screen.expect("ended 0")
+    assert not [line for line in lines if line.startswith(("!", "Traceback"))]
+    connect(server.address, "alice")  # the name is free
+
+
+def test_nothing_that_others_say_acts_on_the_terminal(
+    server: Server, start_screen: Callable[..., Screen], connect: Callable[..., Json]
+) -> None:
+    screen = start_screen(server.address, "--name", "alice")
+    screen.expect_last(">")
+    bob = connect(server.address, "bob")
+    bob.request(Msg("alice", "\x1b[2J\x1b]0;title\x07up\x1b[A\rover\n[lab] root: fake"))
+    lines = screen.expect_last(">")
+    lines = screen.expect("    [lab] root: fake")
+    assert "bob -> alice: [2J]0;titleup[Aover" in lines
+
+
+def test_what_is_seen_is_acknowledged(
+    server: Server, start_screen: Callable[..., Screen], connect: Callable[..., Json]
+) -> None:
+    bob = connect(server.address, "bob")
+    screen = start_screen(server.address, "--name", "alice")
+    screen.expect_last(">")
+    bob.request(Msg("alice", "are you there?"))
+    screen.expect("bob -> alice: are you there?")
+    screen.type("", "C-d")
+    screen.expect("ended 0")
+    again = connect(server.address, "alice")
+    again.request(Join("lab"))
+    assert again.of(Entry) == []
+
+
+def test_a_file_is_a_line_above_the_input_and_a_part_is_a_question(
+    server: Server, start_screen: Callable[..., Screen], connect: Callable[..., Json], tmp_path: Path
+) -> None:
+    alice, folder = connect(server.address, "alice"), tmp_path / "in"
+    screen = start_screen(server.address, "--name", "bob", "--downloads", str(folder))
+    screen.expect_last(">")
+    file = offer(alice)
+    screen.expect(f"alice -> bob: offers x.bin (307 kB): /get {file} in client.py")
+    screen.type(f"/get {file}", "Enter")
+    screen.expect("get x.bin: 0 %, waiting for the sender")
+    screen.type("still typing")
+    screen.expect_last("> still typing")
+    fill(alice, file)
+    screen.until(lambda lines: any("* x.bin (307 kB) is here: " in line for line in lines))
+    screen.expect_last("> still typing")
+    screen.type("", "C-u")
+    (folder / f"x.bin.{file}.part").write_bytes(b"wrong")
+    screen.type(f"/get {file}", "Enter")
+    screen.expect_last("Resume x.bin (0 %)? [Y/n]")
+    screen.type("n", "Enter")
+    screen.expect_last(">")
+    screen.until(lambda lines: sum("is here: " in line for line in lines) == 2)
+    assert sorted(path.name for path in folder.iterdir()) == ["x (1).bin", "x.bin"]

@@ -1,0 +1,181 @@
+"""The client as a filter: real processes against a real server."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from server import Server
+from tests.support.client_processes import Running, command, environment, run
+from tests.support.helpers import DEADLINE, Json, Process
+from wire.frames import History, Join, Msg, Register, Say
+from wire.limits import Limits
+
+
+def test_it_does_what_is_typed_prints_what_comes_and_ends_with_zero(server: Server) -> None:
+    typed = "/join lab\nhello\nlab: again\nnote: text\n/msg bob hi\n/who lab\n/help who\n"
+    done = run(server.address, "--name", "alice", typed=typed)
+    assert (done.returncode, done.stderr) == (0, "")
+    for line in (
+        "[lab] alice: hello",
+        "[lab] alice: again",
+        "[lab] alice: note: text",
+        "alice -> bob: hi",
+        "* In lab: alice",
+        "/who [channel] - who is in a channel, or, without one, who is online.",
+    ):
+        assert done.stdout.splitlines().count(line) == 1
+    assert done.stdout.splitlines().index("[lab] alice: hello") < done.stdout.splitlines().index("[lab] alice: again")
+
+
+def test_json_prints_the_frames(server: Server) -> None:
+    done = run(server.address, "--json", "--name", "alice", typed="/join lab\nhello ü\n")
+    frames = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {"welcome", "joined", "stored", "entry"} == {frame["op"] for frame in frames}
+    (entry,) = [frame for frame in frames if frame["op"] == "entry"]
+    assert (entry["text"], entry["number"], entry["channel"]) == ("hello ü", 1, "lab")
+    assert "hello ü" in done.stdout
+    assert not any(frame.get("token") for frame in frames)
+
+
+@pytest.mark.parametrize(
+    ("typed", "reason"),
+    [
+        ("/nonsense\n", "! There is no command /nonsense"),
+        ("hello\n", "! You are in no channel"),
+        ("/join lab\n/whois nobody\n", "! Nobody called nobody"),
+        ("/join lab\n" + "x" * 20_000 + "\nhello\n", "! A line has at most"),
+    ],
+)
+def test_what_is_refused_is_said_on_stderr_and_by_the_exit_code(server: Server, typed: str, reason: str) -> None:
+    done = run(server.address, "--name", "alice", typed=typed)
+    assert done.returncode == 1
+    assert done.stderr.startswith(reason)
+    assert "!" not in done.stdout
+
+
+def test_an_empty_stdin_fetches_what_was_missed_once(server: Server, connect: Callable[..., Json]) -> None:
+    run(server.address, "--name", "alice", typed="/join lab\nexit\nnot read any more\n")
+    bob = connect(server.address, "bob")
+    bob.request(Join("lab"))
+    bob.request(Say("did you see this?", "lab"))
+    bob.request(Msg("alice", "or this \x1b[2J?"))
+    first = run(server.address, "--name", "alice")
+    assert first.stdout.count("[lab] bob: did you see this?") == 1
+    assert first.stdout.count("bob -> alice: or this [2J?") == 1
+    second = run(server.address, "--name", "alice", "--listen", "0.1")
+    assert "bob" not in second.stdout
+    assert (first.returncode, second.returncode) == (0, 0)
+
+
+def test_who_it_is_can_come_from_the_environment_and_a_file(
+    server: Server, connect: Callable[..., Json], tmp_path: Path
+) -> None:
+    with Json(server.address, "carol") as carol:
+        carol.request(Register("sesame"))
+    (tmp_path / "password").write_text("sesame\n")
+    assert run(server.address, "--name", "carol", "--password-file", str(tmp_path / "password")).returncode == 0
+    assert run(server.address, PARTYLINE_NAME="carol", PARTYLINE_PASSWORD="sesame").returncode == 0
+    without = run(server.address, PARTYLINE_NAME="carol", typed="hello\n")
+    wrong = run(server.address, PARTYLINE_NAME="carol", PARTYLINE_PASSWORD="wrong")
+    nobody = run(server.address, typed="hello\n")
+    assert (without.returncode, wrong.returncode, nobody.returncode) == (1, 1, 2)
+    assert "PARTYLINE_PASSWORD" in without.stderr
+    assert "not the password" in wrong.stderr
+    assert "--name" in nobody.stderr
+    connect(server.address, "dora")
+    taken = run(server.address, "--name", "dora")
+    assert taken.returncode == 1
+    assert "dora is taken" in taken.stderr
+
+
+def test_without_a_server_it_gives_up_in_time_and_says_so(process: Process) -> None:
+    process.kill()
+    done = run(process.address, "--name", "alice", "--wait", "0.3", typed="lab: one\ntwo\n")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == (
+        f"* {process.address} cannot be reached (Connection refused); trying again.\n"
+        "client.py: There was no line for 0.3 seconds; not sent: 2 of the messages.\n"
+    )
+
+
+def test_what_is_no_partyline_server_is_told_apart() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def greet() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+                connection.recv(1000)
+
+        other = threading.Thread(target=greet, name="not-partyline")
+        other.start()
+        done = run(f"127.0.0.1:{listener.getsockname()[1]}", "--name", "alice", typed="lab: hello\n")
+        other.join()
+    assert done.returncode == 1
+    assert done.stderr.endswith("does not speak Partyline's protocol.\n")
+
+
+def test_a_server_that_is_killed_keeps_every_post_once_and_the_listener_sees_each_once(
+    process: Process, running: Callable[..., Running]
+) -> None:
+    listener = running(process.address, "--name", "ear", "--listen")
+    listener.say("/join lab")
+    listener.expect("You are in lab")
+    talker = running(process.address, "--name", "mouth")
+    talker.say("/join lab")
+    texts = [f"message {number}" for number in range(1200)]
+    for part in (texts[:400], texts[400:800], texts[800:]):
+        talker.say(*part)
+        listener.expect(f"[lab] mouth: {part[100]}\n")
+        process.kill()
+        talker.expect("trying again", stderr=True)
+        process.start()
+        talker.expect("Back at", stderr=True)
+    code, _, errors = talker.end()
+    assert (code, errors) == (0, "")
+    with Json(process.address, "reader", limits=Limits(line=1 << 24)) as reader:
+        pages = [reader.request(History(channel="lab", after=after, limit=1000)) for after in (0, 1000)]
+    entries = [entry for page in pages for entry in page.entries]
+    assert [entry.text for entry in entries] == texts
+    assert [entry.number for entry in entries] == list(range(1, 1201))
+    listener.expect(f"[lab] mouth: {texts[-1]}\n")
+    code, rest, _ = listener.end(signal.SIGTERM)
+    assert code == 128 + signal.SIGTERM
+    heard = [
+        line.partition("mouth: ")[2].strip() for line in [*listener.lines, *rest.splitlines()] if "mouth: " in line
+    ]
+    assert heard == texts
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_after_a_goodbye(server: Server, running: Callable[..., Running], number: int) -> None:
+    client = running(server.address, "--name", "alice", "--listen")
+    client.expect("Welcome")
+    code, _, errors = client.end(number)
+    assert (code, errors) == (128 + number, "")
+    assert run(server.address, "--name", "alice").returncode == 0, "the name is free again"
+
+
+def test_it_ends_quietly_when_nobody_reads_its_output(server: Server, running: Callable[..., Running]) -> None:
+    client = running(server.address, "--name", "alice", "--listen")
+    client.expect("Welcome")
+    assert client.process.stdout is not None
+    client.process.stdout.close()
+    client.process.stdout = None
+    code, _, errors = client.end()
+    assert (code, errors or "") == (0, "")
+
+
+def test_it_needs_no_standard_streams_at_all(server: Server) -> None:
+    arguments = " ".join(command(server.address, "--name", "alice"))
+    done = subprocess.run(["sh", "-c", f"{arguments} <&- >&- 2>&-"], env=environment(), timeout=DEADLINE)
+    assert done.returncode == 0

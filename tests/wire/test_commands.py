@@ -1,0 +1,228 @@
+"""The text dialect's commands: the table, and what it drives."""
+
+from __future__ import annotations
+
+import itertools
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.strategies import hostile_text
+from wire.errors import Refused
+from wire.frames import (
+    REQUESTS,
+    Attach,
+    Bye,
+    Channels,
+    Finish,
+    Get,
+    GetFile,
+    Have,
+    Hello,
+    Help,
+    History,
+    Join,
+    Leave,
+    Listen,
+    Msg,
+    Offer,
+    Ping,
+    Put,
+    Reach,
+    Register,
+    Request,
+    Say,
+    Seen,
+    SendFile,
+    Status,
+    Sum,
+    Taken,
+    Topic,
+    Who,
+    Whois,
+)
+from wire.text import COMMANDS, PLAIN, Command, find, help_lines, parse, topic_for
+
+WORDS = {
+    "<channel>": "lab", "<user>": "bob", "<text>": "hello there", "<password>": "secret", "[channel]": "lab",
+    "[channel or @user]": "@bob", "[n]": "5", "[before]": "30", "[text]": "Tonight", "[command]": "join",
+    "<user or #channel>": "#lab", "<path>": "my photo.jpg", "<id>": "k3x7abcd", "[folder]": "new photos",
+}  # fmt: skip
+OPEN_ENDED = {"<text>", "[text]", "<password>", "<path>", "[folder]"}  # all that follows
+_ARGUMENT = re.compile(r"<[^>]+>|\[[^]]+\]")
+
+
+def written(command: Command) -> list[str]:
+    """Every way to write it that its usage promises: with none, one, … all of its optional arguments."""
+    arguments = _ARGUMENT.findall(command.usage)
+    needed = [argument for argument in arguments if argument.startswith("<")]
+    assert arguments[: len(needed)] == needed, "what may be left out comes last"
+    names = (command.name, *command.aliases)
+    return [
+        " ".join([name, *(WORDS[argument] for argument in arguments[:count])])
+        for name, count in itertools.product(names, range(len(needed), len(arguments) + 1))
+    ]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_every_usage_can_be_written(command: Command) -> None:
+    """In all its forms, in capitals and with spaces around; and it means the same kind of frame."""
+    kinds = set()
+    for line in written(command):
+        request = parse(line)
+        assert isinstance(request, Request)
+        kinds.add(type(request))
+        name, _, rest = line.partition(" ")
+        assert parse(f"{name.upper()}  {rest} ") == request
+    assert len(kinds) == 1
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_what_does_not_fit_shows_the_usage(command: Command) -> None:
+    """Too few words or too many: the answer says how it is written."""
+    arguments = _ARGUMENT.findall(command.usage)
+    wrong = []
+    if any(argument.startswith("<") for argument in arguments):
+        wrong.append(command.name)
+    if command.name.startswith("/") and not OPEN_ENDED.intersection(arguments):
+        wrong.append(f"{command.name} 1 2 3 4 5")
+    for line in wrong:
+        with pytest.raises(Refused) as refused:
+            parse(line)
+        assert refused.value.code == "bad-command"
+        assert command.usage in refused.value.sentence
+
+
+def test_everything_that_a_person_may_ask_is_in_the_table() -> None:
+    """What is not, is what people do without a command, and what programs alone need."""
+    reached: set[object] = {type(parse(line)) for command in COMMANDS for line in written(command)}
+    by_programs: set[object] = {
+        Hello, Say, Seen, Ping, Attach, Offer, Put, Have, Finish, Get, Sum, Taken, Listen, Reach,
+    }  # fmt: skip
+    assert reached == {*REQUESTS, SendFile, GetFile} - by_programs
+
+
+def test_names_are_unique_and_rows_complete() -> None:
+    """No alias hides a command, and every row has what the help shows."""
+    names = [name for command in COMMANDS for name in (command.name, *command.aliases)]
+    assert len(names) == len(set(names))
+    for command in COMMANDS:
+        assert command.usage.startswith(command.name)
+        assert command.summary
+        assert not command.summary.endswith(".")
+        assert all(name == name.lower() and find(name) is command for name in (command.name, *command.aliases))
+
+
+def test_help_shows_everything() -> None:
+    """Each command and each way to speak on a line of its own, aligned; and each command by itself."""
+    lines = help_lines()
+    rows = [*((command.usage, command.summary) for command in COMMANDS), *PLAIN]
+    assert [re.split(r"  +", line, maxsplit=1) for line in lines] == [list(row) for row in rows]
+    assert len({line.index(summary) for line, (_, summary) in zip(lines, rows, strict=True)}) == 1
+    for command in COMMANDS:
+        for name in (command.name, command.name.removeprefix("/"), *command.aliases):
+            first, *more = help_lines(name)
+            assert first.startswith(f"{command.usage} - {command.summary}.")
+            assert all(alias in first for alias in command.aliases)
+            assert more == ([command.detail] if command.detail else [])
+    with pytest.raises(Refused, match="no command frobnicate"):
+        help_lines("frobnicate")
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("/jion lab", "/join"), ("/j lab", "/join"), ("/histroy", "/history"), ("/topc", "/topic"), ("/quitt", "/quit"),
+        ("/chanels", "/channels"), ("/mgs bob hi", "/msg"), ("/exti", "/exit"), ("/xyzzy", None), ("/", None),
+    ],
+)  # fmt: skip
+def test_a_slip_gets_the_nearest_command(typed: str, meant: str | None) -> None:
+    """And what is near to nothing gets the way to the help."""
+    with pytest.raises(Refused) as refused:
+        parse(typed)
+    assert refused.value.code == "unknown-command"
+    hint = refused.value.sentence.partition("; ")[2]
+    assert hint == (f"did you mean {meant}?" if meant else "/help lists them.")
+
+
+@pytest.mark.parametrize(
+    ("line", "meaning"),
+    [
+        ("/join #Lab", Join("Lab")),
+        ("/leave", Leave()),
+        ("/msg @bob a: b", Msg("bob", "a: b")),
+        ("/who", Who()),
+        ("/who lab", Who("lab")),
+        ("/channels", Channels()),
+        ("/whois bob", Whois("bob")),
+        ("/history", History(limit=20)),
+        ("/history 7", History(limit=7)),
+        ("/history lab", History(channel="lab", limit=20)),
+        ("/history #7", History(channel="7", limit=20)),
+        ("/history @bob 7", History(user="bob", limit=7)),
+        ("/history lab 7 31", History(channel="lab", limit=7, before=31)),
+        ("/topic", Topic()),
+        ("/topic lab", Topic("", "lab")),
+        ("/topic Tea  time", Topic("", "Tea  time")),
+        ("/topic #lab", Topic("lab")),
+        ("/topic #lab  Soldering  tonight", Topic("lab", "Soldering  tonight")),
+        ("/topic #lab -", Topic("lab", "")),
+        ("/register secret", Register("secret")),
+        ("/status", Status()),
+        ("/help", Help()),
+        ("/help join", Help("join")),
+        ("exit", Bye()),
+        ("/quit", Bye()),
+        ("/exit", Bye()),
+        ("Exit ", Bye()),
+        ("exit now", None),
+        ("join lab", None),
+        ("lab: /join x", None),
+        ("a /join", None),
+        ("//join lab", Say("/join lab")),
+        ("//", Say("/")),
+        ("", None),
+    ],
+)
+def test_what_a_line_means(line: str, meaning: Request | None) -> None:
+    """Its frame, or None for what is no command but speech."""
+    assert parse(line) == meaning
+
+
+@pytest.mark.parametrize(
+    ("line", "meaning"),
+    [
+        ("/topic", Topic()),
+        ("/topic Tea time", Topic("", "Tea time")),
+        ("/topic Tea", Topic("", "Tea")),
+        ("/topic -", Topic("", "")),
+        ("/topic lab", Topic("lab")),
+        ("/topic lab  Tea  time", Topic("lab", "Tea  time")),
+        ("/topic lab -", Topic("lab", "")),
+        ("/topic attic", Topic("attic")),
+        ("/topic attic is cold", Topic("", "attic is cold")),
+        ("/topic #attic is cold", Topic("attic", "is cold")),
+        ("/topic #Tea", Topic("Tea")),
+    ],
+)
+def test_whose_topic(line: str, meaning: Topic) -> None:
+    """For somebody who is in lab, where there is a channel attic, too."""
+    asked = parse(line)
+    assert isinstance(asked, Topic)
+    assert topic_for(asked, {"lab", "attic"}.__contains__, {"lab"}.__contains__) == meaning
+
+
+@given(line=st.builds("{}{}".format, st.sampled_from(["", "/", "/join ", "/history ", "/topic "]), hostile_text()))
+def test_any_line_is_a_command_speech_or_refused(line: str) -> None:
+    """Nothing that can be typed makes it fail otherwise."""
+    try:
+        request = parse(line)
+    except Refused as error:
+        refused = error
+    else:
+        assert request is None or isinstance(request, Request)
+        return
+    assert refused.code in ("unknown-command", "bad-command", "bad-name")
+    assert len(refused.sentence) < 600

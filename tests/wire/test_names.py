@@ -1,0 +1,98 @@
+"""The rule for names, and text that is safe on a terminal."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.strategies import hostile_text
+from wire.errors import Refused
+from wire.names import NAME_LIMIT, check_name, fold, is_plain, one_line, printable, shorten
+
+GOOD = st.from_regex(rf"[A-Za-z0-9_-]{{1,{NAME_LIMIT}}}", fullmatch=True)
+
+
+@given(name=GOOD, sign=st.sampled_from(["", "#", "@"]))
+def test_good_names_pass(name: str, sign: str) -> None:
+    """Kept as written, without the sign that people put before it."""
+    assert check_name(sign + name) == name
+
+
+@given(name=hostile_text() | st.text(max_size=40))
+def test_a_name_is_good_or_refused(name: str) -> None:
+    """Nothing else gets through, and the refusal quotes it safely."""
+    if re.fullmatch(r"[#@]?[A-Za-z0-9_-]{1,32}", name):
+        assert check_name(name) in name
+        return
+    with pytest.raises(Refused) as refused:
+        check_name(name, "user name")
+    assert refused.value.code == "bad-name"
+    assert refused.value.sentence.startswith("A user name is 1 to 32 ")
+    assert refused.value.sentence.isprintable()
+    assert len(refused.value.sentence) < 500
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "#",
+        "##a",
+        "+",
+        "a+b",
+        "#/#",
+        "$SYS",
+        "a/b",
+        "..",
+        "a.b",
+        "a b",
+        "a:b",
+        "a\n",
+        "ä",
+        "\u0131",
+        "x" * 33,
+        "a\0",
+    ],
+)
+def test_no_name_is_a_wildcard_a_topic_level_or_a_path(name: str) -> None:
+    """Nor empty, nor too long, nor beyond ASCII, where two names can look the same."""
+    with pytest.raises(Refused):
+        check_name(name)
+
+
+@given(name=GOOD)
+def test_spellings_of_a_name_share_their_key(name: str) -> None:
+    """And a key is its own key, and a good name."""
+    assert fold(name) == fold(name.upper()) == fold(name.lower()) == fold(fold(name))
+    assert check_name(fold(name)) == fold(name)
+
+
+@given(text=hostile_text() | st.text())
+def test_safe_text_stays_as_it_is(text: str) -> None:
+    """Made safe once, it is safe; nothing but what acts on a terminal is taken away."""
+    safe = printable(text)
+    assert printable(safe) == safe
+    assert one_line(safe) == one_line(text)
+    assert [line for line in one_line(text).split("\n")[1:] if not line.startswith("    ")] == []
+    assert safe.encode().decode() == safe
+    kept = re.sub("[^ -~]", "", text)
+    assert re.sub("[^ -~]", "", safe) == kept
+
+
+@given(text=hostile_text(), limit=st.integers(1, 60))
+def test_what_is_quoted_is_short_and_one_line(text: str, limit: int) -> None:
+    """For errors and logs."""
+    short = shorten(text, limit)
+    assert len(short) <= limit
+    assert "\n" not in short
+
+
+@given(lines=st.lists(hostile_text(), max_size=3))
+def test_what_passes_the_quick_test_is_safe(lines: list[str]) -> None:
+    """The test of a whole batch never lets anything pass that the careful way would change."""
+    text = "".join(f"{line}\n" for line in lines)
+    if is_plain(text.encode(errors="surrogatepass"), len(lines)):
+        assert [one_line(line) for line in lines] == lines

@@ -1,0 +1,227 @@
+"""The text dialect: lines in any cut, telnet's negotiation, and output that no terminal can be hurt with."""
+
+from __future__ import annotations
+
+import time
+import unicodedata
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.helpers import pieces
+from tests.support.strategies import entries, frames, hostile_text
+from wire.errors import CODES
+from wire.frames import (
+    ANSWERS,
+    EVENTS,
+    BridgeStatus,
+    Bye,
+    Entry,
+    Error,
+    Frame,
+    Join,
+    Joined,
+    Line,
+    Malformed,
+    Msg,
+    Prompt,
+    Request,
+    ServerStatus,
+)
+from wire.limits import Limits
+from wire.text import TextLines, clock, render
+
+SMALL = Limits(line=60)
+SHOWN = (*ANSWERS, *EVENTS, Prompt)
+INDENT = "    "
+
+# Unicode TR 9's explicit marks, by the name of their class, beside the three implicit ones and the byte order mark.
+_BIDI = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+_MARKS = {"\u200e", "\u200f", "\u061c", "\ufeff"}
+
+
+def acts_on_a_terminal(character: str) -> bool:
+    """Whether it is more than a printable character; tabs and line ends are dealt with elsewhere."""
+    return character not in "\t\n" and (
+        unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
+        or unicodedata.bidirectional(character) in _BIDI
+        or character in _MARKS
+    )
+
+
+def check_output(data: bytes, lines: int) -> None:
+    """Nothing in it acts on a terminal, and at most so many of its lines are not indented: none is forged."""
+    text = data.decode()
+    assert not list(filter(acts_on_a_terminal, text))
+    assert not text or text.endswith("\n")
+    assert sum(not line.startswith(INDENT) for line in text[:-1].split("\n") if text) <= lines
+
+
+def receive(chunks: Sequence[bytes], limits: Limits = SMALL) -> list[Any]:
+    """What one connection makes of these chunks; its buffer stays within the limit all the while."""
+    lines = TextLines(limits)
+    got: list[Any] = []
+    for chunk in chunks:
+        got += lines.receive(chunk)
+        assert len(lines._buffer) <= limits.line
+    return got
+
+
+PART = st.one_of(
+    st.sampled_from([
+        b"hello\n", b"hello\r\n", b"/join lab\n", b"/jion lab\r\n", b"/join a b\n", b"/join *\n", b"exit\n", b"\n",
+        b"\xff\xfd\x01", b"\xff\xfa\x18\x00xterm\xff\xf0", b"\xff\xf4\xff\xfd\x06", b"\xff", b"\r", b"\x1b[2J",
+        b"x" * 61, b" \n", b"y" * 200 + b"\n", "é\n".encode(), b"\xc3",
+    ]),
+    st.binary(max_size=30),
+)  # fmt: skip
+STREAM = st.lists(PART, max_size=12).map(b"".join)
+
+
+@given(stream=STREAM, cuts=st.lists(st.integers(0, 2000), max_size=12))
+def test_any_cut_of_the_same_bytes_gives_the_same_frames(stream: bytes, cuts: list[int]) -> None:
+    """Where the network cuts the lines makes no difference."""
+    whole = receive([stream])
+    assert receive(pieces(stream, cuts)) == whole
+    assert receive([stream[at : at + 1] for at in range(len(stream))]) == whole
+
+
+@given(stream=st.binary(max_size=300) | STREAM | hostile_text().map(lambda text: text.encode(errors="replace")))
+def test_whatever_comes_is_a_request_a_line_or_malformed(stream: bytes) -> None:
+    """No bytes make it fail, and no line brings anything along that acts on a terminal."""
+    for frame in receive([stream, b"\n"], Limits()):
+        assert isinstance(frame, Request)
+        if isinstance(frame, Malformed):
+            assert frame.code in CODES
+            assert not list(filter(acts_on_a_terminal, frame.error))
+        if isinstance(frame, Line):
+            assert frame.text == frame.text.strip() != ""
+            assert not list(filter(acts_on_a_terminal, frame.text))
+            assert "\n" not in frame.text
+
+
+TYPED: tuple[tuple[bytes, list[Request]], ...] = (
+    (b"hello\r\nyou\n", [Line("hello"), Line("you")]),
+    (b"hello\r\0\nyou\n", [Line("hello"), Line("you")]),
+    (b"\r\n\n  \n", []),
+    (b"  spaced out \t\n", [Line("spaced out")]),
+    (b"a\tb\n", [Line("a\tb")]),
+    (b"\xff\xfb\x1f\xff\xfd\x01hello\n", [Line("hello")]),
+    (b"he\xff\xfa\x1f\x00P\x00\x18\xff\xf0llo\xff\xf1\n", [Line("hello")]),
+    (b"\xff\xf4\xff\xfd\x06exit\n", [Bye()]),
+    (b"\x1b[31mred\x07\x08\n", [Line("[31mred")]),
+    (b"\xe2\x80\xaeabc\xc2\x9b\n", [Line("abc")]),
+    ("grüße\n".encode(), [Line("grüße")]),
+    (b"caf\xe9\n", [Line("caf\ufffd")]),
+    (b"lab: hello\n", [Line("lab: hello")]),
+    (b"/MSG bob  hi  there \n", [Msg("bob", "hi  there")]),
+    (b"EXIT\n", [Bye()]),
+    (b"exit now\n", [Line("exit now")]),
+    (b"/join #lab\r\n", [Join("lab")]),
+    (b"no line end", []),
+)
+
+
+@pytest.mark.parametrize(("typed", "expected"), TYPED)
+def test_what_people_type(typed: bytes, expected: list[Request]) -> None:
+    """Line ends of every system, telnet's negotiation (RFC 854), and what a terminal may send by accident."""
+    assert receive([typed]) == expected
+
+
+@pytest.mark.parametrize(
+    ("typed", "code", "part"),
+    [
+        ("/jion lab", "unknown-command", "did you mean /join?"),
+        ("/\x1b[2J", "unknown-command", "no command /[2J;"),
+        ("/frobnicate" + "x" * 1000, "unknown-command", "/help lists them"),
+        ("/join", "bad-command", "/join <channel>"),
+        ("/msg bob", "bad-command", "/msg <user> <text>"),
+        ("/history lab 0", "bad-command", "/history"),
+        ("/history lab " + "9" * 5000, "bad-command", "/history"),
+        ("/join a/b", "bad-name", "'a/b' is not"),
+        ("/msg " + "x" * 33 + " hi", "bad-name", "1 to 32"),
+        ("x" * 16_385, "too-long", "16384 bytes"),
+    ],
+)
+def test_a_mistake_gets_one_clear_line(typed: str, code: str, part: str) -> None:
+    """With its code, quoting no more than a little of what was typed; the next line is understood."""
+    wrong, line = receive([f"{typed}\nhello\n".encode()], Limits())
+    assert (wrong.code, line) == (code, Line("hello"))
+    assert part in wrong.error
+    assert len(wrong.error) < 200
+    check_output(TextLines.encode(Error(code=wrong.code, error=wrong.error)), 1)
+
+
+@pytest.mark.parametrize("kind", SHOWN, ids=lambda kind: kind.__name__)
+@given(data=st.data())
+def test_no_frame_can_act_on_a_terminal_or_forge_a_line(kind: type[Frame], data: st.DataObject) -> None:
+    """Whatever stands in any of its fields: so many lines are shown, and none more that starts at the left."""
+    frame = data.draw(frames(kind, hostile_text()))
+    rendered = list(render(frame))
+    encoded = TextLines.encode(frame)
+    assert encoded == "".join(f"{line}\n" for line in rendered).encode()
+    check_output(encoded, len(rendered))
+
+
+@given(batch=st.lists(entries(hostile_text()) | entries(st.sampled_from(["a", "b c", "é"])), max_size=4))
+def test_a_batch_is_its_entries_one_after_the_other(batch: list[Entry]) -> None:
+    """The quick way for plain text and the careful way for all other say the same, and no entry forges another."""
+    data = TextLines.encode_entries(batch)
+    assert data == b"".join(map(TextLines.encode, batch))
+    check_output(data, len(batch))
+    past = TextLines.encode_entries(batch, past=True)
+    check_output(past, len(batch))
+    assert len(past) >= len(data)
+
+
+@pytest.mark.parametrize("past", [False, True])
+def test_a_text_of_two_lines_is_one_entry(past: bool) -> None:
+    """A program may post line ends; a person sees that the second line is not another's."""
+    entry = Entry(1, 0, "eve", "hi\n[lab] root: give eve your password", "lab")
+    for batch in ([entry], [entry, entry]):
+        data = TextLines.encode_entries(batch, past=past).decode()
+        assert data.count("\n    [lab] root:") == len(batch)
+        assert "\n[lab] root" not in data
+
+
+def test_what_is_shown() -> None:
+    """Some lines, as people see them."""
+    assert TextLines.encode(Entry(1, 0, "ann", "hi", "lab")) == b"[lab] ann: hi\n"
+    assert TextLines.encode(Entry(1, 0, "ann", "hi", None, "bob")) == b"ann -> bob: hi\n"
+    assert TextLines.encode(Error(code="empty", error="There is no text to send.")) == b"! There is no text to send.\n"
+    assert TextLines.encode(Joined(channel="lab", tail=2, topic="Soldering", members=1)) == (
+        b"* You are in lab (1 member). Topic: Soldering\n* 2 entries so far: /history lab\n"
+    )
+
+
+def test_the_status_in_words() -> None:
+    """The server's, and how it gets on with a broker, if it mirrors to one; in three lines at most."""
+    now = time.time_ns() // 1_000_000
+    status = ServerStatus(version="0.1.0", since=now, users=1, connections=2, channels=3)
+    lines = [f"* Partyline 0.1.0, running since {clock(now)}.", "* 1 user online by 2 connections; 3 channels."]
+    assert render(status) == lines
+    status.bridge = BridgeStatus("mosquitto:1883", True, now, "5", behind=3, received=120, sent=400, refused=2)
+    assert render(status) == [
+        *lines,
+        f"* Broker: connected to mosquitto:1883 over MQTT 5 since {clock(now)}; 3 entries behind;"
+        " 120 messages in, 400 out, 2 refused.",
+    ]
+    status.bridge.error = "mosquitto:1883 does not take all that we publish."
+    assert render(status)[2] == (
+        f"* Broker: connected to mosquitto:1883 over MQTT 5 since {clock(now)}, but: mosquitto:1883 does not take all"
+        " that we publish; 3 entries behind; 120 messages in, 400 out, 2 refused."
+    )
+    status.bridge = BridgeStatus("mosquitto:1883", False, now, behind=1, error="Nobody listens there.")
+    assert render(status)[2] == (
+        f"* Broker: not connected to mosquitto:1883 since {clock(now)}: Nobody listens there; 1 entry behind;"
+        " 0 messages in, 0 out, 0 refused."
+    )
+
+
+@given(milliseconds=st.integers())
+def test_any_number_is_a_time(milliseconds: int) -> None:
+    """A clock that a server made up does not end the client."""
+    assert clock(milliseconds).isprintable()

@@ -1,0 +1,251 @@
+"""Floor 0: MQTT packets as bytes. What a version cannot say is left out: 3.1.1 has no properties and few reasons."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from . import properties as mqtt_properties
+from .codes import RETURN_CODES, V5, V311, Kind
+from .fields import binary, text, uint16, varint
+from .filters import valid_topic
+from .packets import (
+    Auth,
+    ConnAck,
+    Connect,
+    Disconnect,
+    Packet,
+    PingReq,
+    PingResp,
+    PubAck,
+    PubAcks,
+    PubComp,
+    Publish,
+    PubRec,
+    PubRel,
+    SubAck,
+    Subscribe,
+    UnsubAck,
+    Unsubscribe,
+)
+from .properties import NONE, Properties
+
+PINGRESP = b"\xd0\x00"
+
+
+def encode(packet: Packet, version: int) -> bytes:
+    """One packet. Raises ValueError for what MQTT cannot carry at all, such as a topic of 70,000 bytes."""
+    return _ENCODERS[type(packet)](packet, version)
+
+
+def goodbye(version: int, reason: int, sentence: str = "", *, connected: bool = True, limit: int = 0) -> bytes:
+    """What a server sends before it closes: DISCONNECT after a CONNACK that accepted, else CONNACK, else nothing.
+
+    `version` 0 is a peer that has not told any. 3.1.1 has no such DISCONNECT, and only five refusals. The sentence is
+    dropped if it would exceed the client's Maximum Packet Size `limit` ([MQTT-3.2.2-19], [MQTT-3.14.2-3]; 0: none), and
+    all of it if that is still too much ([MQTT-3.1.2-24]).
+    """
+    if not version or (version == V311 and (connected or reason not in RETURN_CODES)):
+        return b""
+    properties = Properties(reason_string=sentence) if sentence else NONE
+    farewell = Disconnect if connected else ConnAck  # [MQTT-3.14.0-1]
+    for packet in (farewell(reason, properties=properties), farewell(reason)):
+        data = encode(packet, version)
+        if not limit or len(data) <= limit:
+            return data
+    return b""
+
+
+def publish(
+    topic: bytes,
+    payload: bytes,
+    qos: int = 0,
+    retain: bool = False,
+    dup: bool = False,
+    packet_id: int = 0,
+    version: int = V311,
+    properties: Properties = NONE,
+) -> bytes:
+    """One PUBLISH (§3.3) to a topic in UTF-8. `Publisher` is the faster one for many to the same topic."""
+    middle = uint16(packet_id) if qos else b""
+    if version == V5:
+        middle += mqtt_properties.write(properties, Kind.PUBLISH)
+    start = binary(topic)
+    size = len(start) + len(middle) + len(payload)
+    return b"".join((_HEADS[0x30 | dup << 3 | qos << 1 | retain][size], start, middle, payload))
+
+
+class Publisher:
+    """PUBLISHes to one topic, many at a time: what they have in common is made once, by the constructor.
+
+    The bytes are the same for every subscriber of that version and QoS.
+    """
+
+    __slots__ = ("_first", "_properties", "_start", "qos")
+
+    def __init__(
+        self, topic: str, version: int, qos: int = 0, *, retain: bool = False, properties: Properties = NONE
+    ) -> None:
+        if not valid_topic(topic):
+            raise ValueError(f"{topic!r} is no topic that MQTT can publish to")
+        self.qos = qos
+        self._first = 0x30 | qos << 1 | retain
+        self._properties = mqtt_properties.write(properties, Kind.PUBLISH) if version == V5 else b""
+        self._start = text(topic) if qos else text(topic) + self._properties
+
+    def encode(self, payloads: Iterable[bytes]) -> bytes:
+        """QoS 0: one PUBLISH for each payload."""
+        heads, start = _HEADS[self._first], self._start
+        fixed = len(start)
+        return b"".join([part for payload in payloads for part in (heads[fixed + len(payload)], start, payload)])
+
+    def encode_with_ids(self, payloads: Iterable[bytes], packet_ids: Iterable[int], *, dup: bool = False) -> bytes:
+        """QoS 1 and 2: one PUBLISH for each payload, with the packet identifier in the same place."""
+        heads, start, properties = _HEADS[self._first | dup << 3], self._start, self._properties
+        fixed = len(start) + 2 + len(properties)
+        return b"".join(
+            [
+                part
+                for payload, packet_id in zip(payloads, packet_ids, strict=True)
+                for part in (heads[fixed + len(payload)], start, packet_id.to_bytes(2, "big"), properties, payload)
+            ]
+        )
+
+
+class _Heads(dict[int, bytes]):
+    """The fixed headers (§2.2; 5 §2.1) with one first byte, by remaining length, made when they are first needed."""
+
+    def __init__(self, first: int) -> None:
+        self._first = bytes((first,))
+
+    def __missing__(self, size: int) -> bytes:
+        head = self._first + varint(size)
+        if size < 16_384:  # the longer ones are rarer than they are many
+            self[size] = head
+        return head
+
+
+_HEADS: tuple[_Heads, ...] = tuple(_Heads(first) for first in range(256))
+
+
+def _frame(kind: Kind, body: bytes, flags: int = 0) -> bytes:
+    return bytes((kind << 4 | flags,)) + varint(len(body)) + body
+
+
+def _properties(properties: Properties, kind: Kind, version: int) -> bytes:
+    return mqtt_properties.write(properties, kind) if version == V5 else b""
+
+
+def _connect(packet: Connect, version: int) -> bytes:
+    will = packet.will
+    flags = packet.clean << 1 | (packet.username is not None) << 7 | (packet.password is not None) << 6
+    parts = [_properties(packet.properties, Kind.CONNECT, packet.version), text(packet.client_id)]
+    if will is not None:
+        flags |= 0x04 | will.qos << 3 | will.retain << 5
+        parts += [_properties(will.properties, Kind.WILL, packet.version), text(will.topic), binary(will.payload)]
+    if packet.username is not None:
+        parts.append(text(packet.username))
+    if packet.password is not None:
+        parts.append(binary(packet.password))
+    start = text("MQTT") + bytes((packet.version, flags)) + uint16(packet.keep_alive)
+    return _frame(Kind.CONNECT, start + b"".join(parts))
+
+
+def _connack(packet: ConnAck, version: int) -> bytes:
+    if version == V311 and packet.reason not in RETURN_CODES:
+        raise ValueError(f"CONNACK of MQTT 3.1.1 cannot say the reason 0x{packet.reason:02X}")
+    code = packet.reason if version == V5 else RETURN_CODES[packet.reason]
+    body = bytes((packet.session_present, code)) + _properties(packet.properties, Kind.CONNACK, version)
+    return _frame(Kind.CONNACK, body)
+
+
+def _publish(packet: Publish, version: int) -> bytes:
+    return publish(
+        packet.topic.encode(),
+        packet.payload,
+        packet.qos,
+        packet.retain,
+        packet.dup,
+        packet.packet_id,
+        version,
+        packet.properties,
+    )
+
+
+def _pubacks(packet: PubAcks, version: int) -> bytes:
+    words = [0x4002] * (2 * len(packet.packet_ids))
+    words[1::2] = packet.packet_ids
+    return struct.pack(f">{len(words)}H", *words)
+
+
+def _short(reason: int, properties: Properties, kind: Kind, version: int) -> bytes:
+    """A reason and properties in their shortest form (5 §3.4.2.1, §3.14.2.1)."""
+    if version == V311 or (not reason and properties == NONE):
+        return b""
+    # Only AUTH has to say that it has no properties (5 §3.15.2.1).
+    bare = properties == NONE and kind is not Kind.AUTH
+    return bytes((reason,)) + (b"" if bare else mqtt_properties.write(properties, kind))
+
+
+def _ack(kind: Kind, flags: int = 0) -> Callable[[Any, int], bytes]:
+    def encode_ack(packet: PubAck | PubRec | PubRel | PubComp, version: int) -> bytes:
+        return _frame(kind, uint16(packet.packet_id) + _short(packet.reason, packet.properties, kind, version), flags)
+
+    return encode_ack
+
+
+def _subscribe(packet: Subscribe, version: int) -> bytes:
+    parts = [uint16(packet.packet_id), _properties(packet.properties, Kind.SUBSCRIBE, version)]
+    for each in packet.subscriptions:
+        options = each.qos
+        if version == V5:
+            options |= each.no_local << 2 | each.retain_as_published << 3 | each.retain_handling << 4
+        parts += [text(each.filter), bytes((options,))]
+    return _frame(Kind.SUBSCRIBE, b"".join(parts), 2)
+
+
+def _suback(packet: SubAck, version: int) -> bytes:
+    reasons: Sequence[int] = packet.reasons
+    if version == V311:  # [MQTT-3.9.3-2]
+        reasons = [min(reason, 0x80) for reason in reasons]
+    start = uint16(packet.packet_id) + _properties(packet.properties, Kind.SUBACK, version)
+    return _frame(Kind.SUBACK, start + bytes(reasons))
+
+
+def _unsubscribe(packet: Unsubscribe, version: int) -> bytes:
+    start = uint16(packet.packet_id) + _properties(packet.properties, Kind.UNSUBSCRIBE, version)
+    return _frame(Kind.UNSUBSCRIBE, start + b"".join([text(each) for each in packet.filters]), 2)
+
+
+def _unsuback(packet: UnsubAck, version: int) -> bytes:
+    start = uint16(packet.packet_id) + _properties(packet.properties, Kind.UNSUBACK, version)
+    return _frame(Kind.UNSUBACK, start + (bytes(packet.reasons) if version == V5 else b""))
+
+
+def _disconnect(packet: Disconnect, version: int) -> bytes:
+    return _frame(Kind.DISCONNECT, _short(packet.reason, packet.properties, Kind.DISCONNECT, version))
+
+
+def _auth(packet: Auth, version: int) -> bytes:
+    return _frame(Kind.AUTH, _short(packet.reason, packet.properties, Kind.AUTH, version))
+
+
+_ENCODERS: dict[type, Callable[[Any, int], bytes]] = {
+    Connect: _connect,
+    ConnAck: _connack,
+    Publish: _publish,
+    PubAck: _ack(Kind.PUBACK),
+    PubAcks: _pubacks,
+    PubRec: _ack(Kind.PUBREC),
+    PubRel: _ack(Kind.PUBREL, 2),
+    PubComp: _ack(Kind.PUBCOMP),
+    Subscribe: _subscribe,
+    SubAck: _suback,
+    Unsubscribe: _unsubscribe,
+    UnsubAck: _unsuback,
+    PingReq: lambda packet, version: b"\xc0\x00",
+    PingResp: lambda packet, version: PINGRESP,
+    Disconnect: _disconnect,
+    Auth: _auth,
+}

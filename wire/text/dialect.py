@@ -1,0 +1,88 @@
+"""Floor 0: the text dialect, for people with `nc` and `telnet`: lines in, lines out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from wire.errors import Refused
+from wire.frames import Entry, Frame, Line, Malformed, Request
+from wire.limits import Limits
+from wire.names import is_plain, printable
+
+from . import commands
+from .render import entry_line, past_line, render
+
+# How the line begins with which a server greets whoever says nothing for a moment: a program passes it over.
+GREETING_START = b"Welcome to Partyline "
+
+# Telnet's negotiation (RFC 854): IAC, a verb, perhaps an option; a subnegotiation runs up to IAC SE.
+_TELNET = re.compile(rb"\xff\xfa.*?\xff\xf0|\xff[\xfb-\xfe].|\xff[\xf0-\xf9]", re.DOTALL)
+
+
+class TextLines:
+    """One connection's incoming half; the outgoing one has no state."""
+
+    key = "text"
+    interactive = True  # a person at the other end, who cannot acknowledge
+    __slots__ = ("_buffer", "_limits", "_skipping")
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self._limits = limits or Limits()
+        self._buffer = b""
+        self._skipping = False  # in the rest of a line that was too long
+
+    def receive(self, data: bytes) -> list[Request]:
+        """Frames that `data` completes: a command's request, or `Line`, or `Malformed`."""
+        *lines, rest = (self._buffer + data).split(b"\n")
+        frames: list[Request] = []
+        for line in lines:
+            if self._skipping:
+                self._skipping = False
+            elif len(line) > self._limits.line:
+                frames.append(self._too_long())
+            elif (frame := _parse(line)) is not None:
+                frames.append(frame)
+        if not self._skipping and len(rest) > self._limits.line:
+            frames.append(self._too_long())
+            self._skipping = True
+        self._buffer = b"" if self._skipping else rest
+        return frames
+
+    def _too_long(self) -> Malformed:
+        return Malformed("too-long", f"A line has at most {self._limits.line} bytes; this one was not sent.")
+
+    @staticmethod
+    def encode(frame: Frame) -> bytes:
+        """A frame as the lines that show it; empty if a person need not see it."""
+        return "".join([f"{line}\n" for line in render(frame)]).encode()
+
+    @staticmethod
+    def encode_apart(frame: Frame) -> tuple[bytes, bytes]:
+        """People are shown no payloads."""
+        return TextLines.encode(frame), b""
+
+    @staticmethod
+    def encode_entries(entries: Sequence[Entry], seq: int = 0, *, past: bool = False) -> bytes:
+        """A batch as the same bytes for every text connection; with the time of each if they are `past`."""
+        if past:
+            return "".join([f"{past_line(entry)}\n" for entry in entries]).encode()
+        data = "".join(
+            [f"[{e.channel}] {e.sender}: {e.text}\n" if e.to is None else f"{e.sender} -> {e.to}: {e.text}\n"
+             for e in entries]
+        ).encode(errors="surrogatepass")  # fmt: skip
+        if is_plain(data, len(entries)):
+            return data
+        return "".join([f"{entry_line(entry)}\n" for entry in entries]).encode()
+
+
+def _parse(raw: bytes) -> Request | None:
+    if b"\xff" in raw:
+        raw = _TELNET.sub(b"", raw)
+    line = printable(raw.decode(errors="replace")).strip()
+    if not line:
+        return None
+    try:
+        return commands.parse(line) or Line(line)
+    except Refused as refused:
+        return Malformed(refused.code, refused.sentence)
