@@ -5,9 +5,21 @@
 
 from __future__ import annotations
 
-from .codes import FROM_CLIENT, REASONS, RETURN_CODES, V5, V311, Kind, MqttError, Reason
+from .codes import CONNECT_FIRST_BYTE, FROM_CLIENT, REASONS, RETURN_CODES, V5, V311, Kind, MqttError, Reason
 from .decoder import CONNECT_LIMIT, Item, MqttPackets
-from .encode import Publisher, encode, goodbye, publish
+from .encode import (
+    PINGREQ,
+    PINGRESP,
+    PUBACK_SIZE,
+    Publisher,
+    encode,
+    encode_puback,
+    encode_pubacks,
+    encode_pubcomp,
+    encode_receipt,
+    goodbye,
+    publish,
+)
 from .filters import matches, split_share, valid_filter, valid_topic
 from .packets import (
     Auth,
@@ -32,15 +44,20 @@ from .packets import (
     Unusable,
     Will,
 )
+from .parse import protocol_level
 from .properties import BINARY, NONE, PAIR, PROPERTIES, TEXT, Properties, Property
 
 __all__ = [
     "BINARY",
+    "CONNECT_FIRST_BYTE",
     "CONNECT_LIMIT",
     "FROM_CLIENT",
     "NONE",
     "PAIR",
+    "PINGREQ",
+    "PINGRESP",
     "PROPERTIES",
+    "PUBACK_SIZE",
     "REASONS",
     "RETURN_CODES",
     "TEXT",
@@ -76,8 +93,13 @@ __all__ = [
     "Unusable",
     "Will",
     "encode",
+    "encode_puback",
+    "encode_pubacks",
+    "encode_pubcomp",
+    "encode_receipt",
     "goodbye",
     "matches",
+    "protocol_level",
     "publish",
     "split_share",
     "valid_filter",

@@ -34,6 +34,8 @@ class Kind(IntEnum):
     WILL = 16  # no packet: the will in a CONNECT, which has properties of its own (5 §3.1.3.2)
 
 
+CONNECT_FIRST_BYTE = Kind.CONNECT << 4  # the first byte that any MQTT client sends
+
 FROM_BOTH = frozenset(
     {Kind.PUBLISH, Kind.PUBACK, Kind.PUBREC, Kind.PUBREL, Kind.PUBCOMP, Kind.DISCONNECT, Kind.AUTH}
 )  # DISCONNECT from a server and AUTH are new in MQTT 5

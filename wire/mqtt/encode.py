@@ -31,12 +31,39 @@ from .packets import (
 )
 from .properties import NONE, Properties
 
+PINGREQ = b"\xc0\x00"
 PINGRESP = b"\xd0\x00"
+PUBACK_SIZE = 4  # bytes of a bare PUBACK
+_PUBACK = 0x4002  # the fixed header of a bare PUBACK
 
 
 def encode(packet: Packet, version: int) -> bytes:
     """One packet. Raises ValueError for what MQTT cannot carry at all, such as a topic of 70,000 bytes."""
     return _ENCODERS[type(packet)](packet, version)
+
+
+def encode_puback(packet_id: int) -> bytes:
+    """A bare PUBACK (§3.4), which has the same bytes in both versions."""
+    return b"\x40\x02" + packet_id.to_bytes(2, "big")
+
+
+def encode_pubacks(packet_ids: Sequence[int]) -> bytes:
+    """A bare PUBACK for each packet identifier, in their order."""
+    words = [_PUBACK] * (2 * len(packet_ids))
+    words[1::2] = packet_ids
+    return struct.pack(f">{len(words)}H", *words)
+
+
+def encode_pubcomp(packet_id: int) -> bytes:
+    """A bare PUBCOMP (§3.7), which has the same bytes in both versions."""
+    return b"\x70\x02" + packet_id.to_bytes(2, "big")
+
+
+def encode_receipt(qos: int, packet_id: int) -> bytes:
+    """Return the bare answer to a PUBLISH: PUBACK at QoS 1, PUBREC (§3.5) at QoS 2, nothing at QoS 0."""
+    if not qos:
+        return b""
+    return (b"\x40\x02" if qos == 1 else b"\x50\x02") + packet_id.to_bytes(2, "big")
 
 
 def goodbye(version: int, reason: int, sentence: str = "", *, connected: bool = True, limit: int = 0) -> bytes:
@@ -173,12 +200,6 @@ def _publish(packet: Publish, version: int) -> bytes:
     )
 
 
-def _pubacks(packet: PubAcks, version: int) -> bytes:
-    words = [0x4002] * (2 * len(packet.packet_ids))
-    words[1::2] = packet.packet_ids
-    return struct.pack(f">{len(words)}H", *words)
-
-
 def _short(reason: int, properties: Properties, kind: Kind, version: int) -> bytes:
     """A reason and properties in their shortest form (5 §3.4.2.1, §3.14.2.1)."""
     if version == V311 or (not reason and properties == NONE):
@@ -236,7 +257,7 @@ _ENCODERS: dict[type, Callable[[Any, int], bytes]] = {
     ConnAck: _connack,
     Publish: _publish,
     PubAck: _ack(Kind.PUBACK),
-    PubAcks: _pubacks,
+    PubAcks: lambda packet, version: encode_pubacks(packet.packet_ids),
     PubRec: _ack(Kind.PUBREC),
     PubRel: _ack(Kind.PUBREL, 2),
     PubComp: _ack(Kind.PUBCOMP),
@@ -244,7 +265,7 @@ _ENCODERS: dict[type, Callable[[Any, int], bytes]] = {
     SubAck: _suback,
     Unsubscribe: _unsubscribe,
     UnsubAck: _unsuback,
-    PingReq: lambda packet, version: b"\xc0\x00",
+    PingReq: lambda packet, version: PINGREQ,
     PingResp: lambda packet, version: PINGRESP,
     Disconnect: _disconnect,
     Auth: _auth,

@@ -69,6 +69,11 @@ def parse(kind: Kind, first: int, body: bytes, version: int, from_client: bool) 
 # Login: CONNECT, CONNACK, AUTH, DISCONNECT
 
 
+def protocol_level(body: bytes) -> int | None:
+    """Return the protocol level that the body of a CONNECT asks for (§3.1.2.2), None if its protocol is not MQTT."""
+    return body[6] if len(body) > 6 and body[:6] == b"\x00\x04MQTT" else None
+
+
 def _protocol(reader: Reader) -> None:
     """Learn the version from the protocol's name and level (§3.1.2.1, §3.1.2.2)."""
     name, level = reader.binary(), reader.byte()

@@ -26,6 +26,9 @@ from tests.support.mqtt_samples import (
 from wire.errors import CODES
 from wire.mqtt import (
     CONNECT_LIMIT,
+    PINGREQ,
+    PINGRESP,
+    PUBACK_SIZE,
     V5,
     V311,
     ConnAck,
@@ -38,15 +41,23 @@ from wire.mqtt import (
     Oversized,
     Packet,
     PingReq,
+    PingResp,
     Properties,
     PubAck,
     PubAcks,
+    PubComp,
     Publish,
     Publisher,
+    PubRec,
     Reason,
     Unusable,
     encode,
+    encode_puback,
+    encode_pubacks,
+    encode_pubcomp,
+    encode_receipt,
     goodbye,
+    protocol_level,
     publish,
 )
 
@@ -102,6 +113,19 @@ def test_a_publisher_writes_what_publish_writes(
         )
 
 
+@given(versions, st.lists(identifiers, max_size=5))
+def test_bare_acknowledgements_have_a_short_way_to_be_written(version: int, packet_ids: list[int]) -> None:
+    assert encode_pubacks(packet_ids) == b"".join([encode(PubAck(each), version) for each in packet_ids])
+    for each in packet_ids:
+        assert encode_puback(each) == encode_receipt(1, each) == encode(PubAck(each), version)
+        assert encode_receipt(2, each) == encode(PubRec(each), version)
+        assert encode_receipt(0, each) == b""
+        assert encode_pubcomp(each) == encode(PubComp(each), version)
+        assert len(encode_puback(each)) == PUBACK_SIZE
+    assert encode(PingReq(), version) == PINGREQ
+    assert encode(PingResp(), version) == PINGRESP
+
+
 @pytest.mark.parametrize("size", [0, 1, 120, 127, 128, 129, 16_380, 16_384, 20_000, 2_097_152, 3_000_000])
 def test_remaining_lengths_of_every_size(size: int) -> None:
     packet = Publish("t", bytes(size))
@@ -153,6 +177,13 @@ def test_a_packet_that_has_not_come_in_full_is_none(sample: tuple[int, Packet]) 
         body = body_of(data)[:cut]
         for item in connected(version).receive(with_length(data[0], body)):  # the same with a length that agrees
             assert isinstance(item, MqttError | Oversized | Unusable) or len(encode(item, version)) <= len(body) + 3
+
+
+def test_the_protocol_level_of_a_connect() -> None:
+    for version in VERSIONS:
+        assert protocol_level(body_of(CONNECT[version])) == version
+    assert protocol_level(b"\x00\x04MQTT") is None
+    assert protocol_level(b"\x00\x06MQIsdp\x03") is None
 
 
 @given(versions.flatmap(connects))
