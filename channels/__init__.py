@@ -1,1 +1,37 @@
-"""Floor 2: the chat itself: logs, cursors, members, names, accounts. No socket, no MQTT, no SQL."""
+"""Floor 2: the chat itself: logs, cursors, members, names, accounts. No socket, no MQTT, no SQL.
+
+`Chat` is what all connections share, `Session` is one connection in it, `Reader` sends to its peer. A door gives a
+session a `SessionReader` and hands it the requests that it has read. Other folders import from here only.
+"""
+
+from __future__ import annotations
+
+from . import accounts
+from .chat import Chat
+from .directory import ConnectedSession, Directory, User
+from .journal import Posting
+from .locks import leaf, nothing_held
+from .log import Block, Follower, Log
+from .reader import Outlet, Reader
+from .receipts import Ref
+from .session import Session
+from .session_reader import SessionReader
+
+__all__ = [
+    "Block",
+    "Chat",
+    "ConnectedSession",
+    "Directory",
+    "Follower",
+    "Log",
+    "Outlet",
+    "Posting",
+    "Reader",
+    "Ref",
+    "Session",
+    "SessionReader",
+    "User",
+    "accounts",
+    "leaf",
+    "nothing_held",
+]

@@ -32,9 +32,8 @@ from wire.names import check_name, fold
 from .directory import Directory, User
 from .journal import Journal
 from .locks import leaf
-from .log import Log
+from .log import Follower, Log
 from .read_tracker import Arrivals
-from .reader import Reader
 
 log_ = logging.getLogger("partyline.chat")
 
@@ -242,20 +241,20 @@ class Chat:
             for watcher in self.watchers:
                 watcher.presence_changed(user)
 
-    def _others(self, log: Log, user: User) -> list[Reader]:
-        """The log's readers but the user's own; nobody if it is so full that comings and goings are noise."""
-        readers = log.readers
-        if len(readers) > self.limits.presence:
+    def _others(self, log: Log, user: User) -> list[Follower]:
+        """The log's followers but the user's own; nobody if it is so full that comings and goings are noise."""
+        followers = log.followers
+        if len(followers) > self.limits.presence:
             return []
-        return [reader for reader in readers if reader.user_key != user.key]
+        return [follower for follower in followers if follower.user_key != user.key]
 
-    def _neighbours(self, user: User) -> set[Reader]:
-        return {reader for log in list(user.joined) for reader in self._others(log, user)}
+    def _neighbours(self, user: User) -> set[Follower]:
+        return {follower for log in list(user.joined) for follower in self._others(log, user)}
 
     @staticmethod
-    def _tell(readers: Iterable[Reader], frame: Frame, log: Log | None = None) -> None:
-        for reader in readers:
-            reader.notify(frame, log)
+    def _tell(followers: Iterable[Follower], frame: Frame, log: Log | None = None) -> None:
+        for follower in followers:
+            follower.notify(frame, log)
 
     def _moved(self, log: Log, user_key: str, number: int) -> None:
         """A stored cursor has moved: the other side of a direct conversation is told."""

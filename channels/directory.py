@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import secrets
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from store import Account
 from wire.clock import now
@@ -13,10 +13,31 @@ from wire.errors import Refused
 from wire.names import fold
 
 from .locks import leaf
+from .log import Log
+from .session_reader import SessionReader
 
-if TYPE_CHECKING:
-    from .log import Log
-    from .session import Session
+
+class ConnectedSession(Protocol):
+    """A connection that has logged in, as the directory and the other connections see it."""
+
+    @property
+    def address(self) -> str:
+        """The IP address that the connection comes from."""
+
+    @property
+    def door(self) -> str:
+        """How it is connected: socket, mqtt or broker."""
+
+    @property
+    def direct(self) -> bool:
+        """True if the peer fetches files straight from their senders."""
+
+    @property
+    def reader(self) -> SessionReader:
+        """What sends to the peer."""
+
+    def replaced(self) -> None:
+        """End the connection: its name has been taken over. Called by the thread of the connection that did it."""
 
 
 class User:
@@ -30,7 +51,7 @@ class User:
         self.registered = registered
         self.since = now()
         self.token = secrets.token_urlsafe(16)
-        self.sessions: tuple[Session, ...] = ()
+        self.sessions: tuple[ConnectedSession, ...] = ()
         self.joined: dict[Log, None] = {}  # in the order of joining; each change is one atomic step
         self.loaded = False  # `joined` has been read from the store
 
@@ -44,11 +65,11 @@ class Directory:
         self._registered: set[str] = set()  # since the start: newer than an account that was read just before
 
     def claim(
-        self, account: Account, session: Session, token: str | None, *, proven: bool
-    ) -> tuple[User, tuple[Session, ...], bool]:
-        """Hold a name; `proven` if the password fitted.
+        self, account: Account, session: ConnectedSession, token: str | None, *, proven: bool
+    ) -> tuple[User, tuple[ConnectedSession, ...], bool]:
+        """Hold a name; `proven` is True if the password was verified.
 
-        Answers with the user, the sessions that it replaces, and whether the user was not here before.
+        Return the user, the sessions that this one replaces, and True if the user was not connected before.
 
         Raises Refused if somebody else holds the name, or if it has been registered meanwhile.
         """
@@ -67,7 +88,7 @@ class Directory:
             user.sessions = (session,) if replaced else (*user.sessions, session)
             return user, replaced, first
 
-    def release(self, user: User, session: Session) -> bool:
+    def release(self, user: User, session: ConnectedSession) -> bool:
         """Let go of a connection's hold; whether it was the user's last."""
         with self._lock:
             if session not in user.sessions:

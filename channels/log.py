@@ -1,7 +1,7 @@
-"""Floor 2: a log in memory: its tail, what was said lately, and the readers who are told.
+"""Floor 2: a log in memory: its tail, its latest entries, and the followers that are told of new ones.
 
 Delivery is by leader and followers: whoever finds the baton free carries all that is waiting, in order, to every
-reader; whoever finds it taken goes on, for the one who has it looks once more before and after letting go.
+follower; whoever finds it taken goes on, for the one who has it looks once more before and after letting go.
 """
 
 from __future__ import annotations
@@ -9,15 +9,13 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from store import Batch, LogRow, Store
 from wire.dialect import EntryEncoding
+from wire.frames import Frame
 
 from .locks import leaf
-
-if TYPE_CHECKING:
-    from .reader import Reader
 
 _GATHER = 65_536  # bytes of small blocks that are sent to a lagging reader at once
 
@@ -47,16 +45,34 @@ class Block:
         return b"".join([encode(batch.entries, batch.seq, past=past) for batch in self.batches])
 
 
+class Follower(Protocol):
+    """What a log tells of its new blocks and of its news. Any thread may call it."""
+
+    @property
+    def told_last(self) -> bool:
+        """True if it is told of a block after all followers that are not told last."""
+
+    @property
+    def user_key(self) -> str:
+        """The key of the user whose connection it is; empty if it belongs to no user."""
+
+    def offer(self, log: Log, block: Block) -> None:
+        """Take the next block of the log. Called by one thread at a time for each log, in the order of commit."""
+
+    def notify(self, frame: Frame, log: Log | None = None) -> None:
+        """Take a notice of what has changed just now, such as presence or a topic; it is not repeated later."""
+
+
 class Log:
     """One channel or direct conversation. `tail` is the last committed number; it moves under `_lock` only."""
 
-    __slots__ = ("_baton", "_lock", "_recent", "_undelivered", "readers", "row", "tail", "topic")
+    __slots__ = ("_baton", "_lock", "_recent", "_undelivered", "followers", "row", "tail", "topic")
 
     def __init__(self, row: LogRow) -> None:
         self.row = row
         self.tail = row.tail
         self.topic = row.topic
-        self.readers: tuple[Reader, ...] = ()
+        self.followers: tuple[Follower, ...] = ()
         self._lock = leaf()
         self._recent: deque[Block] = deque()  # without a gap up to the tail
         self._undelivered: deque[Block] = deque()
@@ -73,23 +89,23 @@ class Log:
             return None
         return self.row.other if self.row.key.startswith(f"{user_key}:") else self.row.name
 
-    def attach(self, reader: Reader) -> None:
-        """Tell the reader of all that is committed from now on, after others, and after all if it is for the last."""
+    def attach(self, follower: Follower) -> None:
+        """Tell the follower of all blocks from now on. No-op for one that is attached already."""
         with self._lock:
-            readers = self.readers
-            if reader not in readers:
-                at = len(readers)
-                while at and readers[at - 1].for_the_last and not reader.for_the_last:
+            followers = self.followers
+            if follower not in followers:
+                at = len(followers)
+                while at and followers[at - 1].told_last and not follower.told_last:
                     at -= 1
-                self.readers = (*readers[:at], reader, *readers[at:])
+                self.followers = (*followers[:at], follower, *followers[at:])
 
-    def detach(self, reader: Reader) -> None:
-        """Tell the reader nothing more."""
+    def detach(self, follower: Follower) -> None:
+        """Tell the follower nothing more."""
         with self._lock:
-            self.readers = tuple([other for other in self.readers if other is not reader])
+            self.followers = tuple([other for other in self.followers if other is not follower])
 
     def publish(self, block: Block) -> None:
-        """Show a committed block to readers; called by the journal's leader, in order of commit."""
+        """Show a committed block to followers; called by the journal's leader, in order of commit."""
         with self._lock:
             assert block.first == self.tail + 1, f"{self.row.key}: {block.first} does not follow {self.tail}"
             self._recent.append(block)
@@ -150,8 +166,8 @@ class Log:
             try:
                 while waiting:
                     block = self._take()
-                    for reader in self.readers:
-                        reader.offer(self, block)
+                    for follower in self.followers:
+                        follower.offer(self, block)
             finally:
                 self._baton.release()
 

@@ -51,7 +51,7 @@ class Reader:
         "_outlet", "_room", "_waiting", "dialect", "user_key",
     )  # fmt: skip
 
-    for_the_last = False  # told of what is new when everybody else has it
+    told_last = False
 
     def __init__(self, outlet: Outlet, dialect: Encoding) -> None:
         self.dialect = dialect
@@ -134,7 +134,7 @@ class Reader:
             self._acknowledged[log] = number
             return number
 
-    def arrived(self) -> tuple[list[tuple[Log, int]], bool]:
+    def newly_read(self) -> tuple[list[tuple[Log, int]], bool]:
         """How far a person's reader has come since this was asked last, if their machine has all that was sent.
 
         And whether there is more on its way.

@@ -51,8 +51,8 @@ from .directory import User
 from .journal import Posting
 from .log import Log
 from .rate_limit import Pace
-from .reader import Reader
 from .receipts import Shortcut, receipts
+from .session_reader import SessionReader
 
 _PARTING = 5.0  # seconds that the last answers may take on a slow line
 
@@ -65,7 +65,7 @@ class Session:
         "current", "direct", "done", "door", "files", "reader", "shortcut", "user",
     )  # fmt: skip
 
-    def __init__(self, chat: Chat, reader: Reader, door: str, address: str, *, shared: bool = False) -> None:
+    def __init__(self, chat: Chat, reader: SessionReader, door: str, address: str, *, shared: bool = False) -> None:
         """`shared`: the connection brings the posts of many, so they are not paced, and its owner carries them."""
         self.chat = chat
         self.reader = reader
@@ -345,7 +345,7 @@ class Session:
         """
         if self.user is None:
             return False
-        moved, more = self.reader.arrived()
+        moved, more = self.reader.newly_read()
         for log, number in moved:
             self.chat.journal.move(log, self.user.key, number)
         return more

@@ -111,7 +111,7 @@ class MqttReader(Reader):
         view = self._views.get(log)
         return view is not None and view.acknowledged
 
-    def arrived(self) -> tuple[list[tuple[Log, int]], bool]:
+    def newly_read(self) -> tuple[list[tuple[Log, int]], bool]:
         """How far direct conversations have come that the client reads at QoS 0, if its machine has all of it.
 
         And whether some of it is still on its way.

@@ -71,7 +71,7 @@ class _Silence:
 class MirrorReader(MqttReader):
     """All channels as JSON and as text, and halves of direct conversations, at QoS 1."""
 
-    for_the_last = True  # nobody on a door is to wait for it
+    told_last = True  # nobody on a door is to wait for it
     __slots__ = ("_halves",)
 
     def __init__(self, outlet: Outlet, topics: Topics, version: int, limits: Limits, told: Properties) -> None:

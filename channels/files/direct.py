@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from channels.reader import Reader
+from channels.session_reader import SessionReader
 from wire.errors import Refused
 from wire.frames import Listen, Ok, Reach, Visitor, Way
 
@@ -30,7 +30,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 class Listening:
     """A sender who has a file to be fetched directly; `reader` is the line on which they hear of visitors."""
 
-    reader: Reader
+    reader: SessionReader
     host: str
     port: int
     sha256: str

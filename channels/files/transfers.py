@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from channels.directory import User
-from channels.reader import Reader
 from channels.requests import chat as requests
+from channels.session_reader import SessionReader
 from store import FileRow
 from wire.errors import Refused
 from wire.frames import (
@@ -87,7 +87,7 @@ class Open:
 class Transfers:
     """The files that one connection has open. All methods are called by the connection's own thread."""
 
-    def __init__(self, chat: Chat, reader: Reader) -> None:
+    def __init__(self, chat: Chat, reader: SessionReader) -> None:
         self._chat = chat
         self._reader = reader
         self._open: dict[str, Open] = {}  # by the id that the peer uses, the one used last at the end

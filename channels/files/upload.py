@@ -11,7 +11,7 @@ import os
 import threading
 
 from channels.locks import leaf
-from channels.reader import Reader
+from channels.session_reader import SessionReader
 from store import Blobs, FileRow, Store
 from wire.errors import Refused
 from wire.frames import More, Wanted
@@ -42,7 +42,7 @@ class Upload:
         self._turn = threading.Lock()
         self.listening: Listening | None = None  # its sender, who lets people fetch it directly
         self._lock = leaf()
-        self._watchers: set[Reader] = set()
+        self._watchers: set[SessionReader] = set()
         self._descriptor = -1
         self._hash = hashlib.sha256()
         self._hashed = 0  # bytes that are in it
@@ -163,7 +163,7 @@ class Upload:
 
     # Waiting for more
 
-    def watch(self, reader: Reader, version: int) -> None:
+    def watch(self, reader: SessionReader, version: int) -> None:
         """Tell a reader, once, when there is more than there was at `version`; at once if that is so already."""
         with self._lock:
             news = self.version != version
@@ -187,7 +187,7 @@ class Upload:
         if listening is not None:
             listening.reader.reply(Wanted(self.id))
 
-    def forget(self, reader: Reader) -> None:
+    def forget(self, reader: SessionReader) -> None:
         """A reader is not interested any more."""
         listening = self.listening
         if listening is not None and listening.reader is reader:

@@ -302,7 +302,7 @@ def test_a_closed_reader_takes_nothing_and_holds_up_nobody(stage: MakeStage) -> 
             outlet.reader.follow(log, 0)
 
     _run(post, close)
-    assert log.readers == (steady.reader,)
+    assert log.followers == (steady.reader,)
     _expect(steady, log, one, 0)
 
 
@@ -350,13 +350,13 @@ def test_readers_are_told_in_the_order_of_commits_across_leaders(stage: MakeStag
     _expect(slow, log, one, 0)
 
 
-def test_who_is_for_the_last_is_told_after_all_others(stage: MakeStage) -> None:
+def test_a_follower_that_is_told_last_comes_after_all_others(stage: MakeStage) -> None:
     class Patient(Reader):
-        for_the_last = True
+        told_last = True
 
     made = stage()
     (log, *_), outlet = made.logs, FakeOutlet(made.pump, 1.0)
     readers = [kind(outlet, JsonLines()) for kind in (Reader, Patient, Reader, Patient, Reader)]
     for reader in (*readers, *readers):
         log.attach(reader)
-    assert log.readers == tuple(readers[at] for at in (0, 2, 4, 1, 3))
+    assert log.followers == tuple(readers[at] for at in (0, 2, 4, 1, 3))

@@ -9,6 +9,7 @@ import socket
 import struct
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -120,8 +121,8 @@ def test_half_closed_connections_that_read_slowly_get_all_of_it(server: Server) 
     with Bulk(server.address, "asker") as asker:
         user = server.chat.directory.find("asker")
         assert user is not None
-        reader = user.sessions[0].reader
-        for end in (asker.socket, reader._outlet._socket):  # type: ignore[attr-defined]
+        reader: Any = user.sessions[0].reader
+        for end in (asker.socket, reader._outlet._socket):
             for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
                 end.setsockopt(socket.SOL_SOCKET, option, 4_096)
         asker.send(*[History(channel="lab", after=0, limit=100, ref=n) for n in range(2)])
@@ -156,8 +157,8 @@ def test_who_is_replaced_is_waited_for_no_more(server: Server, monkeypatch: pyte
     with Bulk(server.address, "asker") as old:
         user = server.chat.directory.find("asker")
         assert user is not None
-        reader = user.sessions[0].reader
-        for end in (old.socket, reader._outlet._socket):  # type: ignore[attr-defined]
+        reader: Any = user.sessions[0].reader
+        for end in (old.socket, reader._outlet._socket):
             for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
                 end.setsockopt(socket.SOL_SOCKET, option, 4_096)
         with Json(server.address, "filler") as filler:
