@@ -17,7 +17,7 @@ from wire.frames import Msg, Request, Say
 from wire.limits import Limits
 from wire.mqtt import V5, ConnAck, Connect, MqttError, Properties, Reason, encode
 from wire.names import NAME, fold
-from wire.topics import Gone, Live, Topics
+from wire.topics import Gone, LiveMessage, Topics
 
 if TYPE_CHECKING:
     from .registry import Hub
@@ -49,7 +49,7 @@ class Login:
 class LastWill:
     """What a client wants to be said when its connection is lost, and how many seconds later."""
 
-    request: Request | Live
+    request: Request | LiveMessage
     delay: int
 
 
@@ -109,12 +109,14 @@ def last_will(topics: Topics, packet: Connect, me: str, limits: Limits) -> LastW
         request = topics.request(will.topic, will.payload, me)
         if isinstance(request, Say | Msg) and not request.text.strip():
             raise Refused("empty", "There is no text to send.")
-        if not isinstance(request, Say | Msg | Live | Gone):
+        if not isinstance(request, Say | Msg | LiveMessage | Gone):
             raise Refused("not-allowed", "It can say something, or that you are gone.")
     except Refused as refused:
         raise MqttError(Reason.NOT_AUTHORIZED, f"The will: {refused.sentence}") from refused
-    if isinstance(request, Live):
-        request = Live(request.to, request.payload, msgspec.structs.replace(will.properties, will_delay_interval=None))
+    if isinstance(request, LiveMessage):
+        request = LiveMessage(
+            request.to, request.payload, msgspec.structs.replace(will.properties, will_delay_interval=None)
+        )
     return LastWill(request, will.properties.will_delay_interval or 0)
 
 

@@ -12,7 +12,7 @@ from wire import VERSION
 from wire.errors import Refused
 from wire.frames import Error, LogState, Msg, Offer, Register, Request, Say, Welcome
 from wire.mqtt import NONE, PubAck, PubComp, Publish, PubRec, PubRel, encode
-from wire.topics import Gone, Here, Live
+from wire.topics import Gone, Here, LiveMessage
 from wire.topics import files as file_topics
 
 from .registry import Hub
@@ -84,7 +84,7 @@ class Inbox:
         context = Context(packet.topic, self._response_topic(properties.response_topic), properties.correlation_data)
         try:
             request = self._request(packet)
-            if isinstance(request, Live | Here | Gone):
+            if isinstance(request, LiveMessage | Here | Gone):
                 self._settle()
                 self._do(packet, request, context)
                 return
@@ -105,7 +105,7 @@ class Inbox:
         if not isinstance(request, Say | Msg):
             self.flush()  # what comes after it depends on it: it may be a leave
 
-    def _request(self, packet: Publish) -> Request | Live:
+    def _request(self, packet: Publish) -> Request | LiveMessage:
         command = file_topics.command(packet.topic, self._hub.topics.ask(self._answers.me, ""))
         if command is not None:
             return file_topics.request(*command, packet.payload)
@@ -140,7 +140,7 @@ class Inbox:
             self._known[topic] = log
         return log.row.name
 
-    def _do(self, packet: Publish, request: Live | Here | Gone, context: Context) -> None:
+    def _do(self, packet: Publish, request: LiveMessage | Here | Gone, context: Context) -> None:
         """What is no request of the session: acknowledge it, and do it."""
         user = self._session.user
         assert user is not None
@@ -159,8 +159,8 @@ class Inbox:
             self._session.reader.reply(welcome)
         elif fresh:
             properties = msgspec.structs.replace(packet.properties, topic_alias=None)
-            live = Live(request.to, request.payload, properties)
-            self._hub.straight(user.name, live, f"{user.key}/{self._client_id}")
+            message = LiveMessage(request.to, request.payload, properties)
+            self._hub.straight(user.name, message, f"{user.key}/{self._client_id}")
 
     def _welcome(self, user: User) -> Welcome:
         """Whose name it is and what they are a member of, as after the `hello` of a program."""

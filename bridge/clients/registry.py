@@ -22,7 +22,7 @@ from wire.errors import ChatError
 from wire.frames import Msg, Say
 from wire.mqtt import matches
 from wire.names import fold
-from wire.topics import Live, Topics
+from wire.topics import LiveMessage, Topics
 
 from .connect import LastWill
 from .timer import Later
@@ -59,7 +59,7 @@ class Hub:
         self._parting: dict[str, threading.Event] = {}  # of connections that have ended: what is kept is being kept
         self._leaving: dict[str, threading.Event] = {}  # by user key: somebody waits for them to be gone
         self._away: dict[str, _Away] = {}
-        self.beyond: Callable[[str, Live], None] | None = None  # where else somebody may be: on another broker
+        self.beyond: Callable[[str, LiveMessage], None] | None = None  # where else somebody may be: on another broker
         self._wills: dict[str, int] = {}  # of clients that are away: the number of the delayed will
         chat.store.part_clients(now())
         chat.store.end_clients(now())
@@ -219,7 +219,7 @@ class Hub:
         """Publish a will in the name of a user who may be gone already."""
         request = will.request
         try:
-            if isinstance(request, Live):
+            if isinstance(request, LiveMessage):
                 self.straight(name, request)
             elif isinstance(request, Say | Msg):
                 log = self._log_for(name, request)
@@ -232,18 +232,18 @@ class Hub:
             return self.chat.direct(name, request.user)
         return self.chat.open_channel(request.channel)
 
-    def straight(self, sender: str, live: Live, client: str = "", *, beyond: bool = True) -> None:
+    def straight(self, sender: str, message: LiveMessage, client: str = "", *, beyond: bool = True) -> None:
         """From one client to another: to every session of the other that listens, and `beyond` our own door.
 
         `client` is the key of the first.
         """
-        user_key, first = fold(live.to), self.find(client)
+        user_key, first = fold(message.to), self.find(client)
         if beyond and self.beyond is not None:
-            self.beyond(sender, live)
+            self.beyond(sender, message)
         for session in self._all():
             if session.user_key == user_key:
                 topic = self.topics.direct(session.me, sender)
-                session.tell(topic, live.payload, properties=live.properties, own=session is first)
+                session.tell(topic, message.payload, properties=message.properties, own=session is first)
 
     def close(self) -> None:
         """The server goes down: nothing more is done later."""

@@ -16,7 +16,7 @@ from wire.errors import Refused
 from wire.frames import Error
 from wire.mqtt import NONE, V5, V311, Oversized, Publish, Unusable, publish
 from wire.names import NAME, fold
-from wire.topics import Live
+from wire.topics import LiveMessage
 
 from .users import Carrier, Residents, acknowledgement
 
@@ -82,7 +82,7 @@ class MirrorInbox:
         if NAME.fullmatch(pair[0]) and NAME.fullmatch(pair[1]):
             if self._residents.may_be(pair[1]):
                 self.received += 1
-                self._hub.straight(pair[1], Live(pair[0], packet.payload, packet.properties), beyond=False)
+                self._hub.straight(pair[1], LiveMessage(pair[0], packet.payload, packet.properties), beyond=False)
             else:
                 self.refused += 1
 
@@ -112,9 +112,9 @@ class MirrorInbox:
         with self._lock:
             self._echoes.clear()
 
-    def straight(self, sender: str, live: Live) -> None:
+    def straight(self, sender: str, message: LiveMessage) -> None:
         """Called by any thread: from a client on our own door to one on the broker."""
-        resident = self._residents.find(fold(live.to))
+        resident = self._residents.find(fold(message.to))
         if resident is None:
             return
         topic, version = self._topics.direct(resident.me, sender), self._carrier.version
@@ -122,6 +122,6 @@ class MirrorInbox:
             with self._lock:
                 if len(self._echoes) >= _ECHOES:
                     self._echoes.clear()
-                self._echoes[topic, live.payload] += 1
-        properties = live.properties if version == V5 else NONE
-        self._carrier.send(publish(topic.encode(), live.payload, version=version, properties=properties))
+                self._echoes[topic, message.payload] += 1
+        properties = message.properties if version == V5 else NONE
+        self._carrier.send(publish(topic.encode(), message.payload, version=version, properties=properties))

@@ -39,7 +39,7 @@ from wire.frames import (
 )
 from wire.mqtt import matches, valid_filter
 from wire.names import fold
-from wire.topics import EVENTS, TABLE, VERBS, Gone, Here, Live, Topics, text_of
+from wire.topics import EVENTS, TABLE, VERBS, Gone, Here, LiveMessage, Topics, text_of
 
 CHAT = Topics()
 
@@ -172,7 +172,7 @@ def test_what_a_client_may_not_ask(topic: str, payload: bytes, code: str) -> Non
 
 
 def test_straight_to_another() -> None:
-    assert CHAT.request("chat/direct/bob/Alice", b"\x00\xff", "alice") == Live("bob", b"\x00\xff")
+    assert CHAT.request("chat/direct/bob/Alice", b"\x00\xff", "alice") == LiveMessage("bob", b"\x00\xff")
 
 
 _levels = st.sampled_from(["chat", "from", "to", "direct", "alice", "bob", "say", "lab", "", "@", "+", "#"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .chat import EVENTS, ROOT, TABLE, VERBS, Gone, Here, Live, Topics, text_of
+from .chat import EVENTS, ROOT, TABLE, VERBS, Gone, Here, LiveMessage, Topics, text_of
 
 __all__ = [
     "EVENTS",
@@ -11,7 +11,7 @@ __all__ = [
     "VERBS",
     "Gone",
     "Here",
-    "Live",
+    "LiveMessage",
     "Topics",
     "text_of",
 ]  # fmt: skip

@@ -121,8 +121,8 @@ class _Span(msgspec.Struct):
 
 
 @dataclass(frozen=True, slots=True)
-class Live:
-    """Something straight to another client, past the chat; `properties` go along ([MQTT-3.3.2-17] and the like)."""
+class LiveMessage:
+    """A message from one client to another that is not stored; `properties` are passed on (as by [MQTT-3.3.2-17])."""
 
     to: str
     payload: bytes
@@ -296,13 +296,13 @@ class Topics:
         start = self.presence("")
         return topic[len(start) :] if topic.startswith(start) else None
 
-    def request(self, topic: str, payload: bytes, me: str) -> Request | Live:
+    def request(self, topic: str, payload: bytes, me: str) -> Request | LiveMessage:
         """What a client that has the name `me` asks with a PUBLISH. Raises Refused."""
         if topic.startswith(self._direct):
             to, _, sender = topic[len(self._direct) :].partition("/")
             if fold(sender) != fold(me):
                 raise Refused("not-allowed", f"You write to {self._direct}<user>/{me} only.")
-            return Live(check_name(to, "user name"), payload)
+            return LiveMessage(check_name(to, "user name"), payload)
         sender, _, rest = topic[len(self._from) :].partition("/")
         if not topic.startswith(self._from) or fold(sender) != fold(me):
             raise Refused("not-allowed", f"You write below {self._from}{me}/ only, not to {shorten(topic, 80)}.")
