@@ -20,13 +20,19 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from terminal.files.direct_offer import Direct
-from terminal.files.manager import Luggage
-from terminal.links.address import DEFAULT_HOST, DEFAULT_PORT, join, parse_address, parse_url, tls_context
-from terminal.links.dialler import Deliver, Dialler
-from terminal.links.json import Link
-from terminal.state.login import Login
-from terminal.state.state import State
+from terminal.files import Direct, Luggage
+from terminal.links import (
+    DEFAULT_HOST,
+    DEFAULT_PORT,
+    Deliver,
+    Dialler,
+    Link,
+    join,
+    parse_address,
+    parse_url,
+    tls_context,
+)
+from terminal.state import Login, State
 from terminal.ui.script import Filter, Habits
 from wire import VERSION
 from wire.errors import LocalError, Refused

@@ -1,1 +1,9 @@
-"""Floor 4: files that are sent and fetched: the transfers, their channels, and the disk."""
+"""Floor 4: the client's file transfers: uploads, downloads, and those that go directly from one client to another.
+
+Each transfer has a thread and a channel of its own, so that no message waits for a file.
+"""
+
+from .direct_offer import Direct
+from .manager import Hands, Luggage, Porter
+
+__all__ = ["Direct", "Hands", "Luggage", "Porter"]

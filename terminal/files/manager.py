@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from terminal.links.dialler import pause
-from terminal.state.step import Item, Note, Shown
 from wire.errors import LocalError, Refused
 from wire.frames import Error, Frame, GetFile, SendFile
 
+from ..links import pause
+from ..state import Item, Note, Shown
 from .channel import Carrier, JsonCarrier, LineLostError
 from .direct_offer import Direct
 from .mqtt_channel import Post

@@ -1,1 +1,26 @@
-"""Floor 4: the ways to a server: JSON lines over TCP, and MQTT."""
+"""Floor 4: the links to a server. A link connects, reconnects when the connection is lost, and carries frames.
+
+JSON lines over TCP are here; `mqtt/` is a folder of its own, because importing it loads paho.
+"""
+
+from .address import DEFAULT_HOST, DEFAULT_PORT, MqttAddress, join, parse_address, parse_url, tls_context
+from .dialler import Deliver, Dialler, Down, Event, Received, Up, pause
+from .json import Link
+
+__all__ = [
+    "DEFAULT_HOST",
+    "DEFAULT_PORT",
+    "Deliver",
+    "Dialler",
+    "Down",
+    "Event",
+    "Link",
+    "MqttAddress",
+    "Received",
+    "Up",
+    "join",
+    "parse_address",
+    "parse_url",
+    "pause",
+    "tls_context",
+]

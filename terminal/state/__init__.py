@@ -1,1 +1,26 @@
-"""Floor 4: the client's state without I/O: what comes and what is typed go in, steps come out."""
+"""Floor 4: the client's state, without I/O: frames from the server and typed lines go in, a `Step` comes out.
+
+It knows the channels and talks that the user reads, how far each was read, what is not answered yet, and who the user
+says to be. It survives a lost connection. One thread owns it.
+"""
+
+from .credentials import Login
+from .cursors import Readings, log_key
+from .outbox import Outbox
+from .rooms import Rooms
+from .state import Over, State
+from .step import Item, Note, Shown, Step
+
+__all__ = [
+    "Item",
+    "Login",
+    "Note",
+    "Outbox",
+    "Over",
+    "Readings",
+    "Rooms",
+    "Shown",
+    "State",
+    "Step",
+    "log_key",
+]

@@ -49,8 +49,8 @@ from wire.limits import Limits
 from wire.names import fold, one_line, printable, shorten
 from wire.text import commands
 
+from .credentials import Login
 from .cursors import Readings
-from .login import Login
 from .outbox import Outbox
 from .rooms import Rooms
 from .step import Note, Shown, Step

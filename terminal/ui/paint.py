@@ -5,10 +5,11 @@ from __future__ import annotations
 import zlib
 from typing import TypeAlias
 
-from terminal.state.step import Item, Note
 from wire.frames import Entry, Error, HelpText, Page
 from wire.names import fold, printable
 from wire.text import entry_line, past_line, render
+
+from ..state import Item, Note
 
 Piece: TypeAlias = tuple[str, str]  # a colour and a text, as in prompt_toolkit
 Line: TypeAlias = list[Piece]

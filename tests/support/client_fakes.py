@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from terminal.state.login import Login
+from terminal.state.credentials import Login
 from terminal.state.state import State
 from terminal.state.step import Shown
 from wire.frames import (

@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from terminal.state.login import Login
+from terminal.state.credentials import Login
 from terminal.state.state import Over, State
 from terminal.state.step import Shown
 from tests.support.client_fakes import ME, FakeServer, Wire, entry, sent, wire

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from terminal.state.login import Login
+from terminal.state.credentials import Login
 from terminal.state.state import State
 from terminal.state.step import Note, Shown
 from tests.support.client_fakes import ME, sent, wire

@@ -22,9 +22,9 @@ from terminal.state.cursors import Readings
 from terminal.state.outbox import Outbox
 from terminal.state.rooms import Rooms
 from terminal.state.step import Item, Note, Shown
-from terminal.ui.complete import Words
-from terminal.ui.output import Output
 from terminal.ui.paint import PALETTE, paint
+from terminal.ui.screen.complete import Words
+from terminal.ui.script.output import Output
 from tests.support.helpers import DEADLINE
 from wire.errors import LocalError
 from wire.frames import (

@@ -12,16 +12,15 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from terminal.files.manager import Luggage
-from terminal.links.dialler import Deliver, Dialler
-from terminal.state.state import State
-from terminal.state.step import Item, Note
 from wire.frames import Error
 from wire.limits import Limits
 
-from .conversation import Conversation
+from ...files import Luggage
+from ...links import Deliver, Dialler
+from ...session import Conversation
+from ...state import Item, Note, State
+from ..paint import paint
 from .output import Output
-from .paint import paint
 
 _WINDOW = 512  # requests without an answer until no more is read from stdin
 _PARTING = 2.0  # seconds that the server may take to say goodbye

@@ -17,7 +17,7 @@ import colorama
 from wire.frames import Frame
 from wire.jsonlines import JsonLines
 
-from .paint import PALETTE, Line
+from ..paint import PALETTE, Line
 
 
 class Output:

@@ -21,15 +21,14 @@ from prompt_toolkit.renderer import print_formatted_text
 from prompt_toolkit.shortcuts import CompleteStyle
 from prompt_toolkit.styles import Style
 
-from terminal.files.manager import Luggage
-from terminal.links.dialler import Deliver, Dialler
-from terminal.state.state import State
-from terminal.state.step import Item, Note
 from wire.names import printable
 
+from ...files import Luggage
+from ...links import Deliver, Dialler
+from ...session import Conversation
+from ...state import Item, Note, State
+from ..paint import PALETTE, paint
 from .complete import Words
-from .conversation import Conversation
-from .paint import PALETTE, paint
 
 _PARTING = 2.0  # seconds that the server may take to say goodbye
 _STYLE = Style.from_dict({colour: style for colour, (style, _) in PALETTE.items() if colour} | {"prompt": "bold"})

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 
-from terminal.state.rooms import Rooms
 from wire.text import COMMANDS
+
+from ...state import Rooms
 
 _COMMANDS = sorted(name for command in COMMANDS for name in (command.name, *command.aliases))
 # What each argument of a command is, as its usage names it: `<channel>`, `[channel or @user]`, `<user>`.

@@ -10,12 +10,12 @@ import concurrent.futures
 import contextlib
 from collections.abc import Callable
 
-from terminal.files.manager import Hands, Luggage, Porter
-from terminal.links.dialler import Deliver, Dialler, Down, Event, Received, Up
-from terminal.state.state import State
-from terminal.state.step import Item, Shown
 from wire.errors import Refused
 from wire.frames import Cancel, Error, GetFile, SendFile
+
+from .files import Hands, Luggage, Porter
+from .links import Deliver, Dialler, Down, Event, Received, Up
+from .state import Item, Shown, State
 
 
 class Conversation:

@@ -1,0 +1,5 @@
+"""Floor 4: the filter: the client for scripts and pipes, which reads commands from stdin and prints to stdout."""
+
+from .filter import Filter, Habits
+
+__all__ = ["Filter", "Habits"]
