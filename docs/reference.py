@@ -135,7 +135,7 @@ def _limit_comments() -> dict[str, str]:
 
 
 def commands() -> str:
-    """The README's table of what can be typed."""
+    """Return the table of the lines that a person can type."""
     rows = [
         (
             f"`{command.usage}`{_also(command.aliases)}",
@@ -158,8 +158,9 @@ def topics() -> str:
 
 
 PARTS: dict[str, dict[str, Callable[[], str]]] = {
-    "docs/protocol.md": {"errors": errors, "limits": limits, "frames": frames, "topics": topics},
-    "README.md": {"commands": commands, "topics": topics},
+    "docs/protocol.md": {"errors": errors, "limits": limits, "frames": frames},
+    "docs/commands.md": {"commands": commands},
+    "docs/mqtt.md": {"topics": topics},
 }
 
 

@@ -79,15 +79,23 @@ def test_the_protocol_page_has_everything() -> None:
         assert f"| `{limit}` |" in PROTOCOL
 
 
-def test_every_link_of_the_protocol_page_leads_somewhere() -> None:
-    """To a heading of the page, or to a file."""
-    headings = {
-        re.sub(r"[^\w -]", "", title).lower().replace(" ", "-")
-        for title in re.findall(r"^#+ (.*)$", PROTOCOL, re.MULTILINE)
-    }
-    for target in re.findall(r"\]\(([^)]+)\)", PROTOCOL):
-        file, _, heading = target.partition("#")
-        assert (ROOT / "docs" / file).exists() if file else heading in headings, target
+PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def headings(page: Path) -> set[str]:
+    """Return the anchors of a page's headings."""
+    titles = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    """A link names a file of the project, or a heading of that file or of its own page."""
+    for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+        name, _, heading = target.partition("#")
+        file = (page.parent / name).resolve() if name else page
+        assert file.exists(), target
+        assert not heading or heading in headings(file), target
 
 
 @pytest.mark.parametrize(("name", "wrong"), [("docs/protocol.md", ["unknown-frame"]), ("README.md", [])])
@@ -156,11 +164,11 @@ def test_the_example_config_is_complete_and_has_the_defaults() -> None:
             assert before.lstrip().startswith("# "), f"no comment above {line}"
 
 
-def test_the_readme_has_every_command() -> None:
-    """In its table, as the help has it."""
-    readme = (ROOT / "README.md").read_text()
+def test_the_page_of_commands_has_every_command() -> None:
+    """Its table shows each command as the help does."""
+    page = (ROOT / "docs" / "commands.md").read_text()
     for usage, summary in [*((command.usage, command.summary) for command in COMMANDS), *PLAIN]:
-        assert re.search(rf"^\| `{re.escape(usage)}`.* \| {re.escape(summary)}", readme, re.MULTILINE), usage
+        assert re.search(rf"^\| `{re.escape(usage)}`.* \| {re.escape(summary)}", page, re.MULTILINE), usage
 
 
 def test_the_architecture_page_has_every_folder() -> None:

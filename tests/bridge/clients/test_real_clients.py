@@ -153,7 +153,7 @@ def test_the_examples_with_mosquitto(process: Process) -> None:
     port = ["-h", "127.0.0.1", "-p", str(endpoint(process.address)[1])]
     listening: list[Listener] = []
     try:
-        for line in examples("README.md", "mosquitto_") + examples("docs/protocol.md", "mosquitto_"):
+        for line in examples("README.md", "mosquitto_") + examples("docs/mqtt.md", "mosquitto_"):
             program, *arguments = shlex.split(line, comments=True)
             if program == "mosquitto_sub":
                 listening.append(Listener([program, *port, *arguments]))
@@ -198,7 +198,7 @@ class Listener:
 
 
 def test_the_example_with_paho(process: Process, connect: Callable[..., Json]) -> None:
-    text = Path(ROOT, "docs/protocol.md").read_text()
+    text = Path(ROOT, "docs/mqtt.md").read_text()
     code = text[text.index("client = mqtt.Client(") :].partition("```")[0]
     code = code.replace("7000", str(endpoint(process.address)[1])).replace("localhost", "127.0.0.1")
     listener = connect(process.address, "listener")
