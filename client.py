@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from terminal.files import Direct, Luggage
+from terminal.files import Direct, FileOptions
 from terminal.links import (
     DEFAULT_HOST,
     DEFAULT_PORT,
@@ -175,9 +175,9 @@ class _Server:
 
     where: str
     make_link: Callable[[Deliver], Dialler]
+    file_options: FileOptions
     name: str | None = None
     password: str | None = None
-    luggage: Luggage | None = None
 
 
 def _server(options: argparse.Namespace) -> _Server:
@@ -187,13 +187,13 @@ def _server(options: argparse.Namespace) -> _Server:
     if broker is None:
         host, port = parse_address(options.address)
         direct = Direct(options.direct_port, _PATIENCE if _has_screen() else 0.0) if options.direct == "auto" else None
-        luggage = Luggage(options.downloads, options.largest, host, port, direct)
-        return _Server(join(host, port), partial(Link, host, port), luggage=luggage)
+        file_options = FileOptions(options.downloads, options.largest, host, port, direct)
+        return _Server(join(host, port), partial(Link, host, port), file_options)
     from terminal.links.mqtt.link import MqttLink  # not for a line without it: paho takes its time
 
     tls = tls_context(options.ca) if broker.tls else None
-    luggage = Luggage(options.downloads, options.largest)
-    return _Server(str(broker), partial(MqttLink, broker, tls), broker.name, broker.password, luggage)
+    file_options = FileOptions(options.downloads, options.largest)
+    return _Server(str(broker), partial(MqttLink, broker, tls), file_options, broker.name, broker.password)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -201,17 +201,17 @@ def _run(options: argparse.Namespace) -> int:
     name, password = server.name or options.name, server.password
     if password is None:
         password = _password(options.password_file)
-    direct = server.luggage is not None and server.luggage.direct is not None
+    direct = server.file_options.direct is not None
     login = Login(check_name(name) if name else None, password, direct=direct)
     if _has_screen():
         from terminal.ui.screen import Screen  # not for a filter: prompt_toolkit takes its time
 
         state = State(login, where=server.where, curious=True)
-        return asyncio.run(Screen(state, server.make_link, server.luggage).run())
+        return asyncio.run(Screen(state, server.make_link, server.file_options).run())
     if not login.name:
         raise LocalError("Say who you are: --name NAME, or PARTYLINE_NAME.")
-    habits = Habits(json=options.json, listen=options.listen, patience=options.wait, luggage=server.luggage)
-    return asyncio.run(Filter(State(login, where=server.where), server.make_link, habits).run())
+    habits = Habits(json=options.json, listen=options.listen, patience=options.wait)
+    return asyncio.run(Filter(State(login, where=server.where), server.make_link, server.file_options, habits).run())
 
 
 def _has_screen() -> bool:

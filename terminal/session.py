@@ -13,7 +13,7 @@ from collections.abc import Callable
 from wire.errors import Refused
 from wire.frames import Cancel, Error, GetFile, SendFile
 
-from .files import Hands, Luggage, Porter
+from .files import FileOptions, TransferManager, UserInterface
 from .links import Deliver, Dialler, Down, Event, Received, Up
 from .state import Item, Shown, State
 
@@ -28,13 +28,13 @@ class Conversation:
         self,
         state: State,
         make_link: Callable[[Deliver], Dialler],
+        file_options: FileOptions,
         show: Callable[[list[Item]], None],
         changed: Callable[[], None] = lambda: None,
         *,
-        luggage: Luggage | None = None,
         ask: Callable[[str], concurrent.futures.Future[bool]] | None = None,
     ) -> None:
-        """With `luggage`, files can be sent and fetched; `ask` puts a question about one, which otherwise is a yes."""
+        """`ask` puts a yes-or-no question about a file; without it the answer is yes."""
         self.state = state
         self._show = show
         self._changed = changed
@@ -42,11 +42,11 @@ class Conversation:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._news = asyncio.Event()
         self._broken: BaseException | None = None
-        hands = Hands(self._say, self.turn, ask or _agree)
-        self.porter = Porter(luggage, hands, self._link.send) if luggage is not None else None
+        ui = UserInterface(self._say, self.turn, ask or _agree)
+        self.transfers = TransferManager(file_options, ui, self._link.send)
 
     def _say(self, items: list[Item]) -> None:
-        """Show what the porter has to say."""
+        """Show what the transfer manager reports."""
         try:
             self._show(items)
         except Exception as error:
@@ -72,8 +72,7 @@ class Conversation:
                 case Down(reason, reached):
                     self.state.lost(reason, reached=reached)
                 case Received(frames):
-                    take = self.porter.post.take if self.porter is not None else None
-                    self.state.receive([frame for frame in frames if take is None or not take(frame)])
+                    self.state.receive([frame for frame in frames if not self.transfers.post.take(frame)])
         except Exception as error:  # for `until`: the link's thread could do nothing about it
             self.fail(error)
         self.turn()
@@ -88,9 +87,8 @@ class Conversation:
                 self._link.send(step.send)
             if step.drop:
                 self._link.drop()
-            if self.porter is not None:
-                login = self.state.login
-                self.porter.online((login.name, login.token) if self.state.online else None)
+            login = self.state.login
+            self.transfers.online((login.name, login.token) if self.state.online else None)
             for order in step.files:
                 self._order(order)
             self._changed()
@@ -99,23 +97,21 @@ class Conversation:
         self._news.set()
 
     def _order(self, order: SendFile | GetFile | Cancel) -> None:
-        """Have the porter do it; taking an offer back is the server's."""
+        """Have the transfer manager do it; taking an offer back is the server's."""
         try:
             if isinstance(order, Cancel):
-                if self.porter is None or not self.porter.stop(order.file):
+                if not self.transfers.stop(order.file):
                     self.state.ask(order)
                     self._link.send(self.state.take().send)
-            elif self.porter is None:
-                raise Refused("client-only", "Files go over the server's own port only, not over this line.")
             else:
-                self.porter.order(order)
+                self.transfers.order(order)
         except Refused as refused:
             self._show([Shown(Error(code=refused.code, error=refused.sentence))])
 
     @property
     def idle(self) -> bool:
         """Whether no file is on its way."""
-        return self.porter is None or self.porter.idle
+        return self.transfers.idle
 
     def fail(self, error: Exception) -> None:
         """There is no sense in going on: whoever waits `until` something gets the error."""
@@ -140,8 +136,7 @@ class Conversation:
 
     async def stop(self) -> None:
         """Hang up. The loop goes on meanwhile, because the link may be handing something over."""
-        if self.porter is not None:
-            await asyncio.to_thread(self.porter.join, self.porter.stop_all())
+        await asyncio.to_thread(self.transfers.join, self.transfers.stop_all())
         await asyncio.to_thread(self._link.stop)
 
 

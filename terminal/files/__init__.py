@@ -4,6 +4,6 @@ Each transfer has a thread and a channel of its own, so that no message waits fo
 """
 
 from .direct_offer import Direct
-from .manager import Hands, Luggage, Porter
+from .manager import FileOptions, TransferManager, UserInterface
 
-__all__ = ["Direct", "Hands", "Luggage", "Porter"]
+__all__ = ["Direct", "FileOptions", "TransferManager", "UserInterface"]

@@ -1,7 +1,7 @@
-"""Floor 4: the porter: all files on their way, a thread and a line for each, so that what is said does not wait.
+"""Floor 4: the transfer manager: a thread and a connection for each file, so that no message waits for a file.
 
-A transfer whose line is lost goes on when there is one again. All of Porter is called by the loop's thread, apart from
-what is marked otherwise.
+A transfer whose connection is lost continues when the client is online again. The loop's thread calls all methods of
+TransferManager, apart from those marked otherwise.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _PARTING = 2.0  # seconds that a thread may take to end
 
 
 @dataclass(frozen=True, slots=True)
-class Luggage:
+class FileOptions:
     """Where files come to, and the largest that is taken; and the server's address, if each has a line of its own.
 
     Without one, files go over the link, between all else. `direct`: how they may go straight
@@ -46,28 +46,26 @@ class Luggage:
     direct: Direct | None = None
 
 
-class Hands:
-    """What a porter needs of whoever owns the terminal; `ask` gets its answer from a person, or gives it itself."""
+@dataclass(frozen=True, slots=True)
+class UserInterface:
+    """What the manager needs of the screen or the filter. All three are called in the loop's thread.
 
-    def __init__(
-        self,
-        show: Callable[[list[Item]], None],
-        changed: Callable[[], None],
-        ask: Callable[[str], concurrent.futures.Future[bool]],
-    ) -> None:
-        self.show = show
-        self.changed = changed
-        self.ask = ask
+    `show` displays items, `changed` redraws the progress, and `ask` puts a yes-or-no question about a file.
+    """
+
+    show: Callable[[list[Item]], None]
+    changed: Callable[[], None]
+    ask: Callable[[str], concurrent.futures.Future[bool]]
 
 
-class Porter:
+class TransferManager:
     """Starts transfers, and knows them until they end."""
 
-    def __init__(self, luggage: Luggage, hands: Hands, send: Callable[[Iterable[Frame]], None]) -> None:
+    def __init__(self, options: FileOptions, ui: UserInterface, send: Callable[[Iterable[Frame]], None]) -> None:
         """`send` is the link's."""
         self.post = Post(send)
-        self._luggage = luggage
-        self._hands = hands
+        self._options = options
+        self._ui = ui
         self._loop: asyncio.AbstractEventLoop | None = None
         self._running: dict[Transfer, threading.Thread] = {}
         self._carriers: dict[Transfer, Carrier] = {}  # each changed by its own thread alone
@@ -103,23 +101,23 @@ class Porter:
         try:
             transfer = self._transfer(order)
         except Refused as refused:
-            self._hands.show([Shown(Error(code=refused.code, error=refused.sentence))])
+            self._ui.show([Shown(Error(code=refused.code, error=refused.sentence))])
             return
-        if self._luggage.host:  # of one line, the server knows so many files at a time, and forgets who waits longest
+        if self._options.host:  # of one line, the server knows so many files at a time, and forgets who waits longest
             transfer.aside = lambda: self._places.aside(transfer, lambda: self._crowded(transfer))
         thread = threading.Thread(target=self._run, args=(transfer,), name="partyline-file", daemon=True)
         self._running[transfer] = thread
         thread.start()
-        self._hands.changed()
+        self._ui.changed()
 
     def _transfer(self, order: SendFile | GetFile) -> Transfer:
         if isinstance(order, SendFile):
-            return Sending(order, self._progressed, self._luggage.direct)
+            return Sending(order, self._progressed, self._options.direct)
         if any(transfer.file == order.file and isinstance(transfer, Fetching) for transfer in self._running):
             raise Refused("file-conflict", f"{order.file} is being fetched already.")
-        luggage = self._luggage
-        direct = luggage.direct is not None
-        return Fetching(order, luggage.folder, luggage.largest, self._ask, self._progressed, direct=direct)
+        options = self._options
+        direct = options.direct is not None
+        return Fetching(order, options.folder, options.largest, self._ask, self._progressed, direct=direct)
 
     def stop(self, file: str) -> bool:
         """End the transfers of a file; whether it was fetched, so that nobody else need know."""
@@ -198,9 +196,9 @@ class Porter:
         self._progressed()
 
     def _connect(self, name: str, token: str) -> Carrier:
-        if not self._luggage.host:
+        if not self._options.host:
             return self.post.open()
-        return JsonCarrier(self._luggage.host, self._luggage.port, name, token)
+        return JsonCarrier(self._options.host, self._options.port, name, token)
 
     def _wait_for_line(self, transfer: Transfer, seconds: float) -> tuple[str, str]:
         """Wait so long, and then until there is a line. Raises Stopped."""
@@ -221,7 +219,7 @@ class Porter:
         answer: concurrent.futures.Future[bool] = concurrent.futures.Future()
 
         def ask() -> None:
-            asked = self._hands.ask(question)
+            asked = self._ui.ask(question)
             asked.add_done_callback(lambda done: answer.set_result(not done.cancelled() and done.result()))
 
         self._call(ask)
@@ -231,7 +229,7 @@ class Porter:
         now = time.monotonic()
         if now - self._shown > _SHOWN:
             self._shown = now
-            self._call(self._hands.changed)
+            self._call(self._ui.changed)
         elif not self._late:  # the last of many counts
             self._late = True
             self._call(self._show_later)
@@ -239,7 +237,7 @@ class Porter:
     def _show_later(self) -> None:
         def show() -> None:
             self._late = False
-            self._hands.changed()
+            self._ui.changed()
 
         assert self._loop is not None
         self._loop.call_later(_SHOWN, show)
@@ -254,8 +252,8 @@ class Porter:
     def _ended(self, transfer: Transfer, item: Item | None) -> None:
         self._running.pop(transfer, None)
         if item is not None:
-            self._hands.show([item])
-        self._hands.changed()
+            self._ui.show([item])
+        self._ui.changed()
 
     @staticmethod
     def join(threads: list[threading.Thread]) -> None:

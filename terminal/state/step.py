@@ -32,7 +32,7 @@ Item: TypeAlias = Shown | Note
 class Step:
     """What is to be done now, in this order: show, then send; then `drop` the line, if set, and dial again.
 
-    `files` is for the porter; what it has no use for comes back by `State.ask`.
+    `files` is for the transfer manager; what it has no use for comes back by `State.ask`.
     """
 
     show: list[Item] = field(default_factory=list)

@@ -23,7 +23,7 @@ from prompt_toolkit.styles import Style
 
 from wire.names import printable
 
-from ...files import Luggage
+from ...files import FileOptions
 from ...links import Deliver, Dialler
 from ...session import Conversation
 from ...state import Item, Note, State
@@ -44,10 +44,10 @@ class _Unseen(Processor):
 class Screen:
     """Owns the terminal. Everything happens in one asyncio loop; Enter never ends the prompt, only leaving does."""
 
-    def __init__(self, state: State, make_link: Callable[[Deliver], Dialler], luggage: Luggage | None = None) -> None:
+    def __init__(self, state: State, make_link: Callable[[Deliver], Dialler], file_options: FileOptions) -> None:
         self._state = state
         self._conversation = Conversation(
-            state, make_link, self._show, self._changed, luggage=luggage, ask=self._ask_about_file
+            state, make_link, file_options, self._show, self._changed, ask=self._ask_about_file
         )
         self._questions: deque[tuple[str, concurrent.futures.Future[bool]]] = deque()  # about files
         self._leaving = False
@@ -202,8 +202,7 @@ class Screen:
 
     def _prompt(self) -> StyleAndTextTuples:
         """What stands before the input: a line for each file on its way, and the prompt itself."""
-        porter = self._conversation.porter
-        lines = porter.lines() if porter is not None and self._state.login.question is None else []
+        lines = self._conversation.transfers.lines() if self._state.login.question is None else []
         above = [("class:note", f"{printable(line)}\n") for line in lines]
         return [*above, ("class:prompt", printable(self._prompt_text()))]
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from wire.frames import Error
 from wire.limits import Limits
 
-from ...files import Luggage
+from ...files import FileOptions
 from ...links import Deliver, Dialler
 from ...session import Conversation
 from ...state import Item, Note, State
@@ -43,16 +43,17 @@ class Habits:
     json: bool = False
     listen: float | None = 0.0
     patience: float | None = None
-    luggage: Luggage | None = None
 
 
 class Filter:
     """Reads stdin line by line, prints what comes, and ends when everything it sent has had its answer."""
 
-    def __init__(self, state: State, make_link: Callable[[Deliver], Dialler], habits: Habits) -> None:
+    def __init__(
+        self, state: State, make_link: Callable[[Deliver], Dialler], file_options: FileOptions, habits: Habits
+    ) -> None:
         self._state = state
         self._habits = habits
-        self._conversation = Conversation(state, make_link, self._show, luggage=habits.luggage)
+        self._conversation = Conversation(state, make_link, file_options, self._show)
         self._out, self._err = Output(sys.stdout), Output(sys.stderr)
         self._refused = False
         self._all_typed = False

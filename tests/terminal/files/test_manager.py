@@ -1,4 +1,4 @@
-"""The client's porter: how many files are at work at a time, and what the person is told of them."""
+"""The transfer manager: how many files are at work at a time, and what the person is told of them."""
 
 from __future__ import annotations
 
