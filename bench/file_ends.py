@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from terminal.files.channel import JsonCarrier
+from terminal.files.channel import JsonFileChannel
 from terminal.files.direct_offer import DIRECTLY, Direct
 from terminal.files.transfer import Fetching, Sending
 from wire.frames import GetFile, SendFile
@@ -29,7 +29,7 @@ _PIECE = 1 << 18
 
 def send(port: int, name: str, token: str, to: str, path: str, rate: int = 0) -> Work:
     """Through the relay, as `/send` does; if there is a rate, at so many bytes a second."""
-    carrier = JsonCarrier("127.0.0.1", port, name, token)
+    channel = JsonFileChannel("127.0.0.1", port, name, token)
     began = 0.0
 
     def changed() -> None:
@@ -42,35 +42,35 @@ def send(port: int, name: str, token: str, to: str, path: str, rate: int = 0) ->
     def work(_: str) -> None:
         nonlocal began
         began = time.perf_counter()
-        transfer.run(carrier)
+        transfer.run(channel)
 
     return work
 
 
 def get(port: int, name: str, token: str, folder: str) -> Work:
     """Through the relay, as `/get` does: it hashes and writes."""
-    carrier = JsonCarrier("127.0.0.1", port, name, token)
+    channel = JsonFileChannel("127.0.0.1", port, name, token)
 
     def work(file: str) -> None:
-        Fetching(GetFile(file=file), Path(folder), 0, lambda _: True, lambda: None).run(carrier)
+        Fetching(GetFile(file=file), Path(folder), 0, lambda _: True, lambda: None).run(channel)
 
     return work
 
 
 def host(port: int, name: str, token: str, to: str, path: str) -> Work:
     """Have it fetched from here, as `/send --direct` does."""
-    carrier = JsonCarrier("127.0.0.1", port, name, token)
+    channel = JsonFileChannel("127.0.0.1", port, name, token)
     transfer = Sending(SendFile(to=to, path=path, direct=True), lambda: None, Direct())
 
     def work(_: str) -> None:
-        transfer.run(carrier)
+        transfer.run(channel)
 
     return work
 
 
 def get_directly(port: int, name: str, token: str, folder: str) -> Work:
     """Straight from its sender."""
-    carrier = JsonCarrier("127.0.0.1", port, name, token)
+    channel = JsonFileChannel("127.0.0.1", port, name, token)
     began: list[float] = []
 
     def work(file: str) -> str:
@@ -79,7 +79,7 @@ def get_directly(port: int, name: str, token: str, folder: str) -> Work:
                 began.append(time.perf_counter())
 
         transfer = Fetching(GetFile(file=file), Path(folder), 0, lambda _: True, changed, direct=True)
-        if not transfer.run(carrier).endswith(f"({DIRECTLY})"):
+        if not transfer.run(channel).endswith(f"({DIRECTLY})"):
             raise Lost("it did not come directly")
         return str(time.perf_counter() - began[0])
 

@@ -72,7 +72,7 @@ class Conversation:
                 case Down(reason, reached):
                     self.state.lost(reason, reached=reached)
                 case Received(frames):
-                    self.state.receive([frame for frame in frames if not self.transfers.post.take(frame)])
+                    self.state.receive([frame for frame in frames if not self.transfers.mqtt_channels.take(frame)])
         except Exception as error:  # for `until`: the link's thread could do nothing about it
             self.fail(error)
         self.turn()

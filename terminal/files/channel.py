@@ -70,12 +70,12 @@ _decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(AnyReply)
 A = TypeVar("A", bound=Frame)
 
 
-class LineLostError(Exception):
+class ConnectionLostError(Exception):
     """There is no line any more, or none was to be had: try again later."""
 
 
-class Carrier(Protocol):
-    """What a transfer needs of a line. All of it raises Refused for good, LineLostError for now."""
+class FileChannel(Protocol):
+    """What a transfer needs of a line. All of it raises Refused for good, ConnectionLostError for now."""
 
     chunk: int  # bytes of a `put`
 
@@ -110,13 +110,13 @@ class Carrier(Protocol):
         """We have it."""
 
     def close(self) -> None:
-        """Called by any thread: end the line; whatever is under way raises LineLostError."""
+        """Called by any thread: end the line; whatever is under way raises ConnectionLostError."""
 
 
-class JsonCarrier:
-    """A Carrier over TCP: to the server or, with a token for it, straight to the client that has the file.
+class JsonFileChannel:
+    """A FileChannel over TCP: to the server or, with a token for it, straight to the client that has the file.
 
-    `close` may be called by any thread: then whatever is under way raises LineLostError.
+    `close` may be called by any thread: then whatever is under way raises ConnectionLostError.
     """
 
     chunk = 1 << 20  # at most
@@ -129,7 +129,7 @@ class JsonCarrier:
         try:
             self._socket = socket.create_connection((host, port), within)
         except OSError as error:
-            raise LineLostError(error.strerror or str(error)) from error
+            raise ConnectionLostError(error.strerror or str(error)) from error
         self.name = name
         self.here = str(self._socket.getsockname()[0])  # the address of this end
         self._silence = silence
@@ -205,7 +205,7 @@ class JsonCarrier:
             request = asked.popleft()
             wanted = request.length
             if frame.ref != request.ref or frame.offset != request.offset or frame.bytes > wanted:
-                raise LineLostError("a chunk is missing")
+                raise ConnectionLostError("a chunk is missing")
             if frame.offset == at:
                 at += frame.bytes
                 if frame.bytes:
@@ -265,7 +265,7 @@ class JsonCarrier:
         try:
             here = bool(self._incoming.peek(1)) or bool(select.select([self._socket], [], [], seconds)[0])
         except (OSError, ValueError) as error:
-            raise LineLostError(getattr(error, "strerror", None) or str(error)) from error
+            raise ConnectionLostError(getattr(error, "strerror", None) or str(error)) from error
         self._wait_at_most(self._silence)
         return here
 
@@ -276,7 +276,7 @@ class JsonCarrier:
         try:
             self._socket.settimeout(seconds)
         except OSError as error:  # it was closed meanwhile
-            raise LineLostError(error.strerror or str(error)) from error
+            raise ConnectionLostError(error.strerror or str(error)) from error
 
     def _answer(self, request: Request, kind: type[A]) -> A:
         self._send(request)
@@ -285,7 +285,7 @@ class JsonCarrier:
             if getattr(answer, "ref", None) == request.ref:
                 break
         if not isinstance(answer, kind):
-            raise LineLostError("the server answers something else")
+            raise ConnectionLostError("the server answers something else")
         return answer
 
     def _send(self, frame: Request, payload: bytes | memoryview = b"") -> None:
@@ -296,7 +296,7 @@ class JsonCarrier:
             if payload:
                 self._socket.sendall(payload)
         except OSError as error:
-            raise LineLostError(error.strerror or str(error)) from error
+            raise ConnectionLostError(error.strerror or str(error)) from error
 
     def _next(self) -> Frame:
         """The next event, or answer to what has none yet; a chunk's payload is in `_view`. Raises Refused."""
@@ -306,10 +306,10 @@ class JsonCarrier:
         self._due.discard(getattr(frame, "ref", None))
         if isinstance(frame, Error):
             if frame.code in _GARBLED:
-                raise LineLostError(frame.error)
+                raise ConnectionLostError(frame.error)
             raise Refused(*_known(frame))
         if frame is None or isinstance(frame, Closing):
-            raise LineLostError("the server has hung up" if frame is None else frame.reason)
+            raise ConnectionLostError("the server has hung up" if frame is None else frame.reason)
         self._news = self._news or isinstance(frame, More)
         if isinstance(frame, Visitor | Wanted | Fetched):
             self._events.append(frame)
@@ -324,7 +324,7 @@ class JsonCarrier:
             if isinstance(frame, Chunk):
                 self._read(frame.bytes)
         except (OSError, ValueError, msgspec.MsgspecError) as error:
-            raise LineLostError(getattr(error, "strerror", None) or str(error)) from error
+            raise ConnectionLostError(getattr(error, "strerror", None) or str(error)) from error
         return frame
 
     def _read(self, count: int) -> None:

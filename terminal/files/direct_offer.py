@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from wire.frames import Fetched, Ranges, Visitor
 
-from .channel import JsonCarrier, LineLostError
+from .channel import ConnectionLostError, JsonFileChannel
 from .direct_listener import Listener
 from .sources import Source
 
@@ -41,49 +41,49 @@ class Hosting:
         self._stopped = threading.Event()
 
     def run(
-        self, carrier: JsonCarrier, file: str, port: int, patience: float | None,
+        self, channel: JsonFileChannel, file: str, port: int, patience: float | None,
         aside: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> bool:  # fmt: skip
         """Listen until it has been fetched; False if it has to be uploaded, because somebody needs it from the server.
 
         With `patience`, also if for so many seconds nobody fetches it; `aside` is for as long as it waits. Raises
-        Refused, or LineLostError.
+        Refused, or ConnectionLostError.
         """
         try:
-            listener = self._listen(carrier, file, port)
+            listener = self._listen(channel, file, port)
         except OSError:  # the port is taken, for one
             return False
         self._source.check()
-        carrier.listen(file, listener.port, self._sha256)
+        channel.listen(file, listener.port, self._sha256)
         with aside():
-            return self._wait(carrier, file, listener, patience)
+            return self._wait(channel, file, listener, patience)
 
     @staticmethod
-    def _wait(carrier: JsonCarrier, file: str, listener: Listener, patience: float | None) -> bool:
+    def _wait(channel: JsonFileChannel, file: str, listener: Listener, patience: float | None) -> bool:
         while True:
-            event = carrier.event(patience)
+            event = channel.event(patience)
             if isinstance(event, Fetched):
                 return True
             if isinstance(event, Visitor):
                 listener.expect(event.user, event.token)
             elif event is not None or (patience is not None and not listener.busy):
-                carrier.listen(file, 0)
+                channel.listen(file, 0)
                 return False
 
-    def _listen(self, carrier: JsonCarrier, file: str, port: int) -> Listener:
+    def _listen(self, channel: JsonFileChannel, file: str, port: int) -> Listener:
         if self._listener is None:
             source = self._source
             self._sha256 = self._digest()
-            info = Ranges(file=file, name=source.name, size=source.size, sender=carrier.name, sha256=self._sha256)
+            info = Ranges(file=file, name=source.name, size=source.size, sender=channel.name, sha256=self._sha256)
             info.parts = source.parts
-            self._listener = Listener(carrier.here, port, source, info, self._served)
+            self._listener = Listener(channel.here, port, source, info, self._served)
         return self._listener
 
     def _digest(self) -> str:
         made, at, size = hashlib.sha256(), 0, self._source.size
         while at < size:
             if self._stopped.is_set():
-                raise LineLostError("stopped")
+                raise ConnectionLostError("stopped")
             data = self._source.read(at, min(_PIECE, size - at))
             made.update(data)
             at += len(data)

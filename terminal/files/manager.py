@@ -20,9 +20,9 @@ from wire.frames import Error, Frame, GetFile, SendFile
 
 from ..links import pause
 from ..state import Item, Note, Shown
-from .channel import Carrier, JsonCarrier, LineLostError
+from .channel import ConnectionLostError, FileChannel, JsonFileChannel
 from .direct_offer import Direct
-from .mqtt_channel import Post
+from .mqtt_channel import MqttFileChannels
 from .slots import Places
 from .transfer import Fetching, Sending, Stopped, Transfer
 
@@ -63,12 +63,12 @@ class TransferManager:
 
     def __init__(self, options: FileOptions, ui: UserInterface, send: Callable[[Iterable[Frame]], None]) -> None:
         """`send` is the link's."""
-        self.post = Post(send)
+        self.mqtt_channels = MqttFileChannels(send)
         self._options = options
         self._ui = ui
         self._loop: asyncio.AbstractEventLoop | None = None
         self._running: dict[Transfer, threading.Thread] = {}
-        self._carriers: dict[Transfer, Carrier] = {}  # each changed by its own thread alone
+        self._channels: dict[Transfer, FileChannel] = {}  # each changed by its own thread alone
         self._places = Places(_MOST)
         self._line = threading.Condition()
         self._login: tuple[str, str] | None = None  # name and token; under _line; None if there is no line
@@ -84,7 +84,7 @@ class TransferManager:
             self._login = login
             self._line.notify_all()
         if login is None:
-            self.post.lost()
+            self.mqtt_channels.lost()
 
     @property
     def idle(self) -> bool:
@@ -128,9 +128,9 @@ class TransferManager:
 
     def _stop(self, transfer: Transfer) -> None:
         transfer.stop()
-        carrier = self._carriers.get(transfer)
-        if carrier is not None:
-            carrier.close()
+        channel = self._channels.get(transfer)
+        if channel is not None:
+            channel.close()
         with self._line:
             self._line.notify_all()
         self._places.stir()
@@ -149,7 +149,7 @@ class TransferManager:
         try:
             if not self._places.take(transfer, lambda: self._crowded(transfer)):
                 raise Stopped
-            item = Note(self._carry(transfer))
+            item = Note(self._run_until_done(transfer))
         except Stopped:  # an offer is taken back, and the server says so
             stays = isinstance(transfer, Fetching) and not self._stopping
             item = Note(f"{transfer.progress.name} is stopped; what is there stays.") if stays else None
@@ -166,26 +166,26 @@ class TransferManager:
             transfer.close()
         self._call(lambda: self._ended(transfer, item))
 
-    def _carry(self, transfer: Transfer) -> str:
+    def _run_until_done(self, transfer: Transfer) -> str:
         attempt = 0
         while True:
             name, token = self._wait_for_line(transfer, pause(attempt) if attempt else 0.0)
             before = transfer.progress.done
             try:
-                carrier = self._connect(name, token)
-            except (Refused, LineLostError) as error:  # refused: the token's own line is lost, too, or will be
+                channel = self._connect(name, token)
+            except (Refused, ConnectionLostError) as error:  # refused: the token's own line is lost, too, or will be
                 self._lost(transfer, error)
                 attempt += 1
                 continue
-            self._carriers[transfer] = carrier
+            self._channels[transfer] = channel
             try:
-                return transfer.run(carrier)
-            except LineLostError as error:
+                return transfer.run(channel)
+            except ConnectionLostError as error:
                 self._lost(transfer, error)
                 attempt = 1 if transfer.progress.done > before else attempt + 1
             finally:
-                self._carriers.pop(transfer, None)
-                carrier.close()
+                self._channels.pop(transfer, None)
+                channel.close()
 
     def _lost(self, transfer: Transfer, error: Exception) -> None:
         transfer.progress.note = f"waiting for the line ({error})"
@@ -195,10 +195,10 @@ class TransferManager:
         transfer.progress.note = "waiting for another file"
         self._progressed()
 
-    def _connect(self, name: str, token: str) -> Carrier:
+    def _connect(self, name: str, token: str) -> FileChannel:
         if not self._options.host:
-            return self.post.open()
-        return JsonCarrier(self._options.host, self._options.port, name, token)
+            return self.mqtt_channels.open()
+        return JsonFileChannel(self._options.host, self._options.port, name, token)
 
     def _wait_for_line(self, transfer: Transfer, seconds: float) -> tuple[str, str]:
         """Wait so long, and then until there is a line. Raises Stopped."""

@@ -1,5 +1,5 @@
 """Floor 4: files over the one line that an MQTT client has: each request is a command below `file/<id>/`, see
-wire/topics/files.py. Pure, but for the carrier, which a transfer's thread waits in.
+wire/topics/files.py. Pure, but for the channel, which a transfer's thread waits in.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from wire.frames import (
     Taken,
 )
 
-from .channel import LineLostError
+from .channel import ConnectionLostError
 
 _SILENCE = 60.0  # seconds without an answer: the line is lost
 _FOLLOWING = 600.0  # seconds that a sender may pause before we look once more
@@ -46,53 +46,53 @@ _WINDOW = 8
 A = TypeVar("A", bound=Answer)
 
 
-class Post:
+class MqttFileChannels:
     """Who waits for which answers. `send` is the link's; `take` and `lost` are for whoever the link delivers to."""
 
     def __init__(self, send: Callable[[Iterable[Frame]], None]) -> None:
         self._send = send
         self._lock = threading.Lock()
-        self._carriers: dict[int, LinkCarrier] = {}
+        self._channels: dict[int, MqttFileChannel] = {}
         self._numbers = itertools.count(1)
 
-    def open(self) -> LinkCarrier:
-        """Another carrier over the line."""
+    def open(self) -> MqttFileChannel:
+        """Open another channel over the connection."""
         with self._lock:
             number = next(self._numbers)
-            carrier = self._carriers[number] = LinkCarrier(number, self._send, self._close)
-        return carrier
+            channel = self._channels[number] = MqttFileChannel(number, self._send, self._close)
+        return channel
 
     def _close(self, number: int) -> None:
         with self._lock:
-            self._carriers.pop(number, None)
+            self._channels.pop(number, None)
 
     def take(self, frame: Frame) -> bool:
-        """Hand a frame to the carrier that it is for; False if it is for somebody else."""
+        """Hand a frame to the channel that it is for; False if it is for somebody else."""
         if isinstance(frame, More):
-            for carrier in self._all():
-                carrier.came.put(frame)
+            for channel in self._all():
+                channel.came.put(frame)
             return True
         ref = getattr(frame, "ref", None)
         if not isinstance(ref, str) or not ref.startswith("file "):
             return False
         with self._lock:
-            found = self._carriers.get(int(ref.split()[1]))
+            found = self._channels.get(int(ref.split()[1]))
         if found is not None:
             found.came.put(frame)
         return True
 
     def lost(self) -> None:
         """The line is lost, and every answer with it."""
-        for carrier in self._all():
-            carrier.came.put(None)
+        for channel in self._all():
+            channel.came.put(None)
 
-    def _all(self) -> list[LinkCarrier]:
+    def _all(self) -> list[MqttFileChannel]:
         with self._lock:
-            return list(self._carriers.values())
+            return list(self._channels.values())
 
 
-class LinkCarrier:
-    """A Carrier (see carrier.py) over the link that everything else goes over, too."""
+class MqttFileChannel:
+    """A FileChannel (see channel.py) over the link that everything else goes over, too."""
 
     chunk = _PIECE
 
@@ -127,16 +127,16 @@ class LinkCarrier:
         if isinstance(answer, Error):
             raise Refused(answer.code if answer.code in CODES else "internal", answer.error)
         if not isinstance(answer, kind):
-            raise LineLostError("the server answers something else")
+            raise ConnectionLostError("the server answers something else")
         return answer
 
     def _next(self, seconds: float) -> Frame:
         try:
             frame = self.came.get(timeout=seconds)
         except queue.Empty:
-            raise LineLostError("no answer") from None
+            raise ConnectionLostError("no answer") from None
         if frame is None:
-            raise LineLostError("the line is lost")
+            raise ConnectionLostError("the line is lost")
         self._news = self._news or (isinstance(frame, More) and frame.file == self._file)
         return frame
 

@@ -1,7 +1,7 @@
-"""Floor 4: one file on its way, over as many lines as it takes: what is to be done on each, from where the last ended.
+"""Floor 4: one file on its way, over as many connections as it takes; each continues where the last one ended.
 
-A transfer belongs to one thread, and gets a Carrier for each line. What it raises: Refused when there is no sense in
-trying again, LineLostError when there is.
+A transfer belongs to one thread and gets a FileChannel for each connection. It raises ConnectionLostError when another
+attempt makes sense, and Refused when none does.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from wire.frames import GetFile, Offer, Offered, Ranges, SendFile
 from wire.ranges import missing, reach, union
 from wire.text import percent
 
-from .channel import Carrier, JsonCarrier, LineLostError
+from .channel import ConnectionLostError, FileChannel, JsonFileChannel
 from .direct_offer import BY_SERVER, DIRECTLY, Direct, Hosting
 from .progress import Progress
 from .sources import ChangedError, Source, expanded
@@ -60,7 +60,7 @@ class Transfer(ABC):
         return self._stopped.is_set()
 
     @abstractmethod
-    def run(self, carrier: Carrier) -> str:
+    def run(self, channel: FileChannel) -> str:
         """Go on, to the end; what to tell the person."""
 
     @abstractmethod
@@ -98,34 +98,36 @@ class Sending(Transfer):
         self._hosting = Hosting(self._source, self._served)
         super().__init__(Progress("send", self._source.name), changed)
 
-    def run(self, carrier: Carrier) -> str:
+    def run(self, channel: FileChannel) -> str:
         """Offer it, then have it fetched from here, or send what is not there."""
         try:
-            return self._send(carrier)
+            return self._send(channel)
         except ChangedError:
             if self.file:
-                self._take_back(carrier)
+                self._take_back(channel)
             raise
 
-    def _take_back(self, carrier: Carrier) -> None:
+    def _take_back(self, channel: FileChannel) -> None:
         """What was offered is nowhere any more: nobody is to wait for it, and it is not to count."""
         with contextlib.suppress(Refused):
-            carrier.settle()
-        with contextlib.suppress(Refused, LineLostError):
-            carrier.cancel(self.file)
+            channel.settle()
+        with contextlib.suppress(Refused, ConnectionLostError):
+            channel.cancel(self.file)
 
-    def _send(self, carrier: Carrier) -> str:
-        offered = self.offer(carrier)
+    def _send(self, channel: FileChannel) -> str:
+        offered = self.offer(channel)
         self.file = offered.file
         what = f"{self._source.name} ({size_words(self._source.size)})"
         size = self._source.size
         if size > 0 and not missing(union(offered.have), 0, size):
-            self._upload(carrier, offered)
+            self._upload(channel, offered)
             return f"{what} was there already: {self.file}"
-        directly = self._goes_directly(offered) and isinstance(carrier, JsonCarrier) and self._host(carrier, offered)
+        directly = False
+        if self._goes_directly(offered) and isinstance(channel, JsonFileChannel):
+            directly = self._serve(channel, offered)
         if not directly:
             self._direct, self.progress.way = None, ""
-            self._upload(carrier, offered)
+            self._upload(channel, offered)
         to = f"{self._to}, who is away" if offered.away and not directly else self._to
         return f"{what} is sent to {to}: {self.file} ({DIRECTLY if directly else BY_SERVER})"
 
@@ -135,12 +137,12 @@ class Sending(Transfer):
             return False
         return self._asked or (self._direct.patience > 0 and offered.direct and not offered.have)
 
-    def _host(self, carrier: JsonCarrier, offered: Offered) -> bool:
+    def _serve(self, channel: JsonFileChannel, offered: Offered) -> bool:
         """Have it fetched from here; False if it has to be uploaded after all."""
         assert self._direct is not None
         self._wait(f"waiting for {offered.user} to fetch it")
         patience = None if self._asked else self._direct.patience
-        return self._hosting.run(carrier, self.file, self._direct.port, patience, self.aside)
+        return self._hosting.run(channel, self.file, self._direct.port, patience, self.aside)
 
     def _served(self, at: int) -> None:
         """Called by the threads of the listener: somebody has been sent what ends there."""
@@ -153,58 +155,58 @@ class Sending(Transfer):
         self.progress.mark(time.monotonic())
         self._changed()
 
-    def _upload(self, carrier: Carrier, offered: Offered) -> None:
+    def _upload(self, channel: FileChannel, offered: Offered) -> None:
         """Send what is not there, and have it verified."""
         source, size = self._source, self._source.size
         have = union(offered.have)
         self._begin(size, 0)
         made, at = hashlib.sha256(), 0
         while at < size:
-            data = source.read(at, min(carrier.chunk, size - at))
+            data = source.read(at, min(channel.chunk, size - at))
             made.update(data)
             for first, end in missing(have, at, at + len(data)):
-                carrier.put(self.file, first, memoryview(data)[first - at : end - at])
+                channel.put(self.file, first, memoryview(data)[first - at : end - at])
             at += len(data)
             self._advance(at)
-        carrier.settle()
+        channel.settle()
         source.check()
-        self._finish(carrier, made.hexdigest())
+        self._finish(channel, made.hexdigest())
 
-    def offer(self, carrier: Carrier) -> Offered:
+    def offer(self, channel: FileChannel) -> Offered:
         """Offer it, or hear again what was answered to the offer."""
         source = self._source
-        channel, user = (self._to[1:], "") if self._to.startswith("#") else ("", self._to)
+        room, user = (self._to[1:], "") if self._to.startswith("#") else ("", self._to)
         for attempt in range(_AGAIN):
             id = source.id(self._to, attempt)
             try:
-                return carrier.offer(
-                    Offer(name=source.name, size=source.size, id=id, parts=source.parts, channel=channel, user=user)
+                return channel.offer(
+                    Offer(name=source.name, size=source.size, id=id, parts=source.parts, channel=room, user=user)
                 )
             except Refused as refused:
                 if refused.code != "gone" or attempt == _AGAIN - 1:
                     raise
         raise AssertionError
 
-    def _finish(self, carrier: Carrier, sha256: str) -> None:
+    def _finish(self, channel: FileChannel, sha256: str) -> None:
         """Have it verified; if something was damaged on the way, send that once more."""
         for attempt in range(_MENDS):
             try:
-                carrier.finish(self.file, sha256, self._source.size)
+                channel.finish(self.file, sha256, self._source.size)
                 return
             except Refused as refused:
-                if refused.code != "checksum-mismatch" or attempt == _MENDS - 1 or not self._mend(carrier):
+                if refused.code != "checksum-mismatch" or attempt == _MENDS - 1 or not self._mend(channel):
                     raise
 
-    def _mend(self, carrier: Carrier) -> bool:
+    def _mend(self, channel: FileChannel) -> bool:
         """Send what differs once more; whether anything did."""
-        source, chunk, mended = self._source, carrier.chunk, False
+        source, chunk, mended = self._source, channel.chunk, False
         for at in range(0, source.size, _PIECE):
             data = source.read(at, min(_PIECE, source.size - at))
-            if carrier.sum(self.file, at, len(data)) != hashlib.sha256(data).hexdigest():
+            if channel.sum(self.file, at, len(data)) != hashlib.sha256(data).hexdigest():
                 mended = True
                 for first in range(0, len(data), chunk):
-                    carrier.put(self.file, at + first, memoryview(data)[first : first + chunk])
-        carrier.settle()
+                    channel.put(self.file, at + first, memoryview(data)[first : first + chunk])
+        channel.settle()
         return mended
 
     def stop(self) -> None:
@@ -232,34 +234,34 @@ class Fetching(Transfer):
         self._ask = ask
         self._direct = direct
         self._target: Target | None = None
-        self._sender: JsonCarrier | None = None  # the line straight to them
+        self._sender: JsonFileChannel | None = None  # the line straight to them
         self._tried: set[tuple[str, int]] = set()  # where they were, and could not be had, or not to the end
         self._ways: dict[str, None] = {}  # by which it came, in order
         self._done = ""  # what to tell the person, once the file is here
 
-    def run(self, carrier: Carrier) -> str:
+    def run(self, channel: FileChannel) -> str:
         """Fetch what is not there yet, verify it, give it its name, and tell the sender."""
         try:
             if not self._done:
-                self._fetch(carrier)
+                self._fetch(channel)
             with contextlib.suppress(Refused):  # it is here, whether or not the sender is to be told
-                if isinstance(carrier, JsonCarrier) and self._target is not None and DIRECTLY in self._ways:
+                if isinstance(channel, JsonFileChannel) and self._target is not None and DIRECTLY in self._ways:
                     self._wait("it is here, telling its sender")
-                    carrier.taken(self.file, self._target.digest())
+                    channel.taken(self.file, self._target.digest())
                 else:
-                    carrier.taken(self.file)
+                    channel.taken(self.file)
         finally:
             self._hang_up()
         return self._done
 
-    def _fetch(self, carrier: Carrier) -> None:
-        info = carrier.have(self.file)
+    def _fetch(self, channel: FileChannel) -> None:
+        info = channel.have(self.file)
         target = self._target
         if target is None:
             target = self._target = self._open(info)
         try:
-            if not self._fetch_directly(carrier, target, info):
-                self._fetch_from_server(carrier, target, info)
+            if not self._fetch_directly(channel, target, info):
+                self._fetch_from_server(channel, target, info)
         except Refused as refused:
             if refused.code == "gone":  # the rest of it is nowhere to be had
                 target.discard()
@@ -268,49 +270,49 @@ class Fetching(Transfer):
         ways = ", then ".join(self._ways) or BY_SERVER
         self._done = f"{info.name} ({size_words(info.size)}) is here: {path} ({ways})"
 
-    def _fetch_from_server(self, carrier: Carrier, target: Target, info: Ranges) -> None:
+    def _fetch_from_server(self, channel: FileChannel, target: Target, info: Ranges) -> None:
         """What comes while the sender uploads it, too; and if they come back to be reached, directly after all."""
         self._begin(target.size, target.have)
         while target.have < target.size:
             # No further than what is there: a request beyond it would be answered by less, and those after it in vain.
             upto = target.size if info.done else reach(union(info.have), target.have)
-            if self._append(carrier, target, upto):
+            if self._append(channel, target, upto):
                 self._ways[BY_SERVER] = None
             if target.have < upto or not info.done:
-                info = carrier.have(self.file, watch=True)
+                info = channel.have(self.file, watch=True)
             if not info.done and reach(union(info.have), target.have) == target.have < target.size:
                 self._wait(f"{percent(target.have, target.size)} %, waiting for the sender")
                 with self.aside():
-                    carrier.more()
-                if self._fetch_directly(carrier, target, info):
+                    channel.more()
+                if self._fetch_directly(channel, target, info):
                     return
-                info = carrier.have(self.file, watch=True)
+                info = channel.have(self.file, watch=True)
                 self._begin(target.size, target.have)
         while not info.done:
-            info = carrier.have(self.file, watch=True)
+            info = channel.have(self.file, watch=True)
             if not info.done:
                 self._wait("waiting for the sender to finish")
                 with self.aside():
-                    carrier.more()
-                if self._fetch_directly(carrier, target, info):
+                    channel.more()
+                if self._fetch_directly(channel, target, info):
                     return
-        self._verify(carrier, target, info, info.sha256)
+        self._verify(channel, target, info, info.sha256)
 
-    def _append(self, carrier: Carrier, target: Target, upto: int) -> bool:
+    def _append(self, channel: FileChannel, target: Target, upto: int) -> bool:
         """Fetch as much of the rest as is there, up to that; whether it was anything."""
         before = target.have
-        for piece in carrier.fetch(self.file, before, upto):
+        for piece in channel.fetch(self.file, before, upto):
             target.append(piece)
             self._advance(target.have)
         return target.have > before
 
-    def _fetch_directly(self, carrier: Carrier, target: Target, info: Ranges) -> bool:
+    def _fetch_directly(self, channel: FileChannel, target: Target, info: Ranges) -> bool:
         """Fetch the rest straight from its sender; False if it has to come, or to go on, by the server."""
-        if not self._direct or info.done or not isinstance(carrier, JsonCarrier):
+        if not self._direct or info.done or not isinstance(channel, JsonFileChannel):
             return False
         before = target.have
         try:
-            way = carrier.reach(self.file)
+            way = channel.reach(self.file)
             if (way.host, way.port) in self._tried:
                 return False
         except Refused:  # they do not listen, or there is no sense in trying
@@ -318,16 +320,16 @@ class Fetching(Transfer):
         self._tried.add((way.host, way.port))
         self._wait(f"reaching {info.sender}")
         try:
-            self._sender = JsonCarrier(way.host, way.port, carrier.name, way.token, within=_REACH, silence=_STALL)
+            self._sender = JsonFileChannel(way.host, way.port, channel.name, way.token, within=_REACH, silence=_STALL)
             self.progress.way = DIRECTLY
             self._begin(target.size, before)
             while target.have < target.size:
                 if not self._append(self._sender, target, target.size):
-                    raise LineLostError("they have no more of it")
+                    raise ConnectionLostError("they have no more of it")
             self._verify(self._sender, target, info, way.sha256)
             self._ways[DIRECTLY] = None
             return True
-        except (LineLostError, Refused):
+        except (ConnectionLostError, Refused):
             self._hang_up()
             return False
         finally:
@@ -360,28 +362,28 @@ class Fetching(Transfer):
         with self.aside():
             return self._ask(f"Resume {target.name} ({percent(target.have, target.size)} %)?")
 
-    def _verify(self, carrier: Carrier, target: Target, info: Ranges, sha256: str) -> None:
+    def _verify(self, channel: FileChannel, target: Target, info: Ranges, sha256: str) -> None:
         """Check it, and fetch once more what differs. Raises Refused if it is not right then."""
         if target.digest() == sha256:
             return
         for _ in range(_MENDS):
             self._wait("the checksum does not fit, looking for what differs")
-            mended = self._mend(carrier, target)
+            mended = self._mend(channel, target)
             if target.digest(anew=True) == sha256:
                 return
             if not mended:  # they have nothing else, as after a change of the file from which it comes
                 break
         raise Refused("checksum-mismatch", f"{info.name} does not have the SHA-256 that it should; it stays a part.")
 
-    def _mend(self, carrier: Carrier, target: Target) -> bool:
+    def _mend(self, channel: FileChannel, target: Target) -> bool:
         """Fetch what differs once more; whether anything did."""
         mended = False
         for first in range(0, target.size, _PIECE):
             length = min(_PIECE, target.size - first)
-            if target.sum(first, length) != carrier.sum(self.file, first, length):
-                self._ways[DIRECTLY if carrier is self._sender else BY_SERVER] = None
+            if target.sum(first, length) != channel.sum(self.file, first, length):
+                self._ways[DIRECTLY if channel is self._sender else BY_SERVER] = None
                 at, mended = first, True
-                for piece in carrier.fetch(self.file, first, first + length):
+                for piece in channel.fetch(self.file, first, first + length):
                     target.write(piece, at)
                     at += len(piece)
         return mended

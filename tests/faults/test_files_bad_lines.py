@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from server import Server
-from terminal.files.channel import JsonCarrier, LineLostError
+from terminal.files.channel import ConnectionLostError, JsonFileChannel
 from terminal.files.transfer import Fetching, Sending, Transfer
 from tests.support.file_proxy import Cut, FileProxy, Passing
 from tests.support.helpers import Json, endpoint
@@ -65,14 +65,14 @@ def carried(transfer: Transfer, proxy: FileProxy, client: Json) -> str:
         for _ in range(_LINES):
             try:
                 where = endpoint(proxy.address)
-                carrier = JsonCarrier(*where, client.welcome.name, client.welcome.token, silence=1.0)
-                carrier.chunk = 1 << 16
+                channel = JsonFileChannel(*where, client.welcome.name, client.welcome.token, silence=1.0)
+                channel.chunk = 1 << 16
                 try:
-                    transfer.run(carrier)
+                    transfer.run(channel)
                     return ""
                 finally:
-                    carrier.close()
-            except LineLostError:
+                    channel.close()
+            except ConnectionLostError:
                 continue
         raise AssertionError("it does not come to its end")
     except Refused as refused:
@@ -120,19 +120,19 @@ def test_a_line_lost_after_the_file_has_its_name(
     host, port = endpoint(server.address)
 
     def lose(_: str) -> None:
-        raise LineLostError
+        raise ConnectionLostError
 
     for taken_back in (False, True):
-        sending.run(JsonCarrier(host, port, "alice", alice.welcome.token))
+        sending.run(JsonFileChannel(host, port, "alice", alice.welcome.token))
         folder = tmp_path / str(taken_back)
         fetching = Fetching(GetFile(file=sending.file), folder, 0, lambda _: True, lambda: None)
-        carrier = JsonCarrier(host, port, "bob", bob.welcome.token)
-        monkeypatch.setattr(carrier, "taken", lose)
-        with pytest.raises(LineLostError):
-            fetching.run(carrier)
+        channel = JsonFileChannel(host, port, "bob", bob.welcome.token)
+        monkeypatch.setattr(channel, "taken", lose)
+        with pytest.raises(ConnectionLostError):
+            fetching.run(channel)
         if taken_back:
             alice.request(Cancel(file=sending.file))
-        said = fetching.run(JsonCarrier(host, port, "bob", bob.welcome.token))
+        said = fetching.run(JsonFileChannel(host, port, "bob", bob.welcome.token))
         assert (said, [path.name for path in folder.iterdir()]) == (
             f"x (1.0 kB) is here: {folder / 'x'} (by the server)",
             ["x"],

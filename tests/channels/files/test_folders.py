@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from server import Server
-from terminal.files.channel import JsonCarrier
+from terminal.files.channel import JsonFileChannel
 from terminal.files.transfer import Fetching, Sending
 from tests.conftest import StartServer
 from tests.support.files import PHOTO, everything, fill, refused
@@ -40,7 +40,7 @@ def test_a_folder_of_thousands(start_server: StartServer, connect: Connect) -> N
     file = alice.request(behind).file
     assert bob.expect(Entry).text == f"offers d/ (2000 files, 2.0 kB): /get {file} in client.py"
     fill(alice, file, bytes(2_000))
-    line = JsonCarrier(*endpoint(server.address), "bob", bob.welcome.token)
+    line = JsonFileChannel(*endpoint(server.address), "bob", bob.welcome.token)
     assert line.have(file).parts == parts
     line.close()
     assert refused(alice, behind) == "quota"
@@ -53,49 +53,49 @@ def test_a_folder_of_thousands(start_server: StartServer, connect: Connect) -> N
 def test_the_client_sends_a_folder_of_thousands(server: Server, connect: Connect, tmp_path: Path) -> None:
     """And one that has more than that is refused."""
     alice = connect(server.address, "alice")
-    carrier = JsonCarrier(*endpoint(server.address), "alice", alice.welcome.token)
+    channel = JsonFileChannel(*endpoint(server.address), "alice", alice.welcome.token)
     folder = tmp_path / "things"
     folder.mkdir()
     for number in range(3_000):
         (folder / f"{number:0100}").write_bytes(b"%d" % number)
     transfer = sending(folder)
-    transfer.run(carrier)
-    fetching(transfer.file, tmp_path / "in").run(carrier)
+    transfer.run(channel)
+    fetching(transfer.file, tmp_path / "in").run(channel)
     assert everything(tmp_path / "in" / "things") == everything(folder)
     for number in range(5_000):
         (folder / f"x{number:0200}").touch()
     with pytest.raises(Refused) as refused:
         sending(folder)
     assert refused.value.sentence == "things has too many files, or their names are too long: send it packed."
-    carrier.close()
+    channel.close()
 
 
 def test_a_server_that_takes_less_at_a_time(start_server: StartServer, connect: Connect, tmp_path: Path) -> None:
     """It says so, and is asked for no more; what cannot be cut is refused."""
     server = start_server(limits=Limits(payload=10_000))
     alice = connect(server.address, "alice")
-    carrier = JsonCarrier(*endpoint(server.address), "alice", alice.welcome.token)
+    channel = JsonFileChannel(*endpoint(server.address), "alice", alice.welcome.token)
     (tmp_path / "x").write_bytes(PHOTO[:100_000])
     transfer = sending(tmp_path / "x")
-    transfer.run(carrier)
-    fetching(transfer.file, tmp_path / "in").run(carrier)
+    transfer.run(channel)
+    fetching(transfer.file, tmp_path / "in").run(channel)
     assert everything(tmp_path / "in") == {"x": PHOTO[:100_000]}
     (tmp_path / "d").mkdir()
     for number in range(200):
         (tmp_path / "d" / f"{number:0100}").touch()
     with pytest.raises(Refused) as refused:
-        sending(tmp_path / "d").run(carrier)
+        sending(tmp_path / "d").run(channel)
     assert refused.value.code == "too-large"
-    carrier.close()
+    channel.close()
 
 
 def test_a_server_that_takes_no_payload(start_server: StartServer, connect: Connect, tmp_path: Path) -> None:
     """It is said, where the client tried for ever, and nothing is offered."""
     server = start_server(limits=Limits(payload=0))
     alice = connect(server.address, "alice")
-    carrier = JsonCarrier(*endpoint(server.address), "alice", alice.welcome.token)
+    channel = JsonFileChannel(*endpoint(server.address), "alice", alice.welcome.token)
     (tmp_path / "x").write_bytes(b"x")
     with pytest.raises(Refused, match="takes no files"):
-        sending(tmp_path / "x").run(carrier)
+        sending(tmp_path / "x").run(channel)
     assert alice.request(Files()).files == []
-    carrier.close()
+    channel.close()

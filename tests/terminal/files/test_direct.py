@@ -13,7 +13,7 @@ import pytest
 
 from server import Server
 from terminal.files import transfer as transfer_module
-from terminal.files.channel import JsonCarrier, LineLostError
+from terminal.files.channel import ConnectionLostError, JsonFileChannel
 from terminal.files.direct_offer import Direct
 from terminal.files.transfer import Fetching, Sending
 from tests.conftest import StartProcess
@@ -36,24 +36,24 @@ class Two:
         self.stored = tmp_path / "data" / "files"
         self.alice = connect(server.address, "alice")
         self.bob = connect(server.address, "bob", direct=True)
-        self.carriers: list[JsonCarrier] = []
+        self.channels: list[JsonFileChannel] = []
         self.said: list[object] = []
         self._threads: list[threading.Thread] = []
 
-    def carry(self, client: Json) -> JsonCarrier:
+    def open_channel(self, client: Json) -> JsonFileChannel:
         """A further line of one of them."""
-        self.carriers.append(JsonCarrier(*self.where, client.welcome.name, client.welcome.token))
-        return self.carriers[-1]
+        self.channels.append(JsonFileChannel(*self.where, client.welcome.name, client.welcome.token))
+        return self.channels[-1]
 
     def send(self, path: Path, *, asked: bool = True, patience: float = 0.0) -> Sending:
         """Have alice send a file, on a thread of its own, and wait until bob sees it."""
         transfer = Sending(SendFile(to="bob", path=str(path), direct=asked), lambda: None, Direct(0, patience))
-        carrier = self.carry(self.alice)
+        channel = self.open_channel(self.alice)
 
         def run() -> None:
             try:
-                self.said.append(transfer.run(carrier))
-            except (LineLostError, Refused) as error:
+                self.said.append(transfer.run(channel))
+            except (ConnectionLostError, Refused) as error:
                 self.said.append(error)
             finally:
                 transfer.close()
@@ -66,7 +66,7 @@ class Two:
         """Have bob fetch it; what he is told."""
         transfer = Fetching(GetFile(file=file), self.folder, 0, lambda _: True, lambda: None, direct=direct)
         try:
-            return transfer, transfer.run(self.carry(self.bob))
+            return transfer, transfer.run(self.open_channel(self.bob))
         finally:
             transfer.close()
 
@@ -83,8 +83,8 @@ class Two:
 
     def close(self) -> None:
         """End all lines."""
-        for carrier in self.carriers:
-            carrier.close()
+        for channel in self.channels:
+            channel.close()
         self.end()
 
 
@@ -153,7 +153,7 @@ def test_without_being_asked_it_waits_only_for_who_can_fetch_it(two: Two, photo:
     two.bob.close()
     plain = connect(f"{two.where[0]}:{two.where[1]}", "carol")
     transfer = Sending(SendFile(to="carol", path=str(photo)), lambda: None, Direct(0, 60.0))
-    assert transfer.run(two.carry(two.alice)).endswith("(by the server)")
+    assert transfer.run(two.open_channel(two.alice)).endswith("(by the server)")
     transfer.close()
     plain.expect(Entry)
 
@@ -173,12 +173,12 @@ def test_a_sender_who_cannot_be_reached(two: Two, photo: Path, how: str, monkeyp
         port = int(hole.getsockname()[1])
         if how == "closed":
             hole.close()
-        tell = JsonCarrier.listen
+        tell = JsonFileChannel.listen
 
-        def listen(carrier: JsonCarrier, file: str, real: int, sha256: str = "") -> None:
-            tell(carrier, file, port if real else 0, sha256)
+        def listen(channel: JsonFileChannel, file: str, real: int, sha256: str = "") -> None:
+            tell(channel, file, port if real else 0, sha256)
 
-        monkeypatch.setattr(JsonCarrier, "listen", listen)
+        monkeypatch.setattr(JsonFileChannel, "listen", listen)
         two.send(photo)
         _, said = two.fetch(entry_file(two.bob))
     two.end()
@@ -191,32 +191,32 @@ class Damage:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[int, bytes], bytes]) -> None:
         self.count = 0
-        read = JsonCarrier._read
+        read = JsonFileChannel._read
 
-        def bad(carrier: JsonCarrier, count: int) -> None:
-            read(carrier, count)
-            if carrier._silence == transfer_module._STALL:
+        def bad(channel: JsonFileChannel, count: int) -> None:
+            read(channel, count)
+            if channel._silence == transfer_module._STALL:
                 self.count += 1
-                carrier._view[:count] = spoil(self.count, bytes(carrier._view[:count]))
+                channel._view[:count] = spoil(self.count, bytes(channel._view[:count]))
 
-        monkeypatch.setattr(JsonCarrier, "_read", bad)
+        monkeypatch.setattr(JsonFileChannel, "_read", bad)
 
 
 def test_a_line_that_breaks_in_the_middle(two: Two, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rest comes by the server, and only the rest."""
     fetched: list[tuple[bool, int]] = []
-    real = JsonCarrier.fetch
+    real = JsonFileChannel.fetch
 
-    def note(carrier: JsonCarrier, file: str, first: int, end: int) -> Any:
-        fetched.append((carrier._silence == transfer_module._STALL, first))
-        return real(carrier, file, first, end)
+    def note(channel: JsonFileChannel, file: str, first: int, end: int) -> Any:
+        fetched.append((channel._silence == transfer_module._STALL, first))
+        return real(channel, file, first, end)
 
     def cut(count: int, piece: bytes) -> bytes:
         if count == 6:
             raise ValueError("cut")
         return piece
 
-    monkeypatch.setattr(JsonCarrier, "fetch", note)
+    monkeypatch.setattr(JsonFileChannel, "fetch", note)
     Damage(monkeypatch, cut)
     two.send(photo)
     _, said = two.fetch(entry_file(two.bob))
@@ -244,9 +244,9 @@ def test_a_sender_who_comes_back_is_reached(two: Two, photo: Path) -> None:
     two.folder.mkdir()
     two.send(photo)
     file = entry_file(two.bob)
-    two.carriers[0].close()
+    two.channels[0].close()
     two.end()
-    assert isinstance(two.said.pop(), LineLostError)
+    assert isinstance(two.said.pop(), ConnectionLostError)
     (two.folder / f"photo.jpg.{file}.part").write_bytes(PHOTO[:1_000_000])
     waiting = threading.Event()
     transfer = Fetching(GetFile(file=file), two.folder, 0, lambda _: True, lambda: None, direct=True)
@@ -259,7 +259,7 @@ def test_a_sender_who_comes_back_is_reached(two: Two, photo: Path) -> None:
 
     transfer._wait = waits  # type: ignore[method-assign]
     told: list[str] = []
-    thread = threading.Thread(target=lambda: told.append(transfer.run(two.carry(two.bob))))
+    thread = threading.Thread(target=lambda: told.append(transfer.run(two.open_channel(two.bob))))
     thread.start()
     assert waiting.wait(10)
     two.send(photo)
@@ -287,11 +287,11 @@ def test_a_sender_who_comes_back_is_told(server: Server, two: Two, photo: Path) 
     file = entry_file(two.bob)
     upload = server.chat.files.enter(file, "alice")
     transfer = Fetching(GetFile(file=file), two.folder, 0, lambda _: True, lambda: None, direct=True)
-    carrier = two.carry(two.bob)
-    taken, learns = carrier.taken, carrier._learns
+    channel = two.open_channel(two.bob)
+    taken, learns = channel.taken, channel._learns
 
     def first(file: str, sha256: str = "") -> None:
-        two.carriers[0].close()
+        two.channels[0].close()
         two.end()
         eventually(lambda: upload.listening is None, lambda: "she still listens")
         taken(file, sha256)
@@ -300,11 +300,11 @@ def test_a_sender_who_comes_back_is_told(server: Server, two: Two, photo: Path) 
         two.send(photo)
         return learns(until)
 
-    carrier.taken, carrier._learns = first, then  # type: ignore[method-assign]
-    assert transfer.run(carrier).endswith("(directly)")
+    channel.taken, channel._learns = first, then  # type: ignore[method-assign]
+    assert transfer.run(channel).endswith("(directly)")
     two.end()
     server.chat.files.leave(upload)
-    assert isinstance(two.said[0], LineLostError)
+    assert isinstance(two.said[0], ConnectionLostError)
     assert two.said[1] == f"photo.jpg (3.0 MB) is sent to bob: {file} (directly)"
     assert two.uploaded() == []
 

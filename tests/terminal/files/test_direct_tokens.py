@@ -13,7 +13,7 @@ import pytest
 
 from server import Server
 from terminal.files import direct_listener as listener_module
-from terminal.files.channel import JsonCarrier, LineLostError
+from terminal.files.channel import ConnectionLostError, JsonFileChannel
 from terminal.files.direct_listener import Listener
 from terminal.files.sources import Source
 from tests.support.files import PHOTO
@@ -147,17 +147,17 @@ def test_a_token_is_good_once_and_for_one_file(door: Listener, monkeypatch: pyte
     """What is asked for beside it ends the line; a token that comes late is waited for."""
     line = threading.Timer(0.05, door.expect, ("bob", "secret"))
     line.start()
-    carrier = JsonCarrier("127.0.0.1", door.port, "Bob", "secret")
-    assert b"".join(map(bytes, carrier.fetch("abcd2345", 10, 1_000_000))) == PHOTO[10:1_000_000]
-    assert carrier.sum("abcd2345", 5, 10) == hashlib.sha256(PHOTO[5:15]).hexdigest()
-    assert carrier.have("abcd2345").sha256 == SHA256
+    channel = JsonFileChannel("127.0.0.1", door.port, "Bob", "secret")
+    assert b"".join(map(bytes, channel.fetch("abcd2345", 10, 1_000_000))) == PHOTO[10:1_000_000]
+    assert channel.sum("abcd2345", 5, 10) == hashlib.sha256(PHOTO[5:15]).hexdigest()
+    assert channel.have("abcd2345").sha256 == SHA256
     assert door.busy
     monkeypatch.setattr(listener_module, "_PATIENCE", 0.1)
-    with pytest.raises(LineLostError):
-        JsonCarrier("127.0.0.1", door.port, "bob", "secret")
-    with pytest.raises(LineLostError):
-        carrier.sum("other", 0, 1)
-    carrier.close()
+    with pytest.raises(ConnectionLostError):
+        JsonFileChannel("127.0.0.1", door.port, "bob", "secret")
+    with pytest.raises(ConnectionLostError):
+        channel.sum("other", 0, 1)
+    channel.close()
     for wrong in (
         Get(file="abcd2345", offset=len(PHOTO), length=1),
         Put(file="abcd2345", offset=0, bytes=3, payload=b"abc"),
@@ -174,8 +174,8 @@ def test_so_many_lines_and_no_more(door: Listener) -> None:
     for line in lines:
         line.close()
     door.close()
-    with pytest.raises(LineLostError):
-        JsonCarrier("127.0.0.1", door.port, "bob", "x", within=1.0)
+    with pytest.raises(ConnectionLostError):
+        JsonFileChannel("127.0.0.1", door.port, "bob", "x", within=1.0)
 
 
 def test_a_sender_who_listens_is_told_of_the_end(server: Server, connect: Connect) -> None:
@@ -204,16 +204,16 @@ def test_who_has_it_before_its_sender_is_back_hears_of_them(server: Server, conn
     assert request(bob, Have(file=file)).code == "gone"
 
 
-@pytest.mark.parametrize("wait", [JsonCarrier.more, lambda carrier: carrier.event(1.0)], ids=["more", "event"])
+@pytest.mark.parametrize("wait", [JsonFileChannel.more, lambda channel: channel.event(1.0)], ids=["more", "event"])
 def test_a_line_that_is_closed_before_a_wait_is_lost(
-    server: Server, connect: Connect, wait: Callable[[JsonCarrier], object]
+    server: Server, connect: Connect, wait: Callable[[JsonFileChannel], object]
 ) -> None:
     """By whoever stops the transfer: it is no error of the disk."""
     alice = connect(server.address, "alice")
-    carrier = JsonCarrier(*endpoint(server.address), "alice", alice.welcome.token)
-    carrier.close()
-    with pytest.raises(LineLostError):
-        wait(carrier)
+    channel = JsonFileChannel(*endpoint(server.address), "alice", alice.welcome.token)
+    channel.close()
+    with pytest.raises(ConnectionLostError):
+        wait(channel)
 
 
 def test_nothing_goes_directly_to_a_channel(server: Server, connect: Connect) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from server import Server
-from terminal.files.channel import JsonCarrier, LineLostError
+from terminal.files.channel import ConnectionLostError, JsonFileChannel
 from terminal.files.transfer import Fetching, Sending, Stopped
 from tests.conftest import StartProcess, StartServer
 from tests.support.client_processes import Client
@@ -23,21 +23,21 @@ from wire.frames import Cancel, Fetched, Files, GetFile, Have, Join, SendFile
 from wire.limits import Limits
 
 Connect = Callable[..., Json]
-Carry = Callable[[Json], JsonCarrier]
+OpenChannel = Callable[[Json], JsonFileChannel]
 
 
 @pytest.fixture
-def carry(server: Server) -> Iterator[Carry]:
-    """A further line of somebody: `carry(connection)`."""
-    made: list[JsonCarrier] = []
+def open_channel(server: Server) -> Iterator[OpenChannel]:
+    """A further line of somebody: `open_channel(connection)`."""
+    made: list[JsonFileChannel] = []
 
-    def make(client: Json) -> JsonCarrier:
-        made.append(JsonCarrier(*endpoint(server.address), client.welcome.name, client.welcome.token))
+    def make(client: Json) -> JsonFileChannel:
+        made.append(JsonFileChannel(*endpoint(server.address), client.welcome.name, client.welcome.token))
         return made[-1]
 
     yield make
-    for carrier in made:
-        carrier.close()
+    for channel in made:
+        channel.close()
 
 
 def sending(path: Path, to: str = "bob") -> Sending:
@@ -50,43 +50,45 @@ def fetching(file: str, folder: Path, ask: Callable[[str], bool] = lambda _: Tru
     return Fetching(GetFile(file=file), folder, largest, ask, lambda: None)
 
 
-def test_a_file_comes_as_it_was(server: Server, connect: Connect, carry: Carry, photo: Path, tmp_path: Path) -> None:
+def test_a_file_comes_as_it_was(
+    server: Server, connect: Connect, open_channel: OpenChannel, photo: Path, tmp_path: Path
+) -> None:
     """With the receipt; and sent once more, nothing is sent."""
     alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
     transfer = sending(photo)
-    assert transfer.run(carry(alice)) == f"photo.jpg (3.0 MB) is sent to bob: {transfer.file} (by the server)"
-    assert sending(photo).run(carry(alice)) == f"photo.jpg (3.0 MB) was there already: {transfer.file}"
+    assert transfer.run(open_channel(alice)) == f"photo.jpg (3.0 MB) is sent to bob: {transfer.file} (by the server)"
+    assert sending(photo).run(open_channel(alice)) == f"photo.jpg (3.0 MB) was there already: {transfer.file}"
     fetch = fetching(transfer.file, tmp_path / "in")
-    assert fetch.run(carry(bob)).startswith("photo.jpg (3.0 MB) is here: ")
+    assert fetch.run(open_channel(bob)).startswith("photo.jpg (3.0 MB) is here: ")
     assert everything(tmp_path / "in") == {"photo.jpg": PHOTO}
     assert fetch.progress.done == len(PHOTO)
     assert alice.expect(Fetched).user == "bob"
     alice.request(Cancel(file=transfer.file))
     again = sending(photo)
-    again.run(carry(alice))
+    again.run(open_channel(alice))
     assert again.file != transfer.file
 
 
 def test_a_receipt_that_is_lost_is_given_again(
-    server: Server, connect: Connect, carry: Carry, photo: Path, tmp_path: Path
+    server: Server, connect: Connect, open_channel: OpenChannel, photo: Path, tmp_path: Path
 ) -> None:
     """The file is there once."""
     alice = connect(server.address, "alice")
     transfer = sending(photo, "alice")
-    transfer.run(carry(alice))
-    carrier, fetch = carry(alice), fetching(transfer.file, tmp_path / "in")
+    transfer.run(open_channel(alice))
+    channel, fetch = open_channel(alice), fetching(transfer.file, tmp_path / "in")
 
     def lost(file: str, sha256: str = "") -> None:
-        raise LineLostError("in that moment")
+        raise ConnectionLostError("in that moment")
 
-    carrier.taken = lost  # type: ignore[method-assign]
-    with pytest.raises(LineLostError):
-        fetch.run(carrier)
-    assert fetch.run(carry(alice)).startswith("photo.jpg (3.0 MB) is here: ")
+    channel.taken = lost  # type: ignore[method-assign]
+    with pytest.raises(ConnectionLostError):
+        fetch.run(channel)
+    assert fetch.run(open_channel(alice)).startswith("photo.jpg (3.0 MB) is here: ")
     assert everything(tmp_path / "in") == {"photo.jpg": PHOTO}
 
 
-def test_a_folder_comes_as_it_was(server: Server, connect: Connect, carry: Carry, tmp_path: Path) -> None:
+def test_a_folder_comes_as_it_was(server: Server, connect: Connect, open_channel: OpenChannel, tmp_path: Path) -> None:
     """To all of a channel."""
     alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
     for client in (alice, bob):
@@ -96,29 +98,31 @@ def test_a_folder_comes_as_it_was(server: Server, connect: Connect, carry: Carry
     for name, data in {"a": b"x" * 10, "deep/b": b"", "deep/er/c": PHOTO}.items():
         (folder / name).write_bytes(data)
     transfer = sending(folder, "#lab")
-    transfer.run(carry(alice))
-    fetching(transfer.file, tmp_path / "in").run(carry(bob))
+    transfer.run(open_channel(alice))
+    fetching(transfer.file, tmp_path / "in").run(open_channel(bob))
     assert everything(tmp_path / "in" / "things") == everything(folder)
     with pytest.raises(Refused) as refused:
-        sending(folder, "#den").run(carry(alice))
+        sending(folder, "#den").run(open_channel(alice))
     assert refused.value.code == "no-such-channel"
 
 
-def test_a_fetch_that_follows(server: Server, connect: Connect, carry: Carry, photo: Path, tmp_path: Path) -> None:
+def test_a_fetch_that_follows(
+    server: Server, connect: Connect, open_channel: OpenChannel, photo: Path, tmp_path: Path
+) -> None:
     """It begins while nothing is there, and ends with the upload."""
     alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
-    carrier, offered, waiting = carry(alice), threading.Event(), threading.Event()
+    channel, offered, waiting = open_channel(alice), threading.Event(), threading.Event()
     transfer = sending(photo)
 
-    def slow_offer(request: Any, offer: Any = carrier.offer) -> Any:
+    def slow_offer(request: Any, offer: Any = channel.offer) -> Any:
         answer = offer(request)
         transfer.file = answer.file
         offered.set()
         waiting.wait(10)
         return answer
 
-    carrier.offer = slow_offer  # type: ignore[assignment,method-assign]
-    sender = threading.Thread(target=transfer.run, args=(carrier,))
+    channel.offer = slow_offer  # type: ignore[assignment,method-assign]
+    sender = threading.Thread(target=transfer.run, args=(channel,))
     sender.start()
     assert offered.wait(10)
     fetch = fetching(transfer.file, tmp_path / "in")
@@ -129,34 +133,36 @@ def test_a_fetch_that_follows(server: Server, connect: Connect, carry: Carry, ph
         waiting.set()
 
     fetch._wait = waits  # type: ignore[method-assign]
-    fetch.run(carry(bob))
+    fetch.run(open_channel(bob))
     sender.join()
     assert everything(tmp_path / "in") == {"photo.jpg": PHOTO}
 
 
-def test_a_cut_line_costs_nothing(server: Server, connect: Connect, carry: Carry, photo: Path, tmp_path: Path) -> None:
+def test_a_cut_line_costs_nothing(
+    server: Server, connect: Connect, open_channel: OpenChannel, photo: Path, tmp_path: Path
+) -> None:
     """Both sides go on where they were; with `no`, the receiver begins anew."""
     alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
-    transfer, carrier = sending(photo), carry(alice)
+    transfer, channel = sending(photo), open_channel(alice)
     puts: list[int] = []
 
-    def cut(file: str, offset: int, data: Any, put: Any = carrier.put) -> None:
+    def cut(file: str, offset: int, data: Any, put: Any = channel.put) -> None:
         if offset > 0:
-            carrier.settle()
-            carrier.close()
+            channel.settle()
+            channel.close()
         put(file, offset, data)
 
-    carrier.put = cut  # type: ignore[method-assign]
-    with pytest.raises(LineLostError):
-        transfer.run(carrier)
-    carrier = carry(alice)
+    channel.put = cut  # type: ignore[method-assign]
+    with pytest.raises(ConnectionLostError):
+        transfer.run(channel)
+    channel = open_channel(alice)
 
-    def note(file: str, offset: int, data: Any, put: Any = carrier.put) -> None:
+    def note(file: str, offset: int, data: Any, put: Any = channel.put) -> None:
         puts.append(offset)
         put(file, offset, data)
 
-    carrier.put = note  # type: ignore[method-assign]
-    transfer.run(carrier)
+    channel.put = note  # type: ignore[method-assign]
+    transfer.run(channel)
     assert puts == [1 << 20, 2 << 20]
     asked: list[str] = []
 
@@ -171,49 +177,51 @@ def test_a_cut_line_costs_nothing(server: Server, connect: Connect, carry: Carry
         folder = tmp_path / str(answer)
         folder.mkdir()
         (folder / f"photo.jpg.{transfer.file}.part").write_bytes(PHOTO[:1_000_000])
-        carrier, fetched = carry(bob), list[int]()
+        channel, fetched = open_channel(bob), list[int]()
 
-        def fetch(file: str, first: int, end: int, real: Any = carrier.fetch, to: list[int] = fetched) -> Any:
+        def fetch(file: str, first: int, end: int, real: Any = channel.fetch, to: list[int] = fetched) -> Any:
             to.append(first)
             return real(file, first, end)
 
-        carrier.fetch = fetch  # type: ignore[method-assign]
-        fetching(transfer.file, folder, say(answer)).run(carrier)
+        channel.fetch = fetch  # type: ignore[method-assign]
+        fetching(transfer.file, folder, say(answer)).run(channel)
         assert fetched == [sure]
         assert everything(folder) == {"photo.jpg": PHOTO}
     assert asked == ["Resume photo.jpg (33 %)?"] * 2
 
 
-def test_damage_is_mended(server: Server, connect: Connect, carry: Carry, photo: Path, tmp_path: Path) -> None:
+def test_damage_is_mended(
+    server: Server, connect: Connect, open_channel: OpenChannel, photo: Path, tmp_path: Path
+) -> None:
     """On the way up and on the way down; what cannot be mended stays a part."""
     alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
-    carrier, damaged = carry(alice), list[int]()
+    channel, damaged = open_channel(alice), list[int]()
 
-    def damage(file: str, offset: int, data: Any, put: Any = carrier.put) -> None:
+    def damage(file: str, offset: int, data: Any, put: Any = channel.put) -> None:
         if not damaged:
             damaged.append(offset)
             data = memoryview(bytes([data[0] ^ 1]) + bytes(data[1:]))
         put(file, offset, data)
 
-    carrier.put = damage  # type: ignore[method-assign]
+    channel.put = damage  # type: ignore[method-assign]
     transfer = sending(photo)
-    transfer.run(carrier)
+    transfer.run(channel)
     (tmp_path / "in").mkdir()
     part = tmp_path / "in" / f"photo.jpg.{transfer.file}.part"
     part.write_bytes(b"wrong" + PHOTO[5:1_000_000])
-    fetching(transfer.file, tmp_path / "in").run(carry(bob))
+    fetching(transfer.file, tmp_path / "in").run(open_channel(bob))
     assert everything(tmp_path / "in") == {"photo.jpg": PHOTO}
     part.write_bytes(b"wrong")
-    carrier = carry(bob)
+    channel = open_channel(bob)
     sums: list[int] = []
 
     def same(file: str, first: int, length: int) -> str:
         sums.append(first)
         return hashlib.sha256(part.read_bytes()[:length]).hexdigest()
 
-    carrier.sum = same  # type: ignore[method-assign]
+    channel.sum = same  # type: ignore[method-assign]
     with pytest.raises(Refused) as refused:
-        fetching(transfer.file, tmp_path / "in").run(carrier)
+        fetching(transfer.file, tmp_path / "in").run(channel)
     assert refused.value.code == "checksum-mismatch"
     assert sums == [0]  # to ask again would be in vain
     assert part.exists()
@@ -221,22 +229,22 @@ def test_damage_is_mended(server: Server, connect: Connect, carry: Carry, photo:
 
 
 def test_a_stopped_transfer_leaves_its_part(
-    server: Server, connect: Connect, carry: Carry, photo: Path, tmp_path: Path
+    server: Server, connect: Connect, open_channel: OpenChannel, photo: Path, tmp_path: Path
 ) -> None:
     """And one that is refused leaves nothing."""
     alice = connect(server.address, "alice")
     transfer = sending(photo)
-    transfer.run(carry(alice))
+    transfer.run(open_channel(alice))
     fetch = fetching(transfer.file, tmp_path / "in")
     fetch.stop()
     with pytest.raises(Stopped):
-        fetch.run(carry(alice))
+        fetch.run(open_channel(alice))
     fetch.close()
     assert list(everything(tmp_path / "in")) == [f"photo.jpg.{transfer.file}.part"]
     with pytest.raises(Refused):
-        fetching(transfer.file, tmp_path / "other", largest=10).run(carry(alice))
+        fetching(transfer.file, tmp_path / "other", largest=10).run(open_channel(alice))
     with pytest.raises(Refused):
-        fetching("zzzzzzzz", tmp_path / "other").run(carry(alice))
+        fetching("zzzzzzzz", tmp_path / "other").run(open_channel(alice))
     assert not (tmp_path / "other").exists()
 
 
@@ -244,12 +252,12 @@ def test_a_small_chunk_is_enough(start_server: StartServer, connect: Connect, ph
     """A server that gives less than was asked for is asked again."""
     server = start_server(limits=Limits(chunk=50_000))
     alice = connect(server.address, "alice")
-    carrier = JsonCarrier(*endpoint(server.address), "alice", alice.welcome.token)
+    channel = JsonFileChannel(*endpoint(server.address), "alice", alice.welcome.token)
     transfer = sending(photo)
-    transfer.run(carrier)
-    fetching(transfer.file, tmp_path / "in").run(carrier)
+    transfer.run(channel)
+    fetching(transfer.file, tmp_path / "in").run(channel)
     assert everything(tmp_path / "in") == {"photo.jpg": PHOTO}
-    carrier.close()
+    channel.close()
 
 
 def test_a_line_that_somebody_closed_is_lost(server: Server, connect: Connect) -> None:
@@ -257,16 +265,16 @@ def test_a_line_that_somebody_closed_is_lost(server: Server, connect: Connect) -
     alice = connect(server.address, "alice")
     file = offer(alice)
     for what in (
-        JsonCarrier.more,
+        JsonFileChannel.more,
         lambda line: line.event(0),
         lambda line: line.have(file, watch=True),
         lambda line: line.put(file, 0, b"x"),
         lambda line: list(line.fetch(file, 0, 1)),
     ):
-        carrier = JsonCarrier(*endpoint(server.address), "alice", alice.welcome.token)
-        carrier.close()
-        with pytest.raises(LineLostError):
-            what(carrier)
+        channel = JsonFileChannel(*endpoint(server.address), "alice", alice.welcome.token)
+        channel.close()
+        with pytest.raises(ConnectionLostError):
+            what(channel)
 
 
 # Processes
@@ -328,20 +336,20 @@ def wait_for_part(folder: Path, process: Process) -> None:
 
 
 def test_a_file_that_changes_is_taken_back(
-    server: Server, connect: Connect, carry: Carry, photo: Path, tmp_path: Path
+    server: Server, connect: Connect, open_channel: OpenChannel, photo: Path, tmp_path: Path
 ) -> None:
     """Nobody could ever finish it: it counts no more, and who waits for it is told, and keeps no part."""
     alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
-    carrier, transfer, fetch = carry(alice), sending(photo), list[Fetching]()
+    channel, transfer, fetch = open_channel(alice), sending(photo), list[Fetching]()
     ended: list[str] = []
 
     def run() -> None:
         try:
-            fetch[0].run(carry(bob))
+            fetch[0].run(open_channel(bob))
         except Refused as refused:
             ended.append(refused.code)
 
-    def settle(real: Any = carrier.settle) -> None:
+    def settle(real: Any = channel.settle) -> None:
         real()
         if fetch:
             return
@@ -359,9 +367,9 @@ def test_a_file_that_changes_is_taken_back(
         photo.write_bytes(b"another")
 
     threads: list[threading.Thread] = []
-    carrier.settle = settle  # type: ignore[method-assign]
+    channel.settle = settle  # type: ignore[method-assign]
     with pytest.raises(Refused) as refused:
-        transfer.run(carrier)
+        transfer.run(channel)
     assert "has changed" in refused.value.sentence
     threads[0].join(10)
     assert ended == ["gone"]
