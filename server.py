@@ -22,7 +22,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from bridge.acl import rules as acl
+from bridge.acl import BROKERS, NEED_CLIENTS, SERVER_USER, broker_rules
 from bridge.clients.registry import Hub
 from bridge.clients.session import MqttSession
 from bridge.embedded.supervisor import EmbeddedBroker
@@ -177,7 +177,7 @@ def configure(arguments: Sequence[str]) -> Config:
         prog="server.py",
         description="Partyline: a chat server that people in terminals and programs share.",
         epilog="An option goes before the same key of the config file; see partyline.example.yaml. "
-        f"`server.py acl {'|'.join(acl.BROKERS)}` prints the access rules for another broker, and ends.",
+        f"`server.py acl {'|'.join(BROKERS)}` prints the access rules for another broker, and ends.",
     )
     default = Config()
     parser.add_argument("--host", help=f"address to listen on (default {default.host}; 0.0.0.0 or :: for the network)")
@@ -214,14 +214,14 @@ def print_rules(arguments: Sequence[str]) -> int:
         description="Print the access rules for another broker, so that there, too, each client writes only below its "
         "own name. The comments in them say where they go.",
     )
-    parser.add_argument("broker", metavar="BROKER", help=" or ".join(acl.BROKERS))
+    parser.add_argument("broker", metavar="BROKER", help=" or ".join(BROKERS))
     parser.add_argument("--root", default=ROOT, help=f"first level of every topic (default {ROOT})")
-    parser.add_argument("--user", metavar="NAME", default=acl.USER, help=f"the bridge's own (default {acl.USER})")
-    parser.add_argument("--clients", metavar="NAME,…", default="", help=f"users, for {' and '.join(acl.LISTED)}")
+    parser.add_argument("--user", metavar="NAME", default=SERVER_USER, help=f"the server's own (default {SERVER_USER})")
+    parser.add_argument("--clients", metavar="NAME,…", default="", help=f"users, for {' and '.join(NEED_CLIENTS)}")
     options = parser.parse_args(arguments)
     try:
         clients = [name for name in options.clients.split(",") if name]
-        print(acl.text(options.broker, options.root, options.user, clients), end="")
+        print(broker_rules(options.broker, options.root, options.user, clients), end="")
     except LocalError as error:
         print(f"server.py acl: {error}", file=sys.stderr)
         return 2

@@ -1,68 +1,56 @@
-"""Floor 3: who may write and read which topic, made from the table of topics, also as the rules of other brokers; pure.
-
-On a broker of somebody else's, the user name that the broker has checked is the chat name: so each client may write
-only what has its own name in it. `server.py acl` prints the rules; the embedded broker keeps them itself.
-"""
+"""Floor 3: the topics that one client, or the server itself, may write and read below the root; pure."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from wire.errors import LocalError
 from wire.mqtt import matches
-from wire.names import NAME, shorten
-from wire.topics import ROOT, TABLE
+from wire.topics import TABLE
 
-from . import texts as acl_texts
-
-USER = "partyline"  # the bridge's own user at a broker
+SERVER_USER = "partyline"  # the server's own user name at a broker, by default
 _ME = "<me>"
-# What means the same in the syntax of every broker; a root may be more than that, but not with these rules.
-_PLAIN_ROOT = re.compile(r"[A-Za-z0-9_-]+(?:/[A-Za-z0-9_-]+)*")
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What one client may do below the root, as topic filters. What is not in them, it may not."""
+    """The topic filters that one client may write and read below the root. It may use every topic outside the root."""
 
     root: str
     writes: tuple[str, ...]
     reads: tuple[str, ...]
 
     @property
-    def all(self) -> str:
-        """Everything below the root."""
+    def everything(self) -> str:
+        """The topic filter that covers the whole root."""
         return f"{self.root}/#"
 
     def covers(self, topic: str) -> bool:
-        """Whether the topic is below the root."""
-        return matches(self.all, topic)
+        """Return True if the topic is below the root."""
+        return matches(self.everything, topic)
 
     def may_write(self, topic: str) -> bool:
-        """Whether it may publish there; outside of the root it may."""
+        """Return True if the client may publish to the topic."""
         return any(matches(each, topic) for each in self.writes) or not self.covers(topic)
 
     def may_read(self, topic: str) -> bool:
-        """Whether what is published there is for it; outside of the root it is."""
+        """Return True if the client may receive what is published to the topic."""
         return any(matches(each, topic) for each in self.reads) or not self.covers(topic)
 
 
 def server_rules(root: str) -> Rules:
-    """The rules for the server itself, which may do everything."""
+    """Return the rules for the server itself, which may write and read everything."""
     return Rules(root, (f"{root}/#",), (f"{root}/#",))
 
 
-def rules(root: str, me: str) -> Rules:
-    """The rules for the client called `me`, which may be what a broker puts the name in for."""
+def client_rules(root: str, me: str) -> Rules:
+    """Return the rules for the client `me`: its name, or the placeholder that a broker replaces by the name."""
     writes: dict[str, None] = {}
     reads: dict[str, None] = {}
     for row in TABLE:
         head, *levels = row.topic.split("/")
-        if levels[:1] == [_ME]:  # its own tree
+        if levels[:1] == [_ME]:  # the client's own tree
             pattern = f"{head}/{_ME}/#"
-        elif _ME in levels:  # from one to another
+        elif _ME in levels:  # from one client to another
             pattern = "/".join([head, *(level if level == _ME else "+" for level in levels)])
             reads["/".join([head, *("+" if level == _ME else _ME for level in levels)])] = None
         else:
@@ -70,32 +58,3 @@ def rules(root: str, me: str) -> Rules:
         (writes if row.writer.startswith("client") else reads)[pattern] = None
     named = [tuple(f"{root}/{each.replace(_ME, me)}" for each in side) for side in (writes, reads)]
     return Rules(root, named[0], named[1])
-
-
-_TEXTS: dict[str, tuple[str, Callable[[Rules, str, Sequence[str]], str]]] = {
-    # What the broker puts the user name in for, and who writes the rules down.
-    "mosquitto": ("%u", acl_texts.mosquitto),
-    "emqx": ("${username}", acl_texts.emqx),
-    "nats": ("{client}", acl_texts.nats),
-    "rabbitmq": ("{username}", acl_texts.rabbitmq),
-}
-BROKERS = tuple(_TEXTS)
-LISTED = ("nats", "rabbitmq")  # have no rules for whoever comes: each client is named
-
-
-def text(broker: str, root: str = ROOT, user: str = USER, clients: Sequence[str] = ()) -> str:
-    """The rules in the broker's own language, with comments on where they go. Raises LocalError with a sentence.
-
-    `user` is the bridge's own, `clients` are the users to be listed where a broker needs that.
-    """
-    if broker not in _TEXTS:
-        raise LocalError(f"There are no rules for {shorten(broker)!r}: the brokers are {', '.join(BROKERS)}.")
-    if _PLAIN_ROOT.fullmatch(root) is None:
-        raise LocalError(f"These rules need a root of letters, digits, -, _ and /, not {shorten(root)!r}.")
-    for name in (user, *clients):
-        if NAME.fullmatch(name) is None:
-            raise LocalError(f"A user name is 1 to 32 letters, digits, - and _, not {shorten(name)!r}.")
-    if user in clients:
-        raise LocalError(f"{user} is the bridge's own user, and so no client.")
-    placeholder, write = _TEXTS[broker]
-    return write(rules(root, placeholder), user, clients)

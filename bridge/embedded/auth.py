@@ -18,7 +18,7 @@ from amqtt.mqtt.connack import BAD_USERNAME_PASSWORD, NOT_AUTHORIZED, ConnackPac
 from amqtt.mqtt.protocol.broker_handler import BrokerProtocolHandler
 from amqtt.session import Session
 
-from bridge.acl.rules import Rules, rules, server_rules
+from bridge.acl import Rules, client_rules, server_rules
 from channels import accounts
 from store.contract import StoreError
 from store.read_only import read_account
@@ -53,7 +53,7 @@ class Login:
         return not self._outside.covers(topic)
 
     def _make_rules(self, name: str) -> Rules:
-        return self._outside if self.is_server(name) else rules(self._outside.root, name)
+        return self._outside if self.is_server(name) else client_rules(self._outside.root, name)
 
     def may(self, name: str, topic: str, *, write: bool) -> bool:
         """Whether somebody who has logged in may write there, or read what is written there."""

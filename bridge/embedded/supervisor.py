@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from bridge.acl.rules import USER
+from bridge.acl import SERVER_USER
 from channels.locks import leaf
 from wire.errors import LocalError
 
@@ -36,7 +36,7 @@ class EmbeddedBroker:
     The socket is opened here and inherited, so that the port stays ours, and clients wait, while it is started again.
     """
 
-    def __init__(self, host: str, port: int, data: Path, root: str, user: str = USER) -> None:
+    def __init__(self, host: str, port: int, data: Path, root: str, user: str = SERVER_USER) -> None:
         """On that address (port 0: any free one), with the accounts in the folder `data`, which a store has open.
 
         `user` is the bridge's own name, below `root` it may do everything; nobody else may have it.

@@ -1,4 +1,4 @@
-"""Brokers of other makes that keep the rules of `server.py acl`, as processes, for the tests of those rules."""
+"""Real brokers as processes that enforce the output of `server.py acl`, for the tests of those rules."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from bridge.acl import rules as acl
+from bridge.acl import SERVER_USER
 
 CLIENTS = ("alice", "bob", "hall-2")
-PASSWORDS = {name: f"{name}-secret" for name in (acl.USER, *CLIENTS)}
-# What alice may write, and what she may subscribe to.
+PASSWORDS = {name: f"{name}-secret" for name in (SERVER_USER, *CLIENTS)}
+# Topics that alice may or may not write, and filters that she may or may not subscribe to.
 WRITES = {
     "chat/from/alice/say/lab": True,
     "chat/from/alice/register": True,
@@ -57,10 +57,10 @@ READS = {
 
 
 class Running:
-    """A broker that is up: `address` is where it speaks MQTT, `log` what it has said so far."""
+    """A running broker; `log` is its output so far."""
 
     def __init__(self, command: Sequence[str], ready: str, environment: Mapping[str, str] | None = None) -> None:
-        """Start it; `ready` is found in the line that it says when it is, with the port as a group if it picks one."""
+        """Start it and wait for the line of its log in which the pattern `ready` is found."""
         self.log: list[str] = []
         self.process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
@@ -69,7 +69,7 @@ class Running:
         self.wait_for(ready)
 
     def wait_for(self, pattern: str) -> re.Match[str]:
-        """The first line of its log that fits, of those not read yet."""
+        """Return the first match in the lines of its log that were not read yet."""
         assert self.process.stderr is not None
         for line in self.process.stderr:
             self.log.append(line)
@@ -78,7 +78,7 @@ class Running:
         raise AssertionError(f"the broker ended: {''.join(self.log)}")
 
     def close(self) -> None:
-        """End it."""
+        """Kill it."""
         self.process.kill()
         self.process.wait()
         assert self.process.stderr is not None
@@ -86,21 +86,21 @@ class Running:
 
 
 def need(*programs: str) -> None:
-    """Skip the test if one of them is not installed."""
+    """Skip the test if one of the programs is not installed."""
     for program in programs:
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody has just now."""
+    """Return a free port of 127.0.0.1."""
     with socket.create_server(("127.0.0.1", 0)) as one:
         port: int = one.getsockname()[1]
         return port
 
 
 def mosquitto(folder: Path, rules: str) -> tuple[Running, str]:
-    """A mosquitto with these rules, and its address."""
+    """Start a mosquitto with these rules; return it and its address."""
     need("mosquitto", "mosquitto_passwd")
     port = free_port()
     (folder / "partyline.acl").write_text(rules)
@@ -115,11 +115,11 @@ def mosquitto(folder: Path, rules: str) -> tuple[Running, str]:
 
 
 def nats(folder: Path, rules: str) -> tuple[Running, str]:
-    """A nats-server with these rules, and its address for MQTT."""
+    """Start a nats-server with these rules; return it and its MQTT address."""
     need("nats-server")
     port = free_port()
     named = {f"PASSWORD_{name}": password for name, password in PASSWORDS.items()}
-    outside = {"PASSWORD_alice": named.pop("PASSWORD_alice")}  # the others stand in the file, as its comment says
+    outside = {"PASSWORD_alice": named.pop("PASSWORD_alice")}  # the others are in the file, as its comment allows
     (folder / "partyline-users.conf").write_text(
         "".join(f'{name}: "{password}"\n' for name, password in named.items()) + rules
     )

@@ -1,4 +1,4 @@
-"""The printed access rules in real brokers: what each lets through and what not, in both directions."""
+"""The printed access rules in real brokers: what clients may write and read with them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.acl import rules as acl
+from bridge.acl import broker_rules
 from tests.support.acl_brokers import BROKERS, CLIENTS, PASSWORDS, READS, WRITES, Running
 from tests.support.helpers import DEADLINE
 from tests.support.mqtt import MqttLine
@@ -21,15 +21,15 @@ SPEAKS = [("mosquitto", V311), ("mosquitto", V5), ("nats", V311)]
 
 @pytest.fixture(params=SPEAKS, ids=lambda pair: f"{pair[0]}-{'5' if pair[1] == V5 else '3.1.1'}")
 def speaks(request: pytest.FixtureRequest) -> tuple[str, int]:
-    """Each broker with the versions of MQTT that it has."""
+    """Each broker with each version of MQTT that it supports."""
     pair: tuple[str, int] = request.param
     return pair
 
 
 @pytest.fixture
 def broker(speaks: tuple[str, int], tmp_path: Path) -> Iterator[tuple[Running, str]]:
-    """The broker with the rules that are printed for it, and its address."""
-    running, address = BROKERS[speaks[0]](tmp_path, acl.text(speaks[0], clients=CLIENTS))
+    """A broker that enforces the rules printed for it, and its address."""
+    running, address = BROKERS[speaks[0]](tmp_path, broker_rules(speaks[0], clients=CLIENTS))
     yield running, address
     running.close()
 
@@ -45,11 +45,11 @@ def enter(broker: tuple[Running, str], speaks: tuple[str, int], mqtt: Callable[.
 
 
 def test_what_a_client_may_write(enter: Enter) -> None:
-    """The server, which reads everything, gets just that, up to what it has said last."""
+    """The server, which reads everything, receives exactly what alice may write."""
     server = enter("partyline")
     assert server.subscribe("chat/#")[0] < 0x80
     for topic in WRITES:
-        alice = enter("alice")  # a new one each time: a broker may end the connection of whoever oversteps
+        alice = enter("alice")  # reconnects each time, as a broker may end the connection after a forbidden publish
         alice.publish(topic, "hello", 0)
         alice.disconnect()
     server.publish("chat/server", "the end")
@@ -59,12 +59,12 @@ def test_what_a_client_may_write(enter: Enter) -> None:
 
 
 def test_what_a_client_may_read(enter: Enter, speaks: tuple[str, int]) -> None:
-    """What the server writes in all places comes to those who may read it, whatever they have subscribed to."""
+    """The server writes to every kind of topic; alice receives only what she may read, whatever she subscribes to."""
     server, alice = enter("partyline"), enter("alice")
     for topic_filter, allowed in READS.items():
         granted = alice.subscribe(topic_filter, qos=0)[0] < 0x80
         assert granted or not allowed, topic_filter
-        if speaks[0] == "nats":  # mosquitto grants everything, and holds back what may not be read
+        if speaks[0] == "nats":  # mosquitto grants every subscription, and withholds what the client may not read
             assert granted == allowed, topic_filter
     read = ["chat/channels/lab", "chat/channels/lab/text", "chat/presence/bob", "chat/to/alice/msg/bob",
             "chat/direct/alice/bob", "chat/to/alice/stored"]  # fmt: skip
@@ -73,13 +73,13 @@ def test_what_a_client_may_read(enter: Enter, speaks: tuple[str, int]) -> None:
     for topic in (*closed, *read, "chat/server"):
         server.publish(topic, "hello")
     alice.message("chat/server")
-    server.publish("chat/server", "the end")  # so that what came twice, because of two filters, is there, too
+    server.publish("chat/server", "the end")  # after it, also messages that two filters match have come
     alice.message("chat/server", lambda packet: packet.payload == b"the end")
     assert {packet.topic for packet in alice.messages()} == {*read, "chat/server"}
 
 
 def test_two_clients_and_the_server_with_paho(broker: tuple[Running, str], speaks: tuple[str, int]) -> None:
-    """At QoS 1, with sessions that are kept."""
+    """At QoS 1, with persistent sessions."""
     filters = {name: (f"chat/to/{name}/#", "chat/channels/#", f"chat/direct/{name}/+") for name in CLIENTS}
     alice, bob, _ = devices = [Paho(broker[1], name, speaks[1], PASSWORDS[name], filters[name]) for name in CLIENTS]
     server = Paho(broker[1], "partyline", speaks[1], PASSWORDS["partyline"], ("chat/#",))
@@ -96,8 +96,8 @@ def test_two_clients_and_the_server_with_paho(broker: tuple[Running, str], speak
         device.close()
 
 
-def test_a_will_is_held_to_the_rules(enter: Enter) -> None:
-    """It comes if it may be written: that of alice does, that in bob's name does not."""
+def test_a_will_obeys_the_rules(enter: Enter) -> None:
+    """The broker publishes alice's will on her own topic, and not one on bob's."""
     server = enter("partyline")
     server.subscribe("chat/#")
     for topic in ("chat/from/bob/gone", "chat/from/alice/gone"):
@@ -112,7 +112,7 @@ def test_a_will_is_held_to_the_rules(enter: Enter) -> None:
 
 
 @pytest.mark.parametrize("password", [None, b"wrong"])
-def test_nobody_comes_in_without_the_password(
+def test_nobody_logs_in_without_the_password(
     broker: tuple[Running, str], speaks: tuple[str, int], mqtt: Callable[..., MqttLine], password: bytes | None
 ) -> None:
     for name in ("partyline", "alice", "nobody", None):
@@ -122,8 +122,8 @@ def test_nobody_comes_in_without_the_password(
 
 
 @pytest.mark.parametrize("speaks", [("nats", V311)], ids=["nats"], indirect=True)
-def test_at_nats_they_come_by_mqtt_only(broker: tuple[Running, str], tmp_path: Path) -> None:
-    """By NATS's own protocol, a client could read where NATS hands over what comes at QoS 1."""
+def test_at_nats_the_users_connect_by_mqtt_only(broker: tuple[Running, str], tmp_path: Path) -> None:
+    """Over NATS's own protocol, a client could read the subjects on which NATS delivers QoS 1."""
     port = next(line.rpartition(":")[2] for line in broker[0].log if "client connections on 127.0.0.1:" in line)
     with socket.create_connection(("127.0.0.1", int(port)), DEADLINE) as line, line.makefile("rwb") as file:
         assert file.readline().startswith(b"INFO ")
@@ -133,8 +133,8 @@ def test_at_nats_they_come_by_mqtt_only(broker: tuple[Running, str], tmp_path: P
 
 
 @pytest.mark.parametrize("speaks", [("nats", V311)], ids=["nats"], indirect=True)
-def test_at_nats_nobody_listens_where_it_hands_over(enter: Enter) -> None:
-    """The permission for $MQTT.sub.> is for NATS itself."""
+def test_at_nats_nobody_subscribes_to_the_delivery_subjects(enter: Enter) -> None:
+    """The permission for $MQTT.sub.> is for NATS itself, not for a client's filter."""
     alice = enter("alice")
     for topic_filter in ("$MQTT/sub/#", "$MQTT/#"):
         assert alice.subscribe(topic_filter)[0] >= 0x80

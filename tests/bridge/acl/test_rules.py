@@ -1,4 +1,4 @@
-"""The access rules for other brokers: what they allow, read as each broker reads them, and how they are printed."""
+"""The access rules for other brokers: what they allow when each broker's language is evaluated, and the command."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.acl import rules as acl
+from bridge.acl import BROKERS, broker_rules, client_rules, server_rules
 from tests.support.acl_brokers import READS, WRITES
 from tests.support.brokers import Mosquitto
 from tests.support.forks import run
@@ -20,7 +20,7 @@ from wire.topics import TABLE
 
 
 def covers(allowed: str, asked: str) -> bool:
-    """Whether one filter takes in all that the other does."""
+    """Return True if the filter `allowed` covers every topic that `asked` covers."""
     wanted, levels = allowed.split("/"), asked.split("/")
     for at, level in enumerate(wanted):
         if level == "#":
@@ -31,7 +31,7 @@ def covers(allowed: str, asked: str) -> bool:
 
 
 def ask_mosquitto(text: str, write: bool, topic: str, me: str) -> bool:
-    """As mosquitto's acl_file works: `topic` lines are for the user above them, patterns for all."""
+    """Evaluate an acl_file: `topic` lines apply to the user above them, `pattern` lines to everyone."""
     allowed, user = [], ""
     for line in text.splitlines():
         word, _, rest = line.partition(" ")
@@ -45,7 +45,7 @@ def ask_mosquitto(text: str, write: bool, topic: str, me: str) -> bool:
 
 
 def ask_emqx(text: str, write: bool, topic: str, me: str) -> bool:
-    """As EMQX's acl.conf works: the first term that fits decides."""
+    """Evaluate an acl.conf: the first term that matches decides."""
     for line in text.splitlines():
         if not line or line.startswith("%%"):
             continue
@@ -63,7 +63,7 @@ def ask_emqx(text: str, write: bool, topic: str, me: str) -> bool:
 
 
 def ask_nats(text: str, write: bool, topic: str, me: str) -> bool:
-    """As the permissions of NATS work, for subjects."""
+    """Evaluate the permissions of NATS, which are about subjects."""
     block = re.search(rf'user: "{me}".*\n.*\n\s*publish: \[(.*)\]\n\s*subscribe: \[(.*)\]\n', text)
     assert block is not None, text
     wild = {"*": "+", ">": "#"}
@@ -73,7 +73,7 @@ def ask_nats(text: str, write: bool, topic: str, me: str) -> bool:
 
 
 def ask_rabbitmq(text: str, write: bool, topic: str, me: str) -> bool:
-    """As RabbitMQ's topic permissions work: expressions over routing keys, and over binding keys."""
+    """Evaluate RabbitMQ's topic permissions: expressions over routing keys and binding keys."""
     commands = [line for line in text.replace("\\\n", "").splitlines() if not line.startswith("#")]
     listed = {parts[1]: parts[2:] for parts in map(shlex.split, commands) if parts[:1] == ["allow"]}
     expressions = listed.get(me, listed["$client"])
@@ -89,21 +89,21 @@ ASK: dict[str, Callable[[str, bool, str, str], bool]] = {
 }
 
 
-def test_the_rules_are_those_of_the_table() -> None:
-    rules = acl.rules("chat", "%u")
+def test_the_rules_cover_every_row_of_the_table_of_topics() -> None:
+    rules = client_rules("chat", "%u")
     assert set(rules.writes) == {"chat/from/%u/#", "chat/direct/+/%u"}
     assert set(rules.reads) == {
         "chat/channels/#", "chat/presence/#", "chat/server", "chat/to/%u/#", "chat/direct/%u/+"
     }  # fmt: skip
-    for row in TABLE:  # whatever is added there
+    for row in TABLE:  # also a row that is added later
         topic = f"chat/{row.topic}".replace("<me>", "%u")
         patterns = rules.writes if row.writer.startswith("client") else rules.reads
         assert any(matches(each, topic) for each in patterns), row
 
 
 @pytest.mark.parametrize("root", ["chat", "site/hall2", "c"])
-def test_they_say_what_one_client_may(root: str) -> None:
-    rules = acl.rules(root, "alice")
+def test_what_one_client_may_write_and_read(root: str) -> None:
+    rules = client_rules(root, "alice")
     assert {topic: rules.may_write(root + topic[4:]) for topic in WRITES} == WRITES
     topics = {topic: allowed for topic, allowed in READS.items() if "#" not in topic and "+" not in topic}
     assert {topic: rules.may_read(root + topic[4:]) for topic in topics} == topics
@@ -112,13 +112,13 @@ def test_they_say_what_one_client_may(root: str) -> None:
         assert rules.may_write(outside)
         assert rules.may_read(outside)
     for topic in (*WRITES, *topics):
-        assert acl.server_rules(root).may_write(root + topic[4:])
-        assert acl.server_rules(root).may_read(root + topic[4:])
+        assert server_rules(root).may_write(root + topic[4:])
+        assert server_rules(root).may_read(root + topic[4:])
 
 
-@pytest.mark.parametrize("broker", acl.BROKERS)
-def test_each_broker_is_told_the_same(broker: str) -> None:
-    text = acl.text(broker, clients=["alice", "bob"])
+@pytest.mark.parametrize("broker", BROKERS)
+def test_the_rules_of_every_broker_allow_the_same(broker: str) -> None:
+    text = broker_rules(broker, clients=["alice", "bob"])
     ask = ASK[broker]
     assert {topic: ask(text, True, topic, "alice") for topic in WRITES} == WRITES
     assert {topic: ask(text, False, topic, "alice") for topic in READS} == READS
@@ -129,9 +129,9 @@ def test_each_broker_is_told_the_same(broker: str) -> None:
     assert not ask(text, True, "elsewhere", "alice")
 
 
-@pytest.mark.parametrize("broker", acl.BROKERS)
-def test_root_and_user(broker: str) -> None:
-    text = acl.text(broker, "site/hall2", "bridge-1", ["alice"])
+@pytest.mark.parametrize("broker", BROKERS)
+def test_another_root_and_user(broker: str) -> None:
+    text = broker_rules(broker, "site/hall2", "bridge-1", ["alice"])
     assert ASK[broker](text, True, "site/hall2/from/alice/say/lab", "alice")
     assert not ASK[broker](text, True, "chat/from/alice/say/lab", "alice")
     assert ASK[broker](text, False, "site/hall2/#", "bridge-1")
@@ -139,26 +139,26 @@ def test_root_and_user(broker: str) -> None:
     assert "restart" in text.lower()
 
 
-def test_a_mosquitto_that_is_set_up_as_we_say_outlives_a_kill_as_it_does_in_the_tests() -> None:
-    """`autosave_on_changes` alone counts changes up to `autosave_interval`, which is 1,800 by default."""
+def test_the_recommended_mosquitto_settings_are_those_that_the_tests_use() -> None:
+    """`autosave_on_changes` alone saves after `autosave_interval` changes, by default 1,800."""
     page = (Path(__file__).parents[3] / "docs" / "brokers.md").read_text()
-    told = acl.text("mosquitto")
+    told = broker_rules("mosquitto")
     for setting in Mosquitto.KEEPS:
         assert f"`{setting}`" in page
         assert f"#   {setting}\n" in told
 
 
-def test_without_clients_nats_shows_one_as_a_comment() -> None:
-    text = acl.text("nats")
+def test_without_clients_the_nats_rules_have_one_commented_example() -> None:
+    text = broker_rules("nats")
     listed = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
     assert "alice" not in "\n".join(listed)
     uncommented = re.sub(r"^    # ", "    ", text, flags=re.MULTILINE)
-    assert uncommented == acl.text("nats", clients=["alice"])
+    assert uncommented == broker_rules("nats", clients=["alice"])
 
 
 def test_the_script_for_rabbitmq_runs() -> None:
-    """With something in the place of rabbitmqctl; for the clients that were listed, or for those that it is given."""
-    printed = 'rabbitmqctl() { printf "%s|" "$@"; echo; }\n' + acl.text("rabbitmq", clients=["alice", "bob"])
+    """With a shell function as rabbitmqctl: for the clients in the script, or for those given as arguments."""
+    printed = 'rabbitmqctl() { printf "%s|" "$@"; echo; }\n' + broker_rules("rabbitmq", clients=["alice", "bob"])
     for given, names in (([], ["alice", "bob"]), (["carol"], ["carol"])):
         done = subprocess.run(["sh", "-s", *given], input=printed, capture_output=True, text=True, check=True)
         commands = [line.split("|") for line in done.stdout.splitlines()]
@@ -170,29 +170,27 @@ def test_the_script_for_rabbitmq_runs() -> None:
         assert all(command[4] == "amq.topic" for command in commands[1::2])
 
 
-def test_what_cannot_be_printed() -> None:
+def test_wrong_arguments_are_refused() -> None:
     for arguments, part in (
-        (("hivemq",), "the brokers are mosquitto, emqx, nats, rabbitmq"),
-        (("nats", "my chat"), "a root of letters"),
-        (("nats", "a.b"), "a root of letters"),
-        (("nats", "chat", "a/b"), "A user name is"),
-        (("nats", "chat", "partyline", ["a", "+"]), "A user name is"),
-        (("nats", "chat", "partyline", ["partyline"]), "the bridge's own"),
+        (("hivemq",), "choose mosquitto, emqx, nats or rabbitmq"),
+        (("nats", "my chat"), "has only letters, digits"),
+        (("nats", "a.b"), "has only letters, digits"),
+        (("nats", "chat", "a/b"), "A user name has"),
+        (("nats", "chat", "partyline", ["a", "+"]), "A user name has"),
+        (("nats", "chat", "partyline", ["partyline"]), "the server's own"),
     ):
         with pytest.raises(LocalError, match=re.escape(part)):
-            acl.text(*arguments)
+            broker_rules(*arguments)
 
 
 def test_the_command() -> None:
     done = run("acl", "mosquitto", "--root", "site", "--user", "hub")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == acl.text("mosquitto", "site", "hub")
-    assert run("acl", "nats", "--clients", "alice,bob").stdout == acl.text("nats", clients=["alice", "bob"])
+    assert done.stdout == broker_rules("mosquitto", "site", "hub")
+    assert run("acl", "nats", "--clients", "alice,bob").stdout == broker_rules("nats", clients=["alice", "bob"])
     wrong = run("acl", "hivemq")
     assert (wrong.returncode, wrong.stdout) == (2, "")
-    assert wrong.stderr == (
-        "server.py acl: There are no rules for 'hivemq': the brokers are mosquitto, emqx, nats, rabbitmq.\n"
-    )
+    assert wrong.stderr == ("server.py acl: Unknown broker 'hivemq': choose mosquitto, emqx, nats or rabbitmq.\n")
     assert run("acl").returncode == 2
     helped = run("--help")
     assert "acl mosquitto|emqx|nats|rabbitmq" in " ".join(helped.stdout.split())
