@@ -14,14 +14,16 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
+from bench.rows.files import RELAY_ROWS
+from bench.rows.mirror import MIRROR_ROWS
+from bench.rows.mqtt import MQTT_ROWS
+from bench.rows.row import QUICK, Measured, Plan, Row
+from bench.rows.socket import ROWS as SOCKET_ROWS
+from bench.socket.room import Lost
+
+from .markdown import markdown
 from .meter import DISTURBED, wait_until_quiet
-from .mirror_rows import MIRROR_ROWS
-from .mqtt_rows import MQTT_ROWS
 from .peers import PEERS, Peer
-from .relay_rows import RELAY_ROWS
-from .room import Lost
-from .rows import QUICK, Measured, Plan, Row
-from .rows import ROWS as SOCKET_ROWS
 from .table import US, Result, heading, lines, verdicts
 
 ROWS = (*SOCKET_ROWS, *MQTT_ROWS, *MIRROR_ROWS, *RELAY_ROWS)
@@ -67,7 +69,8 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument(
         "--patience", type=float, help="seconds to wait before a run for a quiet machine, and to repeat a disturbed run"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers of every round there, too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers of every round to FILE, too")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the medians to FILE as the README's table")
     return parser
 
 
@@ -96,6 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{len(met) - len(missed)} of {len(met)} targets met." + "".join(f"\n  missed: {name}" for name in missed))
     if given["json"]:
         given["json"].write_text(json.dumps(_record(results), indent=1))
+    if given["markdown"]:
+        given["markdown"].write_text(markdown(rows, plan, results) + "\n")
     return int(any(result[US].failure for result in results.values() if US in result))
 
 

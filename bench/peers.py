@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from .dialects import Dialect, Irc, Mqtt, Nats, Partyline
+from bench.socket.dialects import Dialect, Irc, Mqtt, Nats, Partyline
 
 ROOT = Path(__file__).resolve().parent.parent
 READY_SECONDS = 20.0

@@ -6,8 +6,9 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from bench.rows.row import BEST, SELF, Measured, Metric, Plan, Row
+
 from .meter import DISTURBED, Usage
-from .rows import BEST, SELF, Measured, Metric, Plan, Row
 
 US = "Partyline"
 SATURATED = 0.9  # of a core: from here on the generator may be what limits

@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 from bench.__main__ import main
-from bench.dialects import ID_PLACE, Ruler
-from bench.mirror_room import SiteBroker
-from bench.mirror_rows import MIRROR_ROWS
-from bench.mqtt_room import Acknowledger, PartylineBroker
-from bench.room import Feed, Lost
-from bench.rows import ROWS, SELF, Measured, Metric, Plan, Row
+from bench.markdown import markdown
+from bench.mirror.room import SiteBroker
+from bench.mqtt.room import Acknowledger, PartylineBroker
+from bench.rows.mirror import MIRROR_ROWS
+from bench.rows.row import SELF, Measured, Metric, Plan, Row
+from bench.rows.socket import ROWS
+from bench.socket.dialects import ID_PLACE, Ruler
+from bench.socket.room import Feed, Lost
 from bench.table import US, Result, lines, verdicts
 
 
@@ -65,6 +67,21 @@ def test_table_compares_and_judges() -> None:
     assert "2.20 x" in text
     assert "failed: it did not start" in text
     assert verdicts(row, results) == {"x: rate, NATS": True, "x: rate, itself": True}
+
+
+def test_the_table_of_the_readme_rounds_nothing_in_our_favour() -> None:
+    """A rate and its ratio are rounded down, a time and its ratio up; a row without Partyline is left out."""
+    metrics = (Metric("rate", "k/s", 1e3), Metric("time", "ms", 1e-3, more_is_better=False))
+    row = Row("x", "work on {listeners} receivers", metrics, lambda *_: Measured(()))
+    results = {US: Result([Measured((1_999_999.0, 0.001_231))]), "NATS": Result([Measured((1_000_000.0, 0.001))])}
+    broken = Row("y", "nothing", metrics, lambda *_: Measured(()))
+    lines = markdown([row, broken], Plan(), {"x": results, "y": {US: Result([], failure="it did not start")}})
+    assert lines.splitlines() == [
+        "| row | measured | Partyline | NATS |",
+        "| --- | --- | --- | --- |",
+        "| (x) work on 100 receivers | rate | 1,990 k/s | 1,000 k/s (1.9 x) |",
+        "|  | time | 1.24 ms | 1.00 ms (1.3 x) |",
+    ]
 
 
 def test_a_saturated_and_a_paced_row_run_against_partyline(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

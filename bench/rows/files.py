@@ -20,11 +20,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
-from .load import SingleTalker
-from .meter import Meter, Usage
-from .peers import ROOT, Peer, Running
-from .room import SETUP_SECONDS, Client, Lost, filled_room
-from .rows import SELF, Measured, Metric, Plan, Row
+from bench.meter import Meter, Usage
+from bench.peers import ROOT, Peer, Running
+from bench.socket.load import SingleTalker
+from bench.socket.room import SETUP_SECONDS, Client, Lost, filled_room
+
+from .row import SELF, Measured, Metric, Plan, Row
 
 RECEIVERS = 100
 SHARED = 16 << 20  # bytes of the file that all of them fetch
@@ -34,11 +35,11 @@ GIGABIT = 118_000_000  # bytes of a file a second over such a line
 
 
 class End:
-    """One end of a file on its way: see file_ends.py."""
+    """One end of a file on its way: see ends.py."""
 
     def __init__(self, kind: str, *given: object) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "bench.file_ends", kind, *map(str, given)],
+            [sys.executable, "-m", "bench.files.ends", kind, *map(str, given)],
             cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
 

@@ -9,12 +9,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import ClassVar
 
-from .dialects import packet, string
-from .load import Saturation
-from .mirror_room import ON_BROKER, ON_DOOR, MirroringPeer, SiteBroker, wait_for_mirror
-from .mqtt_room import Acknowledger, PartylineBroker, first_deliveries
-from .peers import PartylinePeer, free_port
-from .room import CHUNK, SETUP_SECONDS, Client, Lost, filled_room
+from bench.mqtt.room import Acknowledger, PartylineBroker, first_deliveries
+from bench.peers import PartylinePeer, free_port
+from bench.socket.dialects import packet, string
+from bench.socket.load import Saturation
+from bench.socket.room import CHUNK, SETUP_SECONDS, Client, Lost, filled_room
+
+from .room import ON_BROKER, ON_DOOR, MirroringPeer, SiteBroker, wait_for_mirror
 
 CHANNEL = "room000"  # as `filled_room` calls its first one
 PATIENCE = 70.0  # seconds without a delivery: the pause before Partyline tries again is up to a minute

@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from .dialects import Partyline, packet
-from .mqtt_room import MosquittoMqttPeer, MqttRoom, PartylineBroker
-from .peers import PartylinePeer, Running
-from .room import Channel, Client, Feed, Lost, Talker
+from bench.mqtt.room import MosquittoMqttPeer, MqttRoom, PartylineBroker
+from bench.peers import PartylinePeer, Running
+from bench.socket.dialects import Partyline, packet
+from bench.socket.room import Channel, Client, Feed, Lost, Talker
 
 ON_BROKER = PartylineBroker()  # clients of the broker use the topics that Partyline has on its own door
 ON_DOOR = Partyline()

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 
-from .dialects import Mqtt, Ruler, packet, string
-from .peers import MosquittoPeer, NatsPeer, PartylinePeer, Peer, Running
-from .room import CHUNK, SETUP_SECONDS, Channel, Client, Feed, Lost, Room, Talker
+from bench.peers import MosquittoPeer, NatsPeer, PartylinePeer, Peer, Running
+from bench.socket.dialects import Mqtt, Ruler, packet, string
+from bench.socket.room import CHUNK, SETUP_SECONDS, Channel, Client, Feed, Lost, Room, Talker
 
 PACKET_IDS = 1_000  # that a publisher uses in turn; far more than it has in flight
 PUBACK = 4  # bytes

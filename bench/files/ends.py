@@ -1,4 +1,4 @@
-"""The two ends of a file on its way, each a process of its own: `python -m bench.file_ends KIND …`.
+"""The two ends of a file on its way, each a process of its own: `python -m bench.files.ends KIND …`.
 
 Each prints a line when it is ready, begins when a line comes, and prints one when it is done. The line that the
 receiver waits for names the file; a sender over MQTT prints the file's id in the end, a receiver that fetches directly
@@ -15,13 +15,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from bench.socket.room import Lost
 from terminal.files.channel import JsonFileChannel
 from terminal.files.direct_offer import DIRECTLY, Direct
 from terminal.files.transfer import Fetching, Sending
 from wire.frames import GetFile, SendFile
 
-from .mqtt_files import download, upload
-from .room import Lost
+from .mqtt import download, upload
 
 Work = Callable[[str], str | None]
 _PIECE = 1 << 18

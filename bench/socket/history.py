@@ -7,8 +7,9 @@ import random
 import statistics
 import time
 
+from bench.peers import Running
+
 from .load import Saturation
-from .peers import Running
 from .room import Client, Lost, filled_room
 
 PAGE = 100  # entries

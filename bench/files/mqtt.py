@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bench.mqtt.load import IN_FLIGHT
+from bench.socket.room import SETUP_SECONDS, Lost
 from wire.mqtt import (
     V311,
     ConnAck,
@@ -25,9 +27,6 @@ from wire.mqtt import (
     Subscription,
     encode,
 )
-
-from .mqtt_load import IN_FLIGHT
-from .room import SETUP_SECONDS, Lost
 
 _SEGMENT = 1 << 18  # bytes
 _AHEAD = 8  # ranges that are asked for before they have come

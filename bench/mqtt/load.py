@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import select
 
-from .load import Load, Outcome, Saturation, SingleTalker
-from .mqtt_room import PUBACK, MqttRoom
-from .room import CHUNK, SETUP_SECONDS, Channel, Lost, Talker
+from bench.socket.load import Load, Outcome, Saturation, SingleTalker
+from bench.socket.room import CHUNK, SETUP_SECONDS, Channel, Lost, Talker
+
+from .room import PUBACK, MqttRoom
 
 IN_FLIGHT = 20  # messages of a publisher at QoS 1 that have no PUBACK yet
 

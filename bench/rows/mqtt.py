@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .arrivals import arrivals
-from .meter import Meter
-from .mqtt_load import IN_FLIGHT, MqttPaced, MqttSaturation
-from .mqtt_room import MQTT_PEERS, mqtt_room, wildcards
-from .peers import Peer, Running
-from .rows import SELF, Measured, Metric, Plan, Row
+from bench.meter import Meter
+from bench.mqtt.load import IN_FLIGHT, MqttPaced, MqttSaturation
+from bench.mqtt.room import MQTT_PEERS, mqtt_room, wildcards
+from bench.peers import Peer, Running
+from bench.socket.arrivals import arrivals
+
+from .row import SELF, Measured, Metric, Plan, Row
 
 HOLDERS = 10  # clients that hold the wildcard filters of row m5, as Partyline gives no client more than FILTERS
 FILTERS = 100

@@ -5,15 +5,16 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from .load import SingleTalker
-from .meter import Meter
-from .mirror_room import ON_BROKER, ON_DOOR, Site, SiteBroker, chatter, inwards, outwards, site
-from .mqtt_load import Heard, MqttPaced, MqttSaturation
-from .mqtt_room import Broker, MqttRoom
-from .outage import outage
-from .peers import PartylinePeer, Peer, Running
-from .room import Room, filled_room
-from .rows import SELF, Measured, Metric, Plan, Row
+from bench.meter import Meter
+from bench.mirror.outage import outage
+from bench.mirror.room import ON_BROKER, ON_DOOR, Site, SiteBroker, chatter, inwards, outwards, site
+from bench.mqtt.load import Heard, MqttPaced, MqttSaturation
+from bench.mqtt.room import Broker, MqttRoom
+from bench.peers import PartylinePeer, Peer, Running
+from bench.socket.load import SingleTalker
+from bench.socket.room import Room, filled_room
+
+from .row import SELF, Measured, Metric, Plan, Row
 
 PUBLISHERS = 10  # on the broker in row n0
 IN_FLIGHT = 20  # mosquitto's `max_inflight_messages`, if it is not configured

@@ -1,0 +1,1 @@
+"""Files, one process for each end."""

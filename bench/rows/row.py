@@ -1,0 +1,90 @@
+"""A row of the table: one piece of work, what it measures, and the targets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from bench.meter import Usage
+from bench.peers import Peer
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much of everything. The windows are messages on their way, in all channels together."""
+
+    rounds: int = 3
+    seconds: float = 3.0  # of each run
+    size: int = 100  # bytes of a message's text
+    listeners: int = 100
+    rate: int = 200  # messages a second in row d
+    channels: int = 100  # in row b
+    idle: int = 5_000  # connections in row e
+    arrivals: int = 2_000  # connections in row f
+    entries: int = 1_000_000  # in the log of row g
+    mqtt_rate: int = 100  # messages a second in row m3
+    mqtt_idle: int = 5_000  # connections in row m4
+    backlog: int = 100_000  # entries in row n3
+    file_mib: int = 1_024  # in rows f0 and f1
+    window: int | None = None  # instead of the peer's own
+    patience: float = 0.0  # seconds to wait for a quiet machine before each run, and to repeat a disturbed one
+
+
+QUICK = Plan(
+    rounds=1,
+    seconds=0.3,
+    listeners=20,
+    channels=10,
+    idle=200,
+    arrivals=100,
+    entries=2_000,
+    mqtt_idle=2_000,
+    backlog=2_000,
+    file_mib=64,
+)  # does it work at all?
+
+BEST = "best peer"
+SELF = "itself"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number. `targets` maps a peer to the factor that Partyline's number is to reach, or SELF to a bound."""
+
+    name: str
+    unit: str
+    per_unit: float = 1.0  # how many of the measured (1/s, s, bytes) make one of `unit`
+    more_is_better: bool = True
+    targets: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one run gave: the numbers in the order of the row's metrics."""
+
+    values: tuple[float, ...]
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One piece of work. `title` has the plan's amounts in braces."""
+
+    key: str
+    title: str
+    metrics: tuple[Metric, ...]
+    run: Callable[[Peer, Path, Plan], Measured]
+    partyline_only: bool = False
+    peers: frozenset[str] = frozenset()  # that can do it, if not all can
+    needs: Peer | None = None  # what else has to be installed; such a row is for Partyline only
+
+    def fits(self, peer: Peer) -> bool:
+        """Whether that server takes part."""
+        if self.needs is not None:
+            return peer.name == "Partyline" and self.needs.find() is not None
+        return peer.name in self.peers if self.peers else peer.name == "Partyline" or not self.partyline_only
+
+    def titled(self, plan: Plan) -> str:
+        """The key and the title, with the plan's amounts."""
+        return f"({self.key}) {self.title.format_map(asdict(plan))}"

@@ -1,0 +1,1 @@
+"""Load on the text and JSON dialects, and on peers that speak lines."""
