@@ -7,12 +7,17 @@ from pathlib import Path
 from .blobs import Blobs
 from .contract import (
     Account,
+    Accounts,
     Appended,
     Batch,
     Client,
+    Clients,
     Durability,
+    Entries,
     FileRow,
+    Files,
     LogRow,
+    Members,
     Membership,
     Part,
     Store,
@@ -23,8 +28,9 @@ from .contract import (
 from .sqlite import SqliteStore
 
 __all__ = [
-    "Account", "Appended", "Batch", "Blobs", "Client", "Durability", "FileRow", "LogRow", "Membership",
-    "Part", "Store", "StoreError", "direct_key", "file_post_id", "open_store",
+    "Account", "Accounts", "Appended", "Batch", "Blobs", "Client", "Clients", "Durability", "Entries", "FileRow",
+    "Files", "LogRow", "Members", "Membership", "Part", "Store", "StoreError", "direct_key", "file_post_id",
+    "open_store",
 ]  # fmt: skip
 
 

@@ -1,0 +1,24 @@
+"""Floor 1: the contract of a store, the same for every database.
+
+One small protocol a subject, each in a file with its row types: entries, members, accounts, clients, files; `Store` is
+all of them. Every call is one transaction: after it has returned, a crash of the process loses nothing that it wrote;
+after it has raised StoreError, nothing of it is stored. Any thread may make any call. tests/store/contract/ checks
+each promise on every database.
+"""
+
+from __future__ import annotations
+
+from .accounts import Account, Accounts
+from .clients import Client, Clients
+from .entries import RUN, Appended, Batch, Entries, Part, file_of_post, file_post_id
+from .errors import StoreError
+from .files import FileRow, Files
+from .logs import Kind, LogRow, direct_key
+from .members import Members, Membership
+from .store import Durability, Store
+
+__all__ = [
+    "RUN", "Account", "Accounts", "Appended", "Batch", "Client", "Clients", "Durability", "Entries", "FileRow",
+    "Files", "Kind", "LogRow", "Members", "Membership", "Part", "Store", "StoreError", "direct_key", "file_of_post",
+    "file_post_id",
+]  # fmt: skip

@@ -1,0 +1,46 @@
+"""Floor 1: the contract of clients: sessions that the server keeps while an MQTT client or a mirror is away."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A session of one user's client, which has cursors of its own.
+
+    `key` is `user/client id`. The store keeps the session for `expiry` seconds after the connection has ended; None:
+    for ever. `until` is when it ends, in milliseconds since 1970; None while the client is connected, and for a
+    session without an end. `state` is text that only the owner of the session reads.
+    """
+
+    key: str
+    expiry: int | None
+    until: int | None
+    state: str
+
+
+class Clients(Protocol):
+    """The sessions. Their cursors are moved by `Members.move`."""
+
+    def client(self, key: str, now: int) -> Client | None:
+        """Return the session with that key, None if it has ended by `now`, in milliseconds since 1970."""
+
+    def clients(self, prefix: str) -> list[Client]:
+        """Return the sessions whose key begins with `prefix`, sorted by key, also those that have ended."""
+
+    def save_client(self, client: Client) -> None:
+        """Store a session; it replaces the one with the same key."""
+
+    def drop_client(self, key: str) -> None:
+        """Remove a session with its cursors and with the post ids that begin with `/client id/`."""
+
+    def client_cursors(self, key: str) -> dict[int, int]:
+        """Return a session's cursors, by log id."""
+
+    def part_clients(self, now: int) -> None:
+        """Treat every client as disconnected: each session without an `until` ends `expiry` seconds after `now`."""
+
+    def end_clients(self, now: int) -> None:
+        """Remove the sessions that have ended by `now`, in milliseconds since 1970, as `drop_client` does."""

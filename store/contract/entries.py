@@ -1,0 +1,84 @@
+"""Floor 1: the contract of entries: append posts to logs, read them back by number.
+
+A log is stored as runs: a run is up to RUN consecutive entries of one log that were committed together, as one row.
+So a commit costs a few rows however many posts it carries, and a lone post is a run of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from wire.frames import Entry, Msg, Say
+
+from .logs import LogRow
+
+RUN = 256
+
+
+@dataclass(slots=True)
+class Part:
+    """Posts of one sender to one log, in order, that an append is to store.
+
+    The server makes ids that begin with `/` for its own use: an entry does not show such an id, unless it comes from
+    `file_post_id`; then the entry points at that file.
+    """
+
+    log: LogRow
+    sender_key: str
+    sender: str
+    posts: Sequence[Say | Msg]
+
+
+@dataclass(slots=True)
+class Batch:
+    """Consecutive entries of one log that were committed together: numbers `first` to `last`.
+
+    The journal counts the entries of all logs in the order of commit; `seq` is its number for the last entry here.
+    `size` is about how many bytes the batch takes in memory.
+    """
+
+    log: LogRow
+    first: int
+    last: int
+    seq: int
+    entries: list[Entry]
+    size: int
+
+
+@dataclass(slots=True)
+class Appended:
+    """The result of an append: one batch for each log with new entries, and for each part the numbers of its posts.
+
+    A post whose (sender, id) is stored in that log already makes no entry and gets the number of the stored one.
+    """
+
+    batches: list[Batch] = field(default_factory=list)
+    numbers: list[Sequence[int]] = field(default_factory=list)
+
+
+def file_post_id(file: str) -> str:
+    """Return the id of the post that offers a file. No other id that the server makes ends like this."""
+    return f"/{file}/file"
+
+
+def file_of_post(id: str | None) -> str | None:
+    """Return the file that the post with this id offers; None for any other post."""
+    return id[1:-5] if id is not None and id[0] == "/" and id.endswith("/file") else None
+
+
+class Entries(Protocol):
+    """The entries of all logs."""
+
+    def append(self, parts: Sequence[Part], now: int) -> Appended:
+        """Number the posts of all parts and store them, all or none; `now` in milliseconds since 1970."""
+
+    def read(self, log: LogRow, after: int, limit: int) -> list[Entry]:
+        """Return at most `limit` entries with numbers above `after`, ascending."""
+
+    def read_runs(self, log: LogRow, after: int, limit: int) -> list[Batch]:
+        """Return the same entries as consecutive batches, as they were committed; the first and last may be cut."""
+
+    def forget_id(self, sender: str, id: str) -> None:
+        """Forget an id of the sender with that key, in every log: the next post that carries it is a new one."""

@@ -1,0 +1,32 @@
+"""Floor 1: a log as stored: the row of a channel or of a direct conversation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from wire.names import fold
+
+Kind = Literal["channel", "direct"]
+
+
+@dataclass(frozen=True, slots=True)
+class LogRow:
+    """A log as stored. `tail` is the number of its last entry, 0 in an empty log.
+
+    A channel's `name` is spelled as it was first written, its `key` is the folded name. A direct log has the names of
+    its two users in `name` and `other`, sorted by their keys, and `direct_key` as its `key`.
+    """
+
+    id: int
+    kind: Kind
+    key: str
+    name: str
+    other: str
+    topic: str
+    tail: int
+
+
+def direct_key(one: str, other: str) -> str:
+    """Return the key of two users' direct log: their keys, sorted, with a colon between. No name has a colon."""
+    return ":".join(sorted((fold(one), fold(other))))

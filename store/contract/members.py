@@ -1,0 +1,68 @@
+"""Floor 1: the contract of members: which logs exist, who is in them, and how far each member has read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from .accounts import Account
+from .logs import LogRow
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """One user in one log, with the number of the last entry that the user acknowledged."""
+
+    log: LogRow
+    cursor: int
+
+
+class Members(Protocol):
+    """Channels and direct logs, their members, and the cursors. A user is given by name in any spelling."""
+
+    def channels(self) -> list[LogRow]:
+        """Return every channel."""
+
+    def log(self, id: int) -> LogRow | None:
+        """Return the log with that id, None if it does not exist."""
+
+    def open_channel(self, name: str) -> LogRow:
+        """Return the channel of that name; create it if it does not exist."""
+
+    def open_direct(self, one: str, other: str) -> LogRow:
+        """Return the direct log of two users. Create it, with both as members, and their accounts if missing."""
+
+    def find_direct(self, one: str, other: str) -> LogRow | None:
+        """Return the direct log of two users, None if it does not exist."""
+
+    def set_topic(self, log: LogRow, topic: str) -> None:
+        """Store a channel's topic."""
+
+    def join(self, log: LogRow, user: str) -> int:
+        """Make a user a member with the cursor at the tail, and return the cursor. A member keeps the present one."""
+
+    def leave(self, log: LogRow, user: str) -> None:
+        """End a membership; do nothing if the user is not a member."""
+
+    def memberships(self, user: str) -> list[Membership]:
+        """Return a user's channels and the direct logs with entries above the cursor, in the order of joining."""
+
+    def members(self, log: LogRow) -> list[Account]:
+        """Return the accounts of a log's members, sorted by key."""
+
+    def member_count(self, log: LogRow) -> int:
+        """Return the number of a log's members."""
+
+    def member_counts(self) -> dict[int, int]:
+        """Return the number of members by log id, without the logs that have no member."""
+
+    def cursor(self, log: LogRow, user: str) -> int | None:
+        """Return the number of the last entry that the user acknowledged; None if the user is not a member."""
+
+    def move(self, cursors: Mapping[tuple[int, str], int], seen: Mapping[str, int]) -> None:
+        """Move cursors forwards and set when users were last seen, in one transaction.
+
+        `cursors` maps (log id, user key or client key) to a number; a cursor that is further already stays, and so
+        does that of a user who is not a member. `seen` maps user keys to milliseconds since 1970.
+        """

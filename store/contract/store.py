@@ -1,0 +1,24 @@
+"""Floor 1: the whole contract: what the server opens and closes."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+from ..blobs import Blobs
+from .accounts import Accounts
+from .clients import Clients
+from .entries import Entries
+from .files import Files
+from .members import Members
+
+Durability = Literal["process", "power"]  # what a stored entry survives: the end of the process, or of the power
+
+
+class Store(Entries, Members, Accounts, Clients, Files, Protocol):
+    """Everything that the server keeps."""
+
+    def blobs(self) -> Blobs:
+        """Return the bytes of the files."""
+
+    def close(self) -> None:
+        """Finish the work in hand and release the store."""
