@@ -288,7 +288,7 @@ FULL = """
 import resource, signal, sys
 from pathlib import Path
 from store import StoreError, open_store
-from tests.stores import part
+from tests.support.stores import part
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 store = open_store(Path(sys.argv[1]))
 lab, den = store.open_channel("lab"), store.open_channel("den")
@@ -339,7 +339,7 @@ KILLED = """
 import os, sys, threading
 from pathlib import Path
 from store import open_store
-from tests.stores import part
+from tests.support.stores import part
 store = open_store(Path(sys.argv[1]))
 lab, den = store.open_channel("lab"), store.open_channel("den")
 def write(name):
