@@ -13,8 +13,9 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from store import Batch, Part, Store, StoreError
+from store import Batch, Entries, Members, Part, StoreError
 from wire.clock import now
 from wire.errors import Refused
 from wire.frames import Msg, Say
@@ -46,12 +47,16 @@ class Posting:
         return sum([len(post.text) for post in self.posts]) + _POST * len(self.posts)
 
 
+class JournalStore(Entries, Members, Protocol):
+    """The part of the store that the journal uses: `append` and `move`."""
+
+
 class Journal:
     """The queue, the lead, and the blocks that stay in memory for readers who lag a little."""
 
     def __init__(
         self,
-        store: Store,
+        store: JournalStore,
         limits: Limits,
         moved: Callable[[Log, str, int], None],
         deliver: Callable[[Log], None] = Log.deliver,

@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections import deque
 from typing import Protocol
 
-from store import Batch, LogRow, Store
+from store import Batch, Entries, LogRow
 from wire.dialect import EntryEncoding
 from wire.frames import Frame
 
@@ -128,7 +128,7 @@ class Log:
             pieces = [block.encoded(dialect) for block in blocks]
         return b"".join(pieces) if len(pieces) > 1 else pieces[0], blocks[-1].last
 
-    def following(self, store: Store, after: int, limit: int) -> list[Batch]:
+    def following(self, store: Entries, after: int, limit: int) -> list[Batch]:
         """Batches that follow number `after`, from memory or else from the store: at most `limit` entries."""
         batches: list[Batch] = []
         for block in self._after(after, _GATHER):

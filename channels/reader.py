@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
-from store import Store
+from store import Entries
 from wire.dialect import Encoding
 from wire.frames import Frame, Gap
 from wire.limits import Limits
@@ -211,7 +211,7 @@ class Reader:
             self._behind = True
             self._outlet.when_writable()
 
-    def walk(self, store: Store, limits: Limits) -> None:
+    def walk(self, store: Entries, limits: Limits) -> None:
         """Go on towards the tails, as far as the line takes it. Called by the pump alone."""
         for _ in range(_TURN):
             with self._lock:
@@ -234,7 +234,7 @@ class Reader:
         with self._lock:
             self._fall_behind_locked()
 
-    def _following(self, store: Store, limits: Limits, log: Log, cursor: int) -> tuple[bytes, int]:
+    def _following(self, store: Entries, limits: Limits, log: Log, cursor: int) -> tuple[bytes, int]:
         """What comes after `cursor`, as bytes, and its last number: from memory, from the store, or a gap notice."""
         tail = log.tail
         if tail - cursor > limits.lag:

@@ -7,7 +7,7 @@ import time
 from channels.chat import Chat
 from channels.reader import Outlet, Reader
 from channels.session import Session
-from store import Store
+from store import Entries
 from wire import VERSION
 from wire.dialect import Dialect
 from wire.errors import PeerError
@@ -75,7 +75,7 @@ class Talk:
         """Called by any thread: have the connection's own thread end it."""
         self._session.hang_up()
 
-    def walk(self, store: Store, limits: Limits) -> None:
+    def walk(self, store: Entries, limits: Limits) -> None:
         """Called by the pump: send what the peer has not had yet."""
         self._reader.walk(store, limits)
 

@@ -7,7 +7,7 @@ from typing import Protocol, TypeAlias
 
 from channels.chat import Chat
 from channels.reader import Outlet
-from store import Store
+from store import Entries
 from wire.errors import PeerError
 from wire.limits import Limits
 
@@ -47,7 +47,7 @@ class Speaker(Protocol):
     def hang_up(self) -> None:
         """Called by any thread: have the connection's own thread read nothing more and end it."""
 
-    def walk(self, store: Store, limits: Limits) -> None:
+    def walk(self, store: Entries, limits: Limits) -> None:
         """Called by the pump: send what the peer has not had yet."""
 
     def discard(self) -> None:

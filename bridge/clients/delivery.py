@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from channels.log import Block, Log
 from channels.reader import Outlet, Reader
-from store import Batch, Store
+from store import Batch, Entries
 from wire.dialect import Encoding
 from wire.limits import Limits
 
@@ -189,7 +189,7 @@ class MqttReader(Reader):
         if not flights[0].ids:
             self._settle_locked()
 
-    def walk(self, store: Store, limits: Limits) -> None:
+    def walk(self, store: Entries, limits: Limits) -> None:
         """Go on towards the tails, as far as the line and the client's window take it. Called by the pump alone."""
         for _ in range(_TURN):
             with self._lock:

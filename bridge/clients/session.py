@@ -18,7 +18,7 @@ from channels.chat import Chat
 from channels.log import Log
 from channels.reader import Outlet
 from channels.session import Session
-from store import Store, StoreError
+from store import Entries, StoreError
 from wire.errors import PeerError, Refused
 from wire.limits import Limits
 from wire.mqtt import (
@@ -155,7 +155,7 @@ class MqttSession:
         """Called by any thread: have the connection's own thread end it."""
         self._session.hang_up()
 
-    def walk(self, store: Store, limits: Limits) -> None:
+    def walk(self, store: Entries, limits: Limits) -> None:
         """Called by the pump: send what the client has not had yet."""
         self._reader.walk(store, limits)
 

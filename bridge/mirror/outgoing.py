@@ -14,7 +14,7 @@ from bridge.clients.delivery import MqttReader
 from bridge.clients.encoding import View, largest
 from channels.log import Block, Log
 from channels.reader import Outlet
-from store import Batch, Store
+from store import Batch, Entries
 from wire.frames import Entry, Frame
 from wire.limits import Limits
 from wire.mqtt import Properties
@@ -36,7 +36,7 @@ class Half(Log):
         self.user_key = user_key
         self.me = me
 
-    def following(self, store: Store, after: int, limit: int) -> list[Batch]:
+    def following(self, store: Entries, after: int, limit: int) -> list[Batch]:
         """See `Log.following`."""
         return self.whole.following(store, after, limit)
 
@@ -138,7 +138,7 @@ class MirrorReader(MqttReader):
         for half in halves:
             super().offer(half, block)
 
-    def walk(self, store: Store, limits: Limits) -> None:
+    def walk(self, store: Entries, limits: Limits) -> None:
         """Go on towards the tails; nothing is left out."""
         super().walk(store, msgspec.structs.replace(limits, lag=_NO_LAG))
 

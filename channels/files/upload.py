@@ -12,7 +12,7 @@ import threading
 
 from channels.locks import leaf
 from channels.session_reader import SessionReader
-from store import Blobs, FileRow, Store
+from store import Blobs, FileRow, Files
 from wire.errors import Refused
 from wire.frames import More, Wanted
 from wire.ranges import EMPTY, RangeSet, add, clip, missing
@@ -31,7 +31,7 @@ class Upload:
     who do the same with the same file wait for it. `ranges` is one object that is replaced, so looking takes no lock.
     """
 
-    def __init__(self, id: str, store: Store, blobs: Blobs) -> None:
+    def __init__(self, id: str, store: Files, blobs: Blobs) -> None:
         self.id = id
         self.users = 0
         self.row: FileRow | None = None
