@@ -23,7 +23,7 @@ from ..state import Item, Note, Shown
 from .channel import ConnectionLostError, FileChannel, JsonFileChannel
 from .direct_offer import Direct
 from .mqtt_channel import MqttFileChannels
-from .slots import Places
+from .slots import Slots
 from .transfer import Fetching, Sending, Stopped, Transfer
 
 _MOST = 8  # at work at a time; those that wait for somebody else do not count
@@ -69,7 +69,7 @@ class TransferManager:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._running: dict[Transfer, threading.Thread] = {}
         self._channels: dict[Transfer, FileChannel] = {}  # each changed by its own thread alone
-        self._places = Places(_MOST)
+        self._slots = Slots(_MOST)
         self._line = threading.Condition()
         self._login: tuple[str, str] | None = None  # name and token; under _line; None if there is no line
         self._stopping = False
@@ -104,7 +104,7 @@ class TransferManager:
             self._ui.show([Shown(Error(code=refused.code, error=refused.sentence))])
             return
         if self._options.host:  # of one line, the server knows so many files at a time, and forgets who waits longest
-            transfer.aside = lambda: self._places.aside(transfer, lambda: self._crowded(transfer))
+            transfer.aside = lambda: self._slots.released(transfer, lambda: self._crowded(transfer))
         thread = threading.Thread(target=self._run, args=(transfer,), name="partyline-file", daemon=True)
         self._running[transfer] = thread
         thread.start()
@@ -133,7 +133,7 @@ class TransferManager:
             channel.close()
         with self._line:
             self._line.notify_all()
-        self._places.stir()
+        self._slots.wake()
 
     def stop_all(self) -> list[threading.Thread]:
         """End all transfers; the threads to wait for, elsewhere."""
@@ -147,7 +147,7 @@ class TransferManager:
     def _run(self, transfer: Transfer) -> None:
         item: Item | None
         try:
-            if not self._places.take(transfer, lambda: self._crowded(transfer)):
+            if not self._slots.acquire(transfer, lambda: self._crowded(transfer)):
                 raise Stopped
             item = Note(self._run_until_done(transfer))
         except Stopped:  # an offer is taken back, and the server says so
@@ -162,7 +162,7 @@ class TransferManager:
         except Exception as error:
             item = Shown(Error(code="internal", error=f"{transfer.progress.name}: {type(error).__name__}: {error}"))
         finally:
-            self._places.leave(transfer)
+            self._slots.release(transfer)
             transfer.close()
         self._call(lambda: self._ended(transfer, item))
 

@@ -1,4 +1,4 @@
-"""Floor 4: places: so many transfers are at work at a time, and who waits for somebody else gives their place up."""
+"""Floor 4: slots: a limited number of transfers work at a time; a transfer that waits for a person frees its slot."""
 
 from __future__ import annotations
 
@@ -8,57 +8,57 @@ from contextlib import contextmanager
 from typing import Protocol
 
 
-class Worker(Protocol):
-    """Who has a place, or waits for one."""
+class SlotHolder(Protocol):
+    """A transfer that has a slot or waits for one."""
 
     @property
     def stopped(self) -> bool:
-        """Whether they need none any more."""
+        """True if it needs no slot any more."""
 
 
-class Places:
-    """All methods may be called from any thread."""
+class Slots:
+    """A fixed number of slots. Any thread may call any method."""
 
     def __init__(self, count: int) -> None:
         self._count = count
         self._changed = threading.Condition()
-        self._taken: set[Worker] = set()
+        self._taken: set[SlotHolder] = set()
 
-    def take(self, worker: Worker, full: Callable[[], None]) -> bool:
-        """Wait for a place; False if the worker was stopped meanwhile. `full` is called if there is none at once."""
-        if self._try(worker):
+    def acquire(self, holder: SlotHolder, full: Callable[[], None]) -> bool:
+        """Wait for a slot; False if the holder was stopped meanwhile. Call `full` if no slot is free at once."""
+        if self._try(holder):
             return True
         full()
         with self._changed:
-            while len(self._taken) >= self._count and not worker.stopped:
+            while len(self._taken) >= self._count and not holder.stopped:
                 self._changed.wait()
-            if not worker.stopped:
-                self._taken.add(worker)
-            return not worker.stopped
+            if not holder.stopped:
+                self._taken.add(holder)
+            return not holder.stopped
 
-    def _try(self, worker: Worker) -> bool:
+    def _try(self, holder: SlotHolder) -> bool:
         with self._changed:
             free = len(self._taken) < self._count
             if free:
-                self._taken.add(worker)
+                self._taken.add(holder)
             return free
 
-    def leave(self, worker: Worker) -> None:
-        """Give a place up; no harm if there is none to give."""
+    def release(self, holder: SlotHolder) -> None:
+        """Free the holder's slot, if it has one."""
         with self._changed:
-            self._taken.discard(worker)
+            self._taken.discard(holder)
             self._changed.notify_all()
 
     @contextmanager
-    def aside(self, worker: Worker, full: Callable[[], None]) -> Iterator[None]:
-        """Let others have the place meanwhile."""
-        self.leave(worker)
+    def released(self, holder: SlotHolder, full: Callable[[], None]) -> Iterator[None]:
+        """Free the slot for the duration of the block, and wait for one again at its end."""
+        self.release(holder)
         try:
             yield
         finally:
-            self.take(worker, full)
+            self.acquire(holder, full)
 
-    def stir(self) -> None:
-        """A worker was stopped."""
+    def wake(self) -> None:
+        """Make all that wait look again; call it after a holder was stopped."""
         with self._changed:
             self._changed.notify_all()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from server import Server
-from terminal.files.slots import Places
+from terminal.files.slots import Slots
 from tests.conftest import StartProcess
 from tests.support.client_processes import Client, Screen
 from tests.support.files import DATA, entry_file, fill, offer
@@ -15,46 +15,46 @@ from tests.support.helpers import Json
 from wire.frames import Have, Ranges
 
 
-class Worker:
-    """Somebody who needs a place; `come` takes one on a thread of its own."""
+class Holder:
+    """A SlotHolder; `start` acquires a slot on a thread of its own."""
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, slots: Slots) -> None:
         self.stopped = False
         self.waits = threading.Event()
-        self.came: list[bool] = []
-        self._places = places
+        self.results: list[bool] = []
+        self._slots = slots
         self._thread = threading.Thread(target=self._run)
 
     def _run(self) -> None:
-        self.came.append(self._places.take(self, self.waits.set))
+        self.results.append(self._slots.acquire(self, self.waits.set))
 
-    def come(self) -> Worker:
-        """Take a place, or wait for one."""
+    def start(self) -> Holder:
+        """Acquire a slot, or begin to wait for one."""
         self._thread.start()
         return self
 
     def end(self) -> list[bool]:
-        """Whether a place was had, once that is known."""
+        """Wait for the result of `acquire`."""
         self._thread.join(10)
-        return self.came
+        return self.results
 
 
-def test_so_many_have_a_place_and_who_waits_for_somebody_has_none() -> None:
-    places = Places(1)
-    first, second, third = (Worker(places) for _ in range(3))
-    assert first.come().end() == [True]
-    with places.aside(first, lambda: None):
-        assert second.come().end() == [True]
-        places.leave(second)
-    third.come()
+def test_slots_are_limited_and_a_released_one_goes_to_another_holder() -> None:
+    slots = Slots(1)
+    first, second, third = (Holder(slots) for _ in range(3))
+    assert first.start().end() == [True]
+    with slots.released(first, lambda: None):
+        assert second.start().end() == [True]
+        slots.release(second)
+    third.start()
     assert third.waits.wait(10)
-    assert third.came == []
-    places.leave(first)
+    assert third.results == []
+    slots.release(first)
     assert third.end() == [True]
-    stopped = Worker(places).come()
+    stopped = Holder(slots).start()
     assert stopped.waits.wait(10)
     stopped.stopped = True
-    places.stir()
+    slots.wake()
     assert stopped.end() == [False]
 
 
