@@ -5,19 +5,19 @@ says to be. It survives a lost connection. One thread owns it.
 """
 
 from .credentials import Login
-from .cursors import Readings, log_key
+from .cursors import Cursors, log_key
 from .outbox import Outbox
 from .rooms import Rooms
 from .state import Over, State
 from .step import Item, Note, Shown, Step
 
 __all__ = [
+    "Cursors",
     "Item",
     "Login",
     "Note",
     "Outbox",
     "Over",
-    "Readings",
     "Rooms",
     "Shown",
     "State",

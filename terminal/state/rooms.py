@@ -9,7 +9,7 @@ from wire.frames import History, Leave, Request, Say, Topic
 from wire.names import NAME, fold
 from wire.text import ADDRESSED, topic_for
 
-from .cursors import Readings
+from .cursors import Cursors
 from .names import Known
 from .outbox import Outbox
 
@@ -19,10 +19,10 @@ from .outbox import Outbox
 class Rooms:
     """The current channel is ours, not the server's: it is named in every request, so that typing needs no line."""
 
-    def __init__(self, readings: Readings, outbox: Outbox) -> None:
+    def __init__(self, cursors: Cursors, outbox: Outbox) -> None:
         self.current = ""
         self.known = Known()
-        self._readings = readings
+        self._cursors = cursors
         self._outbox = outbox
 
     def joined(self) -> dict[str, str]:
@@ -30,7 +30,7 @@ class Rooms:
 
         What was asked for counts as done, so that what is typed next means the same however slow the server is.
         """
-        return self._outbox.moved(self._readings.channels())
+        return self._outbox.moved(self._cursors.channels())
 
     def name(self, channel: str) -> str | None:
         """The name of a channel that we are in, as it was first written."""

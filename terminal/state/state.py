@@ -50,7 +50,7 @@ from wire.names import fold, one_line, printable, shorten
 from wire.text import commands
 
 from .credentials import Login
-from .cursors import Readings
+from .cursors import Cursors
 from .outbox import Outbox
 from .rooms import Rooms
 from .step import Note, Shown, Step
@@ -94,9 +94,9 @@ class State:
         self._told = False  # that there is no line
         self._reason = ""  # why the server is about to end the line
         self._parting = False  # `bye` is sent
-        self._readings = Readings()
+        self._cursors = Cursors()
         self._outbox = Outbox()
-        self.rooms = Rooms(self._readings, self._outbox)
+        self.rooms = Rooms(self._cursors, self._outbox)
         self._held: deque[tuple[str, Request | None]] = deque()  # typed, and not understood yet
         self._probe: str | None = None  # the channel of which the server is asked whether it exists
         self._absent: str | None = None  # that it does not
@@ -124,7 +124,7 @@ class State:
 
         Not before we were let in: until then, nobody knows what there is to come.
         """
-        return self._welcomed and not self.unanswered and not self._orders and self._readings.level
+        return self._welcomed and not self.unanswered and not self._orders and self._cursors.level
 
     def take(self) -> Step:
         """What is to be done, once. What is shown is acknowledged in the same step, so after it was shown."""
@@ -132,7 +132,7 @@ class State:
         if not self.unanswered:
             step.files, self._orders = self._orders, []
         if self.online and not self._parting:
-            step.send += self._readings.acknowledgements(self._outbox.new_ref)
+            step.send += self._cursors.acknowledgements(self._outbox.new_ref)
         return step
 
     def _show(self, frame: Frame) -> None:
@@ -150,7 +150,7 @@ class State:
 
     def _greet(self) -> None:
         self._hello = self._outbox.new_ref()
-        self._step.send.append(self.login.hello(self._readings.since(), self._hello))
+        self._step.send.append(self.login.hello(self._cursors.since(), self._hello))
 
     def lost(self, reason: str, *, reached: bool = True) -> None:
         """The line has ended, or nobody was reached. It is said once, however often it is tried."""
@@ -233,7 +233,7 @@ class State:
         """The answer to the login's question."""
         try:
             if self.login.answer(text):
-                self._readings.clear()
+                self._cursors.clear()
         except Refused as refused:
             self._refuse(refused)
         if self.login.question is None and self._phase is _Phase.GREETING:
@@ -242,7 +242,7 @@ class State:
     def leave(self) -> None:
         """Say goodbye, if there is anybody to say it to."""
         if self.online:
-            self._step.send += self._readings.acknowledgements(self._outbox.new_ref, last=True)
+            self._step.send += self._cursors.acknowledgements(self._outbox.new_ref, last=True)
             self._step.send.append(Bye(ref=self._outbox.new_ref()))
             self._parting = True
         else:
@@ -278,7 +278,7 @@ class State:
         again, self._welcomed = self._welcomed, True
         self._phase, self._hello, self._told = _Phase.ONLINE, None, False
         self.login.welcome(frame)
-        self._readings.welcome(frame.logs)
+        self._cursors.welcome(frame.logs)
         if again:
             self._note(f"Back at {self._where} as {frame.name}.")
         else:
@@ -292,7 +292,7 @@ class State:
 
     def _ask_again(self) -> None:
         """Everything that was not answered on the old line, in its order."""
-        inside = set(self._readings.channels())
+        inside = set(self._cursors.channels())
         for request in self._outbox:
             if isinstance(request, Leave) and fold(request.channel) not in inside:
                 self._left(Left(channel=request.channel, ref=request.ref))  # done; its answer was lost with the line
@@ -304,7 +304,7 @@ class State:
     def _error(self, frame: Error) -> None:
         if frame.ref is not None and frame.ref == self._hello:
             self._not_let_in(frame)
-        elif not self._readings.answered(frame.ref):
+        elif not self._cursors.answered(frame.ref):
             asked = self._outbox.answered(frame.ref)
             if asked is None:
                 self._show(frame)
@@ -327,7 +327,7 @@ class State:
         if isinstance(request, Join):
             self.rooms.step_out_of(request.channel)
         elif isinstance(request, Say) and frame.code == "not-a-member":  # left on another line of ours, perhaps
-            self._readings.close(request.channel)
+            self._cursors.close(request.channel)
             self.rooms.step_out_of(request.channel)
 
     def _closing(self, frame: Closing) -> None:
@@ -341,30 +341,30 @@ class State:
             self.over = Over(f"{self._where} does not speak Partyline's protocol.")
 
     def _entry(self, frame: Entry) -> None:
-        reading, before = self._readings.take(frame, self.login.name)
+        cursor, before = self._cursors.take(frame, self.login.name)
         if before is None:
             return
         if frame.number > before + 1:
-            self._show(Gap(first=before + 1, last=frame.number - 1, channel=reading.channel, user=reading.user))
+            self._show(Gap(first=before + 1, last=frame.number - 1, channel=cursor.channel, user=cursor.user))
         mine = fold(frame.sender) == fold(self.login.name)
-        self._step.show.append(Shown(frame, past=frame.number <= reading.past, mine=mine))
+        self._step.show.append(Shown(frame, past=frame.number <= cursor.past, mine=mine))
 
     def _gap(self, frame: Gap) -> None:
-        if self._readings.skip(frame.channel, frame.user, frame.last):
+        if self._cursors.skip(frame.channel, frame.user, frame.last):
             self._show(frame)
 
     def _joined(self, frame: Joined) -> None:
-        self._readings.open(frame.channel, None)
+        self._cursors.open(frame.channel, None)
         self.rooms.entered(frame.channel)
         self._other(frame)
 
     def _left(self, frame: Left) -> None:
-        self._readings.close(frame.channel)
+        self._cursors.close(frame.channel)
         self.rooms.step_out_of(frame.channel)
         self._other(frame)
 
     def _stored(self, frame: Stored) -> None:
-        self._readings.expect(frame.channel, frame.user, frame.number)
+        self._cursors.expect(frame.channel, frame.user, frame.number)
         self._other(frame)
 
     def _registered(self, frame: Registered) -> None:
@@ -374,7 +374,7 @@ class State:
         self._show(frame)
 
     def _ok(self, frame: Ok) -> None:
-        if not self._readings.answered(frame.ref):
+        if not self._cursors.answered(frame.ref):
             self._other(frame)
 
     def _pong(self, frame: Pong) -> None:

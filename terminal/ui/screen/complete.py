@@ -22,7 +22,7 @@ _ARGUMENTS = {
 
 
 class Words(Completer):
-    """Completes the word before the cursor."""
+    """Complete the word under the cursor."""
 
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms

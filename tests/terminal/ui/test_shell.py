@@ -18,7 +18,7 @@ from terminal.links import json as link_module
 from terminal.links.address import parse_address
 from terminal.links.dialler import Down, Event, Received, Up, pause
 from terminal.links.json import Link
-from terminal.state.cursors import Readings
+from terminal.state.cursors import Cursors
 from terminal.state.outbox import Outbox
 from terminal.state.rooms import Rooms
 from terminal.state.step import Item, Note, Shown
@@ -170,10 +170,10 @@ def test_json_on_a_terminal_is_escaped() -> None:
 
 @pytest.fixture
 def words() -> Words:
-    rooms = Rooms(Readings(), Outbox())
+    rooms = Rooms(Cursors(), Outbox())
     rooms.known.channels.update(lab="lab", ops="Ops")
     rooms.known.users.update(bob="bob", lara="Lara")
-    rooms._readings.open("lab", None)
+    rooms._cursors.open("lab", None)
     return Words(rooms)
 
 
