@@ -20,7 +20,7 @@ from wire.frames import (
 from wire.names import NAME, fold
 
 
-class Known:
+class KnownNames:
     """Channels and users, key to name. Only what keeps the rule for names is kept, so all of it is safe to show."""
 
     def __init__(self) -> None:

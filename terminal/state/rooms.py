@@ -10,7 +10,7 @@ from wire.names import NAME, fold
 from wire.text import ADDRESSED, topic_for
 
 from .cursors import Cursors
-from .names import Known
+from .names import KnownNames
 from .outbox import Outbox
 
 # The same rule as the text dialect's: a line that begins so is for that channel, if there is one of that name.
@@ -21,7 +21,7 @@ class Rooms:
 
     def __init__(self, cursors: Cursors, outbox: Outbox) -> None:
         self.current = ""
-        self.known = Known()
+        self.names = KnownNames()
         self._cursors = cursors
         self._outbox = outbox
 
@@ -82,13 +82,13 @@ class Rooms:
             channel = self.name(addressed[1])
             if channel is not None:
                 return Say(addressed[2], channel)
-            channel = self.known.channels[fold(addressed[1])]
+            channel = self.names.channels[fold(addressed[1])]
             raise Refused("not-a-member", f"You are not in {channel}: /join {channel} first.")
         return Say(line, self._here())
 
     def _exists(self, word: str) -> bool:
         """Whether a channel of that name is known."""
-        return self.name(word) is not None or fold(word) in self.known.channels
+        return self.name(word) is not None or fold(word) in self.names.channels
 
     def _sets_topic(self, word: str) -> bool:
         """Whether text that follows the word is its topic; the server tells who is in no channel to join it."""

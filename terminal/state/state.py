@@ -255,7 +255,7 @@ class State:
         for frame in frames:
             if self.over is None and not (self._parting and isinstance(frame, Entry | Gap)):
                 # What comes after `bye` would be shown and not acknowledged; so it comes again the next time.
-                self.rooms.known.learn(frame)
+                self.rooms.names.learn(frame)
                 _HANDLERS.get(type(frame), State._other)(self, frame)
 
     def _other(self, frame: Any) -> None:
@@ -269,7 +269,7 @@ class State:
         if isinstance(request, Topic) and request.channel == self._probe:
             self._probe = None
             if exists:
-                self.rooms.known.learn_channel(request.channel)
+                self.rooms.names.learn_channel(request.channel)
             else:
                 self._absent = request.channel
             self._go_on()

@@ -43,13 +43,13 @@ class Words(Completer):
         else:
             if not before:
                 yield from sorted(f"{name}: " for name in self._rooms.joined().values())
-            yield from sorted(self._rooms.known.users.values())
+            yield from sorted(self._rooms.names.users.values())
 
     def _arguments(self, kind: str) -> Iterator[str]:
         if kind == "command":
             yield from _COMMANDS
         if "channel" in kind:
-            yield from sorted(f"{name} " for name in self._rooms.known.channels.values())
+            yield from sorted(f"{name} " for name in self._rooms.names.channels.values())
         if "user" in kind:
             mark = "@" if "@user" in kind else ""
-            yield from sorted(f"{mark}{name} " for name in self._rooms.known.users.values())
+            yield from sorted(f"{mark}{name} " for name in self._rooms.names.users.values())

@@ -324,5 +324,5 @@ def test_events_are_shown_and_their_names_are_learned() -> None:
     line.state.receive(events)
     line.turn()
     assert line.shown == events
-    assert set(line.state.rooms.known.users.values()) == {"bob", ME}
-    assert set(line.state.rooms.known.channels.values()) == {"lab"}
+    assert set(line.state.rooms.names.users.values()) == {"bob", ME}
+    assert set(line.state.rooms.names.channels.values()) == {"lab"}

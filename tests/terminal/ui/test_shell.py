@@ -171,8 +171,8 @@ def test_json_on_a_terminal_is_escaped() -> None:
 @pytest.fixture
 def words() -> Words:
     rooms = Rooms(Cursors(), Outbox())
-    rooms.known.channels.update(lab="lab", ops="Ops")
-    rooms.known.users.update(bob="bob", lara="Lara")
+    rooms.names.channels.update(lab="lab", ops="Ops")
+    rooms.names.users.update(bob="bob", lara="Lara")
     rooms._cursors.open("lab", None)
     return Words(rooms)
 
