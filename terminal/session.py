@@ -15,7 +15,7 @@ from wire.frames import Cancel, Error, GetFile, SendFile
 
 from .files import FileOptions, TransferManager, UserInterface
 from .links import Deliver, Dialler, Down, Event, Received, Up
-from .state import Item, Shown, State
+from .state import DisplayItem, ShownFrame, State
 
 
 class Conversation:
@@ -29,7 +29,7 @@ class Conversation:
         state: State,
         make_link: Callable[[Deliver], Dialler],
         file_options: FileOptions,
-        show: Callable[[list[Item]], None],
+        show: Callable[[list[DisplayItem]], None],
         changed: Callable[[], None] = lambda: None,
         *,
         ask: Callable[[str], concurrent.futures.Future[bool]] | None = None,
@@ -45,7 +45,7 @@ class Conversation:
         ui = UserInterface(self._say, self.turn, ask or _agree)
         self.transfers = TransferManager(file_options, ui, self._link.send)
 
-    def _say(self, items: list[Item]) -> None:
+    def _say(self, items: list[DisplayItem]) -> None:
         """Show what the transfer manager reports."""
         try:
             self._show(items)
@@ -106,7 +106,7 @@ class Conversation:
             else:
                 self.transfers.order(order)
         except Refused as refused:
-            self._show([Shown(Error(code=refused.code, error=refused.sentence))])
+            self._show([ShownFrame(Error(code=refused.code, error=refused.sentence))])
 
     @property
     def idle(self) -> bool:

@@ -19,7 +19,7 @@ from wire.errors import LocalError, Refused
 from wire.frames import Error, Frame, GetFile, SendFile
 
 from ..links import pause
-from ..state import Item, Note, Shown
+from ..state import DisplayItem, Note, ShownFrame
 from .channel import ConnectionLostError, FileChannel, JsonFileChannel
 from .direct_offer import Direct
 from .mqtt_channel import MqttFileChannels
@@ -53,7 +53,7 @@ class UserInterface:
     `show` displays items, `changed` redraws the progress, and `ask` puts a yes-or-no question about a file.
     """
 
-    show: Callable[[list[Item]], None]
+    show: Callable[[list[DisplayItem]], None]
     changed: Callable[[], None]
     ask: Callable[[str], concurrent.futures.Future[bool]]
 
@@ -101,7 +101,7 @@ class TransferManager:
         try:
             transfer = self._transfer(order)
         except Refused as refused:
-            self._ui.show([Shown(Error(code=refused.code, error=refused.sentence))])
+            self._ui.show([ShownFrame(Error(code=refused.code, error=refused.sentence))])
             return
         if self._options.host:  # of one line, the server knows so many files at a time, and forgets who waits longest
             transfer.aside = lambda: self._slots.released(transfer, lambda: self._crowded(transfer))
@@ -145,7 +145,7 @@ class TransferManager:
     # A transfer's own thread
 
     def _run(self, transfer: Transfer) -> None:
-        item: Item | None
+        item: DisplayItem | None
         try:
             if not self._slots.acquire(transfer, lambda: self._crowded(transfer)):
                 raise Stopped
@@ -156,11 +156,13 @@ class TransferManager:
         except (Refused, LocalError) as error:
             code = error.code if isinstance(error, Refused) else "internal"
             named = str(error).startswith(f"{transfer.progress.name} ")
-            item = Shown(Error(code=code, error=str(error) if named else f"{transfer.progress.name}: {error}"))
+            item = ShownFrame(Error(code=code, error=str(error) if named else f"{transfer.progress.name}: {error}"))
         except OSError as error:
-            item = Shown(Error(code="not-stored", error=f"{transfer.progress.name}: {error.strerror or error}."))
+            item = ShownFrame(Error(code="not-stored", error=f"{transfer.progress.name}: {error.strerror or error}."))
         except Exception as error:
-            item = Shown(Error(code="internal", error=f"{transfer.progress.name}: {type(error).__name__}: {error}"))
+            item = ShownFrame(
+                Error(code="internal", error=f"{transfer.progress.name}: {type(error).__name__}: {error}")
+            )
         finally:
             self._slots.release(transfer)
             transfer.close()
@@ -249,7 +251,7 @@ class TransferManager:
 
     # In the loop again
 
-    def _ended(self, transfer: Transfer, item: Item | None) -> None:
+    def _ended(self, transfer: Transfer, item: DisplayItem | None) -> None:
         self._running.pop(transfer, None)
         if item is not None:
             self._ui.show([item])

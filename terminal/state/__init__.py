@@ -9,17 +9,17 @@ from .cursors import Cursors, log_key
 from .outbox import Outbox
 from .rooms import Rooms
 from .state import Over, State
-from .step import Item, Note, Shown, Step
+from .step import DisplayItem, Note, ShownFrame, Step
 
 __all__ = [
     "Cursors",
-    "Item",
+    "DisplayItem",
     "Login",
     "Note",
     "Outbox",
     "Over",
     "Rooms",
-    "Shown",
+    "ShownFrame",
     "State",
     "Step",
     "log_key",

@@ -53,7 +53,7 @@ from .credentials import Login
 from .cursors import Cursors
 from .outbox import Outbox
 from .rooms import Rooms
-from .step import Note, Shown, Step
+from .step import Note, ShownFrame, Step
 
 _QUOTED = 200  # characters of what was typed, when it is shown again
 
@@ -136,7 +136,7 @@ class State:
         return step
 
     def _show(self, frame: Frame) -> None:
-        self._step.show.append(Shown(frame))
+        self._step.show.append(ShownFrame(frame))
 
     def _note(self, text: str) -> None:
         self._step.show.append(Note(text))
@@ -347,7 +347,7 @@ class State:
         if frame.number > before + 1:
             self._show(Gap(first=before + 1, last=frame.number - 1, channel=cursor.channel, user=cursor.user))
         mine = fold(frame.sender) == fold(self.login.name)
-        self._step.show.append(Shown(frame, past=frame.number <= cursor.past, mine=mine))
+        self._step.show.append(ShownFrame(frame, past=frame.number <= cursor.past, mine=mine))
 
     def _gap(self, frame: Gap) -> None:
         if self._cursors.skip(frame.channel, frame.user, frame.last):

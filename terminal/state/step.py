@@ -9,7 +9,7 @@ from wire.frames import Cancel, Frame, GetFile, SendFile
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ShownFrame:
     """A frame to show. `past` entries were said while we were away; `mine` are our own."""
 
     frame: Frame
@@ -25,7 +25,7 @@ class Note:
     kind: Literal["line", "waiting"] = "line"
 
 
-Item: TypeAlias = Shown | Note
+DisplayItem: TypeAlias = ShownFrame | Note
 
 
 @dataclass(slots=True)
@@ -35,7 +35,7 @@ class Step:
     `files` is for the transfer manager; what it has no use for comes back by `State.ask`.
     """
 
-    show: list[Item] = field(default_factory=list)
+    show: list[DisplayItem] = field(default_factory=list)
     send: list[Frame] = field(default_factory=list)
     drop: bool = False
     files: list[SendFile | GetFile | Cancel] = field(default_factory=list)

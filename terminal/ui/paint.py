@@ -9,7 +9,7 @@ from wire.frames import Entry, Error, HelpText, Page
 from wire.names import fold, printable
 from wire.text import entry_line, past_line, render
 
-from ..state import Item, Note
+from ..state import DisplayItem, Note
 
 Piece: TypeAlias = tuple[str, str]  # a colour and a text, as in prompt_toolkit
 Line: TypeAlias = list[Piece]
@@ -33,7 +33,7 @@ PALETTE: dict[str, tuple[str, str]] = {
 _NAMES = sum(colour.startswith("name") for colour in PALETTE)
 
 
-def paint(item: Item) -> list[Line]:
+def paint(item: DisplayItem) -> list[Line]:
     """The lines that show an item, safe on any terminal."""
     if isinstance(item, Note):
         mark = "~ waiting: " if item.kind == "waiting" else "* "

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from terminal.state.credentials import Login
 from terminal.state.state import State
-from terminal.state.step import Shown
+from terminal.state.step import ShownFrame
 from wire.frames import (
     Bye,
     ChannelInfo,
@@ -192,7 +192,7 @@ class Wire:
     def turn(self) -> None:
         """Do what the state wants done."""
         step = self.state.take()
-        self.shown += [item.frame if isinstance(item, Shown) else item.text for item in step.show]
+        self.shown += [item.frame if isinstance(item, ShownFrame) else item.text for item in step.show]
         assert self.connected or not step.send, "sent without a line"
         self.up += step.send
         self.dropped = self.dropped or step.drop

@@ -26,7 +26,7 @@ from wire.names import printable
 from ...files import FileOptions
 from ...links import Deliver, Dialler
 from ...session import Conversation
-from ...state import Item, Note, State
+from ...state import DisplayItem, Note, State
 from ..paint import PALETTE, paint
 from .complete import Words
 
@@ -169,7 +169,7 @@ class Screen:
 
     # What the person sees
 
-    def _show(self, items: Sequence[Item]) -> None:
+    def _show(self, items: Sequence[DisplayItem]) -> None:
         """Print above the input line. Its keys stay ours meanwhile, which they do not with `run_in_terminal`."""
         app = self._session.app
         if app.is_running:

@@ -18,7 +18,7 @@ from wire.limits import Limits
 from ...files import FileOptions
 from ...links import Deliver, Dialler
 from ...session import Conversation
-from ...state import Item, Note, State
+from ...state import DisplayItem, Note, State
 from ..paint import paint
 from .output import Output
 
@@ -159,7 +159,7 @@ class Filter:
 
     # Lines out
 
-    def _show(self, items: Sequence[Item]) -> None:
+    def _show(self, items: Sequence[DisplayItem]) -> None:
         for item in items:
             if isinstance(item, Note):
                 if item.kind != "waiting":  # that is for somebody who watches

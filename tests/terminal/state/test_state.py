@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from terminal.state.credentials import Login
 from terminal.state.state import Over, State
-from terminal.state.step import Shown
+from terminal.state.step import ShownFrame
 from tests.support.client_fakes import ME, FakeServer, Wire, entry, sent, wire
 from wire.frames import (
     Bye,
@@ -236,11 +236,11 @@ def test_what_was_said_while_away_and_what_is_our_own_is_marked() -> None:
     line.dial()
     line.settle()
     line.state.receive([entry(2, sender="Alice"), entry(3)])
-    items = [item for item in line.state.take().show if isinstance(item, Shown)]
+    items = [item for item in line.state.take().show if isinstance(item, ShownFrame)]
     assert [(item.past, item.mine) for item in items] == [(False, True), (False, False)]
     state = State(Login(ME, None))
     state.receive([Welcome(name=ME, server="", token="", logs=[LogState(2, 1, "lab")]), entry(2), entry(3)])
-    assert [item.past for item in state.take().show if isinstance(item, Shown)] == [False, True, False]
+    assert [item.past for item in state.take().show if isinstance(item, ShownFrame)] == [False, True, False]
 
 
 def test_acknowledgements_are_coalesced_and_come_after_what_they_acknowledge() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from terminal.state.credentials import Login
 from terminal.state.state import State
-from terminal.state.step import Note, Shown
+from terminal.state.step import Note, ShownFrame
 from tests.support.client_fakes import ME, sent, wire
 from wire.frames import (
     Error,
@@ -108,7 +108,7 @@ def test_help_needs_no_server_and_exit_is_a_wish() -> None:
     state = State(Login(ME, None))
     state.typed("/help who")
     (item,) = state.take().show
-    assert isinstance(item, Shown)
+    assert isinstance(item, ShownFrame)
     assert isinstance(item.frame, HelpText)
     assert "/who" in item.frame.lines[0]
     state.typed("  EXIT ")

@@ -21,7 +21,7 @@ from terminal.links.json import Link
 from terminal.state.cursors import Cursors
 from terminal.state.outbox import Outbox
 from terminal.state.rooms import Rooms
-from terminal.state.step import Item, Note, Shown
+from terminal.state.step import DisplayItem, Note, ShownFrame
 from terminal.ui.paint import PALETTE, paint
 from terminal.ui.screen.complete import Words
 from terminal.ui.script.output import Output
@@ -93,11 +93,11 @@ def test_help_and_version(option: str, capsys: pytest.CaptureFixture[str]) -> No
 # Colours
 
 EVIL = "\x1b[2J\x07\u202e\x9bx"
-SOME: list[Item] = [
+SOME: list[DisplayItem] = [
     Note(EVIL),
     Note(EVIL, "waiting"),
     *map(
-        Shown,
+        ShownFrame,
         [
             Entry(1, 0, EVIL, EVIL, "lab"),
             Entry(1, 0, EVIL, f"a\r\n[lab] root: {EVIL}", "lab"),
@@ -117,7 +117,7 @@ SOME: list[Item] = [
 
 
 @pytest.mark.parametrize("item", SOME)
-def test_nothing_that_is_shown_acts_on_the_terminal(item: Item) -> None:
+def test_nothing_that_is_shown_acts_on_the_terminal(item: DisplayItem) -> None:
     for line in paint(item):
         for colour, text in line:
             assert colour in PALETTE
@@ -125,18 +125,18 @@ def test_nothing_that_is_shown_acts_on_the_terminal(item: Item) -> None:
 
 
 def test_a_message_of_several_lines_cannot_pass_for_anothers() -> None:
-    (line,) = paint(Shown(Entry(1, 0, "bob", "a\n[lab] root: b", "lab")))
+    (line,) = paint(ShownFrame(Entry(1, 0, "bob", "a\n[lab] root: b", "lab")))
     assert "".join(text for _, text in line) == "[lab] bob: a\n    [lab] root: b"
 
 
 def test_what_is_ours_direct_or_past_looks_different() -> None:
     def look(**how: bool) -> list[tuple[str, str]]:
-        return paint(Shown(Entry(1, 0, "bob", "a: b", "lab"), **how))[0]
+        return paint(ShownFrame(Entry(1, 0, "bob", "a: b", "lab"), **how))[0]
 
     assert [text for _, text in look()] == ["[lab] bob: ", "a: b"]
     assert look(mine=True) == [("mine", "[lab] bob: a: b")]
     assert look(past=True)[0][1].endswith(":00 [lab] bob: ")
-    assert paint(Shown(Entry(1, 0, "bob", "x", to="alice")))[0][0] == ("direct", "bob -> alice: ")
+    assert paint(ShownFrame(Entry(1, 0, "bob", "x", to="alice")))[0][0] == ("direct", "bob -> alice: ")
 
 
 class Terminal(io.StringIO):
