@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from terminal.files import Direct, FileOptions
+from terminal.files import DirectOptions, FileOptions
 from terminal.links import (
     DEFAULT_HOST,
     DEFAULT_PORT,
@@ -186,7 +186,11 @@ def _server(options: argparse.Namespace) -> _Server:
         raise LocalError("--ca is for an address with mqtts://.")
     if broker is None:
         host, port = parse_address(options.address)
-        direct = Direct(options.direct_port, _PATIENCE if _has_screen() else 0.0) if options.direct == "auto" else None
+        direct = (
+            DirectOptions(options.direct_port, _PATIENCE if _has_screen() else 0.0)
+            if options.direct == "auto"
+            else None
+        )
         file_options = FileOptions(options.downloads, options.largest, host, port, direct)
         return _Server(join(host, port), partial(Link, host, port), file_options)
     from terminal.links.mqtt.link import MqttLink  # not for a line without it: paho takes its time

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from bench.socket.room import Lost
 from terminal.files.channel import JsonFileChannel
-from terminal.files.direct_offer import DIRECTLY, Direct
+from terminal.files.direct_offer import DIRECTLY, DirectOptions
 from terminal.files.transfer import Fetching, Sending
 from wire.frames import GetFile, SendFile
 
@@ -60,7 +60,7 @@ def get(port: int, name: str, token: str, folder: str) -> Work:
 def host(port: int, name: str, token: str, to: str, path: str) -> Work:
     """Have it fetched from here, as `/send --direct` does."""
     channel = JsonFileChannel("127.0.0.1", port, name, token)
-    transfer = Sending(SendFile(to=to, path=path, direct=True), lambda: None, Direct())
+    transfer = Sending(SendFile(to=to, path=path, direct=True), lambda: None, DirectOptions())
 
     def work(_: str) -> None:
         transfer.run(channel)

@@ -3,7 +3,7 @@
 Each transfer has a thread and a channel of its own, so that no message waits for a file.
 """
 
-from .direct_offer import Direct
+from .direct_offer import DirectOptions
 from .manager import FileOptions, TransferManager, UserInterface
 
-__all__ = ["Direct", "FileOptions", "TransferManager", "UserInterface"]
+__all__ = ["DirectOptions", "FileOptions", "TransferManager", "UserInterface"]

@@ -38,7 +38,7 @@ class _EndError(Exception):
     """This line is to be ended, without a word."""
 
 
-class Listener:
+class DirectListener:
     """A port, a thread that accepts, and one for each line. Its methods may be called by any thread.
 
     `served` is told up to where a piece goes that is on its way, by the threads of the lines.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from wire.frames import Fetched, Ranges, Visitor
 
 from .channel import ConnectionLostError, JsonFileChannel
-from .direct_listener import Listener
+from .direct_listener import DirectListener
 from .sources import Source
 
 DIRECTLY, BY_SERVER = "directly", "by the server"
@@ -19,7 +19,7 @@ _PIECE = 4 << 20  # bytes that are read at once to make the checksum
 
 
 @dataclass(frozen=True, slots=True)
-class Direct:
+class DirectOptions:
     """How files may go straight to who fetches them: the port to listen on (0: any free one), and how long to wait.
 
     `patience` is how many seconds a file waits for somebody who is there and could fetch it, before it is uploaded;
@@ -30,14 +30,14 @@ class Direct:
     patience: float = 0.0
 
 
-class Hosting:
-    """One file that is to be fetched from here. `served` is as for a Listener; all else belongs to one thread."""
+class DirectOffer:
+    """One file that is to be fetched from here. `served` is as for a DirectListener; all else belongs to one thread."""
 
     def __init__(self, source: Source, served: Callable[[int], None]) -> None:
         self._source = source
         self._served = served
         self._sha256 = ""
-        self._listener: Listener | None = None  # stays while a line to the server is lost
+        self._listener: DirectListener | None = None  # stays while a line to the server is lost
         self._stopped = threading.Event()
 
     def run(
@@ -59,7 +59,7 @@ class Hosting:
             return self._wait(channel, file, listener, patience)
 
     @staticmethod
-    def _wait(channel: JsonFileChannel, file: str, listener: Listener, patience: float | None) -> bool:
+    def _wait(channel: JsonFileChannel, file: str, listener: DirectListener, patience: float | None) -> bool:
         while True:
             event = channel.event(patience)
             if isinstance(event, Fetched):
@@ -70,13 +70,13 @@ class Hosting:
                 channel.listen(file, 0)
                 return False
 
-    def _listen(self, channel: JsonFileChannel, file: str, port: int) -> Listener:
+    def _listen(self, channel: JsonFileChannel, file: str, port: int) -> DirectListener:
         if self._listener is None:
             source = self._source
             self._sha256 = self._digest()
             info = Ranges(file=file, name=source.name, size=source.size, sender=channel.name, sha256=self._sha256)
             info.parts = source.parts
-            self._listener = Listener(channel.here, port, source, info, self._served)
+            self._listener = DirectListener(channel.here, port, source, info, self._served)
         return self._listener
 
     def _digest(self) -> str:

@@ -21,7 +21,7 @@ from wire.frames import Error, Frame, GetFile, SendFile
 from ..links import pause
 from ..state import DisplayItem, Note, ShownFrame
 from .channel import ConnectionLostError, FileChannel, JsonFileChannel
-from .direct_offer import Direct
+from .direct_offer import DirectOptions
 from .mqtt_channel import MqttFileChannels
 from .slots import Slots
 from .transfer import Fetching, Sending, Stopped, Transfer
@@ -43,7 +43,7 @@ class FileOptions:
     largest: int
     host: str = ""
     port: int = 0
-    direct: Direct | None = None
+    direct: DirectOptions | None = None
 
 
 @dataclass(frozen=True, slots=True)

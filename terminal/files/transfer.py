@@ -21,7 +21,7 @@ from wire.ranges import missing, reach, union
 from wire.text import percent
 
 from .channel import ConnectionLostError, FileChannel, JsonFileChannel
-from .direct_offer import BY_SERVER, DIRECTLY, Direct, Hosting
+from .direct_offer import BY_SERVER, DIRECTLY, DirectOffer, DirectOptions
 from .progress import Progress
 from .sources import ChangedError, Source, expanded
 from .targets import Target
@@ -87,7 +87,7 @@ class Transfer(ABC):
 class Sending(Transfer):
     """`/send`."""
 
-    def __init__(self, order: SendFile, changed: Callable[[], None], direct: Direct | None = None) -> None:
+    def __init__(self, order: SendFile, changed: Callable[[], None], direct: DirectOptions | None = None) -> None:
         """Without `direct`, everything is uploaded. Raises Refused."""
         if order.direct and direct is None:
             raise Refused("not-direct", "Nothing goes directly from this client.")
@@ -95,7 +95,7 @@ class Sending(Transfer):
         self._source = Source(order.path)
         self._asked = order.direct
         self._direct = direct  # None once it has to be uploaded
-        self._hosting = Hosting(self._source, self._served)
+        self._direct_offer = DirectOffer(self._source, self._served)
         super().__init__(Progress("send", self._source.name), changed)
 
     def run(self, channel: FileChannel) -> str:
@@ -142,7 +142,7 @@ class Sending(Transfer):
         assert self._direct is not None
         self._wait(f"waiting for {offered.user} to fetch it")
         patience = None if self._asked else self._direct.patience
-        return self._hosting.run(channel, self.file, self._direct.port, patience, self.aside)
+        return self._direct_offer.run(channel, self.file, self._direct.port, patience, self.aside)
 
     def _served(self, at: int) -> None:
         """Called by the threads of the listener: somebody has been sent what ends there."""
@@ -212,11 +212,11 @@ class Sending(Transfer):
     def stop(self) -> None:
         """Called by any thread: go no further."""
         super().stop()
-        self._hosting.stop()
+        self._direct_offer.stop()
 
     def close(self) -> None:
         """Let go of the file."""
-        self._hosting.close()
+        self._direct_offer.close()
         self._source.close()
 
 

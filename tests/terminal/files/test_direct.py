@@ -14,7 +14,7 @@ import pytest
 from server import Server
 from terminal.files import transfer as transfer_module
 from terminal.files.channel import ConnectionLostError, JsonFileChannel
-from terminal.files.direct_offer import Direct
+from terminal.files.direct_offer import DirectOptions
 from terminal.files.transfer import Fetching, Sending
 from tests.conftest import StartProcess
 from tests.support.bulk import eventually
@@ -47,7 +47,7 @@ class Two:
 
     def send(self, path: Path, *, asked: bool = True, patience: float = 0.0) -> Sending:
         """Have alice send a file, on a thread of its own, and wait until bob sees it."""
-        transfer = Sending(SendFile(to="bob", path=str(path), direct=asked), lambda: None, Direct(0, patience))
+        transfer = Sending(SendFile(to="bob", path=str(path), direct=asked), lambda: None, DirectOptions(0, patience))
         channel = self.open_channel(self.alice)
 
         def run() -> None:
@@ -152,7 +152,7 @@ def test_without_being_asked_it_waits_only_for_who_can_fetch_it(two: Two, photo:
     assert str(two.said.pop()).endswith("(directly)")
     two.bob.close()
     plain = connect(f"{two.where[0]}:{two.where[1]}", "carol")
-    transfer = Sending(SendFile(to="carol", path=str(photo)), lambda: None, Direct(0, 60.0))
+    transfer = Sending(SendFile(to="carol", path=str(photo)), lambda: None, DirectOptions(0, 60.0))
     assert transfer.run(two.open_channel(two.alice)).endswith("(by the server)")
     transfer.close()
     plain.expect(Entry)

@@ -14,7 +14,7 @@ import pytest
 from server import Server
 from terminal.files import direct_listener as listener_module
 from terminal.files.channel import ConnectionLostError, JsonFileChannel
-from terminal.files.direct_listener import Listener
+from terminal.files.direct_listener import DirectListener
 from terminal.files.sources import Source
 from tests.support.files import PHOTO
 from tests.support.helpers import Json, endpoint
@@ -101,15 +101,15 @@ def test_a_sender_who_is_gone_is_not_reached(server: Server, connect: Connect) -
 
 
 @pytest.fixture
-def door(photo: Path) -> Iterator[Listener]:
+def door(photo: Path) -> Iterator[DirectListener]:
     """A sender who listens."""
     source = Source(str(photo))
     info = Ranges(file="abcd2345", name="photo.jpg", size=source.size, sender="alice", sha256=SHA256)
-    with Listener("127.0.0.1", 0, source, info, lambda _: None) as made:
+    with DirectListener("127.0.0.1", 0, source, info, lambda _: None) as made:
         yield made
 
 
-def heard(door: Listener, *frames: Frame, raw: bytes = b"") -> bytes:
+def heard(door: DirectListener, *frames: Frame, raw: bytes = b"") -> bytes:
     """All that a listener says to somebody who says this, until it hangs up."""
     with socket.create_connection(("127.0.0.1", door.port), 10) as line:
         line.sendall(b"".join(map(JsonLines.encode, frames)) + raw)
@@ -126,7 +126,7 @@ def _received(line: socket.socket) -> bytes:
         return b""
 
 
-def test_who_has_no_token_is_told_nothing(door: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_has_no_token_is_told_nothing(door: DirectListener, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither is one who is silent, nor one with the token of another, nor one whose token was used or is old."""
     monkeypatch.setattr(listener_module, "_PATIENCE", 0.1)
     door.expect("Bob", "secret")
@@ -143,7 +143,7 @@ def test_who_has_no_token_is_told_nothing(door: Listener, monkeypatch: pytest.Mo
     assert not door.busy
 
 
-def test_a_token_is_good_once_and_for_one_file(door: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_is_good_once_and_for_one_file(door: DirectListener, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is asked for beside it ends the line; a token that comes late is waited for."""
     line = threading.Timer(0.05, door.expect, ("bob", "secret"))
     line.start()
@@ -167,7 +167,7 @@ def test_a_token_is_good_once_and_for_one_file(door: Listener, monkeypatch: pyte
         assert heard(door, Attach(name="bob", token="again"), wrong) == JsonLines.encode(Attached(name="alice"))
 
 
-def test_so_many_lines_and_no_more(door: Listener) -> None:
+def test_so_many_lines_and_no_more(door: DirectListener) -> None:
     """Who comes too late is sent away at once; when somebody goes, there is room."""
     lines = [socket.create_connection(("127.0.0.1", door.port), 10) for _ in range(listener_module._MOST)]
     assert heard(door) == b""
