@@ -25,7 +25,7 @@ from terminal.links import (
     DEFAULT_HOST,
     DEFAULT_PORT,
     Deliver,
-    Dialler,
+    JsonLink,
     Link,
     join,
     parse_address,
@@ -174,7 +174,7 @@ class _Server:
     """A server as a person names it, what its address says of the person, and how to make a link to it."""
 
     where: str
-    make_link: Callable[[Deliver], Dialler]
+    make_link: Callable[[Deliver], Link]
     file_options: FileOptions
     name: str | None = None
     password: str | None = None
@@ -192,7 +192,7 @@ def _server(options: argparse.Namespace) -> _Server:
             else None
         )
         file_options = FileOptions(options.downloads, options.largest, host, port, direct)
-        return _Server(join(host, port), partial(Link, host, port), file_options)
+        return _Server(join(host, port), partial(JsonLink, host, port), file_options)
     from terminal.links.mqtt.link import MqttLink  # not for a line without it: paho takes its time
 
     tls = tls_context(options.ca) if broker.tls else None

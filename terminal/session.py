@@ -1,4 +1,4 @@
-"""Floor 4: a State and a Link, wired in one asyncio loop, whose thread alone touches the state.
+"""Floor 4: a State and a JsonLink, wired in one asyncio loop, whose thread alone touches the state.
 
 The link hands its events over and waits until each has been shown, so a slow terminal slows the server down.
 """
@@ -14,7 +14,7 @@ from wire.errors import Refused
 from wire.frames import Cancel, Error, GetFile, SendFile
 
 from .files import FileOptions, TransferManager, UserInterface
-from .links import Deliver, Dialler, Down, Event, Received, Up
+from .links import Connected, Deliver, Disconnected, Event, Link, Received
 from .state import DisplayItem, ShownFrame, State
 
 
@@ -27,7 +27,7 @@ class Conversation:
     def __init__(
         self,
         state: State,
-        make_link: Callable[[Deliver], Dialler],
+        make_link: Callable[[Deliver], Link],
         file_options: FileOptions,
         show: Callable[[list[DisplayItem]], None],
         changed: Callable[[], None] = lambda: None,
@@ -67,9 +67,9 @@ class Conversation:
             return
         try:
             match event:
-                case Up():
+                case Connected():
                     self.state.connected()
-                case Down(reason, reached):
+                case Disconnected(reason, reached):
                     self.state.lost(reason, reached=reached)
                 case Received(frames):
                     self.state.receive([frame for frame in frames if not self.transfers.mqtt_channels.take(frame)])

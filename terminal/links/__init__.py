@@ -4,20 +4,20 @@ JSON lines over TCP are here; `mqtt/` is a folder of its own, because importing 
 """
 
 from .address import DEFAULT_HOST, DEFAULT_PORT, MqttAddress, join, parse_address, parse_url, tls_context
-from .dialler import Deliver, Dialler, Down, Event, Received, Up, pause
-from .json import Link
+from .json import JsonLink
+from .link import Connected, Deliver, Disconnected, Event, Link, Received, pause
 
 __all__ = [
     "DEFAULT_HOST",
     "DEFAULT_PORT",
+    "Connected",
     "Deliver",
-    "Dialler",
-    "Down",
+    "Disconnected",
     "Event",
+    "JsonLink",
     "Link",
     "MqttAddress",
     "Received",
-    "Up",
     "join",
     "parse_address",
     "parse_url",

@@ -13,7 +13,7 @@ from wire.jsonlines import JsonLines
 from wire.limits import Limits
 from wire.text import GREETING_START
 
-from .dialler import Deliver, Dialler, Down, Received
+from .link import Deliver, Disconnected, Link, Received
 
 _DIALLING = 10.0  # seconds for one attempt
 _SILENCE = 30.0  # seconds without a byte until the server is asked for a sign of life; as long again until we give up
@@ -21,35 +21,35 @@ _CHUNK = 65_536
 _REPLY_LINE = 64 << 20  # bytes: a page of long entries or a list of channels is one line
 
 
-class Link(Dialler):
+class JsonLink(Link):
     """The line to `host` and `port`."""
 
     def __init__(self, host: str, port: int, deliver: Deliver) -> None:
         super().__init__(deliver)
         self._address = (host, port)
 
-    def _dial(self) -> tuple[bool, Down]:
+    def _dial(self) -> tuple[bool, Disconnected]:
         try:
             peer = socket.create_connection(self._address, _DIALLING)
         except OSError as error:
-            return False, Down(error.strerror or str(error), reached=False)
+            return False, Disconnected(error.strerror or str(error), reached=False)
         with peer:
             if self._stopping.is_set():
-                return False, Down("")
+                return False, Disconnected("")
             self._begin()
-            line = _Line(peer)
+            line = _JsonConnection(peer)
             try:
                 self._converse(line)
-                return line.welcomed, Down("given up")
+                return line.welcomed, Disconnected("given up")
             except OSError as error:
-                return line.welcomed, Down(error.strerror or str(error))
+                return line.welcomed, Disconnected(error.strerror or str(error))
             except PeerError as error:
-                return line.welcomed, Down(error.sentence)
+                return line.welcomed, Disconnected(error.sentence)
 
-    def _converse(self, line: _Line) -> None:
+    def _converse(self, line: _JsonConnection) -> None:
         """Send and receive until the line is given up. Raises OSError or PeerError when it ends by itself."""
         with selectors.DefaultSelector() as selector:
-            selector.register(self._bell, selectors.EVENT_READ)
+            selector.register(self._wake_reader, selectors.EVENT_READ)
             selector.register(line.peer, selectors.EVENT_READ)
             while not self._given_up:
                 writing = selectors.EVENT_WRITE if line.send(self._take()) else 0
@@ -58,13 +58,13 @@ class Link(Dialler):
                 if not ready:
                     self.send([line.sound_out()])
                 for key, events in ready:
-                    if key.fileobj is self._bell:
-                        self._hear()
+                    if key.fileobj is self._wake_reader:
+                        self._clear_wake()
                     elif events & selectors.EVENT_READ and (frames := line.receive()):
                         self._deliver(Received(frames))
 
 
-class _Line:
+class _JsonConnection:
     """One connection, without blocking: bytes in, frames out, and whether the other end is still there."""
 
     def __init__(self, peer: socket.socket) -> None:

@@ -15,7 +15,7 @@ import time
 from paho.mqtt.enums import MQTTProtocolVersion
 
 from terminal.links.address import MqttAddress
-from terminal.links.dialler import Deliver, Dialler, Down, Received
+from terminal.links.link import Deliver, Disconnected, Link, Received
 from wire.errors import PeerError
 from wire.frames import Closing, Error, Hello
 from wire.mqtt import Reason
@@ -29,7 +29,7 @@ _ANSWER = 5.0  # seconds for CONNACK; some brokers that only know 3.1.1 say noth
 _PARTING = 1.0  # seconds that the broker may take to hang up
 
 
-class MqttLink(Dialler):
+class MqttLink(Link):
     """The line to a broker.
 
     The client id belongs to this process: while it runs, the broker keeps for it what comes. A client id for each name
@@ -46,7 +46,7 @@ class MqttLink(Dialler):
         self._numbers = itertools.count(1)  # never the same twice: an answer may come on a later line
         self._talk: Talk | None = None  # since we were let in
 
-    def _dial(self) -> tuple[bool, Down]:
+    def _dial(self) -> tuple[bool, Disconnected]:
         self._begin()
         while (hello := self._next_hello()) is not None:
             outcome = self._connect(hello)
@@ -56,7 +56,7 @@ class MqttLink(Dialler):
             if not isinstance(outcome, Refusal):
                 return outcome
             self._deliver(Received([_error(outcome, hello)]))
-        return False, Down("given up")
+        return False, Disconnected("given up")
 
     def _change_version(self) -> None:
         self._version = V311 if self._version == V5 else V5
@@ -67,11 +67,11 @@ class MqttLink(Dialler):
             for frame in self._take():
                 if isinstance(frame, Hello):
                     return frame
-            select.select([self._bell], [], [])
-            self._hear()
+            select.select([self._wake_reader], [], [])
+            self._clear_wake()
         return None
 
-    def _connect(self, hello: Hello) -> Refusal | tuple[bool, Down]:
+    def _connect(self, hello: Hello) -> Refusal | tuple[bool, Disconnected]:
         """One connection: why it was refused; or whether the server has welcomed us, and why the connection ended."""
         line = MqttLine(f"partyline-{hello.name}-{self._process}", self._version, self._tls)
         self._talk = None
@@ -79,7 +79,7 @@ class MqttLink(Dialler):
             will, _ = ask(self._topics, Gone(), hello.name)
             line.connect(self._address.host, self._address.port, hello.name, hello.password, will)
         except (OSError, UnicodeError) as error:
-            return False, Down(_reason(error), reached=False)
+            return False, Disconnected(_reason(error), reached=False)
         try:
             return self._hold(line, hello) or self._over("given up")
         except PeerError as error:
@@ -89,10 +89,10 @@ class MqttLink(Dialler):
         finally:
             line.close()
 
-    def _over(self, reason: str) -> tuple[bool, Down]:
+    def _over(self, reason: str) -> tuple[bool, Disconnected]:
         if self._talk is None and not self._given_up:
             self._change_version()  # not a word: perhaps it does not know this one, perhaps it was on its way down
-        return self._talk is not None and self._talk.welcomed, Down(reason)
+        return self._talk is not None and self._talk.welcomed, Disconnected(reason)
 
     def _hold(self, line: MqttLine, hello: Hello) -> Refusal | None:
         """Send and receive until the line is given up. Raises OSError or PeerError when it ends by itself."""
@@ -103,11 +103,11 @@ class MqttLink(Dialler):
                 patience = self._go_on(self._talk, line)
             elif patience <= 0:
                 raise TimeoutError("no answer to CONNECT")
-            for happening in line.turn(self._bell, patience):
+            for happening in line.turn(self._wake_reader, patience):
                 if isinstance(happening, Refusal):
                     return happening
                 self._happened(happening, line, hello)
-            self._hear()
+            self._clear_wake()
         return None
 
     def _go_on(self, talk: Talk, line: MqttLine) -> float:

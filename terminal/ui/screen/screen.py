@@ -24,7 +24,7 @@ from prompt_toolkit.styles import Style
 from wire.names import printable
 
 from ...files import FileOptions
-from ...links import Deliver, Dialler
+from ...links import Deliver, Link
 from ...session import Conversation
 from ...state import DisplayItem, Note, State
 from ..paint import PALETTE, paint
@@ -44,7 +44,7 @@ class _Unseen(Processor):
 class Screen:
     """Owns the terminal. Everything happens in one asyncio loop; Enter never ends the prompt, only leaving does."""
 
-    def __init__(self, state: State, make_link: Callable[[Deliver], Dialler], file_options: FileOptions) -> None:
+    def __init__(self, state: State, make_link: Callable[[Deliver], Link], file_options: FileOptions) -> None:
         self._state = state
         self._conversation = Conversation(
             state, make_link, file_options, self._show, self._changed, ask=self._ask_about_file

@@ -16,7 +16,7 @@ from wire.frames import Error
 from wire.limits import Limits
 
 from ...files import FileOptions
-from ...links import Deliver, Dialler
+from ...links import Deliver, Link
 from ...session import Conversation
 from ...state import DisplayItem, Note, State
 from ..paint import paint
@@ -49,7 +49,7 @@ class Filter:
     """Reads stdin line by line, prints what comes, and ends when everything it sent has had its answer."""
 
     def __init__(
-        self, state: State, make_link: Callable[[Deliver], Dialler], file_options: FileOptions, habits: Habits
+        self, state: State, make_link: Callable[[Deliver], Link], file_options: FileOptions, habits: Habits
     ) -> None:
         self._state = state
         self._habits = habits

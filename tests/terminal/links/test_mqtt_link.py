@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from client import main
 from terminal.links.address import MqttAddress, parse_url
-from terminal.links.dialler import Down, Event, Received, Up
+from terminal.links.link import Connected, Disconnected, Event, Received
 from terminal.links.mqtt import connection as mqtt_line
 from terminal.links.mqtt import link as mqtt_link
 from terminal.links.mqtt.connection import MqttLine, Refusal
@@ -92,7 +92,7 @@ class Far:
         self.link = MqttLink(MqttAddress(*self.listener.getsockname()), None, self._deliver)
 
     def _deliver(self, event: Event) -> None:
-        if isinstance(event, Up):
+        if isinstance(event, Connected):
             self.link.send([Hello(name=ME, ref=1)])
         self.events.put(event)
 
@@ -120,21 +120,21 @@ def far(monkeypatch: pytest.MonkeyPatch) -> Iterator[Far]:
 
 
 def test_a_broker_that_says_nothing_to_mqtt_5_is_asked_in_3_1_1(far: Far) -> None:
-    far.expect(Up)
+    far.expect(Connected)
     first, packet = far.accept()
     with first:
         assert (packet.version, packet.username, packet.clean, packet.keep_alive) == (V5, ME, False, 30)
         assert packet.will is not None
         assert packet.will.topic == "chat/from/alice/gone"
-        assert far.expect(Down) == Down("no answer to CONNECT")
-    far.expect(Up)
+        assert far.expect(Disconnected) == Disconnected("no answer to CONNECT")
+    far.expect(Connected)
     second, again = far.accept()
     with second:
         assert (again.version, again.client_id, again.clean) == (V311, packet.client_id, True)
 
 
 def test_refused_and_taken_over_are_told_and_the_line_goes_on_with_the_next_hello(far: Far) -> None:
-    far.expect(Up)
+    far.expect(Connected)
     first, packet = far.accept()
     with first:
         first.sendall(encode(ConnAck(Reason.BAD_USER_NAME_OR_PASSWORD), V5))
@@ -151,17 +151,17 @@ def test_refused_and_taken_over_are_told_and_the_line_goes_on_with_the_next_hell
         ended = far.expect(Received)
         assert isinstance(ended, Received)
         assert [frame.code for frame in ended.frames if isinstance(frame, Closing)] == ["replaced"]
-        far.expect(Down)
+        far.expect(Disconnected)
 
 
 @pytest.mark.parametrize(("garbage", "reason"), [(b"\x00\x00", "that is no MQTT"), (b"", "the server has hung up")])
 def test_what_is_no_broker_ends_the_line_and_not_the_link(far: Far, garbage: bytes, reason: str) -> None:
     for _ in range(2):
-        far.expect(Up)
+        far.expect(Connected)
         connection, _ = far.accept()
         with connection:
             connection.sendall(garbage)
-        assert far.expect(Down) == Down(reason)
+        assert far.expect(Disconnected) == Disconnected(reason)
 
 
 @settings(max_examples=100)

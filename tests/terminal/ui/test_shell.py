@@ -16,8 +16,8 @@ from client import main
 from doors import line_speaker as talk
 from terminal.links import json as link_module
 from terminal.links.address import parse_address
-from terminal.links.dialler import Down, Event, Received, Up, pause
-from terminal.links.json import Link
+from terminal.links.json import JsonLink
+from terminal.links.link import Connected, Disconnected, Event, Received, pause
 from terminal.state.cursors import Cursors
 from terminal.state.outbox import Outbox
 from terminal.state.rooms import Rooms
@@ -203,13 +203,13 @@ def test_tab_completes_commands_channels_and_names(words: Words, typed: str, com
 
 
 class Peer:
-    """A listening socket, and a Link that dials it."""
+    """A listening socket, and a JsonLink that dials it."""
 
     def __init__(self) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.listener.settimeout(DEADLINE)
         self.events: queue.Queue[Event] = queue.Queue()
-        self.link = Link("127.0.0.1", self.listener.getsockname()[1], self.events.put)
+        self.link = JsonLink("127.0.0.1", self.listener.getsockname()[1], self.events.put)
 
     def accept(self) -> socket.socket:
         connection, _ = self.listener.accept()
@@ -234,15 +234,15 @@ def peer() -> Iterator[Peer]:
 def test_the_link_dials_again_and_sends_nothing_old(peer: Peer) -> None:
     peer.link.start()
     first = peer.accept()
-    peer.expect(Up)
+    peer.expect(Connected)
     peer.link.send([Say("one", "lab")])
     assert first.recv(100) == b'{"op":"say","text":"one","channel":"lab"}\n'
     first.sendall(JsonLines.encode(Join("lab"))[:5])
     first.close()
-    peer.expect(Down)
+    peer.expect(Disconnected)
     peer.link.send([Say("lost", "lab")])
     with peer.accept() as second:
-        peer.expect(Up)
+        peer.expect(Connected)
         peer.link.send([Say("two", "lab")])
         assert second.recv(100) == b'{"op":"say","text":"two","channel":"lab"}\n'
         second.sendall(b'{"op":"ok"}\n{"op":"o')
@@ -255,7 +255,7 @@ def test_the_link_passes_over_the_greeting_for_people(peer: Peer) -> None:
     """Which comes to whoever says nothing for a moment; a line like that later on is no frame."""
     peer.link.start()
     with peer.accept() as server:
-        peer.expect(Up)
+        peer.expect(Connected)
         server.sendall(talk.GREETING + b'{"op":"ok"}\n')
         received = peer.expect(Received)
         assert isinstance(received, Received)
@@ -270,8 +270,8 @@ def test_the_link_says_why_there_is_no_line() -> None:
     peer = Peer()
     peer.listener.close()
     peer.link.start()
-    event = peer.expect(Down)
-    assert isinstance(event, Down)
+    event = peer.expect(Disconnected)
+    assert isinstance(event, Disconnected)
     assert event.reason == "Connection refused"
     peer.link.stop()
 
@@ -279,7 +279,7 @@ def test_the_link_says_why_there_is_no_line() -> None:
 def test_a_sender_does_not_wait_for_a_server_that_does_not_read(peer: Peer) -> None:
     peer.link.start()
     with peer.accept() as connection:
-        peer.expect(Up)
+        peer.expect(Connected)
         frames: list[Frame] = [Say("x" * 16_000, "lab")] * 1_000
         peer.link.send(frames)
         peer.link.send(frames)
@@ -292,20 +292,20 @@ def test_a_sender_does_not_wait_for_a_server_that_does_not_read(peer: Peer) -> N
 def test_a_dropped_line_is_dialled_again(peer: Peer) -> None:
     peer.link.start()
     with peer.accept():
-        peer.expect(Up)
+        peer.expect(Connected)
         peer.link.drop()
-        peer.expect(Down)
+        peer.expect(Disconnected)
         with peer.accept():
-            peer.expect(Up)
+            peer.expect(Connected)
 
 
 def test_a_silent_server_is_asked_for_a_sign_of_life_and_given_up(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(link_module, "_SILENCE", 0.02)
     peer.link.start()
     with peer.accept() as connection:
-        peer.expect(Up)
+        peer.expect(Connected)
         assert connection.recv(100) == b'{"op":"ping"}\n'
-        assert peer.expect(Down) == Down("no sign of life")
+        assert peer.expect(Disconnected) == Disconnected("no sign of life")
 
 
 def test_pauses_grow_differ_and_end_somewhere() -> None:

@@ -20,16 +20,16 @@ from wire.frames import Frame
 
 _LONGEST_PAUSE = 15.0  # seconds between two attempts
 _PARTING = 1.0  # seconds that the thread may take to end
-_RINGS = 65_536  # bytes
+_WAKES = 65_536  # bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Up:
+class Connected:
     """There is a line; nothing that was sent before will go out on it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Down:
+class Disconnected:
     """There is no line any more, or none could be had: then nothing was `reached`."""
 
     reason: str
@@ -43,7 +43,7 @@ class Received:
     frames: list[Frame]
 
 
-Event: TypeAlias = Up | Down | Received
+Event: TypeAlias = Connected | Disconnected | Received
 Deliver: TypeAlias = Callable[[Event], None]
 
 
@@ -52,7 +52,7 @@ def pause(attempt: int, chance: Callable[[], float] = random.random) -> float:
     return min(_LONGEST_PAUSE, 0.25 * 2.0 ** min(attempt, 10)) * (0.5 + chance() / 2)
 
 
-class Dialler(ABC):
+class Link(ABC):
     """A link, but for what a line is. Public methods may be called from any thread, but none from `deliver`'s."""
 
     def __init__(self, deliver: Deliver) -> None:
@@ -61,9 +61,9 @@ class Dialler(ABC):
         self._outgoing: list[Frame] = []
         self._dropped = False
         self._stopping = threading.Event()
-        self._bell, self._ringer = socket.socketpair()
-        self._bell.setblocking(False)
-        self._ringer.setblocking(False)
+        self._wake_reader, self._wake_writer = socket.socketpair()
+        self._wake_reader.setblocking(False)
+        self._wake_writer.setblocking(False)
         # A daemon, because neither a resolver nor a connect can be interrupted; whoever leaves need not wait for one.
         self._thread = threading.Thread(target=self._run, name="partyline-link", daemon=True)
 
@@ -75,32 +75,32 @@ class Dialler(ABC):
         """Send frames on the present line, in order; they are lost with it."""
         with self._lock:
             self._outgoing += frames
-        self._ring()
+        self._wake()
 
     def drop(self) -> None:
         """Give the present line up and dial again."""
         with self._lock:
             self._dropped = True
-        self._ring()
+        self._wake()
 
     def stop(self) -> None:
         """Hang up; `deliver` is not called any more. What is not sent yet is lost."""
         self._stopping.set()
-        self._ring()
+        self._wake()
         if self._thread.ident is None:
-            self._bell.close()
-            self._ringer.close()
+            self._wake_reader.close()
+            self._wake_writer.close()
         else:
             self._thread.join(_PARTING)
 
-    def _ring(self) -> None:
+    def _wake(self) -> None:
         with contextlib.suppress(OSError):  # it has been rung often enough, or nobody is there to hear it
-            self._ringer.send(b"!")
+            self._wake_writer.send(b"!")
 
     # The link's own thread
 
     def _run(self) -> None:
-        with self._bell, self._ringer:
+        with self._wake_reader, self._wake_writer:
             attempt = 0
             while not self._stopping.is_set():
                 welcomed, down = self._dial()
@@ -111,7 +111,7 @@ class Dialler(ABC):
                 self._stopping.wait(pause(attempt))
 
     @abstractmethod
-    def _dial(self) -> tuple[bool, Down]:
+    def _dial(self) -> tuple[bool, Disconnected]:
         """One line, from its beginning to its end; whether we were let in, and why it ended."""
 
     def _begin(self) -> None:
@@ -119,7 +119,7 @@ class Dialler(ABC):
         with self._lock:
             self._outgoing.clear()
             self._dropped = False
-        self._deliver(Up())
+        self._deliver(Connected())
 
     @property
     def _given_up(self) -> bool:
@@ -131,7 +131,7 @@ class Dialler(ABC):
             frames, self._outgoing = self._outgoing, []
         return frames
 
-    def _hear(self) -> None:
+    def _clear_wake(self) -> None:
         """The bell has rung: make it fit to ring again."""
         with contextlib.suppress(BlockingIOError):
-            self._bell.recv(_RINGS)
+            self._wake_reader.recv(_WAKES)
