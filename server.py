@@ -23,8 +23,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from bridge.acl import BROKERS, NEED_CLIENTS, SERVER_USER, broker_rules
-from bridge.clients.registry import Hub
 from bridge.clients.session import MqttSession
+from bridge.clients.shared import SharedState
 from bridge.embedded.supervisor import EmbeddedBroker
 from bridge.mirror.address import FORM, BrokerConfig, broker, embedded
 from bridge.mirror.mirror import Mirror
@@ -71,8 +71,8 @@ class Server:
         self._store: Store = open_store(Path(config.data), config.durability)
         try:
             self.chat = Chat(self._store, config.limits)
-            self._hub = Hub(self.chat, Topics(config.root))
-            self._door = Door(self.chat, {b"{": talk.json, b"\x10": partial(MqttSession, self._hub)})
+            self._mqtt = SharedState(self.chat, Topics(config.root))
+            self._door = Door(self.chat, {b"{": talk.json, b"\x10": partial(MqttSession, self._mqtt)})
             self._embedded: EmbeddedBroker | None = None
             self._mirror: Mirror | None = None
             try:
@@ -113,7 +113,7 @@ class Server:
             self._embedded = EmbeddedBroker(*where, Path(config.data), config.root)
             self._embedded.start()
             there = replace(broker(BrokerConfig(self._embedded.url)), version=V311)
-        mirror = Mirror(self._hub, there, self._door.pump, trusted=wanted.trusted or where is not None)
+        mirror = Mirror(self._mqtt, there, self._door.pump, trusted=wanted.trusted or where is not None)
         self.chat.bridge = mirror.status
         mirror.start()
         return mirror
@@ -125,7 +125,7 @@ class Server:
         if self._embedded is not None:
             self._embedded.close()
         self._door.close()
-        self._hub.close()
+        self._mqtt.close()
 
     def close(self) -> None:
         """Stop: accept nobody, finish what is in hand, tell the clients, let go of the data."""

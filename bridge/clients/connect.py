@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import msgspec
@@ -13,14 +12,14 @@ from channels import accounts
 from store import Account
 from wire import VERSION
 from wire.errors import Refused
-from wire.frames import Msg, Request, Say
+from wire.frames import Msg, Say
 from wire.limits import Limits
 from wire.mqtt import V5, ConnAck, Connect, MqttError, Properties, Reason, encode
 from wire.names import NAME, fold
 from wire.topics import Gone, LiveMessage, Topics
 
-if TYPE_CHECKING:
-    from .registry import Hub
+from .shared import SharedState
+from .wills import LastWill
 
 TOPIC_ALIASES = 64  # that a client may use (5 §3.2.2.3.8)
 CLIENT_ID = 256  # characters of the longest client id
@@ -45,15 +44,7 @@ class Login:
         return f"{self.account.key}/{self.client_id}"
 
 
-@dataclass(frozen=True, slots=True)
-class LastWill:
-    """What a client wants to be said when its connection is lost, and how many seconds later."""
-
-    request: Request | LiveMessage
-    delay: int
-
-
-def log_in(hub: Hub, packet: Connect, address: str) -> Login:
+def log_in(shared: SharedState, packet: Connect, address: str) -> Login:
     """Whose name the client takes. Raises MqttError."""
     if packet.properties.authentication_method is not None:
         raise MqttError(Reason.BAD_AUTHENTICATION_METHOD, "Log in with user name and password.")
@@ -62,12 +53,12 @@ def log_in(hub: Hub, packet: Connect, address: str) -> Login:
     assigned = "" if packet.client_id else f"auto-{secrets.token_hex(8)}"
     client_id = quote(packet.client_id or assigned, safe="")
     if packet.username is None:
-        account, me = _guest(hub, client_id, address)
+        account, me = _guest(shared, client_id, address)
         return Login(account, me, client_id, False, assigned)
     if not NAME.fullmatch(packet.username):
         sentence = "The user name is your name: 1 to 32 letters, digits, - and _."
         raise MqttError(Reason.BAD_USER_NAME_OR_PASSWORD, sentence)
-    account = hub.chat.store.open_account(packet.username)
+    account = shared.chat.store.open_account(packet.username)
     if account.password is None:
         return Login(account, packet.username, client_id, False, assigned)
     password = (packet.password or b"").decode(errors="replace")
@@ -77,24 +68,24 @@ def log_in(hub: Hub, packet: Connect, address: str) -> Login:
     return Login(account, packet.username, client_id, True, assigned)
 
 
-def _guest(hub: Hub, client_id: str, address: str) -> tuple[Account, str]:
+def _guest(shared: SharedState, client_id: str, address: str) -> tuple[Account, str]:
     """A name for a client that gave none: its client id if that is a free name, or else a new one."""
     if NAME.fullmatch(client_id):
         key = fold(client_id)
-        if hub.chat.directory.find(key) is None or may_take_over(hub, f"{key}/{client_id}", address):
-            account = hub.chat.store.open_account(client_id)
+        if shared.chat.directory.find(key) is None or may_take_over(shared, f"{key}/{client_id}", address):
+            account = shared.chat.store.open_account(client_id)
             if account.password is None:
                 return account, client_id
     name = f"guest-{secrets.token_hex(4)}"
-    return hub.chat.store.open_account(name), name
+    return shared.chat.store.open_account(name), name
 
 
-def may_take_over(hub: Hub, key: str, address: str) -> bool:
+def may_take_over(shared: SharedState, key: str, address: str) -> bool:
     """Whether a client that proves nothing is the one that is connected under that key, which the network lost.
 
     It has to come from the same machine: whoever else knows a guest's name and client id is not that guest.
     """
-    old = hub.find(key)
+    old = shared.registry.find(key)
     return old is not None and old.address == address
 
 

@@ -15,8 +15,8 @@ from wire.mqtt import NONE, PubAck, PubComp, Publish, PubRec, PubRel, encode
 from wire.topics import Gone, Here, LiveMessage
 from wire.topics import files as file_topics
 
-from .registry import Hub
 from .responses import Answers, Context
+from .shared import SharedState
 
 _KNOWN = 1_000  # topics of one client whose channel is kept
 
@@ -28,12 +28,11 @@ class Inbox:
     """
 
     __slots__ = (
-        "_answers", "_client_id", "_held", "_hub", "_known", "_session", "_waiting",
-        "gone",
+        "_answers", "_client_id", "_held", "_known", "_session", "_shared", "_waiting", "gone",
     )  # fmt: skip
 
-    def __init__(self, hub: Hub, session: Session, answers: Answers) -> None:
-        self._hub = hub
+    def __init__(self, shared: SharedState, session: Session, answers: Answers) -> None:
+        self._shared = shared
         self._session = session
         self._answers = answers
         self._client_id = ""
@@ -53,7 +52,7 @@ class Inbox:
             log is not None
             and packet.properties is NONE
             and packet.payload[:1] != b"{"
-            and 0 < len(packet.payload) <= self._hub.chat.limits.line
+            and 0 < len(packet.payload) <= self._shared.chat.limits.line
             and packet.qos < 2
             and (packet.qos or not self._answers.tells_stored)
             and log in self._session.user.joined  # type: ignore[union-attr]
@@ -77,7 +76,7 @@ class Inbox:
         """Have what came before done, so that acknowledgements keep their order ([MQTT-4.6.0-2]), and be read."""
         self.flush()
         self._session.settle()
-        self._session.reader.wait_for_room(self._hub.chat.limits.backlog)
+        self._session.reader.wait_for_room(self._shared.chat.limits.backlog)
 
     def _take_any(self, packet: Publish) -> None:
         properties = packet.properties
@@ -92,7 +91,7 @@ class Inbox:
                 request.channel = self._join(request.channel, packet.topic)
             elif isinstance(request, Offer) and request.channel:
                 self._settle()
-                self._hub.chat.join(request.channel, self._session.user)  # type: ignore[arg-type]
+                self._shared.chat.join(request.channel, self._session.user)  # type: ignore[arg-type]
         except (Refused, StoreError) as error:
             self._settle()
             code, sentence = (error.code, error.sentence) if isinstance(error, Refused) else ("not-stored", str(error))
@@ -106,13 +105,13 @@ class Inbox:
             self.flush()  # what comes after it depends on it: it may be a leave
 
     def _request(self, packet: Publish) -> Request | LiveMessage:
-        command = file_topics.command(packet.topic, self._hub.topics.ask(self._answers.me, ""))
+        command = file_topics.command(packet.topic, self._shared.topics.ask(self._answers.me, ""))
         if command is not None:
             return file_topics.request(*command, packet.payload)
-        limit = self._hub.chat.limits.line
+        limit = self._shared.chat.limits.line
         if len(packet.payload) > limit:
             raise Refused("too-long", f"A message has at most {limit} bytes.")
-        request = self._hub.topics.request(packet.topic, packet.payload, self._answers.me)
+        request = self._shared.topics.request(packet.topic, packet.payload, self._answers.me)
         user = self._session.user
         if isinstance(request, Register) and user is not None and user.registered:
             raise Refused("not-allowed", "The name is registered already; its password is changed in a terminal.")
@@ -126,11 +125,11 @@ class Inbox:
 
     def _response_topic(self, topic: str | None) -> str | None:
         """Answers go to where the client alone reads; another response topic is passed over."""
-        return topic if topic is not None and topic.startswith(f"{self._hub.topics.to(self._answers.me)}/") else None
+        return topic if topic is not None and topic.startswith(f"{self._shared.topics.to(self._answers.me)}/") else None
 
     def _join(self, channel: str, topic: str) -> str:
         """Saying something joins."""
-        chat, user = self._hub.chat, self._session.user
+        chat, user = self._shared.chat, self._session.user
         assert user is not None
         log = chat.channel(channel)
         if log is None or log not in user.joined:
@@ -160,11 +159,11 @@ class Inbox:
         elif fresh:
             properties = msgspec.structs.replace(packet.properties, topic_alias=None)
             message = LiveMessage(request.to, request.payload, properties)
-            self._hub.straight(user.name, message, f"{user.key}/{self._client_id}")
+            self._shared.live.publish(user.name, message, f"{user.key}/{self._client_id}")
 
     def _welcome(self, user: User) -> Welcome:
         """Whose name it is and what they are a member of, as after the `hello` of a program."""
-        chat = self._hub.chat
+        chat = self._shared.chat
         pairs = [(membership, chat.log(membership.log)) for membership in chat.store.memberships(user.key)]
         logs = [LogState(log.tail, each.cursor, log.channel, log.peer(user.key)) for each, log in pairs]
         return Welcome(name=user.name, server=f"partyline {VERSION}", token="", registered=user.registered, logs=logs)
@@ -178,5 +177,5 @@ class Inbox:
         if packet.packet_id in self._held:
             self._held.discard(packet.packet_id)
         else:
-            self._hub.chat.store.forget_id(self._session.reader.user_key, self._own_id(packet.packet_id))
+            self._shared.chat.store.forget_id(self._session.reader.user_key, self._own_id(packet.packet_id))
         self._reply(PubComp(packet.packet_id))

@@ -40,14 +40,16 @@ from wire.mqtt import (
 )
 
 from . import connect as login
-from .connect import LastWill, Login
+from .connect import Login
 from .delivery import MqttReader
 from .encoding import largest
 from .publish import Inbox
-from .registry import Hub
 from .responses import Answers
+from .retained import OFFLINE
+from .shared import SharedState
 from .subscribe import Subscriber
 from .subscriptions import Subscriptions
+from .wills import LastWill
 
 log_ = logging.getLogger("partyline.mqtt")
 
@@ -58,21 +60,21 @@ class MqttSession:
     """A speaker (see doors/speaker.py). What is not marked otherwise is called by the connection's own thread."""
 
     __slots__ = (
-        "_answers", "_chat", "_deadline", "_done", "_hub", "_inbox", "_keep_alive", "_key", "_packets",
-        "_reader", "_session", "_subscriber", "_subscriptions", "_will", "address",
+        "_answers", "_chat", "_deadline", "_done", "_inbox", "_keep_alive", "_key", "_packets",
+        "_reader", "_session", "_shared", "_subscriber", "_subscriptions", "_will", "address",
     )  # fmt: skip
 
-    def __init__(self, hub: Hub, chat: Chat, outlet: Outlet, address: str) -> None:
-        self._hub = hub
+    def __init__(self, shared: SharedState, chat: Chat, outlet: Outlet, address: str) -> None:
+        self._shared = shared
         self._chat = chat
         self._packets = MqttPackets(chat.limits.payload, topic_alias_maximum=login.TOPIC_ALIASES)
-        self._subscriptions = Subscriptions(hub.topics)
-        self._answers = Answers(hub.topics, self._subscriptions.hears, outlet.hang_up)
+        self._subscriptions = Subscriptions(shared.topics)
+        self._answers = Answers(shared.topics, self._subscriptions.hears, outlet.hang_up)
         self._reader = MqttReader(outlet, self._answers, self._subscriptions.view_of, chat.limits.backlog)
         self._session = Session(chat, self._reader, "mqtt", address)
         self._session.shortcut = self._answers.pubacks
-        self._inbox = Inbox(hub, self._session, self._answers)
-        self._subscriber = Subscriber(hub, self._session, self._reader, self._subscriptions, self._answers)
+        self._inbox = Inbox(shared, self._session, self._answers)
+        self._subscriber = Subscriber(shared, self._session, self._reader, self._subscriptions, self._answers)
         self.address = address
         self._done = False
         self._key = ""  # of what the server keeps
@@ -147,7 +149,7 @@ class MqttSession:
 
     def dismiss(self) -> None:
         """The server goes down: tell those who listen, and say goodbye."""
-        self.tell(self._hub.topics.server, b"offline", retained=True)
+        self.tell(self._shared.topics.server, OFFLINE, retained=True)
         self._will = None  # the client is not to blame
         self.fail(MqttError(Reason.SERVER_SHUTTING_DOWN, "The server is going down."))
 
@@ -177,7 +179,7 @@ class MqttSession:
             return
         try:
             self._subscriber.acknowledged(())
-            with self._hub.parting(self._key, self) as current:
+            with self._shared.registry.parting(self._key, self) as current:
                 self._publish_will()
                 if current:  # else it was taken over, and the session lives on in another connection
                     self._subscriber.close()
@@ -190,9 +192,9 @@ class MqttSession:
             return
         delay = min(will.delay, expiry)
         if delay:
-            self._hub.delay_will(self._key, user.name, will, delay)
+            self._shared.wills.publish_later(self._key, user.name, will, delay)
         else:
-            self._hub.last_words(user.name, will)
+            self._shared.wills.publish(user.name, will)
 
     # CONNECT
 
@@ -202,13 +204,14 @@ class MqttSession:
         self._answers.open(packet, who.me, self._session.user)
         self._open(packet, who)
         self._key = who.key
-        old, sent = self._hub.add(self._key, self, clean=packet.clean)
+        old, sent = self._shared.registry.add(self._key, self)
+        self._shared.wills.client_connected(self._key, clean=packet.clean)
         if old is not None:
             old.taken_over(clean=packet.clean)
         present = self._subscriber.open(self._key, sent, clean=packet.clean)
         self._inbox.open(who.client_id)
         self._answers.subscribed()
-        self._reader.reply_bytes(login.welcome(self._hub.topics, packet, who, self._chat.limits, present=present))
+        self._reader.reply_bytes(login.welcome(self._shared.topics, packet, who, self._chat.limits, present=present))
         self._answers.connected = True
         self._subscriber.begin()
 
@@ -216,18 +219,18 @@ class MqttSession:
         """Take the name; who holds it may have hung up just before, and have been busy registering it."""
         waited = False
         while True:
-            who = login.log_in(self._hub, packet, self.address)
-            self._will = login.last_will(self._hub.topics, packet, who.me, self._chat.limits)
+            who = login.log_in(self._shared, packet, self.address)
+            self._will = login.last_will(self._shared.topics, packet, who.me, self._chat.limits)
             holder = self._chat.directory.find(who.account.key)
-            mine = who.account.password is None and login.may_take_over(self._hub, who.key, self.address)
+            mine = who.account.password is None and login.may_take_over(self._shared, who.key, self.address)
             try:
                 self._session.enter(
                     who.account, holder.token if mine and holder is not None else None, proven=who.proven
                 )
                 return who
             except Refused as refused:
-                key = who.account.key
-                if waited or refused.code != "name-taken" or not self._hub.wait_until_gone(key, self.address, _MOMENT):
+                key, wait_until_gone = who.account.key, self._shared.registry.wait_until_gone
+                if waited or refused.code != "name-taken" or not wait_until_gone(key, self.address, _MOMENT):
                     raise MqttError(Reason.NOT_AUTHORIZED, refused.sentence) from refused
                 waited = True
 

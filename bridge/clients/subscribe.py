@@ -11,8 +11,8 @@ from wire.clock import now
 from wire.mqtt import MqttError, Reason, SubAck, Subscribe, UnsubAck, Unsubscribe, encode
 
 from .delivery import MqttReader
-from .registry import Hub
 from .responses import Answers
+from .shared import SharedState
 from .subscriptions import Subscriptions
 
 
@@ -22,12 +22,12 @@ class Subscriber:
     `expiry` is how many seconds the session is kept after the connection.
     """
 
-    __slots__ = ("_answers", "_hub", "_key", "_reader", "_session", "_subscriptions", "expiry")
+    __slots__ = ("_answers", "_key", "_reader", "_session", "_shared", "_subscriptions", "expiry")
 
     def __init__(
-        self, hub: Hub, session: Session, reader: MqttReader, subscriptions: Subscriptions, answers: Answers
+        self, shared: SharedState, session: Session, reader: MqttReader, subscriptions: Subscriptions, answers: Answers
     ) -> None:
-        self._hub = hub
+        self._shared = shared
         self._session = session
         self._reader = reader
         self._subscriptions = subscriptions
@@ -43,7 +43,7 @@ class Subscriber:
         `sent` is how far each log was sent by an earlier connection, by the log's id, None if that is not known.
         """
         self._key = key
-        store = self._hub.chat.store
+        store = self._shared.chat.store
         kept = None if clean else store.client(key, now())
         if kept is None:
             store.drop_client(key)
@@ -57,7 +57,7 @@ class Subscriber:
 
     def _resume(self, cursors: dict[int, int], sent: dict[int, int] | None) -> None:
         """Go on where the acknowledgements ended (§4.4); at QoS 0, from now on."""
-        for log in self._hub.chat.all_channels():
+        for log in self._shared.chat.all_channels():
             view, tail = self._subscriptions.view_of(log), log.tail
             if view is not None and view.acknowledged:
                 self._reader.resume(log, cursors.get(log.row.id, 0), tail if sent is None else sent.get(log.row.id, 0))
@@ -71,17 +71,17 @@ class Subscriber:
     def close(self) -> None:
         """The connection has ended: keep the session, if it is to be kept."""
         if self.expiry == 0:
-            self._hub.chat.store.drop_client(self._key)
+            self._shared.chat.store.drop_client(self._key)
         else:
-            self._hub.keep(self._key, self._reader.sent(), self.expiry)
+            self._shared.registry.remember(self._key, self._reader.sent(), self.expiry)
             self._save(until=now() + self.expiry * 1000)
 
     def _save(self, until: int | None) -> None:
-        self._hub.chat.store.save_client(Client(self._key, self.expiry, until, self._subscriptions.dump()))
+        self._shared.chat.store.save_client(Client(self._key, self.expiry, until, self._subscriptions.dump()))
 
     def acknowledged(self, packet_ids: tuple[int, ...]) -> None:
         """The client has acknowledged packets: move its cursors, and those of its user in direct conversations."""
-        journal = self._hub.chat.journal
+        journal = self._shared.chat.journal
         for log, number in self._reader.acknowledged(packet_ids).items():
             if log.channel is None:
                 seen = self._reader.acknowledge(log, number)
@@ -107,8 +107,8 @@ class Subscriber:
         self._reader.reply_bytes(encode(SubAck(packet.packet_id, reasons), self._answers.version))
         for each, reason, was_known in zip(packet.subscriptions, reasons, known, strict=True):
             if reason < 0x80 and (each.retain_handling == 0 or (each.retain_handling == 1 and not was_known)):
-                self._reader.wait_for_room(self._hub.chat.limits.backlog)  # a packet may have very many filters
-                for topic, payload in self._hub.retained(each.filter):
+                self._reader.wait_for_room(self._shared.chat.limits.backlog)  # a packet may have very many filters
+                for topic, payload in self._shared.retained.messages(each.filter):
                     self._reader.reply_bytes(self._answers.message(topic, payload, retain=True))
 
     def unsubscribe(self, packet: Unsubscribe) -> None:
@@ -127,8 +127,8 @@ class Subscriber:
 
     def _taken_in(self, filters: Sequence[str]) -> list[Log]:
         """The channels that these filters may concern: to look at all of them each time would take long."""
-        chat = self._hub.chat
-        names = {self._hub.topics.channel_in(each) for each in filters}
+        chat = self._shared.chat
+        names = {self._shared.topics.channel_in(each) for each in filters}
         if "+" in names:
             return chat.all_channels()
         return [log for log in [chat.channel(name) for name in names] if log is not None]
@@ -139,7 +139,7 @@ class Subscriber:
         if self.expiry != 0:
             sent = self._reader.sent()
             fresh = [log for log in logs if not self._reader.acknowledges(log)]
-            self._hub.chat.store.move({(log.row.id, self._key): sent.get(log.row.id, log.tail) for log in fresh}, {})
+            self._shared.chat.store.move({(log.row.id, self._key): sent.get(log.row.id, log.tail) for log in fresh}, {})
             self._save(until=None)
         self._refresh(logs)
         for log in logs:
@@ -154,7 +154,7 @@ class Subscriber:
 
     def _follow_messages(self) -> None:
         """Read direct conversations from where the user has acknowledged them: all that was kept."""
-        user, chat = self._session.user, self._hub.chat
+        user, chat = self._session.user, self._shared.chat
         assert user is not None
         waiting = [
             membership

@@ -8,7 +8,8 @@ from collections import Counter
 
 import msgspec
 
-from bridge.clients.registry import Hub
+from bridge.clients.retained import presence_payload
+from bridge.clients.shared import SharedState
 from channels.locks import leaf
 from store import StoreError
 from wire.clock import now
@@ -29,9 +30,9 @@ _ONLINE = re.compile(rb'"online":\s*true')
 class MirrorInbox:
     """Takes PUBLISHes in the mirror's thread; `received` and `refused` count them."""
 
-    def __init__(self, hub: Hub, carrier: Carrier, residents: Residents) -> None:
-        self._hub = hub
-        self._topics = hub.topics
+    def __init__(self, shared: SharedState, carrier: Carrier, residents: Residents) -> None:
+        self._shared = shared
+        self._topics = shared.topics
         self._carrier = carrier
         self._residents = residents
         self._lock = leaf()
@@ -82,19 +83,20 @@ class MirrorInbox:
         if NAME.fullmatch(pair[0]) and NAME.fullmatch(pair[1]):
             if self._residents.may_be(pair[1]):
                 self.received += 1
-                self._hub.straight(pair[1], LiveMessage(pair[0], packet.payload, packet.properties), beyond=False)
+                message = LiveMessage(pair[0], packet.payload, packet.properties)
+                self._shared.live.publish(pair[1], message, from_broker=True)
             else:
                 self.refused += 1
 
     def _correct(self, name: str, topic: str) -> None:
         """It is retained that somebody is online, which may have been so before: the last word is to be how it is."""
-        find = self._hub.chat.directory.find
+        find = self._shared.chat.directory.find
         if find(fold(name)) is not None:
             return
         offline = {"user": name, "online": False, "since": now()}
         self._carrier.publish_retained(topic, msgspec.json.encode(offline))
         while (user := find(fold(name))) is not None:  # has come just now, and may have said so before that
-            self._carrier.publish_retained(self._topics.presence(user.name), self._hub.presence(user))
+            self._carrier.publish_retained(self._topics.presence(user.name), presence_payload(user))
             if find(user.key) is user:
                 return
 

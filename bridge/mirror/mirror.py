@@ -16,7 +16,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from bridge.clients.registry import Hub
+from bridge.clients.retained import presence_payload
+from bridge.clients.shared import SharedState
 from channels.directory import User
 from channels.log import Log
 from store import Client, StoreError
@@ -74,14 +75,14 @@ _SUBSCRIBE, _UNSUBSCRIBE = 0xFFFF, 0xFFFE  # packet identifiers
 class Mirror:
     """Owns the thread `mirror`, which connects, receives, and connects again; whoever delivers a log sends."""
 
-    def __init__(self, hub: Hub, broker: Broker, pump: Pumping, *, trusted: bool = False) -> None:
+    def __init__(self, shared: SharedState, broker: Broker, pump: Pumping, *, trusted: bool = False) -> None:
         """`trusted`: the broker lets nobody write in another's name."""
-        self._hub = hub
-        self._chat = hub.chat
-        self._topics = hub.topics
+        self._shared = shared
+        self._chat = shared.chat
+        self._topics = shared.topics
         self._broker = broker
         self._pump = pump
-        self._root = quote(hub.topics.root, safe="")
+        self._root = quote(shared.topics.root, safe="")
         self._key = f"/{self._root}"  # of the cursors
         self._link: Link | None = None
         self._reader: MirrorReader | None = None
@@ -90,15 +91,15 @@ class Mirror:
         self._keep_alive: float = _KEEP_ALIVE
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mirror", daemon=True)
-        self.residents = Residents(hub, self, broker.address, trusted=trusted)
+        self.residents = Residents(shared, self, broker.address, trusted=trusted)
         self._confirmed: dict[Log, int] = {}  # how far the broker has acknowledged each channel
         self._unkept: set[Log] = set()  # of which that is not stored yet
         self._sent: dict[int, int] = {}  # how far each log was sent by earlier connections, by its id
-        self._inbox = MirrorInbox(hub, self, self.residents)
+        self._inbox = MirrorInbox(shared, self, self.residents)
         self._retains = True  # the broker keeps what is retained
         self._stale_wanted = False  # until the retained presence of before has come
         self._state = MirrorState(broker.address)
-        hub.beyond = self._inbox.straight
+        shared.live.to_broker = self._inbox.straight
         self._chat.watchers.append(self)
 
     def start(self) -> None:
@@ -383,7 +384,7 @@ class Mirror:
         self.send(publish(topic.encode(), payload, retain=self._retains, version=self.version))
 
     def _tell_presence(self, user: User) -> None:
-        self.publish_retained(self._topics.presence(user.name), self._hub.presence(user))
+        self.publish_retained(self._topics.presence(user.name), presence_payload(user))
 
     # The chat's watcher
 

@@ -18,8 +18,8 @@ from urllib.parse import quote
 import msgspec
 
 from bridge.clients.publish import Inbox
-from bridge.clients.registry import Hub
 from bridge.clients.responses import Answers, Context
+from bridge.clients.shared import SharedState
 from channels import accounts
 from channels.log import Log
 from channels.reader import Reader
@@ -148,8 +148,8 @@ class BrokerAnswers(Answers):
 
     __slots__ = ("_carrier",)
 
-    def __init__(self, hub: Hub, carrier: Carrier) -> None:
-        super().__init__(hub.topics, lambda topic: True, carrier.give_up)
+    def __init__(self, shared: SharedState, carrier: Carrier) -> None:
+        super().__init__(shared.topics, lambda topic: True, carrier.give_up)
         self._carrier = carrier
         self.tells_stored = True
 
@@ -215,13 +215,13 @@ class Resident:
 class Residents:
     """Everyone on the broker. Changed by the mirror's thread alone (and at start and end, when there is none)."""
 
-    def __init__(self, hub: Hub, carrier: Carrier, address: str, *, trusted: bool) -> None:
+    def __init__(self, shared: SharedState, carrier: Carrier, address: str, *, trusted: bool) -> None:
         """`trusted`: the broker lets nobody write in another's name, so no password is asked for."""
-        self._hub = hub
+        self._shared = shared
         self._carrier = carrier
         self._address = address
         self._trusted = trusted
-        self._prefix = f"/{quote(hub.topics.root, safe='')}/"
+        self._prefix = f"/{quote(shared.topics.root, safe='')}/"
         self._here: dict[str, Resident] = {}  # by user key
         self._by_name: dict[str, Resident] = {}  # by the name as they write it
         self._secret = secrets.token_bytes(32)
@@ -242,10 +242,10 @@ class Residents:
         """Whether whoever publishes in that name on the broker may be taken for them."""
         if name in self._by_name:
             return True
-        account = self._hub.chat.store.account(name)
+        account = self._shared.chat.store.account(name)
         if account is not None and account.password is not None:
             return self._shown(account, name)
-        return self._hub.chat.directory.find(fold(name)) is None
+        return self._shared.chat.directory.find(fold(name)) is None
 
     def _shown(self, account: Account, me: str) -> bool:
         """Whether the broker itself shows that it is them; to a broker, another spelling is another user."""
@@ -253,13 +253,13 @@ class Residents:
 
     def restore(self) -> None:
         """Have everyone there who was there when the server stopped."""
-        for client in self._hub.chat.store.clients(self._prefix):
+        for client in self._shared.chat.store.clients(self._prefix):
             kept = msgspec.json.decode(client.state, type=_Kept)
             try:
                 self._enter(kept.me, proven=kept.proven, registered=True)
             except Refused as refused:
                 log_.warning("%s is not taken to be on the broker any more: %s", kept.me, refused.sentence)
-                self._hub.chat.store.drop_client(client.key)
+                self._shared.chat.store.drop_client(client.key)
 
     def take(self, me: str, verb: str, packet: Publish) -> None:
         """Do what a PUBLISH of a user asks, whose name the broker let write that topic. Raises Refused, StoreError."""
@@ -284,7 +284,7 @@ class Residents:
         touched, self._touched = self._touched, {}
         for resident in touched.values():
             resident.inbox.flush()
-        self._hub.chat.journal.carry()
+        self._shared.chat.journal.carry()
 
     def settle(self) -> None:
         """Return when all that has come is stored or refused."""
@@ -299,8 +299,8 @@ class Residents:
 
     def _register(self, me: str, packet: Publish) -> None:
         """I am here; with a password, which has to fit if the name has one, and binds the name to it if it has none."""
-        account = self._hub.chat.store.open_account(_name(me))
-        request = self._hub.topics.request(packet.topic, packet.payload, me)
+        account = self._shared.chat.store.open_account(_name(me))
+        request = self._shared.topics.request(packet.topic, packet.payload, me)
         proven = False
         if account.password is not None and isinstance(request, Register):
             self._prove(account.key, request.password, account.password)
@@ -313,7 +313,7 @@ class Residents:
 
     def _prove(self, key: str, password: str, kept: str) -> None:
         count, last = self._tries.get(key, (0, 0.0))
-        if count >= self._hub.chat.limits.password_tries:
+        if count >= self._shared.chat.limits.password_tries:
             if time.monotonic() - last < _TRIES_PAUSE:
                 raise Refused("wrong-password", "That was the wrong password too often; try again in a minute.")
             count = 0
@@ -327,7 +327,7 @@ class Residents:
 
     def _enter(self, me: str, *, proven: bool, registered: bool) -> Resident:
         """Have a user there. Raises Refused if somebody else holds the name."""
-        chat = self._hub.chat
+        chat = self._shared.chat
         account = chat.store.open_account(_name(me))
         other = self._here.get(account.key)
         if other is not None and other.me == me:
@@ -342,13 +342,13 @@ class Residents:
             self.leave(other)
         elif len(self._here) >= chat.limits.connections:
             raise Refused("server-full", "There are as many on the broker as the server takes; try again later.")
-        answers = BrokerAnswers(self._hub, self._carrier)
+        answers = BrokerAnswers(self._shared, self._carrier)
         answers.me = me
         reader = ResidentReader(self._carrier, answers)
         reader.me = me
         session = Session(chat, reader, DOOR, self._address, shared=True)
         session.enter(account, None, proven=proven and account.password is not None)
-        resident = Resident(session, Inbox(self._hub, session, answers), me, registered=registered)
+        resident = Resident(session, Inbox(self._shared, session, answers), me, registered=registered)
         self._here[account.key] = self._by_name[me] = resident
         log_.info("%s is on the broker", account.name)
         return resident
@@ -356,15 +356,15 @@ class Residents:
     def catch_up(self, resident: Resident) -> None:
         """Send what was kept for them, from where they have come to."""
         reader = resident.session.reader
-        for membership in self._hub.chat.store.memberships(reader.user_key):
+        for membership in self._shared.chat.store.memberships(reader.user_key):
             if membership.log.kind == "direct":
-                reader.follow(self._hub.chat.log(membership.log), membership.cursor)
+                reader.follow(self._shared.chat.log(membership.log), membership.cursor)
 
     def _keep(self, resident: Resident) -> None:
         user = resident.session.user
         resident.registered = True
         state = msgspec.json.encode(_Kept(resident.me, user is not None and user.registered)).decode()
-        self._hub.chat.store.save_client(Client(f"{self._prefix}{resident.key}", None, None, state))
+        self._shared.chat.store.save_client(Client(f"{self._prefix}{resident.key}", None, None, state))
 
     def leave(self, resident: Resident) -> None:
         """They have gone."""
@@ -374,7 +374,7 @@ class Residents:
         del self._here[resident.key]
         del self._by_name[resident.me]
         self._touched.pop(resident.key, None)
-        self._hub.chat.store.drop_client(f"{self._prefix}{resident.key}")
+        self._shared.chat.store.drop_client(f"{self._prefix}{resident.key}")
         log_.info("%s is on the broker no more", resident.me)
 
     def sweep(self) -> None:

@@ -189,7 +189,7 @@ def test_who_has_just_hung_up_does_not_hold_the_name(server: Server, mqtt: Mqtt,
     assert elsewhere.connack.reason == Reason.NOT_AUTHORIZED
     assert time.monotonic() - start < 5
     held.ping()
-    assert not server._hub._leaving or list(server._hub._leaving) == ["oven"]
+    assert not server._mqtt.registry._leaving or list(server._mqtt.registry._leaving) == ["oven"]
 
 
 def test_a_guest_s_name_and_client_id_are_no_proof(server: Server, mqtt: Mqtt, version: int) -> None:

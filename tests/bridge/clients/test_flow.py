@@ -15,6 +15,7 @@ from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 
 from bridge.clients.delivery import WINDOW
+from bridge.clients.session import MqttSession
 from server import Server
 from store import open_store
 from tests.conftest import StartProcess
@@ -215,8 +216,8 @@ def test_one_chunk_that_asks_for_very_much_waits_for_its_reader(server: Server, 
     for n in range(50):
         greedy.do(f"join/channel-{n}")
     greedy.subscribe("chat/to/greedy/register")
-    session = server._hub.find("greedy/greedy-line")
-    assert session is not None
+    session = server._mqtt.registry.find("greedy/greedy-line")
+    assert isinstance(session, MqttSession)
     if what == "retained":
         greedy.send(Subscribe(1, (Subscription("#"),) * 50_000))
     else:
@@ -226,7 +227,7 @@ def test_one_chunk_that_asks_for_very_much_waits_for_its_reader(server: Server, 
     eventually(lambda: reader._room is not None, lambda: "it is not waited for")
     assert reader._waiting < 2 * server.chat.limits.backlog
     greedy.reset()
-    eventually(lambda: server._hub.find("greedy/greedy-line") is None, lambda: "it is still there")
+    eventually(lambda: server._mqtt.registry.find("greedy/greedy-line") is None, lambda: "it is still there")
 
 
 # Floods of connections

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from bridge.clients import registry as hub
+from bridge.clients import registry
 from server import Server
 from store import Client
 from tests.support.helpers import DEADLINE, Json
@@ -206,8 +206,8 @@ def test_a_session_that_is_just_taken_up_is_not_ended_with_another(
         found = look(key, at)
         assert found is not None
         store.save_client(dataclasses.replace(found, until=at))
-        monkeypatch.setattr(hub, "now", lambda: at + 1)
-        server._hub.keep("somebody/else", None, -hub._GRACE)
+        monkeypatch.setattr(registry, "now", lambda: at + 1)
+        server._mqtt.registry.remember("somebody/else", None, -registry._GRACE)
         assert ended.wait(DEADLINE)
         return found
 

@@ -248,7 +248,7 @@ def test_a_session_ends_in_its_time(server: Server, mqtt: Mqtt, filler: Json, mo
         monkeypatch.undo()
         if present:
             back.disconnect()
-    assert "alice/alice-line" not in server._hub._away
+    assert "alice/alice-line" not in server._mqtt.registry._away
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ def test_no_session_is_kept_for_ever(start_server: StartServer, mqtt: Mqtt, aske
     assert alice.connack.properties.session_expiry_interval == told
     alice.disconnect(expiry=0xFFFFFFFF if asked else None)
     mqtt(server.address, "bob", **keep(V311)).disconnect()
-    eventually(lambda: not server._hub._sessions, lambda: "somebody is connected")
+    eventually(lambda: not server._mqtt.registry._connected, lambda: "somebody is connected")
     kept = {each.key: each.expiry for each in server.chat.store.clients("")}
     assert kept == {"bob/bob-line": 86_400, **({"alice/alice-line": 86_400} if asked else {})}
 
@@ -289,7 +289,7 @@ def test_who_is_back_at_once_has_a_session_all_the_same(
     """The end of the old connection, which kept nothing, does not come over what the new one keeps."""
     alice = mqtt(server.address, "alice", version=version)
     ending, back_already, order = threading.Event(), threading.Event(), list[str]()
-    close, add = subscriber.Subscriber.close, server._hub.add
+    close, add = subscriber.Subscriber.close, server._mqtt.registry.add
 
     def close_slowly(ended: subscriber.Subscriber) -> None:
         ending.set()
@@ -304,27 +304,27 @@ def test_who_is_back_at_once_has_a_session_all_the_same(
         return added
 
     monkeypatch.setattr(subscriber.Subscriber, "close", close_slowly)
-    monkeypatch.setattr(server._hub, "add", add_noted)
+    monkeypatch.setattr(server._mqtt.registry, "add", add_noted)
     alice.send(Disconnect())
     assert ending.wait(DEADLINE)
     mqtt(server.address, "alice", **keep(version))
     assert order == ["ended", "begun"]
     assert server.chat.store.client("alice/alice-line", 0) is not None
-    assert not server._hub._parting
+    assert not server._mqtt.registry._parting
 
 
 def test_little_is_remembered_of_who_is_away(server: Server, mqtt: Mqtt) -> None:
     """And nothing of those whose session has ended, or who never had one."""
-    hub = server._hub
+    registry = server._mqtt.registry
     for n in range(50):
         mqtt(server.address, "alice", client_id=f"clean{n}").disconnect()
         mqtt(server.address, "alice", client_id=f"kept{n}", **keep(V5, 1)).disconnect()
-    eventually(lambda: not hub._away, lambda: f"{len(hub._away)} sessions are remembered")
-    assert not hub._wills
-    eventually(lambda: not hub._sessions, lambda: f"{len(hub._sessions)} are connected")
+    eventually(lambda: not registry._away, lambda: f"{len(registry._away)} sessions are remembered")
+    assert not server._mqtt.wills._delayed
+    eventually(lambda: not registry._connected, lambda: f"{len(registry._connected)} are connected")
     eventually(lambda: not server.chat.store.clients(""), lambda: "they are still in the store")
-    assert not hub._later._tasks
-    assert len(hub._later._due) < 200
+    assert not server._mqtt._timer._tasks
+    assert len(server._mqtt._timer._due) < 200
 
 
 # Over the server's end

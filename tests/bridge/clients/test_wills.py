@@ -105,7 +105,7 @@ def test_a_delayed_will(server: Server, mqtt: Mqtt) -> None:
     lost(mqtt, server, "alice", topic, b"at the end of the session", delay=50).reset()
     watcher.hear("lab", "at the end of the session")
     assert "never" not in watcher.texts("lab")
-    assert not server._hub._wills
+    assert not server._mqtt.wills._delayed
 
 
 def test_the_will_of_who_is_taken_over(server: Server, mqtt: Mqtt) -> None:
@@ -123,7 +123,7 @@ def test_the_will_of_who_is_taken_over(server: Server, mqtt: Mqtt) -> None:
         line.until_closed()
     fourth.ping()
     assert watcher.texts("lab") == ["lost", "over"]
-    assert not server._hub._wills
+    assert not server._mqtt.wills._delayed
 
 
 def test_the_server_s_end_is_nobody_s_will(process: Process, mqtt: Mqtt, version: int) -> None:

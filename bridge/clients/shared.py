@@ -1,0 +1,43 @@
+"""Floor 3: what the sessions of all MQTT clients and the mirror share."""
+
+from __future__ import annotations
+
+from channels import Chat, Log, User
+from wire.topics import Topics
+
+from .live import LiveRouter
+from .registry import Registry
+from .retained import RetainedState
+from .timer import Later
+from .wills import Wills
+
+
+class SharedState:
+    """The chat, its topics, and what the server knows of its MQTT clients. It watches the chat for them."""
+
+    __slots__ = ("_timer", "chat", "live", "registry", "retained", "topics", "wills")
+
+    def __init__(self, chat: Chat, topics: Topics) -> None:
+        self.chat = chat
+        self.topics = topics
+        self._timer = Later()
+        self.registry = Registry(chat.store, self._timer)
+        self.live = LiveRouter(topics, self.registry)
+        self.wills = Wills(chat, self.live, self._timer)
+        self.retained = RetainedState(chat, topics, self.registry)
+        chat.watchers.append(self)
+
+    # The chat's watcher
+
+    def channel_made(self, log: Log) -> None:
+        """Show the clients a new channel: their subscriptions may match it."""
+        for client in self.registry.connected():
+            client.channel_made(log)
+
+    def presence_changed(self, user: User) -> None:
+        """Send the presence of a user who has come or has gone."""
+        self.retained.presence_changed(user)
+
+    def close(self) -> None:
+        """End the timer: delayed wills are not published, and sessions are ended by the next server."""
+        self._timer.close()

@@ -1,0 +1,84 @@
+"""Floor 3: wills: what clients want published when their connections are lost, at once or after a delay."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from channels import Chat, Log, Posting, leaf
+from store import StoreError
+from wire.errors import ChatError
+from wire.frames import Msg, Request, Say
+from wire.names import fold
+from wire.topics import LiveMessage
+
+from .live import LiveRouter
+from .timer import Later
+
+log_ = logging.getLogger("partyline.mqtt")
+
+
+@dataclass(frozen=True, slots=True)
+class LastWill:
+    """What is published when the connection is lost, and how many seconds later."""
+
+    request: Request | LiveMessage
+    delay: int
+
+
+class Wills:
+    """Publishes wills. Any thread may call it."""
+
+    def __init__(self, chat: Chat, live: LiveRouter, timer: Later) -> None:
+        self._chat = chat
+        self._live = live
+        self._timer = timer
+        self._lock = leaf()
+        self._delayed: dict[str, int] = {}  # by client key: the number of the timer
+
+    def publish_later(self, key: str, name: str, will: LastWill, seconds: int) -> None:
+        """Publish a client's will after `seconds`, unless it connects before that (5 §3.1.3.2.2)."""
+
+        def due() -> None:
+            with self._lock:
+                self._delayed.pop(key, None)
+            self.publish(name, will)
+
+        number = self._timer.do(seconds, due)
+        with self._lock:
+            self._delayed[key] = number
+
+    def client_connected(self, key: str, *, clean: bool) -> None:
+        """Drop a client's delayed will ([MQTT-3.1.3-9]); publish it now if a clean start has ended its session."""
+        with self._lock:
+            number = self._delayed.pop(key, None)
+        if number is None:
+            return
+        due = self._timer.cancel(number)
+        if clean and due is not None:
+            due()  # 5 §3.1.2.5
+
+    def publish(self, name: str, will: LastWill) -> None:
+        """Publish a will in the name of a user, who may have disconnected."""
+        request = will.request
+        try:
+            if isinstance(request, LiveMessage):
+                self._live.publish(name, request)
+            elif isinstance(request, Say | Msg):
+                log = self._log_for(name, request)
+                self._chat.journal.post(Posting(log, fold(name), name, [request], _stored, _refused))
+        except (ChatError, StoreError) as error:
+            log_.warning("the will of %s was not published: %s", name, error)
+
+    def _log_for(self, name: str, request: Say | Msg) -> Log:
+        if isinstance(request, Msg):
+            return self._chat.direct(name, request.user)
+        return self._chat.open_channel(request.channel)
+
+
+def _stored(posting: Posting, numbers: object) -> None:
+    """Send no receipt: nobody waits for one."""
+
+
+def _refused(posting: Posting, refused: ChatError) -> None:
+    log_.warning("the will of %s was not stored: %s", posting.sender, refused)
