@@ -20,8 +20,8 @@ from amqtt.session import Session
 
 from bridge.acl import Rules, client_rules, server_rules
 from channels import accounts
-from store.contract import StoreError
-from store.read_only import read_account
+from store import StoreError
+from store.sqlite import read_account
 from wire.names import NAME, fold, shorten
 
 _CONNECT = 1 << 18  # bytes of the longest CONNECT

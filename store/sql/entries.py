@@ -11,7 +11,7 @@ from sqlalchemy import Dialect, and_, bindparam, delete, func, insert, select
 from store.contract import RUN, Appended, Batch, LogRow, Part, file_of_post
 from wire.frames import Entry, Msg, Say
 
-from .base import SqlBase
+from .database import SqlBase
 from .schema import ids, runs
 
 _encode = msgspec.json.Encoder().encode

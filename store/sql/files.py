@@ -16,7 +16,7 @@ from wire.frames import FilePart
 from wire.names import fold
 from wire.ranges import RangeSet
 
-from .base import SqlBase
+from .database import SqlBase
 from .schema import fetches, files, members
 
 _here = files.c.state != "gone"

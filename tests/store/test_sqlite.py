@@ -16,10 +16,10 @@ import pytest
 import sqlalchemy
 
 from store import Durability, StoreError, open_store
-from store import sqlite as sqlite_store
 from store.sql import schema
-from store.sql.migrations import STEPS
 from store.sqlite import SqliteStore
+from store.sqlite import database as sqlite_store
+from store.sqlite.migrations import STEPS
 from tests.support.helpers import DEADLINE, ROOT
 from tests.support.stores import part
 from wire.frames import Entry

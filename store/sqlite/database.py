@@ -24,11 +24,11 @@ from sqlalchemy.pool import QueuePool
 
 from store.sql.entries import SqlRuns
 from store.sql.files import SqlFiles
-from store.sql.migrations import migrate
-from store.sql.people import SqlPeople
+from store.sql.members import SqlPeople
 
-from .blobs import FOLDER, Blobs
-from .contract import Durability, StoreError
+from ..blobs import FOLDER, Blobs
+from ..contract import Durability, StoreError
+from .migrations import migrate
 
 log = logging.getLogger("partyline.store")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from wire.names import fold
 
-from .contract import Account, StoreError
-from .sqlite import FILE
+from ..contract import Account, StoreError
+from .database import FILE
 
 _PATIENCE = 5  # seconds that a locked database is waited for
 

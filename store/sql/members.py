@@ -11,7 +11,7 @@ from sqlalchemy.dialects.sqlite import insert as insert_or_update
 from store.contract import Account, Client, Kind, LogRow, Membership, direct_key
 from wire.names import fold
 
-from .base import SqlBase
+from .database import SqlBase
 from .schema import accounts, client_cursors, clients, ids, logs, members, runs
 
 _last = select(func.coalesce(func.max(runs.c.last), 0)).where(runs.c.log == logs.c.id).correlate(logs)
