@@ -1,11 +1,11 @@
-"""Floor 4: the server: options, config file, wiring, start and stop. Nothing else."""
+"""Floor 4: the server program: options, config file, wiring, start and stop."""
 
 from __future__ import annotations
 
 import os
 import signal
 
-if __name__ == "__main__":  # all that is imported takes a moment: until main() does better, a signal ends us silently
+if __name__ == "__main__":  # the imports take a moment: until main() takes over, a signal ends us silently
     for _number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(_number, lambda number, _: os._exit(128 + number))
 
@@ -41,20 +41,20 @@ from wire.topics import ROOT, Topics
 log = logging.getLogger("partyline")
 
 MQTT_PORT = 1883  # registered with IANA
-_NO_PORT = ("none", "off", "no", "false")  # the first is how it is documented
+_NO_PORT = ("none", "off", "no", "false")  # the documentation uses the first
 
-# Settings of the broker, and how their options end.
+# Settings of the broker, and the end of each setting's option.
 _BROKER = {"url": "", "ca": "_ca", "cert": "_cert", "key": "_key"}
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the config file may say; the options of the command line go before it."""
+    """The settings of the config file. An option of the command line takes precedence."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 7000
-    # None: 1883, if that is free.
+    # None: 1883 if it is free.
     mqtt_port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] | Literal["none"] | None = None
     root: Annotated[str, msgspec.Meta(pattern=r"^[^/#+$][^#+]*[^/#+]$")] = ROOT
     data: str = "data"
@@ -65,7 +65,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Server:
-    """Store, chat and door, wired. `address` is where it listens, as `host:port`."""
+    """The store, the chat and the doors, wired. `address` is the first listening address, as `host:port`."""
 
     def __init__(self, config: Config) -> None:
         self._store: Store = open_store(Path(config.data), config.durability)
@@ -88,21 +88,21 @@ class Server:
             raise
 
     def _open_mqtt(self, config: Config) -> str | None:
-        """The second port, under the number that MQTT devices expect; None if there is none."""
+        """Open the second port, which MQTT devices expect. Return its address, or None without one."""
         if config.mqtt_port == "none":
             return None
         if config.mqtt_port is not None:
             return self._door.open(config.host, config.mqtt_port, greets=False)
-        if config.port == 0:  # whoever has one picked wants no fixed one beside it
+        if config.port == 0:  # a fixed port beside a free one would surprise
             return None
         try:
             return self._door.open(config.host, MQTT_PORT, greets=False)
         except LocalError as error:
-            log.warning("MQTT devices have to use the port of everyone else: %s", error)
+            log.warning("MQTT devices can use the main port only: %s", error)
             return None
 
     def _open_mirror(self, config: Config) -> Mirror | None:
-        """Who is on the broker has their name before anybody comes in by a door."""
+        """Start the mirror before the doors open, so that users on the broker hold their names first."""
         wanted = config.broker
         if not wanted.url:
             return None
@@ -128,18 +128,18 @@ class Server:
         self._mqtt.close()
 
     def close(self) -> None:
-        """Stop: accept nobody, finish what is in hand, tell the clients, let go of the data."""
+        """Stop: accept no connections, finish the work in progress, tell the clients, release the data folder."""
         self._close_doors()
         self.chat.close()
         self._store.close()
 
 
 def load(file: str) -> Config:
-    """The config in a YAML file. Raises LocalError that names the key that is unknown or wrong."""
+    """Return the config in a YAML file. Raises LocalError that names an unknown or wrong key."""
     try:
         text = Path(file).read_bytes()
     except OSError as error:
-        raise LocalError(f"The config file {file} cannot be read: {error.strerror}.") from error
+        raise LocalError(f"Cannot read the config file {file}: {error.strerror}.") from error
     try:
         settings = _without_blanks(msgspec.yaml.decode(text)) or {}
         if isinstance(settings, dict) and "mqtt_port" in settings:
@@ -148,18 +148,18 @@ def load(file: str) -> Config:
     except msgspec.ValidationError as error:
         raise LocalError(f"The config file {file} is wrong: {error}.") from error
     except msgspec.DecodeError as error:
-        raise LocalError(f"The config file {file} is no YAML: {' '.join(str(error).split())}.") from error
+        raise LocalError(f"The config file {file} is not YAML: {' '.join(str(error).split())}.") from error
 
 
 def _without_blanks(value: Any) -> Any:
-    """What a YAML file says, without keys that have no value: as if they were commented out like what is below them."""
+    """Return the settings without keys that have no value, as if those keys were commented out."""
     if not isinstance(value, dict):
         return value
     return {key: _without_blanks(below) for key, below in value.items() if below is not None}
 
 
 def _port_or_none(value: Any) -> Any:
-    """What says that there is to be no port as `none`: YAML makes False of off, no, and false."""
+    """Return `none` for any way to write that no port is wanted; YAML reads off, no and false as False."""
     return _NO_PORT[0] if value is False or str(value).lower() in _NO_PORT else value
 
 
@@ -168,16 +168,16 @@ def _mqtt_port(text: str) -> int | str:
     return port if port == _NO_PORT[0] else int(text)
 
 
-_mqtt_port.__name__ = "port"  # what argparse calls it
+_mqtt_port.__name__ = "port"  # the name of the type in argparse's errors
 
 
 def configure(arguments: Sequence[str]) -> Config:
-    """The config that the command line and its config file ask for."""
+    """Return the config from the command line and its config file. Exits with 2 for wrong options."""
     parser = argparse.ArgumentParser(
         prog="server.py",
-        description="Partyline: a chat server that people in terminals and programs share.",
-        epilog="An option goes before the same key of the config file; see partyline.example.yaml. "
-        f"`server.py acl {'|'.join(BROKERS)}` prints the access rules for another broker, and ends.",
+        description="Partyline: a chat server for people and devices on one network.",
+        epilog="An option takes precedence over the same key of the config file; see partyline.example.yaml. "
+        f"`server.py acl {'|'.join(BROKERS)}` prints the access rules for another broker.",
     )
     default = Config()
     parser.add_argument("--host", help=f"address to listen on (default {default.host}; 0.0.0.0 or :: for the network)")
@@ -186,14 +186,14 @@ def configure(arguments: Sequence[str]) -> Config:
         "--mqtt-port",
         type=_mqtt_port,
         metavar="PORT",
-        help=f"a second port, for MQTT devices (default {MQTT_PORT}, if free; none for no second one)",
+        help=f"a second port, for MQTT devices (default {MQTT_PORT} if it is free; none: no second port)",
     )
-    parser.add_argument("--data", metavar="DIR", help=f"folder of everything that is kept (default {default.data}/)")
-    parser.add_argument("--broker", metavar="URL", help=f"another broker to mirror the chat to: {FORM}")
+    parser.add_argument("--data", metavar="DIR", help=f"data folder (default {default.data}/)")
+    parser.add_argument("--broker", metavar="URL", help=f"another broker, to mirror the chat to: {FORM}")
     for name, what in (("ca", "authority"), ("cert", "own certificate"), ("key", "own key")):
         parser.add_argument(f"--broker-{name}", metavar="FILE", help=f"PEM file of the {what}, for mqtts://")
     parser.add_argument("--config", metavar="FILE", help="YAML file with these settings and the limits")
-    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="default info")
+    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="(default info)")
     parser.add_argument("--version", action="version", version=f"partyline {VERSION}")
     options = vars(parser.parse_args(arguments))
     file = options.pop("config")
@@ -201,23 +201,27 @@ def configure(arguments: Sequence[str]) -> Config:
     given = {key: value for key, value in options.items() if value is not None}
     for key in ("port", "mqtt_port"):
         if given.get(key) != _NO_PORT[0] and not 0 <= given.get(key, 0) <= 65_535:
-            parser.error(f"--{key.replace('_', '-')} is 0 to 65535, not {given[key]}")
+            parser.error(f"--{key.replace('_', '-')} takes a port from 0 to 65535, not {given[key]}")
     config = load(file) if file else default
     at_broker = {key: value for key, value in at_broker.items() if value is not None}
     return msgspec.structs.replace(config, broker=msgspec.structs.replace(config.broker, **at_broker), **given)
 
 
 def print_rules(arguments: Sequence[str]) -> int:
-    """`server.py acl`: print the access rules for another broker; the exit status."""
+    """Run `server.py acl`: print the access rules for another broker. Return the exit status."""
     parser = argparse.ArgumentParser(
         prog="server.py acl",
-        description="Print the access rules for another broker, so that there, too, each client writes only below its "
-        "own name. The comments in them say where they go.",
+        description="Print the access rules with which another broker lets each client write below its own name only. "
+        "The comments in the rules say where they go.",
     )
     parser.add_argument("broker", metavar="BROKER", help=" or ".join(BROKERS))
     parser.add_argument("--root", default=ROOT, help=f"first level of every topic (default {ROOT})")
-    parser.add_argument("--user", metavar="NAME", default=SERVER_USER, help=f"the server's own (default {SERVER_USER})")
-    parser.add_argument("--clients", metavar="NAME,…", default="", help=f"users, for {' and '.join(NEED_CLIENTS)}")
+    parser.add_argument(
+        "--user", metavar="NAME", default=SERVER_USER, help=f"the server's user (default {SERVER_USER})"
+    )
+    parser.add_argument(
+        "--clients", metavar="NAME,…", default="", help=f"the clients' users, for {' and '.join(NEED_CLIENTS)}"
+    )
     options = parser.parse_args(arguments)
     try:
         clients = [name for name in options.clients.split(",") if name]
@@ -229,7 +233,7 @@ def print_rules(arguments: Sequence[str]) -> int:
 
 
 def allow_many_connections(limits: Limits) -> None:
-    """Raise the soft limit of open files as far as the system lets us and the limits ask for."""
+    """Raise the soft limit of open files as far as the system permits and `limits.connections` needs."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = limits.connections + 256
     ceiling = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
@@ -237,11 +241,11 @@ def allow_many_connections(limits: Limits) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (ceiling, hard))
         soft = ceiling
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        log.warning("the system allows %d open files, so at most about %d connections", soft, soft - 256)
+        log.warning("the system allows %d open files, which is enough for about %d connections", soft, soft - 256)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run until SIGTERM or Ctrl-C; the exit status."""
+    """Run until SIGTERM or Ctrl-C. Return the exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["acl"]:
         return print_rules(given[1:])
@@ -251,27 +255,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.basicConfig(
             level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
         )
-        os.umask(0o077)  # what is kept is nobody else's to read
+        os.umask(0o077)  # no other user of the machine may read the data
         allow_many_connections(config.limits)
         server = Server(config)
     except LocalError as error:
         print(f"server.py: {error}", file=sys.stderr)
         return 1
-    # What there is now stays; collecting it again and again would hold up everyone for some milliseconds each time.
+    # These objects stay. To scan them at each garbage collection would delay everyone by some milliseconds.
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
     print(_ready(config, server), flush=True)
     os.read(stop, 1)
-    print("Going down.", flush=True)
+    print("Stopping.", flush=True)
     server.close()
     return 0
 
 
 def _signals() -> int:
-    """A descriptor, from which a byte can be read with the first SIGTERM or Ctrl-C, at whichever moment that is.
+    """Return a descriptor that becomes readable with the first SIGTERM or Ctrl-C.
 
-    A handler that sets an Event would wait for ever if it came while the same thread is about to wait for that Event.
+    A handler that sets an Event would block for ever if it ran while the same thread is about to wait for that Event.
     """
     here, there = os.pipe()
     os.set_blocking(there, False)
@@ -283,9 +287,9 @@ def _signals() -> int:
 
 def _ready(config: Config, server: Server) -> str:
     local = server.address.startswith(("127.", "[::1]"))
-    mqtt = f", and for MQTT on {server.mqtt_address}" if server.mqtt_address else ""
-    reach = "; only this machine can reach it (--host 0.0.0.0 opens it to the network)" if local else ""
-    return f"Partyline {VERSION} is ready on {server.address}{mqtt}, data in {config.data}{reach}."
+    mqtt = f", for MQTT devices also on {server.mqtt_address}" if server.mqtt_address else ""
+    reach = " Listening on this machine only; --host 0.0.0.0 opens it to the network." if local else ""
+    return f"Partyline {VERSION} is ready on {server.address}{mqtt}. Data folder: {config.data}.{reach}"
 
 
 if __name__ == "__main__":

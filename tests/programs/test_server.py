@@ -65,7 +65,7 @@ def test_what_was_sent_is_stored_and_all_are_told(process: Process, number: sign
         person.close()
     alice.close()
     assert process.process.wait(DEADLINE) == 0
-    assert process.process.stdout.read() == b"Going down.\n"
+    assert process.process.stdout.read() == b"Stopping.\n"
     assert process.log == ""
     process.start()
     with Bulk(process.address, "carol") as carol:

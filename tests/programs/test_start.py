@@ -36,9 +36,9 @@ def _sentence(*options: str) -> str:
 
 def test_it_says_where_it_is_ready(start_process: StartProcess, tmp_path: Path) -> None:
     process = start_process(folder=tmp_path / "it-makes-it")
-    assert re.match(r"Partyline \d+\.\d+\.\d+ is ready on 127\.0\.0\.1:[1-9]\d*[,;]", process.ready)
-    assert f"data in {process.folder}" in process.ready
-    assert "only this machine can reach it" in process.ready
+    assert re.match(r"Partyline \d+\.\d+\.\d+ is ready on 127\.0\.0\.1:[1-9]\d*[,.]", process.ready)
+    assert f"Data folder: {process.folder}." in process.ready
+    assert "Listening on this machine only" in process.ready
     assert process.log == ""
     with Text(process.address, "alice") as alice:
         alice.send("exit")
@@ -159,8 +159,8 @@ def test_a_database_that_is_none(tmp_path: Path) -> None:
         ("durability: maybe\n", ["$.durability"]),
         ("log_level: loud\n", ["$.log_level"]),
         ("- a\n- list\n", ["object"]),
-        ("host: [unclosed\n", ["no YAML"]),
-        ("\x00\x01", ["no YAML"]),
+        ("host: [unclosed\n", ["is not YAML"]),
+        ("\x00\x01", ["is not YAML"]),
         ("\xff\xfe".encode("latin-1").decode("latin-1"), ["object"]),
     ],
 )
@@ -177,10 +177,8 @@ def test_a_config_that_is_wrong_is_named(tmp_path: Path, text: str, parts: list[
 
 def test_a_config_that_is_not_there(tmp_path: Path) -> None:
     missing = tmp_path / "missing.yaml"
-    assert (
-        _sentence("--config", str(missing)) == f"The config file {missing} cannot be read: No such file or directory."
-    )
-    assert _sentence("--config", str(tmp_path)) == f"The config file {tmp_path} cannot be read: Is a directory."
+    assert _sentence("--config", str(missing)) == f"Cannot read the config file {missing}: No such file or directory."
+    assert _sentence("--config", str(tmp_path)) == f"Cannot read the config file {tmp_path}: Is a directory."
     raw = tmp_path / "raw.yaml"
     raw.write_bytes(b"\xff\xfe\x00 not UTF-8 \x80")
     assert str(raw) in _sentence("--config", str(raw))

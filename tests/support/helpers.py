@@ -7,6 +7,7 @@ instead.
 from __future__ import annotations
 
 import itertools
+import re
 import signal
 import socket
 import struct
@@ -217,7 +218,7 @@ class Process:
         self.process = Forked([*where, *self._options], self._stderr)
         self.ready = self.process.stdout.readline().decode()
         assert " is ready on " in self.ready, f"the server did not start: {self.ready}{self.log}"
-        self.address = self.ready.split(" is ready on ")[1].split(",")[0]
+        self.address = re.split("[,.] ", self.ready.split(" is ready on ")[1])[0]
         self.pid = self.process.pid
 
     @property
