@@ -25,7 +25,7 @@ import msgspec
 from bridge.acl import BROKERS, NEED_CLIENTS, SERVER_USER, broker_rules
 from bridge.clients.session import MqttSession
 from bridge.clients.shared import SharedState
-from bridge.embedded.supervisor import EmbeddedBroker
+from bridge.embedded import BrokerSupervisor
 from bridge.mirror.address import FORM, BrokerConfig, broker, embedded
 from bridge.mirror.mirror import Mirror
 from channels.chat import Chat
@@ -73,7 +73,7 @@ class Server:
             self.chat = Chat(self._store, config.limits)
             self._mqtt = SharedState(self.chat, Topics(config.root))
             self._door = Door(self.chat, {b"{": talk.json, b"\x10": partial(MqttSession, self._mqtt)})
-            self._embedded: EmbeddedBroker | None = None
+            self._embedded: BrokerSupervisor | None = None
             self._mirror: Mirror | None = None
             try:
                 self._mirror = self._open_mirror(config)
@@ -110,7 +110,7 @@ class Server:
         if where is None:
             there = broker(wanted)
         else:
-            self._embedded = EmbeddedBroker(*where, Path(config.data), config.root)
+            self._embedded = BrokerSupervisor(*where, Path(config.data), config.root)
             self._embedded.start()
             there = replace(broker(BrokerConfig(self._embedded.url)), version=V311)
         mirror = Mirror(self._mqtt, there, self._door.pump, trusted=wanted.trusted or where is not None)

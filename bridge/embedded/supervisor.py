@@ -1,4 +1,4 @@
-"""Floor 3: the embedded broker as the server sees it: amqtt in a process of its own, started, watched and ended."""
+"""Floor 3: the supervisor of the embedded broker: it starts amqtt as a child process, restarts it and stops it."""
 
 from __future__ import annotations
 
@@ -21,25 +21,28 @@ from bridge.acl import SERVER_USER
 from channels.locks import leaf
 from wire.errors import LocalError
 
+from .settings import ProcessSettings
+
 log = logging.getLogger("partyline.broker")
 
-_FIRST, _MOST = 0.2, 30.0  # seconds until it is started again, at first and at most
-_STEADY = 60.0  # seconds after which a broker that ends was no failed start
-_END = 4.0  # seconds that it has to end by itself
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 30.0  # seconds before a restart, the first time and at most
+_STEADY = 60.0  # seconds after which the end of the process does not count as a failed start
+_STOP_TIMEOUT = 4.0  # seconds that the process has to end by itself
 _BACKLOG = 128
-_HOME = Path(__file__).resolve().parents[2]  # where `-m bridge.embedded.process` is found
+_HOME = Path(__file__).resolve().parents[2]  # the folder where Python finds `-m bridge.embedded.process`
 
 
-class EmbeddedBroker:
-    """amqtt as a supervised child process. start, wait_until_ready and close are for one thread; url is for any.
+class BrokerSupervisor:
+    """Runs amqtt as a child process. One thread calls start, wait_until_ready and close; any thread may read url.
 
-    The socket is opened here and inherited, so that the port stays ours, and clients wait, while it is started again.
+    The supervisor opens the listening socket and the child inherits it: during a restart the port stays ours, and
+    clients wait in the backlog.
     """
 
     def __init__(self, host: str, port: int, data: Path, root: str, user: str = SERVER_USER) -> None:
-        """On that address (port 0: any free one), with the accounts in the folder `data`, which a store has open.
+        """Listen on `host` and `port` (0: a free one). The accounts are those of the store in the folder `data`.
 
-        `user` is the bridge's own name, below `root` it may do everything; nobody else may have it.
+        `user` is the server's own name: it may write and read everything below `root`, and nobody else may use it.
         """
         self._host, self._port = host, port
         self._data, self._root, self._user = data, root, user
@@ -54,25 +57,25 @@ class EmbeddedBroker:
 
     @property
     def url(self) -> str:
-        """Where the bridge connects, with its name and secret; valid once it is ready."""
+        """The URL for the mirror, with the server's name and secret. Valid after `start`."""
         reach = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(self._host, self._host)
         host = f"[{reach}]" if ":" in reach else reach
         return f"mqtt://{self._user}:{self._secret}@{host}:{self._port}"
 
     def start(self) -> None:
-        """Have it started; returns at once. Raises LocalError with a sentence."""
+        """Open the socket and start the process in the background. Raises LocalError if that is impossible."""
         if importlib.util.find_spec("amqtt") is None:
             raise LocalError(
-                "The embedded broker needs amqtt: pip install -r requirements.txt; or name another broker."
+                "The embedded broker needs amqtt: pip install -r requirements.txt; or choose another broker."
             )
         self._listener = self._listen()
         self._port = self._listener.getsockname()[1]
         local = self._listener.getsockname()[0] in ("127.0.0.1", "::1")
         log.log(
             logging.INFO if local else logging.WARNING,
-            "the embedded broker on %s:%d is for a trusted network: MQTT 3.1.1 without TLS, some thousand messages a "
-            "second, and nothing kept over a restart. For more, have Mosquitto, EMQX, NATS or RabbitMQ, and start with "
-            "--broker mqtt://host:1883",
+            "the embedded broker on %s:%d is for a trusted network: it speaks MQTT 3.1.1 without TLS, handles some "
+            "thousand messages a second and keeps nothing over a restart. For more, run Mosquitto, EMQX, NATS or "
+            "RabbitMQ, and start with --broker mqtt://host:1883",
             self._host, self._port,
         )  # fmt: skip
         self._thread.start()
@@ -86,26 +89,26 @@ class EmbeddedBroker:
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 reason = (
-                    f"Port {port} of {host} is taken, so the embedded broker cannot listen there; choose another one"
+                    f"Port {port} of {host} is in use, so the embedded broker cannot listen there; choose another one"
                 )
             else:
                 reason = f"The embedded broker cannot listen on {host}:{port}: {error.strerror or error}"
             raise LocalError(f"{reason}.") from error
 
     def wait_until_ready(self, seconds: float) -> bool:
-        """Wait, at most that long, until clients are served; whether they are."""
+        """Wait at most `seconds` until the broker serves clients. Return False after a timeout."""
         return self._ready.wait(seconds)
 
     def close(self) -> None:
-        """End it; when this returns, the process is gone, even if it hung."""
+        """Stop the process, and kill it if it hangs. It has ended when this returns."""
         with self._lock:
             self._closing = True
             child = self._child
         self._stop.set()
         if self._thread.ident is not None:
             if child is not None:
-                _tell(child, b"stop\n")
-            self._thread.join(_END)
+                _send_line(child, b"stop\n")
+            self._thread.join(_STOP_TIMEOUT)
             if self._thread.is_alive() and child is not None:
                 child.kill()
             self._thread.join()
@@ -113,39 +116,33 @@ class EmbeddedBroker:
             self._listener.close()
 
     def _supervise(self) -> None:
-        """Thread `embedded-broker`: starts the child, and starts it again when it has ended, unless it was told to."""
-        tries = 0
-        said = False  # whether the log has it that there is none
+        """Thread `embedded-broker`: start the child, and restart it when it has ended, until `close`."""
+        failures = 0
+        warned = False  # True if the last line of the log says that the broker ended
         while (child := self._spawn()) is not None:
             started = time.monotonic()
             assert child.stdout is not None
-            for line in child.stdout:  # up to its end
+            for line in child.stdout:  # until the child ends
                 if line == b"ready\n":
                     self._ready.set()
                     log.info("the embedded broker is ready on %s:%d", self._host, self._port)
-                    said = False
+                    warned = False
             self._ready.clear()
             status = child.wait()
-            _put_away(child)
+            _close_pipes(child)
             if self._stop.is_set():
                 return
-            if not said:
-                log.warning("the embedded broker has ended (%s); it is started again", _reason(status))
-            said = True
-            tries = 0 if time.monotonic() - started > _STEADY else tries + 1
-            self._stop.wait(min(_MOST, _FIRST * 2 ** min(tries, 16)) * random.uniform(0.5, 1.0))
+            if not warned:
+                log.warning("the embedded broker ended (%s); restarting it", _reason(status))
+            warned = True
+            failures = 0 if time.monotonic() - started > _STEADY else failures + 1
+            self._stop.wait(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(failures, 16)) * random.uniform(0.5, 1.0))
 
     def _spawn(self) -> subprocess.Popen[bytes] | None:
-        """A new child that has been told what is wanted; None if there is to be none any more."""
+        """Start a child and send it its settings. Return None after `close`."""
         assert self._listener is not None
         number = self._listener.fileno()
-        wanted = {
-            "listener": number,
-            "data": os.path.abspath(self._data),
-            "root": self._root,
-            "user": self._user,
-            "secret": self._secret,
-        }
+        settings = ProcessSettings(number, os.path.abspath(self._data), self._root, self._user, self._secret)
         with self._lock:
             if self._closing:
                 return None
@@ -153,12 +150,12 @@ class EmbeddedBroker:
                 [sys.executable, "-m", "bridge.embedded.process"],
                 cwd=_HOME, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=(number,),
             )  # fmt: skip
-            _tell(child, msgspec.json.encode(wanted) + b"\n")  # before close() says anything
+            _send_line(child, msgspec.json.encode(settings) + b"\n")  # before close() sends anything
         return child
 
 
-def _tell(child: subprocess.Popen[bytes], line: bytes) -> None:
-    """Say something to the child, if it is still there."""
+def _send_line(child: subprocess.Popen[bytes], line: bytes) -> None:
+    """Send a line to the child, unless it has ended."""
     assert child.stdin is not None
     try:
         child.stdin.write(line)
@@ -167,16 +164,16 @@ def _tell(child: subprocess.Popen[bytes], line: bytes) -> None:
         pass
 
 
-def _put_away(child: subprocess.Popen[bytes]) -> None:
-    """Close the pipes to a child that has ended."""
+def _close_pipes(child: subprocess.Popen[bytes]) -> None:
+    """Close the pipes of a child that has ended."""
     for pipe in (child.stdin, child.stdout):
         try:
             if pipe is not None:
                 pipe.close()
-        except OSError:  # what was written last had not been read
+        except OSError:  # the child had not read the last line
             pass
 
 
 def _reason(status: int) -> str:
-    """Why a process ended, for people."""
+    """Return how a process ended, for the log."""
     return f"signal {-status}" if status < 0 else f"status {status}"

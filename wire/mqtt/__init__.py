@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from .codes import CONNECT_FIRST_BYTE, FROM_CLIENT, REASONS, RETURN_CODES, V5, V311, Kind, MqttError, Reason
-from .decoder import CONNECT_LIMIT, Item, MqttPackets
+from .decoder import CONNECT_LIMIT, Item, MqttPackets, remaining_length
 from .encode import (
     PINGREQ,
     PINGRESP,
@@ -101,6 +101,7 @@ __all__ = [
     "matches",
     "protocol_level",
     "publish",
+    "remaining_length",
     "split_share",
     "valid_filter",
     "valid_topic",

@@ -34,6 +34,21 @@ _UNHEARD_PUBACKS = re.compile(rb"(?:\x40\x03(?!\0\0)..\x10)++", re.DOTALL)  # Re
 _identifiers = struct.Struct(">2xHx").iter_unpack  # of those
 
 
+def remaining_length(data: bytes, at: int = 0) -> tuple[int, int]:
+    """Return the remaining length (§2.2.3; 5 §2.1.4) of the packet at `at`, and the index where its body starts.
+
+    Returns (0, 0) if the fixed header is incomplete. Raises MqttError if the length has more than four bytes.
+    """
+    size = 0
+    for index, byte in enumerate(data[at + 1 : at + 5]):
+        size |= (byte & 0x7F) << 7 * index
+        if byte < 0x80:
+            return size, at + index + 2
+    if len(data) - at > 4:
+        raise malformed("The remaining length has more than four bytes.")
+    return 0, 0
+
+
 class MqttPackets:
     """One connection's incoming half: what a client sends to the server or, with a `version`, what a server sends.
 
@@ -159,7 +174,7 @@ class MqttPackets:
         first = data[at]
         kind = parse_first(first, self.version)
         self._check_order(kind)
-        size, start = self._size(data, at)
+        size, start = remaining_length(data, at)
         limit = self._limit if self.version else min(self._limit, CONNECT_LIMIT)
         if size > limit and self._skips and kind is Kind.PUBLISH:
             return self._skip(data, at, start, start + size, items)
@@ -202,18 +217,6 @@ class MqttPackets:
         if not self.version:
             raise protocol_error(f"The first packet has to be CONNECT, not {kind.name}.")
         raise protocol_error(f"A {'client' if self._from_client else 'server'} cannot send {kind.name} here.")
-
-    @staticmethod
-    def _size(data: bytes, at: int) -> tuple[int, int]:
-        """The remaining length (§2.2.3; 5 §2.1.4) and where the body starts; (0, 0) if it has not come in full."""
-        size = 0
-        for index, byte in enumerate(data[at + 1 : at + 5]):
-            size |= (byte & 0x7F) << 7 * index
-            if byte < 0x80:
-                return size, at + index + 2
-        if len(data) - at > 4:
-            raise malformed("The remaining length has more than four bytes.")
-        return 0, 0
 
     def _with_topic(self, packet: Publish) -> Publish:
         """The same with its topic, if it came with a topic alias only (5 §3.3.2.3.4)."""

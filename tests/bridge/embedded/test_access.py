@@ -1,4 +1,4 @@
-"""The embedded broker: who comes in, what they may write and read, and what is retained."""
+"""Access control of the embedded broker: logins, topics that users may write and read, retained messages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from bridge.embedded.supervisor import EmbeddedBroker
+from bridge.embedded import BrokerSupervisor
 from channels.accounts import make_hash
 from store import Store, open_store
 from tests.support.acl_brokers import READS, WRITES
@@ -39,10 +39,10 @@ def register(store: Store, name: str, password: bytes) -> None:
 
 
 @pytest.fixture(scope="module")
-def broker(store: Store) -> Iterator[EmbeddedBroker]:
-    """A broker that is up, one for all tests of this module: clients and topics are each test's own."""
+def broker(store: Store) -> Iterator[BrokerSupervisor]:
+    """A running broker for all tests of this module; each test uses clients and topics of its own."""
     folder = store._file.parent  # type: ignore[attr-defined]
-    made = EmbeddedBroker("127.0.0.1", 0, Path(folder), "chat")
+    made = BrokerSupervisor("127.0.0.1", 0, Path(folder), "chat")
     made.start()
     assert made.wait_until_ready(3 * DEADLINE)
     yield made
@@ -51,8 +51,8 @@ def broker(store: Store) -> Iterator[EmbeddedBroker]:
 
 
 @pytest.fixture
-def enter(broker: EmbeddedBroker, mqtt: Callable[..., MqttLine]) -> Enter:
-    """Connect by name; the server and alice with their passwords."""
+def enter(broker: BrokerSupervisor, mqtt: Callable[..., MqttLine]) -> Enter:
+    """Connect by name: the server and alice with their passwords."""
     where = urlsplit(broker.url)
     known = {"partyline": (where.password or "").encode(), "alice": SECRET}
 
@@ -64,14 +64,14 @@ def enter(broker: EmbeddedBroker, mqtt: Callable[..., MqttLine]) -> Enter:
 
 
 def retain(line: MqttLine, topic: str, payload: str) -> None:
-    """Publish something that is to be retained."""
+    """Publish a retained message."""
     packet_id = line.fresh_id()
     line.send(Publish(topic, payload.encode(), 1, retain=True, packet_id=packet_id))
     line.settle(packet_id, 1)
 
 
 def sync(server: MqttLine, *lines: MqttLine) -> None:
-    """Return when everything that was published before has come to those who subscribed to `chat/server`."""
+    """Wait until each line, subscribed to `chat/server`, has received everything that was published before."""
     server.publish("chat/server", "the end")
     for line in lines:
         line.message("chat/server", lambda packet: packet.payload == b"the end")
@@ -88,14 +88,14 @@ def test_a_registered_name_takes_its_password(enter: Enter, store: Store) -> Non
     enter("dora", password=b"from now on").ping()
 
 
-def test_guests_need_a_name_that_is_one(enter: Enter) -> None:
+def test_guests_need_a_valid_name(enter: Enter) -> None:
     enter("bob").ping()
     enter("carol", password=b"whatever").ping()
     for name in (None, "", "a/b", "+", "#", "a b", "x" * 33, "ü"):
         assert enter(name, client_id="c", refused=True).connack.reason == Reason.BAD_USER_NAME_OR_PASSWORD
 
 
-def test_nobody_has_the_servers_name_but_the_server(enter: Enter) -> None:
+def test_only_the_server_has_its_name(enter: Enter) -> None:
     for name in ("partyline", "PartyLine"):
         for password in (None, b"", b"wrong"):
             enter(name, password=password, refused=True)
@@ -103,13 +103,13 @@ def test_nobody_has_the_servers_name_but_the_server(enter: Enter) -> None:
 
 
 def test_mqtt_5_is_answered(enter: Enter) -> None:
-    """It is not spoken here; amqtt itself would leave the client waiting."""
+    """The embedded broker refuses it; amqtt itself would leave the client waiting."""
     line = enter("bob", version=V5, refused=True)
     assert line.connack.reason == Reason.UNSUPPORTED_PROTOCOL_VERSION
     assert line.until_closed() == []
 
 
-def test_what_is_no_connect_ends(enter: Enter) -> None:
+def test_bytes_that_are_not_a_connect_end_the_connection(enter: Enter) -> None:
     for data in (
         b"GET / HTTP/1.1\r\n\r\n",
         b"\x10\xff\xff\xff\xff\x01",
@@ -135,7 +135,7 @@ def test_what_a_client_may_write(enter: Enter) -> None:
 
 
 def test_what_a_client_may_read(enter: Enter) -> None:
-    """Also with filters that take in more; those that name what others alone may read are refused."""
+    """Wider filters are granted and show only that; filters that name another user's topics are refused."""
     server, alice = enter("partyline"), enter("alice")
     refused = {each for each in READS if alice.subscribe(each)[0] >= 0x80}
     assert refused == {"chat/to/bob/#", "chat/direct/bob/alice", "chat/from/alice/#"}
@@ -147,7 +147,7 @@ def test_what_a_client_may_read(enter: Enter) -> None:
     assert {packet.topic for packet in alice.messages()} == {*read, "chat/server"}
 
 
-def test_other_topics_are_free(enter: Enter) -> None:
+def test_topics_outside_the_root_are_free(enter: Enter) -> None:
     bob, carol = enter("bob"), enter("carol")
     assert bob.subscribe("sensors/#", "chatter/+")[0] < 0x80
     for topic in ("sensors/hall/temperature", "chatter/x"):
@@ -159,8 +159,8 @@ def test_other_topics_are_free(enter: Enter) -> None:
     everything.message("sensors/x")
 
 
-def test_what_is_retained(enter: Enter) -> None:
-    """Below the root what the server says, for those who subscribe; not for everyone who connects."""
+def test_retained_messages(enter: Enter) -> None:
+    """Below the root only the server retains; clients get retained messages when they subscribe."""
     server, bob = enter("partyline"), enter("bob")
     retain(server, "chat/presence/zoe", "here")
     retain(bob, "chat/from/bob/say/lab", "never kept")
@@ -173,7 +173,7 @@ def test_what_is_retained(enter: Enter) -> None:
     carol.subscribe("chat/server")
     sync(server, carol)
     assert {packet.topic for packet in carol.messages()} == {"chat/presence/zoe", "lamp/1", "chat/server"}
-    silent = enter("dave")  # subscriptions of others are there, none of its own
+    silent = enter("dave")  # others have subscribed, dave has not
     silent.subscribe("chat/server")
     sync(server, silent)
     assert {packet.topic for packet in silent.messages()} == {"chat/server"}
@@ -181,7 +181,7 @@ def test_what_is_retained(enter: Enter) -> None:
         retain(server, topic, "")
 
 
-def test_a_will_is_held_to_the_rules(enter: Enter) -> None:
+def test_a_will_obeys_the_rules(enter: Enter) -> None:
     server = enter("partyline")
     server.subscribe("chat/#")
     refused = enter("bob", will=Will("chat/from/alice/say/lab", b"forged", 0), refused=True)
@@ -191,8 +191,8 @@ def test_a_will_is_held_to_the_rules(enter: Enter) -> None:
     assert server.messages("chat/from/alice/say/lab") == []
 
 
-def test_a_failed_login_touches_nothing(enter: Enter) -> None:
-    """Neither the session of the same client id, nor its name, nor its will."""
+def test_a_failed_login_changes_nothing(enter: Enter) -> None:
+    """Not the session with the same client id, nor its name, nor its will."""
     server = enter("partyline")
     server.subscribe("chat/#")
     alice = enter("alice", client_id="one", clean=False)
@@ -201,7 +201,7 @@ def test_a_failed_login_touches_nothing(enter: Enter) -> None:
     for clean in (False, True):
         for name in ("alice", "partyline"):
             enter(name, client_id="one", clean=clean, password=b"wrong", will=will, refused=True)
-        enter("bob", client_id="one", clean=clean).ping()  # another user's client, which has the same id
+        enter("bob", client_id="one", clean=clean).ping()  # another user with the same client id
     server.publish("chat/to/alice/msg/bob", "still here")
     alice.message("chat/to/alice/msg/bob")
     alice.publish("chat/from/bob/say/lab", "forged")
@@ -209,7 +209,7 @@ def test_a_failed_login_touches_nothing(enter: Enter) -> None:
     assert not server.messages("chat/from/alice/say/lab") + server.messages("chat/from/bob/say/lab")
 
 
-def test_a_session_is_kept_for_its_own_user(enter: Enter) -> None:
+def test_a_session_belongs_to_its_user(enter: Enter) -> None:
     server = enter("partyline")
     alice = enter("alice", client_id="kept", clean=False)
     alice.subscribe("chat/to/alice/#")
@@ -226,8 +226,8 @@ def test_a_session_is_kept_for_its_own_user(enter: Enter) -> None:
 
 
 @pytest.mark.parametrize("clean", [False, True])
-def test_a_connection_that_is_taken_over(enter: Enter, clean: bool) -> None:
-    """By the same user: the older one ends, its will comes, and the session goes on if it is one that is kept."""
+def test_a_connection_is_taken_over(enter: Enter, clean: bool) -> None:
+    """By the same user: the old connection ends, its will is published, and a persistent session goes on."""
     server = enter("partyline")
     server.subscribe("chat/from/alice/gone")
     old = enter("alice", client_id="phone", clean=clean, will=Will("chat/from/alice/gone", b"lost", 0))
@@ -243,7 +243,7 @@ def test_a_connection_that_is_taken_over(enter: Enter, clean: bool) -> None:
 
 
 def test_many_take_overs_at_once(enter: Enter) -> None:
-    """Whichever of them is the last, it is served, and the others have ended."""
+    """The last one is served, and the others end."""
     server = enter("partyline")
     lines = [enter("bob", connect=False) for _ in range(6)]
     for line in lines:
@@ -258,8 +258,8 @@ def test_many_take_overs_at_once(enter: Enter) -> None:
         line.until_closed()
 
 
-def test_nothing_is_lost_while_others_subscribe(enter: Enter) -> None:
-    """amqtt alone skips the rest of those who subscribed when one more does meanwhile."""
+def test_no_message_is_lost_while_others_subscribe(enter: Enter) -> None:
+    """amqtt by itself skips the remaining subscribers of a message if another client subscribes meanwhile."""
     server, sender = enter("partyline"), enter("bob")
     readers = [enter(f"reader{number}") for number in range(8)]
     for reader in readers:

@@ -1,4 +1,4 @@
-"""The embedded broker's process: ready when it is, started again when it dies, gone when the server is."""
+"""The embedded broker's process: it reports when it is ready, restarts when it dies, and ends with the server."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from bridge.embedded import supervisor as embedded
-from bridge.embedded.supervisor import EmbeddedBroker
+from bridge.embedded import BrokerSupervisor, supervisor
 from bridge.mirror.address import BrokerConfig
 from store import open_store
 from tests.conftest import StartProcess, StartServer
@@ -31,12 +30,12 @@ from wire.errors import LocalError
 from wire.mqtt import V311
 
 PATIENCE = 3 * DEADLINE  # for programs that have to be started
-Make = Callable[..., EmbeddedBroker]
+Make = Callable[..., BrokerSupervisor]
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Iterator[Path]:
-    """The folder of a store that is open."""
+    """The folder of an open store."""
     store = open_store(tmp_path / "data")
     yield tmp_path / "data"
     store.close()
@@ -44,11 +43,11 @@ def data(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def make(data: Path) -> Iterator[Make]:
-    """Make a broker on a free port, or as told; closed afterwards, with its thread."""
-    made: list[EmbeddedBroker] = []
+    """Make a supervisor, on a free port by default; closed afterwards, with its thread."""
+    made: list[BrokerSupervisor] = []
 
-    def one(host: str = "127.0.0.1", port: int = 0) -> EmbeddedBroker:
-        made.append(EmbeddedBroker(host, port, data, "chat"))
+    def one(host: str = "127.0.0.1", port: int = 0) -> BrokerSupervisor:
+        made.append(BrokerSupervisor(host, port, data, "chat"))
         return made[-1]
 
     yield one
@@ -57,20 +56,20 @@ def make(data: Path) -> Iterator[Make]:
     assert "embedded-broker" not in {thread.name for thread in threading.enumerate()}
 
 
-def started(broker: EmbeddedBroker) -> EmbeddedBroker:
-    """The broker once it is ready."""
+def started(broker: BrokerSupervisor) -> BrokerSupervisor:
+    """Start it and wait until it is ready."""
     broker.start()
     assert broker.wait_until_ready(PATIENCE)
     return broker
 
 
-def child(broker: EmbeddedBroker) -> int:
-    """The number of its process."""
+def child(broker: BrokerSupervisor) -> int:
+    """Return the process id of the child."""
     assert broker._child is not None
     return broker._child.pid
 
 
-def enter(broker: EmbeddedBroker, mqtt: Callable[..., MqttLine], **fields: Any) -> MqttLine:
+def enter(broker: BrokerSupervisor, mqtt: Callable[..., MqttLine], **fields: Any) -> MqttLine:
     """Connect as the server does."""
     where = urlsplit(broker.url)
     assert where.scheme == "mqtt"
@@ -79,13 +78,13 @@ def enter(broker: EmbeddedBroker, mqtt: Callable[..., MqttLine], **fields: Any) 
 
 
 class Watched:
-    """A process of which the end can be waited for, whoever's child it is."""
+    """Waits for the end of any process, not only a child's."""
 
     def __init__(self, pid: int) -> None:
         self._descriptor = os.pidfd_open(pid)
 
     def is_gone(self, seconds: float = PATIENCE) -> bool:
-        """Whether it has ended, at most that long from now."""
+        """Return True if the process ends within `seconds`."""
         found = select.select([self._descriptor], [], [], seconds)[0]
         return bool(found)
 
@@ -118,14 +117,14 @@ def test_close_leaves_nothing(make: Make, watch: Callable[[int], Watched], mqtt:
     assert not broker.wait_until_ready(0)
     port = urlsplit(broker.url).port
     assert port is not None
-    socket.create_server(("127.0.0.1", port)).close()  # it is free again
-    broker.close()  # no harm
+    socket.create_server(("127.0.0.1", port)).close()  # the port is free again
+    broker.close()  # a second call does nothing
 
 
-def test_close_ends_one_that_hangs(
+def test_close_kills_a_process_that_hangs(
     make: Make, watch: Callable[[int], Watched], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded, "_END", 0.2)
+    monkeypatch.setattr(supervisor, "_STOP_TIMEOUT", 0.2)
     broker = started(make())
     process = watch(child(broker))
     os.kill(child(broker), signal.SIGSTOP)
@@ -133,7 +132,7 @@ def test_close_ends_one_that_hangs(
     assert process.is_gone(0)
 
 
-def test_close_before_it_is_ready_and_without_a_start(make: Make) -> None:
+def test_close_before_ready_and_without_start(make: Make) -> None:
     make().close()
     broker = make()
     broker.start()
@@ -141,18 +140,18 @@ def test_close_before_it_is_ready_and_without_a_start(make: Make) -> None:
     assert not broker.wait_until_ready(0)
 
 
-def test_it_ignores_what_a_terminal_sends_to_all(make: Make, mqtt: Callable[..., MqttLine]) -> None:
-    """Ctrl-C goes to the server and to its child; the server decides when the child ends."""
+def test_it_ignores_the_signals_of_the_terminal(make: Make, mqtt: Callable[..., MqttLine]) -> None:
+    """The terminal sends Ctrl-C to the server and its child; the server decides when the child ends."""
     broker = started(make())
     for number in (signal.SIGINT, signal.SIGTERM):
         os.kill(child(broker), number)
     enter(broker, mqtt).ping()
 
 
-def test_it_comes_back(
+def test_it_restarts_after_a_kill(
     make: Make, watch: Callable[[int], Watched], mqtt: Callable[..., MqttLine], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """On the same port and with the same secret; who connects meanwhile is served when it is there again."""
+    """On the same port and with the same secret; clients that connect meanwhile are served after the restart."""
     caplog.set_level(logging.INFO, "partyline.broker")
     broker = started(make())
     url = broker.url
@@ -169,11 +168,11 @@ def test_it_comes_back(
     assert "trusted network" in said[0]
     assert all(name in said[0] for name in ("Mosquitto", "EMQX", "NATS", "RabbitMQ", "--broker mqtt://"))
     up = f"the embedded broker is ready on 127.0.0.1:{urlsplit(url).port}"
-    down = "the embedded broker has ended (signal 9); it is started again"
+    down = "the embedded broker ended (signal 9); restarting it"
     assert said[1:] == [up, down, up, down, up]
 
 
-def test_it_tries_again_with_growing_pauses_and_says_so_once(
+def test_it_restarts_with_growing_pauses_and_logs_it_once(
     make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     pauses: list[float] = []
@@ -189,19 +188,19 @@ def test_it_tries_again_with_growing_pauses_and_says_so_once(
 
     wait_for_real = broker._stop.wait
     monkeypatch.setattr(broker._stop, "wait", wait)
-    monkeypatch.setattr(embedded, "_HOME", Path("/"))  # where there is no such module
+    monkeypatch.setattr(supervisor, "_HOME", Path("/"))  # python finds no such module there
     broker.start()
     assert enough.wait(PATIENCE)
     bounds = [min(30.0, 0.2 * 2**number) for number in range(1, 13)]
     assert all(bound / 2 <= pause <= bound for pause, bound in zip(pauses, bounds, strict=True))
     warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    assert warnings == ["the embedded broker has ended (status 1); it is started again"]
+    assert warnings == ["the embedded broker ended (status 1); restarting it"]
 
 
-def test_the_bridge_to_it(tmp_path: Path, start_server: StartServer, mqtt: Callable[..., MqttLine]) -> None:
-    """Somebody at nc and a device on the embedded broker are in one room, also after the broker was killed."""
+def test_the_mirror_to_it(tmp_path: Path, start_server: StartServer, mqtt: Callable[..., MqttLine]) -> None:
+    """A person with nc and a device on the embedded broker share a room, also after the broker was killed."""
     data = tmp_path / "data"
-    with closing(started(EmbeddedBroker("127.0.0.1", 0, data, "chat"))) as broker:
+    with closing(started(BrokerSupervisor("127.0.0.1", 0, data, "chat"))) as broker:
         server = start_server(data=str(data), broker=BrokerConfig(url=broker.url, trusted=True))
         where = urlsplit(broker.url)
         with Text(server.address, "nick") as nick:
@@ -220,7 +219,7 @@ def test_the_bridge_to_it(tmp_path: Path, start_server: StartServer, mqtt: Calla
 
 
 def test_the_server_runs_it(start_process: StartProcess, mqtt: Callable[..., MqttLine]) -> None:
-    """`--broker embedded://…`: ready with the server, and gone with it."""
+    """`--broker embedded://…`: it starts and ends with the server."""
     port = free_port()
     process = start_process("--broker", f"embedded://127.0.0.1:{port}")
     with Text(process.address, "nick") as nick:
@@ -235,14 +234,14 @@ def test_the_server_runs_it(start_process: StartProcess, mqtt: Callable[..., Mqt
         nick.expect(f"connected to 127.0.0.1:{port} over MQTT 3.1.1")
     assert process.stop() == 0
     with socket.create_server(("127.0.0.1", port)):
-        pass  # nobody has it any more
+        pass  # the port is free
 
 
 _PARENT = """
 import sys
 from pathlib import Path
-from bridge.embedded.supervisor import EmbeddedBroker
-broker = EmbeddedBroker("127.0.0.1", 0, Path(sys.argv[1]), "chat")
+from bridge.embedded import BrokerSupervisor
+broker = BrokerSupervisor("127.0.0.1", 0, Path(sys.argv[1]), "chat")
 broker.start()
 broker.wait_until_ready(60)
 print(broker._child.pid, flush=True)
@@ -251,8 +250,8 @@ sys.stdin.read()
 
 
 @pytest.mark.parametrize("hangs", [False, True])
-def test_it_is_gone_when_the_server_was_killed(data: Path, watch: Callable[[int], Watched], hangs: bool) -> None:
-    """`kill -9` lets the parent say nothing; also while the child is at a standstill, as soon as that is over."""
+def test_the_process_ends_after_the_server_was_killed(data: Path, watch: Callable[[int], Watched], hangs: bool) -> None:
+    """`kill -9` of the parent, also while the child is stopped: it ends as soon as it goes on."""
     command = [sys.executable, "-c", _PARENT, str(data)]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
@@ -277,13 +276,13 @@ def test_the_secret_is_in_no_argument_and_no_environment(make: Make) -> None:
     assert urlsplit(make().url).password != secret.decode()
 
 
-def test_a_port_that_is_taken(make: Make) -> None:
+def test_a_port_in_use(make: Make) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(LocalError) as caught:
             make(port=port).start()
     assert str(caught.value) == (
-        f"Port {port} of 127.0.0.1 is taken, so the embedded broker cannot listen there; choose another one."
+        f"Port {port} of 127.0.0.1 is in use, so the embedded broker cannot listen there; choose another one."
     )
     with pytest.raises(LocalError, match=r"cannot listen on 203\.0\.113\.7:"):
         make("203.0.113.7").start()
@@ -299,5 +298,5 @@ def test_the_url_reaches_it(make: Make, caplog: pytest.LogCaptureFixture) -> Non
     broker = make("0.0.0.0")
     broker.start()
     assert "@127.0.0.1:" in broker.url
-    assert [record.levelname for record in caplog.records] == ["WARNING"]  # others can reach it
-    assert "@[::1]:1883" in EmbeddedBroker("::", 1883, Path(), "chat").url
+    assert [record.levelname for record in caplog.records] == ["WARNING"]  # other machines can reach it
+    assert "@[::1]:1883" in BrokerSupervisor("::", 1883, Path(), "chat").url

@@ -1,0 +1,15 @@
+"""Floor 3: the settings that the server sends to the embedded broker's process, as one line of JSON."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class ProcessSettings(msgspec.Struct, frozen=True):
+    """`listener` is the listening socket's descriptor, `data` the store's folder, `secret` the password of `user`."""
+
+    listener: int
+    data: str
+    root: str
+    user: str
+    secret: str
