@@ -32,7 +32,7 @@ from terminal.links import (
     parse_url,
     tls_context,
 )
-from terminal.state import Login, State
+from terminal.state import Credentials, State
 from terminal.ui.script import Filter, Habits
 from wire import VERSION
 from wire.errors import LocalError, Refused
@@ -206,16 +206,18 @@ def _run(options: argparse.Namespace) -> int:
     if password is None:
         password = _password(options.password_file)
     direct = server.file_options.direct is not None
-    login = Login(check_name(name) if name else None, password, direct=direct)
+    credentials = Credentials(check_name(name) if name else None, password, direct=direct)
     if _has_screen():
         from terminal.ui.screen import Screen  # not for a filter: prompt_toolkit takes its time
 
-        state = State(login, where=server.where, curious=True)
+        state = State(credentials, where=server.where, curious=True)
         return asyncio.run(Screen(state, server.make_link, server.file_options).run())
-    if not login.name:
+    if not credentials.name:
         raise LocalError("Say who you are: --name NAME, or PARTYLINE_NAME.")
     habits = Habits(json=options.json, listen=options.listen, patience=options.wait)
-    return asyncio.run(Filter(State(login, where=server.where), server.make_link, server.file_options, habits).run())
+    return asyncio.run(
+        Filter(State(credentials, where=server.where), server.make_link, server.file_options, habits).run()
+    )
 
 
 def _has_screen() -> bool:

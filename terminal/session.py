@@ -87,8 +87,8 @@ class Conversation:
                 self._link.send(step.send)
             if step.drop:
                 self._link.drop()
-            login = self.state.login
-            self.transfers.online((login.name, login.token) if self.state.online else None)
+            who = self.state.credentials
+            self.transfers.online((who.name, who.token) if self.state.online else None)
             for order in step.files:
                 self._order(order)
             self._changed()

@@ -4,7 +4,7 @@ It knows the channels and talks that the user reads, how far each was read, what
 says to be. It survives a lost connection. One thread owns it.
 """
 
-from .credentials import Login
+from .credentials import Credentials
 from .cursors import Cursors, log_key
 from .outbox import Outbox
 from .rooms import Rooms
@@ -12,9 +12,9 @@ from .state import Over, State
 from .step import DisplayItem, Note, ShownFrame, Step
 
 __all__ = [
+    "Credentials",
     "Cursors",
     "DisplayItem",
-    "Login",
     "Note",
     "Outbox",
     "Over",

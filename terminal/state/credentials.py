@@ -19,7 +19,7 @@ _QUESTIONS: dict[str, Question] = {
 }
 
 
-class Login:
+class Credentials:
     """What `hello` says. `question` is what a person must answer first; `complaint` is the server's sentence to it."""
 
     def __init__(self, name: str | None, password: str | None, *, direct: bool = False) -> None:

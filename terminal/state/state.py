@@ -49,7 +49,7 @@ from wire.limits import Limits
 from wire.names import fold, one_line, printable, shorten
 from wire.text import commands
 
-from .credentials import Login
+from .credentials import Credentials
 from .cursors import Cursors
 from .outbox import Outbox
 from .rooms import Rooms
@@ -81,8 +81,8 @@ class State:
     who are online, for completion.
     """
 
-    def __init__(self, login: Login, *, where: str = "the server", curious: bool = False) -> None:
-        self.login = login
+    def __init__(self, credentials: Credentials, *, where: str = "the server", curious: bool = False) -> None:
+        self.credentials = credentials
         self.leaving = False  # `exit` was typed
         self.over: Over | None = None
         self.unheard = ""  # the complaint about something of ours, nobody knows what; it will have no other answer
@@ -150,7 +150,7 @@ class State:
 
     def _greet(self) -> None:
         self._hello = self._outbox.new_ref()
-        self._step.send.append(self.login.hello(self._cursors.since(), self._hello))
+        self._step.send.append(self.credentials.hello(self._cursors.since(), self._hello))
 
     def lost(self, reason: str, *, reached: bool = True) -> None:
         """The line has ended, or nobody was reached. It is said once, however often it is tried."""
@@ -158,7 +158,7 @@ class State:
         reason, self._reason = self._reason or reason, ""
         if self._parting:
             self.over = Over(clean=True)
-        elif not self._told and self.login.question is None and self.over is None:
+        elif not self._told and self.credentials.question is None and self.over is None:
             self._told = True
             self._note(phase.value.format(where=self._where, reason=one_line(reason).rstrip(".")))
 
@@ -232,11 +232,11 @@ class State:
     def answer(self, text: str) -> None:
         """The answer to the login's question."""
         try:
-            if self.login.answer(text):
+            if self.credentials.answer(text):
                 self._cursors.clear()
         except Refused as refused:
             self._refuse(refused)
-        if self.login.question is None and self._phase is _Phase.GREETING:
+        if self.credentials.question is None and self._phase is _Phase.GREETING:
             self._greet()
 
     def leave(self) -> None:
@@ -277,7 +277,7 @@ class State:
     def _welcome(self, frame: Welcome) -> None:
         again, self._welcomed = self._welcomed, True
         self._phase, self._hello, self._told = _Phase.ONLINE, None, False
-        self.login.welcome(frame)
+        self.credentials.welcome(frame)
         self._cursors.welcome(frame.logs)
         if again:
             self._note(f"Back at {self._where} as {frame.name}.")
@@ -315,8 +315,8 @@ class State:
                 self._refused(asked.request, frame)
 
     def _not_let_in(self, frame: Error) -> None:
-        before = self.login.question
-        question = self.login.refused(frame)
+        before = self.credentials.question
+        question = self.credentials.refused(frame)
         if question is None:  # a full server, for one: that can change
             self._reason, self._step.drop = frame.error, True
         elif question != before:
@@ -341,12 +341,12 @@ class State:
             self.over = Over(f"{self._where} does not speak Partyline's protocol.")
 
     def _entry(self, frame: Entry) -> None:
-        cursor, before = self._cursors.take(frame, self.login.name)
+        cursor, before = self._cursors.take(frame, self.credentials.name)
         if before is None:
             return
         if frame.number > before + 1:
             self._show(Gap(first=before + 1, last=frame.number - 1, channel=cursor.channel, user=cursor.user))
-        mine = fold(frame.sender) == fold(self.login.name)
+        mine = fold(frame.sender) == fold(self.credentials.name)
         self._step.show.append(ShownFrame(frame, past=frame.number <= cursor.past, mine=mine))
 
     def _gap(self, frame: Gap) -> None:
@@ -370,7 +370,7 @@ class State:
     def _registered(self, frame: Registered) -> None:
         asked = self._outbox.answered(frame.ref)
         if asked is not None and isinstance(asked.request, Register):
-            self.login.registered(asked.request.password)
+            self.credentials.registered(asked.request.password)
         self._show(frame)
 
     def _ok(self, frame: Ok) -> None:

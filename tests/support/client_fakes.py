@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from terminal.state.credentials import Login
+from terminal.state.credentials import Credentials
 from terminal.state.state import State
 from terminal.state.step import ShownFrame
 from wire.frames import (
@@ -160,7 +160,7 @@ class Wire:
     """A State and a FakeServer with frames on their way in both directions; `cut` loses them."""
 
     def __init__(self, server: FakeServer, *, name: str = ME, curious: bool = False) -> None:
-        self.state = State(Login(name, None), where="here:7000", curious=curious)
+        self.state = State(Credentials(name, None), where="here:7000", curious=curious)
         self.server = server
         self.up: deque[Frame] = deque()
         self.down: deque[Frame] = deque()

@@ -58,7 +58,7 @@ class Screen:
         self._session.default_buffer.accept_handler = self._accept
 
     def _make_session(self) -> PromptSession[str]:
-        asking = Condition(lambda: self._state.login.question == "password")
+        asking = Condition(lambda: self._state.credentials.question == "password")
         return PromptSession(
             message=self._prompt,
             rprompt=self._status,
@@ -112,7 +112,7 @@ class Screen:
 
     async def _talk(self) -> None:
         self._conversation.turn()
-        await self._conversation.until(lambda: self._leaving or self._state.login.question is None)
+        await self._conversation.until(lambda: self._leaving or self._state.credentials.question is None)
         if not self._leaving:
             self._conversation.start()
             await self._conversation.until(lambda: self._leaving or self._state.over is not None)
@@ -135,10 +135,10 @@ class Screen:
     def _accept(self, buffer: Buffer) -> bool:
         """Enter: False, so that the input line is empty after it."""
         text = buffer.text
-        secret = self._state.login.question is not None or text.startswith("/register")
+        secret = self._state.credentials.question is not None or text.startswith("/register")
         if secret:
             buffer.reset()  # an empty line is not kept in the history
-        if self._state.login.question is not None:
+        if self._state.credentials.question is not None:
             self._state.answer(text)
         elif self._questions:
             self._questions.popleft()[1].set_result(not text.strip().lower().startswith("n"))
@@ -184,7 +184,7 @@ class Screen:
 
     def _changed(self) -> None:
         """Give the input line to the question, if there is one, and afterwards back to what was being typed."""
-        question: object = self._state.login.question or (self._questions[0] if self._questions else None)
+        question: object = self._state.credentials.question or (self._questions[0] if self._questions else None)
         buffer = self._session.default_buffer
         if question != self._asked:
             if self._asked is None:
@@ -202,16 +202,16 @@ class Screen:
 
     def _prompt(self) -> StyleAndTextTuples:
         """What stands before the input: a line for each file on its way, and the prompt itself."""
-        lines = self._conversation.transfers.lines() if self._state.login.question is None else []
+        lines = self._conversation.transfers.lines() if self._state.credentials.question is None else []
         above = [("class:note", f"{printable(line)}\n") for line in lines]
         return [*above, ("class:prompt", printable(self._prompt_text()))]
 
     def _prompt_text(self) -> str:
-        match self._state.login.question:
+        match self._state.credentials.question:
             case "name":
                 return "Your name: "
             case "password":
-                return f"Password of {self._state.login.name}: "
+                return f"Password of {self._state.credentials.name}: "
             case None if self._questions:
                 return f"{self._questions[0][0]} [Y/n] "
             case None:
@@ -219,7 +219,7 @@ class Screen:
 
     def _status(self) -> StyleAndTextTuples:
         """What is shown at the right: nothing, as long as all is well."""
-        if self._state.online or self._state.login.question is not None:
+        if self._state.online or self._state.credentials.question is not None:
             return []
         waiting = len(self._state.waiting)
         return [("class:waiting", f" no line, {waiting} waiting " if waiting else " no line ")]

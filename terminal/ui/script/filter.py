@@ -126,8 +126,8 @@ class Filter:
         """Why there is no sense in going on."""
         if self._state.over is not None:
             return self._state.over.reason
-        if self._state.login.question is not None:
-            return _HINTS[self._state.login.question]
+        if self._state.credentials.question is not None:
+            return _HINTS[self._state.credentials.question]
         if self._state.unheard:
             return "That is about something that was sent from here, and which will have no other answer."
         return self._expired

@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from terminal.state.credentials import Login
+from terminal.state.credentials import Credentials
 from terminal.state.state import Over, State
 from terminal.state.step import ShownFrame
 from tests.support.client_fakes import ME, FakeServer, Wire, entry, sent, wire
@@ -238,7 +238,7 @@ def test_what_was_said_while_away_and_what_is_our_own_is_marked() -> None:
     line.state.receive([entry(2, sender="Alice"), entry(3)])
     items = [item for item in line.state.take().show if isinstance(item, ShownFrame)]
     assert [(item.past, item.mine) for item in items] == [(False, True), (False, False)]
-    state = State(Login(ME, None))
+    state = State(Credentials(ME, None))
     state.receive([Welcome(name=ME, server="", token="", logs=[LogState(2, 1, "lab")]), entry(2), entry(3)])
     assert [item.past for item in state.take().show if isinstance(item, ShownFrame)] == [False, True, False]
 
@@ -275,7 +275,7 @@ def test_leaving_acknowledges_what_was_shown_and_shows_nothing_more() -> None:
 
 
 def test_leaving_without_a_line_is_over_at_once() -> None:
-    state = State(Login(ME, None))
+    state = State(Credentials(ME, None))
     state.leave()
     assert state.over == Over(clean=True)
 
@@ -296,7 +296,7 @@ def test_everything_of_ours_must_have_come_back_before_all_is_settled() -> None:
 
 
 def test_something_that_does_not_speak_the_protocol_is_no_server() -> None:
-    state = State(Login(ME, None), where="here:22")
+    state = State(Credentials(ME, None), where="here:22")
     state.connected()
     state.receive([Malformed("bad-frame", "no JSON")])
     assert state.over == Over("here:22 does not speak Partyline's protocol.")

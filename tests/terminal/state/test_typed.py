@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from terminal.state.credentials import Login
+from terminal.state.credentials import Credentials
 from terminal.state.state import State
 from terminal.state.step import Note, ShownFrame
 from tests.support.client_fakes import ME, sent, wire
@@ -105,7 +105,7 @@ def test_a_refused_post_shows_what_was_not_sent() -> None:
 
 
 def test_help_needs_no_server_and_exit_is_a_wish() -> None:
-    state = State(Login(ME, None))
+    state = State(Credentials(ME, None))
     state.typed("/help who")
     (item,) = state.take().show
     assert isinstance(item, ShownFrame)
@@ -137,23 +137,23 @@ def login_errors(state: State, *codes: str) -> list[Frame]:
 
 
 def test_a_registered_name_takes_its_password_and_a_wrong_one_is_not_tried_again() -> None:
-    state = State(Login("alice", "wrong"))
+    state = State(Credentials("alice", "wrong"))
     login_errors(state, "wrong-password")
-    assert state.login.question == "password"
+    assert state.credentials.question == "password"
     state.answer("right")
     hello = state.take().send[-1]
     assert isinstance(hello, Hello)
     assert (hello.name, hello.password) == ("alice", "right")
-    assert state.login.question is None
+    assert state.credentials.question is None
 
 
 def test_without_its_password_another_name_can_be_taken() -> None:
-    state = State(Login("alice", None))
+    state = State(Credentials("alice", None))
     login_errors(state, "need-password")
     state.answer("")
-    assert state.login.question == "name"
+    assert state.credentials.question == "name"
     state.answer("no good")
-    assert state.login.question == "name"
+    assert state.credentials.question == "name"
     state.answer("bob")
     hello = state.take().send[-1]
     assert isinstance(hello, Hello)
@@ -161,22 +161,22 @@ def test_without_its_password_another_name_can_be_taken() -> None:
 
 
 def test_a_question_is_put_once_and_silently_kept_over_a_lost_line() -> None:
-    state = State(Login("alice", None))
+    state = State(Credentials("alice", None))
     login_errors(state, "need-password")
     state.take()
     state.lost("login took too long")
     state.connected()
     login_errors(state, "need-password")
     assert [item for item in state.take().show if isinstance(item, Note)] == []
-    assert state.login.question == "password"
+    assert state.credentials.question == "password"
 
 
 def test_a_full_server_is_tried_again() -> None:
-    state = State(Login("alice", None))
+    state = State(Credentials("alice", None))
     login_errors(state, "server-full")
     step = state.take()
     assert step.drop
-    assert state.login.question is None
+    assert state.credentials.question is None
 
 
 def test_somebody_else_starts_from_nothing() -> None:
