@@ -33,7 +33,7 @@ from terminal.links import (
     tls_context,
 )
 from terminal.state import Credentials, State
-from terminal.ui.script import Filter, Habits
+from terminal.ui.script import Filter, ScriptOptions
 from wire import VERSION
 from wire.errors import LocalError, Refused
 from wire.limits import Limits
@@ -214,9 +214,9 @@ def _run(options: argparse.Namespace) -> int:
         return asyncio.run(Screen(state, server.make_link, server.file_options).run())
     if not credentials.name:
         raise LocalError("Say who you are: --name NAME, or PARTYLINE_NAME.")
-    habits = Habits(json=options.json, listen=options.listen, patience=options.wait)
+    script = ScriptOptions(json=options.json, listen=options.listen, patience=options.wait)
     return asyncio.run(
-        Filter(State(credentials, where=server.where), server.make_link, server.file_options, habits).run()
+        Filter(State(credentials, where=server.where), server.make_link, server.file_options, script).run()
     )
 
 

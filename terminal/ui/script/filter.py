@@ -33,7 +33,7 @@ _HINTS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Habits:
+class ScriptOptions:
     """How a filter behaves; `json`: whether it prints frames.
 
     `listen`: seconds to stay on when all is done; None for as long as it goes. `patience`: seconds without a line
@@ -49,10 +49,10 @@ class Filter:
     """Reads stdin line by line, prints what comes, and ends when everything it sent has had its answer."""
 
     def __init__(
-        self, state: State, make_link: Callable[[Deliver], Link], file_options: FileOptions, habits: Habits
+        self, state: State, make_link: Callable[[Deliver], Link], file_options: FileOptions, options: ScriptOptions
     ) -> None:
         self._state = state
-        self._habits = habits
+        self._options = options
         self._conversation = Conversation(state, make_link, file_options, self._show)
         self._out, self._err = Output(sys.stdout), Output(sys.stderr)
         self._refused = False
@@ -95,7 +95,7 @@ class Filter:
             await self._conversation.until(lambda: self._ended() or (self._all_typed and self._settled()))
             if not self._state.leaving:
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._habits.listen):
+                    async with asyncio.timeout(self._options.listen):
                         await self._conversation.until(self._ended)
         finally:
             watch.cancel()
@@ -106,7 +106,7 @@ class Filter:
 
     async def _watch(self) -> None:
         """Give up once there was no line for too long."""
-        patience = self._habits.patience or _PATIENCE
+        patience = self._options.patience or _PATIENCE
         while not self._expired:
             await self._conversation.until(lambda: not self._state.online)
             try:
@@ -116,7 +116,7 @@ class Filter:
                 unsent = len(self._state.waiting)
                 self._expired = f"There was no line for {patience:g} seconds; not sent: {unsent} of the messages."
                 self._conversation.turn()
-            if self._habits.listen is None and self._habits.patience is None:
+            if self._options.listen is None and self._options.patience is None:
                 patience = float("inf")
 
     def _ended(self) -> bool:
@@ -170,7 +170,7 @@ class Filter:
         shown = [item for item in items if not isinstance(item, Note)]
         if not shown:
             return
-        if self._habits.json:
+        if self._options.json:
             self._out.frames([item.frame for item in shown])
         else:
             self._out.lines([line for item in shown if not isinstance(item.frame, Error) for line in paint(item)])
