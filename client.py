@@ -210,7 +210,7 @@ def _run(options: argparse.Namespace) -> int:
     if _has_screen():
         from terminal.ui.screen import Screen  # not for a filter: prompt_toolkit takes its time
 
-        state = State(credentials, where=server.where, curious=True)
+        state = State(credentials, where=server.where, fetch_names=True)
         return asyncio.run(Screen(state, server.make_link, server.file_options).run())
     if not credentials.name:
         raise LocalError("Say who you are: --name NAME, or PARTYLINE_NAME.")

@@ -77,17 +77,17 @@ class Over:
 class State:
     """One user's side of the conversation with the server, over as many lines as it takes.
 
-    `where` is the server as a person names it. A `curious` client asks for the names of all channels and of those
+    `where` is the server as a person names it. A `fetch_names` client asks for the names of all channels and of those
     who are online, for completion.
     """
 
-    def __init__(self, credentials: Credentials, *, where: str = "the server", curious: bool = False) -> None:
+    def __init__(self, credentials: Credentials, *, where: str = "the server", fetch_names: bool = False) -> None:
         self.credentials = credentials
         self.leaving = False  # `exit` was typed
         self.over: Over | None = None
         self.unheard = ""  # the complaint about something of ours, nobody knows what; it will have no other answer
         self._where = where
-        self._curious = curious
+        self._fetch_names = fetch_names
         self._phase = _Phase.AWAY
         self._hello: int | None = None  # the `ref` of the `hello` under way
         self._welcomed = False  # at least once
@@ -285,7 +285,7 @@ class State:
             self._show(msgspec.structs.replace(frame, token=""))  # what is shown may be kept, and seen by others
         self.rooms.look_around()
         self._ask_again()
-        if self._curious and not again:
+        if self._fetch_names and not again:
             self._ask(Channels(), quiet=True)
             self._ask(Who(), quiet=True)
         self._go_on()

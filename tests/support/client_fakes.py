@@ -159,8 +159,8 @@ class FakeServer:
 class Wire:
     """A State and a FakeServer with frames on their way in both directions; `cut` loses them."""
 
-    def __init__(self, server: FakeServer, *, name: str = ME, curious: bool = False) -> None:
-        self.state = State(Credentials(name, None), where="here:7000", curious=curious)
+    def __init__(self, server: FakeServer, *, name: str = ME, fetch_names: bool = False) -> None:
+        self.state = State(Credentials(name, None), where="here:7000", fetch_names=fetch_names)
         self.server = server
         self.up: deque[Frame] = deque()
         self.down: deque[Frame] = deque()

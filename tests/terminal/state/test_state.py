@@ -38,7 +38,7 @@ class AnyCut(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.wire = Wire(FakeServer("lab", "ops"), curious=True)
+        self.wire = Wire(FakeServer("lab", "ops"), fetch_names=True)
         self.posted: dict[str, list[str]] = {"lab": [], "ops": [], "@bob": []}
         self.count = 0
         self.wire.dial()
