@@ -58,10 +58,10 @@ from .step import Note, ShownFrame, Step
 _QUOTED = 200  # characters of what was typed, when it is shown again
 
 
-class _Phase(enum.Enum):
+class _LinkState(enum.Enum):
     """Where we are with the line; the value is what is said when it ends there."""
 
-    AWAY = "{where} cannot be reached ({reason}); trying again."
+    OFFLINE = "{where} cannot be reached ({reason}); trying again."
     GREETING = "{where} has ended the line ({reason}); trying again."
     ONLINE = "The line to {where} is lost ({reason}); trying again."
 
@@ -88,7 +88,7 @@ class State:
         self.unheard = ""  # the complaint about something of ours, nobody knows what; it will have no other answer
         self._where = where
         self._fetch_names = fetch_names
-        self._phase = _Phase.AWAY
+        self._link_state = _LinkState.OFFLINE
         self._hello: int | None = None  # the `ref` of the `hello` under way
         self._welcomed = False  # at least once
         self._told = False  # that there is no line
@@ -106,7 +106,7 @@ class State:
     @property
     def online(self) -> bool:
         """Whether we are let in."""
-        return self._phase is _Phase.ONLINE
+        return self._link_state is _LinkState.ONLINE
 
     @property
     def waiting(self) -> list[str]:
@@ -145,7 +145,7 @@ class State:
 
     def connected(self) -> None:
         """There is a new line: greet."""
-        self._phase = _Phase.GREETING
+        self._link_state = _LinkState.GREETING
         self._greet()
 
     def _greet(self) -> None:
@@ -154,13 +154,13 @@ class State:
 
     def lost(self, reason: str, *, reached: bool = True) -> None:
         """The line has ended, or nobody was reached. It is said once, however often it is tried."""
-        phase, self._phase = self._phase if reached else _Phase.AWAY, _Phase.AWAY
+        link_state, self._link_state = self._link_state if reached else _LinkState.OFFLINE, _LinkState.OFFLINE
         reason, self._reason = self._reason or reason, ""
         if self._parting:
             self.over = Over(clean=True)
         elif not self._told and self.credentials.question is None and self.over is None:
             self._told = True
-            self._note(phase.value.format(where=self._where, reason=one_line(reason).rstrip(".")))
+            self._note(link_state.value.format(where=self._where, reason=one_line(reason).rstrip(".")))
 
     # The person
 
@@ -236,7 +236,7 @@ class State:
                 self._cursors.clear()
         except Refused as refused:
             self._refuse(refused)
-        if self.credentials.question is None and self._phase is _Phase.GREETING:
+        if self.credentials.question is None and self._link_state is _LinkState.GREETING:
             self._greet()
 
     def leave(self) -> None:
@@ -276,7 +276,7 @@ class State:
 
     def _welcome(self, frame: Welcome) -> None:
         again, self._welcomed = self._welcomed, True
-        self._phase, self._hello, self._told = _Phase.ONLINE, None, False
+        self._link_state, self._hello, self._told = _LinkState.ONLINE, None, False
         self.credentials.welcome(frame)
         self._cursors.welcome(frame.logs)
         if again:
