@@ -132,7 +132,7 @@ class Conversation:
         self.turn()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self.until(lambda: self.state.over is not None)
+                await self.until(lambda: self.state.ended is not None)
 
     async def stop(self) -> None:
         """Hang up. The loop goes on meanwhile, because the link may be handing something over."""

@@ -8,16 +8,16 @@ from .credentials import Credentials
 from .cursors import Cursors, log_key
 from .outbox import Outbox
 from .rooms import Rooms
-from .state import Over, State
+from .state import Ended, State
 from .step import DisplayItem, Note, ShownFrame, Step
 
 __all__ = [
     "Credentials",
     "Cursors",
     "DisplayItem",
+    "Ended",
     "Note",
     "Outbox",
-    "Over",
     "Rooms",
     "ShownFrame",
     "State",

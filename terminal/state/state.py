@@ -67,7 +67,7 @@ class _LinkState(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Over:
+class Ended:
     """The end: `clean` if we wanted it; otherwise `reason` says why."""
 
     reason: str = ""
@@ -84,7 +84,7 @@ class State:
     def __init__(self, credentials: Credentials, *, where: str = "the server", fetch_names: bool = False) -> None:
         self.credentials = credentials
         self.leaving = False  # `exit` was typed
-        self.over: Over | None = None
+        self.ended: Ended | None = None
         self.unheard = ""  # the complaint about something of ours, nobody knows what; it will have no other answer
         self._where = where
         self._fetch_names = fetch_names
@@ -157,8 +157,8 @@ class State:
         link_state, self._link_state = self._link_state if reached else _LinkState.OFFLINE, _LinkState.OFFLINE
         reason, self._reason = self._reason or reason, ""
         if self._parting:
-            self.over = Over(clean=True)
-        elif not self._told and self.credentials.question is None and self.over is None:
+            self.ended = Ended(clean=True)
+        elif not self._told and self.credentials.question is None and self.ended is None:
             self._told = True
             self._note(link_state.value.format(where=self._where, reason=one_line(reason).rstrip(".")))
 
@@ -246,14 +246,14 @@ class State:
             self._step.send.append(Bye(ref=self._outbox.new_ref()))
             self._parting = True
         else:
-            self.over = Over(clean=True)
+            self.ended = Ended(clean=True)
 
     # The server
 
     def receive(self, frames: Iterable[Frame]) -> None:
         """Take in what the server says, in its order."""
         for frame in frames:
-            if self.over is None and not (self._parting and isinstance(frame, Entry | Gap)):
+            if self.ended is None and not (self._parting and isinstance(frame, Entry | Gap)):
                 # What comes after `bye` would be shown and not acknowledged; so it comes again the next time.
                 self.rooms.names.learn(frame)
                 _HANDLERS.get(type(frame), State._other)(self, frame)
@@ -333,12 +333,12 @@ class State:
     def _closing(self, frame: Closing) -> None:
         self._reason = frame.reason
         if frame.code == "replaced":
-            self.over = Over(frame.reason)
+            self.ended = Ended(frame.reason)
 
     def _malformed(self, frame: Malformed) -> None:
         """Of a newer server, we leave out what we do not know. What is no frame at all comes from no server."""
         if not self._welcomed and frame.code == "bad-frame":
-            self.over = Over(f"{self._where} does not speak Partyline's protocol.")
+            self.ended = Ended(f"{self._where} does not speak Partyline's protocol.")
 
     def _entry(self, frame: Entry) -> None:
         cursor, before = self._cursors.take(frame, self.credentials.name)

@@ -115,17 +115,17 @@ class Screen:
         await self._conversation.until(lambda: self._leaving or self._state.credentials.question is None)
         if not self._leaving:
             self._conversation.start()
-            await self._conversation.until(lambda: self._leaving or self._state.over is not None)
+            await self._conversation.until(lambda: self._leaving or self._state.ended is not None)
             while self._questions:
                 self._questions.popleft()[1].cancel()
             await self._conversation.part(_PARTING)
 
     def _last_words(self) -> int:
-        over = self._state.over
-        refused = over is not None and not over.clean
+        ended = self._state.ended
+        refused = ended is not None and not ended.clean
         notes = [f"Not sent: {text}" for text in self._state.waiting]
-        if over is not None and refused:
-            notes.append(over.reason)
+        if ended is not None and refused:
+            notes.append(ended.reason)
         if notes:
             self._show([Note(note) for note in notes])
         return 1 if refused else 0

@@ -124,8 +124,8 @@ class Filter:
 
     def _stuck(self) -> str:
         """Why there is no sense in going on."""
-        if self._state.over is not None:
-            return self._state.over.reason
+        if self._state.ended is not None:
+            return self._state.ended.reason
         if self._state.credentials.question is not None:
             return _HINTS[self._state.credentials.question]
         if self._state.unheard:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from terminal.state.credentials import Credentials
-from terminal.state.state import Over, State
+from terminal.state.state import Ended, State
 from terminal.state.step import ShownFrame
 from tests.support.client_fakes import ME, FakeServer, Wire, entry, sent, wire
 from wire.frames import (
@@ -128,14 +128,14 @@ def test_the_reason_that_the_server_gave_is_the_one_that_is_said() -> None:
     line.client_reads()
     line.cut("the server has hung up")
     assert line.sentences() == ["The line to here:7000 is lost (The server is going down); trying again."]
-    assert line.state.over is None
+    assert line.state.ended is None
 
 
 def test_replaced_is_the_end() -> None:
     line = wire()
     line.down.append(Closing(reason="You have connected from elsewhere.", code="replaced"))
     line.client_reads()
-    assert line.state.over == Over("You have connected from elsewhere.")
+    assert line.state.ended == Ended("You have connected from elsewhere.")
 
 
 def test_what_is_typed_without_a_line_is_shown_as_waiting_and_sent_once_there_is_one() -> None:
@@ -269,15 +269,15 @@ def test_leaving_acknowledges_what_was_shown_and_shows_nothing_more() -> None:
     assert isinstance(line.server.asked[-1], Bye)
     assert line.server.logs["lab"].seen == 2
     assert [entry.text for entry in line.entries("lab")] == ["one", "two"]
-    before = line.state.over  # the name is free once the server has hung up, not before
+    before = line.state.ended  # the name is free once the server has hung up, not before
     line.cut()
-    assert (before, line.state.over) == (None, Over(clean=True))
+    assert (before, line.state.ended) == (None, Ended(clean=True))
 
 
 def test_leaving_without_a_line_is_over_at_once() -> None:
     state = State(Credentials(ME, None))
     state.leave()
-    assert state.over == Over(clean=True)
+    assert state.ended == Ended(clean=True)
 
 
 def test_everything_of_ours_must_have_come_back_before_all_is_settled() -> None:
@@ -299,7 +299,7 @@ def test_something_that_does_not_speak_the_protocol_is_no_server() -> None:
     state = State(Credentials(ME, None), where="here:22")
     state.connected()
     state.receive([Malformed("bad-frame", "no JSON")])
-    assert state.over == Over("here:22 does not speak Partyline's protocol.")
+    assert state.ended == Ended("here:22 does not speak Partyline's protocol.")
 
 
 def test_of_a_newer_server_we_leave_out_what_we_do_not_know() -> None:
@@ -308,7 +308,7 @@ def test_of_a_newer_server_we_leave_out_what_we_do_not_know() -> None:
     line.state.receive([Malformed("unknown-frame", "reaction"), Malformed("bad-frame", "?"), Pong()])
     line.turn()
     assert line.shown == []
-    assert line.state.over is None
+    assert line.state.ended is None
 
 
 def test_an_error_without_ref_is_remembered() -> None:
