@@ -85,7 +85,9 @@ class State:
         self.credentials = credentials
         self.leaving = False  # `exit` was typed
         self.ended: Ended | None = None
-        self.unheard = ""  # the complaint about something of ours, nobody knows what; it will have no other answer
+        self.unmatched_error = (
+            ""  # the complaint about something of ours, nobody knows what; it will have no other answer
+        )
         self._where = where
         self._fetch_names = fetch_names
         self._link_state = _LinkState.OFFLINE
@@ -308,7 +310,7 @@ class State:
             asked = self._outbox.answered(frame.ref)
             if asked is None:
                 self._show(frame)
-                self.unheard = frame.error
+                self.unmatched_error = frame.error
             elif asked.quiet:
                 self._probed(asked.request, exists=frame.code != "no-such-channel")
             else:

@@ -128,7 +128,7 @@ class Filter:
             return self._state.ended.reason
         if self._state.credentials.question is not None:
             return _HINTS[self._state.credentials.question]
-        if self._state.unheard:
+        if self._state.unmatched_error:
             return "That is about something that was sent from here, and which will have no other answer."
         return self._expired
 

@@ -314,7 +314,7 @@ def test_of_a_newer_server_we_leave_out_what_we_do_not_know() -> None:
 def test_an_error_without_ref_is_remembered() -> None:
     line = wire()
     line.state.receive([Error(code="internal", error="Something broke.")])
-    assert line.state.unheard == "Something broke."
+    assert line.state.unmatched_error == "Something broke."
 
 
 def test_events_are_shown_and_their_names_are_learned() -> None:
