@@ -18,7 +18,7 @@ from .links import Connected, Deliver, Disconnected, Event, Link, Received
 from .state import DisplayItem, ShownFrame, State
 
 
-class Conversation:
+class ClientSession:
     """What a screen and a filter have in common. All but the constructor is called in the loop that `start` found.
 
     `make_link` is given what the link delivers to, `show` what is to be shown; `changed` is called after each turn.

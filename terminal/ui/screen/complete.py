@@ -21,14 +21,14 @@ _ARGUMENTS = {
 }
 
 
-class Words(Completer):
+class WordCompleter(Completer):
     """Complete the word under the cursor."""
 
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
-        """The words that fit, sorted."""
+        """The completer that fit, sorted."""
         *before, word = document.text_before_cursor.lstrip().split(" ")
         for candidate in self._candidates(before, word):
             if candidate.casefold().startswith(word.casefold()):

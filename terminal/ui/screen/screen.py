@@ -25,16 +25,16 @@ from wire.names import printable
 
 from ...files import FileOptions
 from ...links import Deliver, Link
-from ...session import Conversation
+from ...session import ClientSession
 from ...state import DisplayItem, Note, State
 from ..paint import PALETTE, paint
-from .complete import Words
+from .complete import WordCompleter
 
 _PARTING = 2.0  # seconds that the server may take to say goodbye
 _STYLE = Style.from_dict({colour: style for colour, (style, _) in PALETTE.items() if colour} | {"prompt": "bold"})
 
 
-class _Unseen(Processor):
+class _HiddenInput(Processor):
     """Shows nothing of what is typed, not even how much it is."""
 
     def apply_transformation(self, transformation_input: TransformationInput) -> Transformation:
@@ -46,7 +46,7 @@ class Screen:
 
     def __init__(self, state: State, make_link: Callable[[Deliver], Link], file_options: FileOptions) -> None:
         self._state = state
-        self._conversation = Conversation(
+        self._session = ClientSession(
             state, make_link, file_options, self._show, self._changed, ask=self._ask_about_file
         )
         self._questions: deque[tuple[str, concurrent.futures.Future[bool]]] = deque()  # about files
@@ -54,19 +54,19 @@ class Screen:
         self._warned = False  # that leaving now leaves something unsent
         self._asked: object = None  # the question that the input line is for
         self._draft = Document()  # what was being typed when it was asked
-        self._session = self._make_session()
-        self._session.default_buffer.accept_handler = self._accept
+        self._prompt_session = self._make_session()
+        self._prompt_session.default_buffer.accept_handler = self._accept
 
     def _make_session(self) -> PromptSession[str]:
         asking = Condition(lambda: self._state.credentials.question == "password")
         return PromptSession(
             message=self._prompt,
             rprompt=self._status,
-            completer=Words(self._state.rooms),
+            completer=WordCompleter(self._state.rooms),
             complete_style=CompleteStyle.READLINE_LIKE,
             complete_while_typing=False,
             key_bindings=self._make_keys(),
-            input_processors=[ConditionalProcessor(_Unseen(), asking)],
+            input_processors=[ConditionalProcessor(_HiddenInput(), asking)],
             style=_STYLE,
             erase_when_done=True,
             enable_suspend=True,
@@ -75,7 +75,7 @@ class Screen:
     def _make_keys(self) -> KeyBindings:
         keys = KeyBindings()
         typing = has_focus(DEFAULT_BUFFER)
-        empty = Condition(lambda: not self._session.default_buffer.text)
+        empty = Condition(lambda: not self._prompt_session.default_buffer.text)
 
         @keys.add("c-c", filter=typing)
         @keys.add("c-d", filter=typing & empty)
@@ -91,7 +91,7 @@ class Screen:
         for name in ("SIGTERM", "SIGHUP"):
             with contextlib.suppress(AttributeError, NotImplementedError):  # Windows
                 loop.add_signal_handler(getattr(signal, name), self._gone)
-        prompt = asyncio.create_task(self._session.prompt_async())
+        prompt = asyncio.create_task(self._prompt_session.prompt_async())
         prompt.add_done_callback(lambda _: self._gone())
         try:
             await self._talk()
@@ -101,24 +101,24 @@ class Screen:
             return 1
         finally:
             await asyncio.gather(self._end(prompt), return_exceptions=True)
-            await self._conversation.stop()
+            await self._session.stop()
 
     async def _end(self, prompt: asyncio.Task[str]) -> None:
         """Take the input line away. Raises what has ended it, if that was not us."""
-        app = self._session.app
+        app = self._prompt_session.app
         if app.is_running and not app.is_done:
             app.exit(result="")
         await prompt
 
     async def _talk(self) -> None:
-        self._conversation.turn()
-        await self._conversation.until(lambda: self._leaving or self._state.credentials.question is None)
+        self._session.turn()
+        await self._session.until(lambda: self._leaving or self._state.credentials.question is None)
         if not self._leaving:
-            self._conversation.start()
-            await self._conversation.until(lambda: self._leaving or self._state.ended is not None)
+            self._session.start()
+            await self._session.until(lambda: self._leaving or self._state.ended is not None)
             while self._questions:
                 self._questions.popleft()[1].cancel()
-            await self._conversation.part(_PARTING)
+            await self._session.part(_PARTING)
 
     def _last_words(self) -> int:
         ended = self._state.ended
@@ -147,13 +147,13 @@ class Screen:
         if self._state.leaving:
             self._leave()
         # Not before the buffer has let go of this line: a question may put another one into it.
-        asyncio.get_running_loop().call_soon(self._conversation.turn)
+        asyncio.get_running_loop().call_soon(self._session.turn)
         return False
 
     def _leave(self) -> None:
         """Leave, but not at once if something that was typed would be lost."""
         unsent = 0 if self._state.online else len(self._state.waiting)
-        if (not unsent and self._conversation.idle) or self._warned:
+        if (not unsent and self._session.idle) or self._warned:
             self._gone()
             return
         self._warned, self._state.leaving = True, False
@@ -165,13 +165,13 @@ class Screen:
 
     def _gone(self) -> None:
         self._leaving = True
-        self._conversation.turn()
+        self._session.turn()
 
     # What the person sees
 
     def _show(self, items: Sequence[DisplayItem]) -> None:
         """Print above the input line. Its keys stay ours meanwhile, which they do not with `run_in_terminal`."""
-        app = self._session.app
+        app = self._prompt_session.app
         if app.is_running:
             app.renderer.erase()
         pieces: StyleAndTextTuples = []
@@ -185,13 +185,13 @@ class Screen:
     def _changed(self) -> None:
         """Give the input line to the question, if there is one, and afterwards back to what was being typed."""
         question: object = self._state.credentials.question or (self._questions[0] if self._questions else None)
-        buffer = self._session.default_buffer
+        buffer = self._prompt_session.default_buffer
         if question != self._asked:
             if self._asked is None:
                 self._draft = buffer.document
             buffer.document = self._draft if question is None else Document()
             self._asked = question
-        self._session.app.invalidate()
+        self._prompt_session.app.invalidate()
 
     def _ask_about_file(self, question: str) -> concurrent.futures.Future[bool]:
         """Ask in the input line, as soon as it is free."""
@@ -202,7 +202,7 @@ class Screen:
 
     def _prompt(self) -> StyleAndTextTuples:
         """What stands before the input: a line for each file on its way, and the prompt itself."""
-        lines = self._conversation.transfers.lines() if self._state.credentials.question is None else []
+        lines = self._session.transfers.lines() if self._state.credentials.question is None else []
         above = [("class:note", f"{printable(line)}\n") for line in lines]
         return [*above, ("class:prompt", printable(self._prompt_text()))]
 

@@ -17,7 +17,7 @@ from wire.limits import Limits
 
 from ...files import FileOptions
 from ...links import Deliver, Link
-from ...session import Conversation
+from ...session import ClientSession
 from ...state import DisplayItem, Note, State
 from ..paint import paint
 from .output import Output
@@ -53,7 +53,7 @@ class Filter:
     ) -> None:
         self._state = state
         self._options = options
-        self._conversation = Conversation(state, make_link, file_options, self._show)
+        self._session = ClientSession(state, make_link, file_options, self._show)
         self._out, self._err = Output(sys.stdout), Output(sys.stderr)
         self._refused = False
         self._all_typed = False
@@ -66,56 +66,56 @@ class Filter:
         for number in (signal.SIGINT, signal.SIGTERM):
             with contextlib.suppress(NotImplementedError):  # Windows
                 loop.add_signal_handler(number, self._interrupt, number)
-        self._out.watch(loop, lambda: self._conversation.fail(BrokenPipeError()))
-        self._conversation.start()
+        self._out.watch(loop, lambda: self._session.fail(BrokenPipeError()))
+        self._session.start()
         # A daemon, because a read of stdin cannot be interrupted; it holds no lock that Python needs to end.
         threading.Thread(target=self._read, args=(loop,), name="partyline-stdin", daemon=True).start()
         try:
             await self._work()
             trouble = self._stuck()
-            await self._conversation.part(_PARTING)
+            await self._session.part(_PARTING)
         except BrokenPipeError:  # `client.py --listen | head -1` is done
             self._out.abandon()
             return 1 if self._state.unanswered else 0
         finally:
-            await self._conversation.stop()
+            await self._session.stop()
         if trouble:
             print(f"client.py: {trouble}", file=sys.stderr)
         return 128 + self._signal if self._signal else 1 if trouble or self._refused else 0
 
     def _interrupt(self, number: int) -> None:
         self._signal = number
-        self._conversation.turn()
+        self._session.turn()
 
     # What is done, and how long for
 
     async def _work(self) -> None:
         watch = asyncio.create_task(self._watch())
         try:
-            await self._conversation.until(lambda: self._ended() or (self._all_typed and self._settled()))
+            await self._session.until(lambda: self._ended() or (self._all_typed and self._settled()))
             if not self._state.leaving:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._options.listen):
-                        await self._conversation.until(self._ended)
+                        await self._session.until(self._ended)
         finally:
             watch.cancel()
             await asyncio.gather(watch, return_exceptions=True)
 
     def _settled(self) -> bool:
-        return self._state.settled and self._conversation.idle
+        return self._state.settled and self._session.idle
 
     async def _watch(self) -> None:
         """Give up once there was no line for too long."""
         patience = self._options.patience or _PATIENCE
         while not self._expired:
-            await self._conversation.until(lambda: not self._state.online)
+            await self._session.until(lambda: not self._state.online)
             try:
                 async with asyncio.timeout(patience):
-                    await self._conversation.until(lambda: self._state.online)
+                    await self._session.until(lambda: self._state.online)
             except TimeoutError:
                 unsent = len(self._state.waiting)
                 self._expired = f"There was no line for {patience:g} seconds; not sent: {unsent} of the messages."
-                self._conversation.turn()
+                self._session.turn()
             if self._options.listen is None and self._options.patience is None:
                 patience = float("inf")
 
@@ -152,10 +152,10 @@ class Filter:
                 self._state.typed(line.decode(errors="replace"))
             self._all_typed = self._all_typed or self._state.leaving
             if self._state.unanswered >= _WINDOW:
-                self._conversation.turn()
-                await self._conversation.until(lambda: self._state.unanswered < _WINDOW)
+                self._session.turn()
+                await self._session.until(lambda: self._state.unanswered < _WINDOW)
         self._all_typed = self._all_typed or last
-        self._conversation.turn()
+        self._session.turn()
 
     # Lines out
 

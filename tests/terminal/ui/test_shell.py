@@ -23,7 +23,7 @@ from terminal.state.outbox import Outbox
 from terminal.state.rooms import Rooms
 from terminal.state.step import DisplayItem, Note, ShownFrame
 from terminal.ui.paint import PALETTE, paint
-from terminal.ui.screen.complete import Words
+from terminal.ui.screen.complete import WordCompleter
 from terminal.ui.script.output import Output
 from tests.support.helpers import DEADLINE
 from wire.errors import LocalError
@@ -169,12 +169,12 @@ def test_json_on_a_terminal_is_escaped() -> None:
 
 
 @pytest.fixture
-def words() -> Words:
+def completer() -> WordCompleter:
     rooms = Rooms(Cursors(), Outbox())
     rooms.names.channels.update(lab="lab", ops="Ops")
     rooms.names.users.update(bob="bob", lara="Lara")
     rooms._cursors.open("lab", None)
-    return Words(rooms)
+    return WordCompleter(rooms)
 
 
 @pytest.mark.parametrize(
@@ -194,8 +194,8 @@ def words() -> Words:
         ("/nothing ", ["Lara", "bob"]),
     ],
 )
-def test_tab_completes_commands_channels_and_names(words: Words, typed: str, completed: list[str]) -> None:
-    found = words.get_completions(Document(typed), CompleteEvent())
+def test_tab_completes_commands_channels_and_names(completer: WordCompleter, typed: str, completed: list[str]) -> None:
+    found = completer.get_completions(Document(typed), CompleteEvent())
     assert [completion.text for completion in found] == completed
 
 
