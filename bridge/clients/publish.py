@@ -15,7 +15,7 @@ from wire.mqtt import NONE, PubAck, PubComp, Publish, PubRec, PubRel, encode
 from wire.topics import Gone, Here, LiveMessage
 from wire.topics import files as file_topics
 
-from .responses import Answers, Context
+from .responses import RequestContext, Responses
 from .shared import SharedState
 
 _KNOWN = 1_000  # topics of one client whose channel is kept
@@ -28,13 +28,20 @@ class Inbox:
     """
 
     __slots__ = (
-        "_answers", "_client_id", "_held", "_known", "_session", "_shared", "_waiting", "gone",
+        "_client_id",
+        "_held",
+        "_known",
+        "_responses",
+        "_session",
+        "_shared",
+        "_waiting",
+        "gone",
     )  # fmt: skip
 
-    def __init__(self, shared: SharedState, session: Session, answers: Answers) -> None:
+    def __init__(self, shared: SharedState, session: Session, responses: Responses) -> None:
         self._shared = shared
         self._session = session
-        self._answers = answers
+        self._responses = responses
         self._client_id = ""
         self._waiting: list[Request] = []  # posts, in order
         self._known: dict[str, Log] = {}  # topics to say something in a channel, and the channel
@@ -54,7 +61,7 @@ class Inbox:
             and packet.payload[:1] != b"{"
             and 0 < len(packet.payload) <= self._shared.chat.limits.line
             and packet.qos < 2
-            and (packet.qos or not self._answers.tells_stored)
+            and (packet.qos or not self._responses.tells_stored)
             and log in self._session.user.joined  # type: ignore[union-attr]
         ):
             try:
@@ -80,7 +87,9 @@ class Inbox:
 
     def _take_any(self, packet: Publish) -> None:
         properties = packet.properties
-        context = Context(packet.topic, self._response_topic(properties.response_topic), properties.correlation_data)
+        context = RequestContext(
+            packet.topic, self._response_topic(properties.response_topic), properties.correlation_data
+        )
         try:
             request = self._request(packet)
             if isinstance(request, LiveMessage | Here | Gone):
@@ -95,23 +104,23 @@ class Inbox:
         except (Refused, StoreError) as error:
             self._settle()
             code, sentence = (error.code, error.sentence) if isinstance(error, Refused) else ("not-stored", str(error))
-            ref = self._answers.ref(packet.packet_id, packet.qos, context)
+            ref = self._responses.ref(packet.packet_id, packet.qos, context)
             self._session.reader.reply(Error(code=code, error=sentence, ref=ref))
             return
-        if packet.qos or not isinstance(request, Say) or self._answers.tells_stored:
-            request.ref = self._answers.ref(packet.packet_id, packet.qos, context)
+        if packet.qos or not isinstance(request, Say) or self._responses.tells_stored:
+            request.ref = self._responses.ref(packet.packet_id, packet.qos, context)
         self._waiting.append(request)
         if not isinstance(request, Say | Msg):
             self.flush()  # what comes after it depends on it: it may be a leave
 
     def _request(self, packet: Publish) -> Request | LiveMessage:
-        command = file_topics.command(packet.topic, self._shared.topics.ask(self._answers.me, ""))
+        command = file_topics.command(packet.topic, self._shared.topics.ask(self._responses.me, ""))
         if command is not None:
             return file_topics.request(*command, packet.payload)
         limit = self._shared.chat.limits.line
         if len(packet.payload) > limit:
             raise Refused("too-long", f"A message has at most {limit} bytes.")
-        request = self._shared.topics.request(packet.topic, packet.payload, self._answers.me)
+        request = self._shared.topics.request(packet.topic, packet.payload, self._responses.me)
         user = self._session.user
         if isinstance(request, Register) and user is not None and user.registered:
             raise Refused("not-allowed", "The name is registered already; its password is changed in a terminal.")
@@ -124,8 +133,10 @@ class Inbox:
         return f"/{self._client_id}/{packet_id}"
 
     def _response_topic(self, topic: str | None) -> str | None:
-        """Answers go to where the client alone reads; another response topic is passed over."""
-        return topic if topic is not None and topic.startswith(f"{self._shared.topics.to(self._answers.me)}/") else None
+        """Responses go to where the client alone reads; another response topic is passed over."""
+        return (
+            topic if topic is not None and topic.startswith(f"{self._shared.topics.to(self._responses.me)}/") else None
+        )
 
     def _join(self, channel: str, topic: str) -> str:
         """Saying something joins."""
@@ -139,7 +150,7 @@ class Inbox:
             self._known[topic] = log
         return log.row.name
 
-    def _do(self, packet: Publish, request: LiveMessage | Here | Gone, context: Context) -> None:
+    def _do(self, packet: Publish, request: LiveMessage | Here | Gone, context: RequestContext) -> None:
         """What is no request of the session: acknowledge it, and do it."""
         user = self._session.user
         assert user is not None
@@ -154,7 +165,7 @@ class Inbox:
             self._known.clear()
         elif isinstance(request, Here):
             assert welcome is not None
-            welcome.ref = self._answers.ref(0, 0, context)
+            welcome.ref = self._responses.ref(0, 0, context)
             self._session.reader.reply(welcome)
         elif fresh:
             properties = msgspec.structs.replace(packet.properties, topic_alias=None)
@@ -169,7 +180,7 @@ class Inbox:
         return Welcome(name=user.name, server=f"partyline {VERSION}", token="", registered=user.registered, logs=logs)
 
     def _reply(self, packet: PubAck | PubRec | PubComp) -> None:
-        self._session.reader.reply_bytes(encode(packet, self._answers.version))
+        self._session.reader.reply_bytes(encode(packet, self._responses.version))
 
     def release(self, packet: PubRel) -> None:
         """The second half of QoS 2: the packet identifier is free for another message (§4.3.3)."""

@@ -35,7 +35,7 @@ _QOS, _CONTEXT = 16, 20
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class RequestContext:
     """What is to be remembered of a request until it is answered."""
 
     topic: str
@@ -43,10 +43,10 @@ class Context:
     correlation: bytes | None = None
 
 
-class Answers:
+class Responses:
     """How a client is told what is for it alone. Called by any thread, apart from `open` and `ref`."""
 
-    key = "mqtt answers"
+    key = "mqtt responses"
     interactive = False
     __slots__ = (
         "_contexts", "_count", "_ended", "_give_up", "_hears", "_topics", "_user", "_wordy", "connected", "limit",
@@ -58,7 +58,7 @@ class Answers:
         self._topics = topics
         self._hears = hears
         self._give_up = give_up
-        self._contexts: dict[int, Context] = {}
+        self._contexts: dict[int, RequestContext] = {}
         self._count = 0
         self._user: User | None = None
         self._wordy = True  # the client wants to read why something was refused
@@ -74,7 +74,7 @@ class Answers:
         self.version, self.me, self._user = packet.version, me, user
         self._wordy = packet.properties.request_problem_information != 0
 
-    def ref(self, packet_id: int, qos: int, context: Context | None = None) -> int:
+    def ref(self, packet_id: int, qos: int, context: RequestContext | None = None) -> int:
         """The `ref` of a request, so that its answer becomes its acknowledgement."""
         ref = qos << _QOS | packet_id
         if context is not None:
@@ -91,8 +91,8 @@ class Answers:
         if ref is None:
             return self._publish(frame, None)
         context = self._contexts.pop(ref, None) if ref >> _CONTEXT else None
-        for reader, answers in self._others():
-            reader.tell(answers._publish(frame, context))
+        for reader, responses in self._others():
+            reader.tell(responses._publish(frame, context))
         return self._acknowledge(frame, ref >> _QOS & 3, ref & 0xFFFF) + self._publish(frame, context)
 
     def encode_apart(self, frame: Frame) -> tuple[bytes, bytes]:
@@ -110,19 +110,19 @@ class Answers:
             words += (0x4002, ref & 0xFFFF)
         return struct.pack(f">{len(words)}H", *words)
 
-    def _others(self) -> list[tuple[MqttReader, Answers]]:
+    def _others(self) -> list[tuple[MqttReader, Responses]]:
         """The other clients of the user."""
         sessions = self._user.sessions if self._user is not None else ()
         if len(sessions) < 2:
             return []
         readers = [each.reader for each in sessions if isinstance(each.reader, MqttReader)]
         return [
-            (each, each.dialect) for each in readers if isinstance(each.dialect, Answers) and each.dialect is not self
+            (each, each.dialect) for each in readers if isinstance(each.dialect, Responses) and each.dialect is not self
         ]
 
     def subscribed(self) -> None:
         """The client's subscriptions have changed."""
-        everyone = [self, *[answers for _, answers in self._others()]]
+        everyone = [self, *[responses for _, responses in self._others()]]
         wanted = any(each._hears(f"{self._topics.to(each.me)}/stored") for each in everyone)
         for each in everyone:
             each.tells_stored = wanted
@@ -156,7 +156,7 @@ class Answers:
         """Whether the client takes a packet of that size ([MQTT-3.1.2-24])."""
         return not self.limit or len(packet) <= self.limit
 
-    def _publish(self, frame: Frame, context: Context | None) -> bytes:
+    def _publish(self, frame: Frame, context: RequestContext | None) -> bytes:
         asked = file_topics.command(context.topic, self._topics.ask(self.me, "")) if context is not None else None
         told = file_topics.place(frame, self._topics.to(self.me), asked)
         topic = told[0] if told is not None else None

@@ -1,7 +1,7 @@
 """Floor 3: the session of one MQTT client: packets in, packets out, and what the server keeps for it while it is away.
 
 What it publishes becomes requests (inbox.py) of the same session that serves every other door (channels/session.py);
-the answers become acknowledgements and messages (answers.py); the entries that it subscribed to come from its reader
+the answers become acknowledgements and messages (responses.py); the entries that it subscribed to come from its reader
 (reader.py).
 """
 
@@ -44,7 +44,7 @@ from .connect import Login
 from .delivery import MqttReader
 from .encoding import largest
 from .publish import Inbox
-from .responses import Answers
+from .responses import Responses
 from .retained import OFFLINE
 from .shared import SharedState
 from .subscribe import Subscriber
@@ -60,8 +60,21 @@ class MqttSession:
     """A speaker (see doors/speaker.py). What is not marked otherwise is called by the connection's own thread."""
 
     __slots__ = (
-        "_answers", "_chat", "_deadline", "_done", "_inbox", "_keep_alive", "_key", "_packets",
-        "_reader", "_session", "_shared", "_subscriber", "_subscriptions", "_will", "address",
+        "_chat",
+        "_deadline",
+        "_done",
+        "_inbox",
+        "_keep_alive",
+        "_key",
+        "_packets",
+        "_reader",
+        "_responses",
+        "_session",
+        "_shared",
+        "_subscriber",
+        "_subscriptions",
+        "_will",
+        "address",
     )  # fmt: skip
 
     def __init__(self, shared: SharedState, chat: Chat, outlet: Outlet, address: str) -> None:
@@ -69,12 +82,12 @@ class MqttSession:
         self._chat = chat
         self._packets = MqttPackets(chat.limits.payload, topic_alias_maximum=login.TOPIC_ALIASES)
         self._subscriptions = Subscriptions(shared.topics)
-        self._answers = Answers(shared.topics, self._subscriptions.hears, outlet.hang_up)
-        self._reader = MqttReader(outlet, self._answers, self._subscriptions.view_of, chat.limits.backlog)
+        self._responses = Responses(shared.topics, self._subscriptions.hears, outlet.hang_up)
+        self._reader = MqttReader(outlet, self._responses, self._subscriptions.view_of, chat.limits.backlog)
         self._session = Session(chat, self._reader, "mqtt", address)
-        self._session.shortcut = self._answers.pubacks
-        self._inbox = Inbox(shared, self._session, self._answers)
-        self._subscriber = Subscriber(shared, self._session, self._reader, self._subscriptions, self._answers)
+        self._session.shortcut = self._responses.pubacks
+        self._inbox = Inbox(shared, self._session, self._responses)
+        self._subscriber = Subscriber(shared, self._session, self._reader, self._subscriptions, self._responses)
         self.address = address
         self._done = False
         self._key = ""  # of what the server keeps
@@ -92,7 +105,7 @@ class MqttSession:
     @property
     def patience(self) -> float | None:
         """Until CONNECT, the time to log in; then one and a half times the keep-alive ([MQTT-3.1.2-22])."""
-        return self._keep_alive if self._answers.connected else max(0.0, self._deadline - time.monotonic())
+        return self._keep_alive if self._responses.connected else max(0.0, self._deadline - time.monotonic())
 
     @property
     def user_key(self) -> str:
@@ -102,7 +115,7 @@ class MqttSession:
     @property
     def me(self) -> str:
         """The client's name as it writes it in topics; empty before CONNECT."""
-        return self._answers.me
+        return self._responses.me
 
     def receive(self, data: bytes) -> None:
         """Do what the packets ask; PUBLISHes that follow each other go to the session as one run."""
@@ -123,7 +136,7 @@ class MqttSession:
             self._inbox.flush()
         except StoreError as error:
             log_.error("%s: %s", self._key, error)
-            if not self._answers.connected:
+            if not self._responses.connected:
                 raise MqttError(Reason.SERVER_UNAVAILABLE, f"Not now: {error}") from error
             raise PeerError("not-stored", f"It was not kept: {error}") from error
         self._reader.wait_for_room(self._chat.limits.backlog)
@@ -145,7 +158,7 @@ class MqttSession:
         """Say why the connection ends, as far as the version has words for it."""
         reason = error.reason if isinstance(error, MqttError) else Reason.UNSPECIFIED_ERROR
         version = (error.version if isinstance(error, MqttError) else 0) or self._packets.version
-        self._reader.reply_bytes(self._answers.goodbye(reason, error.sentence, version))
+        self._reader.reply_bytes(self._responses.goodbye(reason, error.sentence, version))
 
     def dismiss(self) -> None:
         """The server goes down: tell those who listen, and say goodbye."""
@@ -188,7 +201,7 @@ class MqttSession:
 
     def _publish_will(self) -> None:
         will, user, expiry = self._will, self._session.user, self._subscriber.expiry
-        if will is None or user is None or self._inbox.gone or not self._answers.connected:  # [MQTT-3.1.2-8]
+        if will is None or user is None or self._inbox.gone or not self._responses.connected:  # [MQTT-3.1.2-8]
             return
         delay = min(will.delay, expiry)
         if delay:
@@ -199,9 +212,9 @@ class MqttSession:
     # CONNECT
 
     def _connect(self, packet: Connect) -> None:
-        self._answers.limit = packet.properties.maximum_packet_size or 0  # first, as a refusal has to fit, too
+        self._responses.limit = packet.properties.maximum_packet_size or 0  # first, as a refusal has to fit, too
         who = self._log_in(packet)
-        self._answers.open(packet, who.me, self._session.user)
+        self._responses.open(packet, who.me, self._session.user)
         self._open(packet, who)
         self._key = who.key
         old, sent = self._shared.registry.add(self._key, self)
@@ -210,9 +223,9 @@ class MqttSession:
             old.taken_over(clean=packet.clean)
         present = self._subscriber.open(self._key, sent, clean=packet.clean)
         self._inbox.open(who.client_id)
-        self._answers.subscribed()
+        self._responses.subscribed()
         self._reader.reply_bytes(login.welcome(self._shared.topics, packet, who, self._chat.limits, present=present))
-        self._answers.connected = True
+        self._responses.connected = True
         self._subscriber.begin()
 
     def _log_in(self, packet: Connect) -> Login:
@@ -239,7 +252,7 @@ class MqttSession:
         properties = packet.properties
         self._subscriber.expiry = login.expiry(packet, self._chat.limits)
         self._keep_alive = packet.keep_alive * 1.5 or None
-        limit = self._answers.limit if self._answers.limit < largest(self._chat.limits) else 0
+        limit = self._responses.limit if self._responses.limit < largest(self._chat.limits) else 0
         one_at_a_time = properties.receive_maximum == 1
         self._subscriptions.open(packet.version, who.me, who.account, limit, one_at_a_time=one_at_a_time)
         if properties.receive_maximum:
@@ -265,11 +278,11 @@ class MqttSession:
 
     def _subscribe(self, packet: Subscribe) -> None:
         self._subscriber.subscribe(packet)
-        self._answers.subscribed()
+        self._responses.subscribed()
 
     def _unsubscribe(self, packet: Unsubscribe) -> None:
         self._subscriber.unsubscribe(packet)
-        self._answers.subscribed()
+        self._responses.subscribed()
 
     # What others tell this client; called by any thread
 
@@ -286,7 +299,7 @@ class MqttSession:
             found = [each for each in found if not each.no_local]  # [MQTT-3.8.3-3]
         if found:
             retain = retained and any(each.retain_as_published for each in found)  # [MQTT-3.3.1-13]
-            self._reader.tell(self._answers.message(topic, payload, retain=retain, properties=properties))
+            self._reader.tell(self._responses.message(topic, payload, retain=retain, properties=properties))
 
     # The rest
 

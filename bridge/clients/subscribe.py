@@ -11,7 +11,7 @@ from wire.clock import now
 from wire.mqtt import MqttError, Reason, SubAck, Subscribe, UnsubAck, Unsubscribe, encode
 
 from .delivery import MqttReader
-from .responses import Answers
+from .responses import Responses
 from .shared import SharedState
 from .subscriptions import Subscriptions
 
@@ -22,16 +22,21 @@ class Subscriber:
     `expiry` is how many seconds the session is kept after the connection.
     """
 
-    __slots__ = ("_answers", "_key", "_reader", "_session", "_shared", "_subscriptions", "expiry")
+    __slots__ = ("_key", "_reader", "_responses", "_session", "_shared", "_subscriptions", "expiry")
 
     def __init__(
-        self, shared: SharedState, session: Session, reader: MqttReader, subscriptions: Subscriptions, answers: Answers
+        self,
+        shared: SharedState,
+        session: Session,
+        reader: MqttReader,
+        subscriptions: Subscriptions,
+        responses: Responses,
     ) -> None:
         self._shared = shared
         self._session = session
         self._reader = reader
         self._subscriptions = subscriptions
-        self._answers = answers
+        self._responses = responses
         self._key = ""
         self.expiry = 0
 
@@ -104,12 +109,12 @@ class Subscriber:
         reasons = tuple([self._subscriptions.add(each) for each in packet.subscriptions])
         self._follow_channels(self._taken_in([each.filter for each in packet.subscriptions]))
         self._follow_messages()
-        self._reader.reply_bytes(encode(SubAck(packet.packet_id, reasons), self._answers.version))
+        self._reader.reply_bytes(encode(SubAck(packet.packet_id, reasons), self._responses.version))
         for each, reason, was_known in zip(packet.subscriptions, reasons, known, strict=True):
             if reason < 0x80 and (each.retain_handling == 0 or (each.retain_handling == 1 and not was_known)):
                 self._reader.wait_for_room(self._shared.chat.limits.backlog)  # a packet may have very many filters
                 for topic, payload in self._shared.retained.messages(each.filter):
-                    self._reader.reply_bytes(self._answers.message(topic, payload, retain=True))
+                    self._reader.reply_bytes(self._responses.message(topic, payload, retain=True))
 
     def unsubscribe(self, packet: Unsubscribe) -> None:
         """Unsubscribe; what is on its way still comes."""
@@ -118,11 +123,11 @@ class Subscriber:
         self._refresh(self._taken_in(packet.filters))
         if self.expiry != 0:
             self._save(until=None)
-        self._reader.reply_bytes(encode(UnsubAck(packet.packet_id, reasons), self._answers.version))
+        self._reader.reply_bytes(encode(UnsubAck(packet.packet_id, reasons), self._responses.version))
 
     def _check_room(self, answer: SubAck | UnsubAck) -> None:
         """Raises MqttError for a packet whose answer would be too large for the client ([MQTT-3.1.2-24])."""
-        if not self._answers.fits(encode(answer, self._answers.version)):
+        if not self._responses.fits(encode(answer, self._responses.version)):
             raise MqttError(Reason.PACKET_TOO_LARGE, "The answer is over your Maximum Packet Size.")
 
     def _taken_in(self, filters: Sequence[str]) -> list[Log]:

@@ -18,7 +18,7 @@ from urllib.parse import quote
 import msgspec
 
 from bridge.clients.publish import Inbox
-from bridge.clients.responses import Answers, Context
+from bridge.clients.responses import RequestContext, Responses
 from bridge.clients.shared import SharedState
 from channels import accounts
 from channels.log import Log
@@ -94,8 +94,8 @@ class ResidentReader(Reader):
 
     __slots__ = ("_carrier", "me")
 
-    def __init__(self, carrier: Carrier, answers: Answers) -> None:
-        super().__init__(_Nowhere(), answers)
+    def __init__(self, carrier: Carrier, responses: Responses) -> None:
+        super().__init__(_Nowhere(), responses)
         self._carrier = carrier
         self.me = ""
 
@@ -143,7 +143,7 @@ class ResidentReader(Reader):
         self._closed = True
 
 
-class BrokerAnswers(Answers):
+class BrokerResponses(Responses):
     """As for a client on our own door, but whether one subscribed is known to the broker alone."""
 
     __slots__ = ("_carrier",)
@@ -170,7 +170,7 @@ class BrokerAnswers(Answers):
             self._carrier.count_refused()
         return acknowledgement(qos, packet_id)
 
-    def _publish(self, frame: Frame, context: Context | None) -> bytes:
+    def _publish(self, frame: Frame, context: RequestContext | None) -> bytes:
         """A receipt goes to who gave an id: small devices that say plain text have no use for one."""
         if type(frame) is Stored and frame.id is None:
             return b""
@@ -342,13 +342,13 @@ class Residents:
             self.leave(other)
         elif len(self._here) >= chat.limits.connections:
             raise Refused("server-full", "There are as many on the broker as the server takes; try again later.")
-        answers = BrokerAnswers(self._shared, self._carrier)
-        answers.me = me
-        reader = ResidentReader(self._carrier, answers)
+        responses = BrokerResponses(self._shared, self._carrier)
+        responses.me = me
+        reader = ResidentReader(self._carrier, responses)
         reader.me = me
         session = Session(chat, reader, DOOR, self._address, shared=True)
         session.enter(account, None, proven=proven and account.password is not None)
-        resident = Resident(session, Inbox(self._shared, session, answers), me, registered=registered)
+        resident = Resident(session, Inbox(self._shared, session, responses), me, registered=registered)
         self._here[account.key] = self._by_name[me] = resident
         log_.info("%s is on the broker", account.name)
         return resident

@@ -4,31 +4,31 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.clients.responses import Answers
+from bridge.clients.responses import Responses
 from wire.frames import Stored
 from wire.mqtt import V5, V311, MqttPackets, PubAcks
 from wire.topics import Topics
 
 
 @pytest.fixture(params=[V311, V5])
-def answers(request: pytest.FixtureRequest) -> Answers:
+def responses(request: pytest.FixtureRequest) -> Responses:
     """For a client that has subscribed to nothing."""
-    made = Answers(Topics("chat"), lambda topic: False, lambda: None)
+    made = Responses(Topics("chat"), lambda topic: False, lambda: None)
     made.version = request.param
     return made
 
 
-def test_the_short_way_is_the_long_one(answers: Answers) -> None:
+def test_the_short_way_is_the_long_one(responses: Responses) -> None:
     ids = (1, 65_535, 7)
-    refs = [answers.ref(id, 1) for id in ids]
-    short = answers.pubacks(refs)
-    assert short == b"".join([answers.encode(Stored(number=1, channel="lab", ref=ref)) for ref in refs])
-    assert MqttPackets(version=answers.version).receive(short) == [PubAcks(ids)]
+    refs = [responses.ref(id, 1) for id in ids]
+    short = responses.pubacks(refs)
+    assert short == b"".join([responses.encode(Stored(number=1, channel="lab", ref=ref)) for ref in refs])
+    assert MqttPackets(version=responses.version).receive(short) == [PubAcks(ids)]
 
 
-def test_what_is_more_than_a_puback_goes_the_long_way(answers: Answers) -> None:
-    assert answers.pubacks([answers.ref(1, 1), answers.ref(2, 2)]) is None, "PUBREC"
-    assert answers.pubacks([answers.ref(1, 1), None]) is None, "a direct message at QoS 0"
-    assert answers.pubacks(["x"]) is None, "another protocol's"
-    answers.tells_stored = True
-    assert answers.pubacks([answers.ref(1, 1)]) is None, "a receipt on chat/to/<me>/stored"
+def test_what_is_more_than_a_puback_goes_the_long_way(responses: Responses) -> None:
+    assert responses.pubacks([responses.ref(1, 1), responses.ref(2, 2)]) is None, "PUBREC"
+    assert responses.pubacks([responses.ref(1, 1), None]) is None, "a direct message at QoS 0"
+    assert responses.pubacks(["x"]) is None, "another protocol's"
+    responses.tells_stored = True
+    assert responses.pubacks([responses.ref(1, 1)]) is None, "a receipt on chat/to/<me>/stored"
