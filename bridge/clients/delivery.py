@@ -16,7 +16,7 @@ from store import Batch, Entries
 from wire.dialect import Encoding
 from wire.limits import Limits
 
-from .encoding import SPAN, View
+from .encoding import SPAN, PublishEncoding
 
 WINDOW = 16_384  # packets in flight to a client that sets no limit itself, below SPAN
 _PAGE = 256  # entries that are read from the store at once
@@ -42,22 +42,34 @@ class _Flight:
 
 
 class MqttReader(Reader):
-    """Cursors with a view each. `view_of` says how the client gets a log now, None if it has not subscribed to it.
+    """A reader with an encoding for each log. `encoding_of` returns it, None if no subscription matches the log.
 
-    `view_of` is called with the lock held, so that the last change of the subscriptions counts: it takes no lock.
+    `encoding_of` is called with the lock held, so that the last change of the subscriptions counts. It takes no lock.
     """
 
     __slots__ = (
-        "_early", "_flights", "_high", "_in_flight", "_low", "_most", "_moved", "_resent", "_starts",
-        "_view_of", "_views", "_window",
+        "_early",
+        "_encoding_of",
+        "_encodings",
+        "_flights",
+        "_high",
+        "_in_flight",
+        "_low",
+        "_most",
+        "_moved",
+        "_resent",
+        "_starts",
+        "_window",
     )  # fmt: skip
 
-    def __init__(self, outlet: Outlet, dialect: Encoding, view_of: Callable[[Log], View | None], backlog: int) -> None:
+    def __init__(
+        self, outlet: Outlet, dialect: Encoding, encoding_of: Callable[[Log], PublishEncoding | None], backlog: int
+    ) -> None:
         """`backlog` is how many bytes may wait before nobody tells the client anything more."""
         super().__init__(outlet, dialect)
-        self._view_of = view_of
+        self._encoding_of = encoding_of
         self._most = backlog
-        self._views: dict[Log, View] = {}  # of every log that has a cursor
+        self._encodings: dict[Log, PublishEncoding] = {}  # of every log that has a cursor
         self._flights: deque[_Flight] = deque()
         self._in_flight = 0  # packets
         self._low = 0  # at most the lowest `low` of all flights
@@ -74,12 +86,12 @@ class MqttReader(Reader):
 
     def _place_locked(self, log: Log, after: int, acknowledged: int | None) -> bool:
         """Read a log, if the client has subscribed to it; a channel from now on, a direct log from `after`."""
-        view, resent = self._view_of(log), 0
+        encoding, resent = self._encoding_of(log), 0
         if log.channel is not None:
             after, resent = self._starts.pop(log, (log.tail, 0))
-        if view is None or not super()._place_locked(log, after, acknowledged):
+        if encoding is None or not super()._place_locked(log, after, acknowledged):
             return False
-        self._views[log], self._resent[log] = view, resent
+        self._encodings[log], self._resent[log] = encoding, resent
         return True
 
     def resume(self, log: Log, after: int, resent: int = 0) -> None:
@@ -94,11 +106,11 @@ class MqttReader(Reader):
     def refresh(self, log: Log) -> None:
         """Read a log as the client's subscriptions have it now, or no more."""
         with self._lock:
-            view = self._view_of(log)
-            if view is not None:
-                self._views[log] = view
+            encoding = self._encoding_of(log)
+            if encoding is not None:
+                self._encodings[log] = encoding
                 return
-            self._views.pop(log, None)
+            self._encodings.pop(log, None)
             self._cursors.pop(log, None)
         log.detach(self)
 
@@ -108,8 +120,8 @@ class MqttReader(Reader):
             return self._at_qos_1_locked(log)
 
     def _at_qos_1_locked(self, log: Log) -> bool:
-        view = self._views.get(log)
-        return view is not None and view.acknowledged
+        encoding = self._encodings.get(log)
+        return encoding is not None and encoding.acknowledged
 
     def newly_read(self) -> tuple[list[tuple[Log, int]], bool]:
         """How far direct conversations have come that the client reads at QoS 0, if its machine has all of it.
@@ -146,17 +158,19 @@ class MqttReader(Reader):
             cursor = self._cursors.get(log)
             if cursor is None or cursor >= block.last:
                 return
-            view = self._views[log]
-            fits = not view.acknowledged or self._room_locked(block.batches) >= view.forms * (block.last - cursor)
+            encoding = self._encodings[log]
+            fits = not encoding.acknowledged or self._room_locked(block.batches) >= encoding.forms * (
+                block.last - cursor
+            )
             if cursor + 1 != block.first or not fits:
                 self._fall_behind_locked()
                 return
             self._cursors[log] = block.last
-            if view.acknowledged:
+            if encoding.acknowledged:
                 for batch in block.batches:
-                    self._fly_locked(log, view, batch)
-            data = block.encoded(view)
-            taken = self._outlet.transmit(data, answered=view.acknowledged)  # whoever is level has no backlog
+                    self._fly_locked(log, encoding, batch)
+            data = block.encoded(encoding)
+            taken = self._outlet.transmit(data, answered=encoding.acknowledged)  # whoever is level has no backlog
             if taken < len(data):
                 self._keep_locked(data, taken)
 
@@ -174,9 +188,9 @@ class MqttReader(Reader):
                 return 0
         return self._window - self._in_flight if last - first <= SPAN else 0
 
-    def _fly_locked(self, log: Log, view: View, batch: Batch) -> None:
+    def _fly_locked(self, log: Log, encoding: PublishEncoding, batch: Batch) -> None:
         """Note what is to be acknowledged of a batch, in the order in which it is sent."""
-        pairs = view.expected(batch.entries, batch.seq)
+        pairs = encoding.expected(batch.entries, batch.seq)
         low, flights = batch.seq - len(batch.entries), self._flights
         self._low = min(self._low, low) if flights else low
         self._high = max(self._high, batch.seq) if flights else batch.seq
@@ -199,16 +213,16 @@ class MqttReader(Reader):
                 if log is None:
                     self._behind = any(cursor < log.tail for log, cursor in self._cursors.items())
                     return
-                cursor, view, resent = self._cursors[log], self._views[log], self._resent.get(log, 0)
-                room = self._window - self._in_flight if view.acknowledged else _PAGE
+                cursor, encoding, resent = self._cursors[log], self._encodings[log], self._resent.get(log, 0)
+                room = self._window - self._in_flight if encoding.acknowledged else _PAGE
             if log.tail - cursor > limits.lag:
                 self._skip(log, cursor, log.tail - limits.after_gap)
                 continue
-            limit = min(_PAGE, max(1, room // max(1, view.forms)), resent - cursor if cursor < resent else _PAGE)
+            limit = min(_PAGE, max(1, room // max(1, encoding.forms)), resent - cursor if cursor < resent else _PAGE)
             batches = log.following(store, cursor, limit)
             with self._lock:
                 if self._cursors.get(log) == cursor:
-                    self._send_batches_locked(log, view, batches, dup=cursor < resent)
+                    self._send_batches_locked(log, encoding, batches, dup=cursor < resent)
                     if self._cursors[log] == cursor:
                         return  # until the client has acknowledged more
         with self._lock:
@@ -219,20 +233,20 @@ class MqttReader(Reader):
         for log, cursor in self._cursors.items():
             if cursor >= log.tail:
                 continue
-            view = self._views[log]
-            if not view.acknowledged or not self._flights or self._in_flight + 2 <= self._window:
+            encoding = self._encodings[log]
+            if not encoding.acknowledged or not self._flights or self._in_flight + 2 <= self._window:
                 return log
         return None
 
-    def _send_batches_locked(self, log: Log, view: View, batches: Sequence[Batch], *, dup: bool) -> None:
+    def _send_batches_locked(self, log: Log, encoding: PublishEncoding, batches: Sequence[Batch], *, dup: bool) -> None:
         pieces: list[bytes] = []
         cursor = self._cursors.pop(log)  # it goes to the end, so that other logs have their turn
         for batch in batches:
-            if view.acknowledged and self._flights and self._room_locked([batch]) <= 0:
+            if encoding.acknowledged and self._flights and self._room_locked([batch]) <= 0:
                 break
-            if view.acknowledged:
-                self._fly_locked(log, view, batch)
-            pieces.append(view.encode_entries(batch.entries, batch.seq, dup=dup))
+            if encoding.acknowledged:
+                self._fly_locked(log, encoding, batch)
+            pieces.append(encoding.encode_entries(batch.entries, batch.seq, dup=dup))
             cursor = batch.last
         self._cursors[log] = cursor
         self._send_locked(b"".join(pieces))

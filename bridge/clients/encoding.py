@@ -1,7 +1,7 @@
-"""Floor 3: a view: how one kind of subscriber gets a log: as JSON, as text or both, at which QoS, in which version.
+"""Floor 3: entries as PUBLISH packets: as JSON, as text or both, at the QoS and in the version of a subscriber.
 
-A view is a dialect: all readers of a channel that have the same view are sent the same bytes. Packet identifiers come
-from the entry's number in the journal, so QoS 1 is shared, too: odd ones for JSON, even ones for text.
+All readers of a channel whose encodings have the same key are sent the same bytes. That holds for QoS 1, too, as packet
+identifiers are made from the entry's number in the journal: odd ones for JSON, even ones for text.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _publisher = lru_cache(maxsize=4096)(Publisher)
 
 
 def packet_ids(seq: int, count: int, *, text: bool) -> Sequence[int]:
-    """The packet identifiers of `count` entries, the last of which has the journal's number `seq`."""
+    """Return the packet identifiers of `count` entries, the last of which has number `seq` in the journal."""
     offset = 2 if text else 1
     first = (seq - count + 1) % SPAN
     if first + count <= SPAN:
@@ -34,17 +34,17 @@ def packet_ids(seq: int, count: int, *, text: bool) -> Sequence[int]:
 
 
 def largest(limits: Limits) -> int:
-    """Bytes of the largest packet that an entry can become."""
+    """Return the size in bytes of the largest packet that an entry can become."""
     return _LARGEST * limits.line + _AROUND
 
 
-class View:
-    """One kind of subscription to one kind of log. A QoS of None: not subscribed in that form.
+class PublishEncoding:
+    """How one kind of subscriber is sent one kind of log. `json` and `text` are the QoS of each form, None for neither.
 
-    `me` is set for direct conversations, whose topics differ by reader: the client's name as it writes it; `limit` is
-    the client's Maximum Packet Size, 0 if it has room for every entry; `without` is the sender that a No Local
-    subscriber does not hear; `even` gives JSON the packet identifiers of text, for the second of two views
-    without text that go to one peer.
+    `me` is the client's name as it writes it; it is set for direct conversations only, whose topics differ by reader.
+    `limit` is the client's Maximum Packet Size, 0 if it takes every entry. `without` is the sender whose entries a No
+    Local subscriber does not get. `even` gives JSON the packet identifiers of text, for the second of two encodings
+    without text that go to one peer. `forms` is the number of packets for each entry that the client acknowledges.
     """
 
     __slots__ = (
@@ -63,12 +63,12 @@ class View:
         self._limit = limit
         self._without = without
         self._even = even
-        self.forms = bool(json) + bool(text)  # packets of an entry that the client acknowledges
+        self.forms = bool(json) + bool(text)
         self.acknowledged = self.forms > 0
         self.key = f"mqtt {version} {json} {text} {me} {limit} {without} {even}"
 
     def encode_entries(self, entries: Sequence[Entry], seq: int = 0, *, past: bool = False, dup: bool = False) -> bytes:
-        """PUBLISH packets: all as JSON, then all as text. `dup` if they may have been sent before."""
+        """Return PUBLISH packets: all entries as JSON, then as text. `dup` is True if they may have been sent before."""
         if self._limit or self._without:
             return self._encode_some(entries, seq, dup=dup)
         pieces: list[bytes] = []
@@ -96,20 +96,22 @@ class View:
         return publisher.encode_with_ids(payloads, packet_ids(seq, len(payloads), text=text), dup=dup)
 
     def _encode_some(self, entries: Sequence[Entry], seq: int, *, dup: bool) -> bytes:
-        """Entry by entry, without what this client must not get."""
+        """Encode entry by entry, without those that this client must not get."""
         return b"".join([packet for _, packets in self._kept(entries, seq, dup=dup) for _, packet in packets])
 
     def _kept(
         self, entries: Sequence[Entry], seq: int, *, dup: bool = False
     ) -> list[tuple[int, list[tuple[Entry, bytes]]]]:
-        """By form, text or not: the entries that this client may get ([MQTT-3.1.2-24], [MQTT-3.8.3-3])."""
+        """Return, by form (True: text), the entries that this client may get ([MQTT-3.1.2-24], [MQTT-3.8.3-3])."""
         forms: list[tuple[int, list[tuple[Entry, bytes]]]] = []
         for text, json, qos in ((False, self.json, self.json), (True, None, self.text)):
             if qos is None:
                 continue
-            view = View(self._topics, self._version, json, qos if text else None, me=self._me, even=self._even)
+            encoding = PublishEncoding(
+                self._topics, self._version, json, qos if text else None, me=self._me, even=self._even
+            )
             packets = [
-                (entry, view.encode_entries([entry], at, dup=dup))
+                (entry, encoding.encode_entries([entry], at, dup=dup))
                 for at, entry in enumerate(entries, seq - len(entries) + 1)
                 if entry.sender != self._without
             ]
@@ -117,9 +119,9 @@ class View:
         return forms
 
     def expected(self, entries: Sequence[Entry], seq: int) -> list[tuple[Sequence[int], Sequence[int]]]:
-        """What the client will acknowledge of these, in order: the packet identifiers, and the entries' numbers.
+        """Return what the client will acknowledge, in order: packet identifiers and the numbers of their entries.
 
-        A pair for each form that is acknowledged.
+        The list has a pair for each form that is acknowledged.
         """
         first, count = entries[0].number, len(entries)
         pairs: list[tuple[Sequence[int], Sequence[int]]] = []

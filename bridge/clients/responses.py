@@ -188,5 +188,5 @@ class Responses:
         return packet if self.fits(packet) else b""
 
     def encode_entries(self, entries: Sequence[Entry], seq: int = 0, *, past: bool = False) -> bytes:
-        """Entries go out in a view."""
-        raise AssertionError("entries go out in a view")
+        """Entries go out in an encoding."""
+        raise AssertionError("entries go out in an encoding")

@@ -83,7 +83,7 @@ class MqttSession:
         self._packets = MqttPackets(chat.limits.payload, topic_alias_maximum=login.TOPIC_ALIASES)
         self._subscriptions = Subscriptions(shared.topics)
         self._responses = Responses(shared.topics, self._subscriptions.hears, outlet.hang_up)
-        self._reader = MqttReader(outlet, self._responses, self._subscriptions.view_of, chat.limits.backlog)
+        self._reader = MqttReader(outlet, self._responses, self._subscriptions.encoding_of, chat.limits.backlog)
         self._session = Session(chat, self._reader, "mqtt", address)
         self._session.shortcut = self._responses.pubacks
         self._inbox = Inbox(shared, self._session, self._responses)

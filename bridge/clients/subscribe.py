@@ -63,10 +63,10 @@ class Subscriber:
     def _resume(self, cursors: dict[int, int], sent: dict[int, int] | None) -> None:
         """Go on where the acknowledgements ended (§4.4); at QoS 0, from now on."""
         for log in self._shared.chat.all_channels():
-            view, tail = self._subscriptions.view_of(log), log.tail
-            if view is not None and view.acknowledged:
+            encoding, tail = self._subscriptions.encoding_of(log), log.tail
+            if encoding is not None and encoding.acknowledged:
                 self._reader.resume(log, cursors.get(log.row.id, 0), tail if sent is None else sent.get(log.row.id, 0))
-            elif view is not None:
+            elif encoding is not None:
                 self._reader.resume(log, tail)
 
     def begin(self) -> None:
@@ -140,7 +140,7 @@ class Subscriber:
 
     def _follow_channels(self, concerned: Sequence[Log]) -> None:
         """Read the channels that are subscribed to, from now on; a session that is kept keeps from where on."""
-        logs = [log for log in concerned if self._subscriptions.view_of(log) is not None]
+        logs = [log for log in concerned if self._subscriptions.encoding_of(log) is not None]
         if self.expiry != 0:
             sent = self._reader.sent()
             fresh = [log for log in logs if not self._reader.acknowledges(log)]
@@ -166,6 +166,6 @@ class Subscriber:
             for membership in chat.store.memberships(user.key)
             if membership.log.kind == "direct"
             and not self._reader.follows(chat.log(membership.log))
-            and self._subscriptions.view_of(chat.log(membership.log)) is not None
+            and self._subscriptions.encoding_of(chat.log(membership.log)) is not None
         ]
         self._session.catch_up(user, waiting, {})

@@ -1,4 +1,4 @@
-"""Floor 3: one client's subscriptions, and what they make of a log: its view, or nothing; pure."""
+"""Floor 3: one client's subscriptions, and what they make of a log: its encoding, or nothing; pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from store import Account
 from wire.mqtt import Reason, Subscription, split_share
 from wire.topics import Topics
 
-from .encoding import View
+from .encoding import PublishEncoding
 from .filter_tree import Filters
 
 FILTERS = 5_000  # of one client
@@ -68,7 +68,7 @@ class Subscriptions:
         """Whether the client has subscribed to a topic, which it may read."""
         return bool(self._filters.matching(topic))
 
-    def view_of(self, log: Log) -> View | None:
+    def encoding_of(self, log: Log) -> PublishEncoding | None:
         """How the client gets a log; None if it has not subscribed to it."""
         name = log.channel
         if name is None:
@@ -83,7 +83,7 @@ class Subscriptions:
         if qos_json and qos_text and self._one_at_a_time:
             qos_text = 0  # an entry takes one packet in flight, not two
         quiet = all(each.no_local for each in (*json, *text))
-        return View(
+        return PublishEncoding(
             self._topics, self._version, qos_json, qos_text, me=self._me if name is None else "",
             limit=self._limit, without=self._account.name if quiet else "",
         )  # fmt: skip

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import msgspec
 
 from bridge.clients.delivery import MqttReader
-from bridge.clients.encoding import View, largest
+from bridge.clients.encoding import PublishEncoding, largest
 from channels.log import Block, Log
 from channels.reader import Outlet
 from store import Batch, Entries
@@ -40,10 +40,10 @@ class Half(Log):
         """See `Log.following`."""
         return self.whole.following(store, after, limit)
 
-    def view(self, topics: Topics, version: int, limit: int) -> View:
+    def encoding(self, topics: Topics, version: int, limit: int) -> PublishEncoding:
         """How that one gets it. The two of them have packet identifiers of their own, as JSON and text have."""
         second = not self.row.key.startswith(f"{self.user_key}:")
-        return View(topics, version, 1, None, me=self.me, limit=limit, even=second)
+        return PublishEncoding(topics, version, 1, None, me=self.me, limit=limit, even=second)
 
 
 class _Silence:
@@ -64,8 +64,8 @@ class _Silence:
 
     @staticmethod
     def encode_entries(entries: Sequence[Entry], seq: int = 0, *, past: bool = False) -> bytes:
-        """Entries go out in a view."""
-        raise AssertionError("entries go out in a view")
+        """Entries go out in an encoding."""
+        raise AssertionError("entries go out in an encoding")
 
 
 class MirrorReader(MqttReader):
@@ -79,12 +79,12 @@ class MirrorReader(MqttReader):
         limit = told.maximum_packet_size or 0
         limit = 0 if limit >= largest(limits) else limit
         one_at_a_time = told.receive_maximum == 1  # an entry is two packets, and both could not be in flight
-        channels = View(topics, version, 1, 0 if one_at_a_time else 1, limit=limit)
+        channels = PublishEncoding(topics, version, 1, 0 if one_at_a_time else 1, limit=limit)
 
-        def view_of(log: Log) -> View:
-            return log.view(topics, version, limit) if isinstance(log, Half) else channels
+        def encoding_of(log: Log) -> PublishEncoding:
+            return log.encoding(topics, version, limit) if isinstance(log, Half) else channels
 
-        super().__init__(outlet, _Silence(), view_of, limits.backlog)
+        super().__init__(outlet, _Silence(), encoding_of, limits.backlog)
         if told.receive_maximum:
             self.limit_flight(told.receive_maximum)
         self._halves: dict[Log, list[Half]] = {}  # by the whole log
@@ -122,7 +122,7 @@ class MirrorReader(MqttReader):
             for whole, halves in self._halves.items():
                 for half in halves:
                     if half.user_key == user_key:
-                        for kept in (self._cursors, self._acknowledged, self._views, self._resent, self._moved):
+                        for kept in (self._cursors, self._acknowledged, self._encodings, self._resent, self._moved):
                             kept.pop(half, None)
                 self._halves[whole] = [half for half in halves if half.user_key != user_key]
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from bridge.clients.delivery import WINDOW, MqttReader
-from bridge.clients.encoding import SPAN, View
+from bridge.clients.encoding import SPAN, PublishEncoding
 from channels.log import Block, Log
 from store import Batch, LogRow, Store
 from wire.frames import Entry
@@ -103,8 +103,8 @@ class Reading(RuleBasedStateMachine):
         self.line = Line()
         self.client = Client(window)
         self.one_at_a_time = window == 1
-        self.views: dict[str, View | None] = {}
-        self.reader = MqttReader(self.line, cast("Any", None), lambda log: self.views[log.row.name], 1 << 16)
+        self.encodings: dict[str, PublishEncoding | None] = {}
+        self.reader = MqttReader(self.line, cast("Any", None), lambda log: self.encodings[log.row.name], 1 << 16)
         self.reader.limit_flight(window)
         self.moved: dict[str, int] = {}
         self.logs = [Log(LogRow(at, "channel", name, name, "", "", 0)) for at, name in enumerate(NAMES)]
@@ -115,7 +115,7 @@ class Reading(RuleBasedStateMachine):
         if self.one_at_a_time and in_json and in_text:
             in_text = 0
         name = log.row.name
-        self.views[name] = View(CHAT, V311, in_json, in_text)
+        self.encodings[name] = PublishEncoding(CHAT, V311, in_json, in_text)
         for text, qos in ((False, in_json), (True, in_text)):
             if qos is not None:
                 self.client.last.setdefault((name, text), log.tail)
@@ -201,25 +201,25 @@ class Reading(RuleBasedStateMachine):
     @rule(at=st.integers(0, 2))
     def unsubscribe_and_subscribe(self, at: int) -> None:
         log = self.logs[at]
-        sent, view = self.reader.sent()[log.row.id], self.views[log.row.name]
-        assert view is not None
-        self.views[log.row.name] = None
+        sent, encoding = self.reader.sent()[log.row.id], self.encodings[log.row.name]
+        assert encoding is not None
+        self.encodings[log.row.name] = None
         self.reader.refresh(log)
         assert log not in self.reader.followed()
         if log.tail > sent:
             self.client.jumps[log.row.name][sent] = log.tail
-        self._subscribe(log, view.json, view.text)
+        self._subscribe(log, encoding.json, encoding.text)
         self._arrive()
 
     @rule(at=st.integers(0, 2), one=st.integers(0, 1), other=st.integers(0, 1))
     def change_qos(self, at: int, one: int, other: int) -> None:
         log = self.logs[at]
-        view = self.views[log.row.name]
-        assert view is not None
-        in_json, in_text = None if view.json is None else one, None if view.text is None else other
+        encoding = self.encodings[log.row.name]
+        assert encoding is not None
+        in_json, in_text = None if encoding.json is None else one, None if encoding.text is None else other
         if self.one_at_a_time and in_json and in_text:
             in_text = 0
-        self.views[log.row.name] = View(CHAT, V311, in_json, in_text)
+        self.encodings[log.row.name] = PublishEncoding(CHAT, V311, in_json, in_text)
         self.reader.refresh(log)
 
     @invariant()
@@ -330,7 +330,7 @@ def test_backwards() -> None:
 def test_who_hears_only_others_is_not_held_up_by_itself() -> None:
     """Nothing is sent of its own posts, so nothing is acknowledged of them either."""
     made = reading((1, None))
-    made.views["lab"] = View(CHAT, V311, 1, None, without="bob")
+    made.encodings["lab"] = PublishEncoding(CHAT, V311, 1, None, without="bob")
     made.reader.refresh(made.logs[0])
     for _ in range(2 * SPAN // 1_000):
         made.others_talk(count=990)
@@ -357,7 +357,7 @@ def test_what_was_sent_before_is_marked() -> None:
     made = reading((1, None))
     made.line_is_full()
     say(made, 10)
-    reader = MqttReader(made.line, cast("Any", None), lambda log: made.views[log.row.name], 1 << 16)
+    reader = MqttReader(made.line, cast("Any", None), lambda log: made.encodings[log.row.name], 1 << 16)
     reader.resume(made.logs[0], 3, 6)
     made.line.room = _NO_LIMIT
     while made.line.wanted:

@@ -1,4 +1,4 @@
-"""Views and subscriptions, without any connection: which packets an entry becomes, for whom, with which identifiers."""
+"""PublishEncoding and Subscriptions, without a connection: packets of an entry, their identifiers and receivers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.clients.encoding import SPAN, View, packet_ids
+from bridge.clients.encoding import SPAN, PublishEncoding, packet_ids
 from bridge.clients.filter_tree import Filters
 from bridge.clients.subscriptions import FILTERS, Subscriptions
 from channels.log import Log
@@ -86,17 +86,17 @@ def test_what_is_sent_is_what_is_expected_to_be_acknowledged(
     without: str,
 ) -> None:  # fmt: skip
     said = entries(*texts, first=3)
-    view = View(CHAT, version, qos_json, qos_text, limit=limit, without=without)
-    packets = parse(view.encode_entries(said, seq, dup=dup), version)
+    encoding = PublishEncoding(CHAT, version, qos_json, qos_text, limit=limit, without=without)
+    packets = parse(encoding.encode_entries(said, seq, dup=dup), version)
     acknowledged = [packet for packet in packets if packet.qos]
-    expected = view.expected(said, seq)
+    expected = encoding.expected(said, seq)
     assert [packet.packet_id for packet in acknowledged] == [id for ids, _ in expected for id in ids]
-    assert len(expected) == view.forms
+    assert len(expected) == encoding.forms
     for ids, numbers in expected:
         assert len(ids) == len(numbers)
         assert list(numbers) == sorted(numbers)
     assert all(packet.dup == dup for packet in acknowledged)
-    assert view.acknowledged == bool(qos_json or qos_text)
+    assert encoding.acknowledged == bool(qos_json or qos_text)
     if not limit and without != "bob":
         assert len(packets) == len(texts) * sum(qos is not None for qos in (qos_json, qos_text))
     in_json = [json.loads(packet.payload) for packet in packets if packet.topic == "chat/channels/lab"]
@@ -112,8 +112,8 @@ def _numbers(bodies: list[dict[str, Any]]) -> set[int]:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_text_is_for_a_person(version: int) -> None:
-    view = View(CHAT, version, None, 0)
-    packets = parse(view.encode_entries(entries("hello", "two\nlines", "\x1b[31mred\u202e"), 3), version)
+    encoding = PublishEncoding(CHAT, version, None, 0)
+    packets = parse(encoding.encode_entries(entries("hello", "two\nlines", "\x1b[31mred\u202e"), 3), version)
     assert [packet.payload for packet in packets] == [b"bob: hello", b"bob: two\n    lines", b"bob: [31mred"]
     assert {packet.topic for packet in packets} == {"chat/channels/lab/text"}
 
@@ -121,20 +121,20 @@ def test_text_is_for_a_person(version: int) -> None:
 @pytest.mark.parametrize(("sender", "to"), [("bob", "Alice"), ("Alice", "bob")])
 def test_a_direct_message_is_at_the_same_place_for_both_directions(sender: str, to: str) -> None:
     """Under the name that the client calls itself, in whichever spelling the chat knows it."""
-    view = View(CHAT, V5, 1, None, me="alice")
-    [packet] = parse(view.encode_entries([Entry(1, 0, sender, "psst", None, to)], 1), V5)
+    encoding = PublishEncoding(CHAT, V5, 1, None, me="alice")
+    [packet] = parse(encoding.encode_entries([Entry(1, 0, sender, "psst", None, to)], 1), V5)
     assert packet.topic == "chat/to/alice/msg/bob"
 
 
 def test_packets_over_the_limit_are_left_out() -> None:
-    view = View(CHAT, V311, 1, 1, limit=150)
+    encoding = PublishEncoding(CHAT, V311, 1, 1, limit=150)
     said = entries("short", "x" * 100, "short, too")
-    packets = parse(view.encode_entries(said, 3), V311)
+    packets = parse(encoding.encode_entries(said, 3), V311)
     assert [packet.payload[:8] for packet in packets if packet.topic.endswith("/text")] == [
         b"bob: sho", b"bob: xxx", b"bob: sho",
     ]  # fmt: skip
     assert [json.loads(packet.payload)["number"] for packet in packets if packet.topic.endswith("lab")] == [1, 3]
-    assert [numbers for _, numbers in view.expected(said, 3)] == [[1, 3], [1, 2, 3]]
+    assert [numbers for _, numbers in encoding.expected(said, 3)] == [[1, 3], [1, 2, 3]]
 
 
 # Subscriptions
@@ -160,8 +160,8 @@ def test_packets_over_the_limit_are_left_out() -> None:
     ],
 )
 def test_how_a_channel_is_read(filters: list[str | Subscription], qos: tuple[int | None, int | None] | None) -> None:
-    view = subscribed(*filters).view_of(channel())
-    assert (None if view is None else (view.json, view.text)) == qos
+    encoding = subscribed(*filters).encoding_of(channel())
+    assert (None if encoding is None else (encoding.json, encoding.text)) == qos
 
 
 @pytest.mark.parametrize(
@@ -178,10 +178,10 @@ def test_how_a_channel_is_read(filters: list[str | Subscription], qos: tuple[int
     ],
 )
 def test_how_a_conversation_is_read(topic_filter: str, reads: bool) -> None:
-    view = subscribed(topic_filter).view_of(talk())
-    assert (view is not None) is reads
-    if view is not None:
-        [packet] = parse(view.encode_entries([Entry(1, 0, "bob", "psst", None, "Alice")], 1), V5)
+    encoding = subscribed(topic_filter).encoding_of(talk())
+    assert (encoding is not None) is reads
+    if encoding is not None:
+        [packet] = parse(encoding.encode_entries([Entry(1, 0, "bob", "psst", None, "Alice")], 1), V5)
         assert packet.topic == "chat/to/alice/msg/bob"
 
 
@@ -247,20 +247,20 @@ def test_no_local_is_about_what_one_says_oneself() -> None:
         (channel(), Entry(1, 0, "Alice", "mine", "lab"), Entry(1, 0, "bob", "theirs", "lab")),
         (talk(), Entry(1, 0, "Alice", "mine", None, "bob"), Entry(1, 0, "bob", "theirs", None, "Alice")),
     ):
-        view = subscribed(quiet).view_of(log)
-        assert view is not None
-        assert view.encode_entries([mine], 1) == b""
-        assert b"theirs" in view.encode_entries([theirs], 1)
-        loud = subscribed(quiet, "chat/channels/lab", "chat/to/alice/msg/bob").view_of(log)
+        encoding = subscribed(quiet).encoding_of(log)
+        assert encoding is not None
+        assert encoding.encode_entries([mine], 1) == b""
+        assert b"theirs" in encoding.encode_entries([theirs], 1)
+        loud = subscribed(quiet, "chat/channels/lab", "chat/to/alice/msg/bob").encoding_of(log)
         assert loud is not None
         assert b"mine" in loud.encode_entries([mine], 1), "the other subscription wants it"
 
 
 def test_one_packet_in_flight_is_one_packet_an_entry() -> None:
-    both = subscribed("#", one_at_a_time=True).view_of(channel())
+    both = subscribed("#", one_at_a_time=True).encoding_of(channel())
     assert both is not None
     assert (both.json, both.text, both.forms) == (1, 0, 1)
-    text = subscribed("chat/channels/+/text", one_at_a_time=True).view_of(channel())
+    text = subscribed("chat/channels/+/text", one_at_a_time=True).encoding_of(channel())
     assert text is not None
     assert (text.json, text.text) == (None, 1)
 
@@ -281,9 +281,9 @@ def test_subscriptions_outlive_the_connection() -> None:
 
 def test_all_who_read_alike_get_the_same_bytes() -> None:
     """So one encoding serves them all."""
-    one = subscribed("chat/channels/+", me="alice").view_of(channel())
-    other = subscribed("#", "chat/channels/lab", me="carol").view_of(channel())
-    third = subscribed("chat/channels/lab", me="dave").view_of(channel())
+    one = subscribed("chat/channels/+", me="alice").encoding_of(channel())
+    other = subscribed("#", "chat/channels/lab", me="carol").encoding_of(channel())
+    third = subscribed("chat/channels/lab", me="dave").encoding_of(channel())
     assert one is not None
     assert other is not None
     assert third is not None
