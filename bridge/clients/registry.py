@@ -16,7 +16,7 @@ from store import Store
 from wire.clock import now
 from wire.mqtt import NONE, Properties
 
-from .timer import Later
+from .timer import Timer
 
 _GRACE = 1.0  # seconds after the expiry of a session at which it is ended for certain
 _LATE = 500  # milliseconds that an expired session is left to a client that is just taking it up
@@ -64,7 +64,7 @@ class _Away:
 class Registry:
     """The clients by their keys, `<user key>/<client id>`. Any thread may call it."""
 
-    def __init__(self, store: Store, timer: Later) -> None:
+    def __init__(self, store: Store, timer: Timer) -> None:
         self._store = store
         self._timer = timer
         self._lock = leaf()
@@ -157,7 +157,7 @@ class Registry:
             if ended:  # else the client has connected again
                 self._store.end_clients(now() - _LATE)
 
-        away.timer = self._timer.do(seconds + _GRACE, end)
+        away.timer = self._timer.call_later(seconds + _GRACE, end)
         with self._lock:
             if key not in self._connected:
                 self._away[key] = away

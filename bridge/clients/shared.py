@@ -8,7 +8,7 @@ from wire.topics import Topics
 from .live import LiveRouter
 from .registry import Registry
 from .retained import RetainedState
-from .timer import Later
+from .timer import Timer
 from .wills import Wills
 
 
@@ -20,7 +20,7 @@ class SharedState:
     def __init__(self, chat: Chat, topics: Topics) -> None:
         self.chat = chat
         self.topics = topics
-        self._timer = Later()
+        self._timer = Timer()
         self.registry = Registry(chat.store, self._timer)
         self.live = LiveRouter(topics, self.registry)
         self.wills = Wills(chat, self.live, self._timer)

@@ -1,4 +1,4 @@
-"""Floor 3: what is to be done later, by one thread: wills that are delayed, for one."""
+"""Floor 3: a timer: calls functions after a delay, on one thread."""
 
 from __future__ import annotations
 
@@ -12,58 +12,58 @@ from collections.abc import Callable
 log_ = logging.getLogger("partyline.mqtt")
 
 
-class Later:
-    """Owns the thread `mqtt-later`, which does things when their time has come."""
+class Timer:
+    """Owns the thread `mqtt-timer`, which calls each function when it is due. Any thread may use it."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._due: list[tuple[float, int]] = []  # when (time.monotonic), and the number; also of what was cancelled
-        self._tasks: dict[int, Callable[[], None]] = {}
+        self._due: list[tuple[float, int]] = []  # a heap of times (time.monotonic) and numbers; cancelled ones, too
+        self._calls: dict[int, Callable[[], None]] = {}
         self._numbers = itertools.count(1)
         self._closing = False
-        self._thread = threading.Thread(target=self._run, name="mqtt-later", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="mqtt-timer", daemon=True)
         self._thread.start()
 
-    def do(self, seconds: float, what: Callable[[], None]) -> int:
-        """Do it after so many seconds; the number to cancel it with."""
+    def call_later(self, seconds: float, call: Callable[[], None]) -> int:
+        """Call the function after `seconds`. Return the number to cancel it with."""
         with self._changed:
             number = next(self._numbers)
-            self._tasks[number] = what
+            self._calls[number] = call
             heapq.heappush(self._due, (time.monotonic() + seconds, number))
             self._changed.notify()
             return number
 
     def cancel(self, number: int) -> Callable[[], None] | None:
-        """Do it not at all; None if it was done already."""
+        """Return the function, which is not called any more; None if it was called already."""
         with self._changed:
-            what = self._tasks.pop(number, None)
-            if len(self._due) > 2 * len(self._tasks) + 64:
-                self._due = [due for due in self._due if due[1] in self._tasks]
+            call = self._calls.pop(number, None)
+            if len(self._due) > 2 * len(self._calls) + 64:
+                self._due = [due for due in self._due if due[1] in self._calls]
                 heapq.heapify(self._due)
-            return what
+            return call
 
     def _next(self) -> Callable[[], None] | None:
-        """Wait for what is due next; None at the end."""
+        """Wait for the next function that is due and return it; None when the timer is closed."""
         with self._changed:
             while not self._closing:
                 wait = self._due[0][0] - time.monotonic() if self._due else None
                 if wait is None or wait > 0:
                     self._changed.wait(None if wait is None else min(wait, threading.TIMEOUT_MAX))
                     continue
-                what = self._tasks.pop(heapq.heappop(self._due)[1], None)
-                if what is not None:
-                    return what
+                call = self._calls.pop(heapq.heappop(self._due)[1], None)
+                if call is not None:
+                    return call
         return None
 
     def _run(self) -> None:
-        while (what := self._next()) is not None:
+        while (call := self._next()) is not None:
             try:
-                what()
+                call()
             except Exception:
-                log_.exception("something that was to be done later failed")
+                log_.exception("a delayed call failed")
 
     def close(self) -> None:
-        """End the thread; what is not due yet is not done."""
+        """End the thread. Functions that are not due yet are not called."""
         with self._changed:
             self._closing = True
             self._changed.notify()

@@ -13,7 +13,7 @@ from wire.names import fold
 from wire.topics import LiveMessage
 
 from .live import LiveRouter
-from .timer import Later
+from .timer import Timer
 
 log_ = logging.getLogger("partyline.mqtt")
 
@@ -29,7 +29,7 @@ class LastWill:
 class Wills:
     """Publishes wills. Any thread may call it."""
 
-    def __init__(self, chat: Chat, live: LiveRouter, timer: Later) -> None:
+    def __init__(self, chat: Chat, live: LiveRouter, timer: Timer) -> None:
         self._chat = chat
         self._live = live
         self._timer = timer
@@ -44,7 +44,7 @@ class Wills:
                 self._delayed.pop(key, None)
             self.publish(name, will)
 
-        number = self._timer.do(seconds, due)
+        number = self._timer.call_later(seconds, due)
         with self._lock:
             self._delayed[key] = number
 

@@ -323,7 +323,7 @@ def test_little_is_remembered_of_who_is_away(server: Server, mqtt: Mqtt) -> None
     assert not server._mqtt.wills._delayed
     eventually(lambda: not registry._connected, lambda: f"{len(registry._connected)} are connected")
     eventually(lambda: not server.chat.store.clients(""), lambda: "they are still in the store")
-    assert not server._mqtt._timer._tasks
+    assert not server._mqtt._timer._calls
     assert len(server._mqtt._timer._due) < 200
 
 
