@@ -68,7 +68,7 @@ class PublishEncoding:
         self.key = f"mqtt {version} {json} {text} {me} {limit} {without} {even}"
 
     def encode_entries(self, entries: Sequence[Entry], seq: int = 0, *, past: bool = False, dup: bool = False) -> bytes:
-        """Return PUBLISH packets: all entries as JSON, then as text. `dup` is True if they may have been sent before."""
+        """Return PUBLISH packets: all entries as JSON, then as text. `dup`: they may have been sent before."""
         if self._limit or self._without:
             return self._encode_some(entries, seq, dup=dup)
         pieces: list[bytes] = []

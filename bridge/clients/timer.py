@@ -34,7 +34,7 @@ class Timer:
             return number
 
     def cancel(self, number: int) -> Callable[[], None] | None:
-        """Return the function, which is not called any more; None if it was called already."""
+        """Cancel a call. Return its function, or None if it has been called."""
         with self._changed:
             call = self._calls.pop(number, None)
             if len(self._due) > 2 * len(self._calls) + 64:
