@@ -21,7 +21,7 @@ from .shared import SharedState
 _KNOWN = 1_000  # topics of one client whose channel is kept
 
 
-class Inbox:
+class PublishHandler:
     """Takes the PUBLISHes of one connection; called by the connection's own thread alone.
 
     What is to be said is gathered, so that posts that follow each other are stored at once; `flush` hands it on.

@@ -43,7 +43,7 @@ from . import connect as login
 from .connect import Login
 from .delivery import MqttReader
 from .encoding import largest
-from .publish import Inbox
+from .publish import PublishHandler
 from .responses import Responses
 from .retained import OFFLINE
 from .shared import SharedState
@@ -63,10 +63,10 @@ class MqttSession:
         "_chat",
         "_deadline",
         "_done",
-        "_inbox",
         "_keep_alive",
         "_key",
         "_packets",
+        "_publish_handler",
         "_reader",
         "_responses",
         "_session",
@@ -86,7 +86,7 @@ class MqttSession:
         self._reader = MqttReader(outlet, self._responses, self._subscriptions.encoding_of, chat.limits.backlog)
         self._session = Session(chat, self._reader, "mqtt", address)
         self._session.shortcut = self._responses.pubacks
-        self._inbox = Inbox(shared, self._session, self._responses)
+        self._publish_handler = PublishHandler(shared, self._session, self._responses)
         self._subscriber = Subscriber(shared, self._session, self._reader, self._subscriptions, self._responses)
         self.address = address
         self._done = False
@@ -100,7 +100,7 @@ class MqttSession:
     @property
     def done(self) -> bool:
         """Nothing more is to be read from the client."""
-        return self._done or self._inbox.gone
+        return self._done or self._publish_handler.gone
 
     @property
     def patience(self) -> float | None:
@@ -119,13 +119,13 @@ class MqttSession:
 
     def receive(self, data: bytes) -> None:
         """Do what the packets ask; PUBLISHes that follow each other go to the session as one run."""
-        take = self._inbox.take
+        take = self._publish_handler.take
         try:
             for item in self._packets.receive(data):
                 if type(item) is Publish:
                     take(item)
                     continue
-                self._inbox.flush()
+                self._publish_handler.flush()
                 if isinstance(item, MqttError):
                     raise item
                 if self.done:
@@ -133,7 +133,7 @@ class MqttSession:
                 self._handle(item)
                 if self._done:
                     return  # what follows a DISCONNECT is nothing ([MQTT-3.14.4-2])
-            self._inbox.flush()
+            self._publish_handler.flush()
         except StoreError as error:
             log_.error("%s: %s", self._key, error)
             if not self._responses.connected:
@@ -201,7 +201,9 @@ class MqttSession:
 
     def _publish_will(self) -> None:
         will, user, expiry = self._will, self._session.user, self._subscriber.expiry
-        if will is None or user is None or self._inbox.gone or not self._responses.connected:  # [MQTT-3.1.2-8]
+        if (
+            will is None or user is None or self._publish_handler.gone or not self._responses.connected
+        ):  # [MQTT-3.1.2-8]
             return
         delay = min(will.delay, expiry)
         if delay:
@@ -222,7 +224,7 @@ class MqttSession:
         if old is not None:
             old.taken_over(clean=packet.clean)
         present = self._subscriber.open(self._key, sent, clean=packet.clean)
-        self._inbox.open(who.client_id)
+        self._publish_handler.open(who.client_id)
         self._responses.subscribed()
         self._reader.reply_bytes(login.welcome(self._shared.topics, packet, who, self._chat.limits, present=present))
         self._responses.connected = True
@@ -274,7 +276,7 @@ class MqttSession:
         self._subscriber.acknowledged((packet.packet_id,))
 
     def _released(self, packet: PubRel) -> None:
-        self._inbox.release(packet)
+        self._publish_handler.release(packet)
 
     def _subscribe(self, packet: Subscribe) -> None:
         self._subscriber.subscribe(packet)

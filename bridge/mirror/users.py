@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from bridge.clients.publish import Inbox
+from bridge.clients.publish import PublishHandler
 from bridge.clients.responses import RequestContext, Responses
 from bridge.clients.shared import SharedState
 from channels import accounts
@@ -203,7 +203,7 @@ class Resident:
 
     __slots__ = ("at", "inbox", "key", "me", "registered", "session")
 
-    def __init__(self, session: Session, inbox: Inbox, me: str, *, registered: bool) -> None:
+    def __init__(self, session: Session, inbox: PublishHandler, me: str, *, registered: bool) -> None:
         self.session = session
         self.inbox = inbox
         self.key = session.reader.user_key
@@ -348,7 +348,7 @@ class Residents:
         reader.me = me
         session = Session(chat, reader, DOOR, self._address, shared=True)
         session.enter(account, None, proven=proven and account.password is not None)
-        resident = Resident(session, Inbox(self._shared, session, responses), me, registered=registered)
+        resident = Resident(session, PublishHandler(self._shared, session, responses), me, registered=registered)
         self._here[account.key] = self._by_name[me] = resident
         log_.info("%s is on the broker", account.name)
         return resident
