@@ -49,7 +49,7 @@ def _run(*works: Callable[[], None]) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(6 * DEADLINE)
+        thread.join(DEADLINE)
         assert not thread.is_alive(), "a thread hangs"
     assert not failures, failures[:3]
 
@@ -104,7 +104,6 @@ def test_no_cursor_waits_for_the_next_one(stage: MakeStage) -> None:
     eventually(
         lambda: one.store.cursors.get((log.row.id, "a")) == one.store.cursors.get((log.row.id, "b")) == 999,
         lambda: f"the cursors are {one.store.cursors}",
-        DEADLINE,
     )
     assert {user for user, _ in one.moved} == {"a", "b"}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -82,7 +81,7 @@ class Wanderer:
         self._line.send(request)
         answer: Frame | None = None
         while answer is None:
-            frames = self._line.take(3 * DEADLINE)
+            frames = self._line.take(DEADLINE)
             assert frames, f"no answer to {request}"
             for frame in frames:
                 if getattr(frame, "ref", None) == self._refs:
@@ -160,9 +159,8 @@ def test_hundreds_who_come_and_go(start_process: StartProcess) -> None:
     threads = [threading.Thread(target=one.run, name=one.name, daemon=True) for one in wanderers]
     for thread in threads:
         thread.start()
-    deadline = time.monotonic() + 6 * DEADLINE
     for thread in threads:
-        thread.join(max(0.0, deadline - time.monotonic()))
+        thread.join(DEADLINE)
         assert not thread.is_alive(), f"{thread.name} hangs"
     failures = [one.failure for one in wanderers if one.failure is not None]
     assert not failures, (len(failures), failures[:3], process.log[-2_000:])

@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.conftest import StartProcess
 from tests.support.client_processes import command, environment
 from tests.support.file_proxy import FileProxy, Gate, Tap
-from tests.support.helpers import Json, Process
+from tests.support.helpers import DEADLINE, Json, Process
 from wire.frames import Entry
 from wire.ranges import EMPTY, missing, union
 
@@ -53,7 +53,7 @@ class Client:
 
     def end(self) -> str:
         """Wait until it has done it; what it said."""
-        _, err = self.process.communicate(timeout=60)
+        _, err = self.process.communicate(timeout=DEADLINE)
         assert self.process.returncode == 0, err
         return err
 

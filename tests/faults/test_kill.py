@@ -71,7 +71,7 @@ def test_twenty_kills_under_load(start_process: StartProcess) -> None:
         _progress(scene, posters, 300)
         scene.drain.set()
         for thread in threads[:_POSTERS]:
-            thread.join(2 * DEADLINE)
+            thread.join(DEADLINE)
         assert not scene.failures, scene.failures
         log = _read_all(process.address)
         _check_log(log, posters)
@@ -81,7 +81,7 @@ def test_twenty_kills_under_load(start_process: StartProcess) -> None:
         scene.drain.set()
         process.kill()
         for thread in threads:
-            thread.join(2 * DEADLINE)
+            thread.join(DEADLINE)
     assert not scene.failures, scene.failures
     assert "Traceback" not in process.log, process.log
 
@@ -147,7 +147,7 @@ def _check_readers(
             wanted |= {place: numbers[-1] for place, numbers in private.items()}
         reader.wanted = wanted
     for thread in threads:
-        thread.join(2 * DEADLINE)
+        thread.join(DEADLINE)
         assert not thread.is_alive(), "a reader does not come to the end"
     for reader in readers:
         assert reader.had["lab"] == log, f"{reader.name} has another list"

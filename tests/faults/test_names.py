@@ -35,7 +35,7 @@ def _crowd(address: str, count: int, act: Callable[[Json, int], None]) -> Iterat
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(3 * DEADLINE)
+        thread.join(DEADLINE)
     try:
         assert not failed, failed[:3]
         yield clients

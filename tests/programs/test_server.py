@@ -5,7 +5,6 @@ from __future__ import annotations
 import resource
 import signal
 import socket
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -33,8 +32,6 @@ from wire.frames import (
     Welcome,
     Who,
 )
-
-_STOPPED = 6.0  # seconds that a stop may take here; it is meant to take 2, which a busy machine may not manage
 
 
 def test_it_keeps_what_it_has_against_a_loss_of_power_too(start_process: StartProcess, tmp_path: Path) -> None:
@@ -89,13 +86,9 @@ def test_it_stops_with_a_thousand_connected(process: Process) -> None:
     programs = [Bulk(process.address, f"user{n}") for n in range(900)]
     for line in programs[:200]:
         line.send(Join("lab"))
-    start = time.monotonic()
     process.process.send_signal(signal.SIGTERM)
     process.process.send_signal(signal.SIGTERM)  # who cannot wait does no harm
-    assert process.process.wait(3 * DEADLINE) == 0
-    took = time.monotonic() - start
-    print(f"stopped with 1,000 connected in {took:.2f} s")
-    assert took < _STOPPED
+    assert process.process.wait(DEADLINE) == 0
     for line in programs:
         frames = []
         try:
@@ -120,10 +113,7 @@ def test_it_stops_although_some_do_not_read(process: Process) -> None:
         sender.send(Join("lab"), *[Say("x" * 10_000, "lab") for _ in range(1_000)], Ping(ref="sent"))
         while not any(isinstance(frame, Pong) for frame in sender.take()):
             pass
-        start = time.monotonic()
-        assert process.stop() == 0
-        print(f"stopped in {time.monotonic() - start:.2f} s")
-        assert time.monotonic() - start < _STOPPED
+        assert process.stop() == 0  # within the deadline, though "deaf" never reads
 
 
 def test_a_full_disk(process: Process) -> None:

@@ -155,9 +155,9 @@ def descriptors(pid: int) -> int:
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
-def eventually(fits: Callable[[], bool], what: Callable[[], str], seconds: float = 3 * DEADLINE) -> None:
+def eventually(fits: Callable[[], bool], what: Callable[[], str]) -> None:
     """Look until it fits: for what another process does, of which no event reaches us."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + DEADLINE
     while not fits():
         assert time.monotonic() < deadline, what()
         time.sleep(0.005)

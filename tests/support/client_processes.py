@@ -26,6 +26,25 @@ def environment(**more: str) -> dict[str, str]:
     return {**plain, **more}
 
 
+class _Watch:
+    """Kills a process that has shown no sign of life for DEADLINE seconds, and so ends the wait for it."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        self._timer = threading.Timer(DEADLINE, process.kill)
+        self._timer.start()
+
+    def seen(self) -> None:
+        """Count from now: it has said something."""
+        self._timer.cancel()
+        self._timer = threading.Timer(DEADLINE, self._process.kill)
+        self._timer.start()
+
+    def cancel(self) -> None:
+        """Let it live."""
+        self._timer.cancel()
+
+
 def run(*arguments: str, typed: str = "", **more: str) -> subprocess.CompletedProcess[str]:
     """Run the client to its end with `typed` as its stdin."""
     return subprocess.run(
@@ -42,9 +61,7 @@ class Running:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
         self.lines: list[str] = []
-        # A line that never comes ends the process, and so the wait for it.
-        self._deadline = threading.Timer(2 * DEADLINE, self.process.kill)
-        self._deadline.start()
+        self._watch = _Watch(self.process)
 
     def say(self, *lines: str) -> None:
         assert self.process.stdin is not None
@@ -54,7 +71,9 @@ class Running:
         """Read up to a line with `part`; what is read is in `lines`."""
         stream: IO[str] | None = self.process.stderr if stderr else self.process.stdout
         assert stream is not None
+        self._watch.seen()
         while part not in (line := stream.readline()):
+            self._watch.seen()
             assert line, f"the client ended before {part!r}: {self.lines}"
             self.lines.append(line)
         self.lines.append(line)
@@ -67,7 +86,7 @@ class Running:
         return self.process.returncode, out, err
 
     def close(self) -> None:
-        self._deadline.cancel()
+        self._watch.cancel()
         if self.process.poll() is None:
             self.process.kill()
         self.process.communicate()
@@ -111,7 +130,10 @@ class Screen:
     def until(self, met: Callable[[list[str]], bool]) -> list[str]:
         """Look until the screen is so. (tmux has no event for that: this is the one place that looks again.)"""
         end = time.monotonic() + DEADLINE
+        shown: list[str] = []
         while not met(lines := self.lines()):
+            if lines != shown:
+                shown, end = lines, time.monotonic() + DEADLINE
             assert time.monotonic() < end, "the screen stays like this:\n" + "\n".join(lines)
             threading.Event().wait(0.02)
         return lines

@@ -77,7 +77,7 @@ class Gate:
     def wait_until_shut(self) -> None:
         """Return when all that was allowed is through, and somebody wants more."""
         with self._condition:
-            shut = self._condition.wait_for(lambda: self._waiting and not self._budget, 3 * DEADLINE)
+            shut = self._condition.wait_for(lambda: self._waiting and not self._budget, DEADLINE)
         assert shut, "no transfer is under way"
 
     def take(self, wanted: int, tap: Tap) -> int:
@@ -166,7 +166,7 @@ class FileProxy:
                 client = self._listener.accept()[0]
             except OSError:
                 return
-            self.server_up.wait(3 * DEADLINE)
+            self.server_up.wait(DEADLINE)
             try:
                 server = socket.create_connection(self._server, DEADLINE)
             except OSError:

@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import IO, Any
 
-_PATIENCE = 10.0  # seconds from the last that it says to its end
+_PATIENCE = 60.0  # seconds from the last that it says to its end
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["server", __name__])
 

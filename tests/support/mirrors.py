@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import bridge.mirror.connection
 import bridge.mirror.mirror
 from bridge.mirror.address import BrokerConfig
+from bridge.mirror.address import broker as broker_of
 from server import Server
 from tests.conftest import Enter, StartServer
 from tests.support.brokers import BROKERS, Broker, StartBroker, brokers
@@ -27,7 +29,7 @@ from wire.mqtt import V311, Publish
 
 Meet = Callable[..., Talker]
 _NUMBERS = count(1)
-__all__ = ["Site", "broker_kind", "enter", "meet", "quick", "site", "start_broker"]
+__all__ = ["Site", "broker_kind", "enter", "fluent", "meet", "quick", "site", "start_broker"]
 
 
 class Site:
@@ -87,9 +89,16 @@ class Site:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The mirror tries again at once, and waits for no answer long."""
+    """Have the mirror connect again at once, and wait for the answers of a broker on a busy machine."""
     monkeypatch.setattr(bridge.mirror.mirror, "_PAUSES", (0.01, 0.05))
-    monkeypatch.setattr(bridge.mirror.connection, "_PATIENCE", 0.5)
+    monkeypatch.setattr(bridge.mirror.connection, "_PATIENCE", 30.0)
+
+
+@pytest.fixture
+def fluent(broker_kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the mirror begin with the version that the broker speaks: amqtt leaves a CONNECT of MQTT 5 unanswered."""
+    version = BROKERS[broker_kind].version
+    monkeypatch.setattr("server.broker", lambda config: replace(broker_of(config), version=version))
 
 
 @pytest.fixture
@@ -107,8 +116,9 @@ def broker_kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def site(
-    quick: None, broker_kind: str, start_broker: StartBroker, start_server: StartServer, mqtt: Callable[..., MqttLine]
-) -> Site:
+    quick: None, fluent: None, broker_kind: str, start_broker: StartBroker, start_server: StartServer,
+    mqtt: Callable[..., MqttLine],
+) -> Site:  # fmt: skip
     """A broker of each kind, and a server that is connected to it."""
     broker = start_broker(broker_kind)
     made = Site(start_server(broker=BrokerConfig(url=broker.url)), broker, mqtt)

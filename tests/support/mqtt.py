@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import socket
-import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -86,7 +85,6 @@ class MqttLine(_Line):
 
     def expect(self, kind: type[P], predicate: Callable[[Any], bool] = lambda _: True) -> P:
         """The first packet of that type that fits, out of `inbox` or as it comes; the others stay in `inbox`."""
-        deadline = time.monotonic() + DEADLINE
         looked = 0
         while True:
             for at in range(looked, len(self.inbox)):
@@ -95,14 +93,14 @@ class MqttLine(_Line):
                     del self.inbox[at]
                     return packet
             looked = len(self.inbox)
-            self.read(deadline, kind.__name__)
+            self.read(kind.__name__)
 
-    def read(self, deadline: float, wanted: str = "anything") -> None:
+    def read(self, wanted: str = "anything") -> None:
         """Take in what comes next. AssertionError if nothing does."""
         if self.ended:
             raise AssertionError(f"no {wanted} before the connection ended; unread: {self.inbox!r}")
         try:
-            items = self._packets.receive(self._receive(deadline))
+            items = self._packets.receive(self._receive())
         except TimeoutError:
             raise AssertionError(f"no {wanted} came in time; unread: {self.inbox!r}") from None
         apart: list[Item] = []
@@ -124,9 +122,8 @@ class MqttLine(_Line):
 
     def until_closed(self) -> list[Item]:
         """All that nobody took and all that still comes, up to the end of the connection."""
-        deadline = time.monotonic() + DEADLINE
         while not self.ended:
-            self.read(deadline, "end of the connection")
+            self.read("end of the connection")
         rest, self.inbox = self.inbox, []
         return rest
 

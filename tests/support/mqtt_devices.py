@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import tempfile
 import threading
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +23,6 @@ from tests.support.helpers import DEADLINE, endpoint
 from wire.mqtt import V5, V311
 
 MQTT_JS = "5.16.0"
-_PATIENCE = 3 * DEADLINE  # for programs that have to be started
 Message = tuple[str, str]  # topic and payload
 
 
@@ -58,20 +56,19 @@ class Device(ABC):
 
     def expect(self, topic: str, fits: Callable[[str], bool] = lambda _: True) -> str:
         """The payload of the first message on that topic that fits, of those that came or as it comes."""
-        deadline = time.monotonic() + _PATIENCE
         looked = 0
         while True:
             for at in range(looked, len(self.heard)):
                 if self.heard[at][0] == topic and fits(self.heard[at][1]):
                     return self.heard.pop(at)[1]
             looked = len(self.heard)
-            self._await(None, deadline, topic)
+            self._await(None, topic)
 
-    def _await(self, wanted: str | None, deadline: float, what: str = "") -> dict[str, Any]:
+    def _await(self, wanted: str | None, what: str = "") -> dict[str, Any]:
         """Take in events up to one of that name, or just the next; messages go to `heard`."""
         while True:
             try:
-                event = self._events.get(timeout=max(0.001, deadline - time.monotonic()))
+                event = self._events.get(timeout=DEADLINE)
             except queue.Empty:
                 raise AssertionError(f"{self.kind}: no {wanted or what}; unread: {self.heard}") from None
             if event["event"] == "message":
@@ -110,12 +107,12 @@ class Mosquitto(Device):
     def publish(self, topic: str, payload: str, qos: int = 1) -> None:
         command = self._command("mosquitto_pub", f"{self.name}-pub")
         subprocess.run(
-            [*command, "-q", str(qos), "-t", topic, "-m", payload], check=True, timeout=_PATIENCE, capture_output=True
+            [*command, "-q", str(qos), "-t", topic, "-m", payload], check=True, timeout=DEADLINE, capture_output=True
         )
 
     def close(self) -> None:
         self._process.terminate()
-        self._process.wait(_PATIENCE)
+        self._process.wait(DEADLINE)
 
 
 class Paho(Device):
@@ -142,10 +139,10 @@ class Paho(Device):
             more = {"clean_start": False, "properties": keep}
         self._client.connect(self.host, self.port, **more)
         self._client.loop_start()
-        connected = self._await("connect", time.monotonic() + _PATIENCE)
+        connected = self._await("connect")
         assert not connected["arguments"][1].is_failure, connected
         self._client.subscribe([(each, 1) for each in self.filters])
-        self._await("subscribe", time.monotonic() + _PATIENCE)
+        self._await("subscribe")
 
     def _callback(self, name: str) -> Any:
         def call(_client: Any, _data: Any, *arguments: Any) -> None:
@@ -155,11 +152,11 @@ class Paho(Device):
 
     def publish(self, topic: str, payload: str, qos: int = 1) -> None:
         self._client.publish(topic, payload, qos)
-        self._await("publish", time.monotonic() + _PATIENCE)
+        self._await("publish")
 
     def close(self) -> None:
         self._client.disconnect()
-        self._await("disconnect", time.monotonic() + _PATIENCE)
+        self._await("disconnect")
         self._client.loop_stop()
 
 
@@ -216,7 +213,7 @@ class MqttJs(Device):
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
         )  # fmt: skip
         threading.Thread(target=self._read, name=f"mqtt.js-{self.name}").start()
-        self._await("connect", time.monotonic() + _PATIENCE)
+        self._await("connect")
         self._tell("subscribe", list(self.filters))
 
     def _read(self) -> None:
@@ -227,7 +224,7 @@ class MqttJs(Device):
     def _tell(self, what: str, *rest: Any) -> None:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps([what, *rest]) + "\n")
-        self._await(what, time.monotonic() + _PATIENCE)
+        self._await(what)
 
     def publish(self, topic: str, payload: str, qos: int = 1) -> None:
         self._tell("publish", topic, payload, qos)
@@ -235,7 +232,7 @@ class MqttJs(Device):
     def close(self) -> None:
         if self._process.poll() is None:
             self._tell("end")
-        self._process.wait(_PATIENCE)
+        self._process.wait(DEADLINE)
 
 
 DEVICES: dict[str, type[Device]] = {kind.kind: kind for kind in (Mosquitto, Paho, MqttJs)}

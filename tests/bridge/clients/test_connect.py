@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import pytest
+
 from server import Server
 from tests.conftest import StartServer
 from tests.support.bulk import eventually
-from tests.support.helpers import Json, Text
+from tests.support.helpers import DEADLINE, Json, Text
 from tests.support.mqtt import MqttLine, body, watch
 from wire.frames import Presence, Register
 from wire.limits import Limits
@@ -175,19 +177,21 @@ def test_who_comes_back_takes_its_connection_over(server: Server, mqtt: Mqtt, ve
     watcher.message("chat/presence/alice", lambda packet: not body(packet)["online"])
 
 
-def test_who_has_just_hung_up_does_not_hold_the_name(server: Server, mqtt: Mqtt, version: int) -> None:
-    """mosquitto_pub, for one, is gone before the server knows, and has another client id each time."""
+def test_who_has_just_hung_up_does_not_hold_the_name(
+    server: Server, mqtt: Mqtt, version: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """mosquitto_pub exits before the server has seen the end of its connection, and has another client id each time."""
+    monkeypatch.setattr("bridge.clients.session._MOMENT", DEADLINE)
     for n in range(20):
         line = MqttLine(server.address, "oven", version=version, client_id=f"mosq-{n}")
         line.do("say/lab", f"{n}")
         line.send(Disconnect())
         line.close()
-    start = time.monotonic()
+    monkeypatch.undo()
     held = mqtt(server.address, "oven", version=version, client_id="stays")
     assert mqtt(server.address, "oven", version=version, refused=True).connack.reason == Reason.NOT_AUTHORIZED
     elsewhere = mqtt(server.address, "oven", version=version, refused=True, source="127.0.0.2")
     assert elsewhere.connack.reason == Reason.NOT_AUTHORIZED
-    assert time.monotonic() - start < 5
     held.ping()
     assert not server._mqtt.registry._leaving or list(server._mqtt.registry._leaving) == ["oven"]
 
@@ -241,19 +245,20 @@ def test_a_registered_user_has_many_clients(server: Server, mqtt: Mqtt, version:
 
 
 def test_keep_alive_is_one_and_a_half_times(server: Server, mqtt: Mqtt, version: int) -> None:
-    silent = mqtt(server.address, "silent", keep_alive=1, version=version)
+    silent = mqtt(server.address, "silent", keep_alive=2, version=version)
     start = time.monotonic()
-    lively = mqtt(server.address, "lively", keep_alive=1, version=version)
+    lively = mqtt(server.address, "lively", keep_alive=2, version=version)
     patient = mqtt(server.address, "patient", version=version)
     silent.socket.settimeout(0.5)
     ends = b""
     while not silent.ended:
+        assert time.monotonic() - start < DEADLINE, "silence does not end a connection"
         try:
             data = silent.socket.recv(100)
             ends, silent.ended = ends + data, not data
         except TimeoutError:
             lively.send(PingReq())
-    assert 1.4 < time.monotonic() - start < 5
+    assert time.monotonic() - start > 2.9
     assert (bytes([Reason.KEEP_ALIVE_TIMEOUT]) in ends) is (version == V5)
     for line in (lively, patient):
         line.ping()
@@ -267,13 +272,13 @@ def test_connect_has_its_time(start_server: StartServer, mqtt: Mqtt) -> None:
     line.socket.settimeout(0.3)
     start = time.monotonic()
     while not line.ended:
+        assert time.monotonic() - start < DEADLINE, "a byte now and then keeps a connection without a CONNECT"
         try:
             line.ended = not line.socket.recv(100)
         except TimeoutError:
             line.send_bytes(b"x")
         except ConnectionError:
             line.ended = True
-    assert time.monotonic() - start < 5
 
 
 # What is told of comings and goings

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.helpers import ROOT, Json, Process, Text, endpoint
+from tests.support.helpers import DEADLINE, ROOT, Json, Process, Text, endpoint
 from tests.support.mqtt_devices import DEVICES, Device
 from wire.frames import Entry, Join
 
@@ -158,7 +158,7 @@ def test_the_examples_with_mosquitto(process: Process) -> None:
             if program == "mosquitto_sub":
                 listening.append(Listener([program, *port, *arguments]))
             else:
-                subprocess.run([program, *port, *arguments], check=True, timeout=30, capture_output=True)
+                subprocess.run([program, *port, *arguments], check=True, timeout=DEADLINE, capture_output=True)
         as_text, for_bob, for_oven = listening
         assert as_text.hear() == "oven: bread is done"
         assert json.loads(for_bob.hear())["text"] == "come!"
@@ -194,7 +194,7 @@ class Listener:
     def close(self) -> None:
         """End it."""
         self._process.terminate()
-        self._process.communicate(timeout=30)
+        self._process.communicate(timeout=DEADLINE)
 
 
 def test_the_example_with_paho(process: Process, connect: Callable[..., Json]) -> None:

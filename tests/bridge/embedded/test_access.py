@@ -44,7 +44,7 @@ def broker(store: Store) -> Iterator[BrokerSupervisor]:
     folder = store._file.parent  # type: ignore[attr-defined]
     made = BrokerSupervisor("127.0.0.1", 0, Path(folder), "chat")
     made.start()
-    assert made.wait_until_ready(3 * DEADLINE)
+    assert made.wait_until_ready(DEADLINE)
     yield made
     made.close()
     assert "embedded-broker" not in {thread.name for thread in threading.enumerate()}

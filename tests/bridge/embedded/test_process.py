@@ -29,7 +29,6 @@ from tests.support.mqtt import MqttLine
 from wire.errors import LocalError
 from wire.mqtt import V311
 
-PATIENCE = 3 * DEADLINE  # for programs that have to be started
 Make = Callable[..., BrokerSupervisor]
 
 
@@ -59,7 +58,7 @@ def make(data: Path) -> Iterator[Make]:
 def started(broker: BrokerSupervisor) -> BrokerSupervisor:
     """Start it and wait until it is ready."""
     broker.start()
-    assert broker.wait_until_ready(PATIENCE)
+    assert broker.wait_until_ready(DEADLINE)
     return broker
 
 
@@ -83,7 +82,7 @@ class Watched:
     def __init__(self, pid: int) -> None:
         self._descriptor = os.pidfd_open(pid)
 
-    def is_gone(self, seconds: float = PATIENCE) -> bool:
+    def is_gone(self, seconds: float = DEADLINE) -> bool:
         """Return True if the process ends within `seconds`."""
         found = select.select([self._descriptor], [], [], seconds)[0]
         return bool(found)
@@ -162,7 +161,7 @@ def test_it_restarts_after_a_kill(
         assert process.is_gone()
         assert server.until_closed() == []
         enter(broker, mqtt).ping()
-        assert broker.wait_until_ready(PATIENCE)
+        assert broker.wait_until_ready(DEADLINE)
     assert broker.url == url
     said = [record.getMessage() for record in caplog.records]
     assert "trusted network" in said[0]
@@ -190,7 +189,7 @@ def test_it_restarts_with_growing_pauses_and_logs_it_once(
     monkeypatch.setattr(broker._stop, "wait", wait)
     monkeypatch.setattr(supervisor, "_HOME", Path("/"))  # python finds no such module there
     broker.start()
-    assert enough.wait(PATIENCE)
+    assert enough.wait(DEADLINE)
     bounds = [min(30.0, 0.2 * 2**number) for number in range(1, 13)]
     assert all(bound / 2 <= pause <= bound for pause, bound in zip(pauses, bounds, strict=True))
     warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]

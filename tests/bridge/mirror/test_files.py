@@ -11,13 +11,13 @@ from bridge.mirror.address import BrokerConfig
 from tests.conftest import StartServer
 from tests.support.files import DATA, FINE, INIT, SHA, fetch, file, fill, listening, offer, reason
 from tests.support.helpers import Json
-from tests.support.mirrors import Site, broker_kind, quick, site, start_broker
+from tests.support.mirrors import Site, broker_kind, fluent, quick, site, start_broker
 from tests.support.mqtt import MqttLine, body
 from tests.support.scripted_broker import ScriptedBroker
 from wire.frames import Entry, Fetched, Have, Join, Ranges, Taken
 from wire.mqtt import PubAck
 
-__all__ = ["broker_kind", "quick", "site", "start_broker"]
+__all__ = ["broker_kind", "fluent", "quick", "site", "start_broker"]
 Connect = Callable[..., Json]
 Mqtt = Callable[..., MqttLine]
 

@@ -13,12 +13,12 @@ from tests.conftest import StartProcess, StartServer
 from tests.support.brokers import StartBroker
 from tests.support.bulk import eventually
 from tests.support.helpers import Json, Text
-from tests.support.mirrors import Site, broker_kind, quick, site, start_broker
+from tests.support.mirrors import Site, broker_kind, fluent, quick, site, start_broker
 from tests.support.mqtt import MqttLine, body
 from wire.frames import Delivered, Entry, Join, Msg, Presence, Register, Say, Seen, Who, Whois
 from wire.mqtt import PubAck, Publish, Will
 
-__all__ = ["broker_kind", "quick", "site", "start_broker"]
+__all__ = ["broker_kind", "fluent", "quick", "site", "start_broker"]
 Connect = Callable[..., Json]
 Dial = Callable[..., Text]
 ON_MOSQUITTO = pytest.mark.parametrize("broker_kind", ["mosquitto"])  # what is the same on every broker
@@ -288,8 +288,9 @@ def test_presence_is_retained_by_the_broker(site: Site) -> None:
 
 
 def test_presence_of_before_is_corrected(
-    quick: None, broker_kind: str, start_broker: StartBroker, start_server: StartServer, mqtt: Callable[..., MqttLine]
-) -> None:
+    quick: None, fluent: None, broker_kind: str, start_broker: StartBroker, start_server: StartServer,
+    mqtt: Callable[..., MqttLine],
+) -> None:  # fmt: skip
     broker = start_broker(broker_kind)
     ghost = mqtt(broker.address, "ghost", version=broker.version)
     for name in ("alice", "ghost"):

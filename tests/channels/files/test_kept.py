@@ -16,7 +16,7 @@ from server import Config, Server
 from store import StoreError
 from tests.conftest import StartProcess, StartServer
 from tests.support.files import DATA, SHA, fetch, fill, kept, offer, put, refused
-from tests.support.helpers import Json, WatchedStore
+from tests.support.helpers import DEADLINE, Json, WatchedStore
 from wire.clock import now
 from wire.frames import Attach, Files, Finish, Finished, Get, Have, Kept, More, Offer, Offered, Put, Ranges
 from wire.limits import Limits
@@ -177,15 +177,15 @@ def test_expiry_waits_until_the_next_is_due() -> None:
         return answer
 
     expiry = Expiry(sweep)
-    looks.get(timeout=10)
-    looks.get(timeout=10)  # the thread's own
+    looks.get(timeout=DEADLINE)
+    looks.get(timeout=DEADLINE)  # the thread's own
     expiry.due(now() + 10**15)  # nothing was: it looks, is told of the next, and looks when that has come
-    looks.get(timeout=10)
-    looks.get(timeout=10)
+    looks.get(timeout=DEADLINE)
+    looks.get(timeout=DEADLINE)
     expiry.due(now())  # that failed, and is tried again in a minute; this is sooner
-    looks.get(timeout=10)
+    looks.get(timeout=DEADLINE)
     expiry.due(now() + 1)
-    looks.get(timeout=10)
+    looks.get(timeout=DEADLINE)
     expiry.close()
     assert list(left) == []
 

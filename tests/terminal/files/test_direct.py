@@ -20,7 +20,7 @@ from tests.conftest import StartProcess
 from tests.support.bulk import eventually
 from tests.support.client_processes import Client
 from tests.support.files import PHOTO, entry_file, everything
-from tests.support.helpers import Json, Process, endpoint
+from tests.support.helpers import DEADLINE, Json, Process, endpoint
 from wire.errors import Refused
 from wire.frames import Entry, Fetched, FileList, Files, GetFile, SendFile
 
@@ -77,7 +77,7 @@ class Two:
     def end(self) -> None:
         """Wait for alice."""
         for thread in self._threads:
-            thread.join(20)
+            thread.join(DEADLINE)
             assert not thread.is_alive()
         self._threads.clear()
 
@@ -261,9 +261,9 @@ def test_a_sender_who_comes_back_is_reached(two: Two, photo: Path) -> None:
     told: list[str] = []
     thread = threading.Thread(target=lambda: told.append(transfer.run(two.open_channel(two.bob))))
     thread.start()
-    assert waiting.wait(10)
+    assert waiting.wait(DEADLINE)
     two.send(photo)
-    thread.join(20)
+    thread.join(DEADLINE)
     assert told[0].endswith("(directly)")
     assert everything(two.folder) == {"photo.jpg": PHOTO}
     assert two.uploaded() == []

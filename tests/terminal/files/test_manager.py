@@ -11,7 +11,7 @@ from terminal.files.slots import Slots
 from tests.conftest import StartProcess
 from tests.support.client_processes import Client, Screen
 from tests.support.files import DATA, entry_file, fill, offer
-from tests.support.helpers import Json
+from tests.support.helpers import DEADLINE, Json
 from wire.frames import Have, Ranges
 
 
@@ -35,7 +35,7 @@ class Holder:
 
     def end(self) -> list[bool]:
         """Wait for the result of `acquire`."""
-        self._thread.join(10)
+        self._thread.join(DEADLINE)
         return self.results
 
 
@@ -47,12 +47,12 @@ def test_slots_are_limited_and_a_released_one_goes_to_another_holder() -> None:
         assert second.start().end() == [True]
         slots.release(second)
     third.start()
-    assert third.waits.wait(10)
+    assert third.waits.wait(DEADLINE)
     assert third.results == []
     slots.release(first)
     assert third.end() == [True]
     stopped = Holder(slots).start()
-    assert stopped.waits.wait(10)
+    assert stopped.waits.wait(DEADLINE)
     stopped.stopped = True
     slots.wake()
     assert stopped.end() == [False]

@@ -17,7 +17,7 @@ from terminal.files.transfer import Fetching, Sending, Stopped
 from tests.conftest import StartProcess, StartServer
 from tests.support.client_processes import Client
 from tests.support.files import PHOTO, entry_file, everything, offer
-from tests.support.helpers import Json, Process, endpoint
+from tests.support.helpers import DEADLINE, Json, Process, endpoint
 from wire.errors import Refused
 from wire.frames import Cancel, Fetched, Files, GetFile, Have, Join, SendFile
 from wire.limits import Limits
@@ -118,13 +118,13 @@ def test_a_fetch_that_follows(
         answer = offer(request)
         transfer.file = answer.file
         offered.set()
-        waiting.wait(10)
+        waiting.wait(DEADLINE)
         return answer
 
     channel.offer = slow_offer  # type: ignore[assignment,method-assign]
     sender = threading.Thread(target=transfer.run, args=(channel,))
     sender.start()
-    assert offered.wait(10)
+    assert offered.wait(DEADLINE)
     fetch = fetching(transfer.file, tmp_path / "in")
     wait = fetch._wait
 
@@ -363,7 +363,7 @@ def test_a_file_that_changes_is_taken_back(
         fetch[0]._wait = waits  # type: ignore[method-assign]
         threads.append(threading.Thread(target=run))
         threads[0].start()
-        assert waiting.wait(10)
+        assert waiting.wait(DEADLINE)
         photo.write_bytes(b"another")
 
     threads: list[threading.Thread] = []
@@ -371,7 +371,7 @@ def test_a_file_that_changes_is_taken_back(
     with pytest.raises(Refused) as refused:
         transfer.run(channel)
     assert "has changed" in refused.value.sentence
-    threads[0].join(10)
+    threads[0].join(DEADLINE)
     assert ended == ["gone"]
     assert everything(tmp_path / "in") == {}
     assert alice.request(Files()).files == []

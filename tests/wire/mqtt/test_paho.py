@@ -48,7 +48,7 @@ from wire.mqtt import (
     goodbye,
 )
 
-SECONDS = 10.0  # that a test waits at most
+SECONDS = 60.0  # that a test waits at most
 T = TypeVar("T")
 
 
