@@ -1,7 +1,7 @@
 """Floor 2: the chat itself: logs, cursors, members, names, accounts. No socket, no MQTT, no SQL.
 
 `Chat` is what all connections share, `Session` is one connection in it, `Reader` sends to its peer. A door gives a
-session a `SessionReader` and hands it the requests that it has read. Other folders import from here only.
+session a `SessionReader` and gives `handle` the requests that it has read. Other folders import from here only.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 from . import accounts
 from .chat import Chat
 from .directory import ConnectedSession, Directory, User
+from .dispatch import handle
 from .journal import Posting
 from .locks import leaf, nothing_held
 from .log import Block, Follower, Log
 from .reader import Outlet, Reader
 from .receipts import Ref
+from .requests.login import catch_up, take_name
 from .session import Session
 from .session_reader import SessionReader
 
@@ -32,6 +34,9 @@ __all__ = [
     "SessionReader",
     "User",
     "accounts",
+    "catch_up",
+    "handle",
     "leaf",
     "nothing_held",
+    "take_name",
 ]

@@ -9,7 +9,6 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from channels.files.registry import Files
 from store import Account, LogRow, Store, StoreError, direct_key
 from wire import VERSION
 from wire.clock import now
@@ -30,6 +29,7 @@ from wire.limits import Limits
 from wire.names import check_name, fold
 
 from .directory import Directory, User
+from .files import Files
 from .journal import Journal
 from .locks import leaf
 from .log import Follower, Log

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import time
 
-from channels.chat import Chat
-from channels.reader import Outlet, Reader
-from channels.session import Session
+from channels import Chat, Outlet, Reader, Session, handle
 from store import Entries
 from wire import VERSION
 from wire.dialect import Dialect
@@ -42,7 +40,7 @@ class Talk:
 
     def receive(self, data: bytes) -> None:
         """Do what the bytes ask. Raises PeerError if nothing that comes can be understood any more."""
-        self._session.handle(self._dialect.receive(data))
+        handle(self._session, self._dialect.receive(data))
 
     def end(self) -> None:
         """The last line of a person's may lack its end; what it is to be told has a while to go out."""

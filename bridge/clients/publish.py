@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from channels.directory import User
-from channels.log import Log
-from channels.session import Session
+from channels import Log, Session, User, handle
 from store import StoreError
 from wire import VERSION
 from wire.errors import Refused
@@ -77,7 +75,7 @@ class PublishHandler:
         """Hand on what was gathered."""
         if self._waiting:
             posts, self._waiting = self._waiting, []
-            self._session.handle(posts)
+            handle(self._session, posts)
 
     def _settle(self) -> None:
         """Have what came before done, so that acknowledgements keep their order ([MQTT-4.6.0-2]), and be read."""

@@ -14,10 +14,7 @@ from typing import Any
 
 import msgspec
 
-from channels.chat import Chat
-from channels.log import Log
-from channels.reader import Outlet
-from channels.session import Session
+from channels import Chat, Log, Outlet, Session, take_name
 from store import Entries, StoreError
 from wire.errors import PeerError, Refused
 from wire.limits import Limits
@@ -239,8 +236,8 @@ class MqttSession:
             holder = self._chat.directory.find(who.account.key)
             mine = who.account.password is None and login.may_take_over(self._shared, who.key, self.address)
             try:
-                self._session.enter(
-                    who.account, holder.token if mine and holder is not None else None, proven=who.proven
+                take_name(
+                    self._session, who.account, holder.token if mine and holder is not None else None, proven=who.proven
                 )
                 return who
             except Refused as refused:

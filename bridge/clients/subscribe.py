@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from channels.log import Log
-from channels.session import Session
+from channels import Log, Session, catch_up
 from store import Client
 from wire.clock import now
 from wire.mqtt import MqttError, Reason, SubAck, Subscribe, UnsubAck, Unsubscribe, encode
@@ -168,4 +167,4 @@ class Subscriber:
             and not self._reader.follows(chat.log(membership.log))
             and self._subscriptions.encoding_of(chat.log(membership.log)) is not None
         ]
-        self._session.catch_up(user, waiting, {})
+        catch_up(self._session, user, waiting, {})

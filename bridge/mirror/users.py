@@ -20,10 +20,7 @@ import msgspec
 from bridge.clients.publish import PublishHandler
 from bridge.clients.responses import RequestContext, Responses
 from bridge.clients.shared import SharedState
-from channels import accounts
-from channels.log import Log
-from channels.reader import Reader
-from channels.session import Session
+from channels import Log, Reader, Session, accounts, take_name
 from store import Account, Client
 from wire.errors import Refused
 from wire.frames import Error, Frame, Register, Stored
@@ -347,7 +344,7 @@ class Residents:
         reader = ResidentReader(self._carrier, responses)
         reader.me = me
         session = Session(chat, reader, DOOR, self._address, shared=True)
-        session.enter(account, None, proven=proven and account.password is not None)
+        take_name(session, account, None, proven=proven and account.password is not None)
         resident = Resident(session, PublishHandler(self._shared, session, responses), me, registered=registered)
         self._here[account.key] = self._by_name[me] = resident
         log_.info("%s is on the broker", account.name)

@@ -10,7 +10,6 @@ import secrets
 import threading
 from collections.abc import Sequence
 
-from channels.locks import leaf
 from store import FileRow, Store
 from wire.clock import now
 from wire.errors import Refused
@@ -18,6 +17,7 @@ from wire.file_names import check_file_name, check_path, size_words
 from wire.frames import FilePart
 from wire.limits import Limits
 
+from ..locks import leaf
 from .expiry import Expiry
 from .upload import Upload
 
@@ -141,6 +141,10 @@ class Files:
             self.leave(upload)
             raise
         return upload
+
+    def open_blob(self, row: FileRow) -> int:
+        """Return a descriptor to read what the server has of a file. Raises OSError."""
+        return self._place.read_blob(row.sha256) if row.state == "done" else self._place.read_part(row.id)
 
     def _enter(self, id: str) -> Upload:
         with self._lock:

@@ -10,14 +10,14 @@ import hashlib
 import os
 import threading
 
-from channels.locks import leaf
-from channels.session_reader import SessionReader
 from store import Blobs, FileRow, Files
 from wire.errors import Refused
 from wire.frames import More, Wanted
 from wire.ranges import EMPTY, RangeSet, add, clip, missing
 
-from .direct import Listening
+from ..locks import leaf
+from ..session_reader import SessionReader
+from .direct import DirectSender
 
 _PIECE = 1 << 20  # bytes that are read at once to make a checksum
 _HOLES = 4_096  # ranges of one file: what comes in crumbs, all over it, would be slow to record
@@ -40,7 +40,7 @@ class Upload:
         self._store = store
         self._blobs = blobs
         self._turn = threading.Lock()
-        self.listening: Listening | None = None  # its sender, who lets people fetch it directly
+        self.listening: DirectSender | None = None  # its sender, who lets people fetch it directly
         self._lock = leaf()
         self._watchers: set[SessionReader] = set()
         self._descriptor = -1

@@ -153,7 +153,7 @@ def test_half_closed_connections_get_what_they_missed(server: Server) -> None:
 
 def test_who_is_replaced_is_waited_for_no_more(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor told more than that: what they had not taken goes to who has taken their place."""
-    monkeypatch.setattr("channels.session._PARTING", 1_000.0)
+    monkeypatch.setattr("channels.session.PARTING", 1_000.0)
     with Bulk(server.address, "asker") as old:
         user = server.chat.directory.find("asker")
         assert user is not None

@@ -1,14 +1,9 @@
-"""Floor 2: what a session may ask about files as a whole: offering, listing, taking back; transfers.py has the rest."""
+"""Floor 2: offers of files: making, listing and taking back. transfers.py has the bytes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
 
-from channels.directory import User
-from channels.files.transfers import there
-from channels.journal import Posting
-from channels.log import Log
 from store import FileRow, file_post_id
 from wire.errors import Refused
 from wire.file_names import size_words
@@ -25,27 +20,27 @@ from wire.frames import (
     Offered,
     Request,
     Say,
-    SendFile,
     parts_of,
 )
 from wire.names import fold
 from wire.ranges import EMPTY, total
 
-if TYPE_CHECKING:
-    from channels.session import Session
+from ..directory import User
+from ..journal import Posting
+from ..log import Log
+from ..session import Session
 
 
 def offer(session: Session, frame: Offer) -> Offered:
-    """Offer a file to a channel or a user: keep what it is, then post the entry that points at it."""
-    user, chat = session.user or session.files.user, session.chat
-    assert user is not None
+    """Offer a file to a channel or a user: store the offer, then post the entry that points at it."""
+    user, chat = session.holder, session.chat
     log = _log(session, user, frame)
     row = chat.files.offer(
         log.row.id, (user.key, user.name), frame.name, frame.size, frame.id or "", parts_of(frame), frame.sha256
     )
     number, have = row.number, EMPTY
     if number:
-        have = there(session.files.open(row.id))
+        have = session.files.open(row.id).available
     else:
         text, id = describe(row), file_post_id(row.id)
         post = Say(text, log.channel, id) if log.channel is not None else Msg(log.peer(user.key) or "", text, id)
@@ -61,7 +56,7 @@ def offer(session: Session, frame: Offer) -> Offered:
 
 
 def _announce(session: Session, user: User, log: Log, post: Say | Msg) -> int:
-    """Post the entry of an offer; its number, when it is stored. Raises Refused."""
+    """Post the entry of an offer; return its number when it is stored. Raises Refused."""
     outcome: list[int | Refused] = []
 
     def stored(_: Posting, numbers: Sequence[int]) -> None:
@@ -86,21 +81,20 @@ def _log(session: Session, user: User, frame: Offer) -> Log:
     if session.user is not None:
         return session.joined(frame.channel)
     log = session.chat.known_channel(frame.channel)
-    if session.chat.store.cursor(log.row, user.key) is None:  # what `user` knows may be old on a further line
+    if session.chat.store.cursor(log.row, user.key) is None:  # `user.joined` may be old on an attached connection
         raise Refused("not-a-member", f"You are not in {log.row.name}: /join {log.row.name} first.")
     return log
 
 
 def describe(row: FileRow) -> str:
-    """The text of the entry that offers a file: what it is, and how to get it."""
+    """Return the text of the entry that offers a file: what it is, and the command to get it."""
     count = f"{len(row.parts)} file{'' if len(row.parts) == 1 else 's'}, " if row.parts else ""
     return f"offers {row.name}{'/' if row.parts else ''} ({count}{size_words(row.size)}): /get {row.id} in client.py"
 
 
 def files(session: Session, _frame: Files) -> FileList:
-    """The files that are offered to the user, and by them."""
-    user, chat = session.user, session.chat
-    assert user is not None
+    """List the files that are offered to the user, and by the user."""
+    user, chat = session.holder, session.chat
     return FileList(files=[_info(session, user, row, names) for row, names in chat.files.list(user.key)])
 
 
@@ -115,24 +109,15 @@ def _info(session: Session, user: User, row: FileRow, fetched: list[str]) -> Fil
 
 
 def cancel(session: Session, frame: Cancel) -> Cancelled:
-    """Take an offer back, which only who made it may do."""
+    """Take an offer back. Raises Refused for a user who has not made it."""
     row = session.files.open(frame.file).row
-    if row.sender != session.reader.user_key:
+    if row.sender != session.holder.key:
         raise Refused("not-allowed", f"{row.name} is {row.sender_name}'s: nobody else can take it back.")
     session.chat.files.end(row.id)
     return Cancelled(file=row.id, name=row.name)
 
 
 def by_client(_session: Session, frame: Request) -> Answer:
-    """What needs somebody who can read and write files at the other end."""
+    """Refuse a command that only a client can do, which reads and writes files on the user's machine."""
     what = "fetched" if isinstance(frame, GetFile) else "sent"
     raise Refused("client-only", f"Files are {what} with client.py, or by a program: see docs/protocol.md.")
-
-
-HANDLERS: Mapping[type[Request], Callable[[Session, Any], Answer | None]] = {
-    Offer: offer,
-    Files: files,
-    Cancel: cancel,
-    SendFile: by_client,
-    GetFile: by_client,
-}

@@ -1,0 +1,141 @@
+"""Floor 2: dispatch: one table of what a connection may ask, in which state, and who answers it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum, StrEnum
+from typing import Any, NamedTuple, TypeAlias
+
+from store import StoreError
+from wire import frames
+from wire.errors import Refused
+from wire.frames import Answer, Error, Request
+
+from .requests import accounts, direct_transfers, files, history, login, people, posts, rooms, system, transfers
+from .session import Session, State
+
+Handler: TypeAlias = Callable[[Session, Any], Answer | None]
+
+
+class Role(StrEnum):
+    """Who may ask for something."""
+
+    ANYONE = "anyone"
+
+
+class Order(Enum):
+    """How a request stands to the posts before it, which the journal may not have stored yet."""
+
+    AFTER_POSTS = "after"  # answered when they are stored
+    POST = "post"  # a post itself, which the journal keeps in order
+    GATHERED = "gathered"  # a post that becomes one posting with those before and after it
+
+
+class Row(NamedTuple):
+    """One request: its handler, the states in which it may be asked, and the role that may ask it."""
+
+    request: type[Request]
+    handler: Handler
+    states: tuple[State, ...]
+    role: Role = Role.ANYONE
+    order: Order = Order.AFTER_POSTS
+
+
+_NAMELESS, _NAMED, _ATTACHED = (State.NAMELESS,), (State.NAMED,), (State.ATTACHED,)
+_FILES = (State.NAMED, State.ATTACHED)
+_ALWAYS = tuple(State)
+
+TABLE: tuple[Row, ...] = (
+    # Login
+    Row(frames.Hello, login.hello, _NAMELESS),
+    Row(frames.Attach, login.attach, _NAMELESS),
+    Row(frames.Line, login.line, _NAMELESS),
+    Row(frames.Register, accounts.register, _NAMED),
+    # Posts
+    Row(frames.Say, posts.say, _NAMED, order=Order.GATHERED),
+    Row(frames.Line, posts.line, _NAMED, order=Order.GATHERED),
+    Row(frames.Msg, posts.msg, _NAMED, order=Order.POST),
+    # Channels and users
+    Row(frames.Join, rooms.join, _NAMED),
+    Row(frames.Leave, rooms.leave, _NAMED),
+    Row(frames.Channels, rooms.channels, _NAMED),
+    Row(frames.Topic, rooms.topic, _NAMED),
+    Row(frames.Who, people.who, _NAMED),
+    Row(frames.Whois, people.whois, _NAMED),
+    Row(frames.History, history.history, _NAMED),
+    Row(frames.Seen, history.seen, _NAMED),
+    # Files
+    Row(frames.Offer, files.offer, _FILES),
+    Row(frames.Cancel, files.cancel, _FILES),
+    Row(frames.Files, files.files, _NAMED),
+    Row(frames.SendFile, files.by_client, _NAMED),
+    Row(frames.GetFile, files.by_client, _NAMED),
+    Row(frames.Put, transfers.put, _FILES),
+    Row(frames.Finish, transfers.finish, _FILES),
+    Row(frames.Have, transfers.have, _FILES),
+    Row(frames.Get, transfers.get, _FILES),
+    Row(frames.Sum, transfers.sum_of, _FILES),
+    Row(frames.Taken, transfers.taken, _FILES),
+    Row(frames.Listen, direct_transfers.listen, _FILES),
+    Row(frames.Reach, direct_transfers.reach, _FILES),
+    # The connection and the server
+    Row(frames.Status, system.status, _NAMED),
+    Row(frames.Help, system.help, (State.NAMELESS, State.NAMED)),
+    Row(frames.Ping, system.ping, _ALWAYS),
+    Row(frames.Bye, system.bye, _ALWAYS),
+    Row(frames.Malformed, system.malformed, _ALWAYS),
+)
+
+# The answer to what the table does not have in a state.
+_ABSENT: Mapping[State, tuple[str, str]] = {
+    State.NAMELESS: ("hello-first", "Say who you are first."),
+    State.NAMED: ("already-named", "You have a name already."),
+    State.ATTACHED: ("not-allowed", "This line is for files only."),
+}
+
+_HAS_ROLE: Mapping[Role, Callable[[Session], bool]] = {Role.ANYONE: lambda session: True}
+
+_ROWS: Mapping[State, Mapping[type[Request], Row]] = {
+    state: {row.request: row for row in TABLE if state in row.states} for state in State
+}
+
+
+def handle(session: Session, requests: Sequence[Request]) -> None:
+    """Do what a connection asks, in order. Called by the connection's own thread. Raises PeerError."""
+    session.note_arrived()
+    gathered: Row | None = None  # of the last request, for those of the same type that follow it
+    for request in requests:
+        if gathered is not None and type(request) is gathered.request:
+            gathered.handler(session, request)
+            continue
+        row = _ROWS[session.state].get(type(request))
+        if row is not None and row.order is Order.GATHERED and _HAS_ROLE[row.role](session):
+            gathered = row
+            row.handler(session, request)
+            continue
+        gathered = None
+        session.flush()
+        _answer(session, row, request)
+        if session.done:
+            return
+    session.flush()
+
+
+def _answer(session: Session, row: Row | None, request: Request) -> None:
+    """Have one request answered. A peer that does not read its answers is not read either."""
+    if row is None or row.order is Order.AFTER_POSTS:
+        session.settle()
+    try:
+        if row is None:
+            raise Refused(*_ABSENT[session.state])
+        if not _HAS_ROLE[row.role](session):
+            raise Refused("not-allowed", f"You need the role {row.role} for that.")
+        answer = row.handler(session, request)
+    except Refused as refused:
+        answer = Error(code=refused.code, error=refused.sentence)
+    except StoreError as error:
+        answer = Error(code="not-stored", error=str(error))
+    if answer is not None:
+        answer.ref = request.ref
+        session.reader.reply(answer)
+    session.reader.wait_for_room(session.chat.limits.backlog)

@@ -1,0 +1,113 @@
+"""Floor 2: the files that one connection has open, at most a few at a time."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from store import FileRow
+from wire.errors import Refused
+from wire.ranges import RangeSet
+
+from ..session_reader import SessionReader
+from .registry import Files
+from .upload import Upload
+
+_MOST = 16  # files that one connection has open at once
+
+
+@dataclass(slots=True)
+class OpenFile:
+    """A file that a connection has open.
+
+    `departures` is how many memberships had ended when the user's right to fetch it was checked.
+    `descriptor` is the connection's own, -1 until it reads.
+    `unreached` counts requests that the peer may have sent before it learned that the sender listens; 0 if it does not
+    want the file directly.
+    """
+
+    upload: Upload
+    departures: int
+    descriptor: int = -1
+    unreached: int = 0
+
+    @property
+    def row(self) -> FileRow:
+        """The file as it is now. Raises Refused if it is not offered any more."""
+        row = self.upload.row
+        assert row is not None
+        if row.state == "gone":
+            raise Refused("gone", f"{row.name} is not offered any more.")
+        return row
+
+    @property
+    def available(self) -> RangeSet:
+        """The ranges that the server has. Raises Refused if the file is not offered any more."""
+        ranges = self.upload.ranges  # before the row, since a file that is done has no ranges
+        row = self.row
+        return ranges if row.state == "open" else ((0, row.size),) if row.size else ()
+
+
+class OpenFiles:
+    """Files by the id that the peer uses. The connection's own thread calls all methods."""
+
+    def __init__(self, files: Files, reader: SessionReader) -> None:
+        """`reader` says whose connection it is, and is told of changes of the files."""
+        self._files = files
+        self._reader = reader
+        self._open: dict[str, OpenFile] = {}  # the one used last at the end
+
+    def open(self, file: str) -> OpenFile:
+        """Return a file that the user may fetch, and open it if it is not. Raises Refused."""
+        found, files = self._open.pop(file, None), self._files
+        departures = files.departures
+        if found is None:
+            found = OpenFile(files.enter(file, self._reader.user_key), departures)
+        elif found.departures != departures:
+            self._check_again(found, departures)
+        self._open[file] = found
+        if len(self._open) > _MOST:
+            self._close(self._open.pop(next(iter(self._open))))
+        return found
+
+    def _check_again(self, found: OpenFile, departures: int) -> None:
+        """Raise Refused if the membership that has ended was this user's, in the log of the file."""
+        try:
+            row = found.upload.row
+            assert row is not None
+            self._files.check(row, self._reader.user_key)
+        except BaseException:
+            self._close(found)
+            raise
+        found.departures = departures
+
+    def own(self, file: str) -> OpenFile:
+        """Return a file that the user offers. Raises Refused."""
+        found = self.open(file)
+        if found.row.sender != self._reader.user_key:
+            raise Refused("not-allowed", f"{found.row.name} is {found.row.sender_name}'s to fill.")
+        return found
+
+    def descriptor(self, found: OpenFile) -> int:
+        """Return a file descriptor to read from; it is closed with the file. Raises OSError."""
+        if found.descriptor < 0:
+            row = found.row
+            try:
+                found.descriptor = self._files.open_blob(row)
+            except FileNotFoundError:  # it was finished just now: the blob appears before the part disappears
+                row = found.row
+                if row.state != "done":
+                    raise
+                found.descriptor = self._files.open_blob(row)
+        return found.descriptor
+
+    def _close(self, found: OpenFile) -> None:
+        if found.descriptor >= 0:
+            os.close(found.descriptor)
+        found.upload.forget(self._reader)
+        self._files.leave(found.upload)
+
+    def close(self) -> None:
+        """Close all files."""
+        while self._open:
+            self._close(self._open.popitem()[1])

@@ -1,0 +1,118 @@
+"""Floor 2: login: names, passwords, further connections, and what a user has missed."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping, Sequence
+
+from store import Account, Membership, StoreError
+from wire import VERSION
+from wire.errors import PeerError, Refused
+from wire.frames import Attach, Attached, Hello, Line, LogState, Welcome
+from wire.names import check_name, fold
+
+from .. import accounts
+from ..directory import User
+from ..log import Log
+from ..session import Session
+
+
+def hello(session: Session, frame: Hello) -> None:
+    """Log in under a name; the welcome is followed by what the user has missed."""
+    name = check_name(frame.name, "name")
+    account = session.chat.store.open_account(name)
+    proven = False
+    if account.password is not None and frame.password is not None:
+        proven = _proven(session, frame.password, account.password)
+    elif account.password is not None and frame.token is None:
+        session.asked = account.name
+        raise Refused("need-password", f"{account.name} is registered: what is the password?")
+    user, memberships = take_name(session, account, frame.token, proven=proven)
+    session.direct = frame.direct
+    session.reader.reply(_welcome(session, user, memberships, frame))
+    catch_up(session, user, memberships, {fold(label): number for label, number in frame.since.items()})
+
+
+def line(session: Session, frame: Line) -> None:
+    """Log in by the text dialect: the line is a name, or the password that was asked for."""
+    if session.asked is not None:
+        hello(session, Hello(name=session.asked, password=frame.text))
+    else:
+        hello(session, Hello(name=frame.text))
+
+
+def take_name(session: Session, account: Account, token: str | None, *, proven: bool) -> tuple[User, list[Membership]]:
+    """Take a name for this connection, `proven` if its password was verified; return the user and its memberships.
+
+    Raises Refused if somebody else holds the name. `catch_up` sends what was missed.
+    """
+    chat = session.chat
+    user, replaced, first = chat.directory.claim(account, session, token, proven=proven)
+    for other in replaced:
+        other.replaced()
+    session.reader.user_key = user.key
+    try:
+        memberships = chat.store.memberships(user.key)
+    except StoreError:
+        chat.directory.release(user, session)
+        raise
+    chat.directory.load(user, [chat.log(each.log) for each in memberships if each.log.kind == "channel"])
+    session.current = next(reversed(user.joined), None)
+    session.log_in(user)
+    if first:
+        chat.arrived(user)
+    return user, memberships
+
+
+def _proven(session: Session, password: str, kept: str) -> bool:
+    if accounts.fits(password, kept):
+        return True
+    session.tries += 1
+    if session.tries >= session.chat.limits.password_tries:
+        raise PeerError("wrong-password", "That was the wrong password too often.")
+    raise Refused("wrong-password", "That is not the password; try again.")
+
+
+def _welcome(session: Session, user: User, memberships: Sequence[Membership], frame: Hello) -> Welcome:
+    logs = [
+        LogState(membership.log.tail, membership.cursor, membership.log.name)
+        if membership.log.kind == "channel"
+        else LogState(membership.log.tail, membership.cursor, user=session.chat.log(membership.log).peer(user.key))
+        for membership in memberships
+    ]
+    return Welcome(
+        name=user.name, server=f"partyline {VERSION}", token=user.token, registered=user.registered, logs=logs,
+        ref=frame.ref,
+    )  # fmt: skip
+
+
+def catch_up(session: Session, user: User, memberships: Sequence[Membership], since: Mapping[str, int]) -> None:
+    """Follow every log from the number that `since` gives for it, or else from its stored cursor."""
+    chat, reader = session.chat, session.reader
+    starts: list[tuple[Log, int, int | None]] = []
+    for membership in memberships:
+        log = chat.log(membership.log)
+        label = f"@{fold(log.peer(user.key) or '')}" if log.channel is None else log.row.key
+        given = since.get(label)
+        after = membership.cursor if given is None else min(given, membership.log.tail)
+        missed = chat.limits.missed if log.channel is not None else chat.limits.lag
+        if given is None and log.tail - after > missed:
+            to = log.tail - missed
+            reader.reply(reader.gap(log, after, to))
+            after = to
+        starts.append((log, after, membership.cursor))
+    reader.begin(starts)
+    for log, _, _ in starts:
+        if log.channel is not None and log not in user.joined:  # another connection has left it meanwhile
+            reader.unfollow(log)
+    if reader.dialect.interactive:
+        chat.arrivals.add(session)
+
+
+def attach(session: Session, frame: Attach) -> Attached:
+    """Be a further connection of a user who is connected. Raises Refused for a wrong token."""
+    user = session.chat.directory.find(fold(check_name(frame.name)))
+    if user is None or not hmac.compare_digest(user.token.encode(), frame.token.encode()):
+        raise Refused("not-allowed", "Nobody of that name has that token.")
+    session.attach(user)
+    return Attached(name=user.name, most=session.chat.limits.payload)
