@@ -18,7 +18,8 @@ from pathlib import Path
 from bench.socket.room import Lost
 from terminal.files.channel import JsonFileChannel
 from terminal.files.direct_offer import DIRECTLY, DirectOptions
-from terminal.files.transfer import Fetching, Sending
+from terminal.files.download import Download
+from terminal.files.upload import Upload
 from wire.frames import GetFile, SendFile
 
 from .mqtt import download, upload
@@ -33,11 +34,11 @@ def send(port: int, name: str, token: str, to: str, path: str, rate: int = 0) ->
     began = 0.0
 
     def changed() -> None:
-        ahead = transfer.progress.done / rate - (time.perf_counter() - began) if rate else 0.0
+        ahead = transfer.control.progress.done / rate - (time.perf_counter() - began) if rate else 0.0
         if ahead > 0:
             time.sleep(ahead)
 
-    transfer = Sending(SendFile(to=to, path=path), changed)
+    transfer = Upload(SendFile(to=to, path=path), changed)
 
     def work(_: str) -> None:
         nonlocal began
@@ -52,7 +53,7 @@ def get(port: int, name: str, token: str, folder: str) -> Work:
     channel = JsonFileChannel("127.0.0.1", port, name, token)
 
     def work(file: str) -> None:
-        Fetching(GetFile(file=file), Path(folder), 0, lambda _: True, lambda: None).run(channel)
+        Download(GetFile(file=file), Path(folder), 0, lambda _: True, lambda: None).run(channel)
 
     return work
 
@@ -60,7 +61,7 @@ def get(port: int, name: str, token: str, folder: str) -> Work:
 def host(port: int, name: str, token: str, to: str, path: str) -> Work:
     """Have it fetched from here, as `/send --direct` does."""
     channel = JsonFileChannel("127.0.0.1", port, name, token)
-    transfer = Sending(SendFile(to=to, path=path, direct=True), lambda: None, DirectOptions())
+    transfer = Upload(SendFile(to=to, path=path, direct=True), lambda: None, DirectOptions())
 
     def work(_: str) -> None:
         transfer.run(channel)
@@ -75,10 +76,10 @@ def get_directly(port: int, name: str, token: str, folder: str) -> Work:
 
     def work(file: str) -> str:
         def changed() -> None:
-            if transfer.progress.way == DIRECTLY and not began:
+            if transfer.control.progress.way == DIRECTLY and not began:
                 began.append(time.perf_counter())
 
-        transfer = Fetching(GetFile(file=file), Path(folder), 0, lambda _: True, changed, direct=True)
+        transfer = Download(GetFile(file=file), Path(folder), 0, lambda _: True, changed, direct=True)
         if not transfer.run(channel).endswith(f"({DIRECTLY})"):
             raise Lost("it did not come directly")
         return str(time.perf_counter() - began[0])

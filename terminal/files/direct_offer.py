@@ -14,7 +14,7 @@ from .channel import ConnectionLostError, JsonFileChannel
 from .direct_listener import DirectListener
 from .sources import Source
 
-DIRECTLY, BY_SERVER = "directly", "by the server"
+DIRECTLY, THROUGH_SERVER = "directly", "through the server"
 _PIECE = 4 << 20  # bytes that are read at once to make the checksum
 
 

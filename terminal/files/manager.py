@@ -22,9 +22,11 @@ from ..links import pause
 from ..state import DisplayItem, Note, ShownFrame
 from .channel import ConnectionLostError, FileChannel, JsonFileChannel
 from .direct_offer import DirectOptions
+from .download import Download
 from .mqtt_channel import MqttFileChannels
 from .slots import Slots
-from .transfer import Fetching, Sending, Stopped, Transfer
+from .transfer import StoppedError, Transfer
+from .upload import Upload
 
 _MOST = 8  # at work at a time; those that wait for somebody else do not count
 _SHOWN = 0.2  # seconds between two looks at the progress
@@ -93,7 +95,7 @@ class TransferManager:
 
     def lines(self) -> list[str]:
         """How far each transfer is."""
-        return [transfer.progress.line() for transfer in self._running]
+        return [transfer.control.progress.line() for transfer in self._running]
 
     def order(self, order: SendFile | GetFile) -> None:
         """Begin, or say why not."""
@@ -104,7 +106,9 @@ class TransferManager:
             self._ui.show([ShownFrame(Error(code=refused.code, error=refused.sentence))])
             return
         if self._options.host:  # of one line, the server knows so many files at a time, and forgets who waits longest
-            transfer.aside = lambda: self._slots.released(transfer, lambda: self._crowded(transfer))
+            transfer.control.while_waiting = lambda: self._slots.released(
+                transfer.control, lambda: self._crowded(transfer)
+            )
         thread = threading.Thread(target=self._run, args=(transfer,), name="partyline-file", daemon=True)
         self._running[transfer] = thread
         thread.start()
@@ -112,19 +116,19 @@ class TransferManager:
 
     def _transfer(self, order: SendFile | GetFile) -> Transfer:
         if isinstance(order, SendFile):
-            return Sending(order, self._progressed, self._options.direct)
-        if any(transfer.file == order.file and isinstance(transfer, Fetching) for transfer in self._running):
+            return Upload(order, self._progressed, self._options.direct)
+        if any(transfer.file == order.file and isinstance(transfer, Download) for transfer in self._running):
             raise Refused("file-conflict", f"{order.file} is being fetched already.")
         options = self._options
         direct = options.direct is not None
-        return Fetching(order, options.folder, options.largest, self._ask, self._progressed, direct=direct)
+        return Download(order, options.folder, options.largest, self._ask, self._progressed, direct=direct)
 
     def stop(self, file: str) -> bool:
         """End the transfers of a file; whether it was fetched, so that nobody else need know."""
         found = [transfer for transfer in self._running if transfer.file == file]
         for transfer in found:
             self._stop(transfer)
-        return any(isinstance(transfer, Fetching) for transfer in found)
+        return any(isinstance(transfer, Download) for transfer in found)
 
     def _stop(self, transfer: Transfer) -> None:
         transfer.stop()
@@ -147,24 +151,28 @@ class TransferManager:
     def _run(self, transfer: Transfer) -> None:
         item: DisplayItem | None
         try:
-            if not self._slots.acquire(transfer, lambda: self._crowded(transfer)):
-                raise Stopped
+            if not self._slots.acquire(transfer.control, lambda: self._crowded(transfer)):
+                raise StoppedError
             item = Note(self._run_until_done(transfer))
-        except Stopped:  # an offer is taken back, and the server says so
-            stays = isinstance(transfer, Fetching) and not self._stopping
-            item = Note(f"{transfer.progress.name} is stopped; what is there stays.") if stays else None
+        except StoppedError:  # an offer is taken back, and the server says so
+            stays = isinstance(transfer, Download) and not self._stopping
+            item = Note(f"{transfer.control.progress.name} is stopped; what is there stays.") if stays else None
         except (Refused, LocalError) as error:
             code = error.code if isinstance(error, Refused) else "internal"
-            named = str(error).startswith(f"{transfer.progress.name} ")
-            item = ShownFrame(Error(code=code, error=str(error) if named else f"{transfer.progress.name}: {error}"))
+            named = str(error).startswith(f"{transfer.control.progress.name} ")
+            item = ShownFrame(
+                Error(code=code, error=str(error) if named else f"{transfer.control.progress.name}: {error}")
+            )
         except OSError as error:
-            item = ShownFrame(Error(code="not-stored", error=f"{transfer.progress.name}: {error.strerror or error}."))
+            item = ShownFrame(
+                Error(code="not-stored", error=f"{transfer.control.progress.name}: {error.strerror or error}.")
+            )
         except Exception as error:
             item = ShownFrame(
-                Error(code="internal", error=f"{transfer.progress.name}: {type(error).__name__}: {error}")
+                Error(code="internal", error=f"{transfer.control.progress.name}: {type(error).__name__}: {error}")
             )
         finally:
-            self._slots.release(transfer)
+            self._slots.release(transfer.control)
             transfer.close()
         self._call(lambda: self._ended(transfer, item))
 
@@ -172,7 +180,7 @@ class TransferManager:
         attempt = 0
         while True:
             name, token = self._wait_for_line(transfer, pause(attempt) if attempt else 0.0)
-            before = transfer.progress.done
+            before = transfer.control.progress.done
             try:
                 channel = self._connect(name, token)
             except (Refused, ConnectionLostError) as error:  # refused: the token's own line is lost, too, or will be
@@ -184,17 +192,17 @@ class TransferManager:
                 return transfer.run(channel)
             except ConnectionLostError as error:
                 self._lost(transfer, error)
-                attempt = 1 if transfer.progress.done > before else attempt + 1
+                attempt = 1 if transfer.control.progress.done > before else attempt + 1
             finally:
                 self._channels.pop(transfer, None)
                 channel.close()
 
     def _lost(self, transfer: Transfer, error: Exception) -> None:
-        transfer.progress.note = f"waiting for the line ({error})"
+        transfer.control.progress.note = f"waiting for the line ({error})"
         self._progressed()
 
     def _crowded(self, transfer: Transfer) -> None:
-        transfer.progress.note = "waiting for another file"
+        transfer.control.progress.note = "waiting for another file"
         self._progressed()
 
     def _connect(self, name: str, token: str) -> FileChannel:
@@ -203,21 +211,21 @@ class TransferManager:
         return JsonFileChannel(self._options.host, self._options.port, name, token)
 
     def _wait_for_line(self, transfer: Transfer, seconds: float) -> tuple[str, str]:
-        """Wait so long, and then until there is a line. Raises Stopped."""
+        """Wait so long, and then until there is a line. Raises StoppedError."""
         until = time.monotonic() + seconds
         with self._line:
-            while not transfer.stopped and (left := until - time.monotonic()) > 0:
+            while not transfer.control.stopped and (left := until - time.monotonic()) > 0:
                 self._line.wait(left)
-            while not transfer.stopped and self._login is None:
+            while not transfer.control.stopped and self._login is None:
                 self._line.wait()
-            if transfer.stopped or self._login is None:
-                raise Stopped
+            if transfer.control.stopped or self._login is None:
+                raise StoppedError
             return self._login
 
     def _ask(self, question: str) -> bool:
         """Ask the person, and wait for the answer."""
         if self._stopping:
-            raise Stopped
+            raise StoppedError
         answer: concurrent.futures.Future[bool] = concurrent.futures.Future()
 
         def ask() -> None:

@@ -10,7 +10,9 @@ import pytest
 
 from server import Server
 from terminal.files.channel import ConnectionLostError, JsonFileChannel
-from terminal.files.transfer import Fetching, Sending, Transfer
+from terminal.files.download import Download
+from terminal.files.transfer import Transfer
+from terminal.files.upload import Upload
 from tests.support.file_proxy import Cut, FileProxy, Passing
 from tests.support.helpers import Json, endpoint
 from wire.errors import Refused
@@ -92,7 +94,7 @@ def test_bad_lines(server: Server, connect: Connect, tmp_path: Path, seed: int, 
     good = "damage" not in kinds
     with FileProxy(server.address, Mischief(kinds, chance.randrange(1, 30), chance)) as proxy:
         for _ in range(9):
-            sending = Sending(SendFile(to="bob", path=str(tmp_path / "x")), lambda: None)
+            sending = Upload(SendFile(to="bob", path=str(tmp_path / "x")), lambda: None)
             code = carried(sending, proxy, alice)
             assert code in ("" if good else ("", "checksum-mismatch"))
             assert alice.request(Have(file=sending.file)).done == (not code)
@@ -101,7 +103,7 @@ def test_bad_lines(server: Server, connect: Connect, tmp_path: Path, seed: int, 
         assert not code
         proxy.meddle = Mischief(kinds, chance.randrange(1, 20), chance)
         for _ in range(9):
-            fetching = Fetching(GetFile(file=sending.file), tmp_path / "in", 0, lambda _: True, lambda: None)
+            fetching = Download(GetFile(file=sending.file), tmp_path / "in", 0, lambda _: True, lambda: None)
             code = carried(fetching, proxy, bob)
             (path,) = (tmp_path / "in").iterdir()
             if not code:
@@ -116,7 +118,7 @@ def test_a_line_lost_after_the_file_has_its_name(
     """The next line brings the receipt, and nothing else; an offer that was taken back meanwhile is no error."""
     (tmp_path / "x").write_bytes(bytes(1000))
     alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
-    sending = Sending(SendFile(to="bob", path=str(tmp_path / "x")), lambda: None)
+    sending = Upload(SendFile(to="bob", path=str(tmp_path / "x")), lambda: None)
     host, port = endpoint(server.address)
 
     def lose(_: str) -> None:
@@ -125,7 +127,7 @@ def test_a_line_lost_after_the_file_has_its_name(
     for taken_back in (False, True):
         sending.run(JsonFileChannel(host, port, "alice", alice.welcome.token))
         folder = tmp_path / str(taken_back)
-        fetching = Fetching(GetFile(file=sending.file), folder, 0, lambda _: True, lambda: None)
+        fetching = Download(GetFile(file=sending.file), folder, 0, lambda _: True, lambda: None)
         channel = JsonFileChannel(host, port, "bob", bob.welcome.token)
         monkeypatch.setattr(channel, "taken", lose)
         with pytest.raises(ConnectionLostError):
@@ -134,7 +136,7 @@ def test_a_line_lost_after_the_file_has_its_name(
             alice.request(Cancel(file=sending.file))
         said = fetching.run(JsonFileChannel(host, port, "bob", bob.welcome.token))
         assert (said, [path.name for path in folder.iterdir()]) == (
-            f"x (1.0 kB) is here: {folder / 'x'} (by the server)",
+            f"Received x (1.0 kB): {folder / 'x'} (through the server)",
             ["x"],
         )
         if not taken_back:

@@ -10,7 +10,8 @@ import pytest
 
 from server import Server
 from terminal.files.channel import JsonFileChannel
-from terminal.files.transfer import Fetching, Sending
+from terminal.files.download import Download
+from terminal.files.upload import Upload
 from tests.conftest import StartServer
 from tests.support.files import PHOTO, everything, fill, refused
 from tests.support.helpers import Json, endpoint
@@ -21,14 +22,14 @@ from wire.limits import Limits
 Connect = Callable[..., Json]
 
 
-def sending(path: Path) -> Sending:
+def sending(path: Path) -> Upload:
     """A transfer, to oneself."""
-    return Sending(SendFile(to="alice", path=str(path)), lambda: None)
+    return Upload(SendFile(to="alice", path=str(path)), lambda: None)
 
 
-def fetching(file: str, folder: Path) -> Fetching:
+def fetching(file: str, folder: Path) -> Download:
     """Another one."""
-    return Fetching(GetFile(file=file), folder, 0, lambda _: True, lambda: None)
+    return Download(GetFile(file=file), folder, 0, lambda _: True, lambda: None)
 
 
 def test_a_folder_of_thousands(start_server: StartServer, connect: Connect) -> None:

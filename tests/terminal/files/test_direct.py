@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from server import Server
-from terminal.files import transfer as transfer_module
+from terminal.files import download as download_module
 from terminal.files.channel import ConnectionLostError, JsonFileChannel
 from terminal.files.direct_offer import DirectOptions
-from terminal.files.transfer import Fetching, Sending
+from terminal.files.download import Download
+from terminal.files.upload import Upload
 from tests.conftest import StartProcess
 from tests.support.bulk import eventually
 from tests.support.client_processes import Client
@@ -45,9 +46,9 @@ class Two:
         self.channels.append(JsonFileChannel(*self.where, client.welcome.name, client.welcome.token))
         return self.channels[-1]
 
-    def send(self, path: Path, *, asked: bool = True, patience: float = 0.0) -> Sending:
+    def send(self, path: Path, *, asked: bool = True, patience: float = 0.0) -> Upload:
         """Have alice send a file, on a thread of its own, and wait until bob sees it."""
-        transfer = Sending(SendFile(to="bob", path=str(path), direct=asked), lambda: None, DirectOptions(0, patience))
+        transfer = Upload(SendFile(to="bob", path=str(path), direct=asked), lambda: None, DirectOptions(0, patience))
         channel = self.open_channel(self.alice)
 
         def run() -> None:
@@ -62,9 +63,9 @@ class Two:
         self._threads[-1].start()
         return transfer
 
-    def fetch(self, file: str, *, direct: bool = True) -> tuple[Fetching, str]:
+    def fetch(self, file: str, *, direct: bool = True) -> tuple[Download, str]:
         """Have bob fetch it; what he is told."""
-        transfer = Fetching(GetFile(file=file), self.folder, 0, lambda _: True, lambda: None, direct=direct)
+        transfer = Download(GetFile(file=file), self.folder, 0, lambda _: True, lambda: None, direct=direct)
         try:
             return transfer, transfer.run(self.open_channel(self.bob))
         finally:
@@ -102,8 +103,8 @@ def test_it_goes_straight_and_the_server_has_none_of_it(two: Two, photo: Path) -
     file = entry_file(two.bob)
     _, said = two.fetch(file)
     two.end()
-    assert said == f"photo.jpg (3.0 MB) is here: {two.folder / 'photo.jpg'} (directly)"
-    assert two.said == [f"photo.jpg (3.0 MB) is sent to bob: {file} (directly)"]
+    assert said == f"Received photo.jpg (3.0 MB): {two.folder / 'photo.jpg'} (directly)"
+    assert two.said == [f"Sent photo.jpg (3.0 MB) to bob: {file} (directly)"]
     assert everything(two.folder) == {"photo.jpg": PHOTO}
     assert two.uploaded() == []
     assert two.alice.expect(Fetched) == Fetched(file, "photo.jpg", "bob")
@@ -130,8 +131,8 @@ def test_who_wants_it_from_the_server_gets_it_there(two: Two, photo: Path, asked
     two.send(photo, asked=asked, patience=60.0)
     _, said = two.fetch(entry_file(two.bob), direct=False)
     two.end()
-    assert said.endswith("(by the server)")
-    assert str(two.said[0]).endswith("(by the server)")
+    assert said.endswith("(through the server)")
+    assert str(two.said[0]).endswith("(through the server)")
     assert everything(two.folder) == {"photo.jpg": PHOTO}
 
 
@@ -139,11 +140,11 @@ def test_without_being_asked_it_waits_only_for_who_can_fetch_it(two: Two, photo:
     """And not for ever; in a script, not at all."""
     two.send(photo, asked=False)
     two.end()
-    assert str(two.said.pop()).endswith("(by the server)")
+    assert str(two.said.pop()).endswith("(through the server)")
     photo.write_bytes(PHOTO + b"2")
     two.send(photo, asked=False, patience=0.05)
     two.end()
-    assert str(two.said.pop()).endswith("(by the server)")
+    assert str(two.said.pop()).endswith("(through the server)")
     photo.write_bytes(PHOTO + b"three")
     two.send(photo, asked=False, patience=60.0)
     entries = [two.bob.expect(Entry) for _ in range(3)]
@@ -152,23 +153,23 @@ def test_without_being_asked_it_waits_only_for_who_can_fetch_it(two: Two, photo:
     assert str(two.said.pop()).endswith("(directly)")
     two.bob.close()
     plain = connect(f"{two.where[0]}:{two.where[1]}", "carol")
-    transfer = Sending(SendFile(to="carol", path=str(photo)), lambda: None, DirectOptions(0, 60.0))
-    assert transfer.run(two.open_channel(two.alice)).endswith("(by the server)")
+    transfer = Upload(SendFile(to="carol", path=str(photo)), lambda: None, DirectOptions(0, 60.0))
+    assert transfer.run(two.open_channel(two.alice)).endswith("(through the server)")
     transfer.close()
     plain.expect(Entry)
 
 
 def test_nothing_goes_directly_from_who_never_does_that(photo: Path) -> None:
     with pytest.raises(Refused) as refused:
-        Sending(SendFile(to="bob", path=str(photo), direct=True), lambda: None)
+        Upload(SendFile(to="bob", path=str(photo), direct=True), lambda: None)
     assert refused.value.code == "not-direct"
 
 
 @pytest.mark.parametrize("how", ["closed", "silent"])
 def test_a_sender_who_cannot_be_reached(two: Two, photo: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It comes by the server, after a moment."""
-    assert transfer_module._REACH <= 3.0
-    monkeypatch.setattr(transfer_module, "_REACH", 0.1)
+    assert download_module._REACH <= 3.0
+    monkeypatch.setattr(download_module, "_REACH", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as hole:
         port = int(hole.getsockname()[1])
         if how == "closed":
@@ -182,7 +183,7 @@ def test_a_sender_who_cannot_be_reached(two: Two, photo: Path, how: str, monkeyp
         two.send(photo)
         _, said = two.fetch(entry_file(two.bob))
     two.end()
-    assert said.endswith("(by the server)")
+    assert said.endswith("(through the server)")
     assert everything(two.folder) == {"photo.jpg": PHOTO}
 
 
@@ -195,7 +196,7 @@ class Damage:
 
         def bad(channel: JsonFileChannel, count: int) -> None:
             read(channel, count)
-            if channel._silence == transfer_module._STALL:
+            if channel._silence == download_module._STALL:
                 self.count += 1
                 channel._view[:count] = spoil(self.count, bytes(channel._view[:count]))
 
@@ -208,7 +209,7 @@ def test_a_line_that_breaks_in_the_middle(two: Two, photo: Path, monkeypatch: py
     real = JsonFileChannel.fetch
 
     def note(channel: JsonFileChannel, file: str, first: int, end: int) -> Any:
-        fetched.append((channel._silence == transfer_module._STALL, first))
+        fetched.append((channel._silence == download_module._STALL, first))
         return real(channel, file, first, end)
 
     def cut(count: int, piece: bytes) -> bytes:
@@ -220,7 +221,7 @@ def test_a_line_that_breaks_in_the_middle(two: Two, photo: Path, monkeypatch: py
     Damage(monkeypatch, cut)
     two.send(photo)
     _, said = two.fetch(entry_file(two.bob))
-    assert said.endswith("(directly, then by the server)")
+    assert said.endswith("(directly, then through the server)")
     began = fetched.index((True, 0))  # before it, the sender may not have listened yet
     assert fetched[began + 1 :]
     assert all(not direct and first >= 5 << 18 for direct, first in fetched[began + 1 :])
@@ -235,7 +236,7 @@ def test_what_is_damaged_on_the_way_is_no_file(
     Damage(monkeypatch, lambda count, piece: piece if count < 3 or count > last else b"x" + piece[1:])
     two.send(photo)
     _, said = two.fetch(entry_file(two.bob))
-    assert said.endswith("(directly)" if last == 3 else "(directly, then by the server)")
+    assert said.endswith("(directly)" if last == 3 else "(directly, then through the server)")
     assert everything(two.folder) == {"photo.jpg": PHOTO}
 
 
@@ -249,15 +250,15 @@ def test_a_sender_who_comes_back_is_reached(two: Two, photo: Path) -> None:
     assert isinstance(two.said.pop(), ConnectionLostError)
     (two.folder / f"photo.jpg.{file}.part").write_bytes(PHOTO[:1_000_000])
     waiting = threading.Event()
-    transfer = Fetching(GetFile(file=file), two.folder, 0, lambda _: True, lambda: None, direct=True)
-    wait = transfer._wait
+    transfer = Download(GetFile(file=file), two.folder, 0, lambda _: True, lambda: None, direct=True)
+    wait = transfer.control.wait
 
     def waits(note: str) -> None:
         wait(note)
         if note.startswith("33 %"):
             waiting.set()
 
-    transfer._wait = waits  # type: ignore[method-assign]
+    transfer.control.wait = waits  # type: ignore[method-assign]
     told: list[str] = []
     thread = threading.Thread(target=lambda: told.append(transfer.run(two.open_channel(two.bob))))
     thread.start()
@@ -278,7 +279,7 @@ def test_who_was_away_has_been_there(server: Server, two: Two, photo: Path, conn
     file = entry_file(two.bob)
     two.fetch(file)
     two.end()
-    assert two.said == [f"photo.jpg (3.0 MB) is sent to bob: {file} (directly)"]
+    assert two.said == [f"Sent photo.jpg (3.0 MB) to bob: {file} (directly)"]
 
 
 def test_a_sender_who_comes_back_is_told(server: Server, two: Two, photo: Path) -> None:
@@ -286,7 +287,7 @@ def test_a_sender_who_comes_back_is_told(server: Server, two: Two, photo: Path) 
     two.send(photo)
     file = entry_file(two.bob)
     upload = server.chat.files.enter(file, "alice")
-    transfer = Fetching(GetFile(file=file), two.folder, 0, lambda _: True, lambda: None, direct=True)
+    transfer = Download(GetFile(file=file), two.folder, 0, lambda _: True, lambda: None, direct=True)
     channel = two.open_channel(two.bob)
     taken, learns = channel.taken, channel._learns
 
@@ -305,7 +306,7 @@ def test_a_sender_who_comes_back_is_told(server: Server, two: Two, photo: Path) 
     two.end()
     server.chat.files.leave(upload)
     assert isinstance(two.said[0], ConnectionLostError)
-    assert two.said[1] == f"photo.jpg (3.0 MB) is sent to bob: {file} (directly)"
+    assert two.said[1] == f"Sent photo.jpg (3.0 MB) to bob: {file} (directly)"
     assert two.uploaded() == []
 
 
@@ -349,7 +350,7 @@ def test_a_sender_who_is_killed_in_the_middle(start_process: StartProcess, conne
     alice.kill()
     alice = Client(process.address, "alice", f"/send bob {tmp_path / 'big'}")
     code, _, err = receiver.end()
-    assert (code, "(directly, then by the server)" in err) == (0, True), err
+    assert (code, "(directly, then through the server)" in err) == (0, True), err
     code, _, err = alice.end()
-    assert (code, "(by the server)" in err) == (0, True), err
+    assert (code, "(through the server)" in err) == (0, True), err
     assert everything(tmp_path / "in") == {"big": data}

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from terminal.files.download import Download
 from terminal.files.progress import Progress, time_words
 from terminal.files.sources import ChangedError, Source
 from terminal.files.targets import Target
-from terminal.files.transfer import Fetching
 from tests.support.files import everything, info
 from wire.errors import Refused
 from wire.frames import FilePart, GetFile
@@ -56,7 +56,7 @@ def test_a_tilde_is_a_home_or_itself(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert Source("~draft").path == tmp_path / "~draft"
     assert Source("~/~draft").path == tmp_path / "~draft"
     order = GetFile(file="k3x7abcd", folder="~nobody-of-that-name")
-    assert Fetching(order, tmp_path, 0, lambda _: True, lambda: None).file == "k3x7abcd"
+    assert Download(order, tmp_path, 0, lambda _: True, lambda: None).file == "k3x7abcd"
 
 
 @pytest.mark.parametrize("name", ["../../evil", "/etc/passwd", "C:\\x", "a\0b", "x" * 300, ".", "", "..", "con"])

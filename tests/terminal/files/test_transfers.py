@@ -13,7 +13,9 @@ import pytest
 
 from server import Server
 from terminal.files.channel import ConnectionLostError, JsonFileChannel
-from terminal.files.transfer import Fetching, Sending, Stopped
+from terminal.files.download import Download
+from terminal.files.transfer import StoppedError
+from terminal.files.upload import Upload
 from tests.conftest import StartProcess, StartServer
 from tests.support.client_processes import Client
 from tests.support.files import PHOTO, entry_file, everything, offer
@@ -40,14 +42,14 @@ def open_channel(server: Server) -> Iterator[OpenChannel]:
         channel.close()
 
 
-def sending(path: Path, to: str = "bob") -> Sending:
+def sending(path: Path, to: str = "bob") -> Upload:
     """A transfer."""
-    return Sending(SendFile(to=to, path=str(path)), lambda: None)
+    return Upload(SendFile(to=to, path=str(path)), lambda: None)
 
 
-def fetching(file: str, folder: Path, ask: Callable[[str], bool] = lambda _: True, largest: int = 0) -> Fetching:
+def fetching(file: str, folder: Path, ask: Callable[[str], bool] = lambda _: True, largest: int = 0) -> Download:
     """Another one."""
-    return Fetching(GetFile(file=file), folder, largest, ask, lambda: None)
+    return Download(GetFile(file=file), folder, largest, ask, lambda: None)
 
 
 def test_a_file_comes_as_it_was(
@@ -56,12 +58,12 @@ def test_a_file_comes_as_it_was(
     """With the receipt; and sent once more, nothing is sent."""
     alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
     transfer = sending(photo)
-    assert transfer.run(open_channel(alice)) == f"photo.jpg (3.0 MB) is sent to bob: {transfer.file} (by the server)"
-    assert sending(photo).run(open_channel(alice)) == f"photo.jpg (3.0 MB) was there already: {transfer.file}"
+    assert transfer.run(open_channel(alice)) == f"Sent photo.jpg (3.0 MB) to bob: {transfer.file} (through the server)"
+    assert sending(photo).run(open_channel(alice)) == f"photo.jpg (3.0 MB) was already on the server: {transfer.file}"
     fetch = fetching(transfer.file, tmp_path / "in")
-    assert fetch.run(open_channel(bob)).startswith("photo.jpg (3.0 MB) is here: ")
+    assert fetch.run(open_channel(bob)).startswith("Received photo.jpg (3.0 MB): ")
     assert everything(tmp_path / "in") == {"photo.jpg": PHOTO}
-    assert fetch.progress.done == len(PHOTO)
+    assert fetch.control.progress.done == len(PHOTO)
     assert alice.expect(Fetched).user == "bob"
     alice.request(Cancel(file=transfer.file))
     again = sending(photo)
@@ -84,7 +86,7 @@ def test_a_receipt_that_is_lost_is_given_again(
     channel.taken = lost  # type: ignore[method-assign]
     with pytest.raises(ConnectionLostError):
         fetch.run(channel)
-    assert fetch.run(open_channel(alice)).startswith("photo.jpg (3.0 MB) is here: ")
+    assert fetch.run(open_channel(alice)).startswith("Received photo.jpg (3.0 MB): ")
     assert everything(tmp_path / "in") == {"photo.jpg": PHOTO}
 
 
@@ -126,13 +128,13 @@ def test_a_fetch_that_follows(
     sender.start()
     assert offered.wait(DEADLINE)
     fetch = fetching(transfer.file, tmp_path / "in")
-    wait = fetch._wait
+    wait = fetch.control.wait
 
     def waits(note: str) -> None:
         wait(note)
         waiting.set()
 
-    fetch._wait = waits  # type: ignore[method-assign]
+    fetch.control.wait = waits  # type: ignore[method-assign]
     fetch.run(open_channel(bob))
     sender.join()
     assert everything(tmp_path / "in") == {"photo.jpg": PHOTO}
@@ -237,7 +239,7 @@ def test_a_stopped_transfer_leaves_its_part(
     transfer.run(open_channel(alice))
     fetch = fetching(transfer.file, tmp_path / "in")
     fetch.stop()
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         fetch.run(open_channel(alice))
     fetch.close()
     assert list(everything(tmp_path / "in")) == [f"photo.jpg.{transfer.file}.part"]
@@ -291,12 +293,12 @@ def test_two_clients_and_a_server_that_is_killed(start_process: StartProcess, co
     watcher.request(Have(file=file, watch=True))
     process.restart()
     code, _, err = alice.end()
-    assert (code, "is sent to bob" in err) == (0, True), err
+    assert (code, "Sent " in err) == (0, True), err
     bob = Client(process.address, "bob", f"/get {file}", folder=tmp_path / "in")
     wait_for_part(tmp_path / "in", process)
     process.restart()
     code, _, err = bob.end()
-    assert (code, "is here: " in err) == (0, True), err
+    assert (code, "Received " in err) == (0, True), err
     assert everything(tmp_path / "in") == {"big": data}
     assert Client(process.address, "bob", f"/get {file}x").end()[0] == 1
 
@@ -319,11 +321,11 @@ def test_by_mqtt_a_file_is_sent_and_fetched_alike(
     if way == "mqtt":
         process.restart()
     code, _, err = alice.end()
-    assert (code, err.count("is sent to #lab")) == (0, 2), err
+    assert (code, err.count("Sent ")) == (0, 2), err
     lines = ("/join lab", f"/get {first}", f"/get {second}")
     bob = Client(mqtt if way == "mqtt" else process.address, "bob", *lines, folder=tmp_path / "in")
     code, _, err = bob.end()
-    assert (code, err.count("is here: ")) == (0, 2), err
+    assert (code, err.count("Received ")) == (0, 2), err
     assert everything(tmp_path / "in") == {"big": data, "folder/a": b"abc"}
 
 
@@ -340,7 +342,7 @@ def test_a_file_that_changes_is_taken_back(
 ) -> None:
     """Nobody could ever finish it: it counts no more, and who waits for it is told, and keeps no part."""
     alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
-    channel, transfer, fetch = open_channel(alice), sending(photo), list[Fetching]()
+    channel, transfer, fetch = open_channel(alice), sending(photo), list[Download]()
     ended: list[str] = []
 
     def run() -> None:
@@ -354,13 +356,13 @@ def test_a_file_that_changes_is_taken_back(
         if fetch:
             return
         fetch.append(fetching(transfer.file, tmp_path / "in"))
-        waiting, wait = threading.Event(), fetch[0]._wait
+        waiting, wait = threading.Event(), fetch[0].control.wait
 
         def waits(note: str) -> None:
             wait(note)
             waiting.set()
 
-        fetch[0]._wait = waits  # type: ignore[method-assign]
+        fetch[0].control.wait = waits  # type: ignore[method-assign]
         threads.append(threading.Thread(target=run))
         threads[0].start()
         assert waiting.wait(DEADLINE)

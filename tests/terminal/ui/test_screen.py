@@ -172,7 +172,7 @@ def test_a_file_is_a_line_above_the_input_and_a_part_is_a_question(
     screen.type("still typing")
     screen.expect_last("> still typing")
     fill(alice, file)
-    screen.until(lambda lines: any("* x.bin (307 kB) is here: " in line for line in lines))
+    screen.until(lambda lines: any("* Received x.bin (307 kB): " in line for line in lines))
     screen.expect_last("> still typing")
     screen.type("", "C-u")
     (folder / f"x.bin.{file}.part").write_bytes(b"wrong")
@@ -180,5 +180,5 @@ def test_a_file_is_a_line_above_the_input_and_a_part_is_a_question(
     screen.expect_last("Resume x.bin (0 %)? [Y/n]")
     screen.type("n", "Enter")
     screen.expect_last(">")
-    screen.until(lambda lines: sum("is here: " in line for line in lines) == 2)
+    screen.until(lambda lines: sum("Received " in line for line in lines) == 2)
     assert sorted(path.name for path in folder.iterdir()) == ["x (1).bin", "x.bin"]
