@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections import deque
-from typing import Protocol
+from typing import Any, Protocol
 
 from store import Batch, Entries, LogRow
 from wire.dialect import EntryEncoding
@@ -61,6 +61,40 @@ class Follower(Protocol):
 
     def notify(self, frame: Frame, log: Log | None = None) -> None:
         """Take a notice of what has changed just now, such as presence or a topic; it is not repeated later."""
+
+
+class ReadableLog(Protocol):
+    """What a reader needs of a log. It is compared by identity."""
+
+    @property
+    def row(self) -> LogRow:
+        """The log in the store."""
+
+    @property
+    def tail(self) -> int:
+        """The last committed number."""
+
+    @property
+    def channel(self) -> str | None:
+        """The channel's name; None for a private log."""
+
+    def peer(self, user_key: str) -> str | None:
+        """Return the name of the other user of a private log; None for a channel."""
+
+    def attach(self, follower: Any) -> None:
+        """Have the follower told of what is committed from now on."""
+
+    def detach(self, follower: Any) -> None:
+        """Tell the follower nothing more."""
+
+    def recent(self, after: int, dialect: EntryEncoding, *, past: bool) -> tuple[bytes, int] | None:
+        """Return the bytes of blocks in memory that follow number `after`, and their last number; None if none do."""
+
+    def following(self, store: Entries, after: int, limit: int) -> list[Batch]:
+        """Return batches that follow number `after`, at most `limit` entries."""
+
+    def oldest_recent(self) -> int:
+        """Return the first number in memory; the one after the tail if nothing is."""
 
 
 class Log:

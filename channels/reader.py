@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from store import Entries
 from wire.dialect import Encoding
@@ -18,10 +18,13 @@ from wire.frames import Frame, Gap
 from wire.limits import Limits
 
 from .locks import leaf
-from .log import Block, Log
+from .log import Block, ReadableLog
 
 _PAGE = 256  # entries that are read from the store at once
 _TURN = 16  # pieces that one reader is sent before the pump turns to the next
+
+
+L = TypeVar("L", bound=ReadableLog)
 
 
 class Outlet(Protocol):
@@ -43,7 +46,7 @@ class Outlet(Protocol):
         """How many bytes the peer's machine has not acknowledged yet."""
 
 
-class Reader:
+class Reader(Generic[L]):
     """What one connection reads. `_lock` is the connection's send lock: it alone is held while something is sent."""
 
     __slots__ = (
@@ -58,16 +61,16 @@ class Reader:
         self.user_key = ""
         self._outlet = outlet
         self._lock = leaf()
-        self._cursors: dict[Log, int] = {}
-        self._acknowledged: dict[Log, int] = {}  # what of it the peer has had for certain
+        self._cursors: dict[L, int] = {}
+        self._acknowledged: dict[L, int] = {}  # what of it the peer has had for certain
         self._backlog: deque[memoryview] | None = None  # what the outlet did not take, in order
         self._waiting = 0  # its bytes
         self._behind = False
         self._closed = False
-        self._held: list[tuple[Log, int, int | None]] | None = None  # what is to be followed after `begin`
+        self._held: list[tuple[L, int, int | None]] | None = None  # what is to be followed after `begin`
         self._room: tuple[int, threading.Event] | None = None  # somebody waits until so few bytes are waiting
 
-    def follow(self, log: Log, after: int, acknowledged: int | None = None) -> None:
+    def follow(self, log: L, after: int, acknowledged: int | None = None) -> None:
         """Read a log from the entry after number `after` on. No harm if it is followed already.
 
         `acknowledged` is the stored cursor, if that is another number.
@@ -85,7 +88,7 @@ class Reader:
         with self._lock:
             self._held = []
 
-    def begin(self, starts: Sequence[tuple[Log, int, int | None]]) -> None:
+    def begin(self, starts: Sequence[tuple[L, int, int | None]]) -> None:
         """Follow these logs, each as `follow` does, and then what others had this reader follow meanwhile."""
         with self._lock:
             held, self._held = self._held or [], None
@@ -93,7 +96,7 @@ class Reader:
         for log in placed:
             self._attach(log)
 
-    def _place_locked(self, log: Log, after: int, acknowledged: int | None) -> bool:
+    def _place_locked(self, log: L, after: int, acknowledged: int | None) -> bool:
         """Put the cursor where it begins, unless there is one."""
         if self._closed or log in self._cursors:
             return False
@@ -101,7 +104,7 @@ class Reader:
         self._acknowledged[log] = after if acknowledged is None else acknowledged
         return True
 
-    def _attach(self, log: Log) -> None:
+    def _attach(self, log: L) -> None:
         log.attach(self)
         with self._lock:
             attached = log in self._cursors and not self._closed
@@ -110,22 +113,22 @@ class Reader:
         if not attached:  # closed, or unfollowed, by another thread meanwhile
             log.detach(self)
 
-    def unfollow(self, log: Log) -> None:
+    def unfollow(self, log: L) -> None:
         """Read a log no more; nothing of it comes after this has returned."""
         with self._lock:
             self._cursors.pop(log, None)
         log.detach(self)
 
-    def followed(self) -> list[Log]:
+    def followed(self) -> list[L]:
         """The logs that are read."""
         with self._lock:
             return list(self._cursors)
 
-    def follows(self, log: Log) -> bool:
+    def follows(self, log: L) -> bool:
         """Whether the log is read."""
         return log in self._cursors
 
-    def acknowledge(self, log: Log, number: int) -> int | None:
+    def acknowledge(self, log: L, number: int) -> int | None:
         """The peer has had a log's entries up to `number`: how far its cursor is to be moved, None if not at all."""
         with self._lock:
             number = min(number, self._cursors.get(log, 0))
@@ -134,7 +137,7 @@ class Reader:
             self._acknowledged[log] = number
             return number
 
-    def newly_read(self) -> tuple[list[tuple[Log, int]], bool]:
+    def newly_read(self) -> tuple[list[tuple[L, int]], bool]:
         """How far a person's reader has come since this was asked last, if their machine has all that was sent.
 
         And whether there is more on its way.
@@ -148,7 +151,7 @@ class Reader:
             self._acknowledged.update(moved)
             return moved, self._behind and not self._closed
 
-    def offer(self, log: Log, block: Block) -> None:
+    def offer(self, log: L, block: Block) -> None:
         """Send a new block, if the reader is level. Called by whoever delivers the log, in order."""
         with self._lock:
             if self._behind or self._closed:
@@ -177,11 +180,11 @@ class Reader:
             self._send_locked(data)
             self._send_locked(payload)
 
-    def notify(self, frame: Frame, log: Log | None = None) -> None:
+    def notify(self, frame: Frame, log: L | None = None) -> None:
         """Send something that matters just now; a reader who is behind, or has left its `log`, goes without."""
         self.notify_bytes(self.dialect.encode(frame), log)
 
-    def notify_bytes(self, data: bytes, log: Log | None = None) -> None:
+    def notify_bytes(self, data: bytes, log: L | None = None) -> None:
         """The same with the bytes."""
         with self._lock:
             if not self._behind and self._held is None and (log is None or log in self._cursors):
@@ -234,7 +237,7 @@ class Reader:
         with self._lock:
             self._fall_behind_locked()
 
-    def _following(self, store: Entries, limits: Limits, log: Log, cursor: int) -> tuple[bytes, int]:
+    def _following(self, store: Entries, limits: Limits, log: L, cursor: int) -> tuple[bytes, int]:
         """What comes after `cursor`, as bytes, and its last number: from memory, from the store, or a gap notice."""
         tail = log.tail
         if tail - cursor > limits.lag:
@@ -249,10 +252,10 @@ class Reader:
             return self._gap(log, cursor, tail)
         return self.dialect.encode_entries(entries, past=past), entries[-1].number
 
-    def _gap(self, log: Log, cursor: int, to: int) -> tuple[bytes, int]:
+    def _gap(self, log: L, cursor: int, to: int) -> tuple[bytes, int]:
         return self.dialect.encode(self.gap(log, cursor, to)), to
 
-    def gap(self, log: Log, after: int, to: int) -> Gap:
+    def gap(self, log: L, after: int, to: int) -> Gap:
         """The notice that the entries after number `after`, up to `to`, were left out."""
         return Gap(first=after + 1, last=to, channel=log.channel, user=log.peer(self.user_key))
 

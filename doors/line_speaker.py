@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from channels import Chat, Outlet, Reader, Session, handle
+from channels import Chat, Log, Outlet, Reader, Session, handle
 from store import Entries
 from wire import VERSION
 from wire.dialect import Dialect
@@ -25,7 +25,7 @@ class Talk:
     def __init__(self, chat: Chat, outlet: Outlet, address: str, dialect: Dialect) -> None:
         self._deadline = time.monotonic() + chat.limits.login_seconds
         self._dialect = dialect
-        self._reader = Reader(outlet, dialect)
+        self._reader = Reader[Log](outlet, dialect)
         self._session = Session(chat, self._reader, "socket", address)
 
     @property

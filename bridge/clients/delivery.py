@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
-from channels.log import Block, Log
+from channels.log import Block, ReadableLog
 from channels.reader import Outlet, Reader
 from store import Batch, Entries
 from wire.dialect import Encoding
 from wire.limits import Limits
 
 from .encoding import SPAN, PublishEncoding
+
+L = TypeVar("L", bound=ReadableLog)
 
 WINDOW = 16_384  # packets in flight to a client that sets no limit itself, below SPAN
 _PAGE = 256  # entries that are read from the store at once
@@ -25,14 +28,14 @@ _RUN = 256  # acknowledgements that are compared at once
 
 
 @dataclass(slots=True)
-class _Flight:
+class _Flight(Generic[L]):
     """Packets of one form and batch that the client has not acknowledged: the first of `ids` that it has not is `at`.
 
     Their numbers in the journal are over `low` and up to `high`. `last` is the number up to which the log's cursor
     moves when all are acknowledged; 0 if another form follows.
     """
 
-    log: Log
+    log: L
     ids: Sequence[int]
     numbers: Sequence[int]
     low: int
@@ -41,7 +44,7 @@ class _Flight:
     at: int = 0
 
 
-class MqttReader(Reader):
+class MqttReader(Reader[L]):
     """A reader with an encoding for each log. `encoding_of` returns it, None if no subscription matches the log.
 
     `encoding_of` is called with the lock held, so that the last change of the subscriptions counts. It takes no lock.
@@ -63,28 +66,28 @@ class MqttReader(Reader):
     )  # fmt: skip
 
     def __init__(
-        self, outlet: Outlet, dialect: Encoding, encoding_of: Callable[[Log], PublishEncoding | None], backlog: int
+        self, outlet: Outlet, dialect: Encoding, encoding_of: Callable[[L], PublishEncoding | None], backlog: int
     ) -> None:
         """`backlog` is how many bytes may wait before nobody tells the client anything more."""
         super().__init__(outlet, dialect)
         self._encoding_of = encoding_of
         self._most = backlog
-        self._encodings: dict[Log, PublishEncoding] = {}  # of every log that has a cursor
-        self._flights: deque[_Flight] = deque()
+        self._encodings: dict[L, PublishEncoding] = {}  # of every log that has a cursor
+        self._flights: deque[_Flight[L]] = deque()
         self._in_flight = 0  # packets
         self._low = 0  # at most the lowest `low` of all flights
         self._high = 0  # at least the highest `high`
         self._early: set[int] = set()  # packets in flight that were acknowledged before their turn
-        self._moved: dict[Log, int] = {}  # how far acknowledgements have moved the cursors of logs, not yet told
-        self._starts: dict[Log, tuple[int, int]] = {}  # where to begin with a channel, and what may have been sent
-        self._resent: dict[Log, int] = {}  # up to this number, entries may have been sent by an earlier connection
+        self._moved: dict[L, int] = {}  # how far acknowledgements have moved the cursors of logs, not yet told
+        self._starts: dict[L, tuple[int, int]] = {}  # where to begin with a channel, and what may have been sent
+        self._resent: dict[L, int] = {}  # up to this number, entries may have been sent by an earlier connection
         self._window = WINDOW
 
     def limit_flight(self, receive_maximum: int) -> None:
         """The client takes so many at a time (5 §3.1.2.11.3)."""
         self._window = min(receive_maximum, WINDOW)
 
-    def _place_locked(self, log: Log, after: int, acknowledged: int | None) -> bool:
+    def _place_locked(self, log: L, after: int, acknowledged: int | None) -> bool:
         """Read a log, if the client has subscribed to it; a channel from now on, a direct log from `after`."""
         encoding, resent = self._encoding_of(log), 0
         if log.channel is not None:
@@ -94,16 +97,16 @@ class MqttReader(Reader):
         self._encodings[log], self._resent[log] = encoding, resent
         return True
 
-    def resume(self, log: Log, after: int, resent: int = 0) -> None:
+    def resume(self, log: L, after: int, resent: int = 0) -> None:
         """Go on with a channel after number `after`; up to `resent`, it may come for the second time."""
         with self._lock:
             self._starts[log] = after, resent
         self.follow(log, after)
 
-    def unfollow(self, log: Log) -> None:
+    def unfollow(self, log: L) -> None:
         """Leaving a channel ends no subscription; `refresh` does."""
 
-    def refresh(self, log: Log) -> None:
+    def refresh(self, log: L) -> None:
         """Read a log as the client's subscriptions have it now, or no more."""
         with self._lock:
             encoding = self._encoding_of(log)
@@ -114,16 +117,16 @@ class MqttReader(Reader):
             self._cursors.pop(log, None)
         log.detach(self)
 
-    def acknowledges(self, log: Log) -> bool:
+    def acknowledges(self, log: L) -> bool:
         """Whether the log is read at QoS 1."""
         with self._lock:
             return self._at_qos_1_locked(log)
 
-    def _at_qos_1_locked(self, log: Log) -> bool:
+    def _at_qos_1_locked(self, log: L) -> bool:
         encoding = self._encodings.get(log)
         return encoding is not None and encoding.acknowledged
 
-    def newly_read(self) -> tuple[list[tuple[Log, int]], bool]:
+    def newly_read(self) -> tuple[list[tuple[L, int]], bool]:
         """How far direct conversations have come that the client reads at QoS 0, if its machine has all of it.
 
         And whether some of it is still on its way.
@@ -150,7 +153,7 @@ class MqttReader(Reader):
             if self._held is None and self._waiting <= self._most:
                 self._send_locked(data)
 
-    def offer(self, log: Log, block: Block) -> None:
+    def offer(self, log: L, block: Block) -> None:
         """Send a new block, if the reader is level and has room for it. Called by whoever delivers the log."""
         with self._lock:
             if self._behind or self._closed:
@@ -188,7 +191,7 @@ class MqttReader(Reader):
                 return 0
         return self._window - self._in_flight if last - first <= SPAN else 0
 
-    def _fly_locked(self, log: Log, encoding: PublishEncoding, batch: Batch) -> None:
+    def _fly_locked(self, log: L, encoding: PublishEncoding, batch: Batch) -> None:
         """Note what is to be acknowledged of a batch, in the order in which it is sent."""
         pairs = encoding.expected(batch.entries, batch.seq)
         low, flights = batch.seq - len(batch.entries), self._flights
@@ -228,7 +231,7 @@ class MqttReader(Reader):
         with self._lock:
             self._fall_behind_locked()
 
-    def _next_locked(self) -> Log | None:
+    def _next_locked(self) -> L | None:
         """A log that has more, if there is room in flight for it."""
         for log, cursor in self._cursors.items():
             if cursor >= log.tail:
@@ -238,7 +241,7 @@ class MqttReader(Reader):
                 return log
         return None
 
-    def _send_batches_locked(self, log: Log, encoding: PublishEncoding, batches: Sequence[Batch], *, dup: bool) -> None:
+    def _send_batches_locked(self, log: L, encoding: PublishEncoding, batches: Sequence[Batch], *, dup: bool) -> None:
         pieces: list[bytes] = []
         cursor = self._cursors.pop(log)  # it goes to the end, so that other logs have their turn
         for batch in batches:
@@ -251,13 +254,13 @@ class MqttReader(Reader):
         self._cursors[log] = cursor
         self._send_locked(b"".join(pieces))
 
-    def _skip(self, log: Log, cursor: int, to: int) -> None:
+    def _skip(self, log: L, cursor: int, to: int) -> None:
         self.reply(self.gap(log, cursor, to))
         with self._lock:
             if self._cursors.get(log) == cursor:
                 self._cursors[log] = to
 
-    def acknowledge(self, log: Log, number: int) -> int | None:
+    def acknowledge(self, log: L, number: int) -> int | None:
         """The client has seen a log's entries up to `number`, by a subscription or in its history.
 
         How far its user's cursor is to be moved, None if not at all: of a direct conversation, the other is told.
@@ -270,7 +273,7 @@ class MqttReader(Reader):
                 self._acknowledged[log] = number
             return number
 
-    def acknowledged(self, ids: Sequence[int]) -> dict[Log, int]:
+    def acknowledged(self, ids: Sequence[int]) -> dict[L, int]:
         """The client has acknowledged packets: how far that moves the cursors of logs."""
         with self._lock:
             at = 0

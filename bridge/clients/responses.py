@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from channels.directory import User
+from channels.log import Log
 from channels.receipts import Ref
 from wire.frames import Closing, Entry, Error, Frame, Stored
 from wire.mqtt import NONE, V5, Connect, Properties, PubAck, PubRec, Reason, encode, goodbye, publish
@@ -110,7 +111,7 @@ class Responses:
             words += (0x4002, ref & 0xFFFF)
         return struct.pack(f">{len(words)}H", *words)
 
-    def _others(self) -> list[tuple[MqttReader, Responses]]:
+    def _others(self) -> list[tuple[MqttReader[Log], Responses]]:
         """The other clients of the user."""
         sessions = self._user.sessions if self._user is not None else ()
         if len(sessions) < 2:

@@ -27,7 +27,7 @@ class Subscriber:
         self,
         shared: SharedState,
         session: Session,
-        reader: MqttReader,
+        reader: MqttReader[Log],
         subscriptions: Subscriptions,
         responses: Responses,
     ) -> None:

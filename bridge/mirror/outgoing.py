@@ -68,7 +68,7 @@ class _Silence:
         raise AssertionError("entries go out in an encoding")
 
 
-class MirrorReader(MqttReader):
+class MirrorReader(MqttReader[Log]):
     """All channels as JSON and as text, and halves of direct conversations, at QoS 1."""
 
     told_last = True  # nobody on a door is to wait for it

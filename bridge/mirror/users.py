@@ -86,7 +86,7 @@ class _Nowhere:
         return 0
 
 
-class ResidentReader(Reader):
+class ResidentReader(Reader[Log]):
     """What one resident reads, of which the mirror's own reader does the sending."""
 
     __slots__ = ("_carrier", "me")

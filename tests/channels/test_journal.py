@@ -350,12 +350,12 @@ def test_readers_are_told_in_the_order_of_commits_across_leaders(stage: MakeStag
 
 
 def test_a_follower_that_is_told_last_comes_after_all_others(stage: MakeStage) -> None:
-    class Patient(Reader):
+    class Patient(Reader[Log]):
         told_last = True
 
     made = stage()
     (log, *_), outlet = made.logs, FakeOutlet(made.pump, 1.0)
-    readers = [kind(outlet, JsonLines()) for kind in (Reader, Patient, Reader, Patient, Reader)]
+    readers = [kind(outlet, JsonLines()) for kind in (Reader[Log], Patient, Reader[Log], Patient, Reader[Log])]
     for reader in (*readers, *readers):
         log.attach(reader)
     assert log.followers == tuple(readers[at] for at in (0, 2, 4, 1, 3))

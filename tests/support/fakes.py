@@ -99,14 +99,14 @@ class FakePump:
     def __init__(self, store: Store, limits: Limits) -> None:
         self._store = store
         self._limits = limits
-        self._asked: deque[Reader] = deque()
+        self._asked: deque[Reader[Log]] = deque()
         self._ready = threading.Semaphore(0)
         self._stopped = False
         self.failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="fake-pump")
         self._thread.start()
 
-    def add(self, reader: Reader) -> None:
+    def add(self, reader: Reader[Log]) -> None:
         """Walk it soon."""
         self._asked.append(reader)
         self._ready.release()
@@ -134,7 +134,7 @@ class FakeOutlet:
     def __init__(self, pump: FakePump, greed: float, dialect: Encoding | None = None) -> None:
         self.taken = bytearray()
         self.stopped = False
-        self.reader = Reader(self, dialect or JsonLines())
+        self.reader = Reader[Log](self, dialect or JsonLines())
         self._pump = pump
         self._greed = greed
         self._sending = threading.Lock()

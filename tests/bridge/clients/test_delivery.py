@@ -104,7 +104,7 @@ class Reading(RuleBasedStateMachine):
         self.client = Client(window)
         self.one_at_a_time = window == 1
         self.encodings: dict[str, PublishEncoding | None] = {}
-        self.reader = MqttReader(self.line, cast("Any", None), lambda log: self.encodings[log.row.name], 1 << 16)
+        self.reader = MqttReader[Log](self.line, cast("Any", None), lambda log: self.encodings[log.row.name], 1 << 16)
         self.reader.limit_flight(window)
         self.moved: dict[str, int] = {}
         self.logs = [Log(LogRow(at, "channel", name, name, "", "", 0)) for at, name in enumerate(NAMES)]
@@ -357,7 +357,7 @@ def test_what_was_sent_before_is_marked() -> None:
     made = reading((1, None))
     made.line_is_full()
     say(made, 10)
-    reader = MqttReader(made.line, cast("Any", None), lambda log: made.encodings[log.row.name], 1 << 16)
+    reader = MqttReader[Log](made.line, cast("Any", None), lambda log: made.encodings[log.row.name], 1 << 16)
     reader.resume(made.logs[0], 3, 6)
     made.line.room = _NO_LIMIT
     while made.line.wanted:
