@@ -1,6 +1,7 @@
-"""Floor 4: a State and a JsonLink, wired in one asyncio loop, whose thread alone touches the state.
+"""Floor 4: the client's session: the state, a link and the transfers in one asyncio loop.
 
-The link hands its events over and waits until each has been shown, so a slow terminal slows the server down.
+The loop's thread alone calls the state. The link waits until each of its events is displayed, so a slow terminal slows
+the server down.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from .state import DisplayItem, ShownFrame, State
 
 
 class ClientSession:
-    """What a screen and a filter have in common. All but the constructor is called in the loop that `start` found.
+    """The part that the screen and the filter share. The loop's thread calls all methods after `start`.
 
-    `make_link` is given what the link delivers to, `show` what is to be shown; `changed` is called after each turn.
+    `make_link` gets the callback for the link's events, `show` gets what to display; `changed` is called after each
+    turn.
     """
 
     def __init__(
@@ -40,25 +42,25 @@ class ClientSession:
         self._changed = changed
         self._link = make_link(self._deliver)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._news = asyncio.Event()
+        self._turned = asyncio.Event()
         self._broken: BaseException | None = None
-        ui = UserInterface(self._say, self.turn, ask or _agree)
+        ui = UserInterface(self._show_transfer, self.turn, ask or _agree)
         self.transfers = TransferManager(file_options, ui, self._link.send)
 
-    def _say(self, items: list[DisplayItem]) -> None:
-        """Show what the transfer manager reports."""
+    def _show_transfer(self, items: list[DisplayItem]) -> None:
+        """Display items of the transfer manager."""
         try:
             self._show(items)
         except Exception as error:
             self.fail(error)
 
     def start(self) -> None:
-        """Dial."""
+        """Connect. Must be called in the loop."""
         self._loop = asyncio.get_running_loop()
         self._link.start()
 
     def _deliver(self, event: Event) -> None:
-        """On the link's thread: have the event dealt with, and wait until it is."""
+        """Have the loop handle an event, and wait until it has. The link's thread calls it."""
         assert self._loop is not None
         asyncio.run_coroutine_threadsafe(self._handle(event), self._loop).result()
 
@@ -73,12 +75,12 @@ class ClientSession:
                     self.state.lost(reason, reached=reached)
                 case Received(frames):
                     self.state.receive([frame for frame in frames if not self.transfers.mqtt_channels.take(frame)])
-        except Exception as error:  # for `until`: the link's thread could do nothing about it
+        except Exception as error:  # reported by `until`: the link's thread could not handle it
             self.fail(error)
         self.turn()
 
     def turn(self) -> None:
-        """Show and send what the state has in hand. To be called after anything was done to it."""
+        """Display and send the state's next step. Must be called after each change of the state."""
         try:
             step = self.state.take()
             if step.show:
@@ -92,12 +94,12 @@ class ClientSession:
             for order in step.files:
                 self._order(order)
             self._changed()
-        except Exception as error:  # a closed stdout, for one
+        except Exception as error:  # e.g. a closed stdout
             self.fail(error)
-        self._news.set()
+        self._turned.set()
 
     def _order(self, order: SendFile | GetFile | Cancel) -> None:
-        """Have the transfer manager do it; taking an offer back is the server's."""
+        """Pass a file command to the transfer manager, or to the server if it cancels an offer."""
         try:
             if isinstance(order, Cancel):
                 if not self.transfers.stop(order.file):
@@ -110,24 +112,24 @@ class ClientSession:
 
     @property
     def idle(self) -> bool:
-        """Whether no file is on its way."""
+        """True if no transfer is running."""
         return self.transfers.idle
 
     def fail(self, error: Exception) -> None:
-        """There is no sense in going on: whoever waits `until` something gets the error."""
+        """End the session: `until` raises the error."""
         self._broken = error
-        self._news.set()
+        self._turned.set()
 
     async def until(self, met: Callable[[], bool]) -> None:
-        """Wait until something is so. Raises what has gone wrong meanwhile."""
+        """Wait until `met()` is true after a turn. Raises the error of `fail`."""
         while not met():
             if self._broken is not None:
                 raise self._broken
-            self._news.clear()
-            await self._news.wait()
+            self._turned.clear()
+            await self._turned.wait()
 
     async def part(self, seconds: float) -> None:
-        """Say goodbye, and wait so long for the server to hang up: then our name is free, and all is stored."""
+        """Send `bye`, and wait up to `seconds` until the server hangs up: then all is stored, and the name is free."""
         self.state.leave()
         self.turn()
         with contextlib.suppress(TimeoutError):
@@ -135,13 +137,13 @@ class ClientSession:
                 await self.until(lambda: self.state.ended is not None)
 
     async def stop(self) -> None:
-        """Hang up. The loop goes on meanwhile, because the link may be handing something over."""
+        """Stop the transfers and the link. The loop runs on meanwhile, because the link may still deliver an event."""
         await asyncio.to_thread(self.transfers.join, self.transfers.stop_all())
         await asyncio.to_thread(self._link.stop)
 
 
 def _agree(_question: str) -> concurrent.futures.Future[bool]:
-    """Where there is nobody to ask, a transfer goes on where it was."""
+    """Answer yes: without a person to ask, a download resumes."""
     agreed: concurrent.futures.Future[bool] = concurrent.futures.Future()
     agreed.set_result(True)
     return agreed

@@ -1,4 +1,4 @@
-"""Floor 4: who we say that we are: the name, its password or token, and what a person has to be asked."""
+"""Floor 4: the credentials: name, password and token, and the question that the user must answer first."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from wire.names import check_name, fold
 
 Question = Literal["name", "password"]
 
-# What is wrong with a `hello`, and what a person has to be asked for then.
+# The error codes of `hello` that an answer of the user can solve, and what to ask for.
 _QUESTIONS: dict[str, Question] = {
     "need-password": "password",
     "wrong-password": "password",
@@ -20,24 +20,23 @@ _QUESTIONS: dict[str, Question] = {
 
 
 class Credentials:
-    """What `hello` says. `question` is what a person must answer first; `complaint` is the server's sentence to it."""
+    """The content of `hello`. `question` is what the user must answer before the next one."""
 
     def __init__(self, name: str | None, password: str | None, *, direct: bool = False) -> None:
-        """`direct`: we fetch files straight from their senders."""
+        """`direct`: this client fetches files directly from their senders."""
         self.name = name or ""
         self.question: Question | None = None if name else "name"
-        self.complaint = ""
         self._password = password
         self._token: str | None = None
         self._direct = direct
 
     @property
     def token(self) -> str:
-        """Who has it may open further lines under our name; empty if there is none."""
+        """The server's token, which lets further connections in under our name; empty before the welcome."""
         return self._token or ""
 
     def hello(self, since: Mapping[str, int], ref: Ref) -> Hello:
-        """The greeting for a new line, or after another answer."""
+        """Return the greeting for a new connection, or for another attempt after an answer."""
         return Hello(
             name=self.name,
             password=self._password,
@@ -48,25 +47,24 @@ class Credentials:
         )
 
     def welcome(self, frame: Welcome) -> None:
-        """We were let in."""
-        self.name, self._token, self.question, self.complaint = frame.name, frame.token, None, ""
+        """Take the name and the token from the server's welcome."""
+        self.name, self._token, self.question = frame.name, frame.token, None
 
     def registered(self, password: str) -> None:
-        """The name takes this password from now on; the next line needs it."""
+        """Keep the password of the name that was just registered, for the next connection."""
         self._password = password
 
     def refused(self, error: Error) -> Question | None:
-        """We were not let in. What a person has to be asked, if that can help."""
+        """Note why `hello` was refused. Return what to ask the user; None if no answer can help."""
         if error.code == "wrong-password":
             self._password = None
-        self.complaint = error.error
         self.question = _QUESTIONS.get(error.code)
         return self.question
 
     def answer(self, text: str) -> bool:
-        """The answer to `question`; whether we are somebody else now. Raises Refused, and asks on.
+        """Take the user's answer to `question`. Return True if it changes the name.
 
-        An empty password means: rather another name.
+        An empty password asks for another name instead. Raises Refused for an invalid name, and keeps the question.
         """
         if self.question == "password":
             self._password = text or None

@@ -1,4 +1,4 @@
-"""Floor 4: the names that the client has met, for completion and to tell a channel from a word before a colon."""
+"""Floor 4: the names that frames from the server contain, for completion and to recognise a channel before a colon."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from wire.names import NAME, fold
 
 
 class KnownNames:
-    """Channels and users, key to name. Only what keeps the rule for names is kept, so all of it is safe to show."""
+    """Channels and users, key to name. Only valid names are kept, so all of them are safe to display."""
 
     def __init__(self) -> None:
         self.channels: dict[str, str] = {}
         self.users: dict[str, str] = {}
 
     def learn(self, frame: Frame) -> None:
-        """Take in the names of a frame from the server."""
+        """Add the names in a frame from the server."""
         match frame:
             case Entry():
                 self._meet(self.users, [frame.sender, frame.to])
@@ -51,7 +51,7 @@ class KnownNames:
                 self._meet(self.users, [entry.sender for entry in frame.entries])
 
     def learn_channel(self, name: str) -> None:
-        """Take in the name of a channel that exists."""
+        """Add the name of a channel that exists."""
         self._meet(self.channels, [name])
 
     @staticmethod

@@ -1,7 +1,7 @@
-"""Floor 4: the outbox: every request that has not been answered, in the order in which it was made.
+"""Floor 4: the outbox: every request without an answer, in the order in which it was made.
 
-It survives the line: on a new one everything in it is sent again, in order. The server keeps a post with an `id`
-once, and all other requests can be made twice without harm.
+It survives a lost connection: the client sends everything in it again on the next one, in order. The server stores a
+post with an `id` once, and all other requests do no harm twice.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from wire.names import fold
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request that waits for its answer; a `quiet` one is the client's own, and its answer is not shown."""
+    """A request without an answer. A `quiet` one is the client's own; its answer is not displayed."""
 
     request: Request
     quiet: bool
@@ -32,14 +32,14 @@ class Outbox:
         self._new_id = new_id
         self._refs = itertools.count(1)
         self._asked: dict[Ref, Asked] = {}
-        self._moves: dict[Ref, Join | Leave] = {}  # those of them that change where we are
+        self._moves: dict[Ref, Join | Leave] = {}  # joins and leaves among them
 
     def new_ref(self) -> int:
-        """A number that no other request of this client has."""
+        """Return a number that no other request of this client has."""
         return next(self._refs)
 
     def address(self, request: Request) -> Request:
-        """The request with a `ref`, and a post also with an `id`, which it keeps however often it is sent."""
+        """Return the request with a `ref`; a post also gets an `id`, which it keeps however often it is sent."""
         ref = self.new_ref()
         if isinstance(request, Say | Msg):
             return msgspec.structs.replace(request, ref=ref, id=self._new_id())
@@ -52,12 +52,12 @@ class Outbox:
             self._moves[request.ref] = request
 
     def answered(self, ref: Ref) -> Asked | None:
-        """Let go of the request with that `ref`, if there is one."""
+        """Remove and return the request with that `ref`; None if no request has it."""
         self._moves.pop(ref, None)
         return self._asked.pop(ref, None)
 
-    def moved(self, joined: dict[str, str]) -> dict[str, str]:
-        """Channels, key to name, as they will be when everything has been answered."""
+    def after_moves(self, joined: dict[str, str]) -> dict[str, str]:
+        """Return the channels, key to name, that follow from `joined` and the joins and leaves in the outbox."""
         for move in self._moves.values():
             name = joined.pop(fold(move.channel), move.channel)
             if isinstance(move, Join):
@@ -65,7 +65,7 @@ class Outbox:
         return joined
 
     def posts(self) -> list[Say | Msg]:
-        """The posts that are not known to be stored."""
+        """Return the posts that are not known to be stored."""
         return [asked.request for asked in self._asked.values() if isinstance(asked.request, Say | Msg)]
 
     def __iter__(self) -> Iterator[Request]:

@@ -1,4 +1,4 @@
-"""Floor 4: where we are: the channels that we are in, the current one, and what a typed line means there."""
+"""Floor 4: the joined channels, the current one among them, and what a typed line means there."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .outbox import Outbox
 
 
 class Rooms:
-    """The current channel is ours, not the server's: it is named in every request, so that typing needs no line."""
+    """The joined channels. The client keeps the current one and names it in each request, so typing works offline."""
 
     def __init__(self, cursors: Cursors, outbox: Outbox) -> None:
         self.current = ""
@@ -26,33 +26,33 @@ class Rooms:
         self._outbox = outbox
 
     def joined(self) -> dict[str, str]:
-        """The channels that we are in, key to name, the one joined last at the end.
+        """Return the joined channels, key to name, in the order of joining.
 
-        What was asked for counts as done, so that what is typed next means the same however slow the server is.
+        Requested joins and leaves count as done, so the next line means the same however slow the server is.
         """
-        return self._outbox.moved(self._cursors.channels())
+        return self._outbox.after_moves(self._cursors.channels())
 
     def name(self, channel: str) -> str | None:
-        """The name of a channel that we are in, as it was first written."""
+        """Return a joined channel's name as its creator wrote it; None if it is not joined."""
         return self.joined().get(fold(channel))
 
     def entered(self, channel: str) -> None:
-        """We are in a channel; if it is the current one, its name is now as it was first written."""
+        """Take the name that the server confirms for a joined channel, if it is the current one."""
         if fold(self.current) == fold(channel):
             self.current = channel
 
     def step_out_of(self, channel: str) -> None:
-        """If it was the current one, the one joined last takes its place, as in the text dialect."""
+        """Leave the current channel for the one joined last, as the text dialect does; no-op for other channels."""
         if fold(self.current) == fold(channel):
             self.current = ([""] + [name for key, name in self.joined().items() if key != fold(channel)])[-1]
 
-    def look_around(self) -> None:
-        """The server has said what we are in: if the current channel is not among it, we are out of it."""
+    def check_current(self) -> None:
+        """Leave the current channel if the server's welcome does not list it."""
         if self.name(self.current) is None:
             self.step_out_of(self.current)
 
     def fill(self, request: Request) -> Request:
-        """The request with the current channel, where it takes one and none is named. Raises Refused."""
+        """Return the request with the current channel if it needs one and names none. Raises Refused."""
         if isinstance(request, Topic):
             request = topic_for(request, self._exists, self._sets_topic)
         match request:
@@ -61,7 +61,7 @@ class Rooms:
         return request
 
     def unknown(self, line: str, command: Request | None) -> str | None:
-        """The key of a channel of which we do not know whether it exists, and on which it depends what was typed."""
+        """Return the key of the channel whose existence decides what the line means, if that is unknown; else None."""
         match command:
             case None:
                 addressed = ADDRESSED.fullmatch(line)
@@ -73,9 +73,9 @@ class Rooms:
         return None if not word or self._exists(word) else fold(word)
 
     def say(self, line: str) -> Say:
-        """What a line of text asks for: to post it in the channel that it names, or else in the current one.
+        """Return the post for a line of text: in the channel that it names, or else in the current one.
 
-        Raises Refused if there is no such channel for us.
+        Raises Refused if that channel is not joined.
         """
         addressed = ADDRESSED.fullmatch(line)
         if addressed is not None and self._exists(addressed[1]):
@@ -87,11 +87,11 @@ class Rooms:
         return Say(line, self._here())
 
     def _exists(self, word: str) -> bool:
-        """Whether a channel of that name is known."""
+        """Return True if a channel of that name is known."""
         return self.name(word) is not None or fold(word) in self.names.channels
 
     def _sets_topic(self, word: str) -> bool:
-        """Whether text that follows the word is its topic; the server tells who is in no channel to join it."""
+        """Return True if the text after the word sets its topic; without a channel, the server answers to join it."""
         return self.name(word) is not None if self.current else self._exists(word)
 
     def _here(self) -> str:

@@ -1,6 +1,6 @@
-"""Floor 4: the client's state without I/O: what the server says and what is typed go in, a `Step` comes out.
+"""Floor 4: the client's state, without I/O: frames from the server and typed lines go in, a `Step` comes out.
 
-Not for several threads: whoever owns a State calls it from one. It does not know what carries the frames.
+One thread calls all methods of a State. It does not know which link carries the frames.
 """
 
 from __future__ import annotations
@@ -55,85 +55,80 @@ from .outbox import Outbox
 from .rooms import Rooms
 from .step import Note, ShownFrame, Step
 
-_QUOTED = 200  # characters of what was typed, when it is shown again
+_QUOTED = 200  # characters of a typed line, when it is displayed again
 
 
 class _LinkState(enum.Enum):
-    """Where we are with the line; the value is what is said when it ends there."""
+    """The state of the connection; the value is the sentence for a connection that ends in it."""
 
-    OFFLINE = "{where} cannot be reached ({reason}); trying again."
-    GREETING = "{where} has ended the line ({reason}); trying again."
-    ONLINE = "The line to {where} is lost ({reason}); trying again."
+    OFFLINE = "Could not connect to {where} ({reason}). Retrying."
+    GREETING = "{where} closed the connection ({reason}). Reconnecting."
+    ONLINE = "Lost the connection to {where} ({reason}). Reconnecting."
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The end: `clean` if we wanted it; otherwise `reason` says why."""
+    """The end of the client: `clean` if the user wanted it, otherwise `reason` says why."""
 
     reason: str = ""
     clean: bool = False
 
 
 class State:
-    """One user's side of the conversation with the server, over as many lines as it takes.
+    """One user's conversation with the server, over as many connections as it takes.
 
-    `where` is the server as a person names it. A `fetch_names` client asks for the names of all channels and of those
-    who are online, for completion.
+    `where` is the server as the user names it. With `fetch_names`, the client asks for the names of all channels and
+    of the users online, for completion.
     """
 
     def __init__(self, credentials: Credentials, *, where: str = "the server", fetch_names: bool = False) -> None:
         self.credentials = credentials
-        self.leaving = False  # `exit` was typed
+        self.leaving = False  # the user has typed `exit`
         self.ended: Ended | None = None
-        self.unmatched_error = (
-            ""  # the complaint about something of ours, nobody knows what; it will have no other answer
-        )
+        self.unmatched_error = ""  # an error without `ref`: one of our requests will get no other answer
         self._where = where
         self._fetch_names = fetch_names
         self._link_state = _LinkState.OFFLINE
-        self._hello: int | None = None  # the `ref` of the `hello` under way
+        self._hello: int | None = None  # the `ref` of a `hello` without an answer
         self._welcomed = False  # at least once
-        self._told = False  # that there is no line
-        self._reason = ""  # why the server is about to end the line
-        self._parting = False  # `bye` is sent
+        self._loss_shown = False
+        self._reason = ""  # why the server is about to close the connection
+        self._bye_sent = False
         self._cursors = Cursors()
         self._outbox = Outbox()
         self.rooms = Rooms(self._cursors, self._outbox)
-        self._held: deque[tuple[str, Request | None]] = deque()  # typed, and not understood yet
-        self._probe: str | None = None  # the channel of which the server is asked whether it exists
-        self._absent: str | None = None  # that it does not
-        self._orders: list[SendFile | GetFile | Cancel] = []  # typed, and what was typed before is not answered
+        self._typed: deque[tuple[str, Request | None]] = deque()  # lines without a request yet
+        self._looked_up: str | None = None  # a channel that the server is asked about: does it exist?
+        self._absent: str | None = None  # a channel that does not exist
+        self._orders: list[SendFile | GetFile | Cancel] = []  # file commands that wait for earlier answers
         self._step = Step()
 
     @property
     def online(self) -> bool:
-        """Whether we are let in."""
+        """True if the server has let us in."""
         return self._link_state is _LinkState.ONLINE
 
     @property
-    def waiting(self) -> list[str]:
-        """What was typed to be posted and is not known to be stored."""
-        return [*(post.text for post in self._outbox.posts()), *(line for line, _ in self._held)]
+    def unsent(self) -> list[str]:
+        """The typed messages that are not known to be stored."""
+        return [*(post.text for post in self._outbox.posts()), *(line for line, _ in self._typed)]
 
     @property
     def unanswered(self) -> int:
-        """How much of what was typed has not had its answer."""
-        return len(self._outbox) + len(self._held)
+        """The number of requests and typed lines without an answer."""
+        return len(self._outbox) + len(self._typed)
 
     @property
     def settled(self) -> bool:
-        """Whether everything has come that we know of: all answers, our own posts, and what we had missed.
-
-        Not before we were let in: until then, nobody knows what there is to come.
-        """
+        """True if all answers, our own posts and all missed entries came; never true before the first welcome."""
         return self._welcomed and not self.unanswered and not self._orders and self._cursors.level
 
     def take(self) -> Step:
-        """What is to be done, once. What is shown is acknowledged in the same step, so after it was shown."""
+        """Return the next step. It acknowledges the entries that it displays, since displaying comes before sending."""
         step, self._step = self._step, Step()
         if not self.unanswered:
             step.files, self._orders = self._orders, []
-        if self.online and not self._parting:
+        if self.online and not self._bye_sent:
             step.send += self._cursors.acknowledgements(self._outbox.new_ref)
         return step
 
@@ -143,10 +138,10 @@ class State:
     def _note(self, text: str) -> None:
         self._step.show.append(Note(text))
 
-    # The line
+    # The connection
 
     def connected(self) -> None:
-        """There is a new line: greet."""
+        """Begin a new connection with `hello`."""
         self._link_state = _LinkState.GREETING
         self._greet()
 
@@ -155,19 +150,19 @@ class State:
         self._step.send.append(self.credentials.hello(self._cursors.since(), self._hello))
 
     def lost(self, reason: str, *, reached: bool = True) -> None:
-        """The line has ended, or nobody was reached. It is said once, however often it is tried."""
+        """Note a lost connection or a failed attempt. Only the first of several in a row is displayed."""
         link_state, self._link_state = self._link_state if reached else _LinkState.OFFLINE, _LinkState.OFFLINE
         reason, self._reason = self._reason or reason, ""
-        if self._parting:
+        if self._bye_sent:
             self.ended = Ended(clean=True)
-        elif not self._told and self.credentials.question is None and self.ended is None:
-            self._told = True
+        elif not self._loss_shown and self.credentials.question is None and self.ended is None:
+            self._loss_shown = True
             self._note(link_state.value.format(where=self._where, reason=one_line(reason).rstrip(".")))
 
-    # The person
+    # The user
 
     def typed(self, line: str) -> None:
-        """A line that was typed: a command, or text. What cannot be sent now waits."""
+        """Take a typed line: a command or text. A line that cannot be sent now stays in order for later."""
         line = printable(line).strip()
         if not line:
             return
@@ -177,7 +172,7 @@ class State:
         except Refused as refused:
             self._refuse(refused)
         if not self.online and self.unanswered > before:
-            self._step.show.append(Note(shorten(line, _QUOTED), "waiting"))
+            self._step.show.append(Note(shorten(line, _QUOTED), "unsent"))
 
     def _command(self, line: str) -> None:
         match commands.parse(line):
@@ -189,18 +184,18 @@ class State:
                 self._orders.append(order)
             case request:
                 assert request is None or isinstance(request, Request)
-                self._held.append((line, request))
-                self._go_on()
+                self._typed.append((line, request))
+                self._process_typed()
 
-    def _go_on(self) -> None:
-        """Do what was typed, in its order, as far as it can be understood."""
-        while self._held and self._welcomed and self._probe is None:
-            line, command = self._held.popleft()
+    def _process_typed(self) -> None:
+        """Turn typed lines into requests, in order, up to one whose meaning the server must tell first."""
+        while self._typed and self._welcomed and self._looked_up is None:
+            line, command = self._typed.popleft()
             try:
                 unknown = self.rooms.unknown(line, command)
                 if unknown != self._absent and unknown is not None:
-                    self._held.appendleft((line, command))
-                    self._probe = unknown
+                    self._typed.appendleft((line, command))
+                    self._looked_up = unknown
                     self._ask(Topic(unknown), quiet=True)
                     continue
                 self._absent = None
@@ -209,10 +204,10 @@ class State:
                 self._refuse(refused, "" if command else line)
 
     def _ask(self, request: Request, *, quiet: bool = False) -> None:
-        """Make a request, now or on the next line, and keep it until it is answered. Raises Refused."""
+        """Send a request now or on the next connection, and keep it until it is answered. Raises Refused."""
         request = self._outbox.address(request)
         if len(JsonLines.encode(request)) > Limits().line:
-            raise Refused("too-long", f"A line has at most {Limits().line} bytes with all that belongs to it.")
+            raise Refused("too-long", f"A message has at most {Limits().line} bytes, with its JSON.")
         self._outbox.keep(request, quiet=quiet)
         if self.online:
             self._step.send.append(request)
@@ -222,17 +217,17 @@ class State:
             self.rooms.step_out_of(request.channel)
 
     def ask(self, request: Request) -> None:
-        """Make a request for somebody else: its answer is shown."""
+        """Send a request of the transfer manager; its answer is displayed. Raises Refused."""
         self._ask(request)
 
     def _refuse(self, refused: Refused, unsent: str = "") -> None:
-        """Show why something was not done, and the text that was not sent, so that it is not lost."""
+        """Display the refusal, and the unsent text, so that the user does not lose it."""
         self._show(Error(code=refused.code, error=refused.sentence))
         if unsent:
             self._note(f"Not sent: {shorten(unsent, _QUOTED)}")
 
     def answer(self, text: str) -> None:
-        """The answer to the login's question."""
+        """Take the user's answer to the question of the credentials."""
         try:
             if self.credentials.answer(text):
                 self._cursors.clear()
@@ -242,21 +237,21 @@ class State:
             self._greet()
 
     def leave(self) -> None:
-        """Say goodbye, if there is anybody to say it to."""
+        """Acknowledge what was displayed and send `bye`; without a connection, end at once."""
         if self.online:
             self._step.send += self._cursors.acknowledgements(self._outbox.new_ref, last=True)
             self._step.send.append(Bye(ref=self._outbox.new_ref()))
-            self._parting = True
+            self._bye_sent = True
         else:
             self.ended = Ended(clean=True)
 
     # The server
 
     def receive(self, frames: Iterable[Frame]) -> None:
-        """Take in what the server says, in its order."""
+        """Handle frames from the server, in order."""
         for frame in frames:
-            if self.ended is None and not (self._parting and isinstance(frame, Entry | Gap)):
-                # What comes after `bye` would be shown and not acknowledged; so it comes again the next time.
+            if self.ended is None and not (self._bye_sent and isinstance(frame, Entry | Gap)):
+                # An entry after `bye` could not be acknowledged, so it is not displayed: it comes again the next time.
                 self.rooms.names.learn(frame)
                 _HANDLERS.get(type(frame), State._other)(self, frame)
 
@@ -265,39 +260,41 @@ class State:
         if asked is None or not asked.quiet:
             self._show(frame)
         else:
-            self._probed(asked.request, exists=True)
+            self._found(asked.request, exists=True)
 
-    def _probed(self, request: Request, *, exists: bool) -> None:
-        if isinstance(request, Topic) and request.channel == self._probe:
-            self._probe = None
+    def _found(self, request: Request, *, exists: bool) -> None:
+        if isinstance(request, Topic) and request.channel == self._looked_up:
+            self._looked_up = None
             if exists:
                 self.rooms.names.learn_channel(request.channel)
             else:
                 self._absent = request.channel
-            self._go_on()
+            self._process_typed()
 
     def _welcome(self, frame: Welcome) -> None:
         again, self._welcomed = self._welcomed, True
-        self._link_state, self._hello, self._told = _LinkState.ONLINE, None, False
+        self._link_state, self._hello, self._loss_shown = _LinkState.ONLINE, None, False
         self.credentials.welcome(frame)
         self._cursors.welcome(frame.logs)
         if again:
-            self._note(f"Back at {self._where} as {frame.name}.")
+            self._note(f"Reconnected to {self._where} as {frame.name}.")
         else:
-            self._show(msgspec.structs.replace(frame, token=""))  # what is shown may be kept, and seen by others
-        self.rooms.look_around()
-        self._ask_again()
+            self._show(msgspec.structs.replace(frame, token=""))  # what is displayed may be kept, and seen by others
+        self.rooms.check_current()
+        self._resend()
         if self._fetch_names and not again:
             self._ask(Channels(), quiet=True)
             self._ask(Who(), quiet=True)
-        self._go_on()
+        self._process_typed()
 
-    def _ask_again(self) -> None:
-        """Everything that was not answered on the old line, in its order."""
+    def _resend(self) -> None:
+        """Send every request that the last connection left without an answer, in order."""
         inside = set(self._cursors.channels())
         for request in self._outbox:
             if isinstance(request, Leave) and fold(request.channel) not in inside:
-                self._left(Left(channel=request.channel, ref=request.ref))  # done; its answer was lost with the line
+                self._left(
+                    Left(channel=request.channel, ref=request.ref)
+                )  # done; its answer was lost with the connection
                 continue
             if isinstance(request, Join):
                 inside.add(fold(request.channel))
@@ -305,21 +302,21 @@ class State:
 
     def _error(self, frame: Error) -> None:
         if frame.ref is not None and frame.ref == self._hello:
-            self._not_let_in(frame)
+            self._hello_refused(frame)
         elif not self._cursors.answered(frame.ref):
             asked = self._outbox.answered(frame.ref)
             if asked is None:
                 self._show(frame)
                 self.unmatched_error = frame.error
             elif asked.quiet:
-                self._probed(asked.request, exists=frame.code != "no-such-channel")
+                self._found(asked.request, exists=frame.code != "no-such-channel")
             else:
                 self._refused(asked.request, frame)
 
-    def _not_let_in(self, frame: Error) -> None:
+    def _hello_refused(self, frame: Error) -> None:
         before = self.credentials.question
         question = self.credentials.refused(frame)
-        if question is None:  # a full server, for one: that can change
+        if question is None:  # e.g. a full server: that can change
             self._reason, self._step.drop = frame.error, True
         elif question != before:
             self._show(frame)
@@ -328,7 +325,7 @@ class State:
         self._refuse(Refused(frame.code, frame.error), request.text if isinstance(request, Say | Msg) else "")
         if isinstance(request, Join):
             self.rooms.step_out_of(request.channel)
-        elif isinstance(request, Say) and frame.code == "not-a-member":  # left on another line of ours, perhaps
+        elif isinstance(request, Say) and frame.code == "not-a-member":  # left through another connection, perhaps
             self._cursors.close(request.channel)
             self.rooms.step_out_of(request.channel)
 
@@ -338,9 +335,9 @@ class State:
             self.ended = Ended(frame.reason)
 
     def _malformed(self, frame: Malformed) -> None:
-        """Of a newer server, we leave out what we do not know. What is no frame at all comes from no server."""
+        """Ignore frames that only a newer server knows; end if the first line is no frame, so no server's."""
         if not self._welcomed and frame.code == "bad-frame":
-            self.ended = Ended(f"{self._where} does not speak Partyline's protocol.")
+            self.ended = Ended(f"{self._where} is not a Partyline server.")
 
     def _entry(self, frame: Entry) -> None:
         cursor, before = self._cursors.take(frame, self.credentials.name)
@@ -380,10 +377,10 @@ class State:
             self._other(frame)
 
     def _pong(self, frame: Pong) -> None:
-        """The link has asked whether the line is alive; nobody need see it."""
+        """Ignore the answer to the link's ping."""
 
 
-# All other frames are answers or events that are just shown.
+# All other frames are answers or events that are only displayed.
 _HANDLERS: dict[type[Frame], Callable[[State, Any], None]] = {
     Welcome: State._welcome,
     Error: State._error,

@@ -1,4 +1,4 @@
-"""Floor 4: what the client's state hands to whoever shows it: frames and notes to show, frames to send."""
+"""Floor 4: a step: what the state wants displayed and sent next."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from wire.frames import Cancel, Frame, GetFile, SendFile
 
 @dataclass(frozen=True, slots=True)
 class ShownFrame:
-    """A frame to show. `past` entries were said while we were away; `mine` are our own."""
+    """A frame to display. `past` entries were posted while we were away; `mine` are our own."""
 
     frame: Frame
     past: bool = False
@@ -19,10 +19,10 @@ class ShownFrame:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A sentence of the client's own: about the `line` to the server, or about something typed that is `waiting`."""
+    """A sentence of the client itself, or with kind `unsent`, a typed line that is not sent yet."""
 
     text: str
-    kind: Literal["line", "waiting"] = "line"
+    kind: Literal["client", "unsent"] = "client"
 
 
 DisplayItem: TypeAlias = ShownFrame | Note
@@ -30,9 +30,9 @@ DisplayItem: TypeAlias = ShownFrame | Note
 
 @dataclass(slots=True)
 class Step:
-    """What is to be done now, in this order: show, then send; then `drop` the line, if set, and dial again.
+    """What to do now, in this order: display `show`, send `send`; with `drop`, close the connection and reconnect.
 
-    `files` is for the transfer manager; what it has no use for comes back by `State.ask`.
+    `files` are commands for the transfer manager; those that concern the server come back through `State.ask`.
     """
 
     show: list[DisplayItem] = field(default_factory=list)

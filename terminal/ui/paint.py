@@ -1,4 +1,4 @@
-"""Floor 4: what is shown, as lines of coloured pieces; the colours are names here, and `PALETTE` says what they are."""
+"""Floor 4: frames and notes as lines of coloured text; `PALETTE` maps the names of the colours to real ones."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ from ..state import DisplayItem, Note
 Piece: TypeAlias = tuple[str, str]  # a colour and a text, as in prompt_toolkit
 Line: TypeAlias = list[Piece]
 
-# What each colour is for prompt_toolkit, and for a plain terminal by colorama's names. No bright black: in some
-# palettes that is the background.
+# Each colour for prompt_toolkit, and for colorama by its names. No bright black: some palettes have it as background.
 PALETTE: dict[str, tuple[str, str]] = {
     "": ("", ""),
     "note": ("ansicyan", "CYAN"),
     "error": ("ansired bold", "RED"),
-    "waiting": ("ansiyellow", "YELLOW"),
+    "unsent": ("ansiyellow", "YELLOW"),
     "mine": ("dim", "DIM"),
     "direct": ("ansimagenta bold", "MAGENTA"),
     "name0": ("ansigreen", "GREEN"),
@@ -34,10 +33,10 @@ _NAMES = sum(colour.startswith("name") for colour in PALETTE)
 
 
 def paint(item: DisplayItem) -> list[Line]:
-    """The lines that show an item, safe on any terminal."""
+    """Return the lines that display an item, without control characters."""
     if isinstance(item, Note):
-        mark = "~ waiting: " if item.kind == "waiting" else "* "
-        return [[("waiting" if item.kind == "waiting" else "note", mark + printable(item.text))]]
+        colour, mark = ("unsent", "~ unsent: ") if item.kind == "unsent" else ("note", "* ")
+        return [[(colour, mark + printable(item.text))]]
     frame = item.frame
     if isinstance(frame, Entry):
         return [_entry(frame, past=item.past, mine=item.mine)]
@@ -52,10 +51,10 @@ def _entry(entry: Entry, *, past: bool, mine: bool = False) -> Line:
     line = printable(past_line(entry) if past else entry_line(entry))
     if mine:
         return [("mine", line)]
-    head, colon, text = line.partition(": ")  # no name and no time of day has both in a row
+    head, colon, text = line.partition(": ")  # neither a name nor a time contains ": "
     return [("direct" if entry.to is not None else _colour_of(entry.sender), head + colon), ("", text)]
 
 
 def _colour_of(name: str) -> str:
-    """The same colour for the same name, on every screen."""
+    """Return the colour of a name, the same on every screen."""
     return f"name{zlib.crc32(fold(name).encode()) % _NAMES}"

@@ -1,4 +1,4 @@
-"""Floor 4: completion on the screen: commands from their table, channels and names from what the client has met."""
+"""Floor 4: completion on the screen: commands from their table, channels and users from the names that were met."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wire.text import COMMANDS
 from ...state import Rooms
 
 _COMMANDS = sorted(name for command in COMMANDS for name in (command.name, *command.aliases))
-# What each argument of a command is, as its usage names it: `<channel>`, `[channel or @user]`, `<user>`.
+# The arguments of each command, as its usage names them: `<channel>`, `[channel or @user]`, `<user>`.
 _ARGUMENTS = {
     name: re.findall(r"[<\[]([^>\]]+)[>\]]", command.usage)
     for command in COMMANDS
@@ -22,13 +22,13 @@ _ARGUMENTS = {
 
 
 class WordCompleter(Completer):
-    """Complete the word under the cursor."""
+    """Complete the word before the cursor."""
 
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
-        """The completer that fit, sorted."""
+        """Yield the words that begin with the one before the cursor, sorted."""
         *before, word = document.text_before_cursor.lstrip().split(" ")
         for candidate in self._candidates(before, word):
             if candidate.casefold().startswith(word.casefold()):

@@ -1,4 +1,4 @@
-"""Floor 4: the client in a terminal: an input line that stays where it is while messages scroll by above it."""
+"""Floor 4: the client on a terminal: an input line at the bottom, and messages that scroll by above it."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ from ...state import DisplayItem, Note, State
 from ..paint import PALETTE, paint
 from .complete import WordCompleter
 
-_PARTING = 2.0  # seconds that the server may take to say goodbye
+_GOODBYE = 2.0  # seconds for the server's answer to `bye`
 _STYLE = Style.from_dict({colour: style for colour, (style, _) in PALETTE.items() if colour} | {"prompt": "bold"})
 
 
 class _HiddenInput(Processor):
-    """Shows nothing of what is typed, not even how much it is."""
+    """Display nothing of a typed password, not even its length."""
 
     def apply_transformation(self, transformation_input: TransformationInput) -> Transformation:
         return Transformation([], source_to_display=lambda position: 0, display_to_source=lambda position: 0)
 
 
 class Screen:
-    """Owns the terminal. Everything happens in one asyncio loop; Enter never ends the prompt, only leaving does."""
+    """The owner of the terminal. One asyncio loop does everything; Enter does not end the prompt, only leaving does."""
 
     def __init__(self, state: State, make_link: Callable[[Deliver], Link], file_options: FileOptions) -> None:
         self._state = state
@@ -51,9 +51,9 @@ class Screen:
         )
         self._questions: deque[tuple[str, concurrent.futures.Future[bool]]] = deque()  # about files
         self._leaving = False
-        self._warned = False  # that leaving now leaves something unsent
-        self._asked: object = None  # the question that the input line is for
-        self._draft = Document()  # what was being typed when it was asked
+        self._warned = False  # the user knows that leaving now loses something
+        self._asked: object = None  # the question that the input line answers
+        self._draft = Document()  # the input line before that question
         self._prompt_session = self._make_session()
         self._prompt_session.default_buffer.accept_handler = self._accept
 
@@ -86,7 +86,7 @@ class Screen:
         return keys
 
     async def run(self) -> int:
-        """The exit code: 0 after `exit`, 1 if the server has shown us out or the terminal is gone."""
+        """Return the exit code: 0 after `exit`, 1 if the server has ended the session or the terminal is gone."""
         loop = asyncio.get_running_loop()
         for name in ("SIGTERM", "SIGHUP"):
             with contextlib.suppress(AttributeError, NotImplementedError):  # Windows
@@ -94,23 +94,23 @@ class Screen:
         prompt = asyncio.create_task(self._prompt_session.prompt_async())
         prompt.add_done_callback(lambda _: self._gone())
         try:
-            await self._talk()
+            await self._chat()
             await self._end(prompt)
             return self._last_words()
-        except (OSError, EOFError):  # the terminal is gone: there is nobody to tell
+        except (OSError, EOFError):  # the terminal is gone
             return 1
         finally:
             await asyncio.gather(self._end(prompt), return_exceptions=True)
             await self._session.stop()
 
     async def _end(self, prompt: asyncio.Task[str]) -> None:
-        """Take the input line away. Raises what has ended it, if that was not us."""
+        """Remove the input line. Raises the error that has ended it before, if any."""
         app = self._prompt_session.app
         if app.is_running and not app.is_done:
             app.exit(result="")
         await prompt
 
-    async def _talk(self) -> None:
+    async def _chat(self) -> None:
         self._session.turn()
         await self._session.until(lambda: self._leaving or self._state.credentials.question is None)
         if not self._leaving:
@@ -118,22 +118,22 @@ class Screen:
             await self._session.until(lambda: self._leaving or self._state.ended is not None)
             while self._questions:
                 self._questions.popleft()[1].cancel()
-            await self._session.part(_PARTING)
+            await self._session.part(_GOODBYE)
 
     def _last_words(self) -> int:
         ended = self._state.ended
         refused = ended is not None and not ended.clean
-        notes = [f"Not sent: {text}" for text in self._state.waiting]
+        notes = [f"Not sent: {text}" for text in self._state.unsent]
         if ended is not None and refused:
             notes.append(ended.reason)
         if notes:
             self._show([Note(note) for note in notes])
         return 1 if refused else 0
 
-    # What the person does
+    # Input
 
     def _accept(self, buffer: Buffer) -> bool:
-        """Enter: False, so that the input line is empty after it."""
+        """Handle Enter. Return False, so that the input line is empty afterwards."""
         text = buffer.text
         secret = self._state.credentials.question is not None or text.startswith("/register")
         if secret:
@@ -146,31 +146,31 @@ class Screen:
             self._state.typed(text)
         if self._state.leaving:
             self._leave()
-        # Not before the buffer has let go of this line: a question may put another one into it.
+        # Later, when the buffer has dropped this line: a question may put another one into it.
         asyncio.get_running_loop().call_soon(self._session.turn)
         return False
 
     def _leave(self) -> None:
-        """Leave, but not at once if something that was typed would be lost."""
-        unsent = 0 if self._state.online else len(self._state.waiting)
+        """Leave; if that loses unsent messages or stops a transfer, warn first and leave the second time."""
+        unsent = 0 if self._state.online else len(self._state.unsent)
         if (not unsent and self._session.idle) or self._warned:
             self._gone()
             return
         self._warned, self._state.leaving = True, False
         if unsent:
-            messages = "1 message is" if unsent == 1 else f"{unsent} messages are"
-            self._show([Note(f"{messages} not sent yet; leave once more to leave without.")])
+            messages, them = ("1 message is", "it") if unsent == 1 else (f"{unsent} messages are", "them")
+            self._show([Note(f"{messages} not sent yet. Exit again to discard {them}.")])
         else:
-            self._show([Note("A file is still on its way; leave once more to leave without.")])
+            self._show([Note("A file transfer is still running. Exit again to stop it.")])
 
     def _gone(self) -> None:
         self._leaving = True
         self._session.turn()
 
-    # What the person sees
+    # Output
 
     def _show(self, items: Sequence[DisplayItem]) -> None:
-        """Print above the input line. Its keys stay ours meanwhile, which they do not with `run_in_terminal`."""
+        """Print above the input line. Unlike `run_in_terminal`, this keeps the keys for the input line meanwhile."""
         app = self._prompt_session.app
         if app.is_running:
             app.renderer.erase()
@@ -183,7 +183,7 @@ class Screen:
         app.invalidate()
 
     def _changed(self) -> None:
-        """Give the input line to the question, if there is one, and afterwards back to what was being typed."""
+        """Use the input line for an open question, and restore the draft after the answer."""
         question: object = self._state.credentials.question or (self._questions[0] if self._questions else None)
         buffer = self._prompt_session.default_buffer
         if question != self._asked:
@@ -194,14 +194,14 @@ class Screen:
         self._prompt_session.app.invalidate()
 
     def _ask_about_file(self, question: str) -> concurrent.futures.Future[bool]:
-        """Ask in the input line, as soon as it is free."""
+        """Ask in the input line, as soon as earlier questions are answered."""
         answer: concurrent.futures.Future[bool] = concurrent.futures.Future()
         self._questions.append((question, answer))
         self._changed()
         return answer
 
     def _prompt(self) -> StyleAndTextTuples:
-        """What stands before the input: a line for each file on its way, and the prompt itself."""
+        """Return a line for each running transfer, and the prompt."""
         lines = self._session.transfers.lines() if self._state.credentials.question is None else []
         above = [("class:note", f"{printable(line)}\n") for line in lines]
         return [*above, ("class:prompt", printable(self._prompt_text()))]
@@ -211,15 +211,15 @@ class Screen:
             case "name":
                 return "Your name: "
             case "password":
-                return f"Password of {self._state.credentials.name}: "
+                return f"Password for {self._state.credentials.name}: "
             case None if self._questions:
                 return f"{self._questions[0][0]} [Y/n] "
             case None:
                 return f"[{self._state.rooms.current}] " if self._state.rooms.current else "> "
 
     def _status(self) -> StyleAndTextTuples:
-        """What is shown at the right: nothing, as long as all is well."""
+        """Return the text at the right: the number of unsent messages while offline, else nothing."""
         if self._state.online or self._state.credentials.question is not None:
             return []
-        waiting = len(self._state.waiting)
-        return [("class:waiting", f" no line, {waiting} waiting " if waiting else " no line ")]
+        unsent = len(self._state.unsent)
+        return [("class:unsent", f" offline, {unsent} unsent " if unsent else " offline ")]

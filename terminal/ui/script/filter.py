@@ -1,4 +1,4 @@
-"""Floor 4: the client without a screen, for scripts and pipes: lines in, lines out, and an exit code."""
+"""Floor 4: the filter, the client for scripts and pipes: lines in, lines out, and an exit code."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from ...state import DisplayItem, Note, State
 from ..paint import paint
 from .output import Output
 
-_WINDOW = 512  # requests without an answer until no more is read from stdin
-_PARTING = 2.0  # seconds that the server may take to say goodbye
-_PATIENCE = 10.0  # seconds without a line, unless told otherwise
+_WINDOW = 512  # requests without an answer; at that number reading of stdin pauses
+_GOODBYE = 2.0  # seconds for the server's answer to `bye`
+_PATIENCE = 10.0  # seconds without a connection, by default
 _CHUNK = 65_536
 _HINTS = {
-    "name": "Choose a name by --name NAME, or PARTYLINE_NAME.",
-    "password": "Give the password by --password-file FILE, or PARTYLINE_PASSWORD.",
+    "name": "Choose another name with --name NAME or PARTYLINE_NAME.",
+    "password": "Give the password with --password-file FILE or PARTYLINE_PASSWORD.",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class ScriptOptions:
-    """How a filter behaves; `json`: whether it prints frames.
+    """The options of a filter. With `json` it prints frames.
 
-    `listen`: seconds to stay on when all is done; None for as long as it goes. `patience`: seconds without a line
-    until it gives up; None for ten, and for ever once it listens.
+    `listen` is the number of seconds to stay after the last answer; None means without end. `patience` is the number
+    of seconds without a connection until it gives up; None means 10, and without end once it listens.
     """
 
     json: bool = False
@@ -46,7 +46,7 @@ class ScriptOptions:
 
 
 class Filter:
-    """Reads stdin line by line, prints what comes, and ends when everything it sent has had its answer."""
+    """Read stdin line by line, print what comes, and end when every request is answered."""
 
     def __init__(
         self, state: State, make_link: Callable[[Deliver], Link], file_options: FileOptions, options: ScriptOptions
@@ -57,11 +57,11 @@ class Filter:
         self._out, self._err = Output(sys.stdout), Output(sys.stderr)
         self._refused = False
         self._all_typed = False
-        self._expired = ""  # the complaint that there was no line for too long
-        self._signal = 0  # the number of the one that ends us
+        self._gave_up = ""  # the error message after too long without a connection
+        self._signal = 0  # the number of the signal that ends the client
 
     async def run(self) -> int:
-        """The exit code: 0 if all was done, 1 if something was refused or could not be sent, 128 + n by signal n."""
+        """Return the exit code: 0 if all was done, 1 if a request was refused or not sent, 128 + n after signal n."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             with contextlib.suppress(NotImplementedError):  # Windows
@@ -73,7 +73,7 @@ class Filter:
         try:
             await self._work()
             trouble = self._stuck()
-            await self._session.part(_PARTING)
+            await self._session.part(_GOODBYE)
         except BrokenPipeError:  # `client.py --listen | head -1` is done
             self._out.abandon()
             return 1 if self._state.unanswered else 0
@@ -87,7 +87,7 @@ class Filter:
         self._signal = number
         self._session.turn()
 
-    # What is done, and how long for
+    # Progress
 
     async def _work(self) -> None:
         watch = asyncio.create_task(self._watch())
@@ -105,16 +105,15 @@ class Filter:
         return self._state.settled and self._session.idle
 
     async def _watch(self) -> None:
-        """Give up once there was no line for too long."""
+        """Give up after too long without a connection."""
         patience = self._options.patience or _PATIENCE
-        while not self._expired:
+        while not self._gave_up:
             await self._session.until(lambda: not self._state.online)
             try:
                 async with asyncio.timeout(patience):
                     await self._session.until(lambda: self._state.online)
             except TimeoutError:
-                unsent = len(self._state.waiting)
-                self._expired = f"There was no line for {patience:g} seconds; not sent: {unsent} of the messages."
+                self._gave_up = f"Could not connect within {patience:g} seconds.{_not_sent(len(self._state.unsent))}"
                 self._session.turn()
             if self._options.listen is None and self._options.patience is None:
                 patience = float("inf")
@@ -123,28 +122,28 @@ class Filter:
         return bool(self._signal or self._stuck())
 
     def _stuck(self) -> str:
-        """Why there is no sense in going on."""
+        """Return the reason to give up, or an empty text."""
         if self._state.ended is not None:
             return self._state.ended.reason
         if self._state.credentials.question is not None:
             return _HINTS[self._state.credentials.question]
         if self._state.unmatched_error:
-            return "That is about something that was sent from here, and which will have no other answer."
-        return self._expired
+            return "That error answers no known request, so the client stops."
+        return self._gave_up
 
-    # Lines in
+    # Input
 
     def _read(self, loop: asyncio.AbstractEventLoop) -> None:
-        """On the thread that reads stdin: hand over lines, and wait until there is room for more."""
+        """Pass lines on to the loop, and wait while too many are unanswered. The thread that reads stdin runs it."""
         rest = b""
         try:
             while chunk := _read_stdin():
                 *lines, rest = (rest + chunk).split(b"\n")
-                rest = rest[: Limits().line + 1]  # what is longer will be refused, however long it is
+                rest = rest[: Limits().line + 1]  # a longer line will be refused, whatever its length
                 asyncio.run_coroutine_threadsafe(self._type(lines), loop).result()
             asyncio.run_coroutine_threadsafe(self._type([rest], last=True), loop).result()
         except (concurrent.futures.CancelledError, RuntimeError, OSError):
-            pass  # the loop has ended before stdin did, or nobody reads stdout any more
+            pass  # the loop has ended before stdin did, or the reader of stdout is gone
 
     async def _type(self, lines: Sequence[bytes], *, last: bool = False) -> None:
         for line in lines:
@@ -157,12 +156,12 @@ class Filter:
         self._all_typed = self._all_typed or last
         self._session.turn()
 
-    # Lines out
+    # Output
 
     def _show(self, items: Sequence[DisplayItem]) -> None:
         for item in items:
             if isinstance(item, Note):
-                if item.kind != "waiting":  # that is for somebody who watches
+                if item.kind != "unsent":  # only the screen displays those
                     self._err.lines(paint(item))
             elif isinstance(item.frame, Error):
                 self._refused = True
@@ -176,8 +175,14 @@ class Filter:
             self._out.lines([line for item in shown if not isinstance(item.frame, Error) for line in paint(item)])
 
 
+def _not_sent(count: int) -> str:
+    if not count:
+        return ""
+    return " 1 message was not sent." if count == 1 else f" {count} messages were not sent."
+
+
 def _read_stdin() -> bytes:
-    """Some bytes; none at the end, or if stdin is closed or no file to read from."""
+    """Return some bytes; none at the end, or if stdin is closed or cannot be read."""
     try:
         return os.read(sys.stdin.fileno(), _CHUNK) if sys.stdin is not None else b""
     except OSError:

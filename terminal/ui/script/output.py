@@ -1,4 +1,4 @@
-"""Floor 4: stdout and stderr of a client without a screen: whole lines, at once, coloured if it is a terminal."""
+"""Floor 4: stdout and stderr of the filter: whole lines, flushed at once, coloured on a terminal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..paint import PALETTE, Line
 
 
 class Output:
-    """A stream that may be a terminal, a file, a pipe, or closed (`stream` is None then)."""
+    """A stream: a terminal, a file, a pipe, or None for a closed one."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream if stream is not None else io.StringIO()
@@ -29,13 +29,13 @@ class Output:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
         self._coloured = terminal and not os.environ.get("NO_COLOR")
-        # JSON keeps its letters for `grep`, unless they could act on a terminal or be lost.
+        # JSON keeps non-ASCII letters for `grep`, unless they could control a terminal or be lost.
         self._escaping = terminal or not (self._stream.encoding or "").lower().startswith("utf")
         if self._coloured:
             colorama.just_fix_windows_console()
 
     def lines(self, lines: Iterable[Line]) -> None:
-        """Write lines of coloured pieces. Raises BrokenPipeError when nobody reads any more."""
+        """Write lines of coloured text. Raises BrokenPipeError when the reader is gone."""
         self._write("".join("".join(map(self._piece, line)) + "\n" for line in lines))
 
     def _piece(self, piece: tuple[str, str]) -> str:
@@ -45,7 +45,7 @@ class Output:
         return f"{code}{text}{colorama.Style.RESET_ALL}" if code else text
 
     def frames(self, frames: Iterable[Frame]) -> None:
-        """Write frames as JSON lines. Raises BrokenPipeError when nobody reads any more."""
+        """Write frames as JSON lines. Raises BrokenPipeError when the reader is gone."""
         text = b"".join(map(JsonLines.encode, frames)).decode()
         if self._escaping:
             lines = [json.dumps(json.loads(line)).replace("\x7f", "\\u007f") for line in text.splitlines()]
@@ -63,12 +63,12 @@ class Output:
             loop.remove_reader(number)
             abandoned()
 
-        with contextlib.suppress(OSError, NotImplementedError):  # no file at all, or Windows
+        with contextlib.suppress(OSError, NotImplementedError):  # no file descriptor, or Windows
             number = self._stream.fileno()
             if stat.S_ISFIFO(os.fstat(number).st_mode):
-                loop.add_reader(number, gone)  # there is nothing to read at this end of a pipe but its end
+                loop.add_reader(number, gone)  # the writing end of a pipe is readable only when the reader is gone
 
     def abandon(self) -> None:
-        """Nobody reads any more: keep Python from trying once more, loudly, when it ends."""
+        """Replace a broken stdout, so that Python does not report its flush at exit."""
         if self._stream is sys.stdout:
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())

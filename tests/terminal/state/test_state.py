@@ -116,9 +116,9 @@ def test_the_state_of_the_line_is_said_once_and_not_for_every_attempt() -> None:
     line.dial()
     line.settle()
     assert line.sentences() == [
-        "here:7000 cannot be reached (Connection refused); trying again.",
-        "The line to here:7000 is lost (gone); trying again.",
-        "Back at here:7000 as alice.",
+        "Could not connect to here:7000 (Connection refused). Retrying.",
+        "Lost the connection to here:7000 (gone). Reconnecting.",
+        "Reconnected to here:7000 as alice.",
     ]
 
 
@@ -127,7 +127,7 @@ def test_the_reason_that_the_server_gave_is_the_one_that_is_said() -> None:
     line.down.append(Closing(reason="The server is going down.", code="closing"))
     line.client_reads()
     line.cut("the server has hung up")
-    assert line.sentences() == ["The line to here:7000 is lost (The server is going down); trying again."]
+    assert line.sentences() == ["Lost the connection to here:7000 (The server is going down). Reconnecting."]
     assert line.state.ended is None
 
 
@@ -143,18 +143,18 @@ def test_what_is_typed_without_a_line_is_shown_as_waiting_and_sent_once_there_is
     line.cut()
     line.type("one", "/msg bob two", "/who lab")
     assert line.shown[-3:] == ["one", "/msg bob two", "/who lab"]
-    assert line.state.waiting == ["one", "two"]
+    assert line.state.unsent == ["one", "two"]
     line.dial()
     line.settle()
     assert [entry.text for entry in line.entries("lab") + line.entries("@bob")] == ["one", "two"]
-    assert line.state.waiting == []
+    assert line.state.unsent == []
     assert len(sent(line, Who)) == 1
 
 
 def test_what_is_typed_before_the_first_line_waits_until_it_can_be_understood() -> None:
     line = Wire(FakeServer("lab"))
     line.type("/join lab", "hello", "lab: hello again", "note: this is text")
-    assert line.state.waiting == ["/join lab", "hello", "lab: hello again", "note: this is text"]
+    assert line.state.unsent == ["/join lab", "hello", "lab: hello again", "note: this is text"]
     line.dial()
     line.settle()
     assert [entry.text for entry in line.entries("lab")] == ["hello", "hello again", "note: this is text"]
@@ -299,7 +299,7 @@ def test_something_that_does_not_speak_the_protocol_is_no_server() -> None:
     state = State(Credentials(ME, None), where="here:22")
     state.connected()
     state.receive([Malformed("bad-frame", "no JSON")])
-    assert state.ended == Ended("here:22 does not speak Partyline's protocol.")
+    assert state.ended == Ended("here:22 is not a Partyline server.")
 
 
 def test_of_a_newer_server_we_leave_out_what_we_do_not_know() -> None:

@@ -35,17 +35,17 @@ def test_on_a_screen_it_comes_back_by_itself_and_everything_is_there_once(
         screen.expect("[lab] alice: half a line")
         assert bob.expect(Entry, lambda entry: entry.sender == "alice").text == "half a line"
     process.kill()
-    screen.expect(f"* The line to {where} is lost (the server has hung up); trying again.")
+    screen.expect(f"* Lost the connection to {where} (the server has hung up). Reconnecting.")
     screen.type("one", "Enter")
     screen.type("two", "Enter")
     screen.type("half a li")
-    screen.until(lambda lines: lines[-1].startswith("[lab] half a li") and lines[-1].endswith("no line, 2 waiting"))
+    screen.until(lambda lines: lines[-1].startswith("[lab] half a li") and lines[-1].endswith("offline, 2 unsent"))
     process.start()
     screen.expect("[lab] alice: two")
     lines = screen.expect_last("[lab] half a li")
     assert [line for line in lines if "alice: " in line][1:] == ["[lab] alice: one", "[lab] alice: two"]
-    assert sum("trying again" in line for line in lines) == 1
-    assert sum("Back at" in line for line in lines) == 1
+    assert sum("Reconnecting" in line for line in lines) == 1
+    assert sum("Reconnected to" in line for line in lines) == 1
 
 
 @pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
@@ -57,7 +57,7 @@ def test_on_a_screen_a_password_is_asked_for_on_one_line_however_long_it_takes(
     screen = start_screen(url(server.address))
     screen.expect_last("Your name:")
     screen.type("carol", "Enter")
-    screen.expect_last("Password of carol:")
+    screen.expect_last("Password for carol:")
     screen.type("wrong", "Enter")
     screen.expect("! That is not the password.")
     screen.type("sesame")
@@ -65,4 +65,4 @@ def test_on_a_screen_a_password_is_asked_for_on_one_line_however_long_it_takes(
     screen.expect_last(">")
     screen.type("exit", "Enter")
     lines = screen.expect("ended 0")
-    assert not any("sesame" in line or "wrong" in line or "trying again" in line for line in lines)
+    assert not any("sesame" in line or "wrong" in line or "Reconnecting" in line for line in lines)

@@ -52,18 +52,18 @@ def test_it_comes_back_by_itself_and_everything_is_there_once(
     screen.type("/join lab", "Enter")
     screen.expect_last("[lab]")
     process.kill()
-    screen.expect(f"* The line to {process.address} is lost (the server has hung up); trying again.")
+    screen.expect(f"* Lost the connection to {process.address} (the server has hung up). Reconnecting.")
     screen.type("one", "Enter")
     screen.type("two", "Enter")
     screen.type("half a li")
-    screen.expect("~ waiting: two")
-    screen.until(lambda lines: lines[-1].startswith("[lab] half a li") and lines[-1].endswith("no line, 2 waiting"))
+    screen.expect("~ unsent: two")
+    screen.until(lambda lines: lines[-1].startswith("[lab] half a li") and lines[-1].endswith("offline, 2 unsent"))
     process.start()
     screen.expect("[lab] alice: two")
     lines = screen.expect_last("[lab] half a li")
     assert [line for line in lines if "alice: " in line] == ["[lab] alice: one", "[lab] alice: two"]
-    assert sum("trying again" in line for line in lines) == 1
-    assert sum("Back at" in line for line in lines) == 1
+    assert sum("Reconnecting" in line for line in lines) == 1
+    assert sum("Reconnected to" in line for line in lines) == 1
 
 
 def test_leaving_without_a_line_warns_of_what_is_not_sent(
@@ -71,11 +71,11 @@ def test_leaving_without_a_line_warns_of_what_is_not_sent(
 ) -> None:
     process.kill()
     screen = start_screen(process.address, "--name", "alice")
-    screen.expect(f"* {process.address} cannot be reached (Connection refused); trying again.")
+    screen.expect(f"* Could not connect to {process.address} (Connection refused). Retrying.")
     screen.type("lab: hello", "Enter")
-    screen.expect("~ waiting: lab: hello")
+    screen.expect("~ unsent: lab: hello")
     screen.type("exit", "Enter")
-    screen.expect("* 1 message is not sent yet; leave once more to leave without.")
+    screen.expect("* 1 message is not sent yet. Exit again to discard it.")
     screen.type("", "C-d")
     screen.expect("* Not sent: lab: hello")
     screen.expect("ended 0")
@@ -103,7 +103,7 @@ def test_a_password_is_asked_for_and_never_shown(
     with Json(server.address, "carol") as carol:
         carol.request(Register("sesame"))
     screen = start_screen(server.address, "--name", "carol")
-    screen.expect_last("Password of carol:")
+    screen.expect_last("Password for carol:")
     screen.type("wrong", "Enter")
     screen.expect("! That is not the password; try again.")
     screen.type("sesame")

@@ -51,7 +51,7 @@ def test_json_prints_the_frames(server: Server) -> None:
         ("/nonsense\n", "! There is no command /nonsense"),
         ("hello\n", "! You are in no channel"),
         ("/join lab\n/whois nobody\n", "! Nobody called nobody"),
-        ("/join lab\n" + "x" * 20_000 + "\nhello\n", "! A line has at most"),
+        ("/join lab\n" + "x" * 20_000 + "\nhello\n", "! A message has at most"),
     ],
 )
 def test_what_is_refused_is_said_on_stderr_and_by_the_exit_code(server: Server, typed: str, reason: str) -> None:
@@ -102,8 +102,8 @@ def test_without_a_server_it_gives_up_in_time_and_says_so(process: Process) -> N
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr == (
-        f"* {process.address} cannot be reached (Connection refused); trying again.\n"
-        "client.py: There was no line for 0.3 seconds; not sent: 2 of the messages.\n"
+        f"* Could not connect to {process.address} (Connection refused). Retrying.\n"
+        "client.py: Could not connect within 0.3 seconds. 2 messages were not sent.\n"
     )
 
 
@@ -121,7 +121,7 @@ def test_what_is_no_partyline_server_is_told_apart() -> None:
         done = run(f"127.0.0.1:{listener.getsockname()[1]}", "--name", "alice", typed="lab: hello\n")
         other.join()
     assert done.returncode == 1
-    assert done.stderr.endswith("does not speak Partyline's protocol.\n")
+    assert done.stderr.endswith("is not a Partyline server.\n")
 
 
 def test_a_server_that_is_killed_keeps_every_post_once_and_the_listener_sees_each_once(
@@ -137,9 +137,9 @@ def test_a_server_that_is_killed_keeps_every_post_once_and_the_listener_sees_eac
         talker.say(*part)
         listener.expect(f"[lab] mouth: {part[100]}\n")
         process.kill()
-        talker.expect("trying again", stderr=True)
+        talker.expect("Reconnecting", stderr=True)
         process.start()
-        talker.expect("Back at", stderr=True)
+        talker.expect("Reconnected to", stderr=True)
     code, _, errors = talker.end()
     assert (code, errors) == (0, "")
     with Json(process.address, "reader", limits=Limits(line=1 << 24)) as reader:

@@ -95,7 +95,7 @@ def test_help_and_version(option: str, capsys: pytest.CaptureFixture[str]) -> No
 EVIL = "\x1b[2J\x07\u202e\x9bx"
 SOME: list[DisplayItem] = [
     Note(EVIL),
-    Note(EVIL, "waiting"),
+    Note(EVIL, "unsent"),
     *map(
         ShownFrame,
         [
