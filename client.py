@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from net import format_address
 from terminal.files import DirectOptions, FileOptions
 from terminal.links import (
     DEFAULT_HOST,
@@ -27,7 +28,6 @@ from terminal.links import (
     Deliver,
     JsonLink,
     Link,
-    join,
     parse_address,
     parse_url,
     tls_context,
@@ -192,7 +192,7 @@ def _server(options: argparse.Namespace) -> _Server:
             else None
         )
         file_options = FileOptions(options.downloads, options.largest, host, port, direct)
-        return _Server(join(host, port), partial(JsonLink, host, port), file_options)
+        return _Server(format_address(host, port), partial(JsonLink, host, port), file_options)
     from terminal.links.mqtt.link import MqttLink  # not for a line without it: paho takes its time
 
     tls = tls_context(options.ca) if broker.tls else None

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import logging
 import socket
-import struct
-import termios
 import threading
 from collections.abc import Callable, Mapping
 
 from channels.chat import Chat
 from channels.locks import nothing_held
-from net.pump import Pump
-from net.send import send_in_one_go
+from net import WritePump, host_of, send_holding_gil, set_receive_timeout, unacknowledged_bytes
 from wire.errors import PeerError
 
 from .line_speaker import GREETING, text
@@ -41,7 +37,7 @@ class Connection:
         sock: socket.socket,
         address: str,
         chat: Chat,
-        pump: Pump,
+        pump: WritePump,
         speakers: Mapping[bytes, Speak],
         ended: Callable[[Connection], None],
         greets: bool,
@@ -69,7 +65,7 @@ class Connection:
         try:
             first = self._first_bytes()
             speak = self._speakers.get((first or b"").lstrip()[:1], text)
-            speaker = self._speaker = speak(self._chat, self, self.address.rpartition(":")[0].strip("[]"))
+            speaker = self._speaker = speak(self._chat, self, host_of(self.address))
             try:
                 try:
                     self._serve(speaker, first)
@@ -122,17 +118,12 @@ class Connection:
             speaker.end()
 
     def _receive(self, size: int, patience: float | None) -> bytes | None:
-        """What comes next; empty at the end, None after so many seconds of silence.
-
-        The kernel keeps the time (SO_RCVTIMEO): a timeout of Python's would make sends wait, too.
-        """
+        """What comes next; empty at the end, None after so many seconds of silence."""
         if patience is not None and patience <= 0:
             return None
         if patience != self._patience:
             self._patience = patience
-            seconds, part = divmod(patience or 0, 1)
-            value = struct.pack("ll", int(seconds), int(part * 1_000_000))
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
+            set_receive_timeout(self._socket, patience)
         try:
             return self._socket.recv(size)
         except BlockingIOError:
@@ -154,7 +145,7 @@ class Connection:
         """
         try:
             if answered:
-                return send_in_one_go(self._socket, data)
+                return send_holding_gil(self._socket, data)
             return self._socket.send(data, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return 0
@@ -168,7 +159,7 @@ class Connection:
         if descriptor >= 0:
             self._pump.add(descriptor, self)
 
-    def walk(self) -> None:
+    def resume_writing(self) -> None:
         """Called by the pump: go on with what the peer has not had yet."""
         if self._speaker is None:
             return
@@ -179,11 +170,11 @@ class Connection:
             self.cut()
 
     def unacknowledged(self) -> int:
-        """How many bytes the peer's machine has not acknowledged (SIOCOUTQ, tcp(7)); more than none if it is broken."""
+        """How many bytes the peer's machine has not acknowledged; more than none if it is broken."""
         if self._broken:
             return 1
         try:
-            return int(struct.unpack("i", fcntl.ioctl(self._socket, termios.TIOCOUTQ, b"\0" * 4))[0])
+            return unacknowledged_bytes(self._socket)
         except (OSError, ValueError):  # ValueError: it is closed by now
             return 1
 

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from channels.chat import Chat
-from net.pump import Pump
+from net import KeepAlive, NetError, WritePump, disable_nagle, format_address, host_of, listen
 from wire.errors import LocalError
 from wire.frames import Closing
 from wire.jsonlines import JsonLines
@@ -26,17 +26,7 @@ _BACKLOG = 1024
 _PATIENCE = 1.0  # seconds that connections have to end by themselves when the server goes down
 _OUT_OF = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _STACK = 512 << 10  # bytes of address space of a connection's thread; what it does not use costs nothing
-# Who has gone without a word is noticed after 60 s + 3 * 20 s: tcp(7).
-_IDLE, _INTERVAL, _PROBES = 60, 20, 3
-_KEEPALIVE = {
-    socket.TCP_KEEPIDLE: _IDLE,
-    socket.TCP_KEEPINTVL: _INTERVAL,
-    socket.TCP_KEEPCNT: _PROBES,
-}
-if hasattr(socket, "TCP_USER_TIMEOUT"):
-    # While something is under way to it, there are no probes, and without this the kernel would try for a quarter of an
-    # hour. It also ends the line of a peer that is there, but has not taken a byte for so long.
-    _KEEPALIVE[socket.TCP_USER_TIMEOUT] = (_IDLE + _PROBES * _INTERVAL) * 1_000
+_KEEP_ALIVE = KeepAlive(idle=60, interval=20, probes=3, limit_sends=True)  # ends a dead connection after 120 s
 
 
 class Door:
@@ -46,7 +36,7 @@ class Door:
         """`speakers` by the first byte that a peer sends; all others speak text."""
         self._chat = chat
         self._speakers = speakers
-        self.pump = Pump()
+        self.pump = WritePump()
         self._lock = threading.Lock()
         self._connections: set[Connection] = set()
         self._by_address: Counter[str] = Counter()
@@ -61,16 +51,10 @@ class Door:
         Who says nothing for a moment is greeted as a person, unless the port is one on which devices are expected.
         """
         try:
-            family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-            both = family == socket.AF_INET6 and host == "::" and socket.has_dualstack_ipv6()
-            listener = socket.create_server(where[:2], family=family, backlog=_BACKLOG, dualstack_ipv6=both)
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                reason = f"Port {port} of {host} is taken: another program listens there; choose another one"
-            else:
-                reason = f"Cannot listen on {host}:{port}: {error.strerror or error}"
-            raise LocalError(f"{reason}.") from error
-        address = _written(listener.getsockname())
+            listener = listen(host, port, _BACKLOG)
+        except NetError as error:
+            raise LocalError(str(error)) from error
+        address = format_address(*listener.getsockname()[:2])
         thread = threading.Thread(target=self._accept, args=(listener, greets), name=f"door-{address}", daemon=True)
         self._listeners.append((listener, thread))
         thread.start()
@@ -89,20 +73,19 @@ class Door:
                     log.error("cannot accept: %s", error.strerror)
                     self._empty.wait(1.0)
                 continue
+            address = format_address(*peer[:2])
             try:
-                self._admit(sock, _written(peer), greets)
+                self._admit(sock, address, greets)
             except Exception:
-                log.exception("%s could not be admitted", _written(peer))
+                log.exception("%s could not be admitted", address)
                 sock.close()
 
     def _admit(self, sock: socket.socket, address: str, greets: bool) -> None:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in _KEEPALIVE.items():
-            sock.setsockopt(socket.IPPROTO_TCP, option, value)
+        disable_nagle(sock)
+        _KEEP_ALIVE.apply(sock)
         limits = self._chat.limits
         connection = Connection(sock, address, self._chat, self.pump, self._speakers, self._forget, greets)
-        host = address.rpartition(":")[0]
+        host = host_of(address)
         with self._lock:
             if len(self._connections) >= limits.connections:
                 refusal: Closing | None = _full()
@@ -124,7 +107,7 @@ class Door:
 
     def _forget(self, connection: Connection) -> None:
         """Called by a connection's thread as the last thing it does."""
-        host = connection.address.rpartition(":")[0]
+        host = host_of(connection.address)
         with self._lock:
             self._connections.discard(connection)
             self._by_address[host] -= 1
@@ -174,9 +157,3 @@ def _turn_away(sock: socket.socket, refusal: Closing, greets: bool) -> None:
     except OSError as error:
         log.info("%s", error)
     sock.close()
-
-
-def _written(address: tuple[str, int]) -> str:
-    """An address as it is written: `host:port`, an IPv6 host in brackets."""
-    host, port = address[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,1 +1,35 @@
-"""Floor 0: sockets, and nothing of the chat: one send, the write pump."""
+"""Floor 0: sockets, and nothing of the chat.
+
+TLS contexts and TLS in memory, socket options, listening sockets, `host:port` addresses, a non-blocking send that holds
+the interpreter lock, and the write pump. The server and the client use them. What a person can mend (an address, a port
+in use, a certificate file) raises `NetError`, whose message is a sentence for that person.
+"""
+
+from __future__ import annotations
+
+from .address import format_address, host_of, parse_address
+from .errors import NetError, reason
+from .listen import listen
+from .options import KeepAlive, disable_nagle, set_receive_timeout, unacknowledged_bytes
+from .pump import PausedWriter, WritePump
+from .send import send_holding_gil
+from .tls import TlsStream, client_context, server_context
+
+__all__ = [
+    "KeepAlive",
+    "NetError",
+    "PausedWriter",
+    "TlsStream",
+    "WritePump",
+    "client_context",
+    "disable_nagle",
+    "format_address",
+    "host_of",
+    "listen",
+    "parse_address",
+    "reason",
+    "send_holding_gil",
+    "server_context",
+    "set_receive_timeout",
+    "unacknowledged_bytes",
+]

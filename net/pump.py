@@ -1,7 +1,7 @@
-"""Floor 0: the pump: one thread that walks every reader who is behind, as fast as its line takes it.
+"""Floor 0: the write pump: one thread that resumes every connection whose socket was full, once it can take bytes.
 
-It costs nothing while everyone is level. A connection asks for it once, from any thread; the kernel answers once
-(EPOLLONESHOT), and the walk asks again if it did not come to the end.
+A connection asks for that once, from any thread; the kernel answers once (EPOLLONESHOT). Connections that are not
+behind cost nothing.
 """
 
 from __future__ import annotations
@@ -12,36 +12,36 @@ import threading
 from typing import Protocol
 
 
-class Walker(Protocol):
-    """A connection as the pump sees it."""
+class PausedWriter(Protocol):
+    """A connection that waits until its socket takes bytes again."""
 
-    def walk(self) -> None:
-        """Send what can be sent; must not raise."""
+    def resume_writing(self) -> None:
+        """Send what the socket takes, and ask the pump again if something is left. Must not block, nor raise."""
 
 
-class Pump:
-    """Owns the thread `pump`, and the epoll set of connections that wait until they can be written to."""
+class WritePump:
+    """Owns the thread `pump` and the epoll set of connections that wait until their sockets take bytes."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC)
         self._epoll.register(self._wake, select.EPOLLIN)
-        self._walkers: dict[int, Walker] = {}  # by descriptor; each change is one atomic step
+        self._writers: dict[int, PausedWriter] = {}  # by descriptor; each change is one atomic step
         self._thread = threading.Thread(target=self._run, name="pump", daemon=True)
         self._thread.start()
 
-    def add(self, descriptor: int, walker: Walker) -> None:
-        """Walk it once, when its descriptor can be written to."""
+    def add(self, descriptor: int, writer: PausedWriter) -> None:
+        """Call `writer.resume_writing` once, in the pump's thread, when the descriptor takes bytes. For any thread."""
         events = select.EPOLLOUT | select.EPOLLONESHOT
-        if descriptor in self._walkers:
+        if descriptor in self._writers:
             self._epoll.modify(descriptor, events)
         else:
-            self._walkers[descriptor] = walker
+            self._writers[descriptor] = writer
             self._epoll.register(descriptor, events)
 
     def remove(self, descriptor: int) -> None:
-        """Forget a connection, before its descriptor is closed."""
-        if self._walkers.pop(descriptor, None) is not None:
+        """Forget a connection, if it is known; call this before its descriptor is closed. For any thread."""
+        if self._writers.pop(descriptor, None) is not None:
             self._epoll.unregister(descriptor)
 
     def _run(self) -> None:
@@ -49,9 +49,9 @@ class Pump:
             for descriptor, _ in self._epoll.poll():
                 if descriptor == self._wake:
                     return
-                walker = self._walkers.get(descriptor)
-                if walker is not None:
-                    walker.walk()
+                writer = self._writers.get(descriptor)
+                if writer is not None:
+                    writer.resume_writing()
 
     def close(self) -> None:
         """End the thread."""

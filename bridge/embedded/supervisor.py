@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import importlib.util
 import logging
 import os
@@ -19,6 +18,7 @@ import msgspec
 
 from bridge.acl import SERVER_USER
 from channels.locks import leaf
+from net import NetError, format_address, listen
 from wire.errors import LocalError
 
 from .settings import ProcessSettings
@@ -59,8 +59,7 @@ class BrokerSupervisor:
     def url(self) -> str:
         """The URL for the mirror, with the server's name and secret. Valid after `start`."""
         reach = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(self._host, self._host)
-        host = f"[{reach}]" if ":" in reach else reach
-        return f"mqtt://{self._user}:{self._secret}@{host}:{self._port}"
+        return f"mqtt://{self._user}:{self._secret}@{format_address(reach, self._port)}"
 
     def start(self) -> None:
         """Open the socket and start the process in the background. Raises LocalError if that is impossible."""
@@ -68,7 +67,10 @@ class BrokerSupervisor:
             raise LocalError(
                 "The embedded broker needs amqtt: pip install -r requirements.txt; or choose another broker."
             )
-        self._listener = self._listen()
+        try:
+            self._listener = listen(self._host, self._port, _BACKLOG)
+        except NetError as error:
+            raise LocalError(f"The embedded broker cannot start. {error}") from error
         self._port = self._listener.getsockname()[1]
         local = self._listener.getsockname()[0] in ("127.0.0.1", "::1")
         log.log(
@@ -79,21 +81,6 @@ class BrokerSupervisor:
             self._host, self._port,
         )  # fmt: skip
         self._thread.start()
-
-    def _listen(self) -> socket.socket:
-        host, port = self._host, self._port
-        try:
-            family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-            both = family == socket.AF_INET6 and host == "::" and socket.has_dualstack_ipv6()
-            return socket.create_server(where[:2], family=family, backlog=_BACKLOG, dualstack_ipv6=both)
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                reason = (
-                    f"Port {port} of {host} is in use, so the embedded broker cannot listen there; choose another one"
-                )
-            else:
-                reason = f"The embedded broker cannot listen on {host}:{port}: {error.strerror or error}"
-            raise LocalError(f"{reason}.") from error
 
     def wait_until_ready(self, seconds: float) -> bool:
         """Wait at most `seconds` until the broker serves clients. Return False after a timeout."""

@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
+from net import NetError, client_context, format_address
 from wire.errors import LocalError
 from wire.mqtt import V5
 
@@ -41,7 +42,7 @@ class Broker:
     @property
     def address(self) -> str:
         """As `host:port`, an IPv6 host in brackets."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return format_address(self.host, self.port)
 
     def __repr__(self) -> str:
         return f"Broker({self.address})"
@@ -86,18 +87,6 @@ def broker(config: BrokerConfig) -> Broker:
 
 def _context(config: BrokerConfig) -> ssl.SSLContext:
     try:
-        context = ssl.create_default_context(cafile=config.ca)
-    except (OSError, ssl.SSLError) as error:
-        raise LocalError(f"The authority's file {config.ca} cannot be used: {_reason(error)}.") from error
-    if config.key and not config.cert:
-        raise LocalError("The broker's key needs its certificate, too.")
-    if config.cert:
-        try:
-            context.load_cert_chain(config.cert, config.key)
-        except (OSError, ssl.SSLError) as error:
-            raise LocalError(f"The certificate {config.cert} cannot be used: {_reason(error)}.") from error
-    return context
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror or getattr(error, "reason", None) or str(error)
+        return client_context(config.ca, config.cert, config.key)
+    except NetError as error:
+        raise LocalError(str(error)) from error

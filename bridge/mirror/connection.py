@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import errno
 import socket
-import ssl
-import struct
-import threading
 from collections.abc import Callable
-from typing import Protocol
 
 import msgspec
 
+from net import KeepAlive, TlsStream, WritePump, disable_nagle, set_receive_timeout
+from net import reason as reason_of
 from wire.mqtt import NONE, V5, V311, ConnAck, Connect, Item, MqttError, MqttPackets, Reason, encode
 
 from .address import Broker
@@ -19,8 +17,7 @@ from .address import Broker
 _PATIENCE = 5.0  # seconds that a connection, a TLS handshake and a CONNACK may take, each
 _CHUNK = 65_536  # bytes of one recv (for much more, each would map memory anew), and of what is encrypted at once
 _LARGEST = 8_388_608  # bytes of a packet that is taken in at all; what is larger is read past
-_KEEPALIVE = ((socket.TCP_KEEPIDLE, 20), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
-
+_KEEP_ALIVE = KeepAlive(idle=20, interval=10, probes=3)  # ends a dead connection after 50 s
 
 _REFUSED = {
     Reason.BAD_USER_NAME_OR_PASSWORD: "it does not take our user name and password",
@@ -43,45 +40,26 @@ class Misunderstood(Exception):
     """The broker did not answer as a broker of that version does: it may know another one."""
 
 
-class Walker(Protocol):
-    """What the pump walks."""
-
-    def walk(self) -> None:
-        """Send what can be sent; must not raise."""
-
-
-class Pumping(Protocol):
-    """The pump of the doors."""
-
-    def add(self, descriptor: int, walker: Walker) -> None:
-        """Walk it once, when its descriptor can be written to."""
-
-    def remove(self, descriptor: int) -> None:
-        """Forget it, before its descriptor is closed."""
-
-
 class Link:
     """An outlet (see channels/reader.py) to a broker. `receive` and `close` are for its owner's thread alone."""
 
-    def __init__(self, broker: Broker, pump: Pumping, walk: Callable[[], None]) -> None:
+    def __init__(self, broker: Broker, pump: WritePump, walk: Callable[[], None]) -> None:
         """Connect. `walk` is called by the pump when the line takes bytes again. Raises Unreachable."""
         self._pump = pump
         self._walk = walk
         self._timeout: float | None = None
         self._least = 1
-        self._tls: _Tls | None = None
+        self._tls: TlsStream | None = None
         self._broke = ""  # how it ended, if it was no ordinary end
         try:
             self._socket = socket.create_connection((broker.host, broker.port), _PATIENCE)
         except OSError as error:
             raise Unreachable(f"{broker.address} cannot be reached: {_said(error)}.") from error
         try:
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for option, value in _KEEPALIVE:
-                self._socket.setsockopt(socket.IPPROTO_TCP, option, value)
+            disable_nagle(self._socket)
+            _KEEP_ALIVE.apply(self._socket)
             if broker.tls is not None:
-                self._tls = _Tls(self._socket, broker.tls, broker.host)
+                self._tls = TlsStream(self._socket, broker.tls, broker.host)
             self._socket.settimeout(None)
         except OSError as error:
             self._socket.close()
@@ -97,14 +75,14 @@ class Link:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, least)
         if timeout != self._timeout:
             self._timeout = timeout
-            seconds, part = divmod(max(timeout, 0.001), 1)
-            value = struct.pack("ll", int(seconds), int(part * 1_000_000))
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
+            set_receive_timeout(self._socket, timeout)
         try:
             while True:
                 data = self._socket.recv(_CHUNK)
                 if self._tls is not None and data:
                     plain = self._tls.decrypt(data)
+                    if self._tls.paused:
+                        self.when_writable()
                     if plain == b"":
                         continue  # a record that has not come in full
                     return plain or b""
@@ -120,12 +98,12 @@ class Link:
         try:
             if self._tls is None:
                 return self._socket.send(data, socket.MSG_DONTWAIT)
-            taken, waits = self._tls.send(data)
+            taken = self._tls.send(data)
         except BlockingIOError:
             return 0
         except OSError:
             return len(data)  # the owner's thread finds out, too
-        if waits:
+        if self._tls.paused:
             self.when_writable()
         return taken
 
@@ -135,11 +113,11 @@ class Link:
         if descriptor >= 0:
             self._pump.add(descriptor, self)
 
-    def walk(self) -> None:
+    def resume_writing(self) -> None:
         """Called by the pump."""
         if self._tls is not None:
             self.transmit(b"")
-            if self._tls.waits:
+            if self._tls.paused:
                 return
         self._walk()
 
@@ -192,7 +170,7 @@ class Link:
 
 
 def connect(
-    broker: Broker, pump: Pumping, walk: Callable[[], None], hello: Connect
+    broker: Broker, pump: WritePump, walk: Callable[[], None], hello: Connect
 ) -> tuple[Link, MqttPackets, ConnAck, list[Item]]:
     """A connection in the version of `hello`, or in the other one if the broker does not know it. Raises Unreachable.
 
@@ -223,80 +201,5 @@ def _unwelcome(broker: Broker) -> str:
     return "our user name or our password is wrong, or has no right to connect"
 
 
-class _Tls:
-    """TLS in memory, as an SSLSocket must not be read and written by two threads at once; the socket is used plain.
-
-    `waits`: what is encrypted already has not been sent in full.
-    """
-
-    def __init__(self, sock: socket.socket, context: ssl.SSLContext, host: str) -> None:
-        """Shake hands, while the socket blocks. Raises OSError."""
-        self._socket = sock
-        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._in, self._out, server_hostname=host)
-        self._lock = threading.Lock()  # of the connection, like a reader's: taken below that one
-        self._pending = b""
-        while True:
-            try:
-                self._tls.do_handshake()
-                break
-            except ssl.SSLWantReadError:
-                sock.sendall(self._out.read())
-                self._in.write(sock.recv(_CHUNK) or _eof())
-            finally:
-                if self._out.pending:
-                    sock.sendall(self._out.read())
-
-    @property
-    def waits(self) -> bool:
-        return bool(self._pending)
-
-    def decrypt(self, data: bytes) -> bytes | None:
-        """The plain text of what has come; empty if there is none yet, None at the end. Raises OSError."""
-        pieces: list[bytes] = []
-        with self._lock:
-            self._in.write(data)
-            try:
-                while piece := self._tls.read(_CHUNK):
-                    pieces.append(piece)
-                ended = True
-            except ssl.SSLWantReadError:
-                ended = False
-            except ssl.SSLZeroReturnError:
-                ended = True
-            self._flush()  # TLS itself may have something to say
-        return None if ended and not pieces else b"".join(pieces)
-
-    def send(self, data: bytes | memoryview) -> tuple[int, bool]:
-        """Encrypt and send without blocking: how many bytes were taken, and whether some of them wait here."""
-        with self._lock:
-            if not self._flush():
-                return 0, True
-            taken = data[:_CHUNK]
-            if taken:
-                self._tls.write(taken)
-            return len(taken), not self._flush()
-
-    def _flush(self) -> bool:
-        """Send what is encrypted; whether all of it went out."""
-        self._pending += self._out.read()
-        try:
-            while self._pending:
-                self._pending = self._pending[self._socket.send(self._pending, socket.MSG_DONTWAIT) :]
-        except BlockingIOError:
-            return False
-        return True
-
-
-def _eof() -> bytes:
-    raise OSError(errno.ECONNRESET, "the connection was closed")
-
-
 def _said(error: OSError) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not good ({error.verify_message.rstrip('.')})"
-    if isinstance(error, TimeoutError):
-        return f"no answer within {_PATIENCE:g} s"
-    if isinstance(error, ssl.SSLError):
-        return error.reason or str(error)
-    return error.strerror or str(error)
+    return f"no answer within {_PATIENCE:g} s" if isinstance(error, TimeoutError) else reason_of(error)

@@ -20,6 +20,7 @@ from bridge.clients.retained import presence_payload
 from bridge.clients.shared import SharedState
 from channels.directory import User
 from channels.log import Log
+from net import WritePump
 from store import Client, StoreError
 from wire.clock import now
 from wire.errors import Refused
@@ -52,7 +53,7 @@ from wire.mqtt import (
 )
 
 from .address import Broker
-from .connection import Link, Pumping, Unreachable, connect, words
+from .connection import Link, Unreachable, connect, words
 from .incoming import MirrorInbox
 from .outgoing import Half, MirrorReader
 from .status import MirrorState
@@ -75,7 +76,7 @@ _SUBSCRIBE, _UNSUBSCRIBE = 0xFFFF, 0xFFFE  # packet identifiers
 class Mirror:
     """Owns the thread `mirror`, which connects, receives, and connects again; whoever delivers a log sends."""
 
-    def __init__(self, shared: SharedState, broker: Broker, pump: Pumping, *, trusted: bool = False) -> None:
+    def __init__(self, shared: SharedState, broker: Broker, pump: WritePump, *, trusted: bool = False) -> None:
         """`trusted`: the broker lets nobody write in another's name."""
         self._shared = shared
         self._chat = shared.chat

@@ -17,6 +17,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
+from net import disable_nagle
 from wire.errors import CODES, Refused
 from wire.frames import (
     Answer,
@@ -134,7 +135,7 @@ class JsonFileChannel:
         self.here = str(self._socket.getsockname()[0])  # the address of this end
         self._silence = silence
         self._socket.settimeout(max(0.01, until - time.monotonic()))
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        disable_nagle(self._socket)
         self._incoming = io.BufferedReader(socket.SocketIO(self._socket, "r"), _BUFFER)
         self._view = memoryview(bytearray(_GET))
         self._refs = itertools.count(1)

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Self
 
+from net import disable_nagle, listen
 from wire.errors import Refused
 from wire.frames import Attach, Attached, Chunk, Frame, Get, Have, Ranges, Request, Sum, SumIs
 from wire.jsonlines import JsonLines
@@ -45,7 +46,7 @@ class DirectListener:
     """
 
     def __init__(self, host: str, port: int, source: Source, info: Ranges, served: Callable[[int], None]) -> None:
-        """Listen there; port 0: any free one. Raises OSError."""
+        """Listen there; port 0: any free one. Raises NetError."""
         self._source = source
         self._info = info
         self._served = served
@@ -53,8 +54,7 @@ class DirectListener:
         self._tokens: dict[str, tuple[str, float]] = {}  # under _known: for whom each is, and until when
         self._lines: dict[socket.socket, bool] = {}  # under _known: whether a token was shown
         self._closed = False
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._socket = socket.create_server((host, port), family=family, backlog=_MOST)
+        self._socket = listen(host, port, _MOST)
         self.port = int(self._socket.getsockname()[1])
         threading.Thread(target=self._accept, name="partyline-listener", daemon=True).start()
 
@@ -110,7 +110,7 @@ class DirectListener:
     def _run(self, line: socket.socket) -> None:
         source = self._source.twin()
         try:
-            line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            disable_nagle(line)
             self._serve(line, source)
         except (OSError, ValueError, Refused, _EndError):
             pass  # the receiver finds out, and goes on by the server

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
+from net import NetError
 from wire.frames import Fetched, Ranges, Visitor
 
 from .channel import ConnectionLostError, JsonFileChannel
@@ -51,7 +52,7 @@ class DirectOffer:
         """
         try:
             listener = self._listen(channel, file, port)
-        except OSError:  # the port is taken, for one
+        except (NetError, OSError):  # the port is in use, or the file cannot be read
             return False
         self._source.check()
         channel.listen(file, listener.port, self._sha256)

@@ -3,7 +3,7 @@
 JSON lines over TCP are here; `mqtt/` is a folder of its own, because importing it loads paho.
 """
 
-from .address import DEFAULT_HOST, DEFAULT_PORT, MqttAddress, join, parse_address, parse_url, tls_context
+from .address import DEFAULT_HOST, DEFAULT_PORT, MqttAddress, parse_address, parse_url, tls_context
 from .json import JsonLink
 from .link import Connected, Deliver, Disconnected, Event, Link, Received, pause
 
@@ -18,7 +18,6 @@ __all__ = [
     "Link",
     "MqttAddress",
     "Received",
-    "join",
     "parse_address",
     "parse_url",
     "pause",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
+import net
 from wire.errors import LocalError
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 7000
@@ -29,27 +30,15 @@ class MqttAddress:
 
     def __str__(self) -> str:
         """As it can be shown: without the password."""
-        return f"{'mqtts' if self.tls else 'mqtt'}://{join(self.host, self.port)}"
-
-
-def join(host: str, port: int) -> str:
-    """Host and port as one."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return f"{'mqtts' if self.tls else 'mqtt'}://{net.format_address(self.host, self.port)}"
 
 
 def parse_address(text: str, default_port: int = DEFAULT_PORT) -> tuple[str, int]:
-    """Host and port of `HOST`, `HOST:PORT`, `:PORT`, `[IPv6]`, `[IPv6]:PORT` or `IPv6`. Raises LocalError."""
-    host, port = text, ""
-    if text.startswith("["):
-        host, closed, rest = text[1:].partition("]")
-        if not closed or (rest and not rest.startswith(":")):
-            raise LocalError(f"{text!r} is no address: an IPv6 address with a port is written [::1]:{default_port}.")
-        port = rest[1:]
-    elif text.count(":") == 1:
-        host, _, port = text.partition(":")
-    if port and not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65_535):
-        raise LocalError(f"{port!r} is no port: it is a number from 1 to 65535.")
-    return host or DEFAULT_HOST, int(port or default_port)
+    """Return host and port of `HOST`, `HOST:PORT`, `:PORT`, `[IPv6]`, `[IPv6]:PORT` or `IPv6`. Raises LocalError."""
+    try:
+        return net.parse_address(text, DEFAULT_HOST, default_port)
+    except net.NetError as error:
+        raise LocalError(str(error)) from None
 
 
 def parse_url(text: str) -> MqttAddress | None:
@@ -84,8 +73,8 @@ def _bare(text: str) -> str:
 
 
 def tls_context(ca: Path | None) -> ssl.SSLContext:
-    """TLS with the authorities of the system, or with those in a file. Raises LocalError."""
+    """Return a context that trusts the system's authorities, or those in the PEM file `ca`. Raises LocalError."""
     try:
-        return ssl.create_default_context(cafile=ca)
-    except (OSError, ssl.SSLError) as error:
-        raise LocalError(f"The file {ca} cannot be read as certificates: {error.strerror or error}.") from None
+        return net.client_context(ca)
+    except net.NetError as error:
+        raise LocalError(str(error)) from None

@@ -7,6 +7,7 @@ import selectors
 import socket
 from collections.abc import Iterable
 
+from net import disable_nagle
 from wire.errors import PeerError
 from wire.frames import Frame, Ping, Welcome
 from wire.jsonlines import JsonLines
@@ -75,7 +76,7 @@ class _JsonConnection:
         self._unsent = bytearray()
         self._dialect = JsonLines(Limits(line=_REPLY_LINE), client=True)
         peer.setblocking(False)
-        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        disable_nagle(peer)
 
     def send(self, frames: Iterable[Frame]) -> bool:
         """Send these and what is left, as far as the line takes it; whether something is left now."""

@@ -1,27 +1,17 @@
-"""A send in one go: it does what `socket.send` does, for anything that can be sent, and raises the same errors."""
+"""`send_holding_gil` does what `socket.send` does, for all kinds of data, and raises the same errors."""
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Iterator
-
 import pytest
 
-from net.send import send_in_one_go
-
-
-@pytest.fixture
-def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """Two ends of a line."""
-    one, other = socket.socketpair()
-    with one, other:
-        yield one, other
+from net import send_holding_gil
+from tests.net.conftest import Pair
 
 
 @pytest.mark.parametrize("data", [b"", b"a\0b", b"x" * 16_383, b"x" * 16_384, memoryview(b"in part")[3:]])
-def test_it_sends(pair: tuple[socket.socket, socket.socket], data: bytes | memoryview) -> None:
+def test_it_sends(pair: Pair, data: bytes | memoryview) -> None:
     one, other = pair
-    assert send_in_one_go(one, data) == len(data)
+    assert send_holding_gil(one, data) == len(data)
     one.close()
     got = b""
     while piece := other.recv(100_000):
@@ -30,13 +20,13 @@ def test_it_sends(pair: tuple[socket.socket, socket.socket], data: bytes | memor
 
 
 @pytest.mark.parametrize("size", [100, 100_000])
-def test_it_never_blocks(pair: tuple[socket.socket, socket.socket], size: int) -> None:
+def test_it_never_blocks(pair: Pair, size: int) -> None:
     one, other = pair
     one.setblocking(True)
     sent, full = 0, False
     while not full:
         try:
-            sent += send_in_one_go(one, b"x" * size)
+            sent += send_holding_gil(one, b"x" * size)
         except BlockingIOError:
             full = True
     other.setblocking(False)
@@ -47,11 +37,11 @@ def test_it_never_blocks(pair: tuple[socket.socket, socket.socket], size: int) -
 
 
 @pytest.mark.parametrize("size", [100, 100_000])
-def test_a_broken_line_is_an_error_and_no_signal(pair: tuple[socket.socket, socket.socket], size: int) -> None:
+def test_a_broken_line_is_an_error_and_no_signal(pair: Pair, size: int) -> None:
     one, other = pair
     other.close()
     with pytest.raises(BrokenPipeError):
-        send_in_one_go(one, b"x" * size)
+        send_holding_gil(one, b"x" * size)
     one.close()
     with pytest.raises(OSError, match="Bad file descriptor"):
-        send_in_one_go(one, b"x" * size)
+        send_holding_gil(one, b"x" * size)

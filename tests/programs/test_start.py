@@ -91,14 +91,14 @@ def test_a_port_that_is_taken(process: Process, tmp_path: Path) -> None:
     port = endpoint(process.address)[1]
     data = tmp_path / "other-data"
     said = _sentence("--port", str(port), "--data", str(data))
-    assert said == (f"Port {port} of 127.0.0.1 is taken: another program listens there; choose another one.")
+    assert said == f"Cannot listen on 127.0.0.1:{port}: another program uses this port. Choose another port."
     with Json(process.address, "alice") as alice:
         assert isinstance(alice.request(Ping()), Pong)
 
 
 def test_a_server_that_cannot_open_its_port_leaves_no_thread(server: Server, tmp_path: Path) -> None:
     before = set(threading.enumerate())
-    with pytest.raises(LocalError, match="is taken"):
+    with pytest.raises(LocalError, match="another program uses this port"):
         Server(Config(port=endpoint(server.address)[1], data=str(tmp_path / "other-data")))
     assert set(threading.enumerate()) <= before
 

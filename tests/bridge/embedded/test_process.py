@@ -281,9 +281,10 @@ def test_a_port_in_use(make: Make) -> None:
         with pytest.raises(LocalError) as caught:
             make(port=port).start()
     assert str(caught.value) == (
-        f"Port {port} of 127.0.0.1 is in use, so the embedded broker cannot listen there; choose another one."
+        f"The embedded broker cannot start. Cannot listen on 127.0.0.1:{port}: another program uses this port. "
+        "Choose another port."
     )
-    with pytest.raises(LocalError, match=r"cannot listen on 203\.0\.113\.7:"):
+    with pytest.raises(LocalError, match=r"Cannot listen on 203\.0\.113\.7:"):
         make("203.0.113.7").start()
 
 

@@ -257,7 +257,7 @@ def test_tls_with_the_right_name_the_wrong_one_and_a_stranger(
         there = start_server(broker=config, root="other", data=f"{other}{host}")
         each = Site(there, broker, mqtt)
         error = each.down("does not speak TLS").error
-        assert error.startswith(f"{host}:{port} does not speak TLS with us: its certificate is not good (")
+        assert error.startswith(f"{host}:{port} does not speak TLS with us: its certificate is not valid (")
         assert part in error
     both = start_server(broker=BrokerConfig(url=f"mqtts://127.0.0.1:{plain}", ca=str(made)), root="x", data=f"{other}x")
     assert Site(both, broker, mqtt).down("does not speak TLS")

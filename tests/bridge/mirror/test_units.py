@@ -64,9 +64,9 @@ def test_an_address_over_tls(tmp_path: Path) -> None:
         ({"url": "mqtt://host:0"}, "The broker's address is mqtt://"),
         ({"url": "mqtt://[::1"}, "The broker's address is wrong ("),
         ({"url": "mqtt://host", "ca": "x"}, "has to begin with mqtts://"),
-        ({"url": "mqtts://host", "ca": "/nowhere"}, "The authority's file /nowhere cannot be used: No such file"),
-        ({"url": "mqtts://host", "key": "x"}, "needs its certificate, too"),
-        ({"url": "mqtts://host", "cert": "/nowhere"}, "The certificate /nowhere cannot be used: No such file"),
+        ({"url": "mqtts://host", "ca": "/nowhere"}, "Cannot use the CA file /nowhere: No such file"),
+        ({"url": "mqtts://host", "key": "x"}, "needs a certificate beside it"),
+        ({"url": "mqtts://host", "cert": "/nowhere"}, "Cannot use the certificate /nowhere: No such file"),
     ],
 )
 def test_a_wrong_address_is_one_clear_sentence(fields: dict[str, str], part: str) -> None:

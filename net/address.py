@@ -1,0 +1,30 @@
+"""Floor 0: addresses as people write them: `host:port`, an IPv6 host in brackets."""
+
+from __future__ import annotations
+
+from .errors import NetError
+
+
+def format_address(host: str, port: int) -> str:
+    """Return `host:port`, an IPv6 host in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def host_of(address: str) -> str:
+    """Return the host of a formatted address, an IPv6 host without its brackets."""
+    return address.rpartition(":")[0].strip("[]")
+
+
+def parse_address(text: str, default_host: str, default_port: int) -> tuple[str, int]:
+    """Return host and port of `HOST`, `HOST:PORT`, `:PORT`, `[IPv6]`, `[IPv6]:PORT` or `IPv6`. Raises NetError."""
+    host, port = text, ""
+    if text.startswith("["):
+        host, closed, rest = text[1:].partition("]")
+        if not closed or (rest and not rest.startswith(":")):
+            raise NetError(f"{text!r} is not an address: write an IPv6 address with a port as [::1]:{default_port}.")
+        port = rest[1:]
+    elif text.count(":") == 1:
+        host, _, port = text.partition(":")
+    if port and not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65_535):
+        raise NetError(f"{port!r} is not a port: a port is a number from 1 to 65535.")
+    return host or default_host, int(port or default_port)
