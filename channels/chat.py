@@ -91,6 +91,10 @@ class Chat:
         """The channel of that name, if there is one."""
         return self._channels.get(name) or self._channels.get(fold(name))
 
+    def has_channel(self, name: str) -> bool:
+        """Return True if there is a channel of that name."""
+        return self.channel(name) is not None
+
     def known_channel(self, name: str) -> Log:
         """The channel of that name. Raises Refused if there is none."""
         name = check_name(name, "channel name")

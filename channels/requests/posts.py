@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from wire.errors import Refused
-from wire.frames import Line, Msg, Say
-from wire.text import commands
+from wire.frames import Line, Msg
+from wire.text import post_for
 
 from ..session import Session
 
@@ -13,11 +13,7 @@ say = Session.gather  # as it is: every post comes by here
 
 def line(session: Session, frame: Line) -> None:
     """Post a line of text to the channel that it names, or to the current one."""
-    addressed = commands.ADDRESSED.fullmatch(frame.text)
-    if addressed is not None and session.chat.channel(addressed[1]) is not None:
-        session.gather(Say(addressed[2], addressed[1]))
-    else:
-        session.gather(Say(frame.text))
+    session.gather(post_for(frame, session.chat.has_channel))
 
 
 def msg(session: Session, frame: Msg) -> None:

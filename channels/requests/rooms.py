@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 
 from wire.frames import ChannelList, Channels, Join, Joined, Leave, Left, Topic, TopicIs
 from wire.names import printable
-from wire.text import commands
+from wire.text import topic_for
 
 from ..session import Session
 
@@ -36,7 +36,7 @@ def channels(session: Session, _frame: Channels) -> ChannelList:
 def topic(session: Session, frame: Topic) -> TopicIs:
     """Return a channel's topic, and set it first if the frame has a text, which only members may do."""
     if session.reader.dialect.interactive:
-        frame = commands.topic_for(frame, *_channels_of(session))
+        frame = topic_for(frame, session.chat.has_channel, partial(_sets_topic, session))
     if frame.text is None:
         log = session.chat.known_channel(frame.channel) if frame.channel else session.joined("")
     else:
@@ -45,11 +45,7 @@ def topic(session: Session, frame: Topic) -> TopicIs:
     return TopicIs(channel=log.row.name, topic=log.topic)
 
 
-def _channels_of(session: Session) -> tuple[Callable[[str], bool], Callable[[str], bool]]:
-    """Whether a word names a channel, and one in which the user sets the topic: who is in none is told to join it."""
-    find = session.chat.channel
-    joined = session.holder.joined
-    return (
-        lambda word: find(word) is not None,
-        lambda word: find(word) is not None if session.current is None else find(word) in joined,
-    )
+def _sets_topic(session: Session, word: str) -> bool:
+    """Return True if the user is in the channel of that name, or is in none and has to be told to join it."""
+    log = session.chat.channel(word)
+    return log is not None if session.current is None else log in session.holder.joined

@@ -5,15 +5,13 @@ from __future__ import annotations
 import msgspec
 
 from wire.errors import Refused
-from wire.frames import History, Leave, Request, Say, Topic
-from wire.names import NAME, fold
-from wire.text import ADDRESSED, topic_for
+from wire.frames import History, Leave, Line, Request, Say, Topic
+from wire.names import fold
+from wire.text import channel_word, post_for, topic_for
 
 from .cursors import Cursors
 from .names import KnownNames
 from .outbox import Outbox
-
-# The same rule as the text dialect's: a line that begins so is for that channel, if there is one of that name.
 
 
 class Rooms:
@@ -64,10 +62,9 @@ class Rooms:
         """Return the key of the channel whose existence decides what the line means, if that is unknown; else None."""
         match command:
             case None:
-                addressed = ADDRESSED.fullmatch(line)
-                word = addressed[1] if addressed is not None else ""
-            case Topic(channel="", text=str(text)) if NAME.fullmatch(text) and text != "-":
-                word = text
+                word = channel_word(Line(line))
+            case Topic():
+                word = channel_word(command)
             case _:
                 return None
         return None if not word or self._exists(word) else fold(word)
@@ -77,14 +74,14 @@ class Rooms:
 
         Raises Refused if that channel is not joined.
         """
-        addressed = ADDRESSED.fullmatch(line)
-        if addressed is not None and self._exists(addressed[1]):
-            channel = self.name(addressed[1])
-            if channel is not None:
-                return Say(addressed[2], channel)
-            channel = self.names.channels[fold(addressed[1])]
+        post = post_for(Line(line), self._exists)
+        if not post.channel:
+            return Say(post.text, self._here())
+        channel = self.name(post.channel)
+        if channel is None:
+            channel = self.names.channels[fold(post.channel)]
             raise Refused("not-a-member", f"You are not in {channel}: /join {channel} first.")
-        return Say(line, self._here())
+        return Say(post.text, channel)
 
     def _exists(self, word: str) -> bool:
         """Return True if a channel of that name is known."""

@@ -25,6 +25,7 @@ from wire.frames import (
     History,
     Join,
     Leave,
+    Line,
     Listen,
     Msg,
     Offer,
@@ -43,7 +44,7 @@ from wire.frames import (
     Who,
     Whois,
 )
-from wire.text import COMMANDS, PLAIN, Command, find, help_lines, parse, topic_for
+from wire.text import COMMANDS, PLAIN, Command, channel_word, find, help_lines, parse, post_for, topic_for
 
 WORDS = {
     "<channel>": "lab", "<user>": "bob", "<text>": "hello there", "<password>": "secret", "[channel]": "lab",
@@ -207,11 +208,44 @@ def test_what_a_line_means(line: str, meaning: Request | None) -> None:
         ("/topic #Tea", Topic("Tea")),
     ],
 )
-def test_whose_topic(line: str, meaning: Topic) -> None:
-    """For somebody who is in lab, where there is a channel attic, too."""
+def test_a_topic_names_a_channel(line: str, meaning: Topic) -> None:
+    """The user is in lab, and a channel attic exists."""
     asked = parse(line)
     assert isinstance(asked, Topic)
     assert topic_for(asked, {"lab", "attic"}.__contains__, {"lab"}.__contains__) == meaning
+
+
+@pytest.mark.parametrize(
+    ("line", "post"),
+    [
+        ("lab: hello", Say("hello", "lab")),
+        ("#lab:hello: you", Say("hello: you", "lab")),
+        ("Attic:  a\nb", Say("a\nb", "Attic")),
+        ("cellar: hello", Say("cellar: hello")),
+        ("lab:", Say("lab:")),
+        ("note to lab: hello", Say("note to lab: hello")),
+    ],
+)
+def test_a_line_names_a_channel(line: str, post: Say) -> None:
+    """Only a channel that exists, whether the user is in it or not."""
+    assert post_for(Line(line), lambda word: word.lower() in ("lab", "attic")) == post
+
+
+@pytest.mark.parametrize(
+    ("typed", "word"),
+    [
+        (Line("lab: hello"), "lab"),
+        (Line("hello"), ""),
+        (Topic("", "lab"), "lab"),
+        (Topic("", "Tea time"), ""),
+        (Topic("", "-"), ""),
+        (Topic("", "Tea!"), ""),
+        (Topic("lab", "Tea"), ""),
+        (Topic(), ""),
+    ],
+)
+def test_the_word_on_which_the_meaning_depends(typed: Line | Topic, word: str) -> None:
+    assert channel_word(typed) == word
 
 
 @given(line=st.builds("{}{}".format, st.sampled_from(["", "/", "/join ", "/history ", "/topic "]), hostile_text()))

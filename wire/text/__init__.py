@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from .commands import ADDRESSED, COMMANDS, PLAIN, Command, find, help_lines, parse, topic_for
+from .addressed import channel_word, post_for, topic_for
+from .commands import COMMANDS, PLAIN, Command, find, help_lines, parse
 from .dialect import GREETING_START, TextLines
 from .file_render import percent
 from .render import clock, entry_line, past_line, render
 
 __all__ = [
-    "ADDRESSED",
     "COMMANDS",
     "GREETING_START",
     "PLAIN",
     "Command",
     "TextLines",
+    "channel_word",
     "clock",
     "entry_line",
     "find",
@@ -21,6 +22,7 @@ __all__ = [
     "parse",
     "past_line",
     "percent",
+    "post_for",
     "render",
     "topic_for",
 ]  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -29,7 +28,9 @@ from wire.frames import (
     Who,
     Whois,
 )
-from wire.names import NAME_LIMIT, check_name, shorten
+from wire.names import check_name, shorten
+
+from .addressed import topic_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +46,6 @@ class Command:
     parse: Callable[[str], Request]
     aliases: tuple[str, ...] = ()
     detail: str = ""
-
-
-# A line of text that names the channel it is for.
-ADDRESSED = re.compile(rf"#?([A-Za-z0-9_-]{{1,{NAME_LIMIT}}}):\s*(.+)", re.DOTALL)
 
 
 def _words(rest: str, least: int, most: int) -> list[str]:
@@ -99,32 +96,11 @@ def _file(word: str) -> str:
 
 
 def _topic(rest: str) -> Request:
-    """Words that may or may not begin with a channel's name are the text: `topic_for` knows more of them."""
+    """Leave words that may begin with a channel's name in the text: `topic_for` decides when the channels are known."""
     first, _, text = rest.partition(" ")
     if first.startswith("#"):
-        return Topic(_channel(first), _topic_text(text))
+        return Topic(_channel(first), topic_text(text))
     return Topic("", rest or None)
-
-
-def _topic_text(text: str) -> str | None:
-    text = text.strip()
-    return "" if text == "-" else text or None
-
-
-def topic_for(asked: Topic, exists: Callable[[str], bool], joined: Callable[[str], bool]) -> Topic:
-    """What `/topic` asks for, once it is known which channels there are and which of them the person is in.
-
-    The name of a channel, alone, asks for its topic; before a text it says whose topic that is, if the person is in
-    that channel. Everything else is the topic of the current one.
-    """
-    if asked.channel or asked.text is None:
-        return asked
-    if asked.text == "-":
-        return Topic("", "", ref=asked.ref)
-    first, _, text = asked.text.partition(" ")
-    if joined(first) if text else exists(first):
-        return Topic(first, _topic_text(text), ref=asked.ref)
-    return asked
 
 
 def _register(rest: str) -> Request:
