@@ -310,7 +310,7 @@ class JsonFileChannel:
                 raise ConnectionLostError(frame.error)
             raise Refused(*_known(frame))
         if frame is None or isinstance(frame, Closing):
-            raise ConnectionLostError("the server has hung up" if frame is None else frame.reason)
+            raise ConnectionLostError("the server closed the connection" if frame is None else frame.reason)
         self._news = self._news or isinstance(frame, More)
         if isinstance(frame, Visitor | Wanted | Fetched):
             self._events.append(frame)

@@ -1,8 +1,8 @@
-"""Floor 4: what every link to a server is: a thread that dials, and dials again when the line is lost.
+"""Floor 4: the base of the links: a thread that connects to the server and reconnects when the connection is lost.
 
-A link has `start`, `send`, `drop`, `stop`, and three events. `deliver` is called on the link's thread, returns when the
-event has been dealt with, and so is also what slows the server down when the terminal is slow. The thread never waits
-for a send, nor a sender for the thread.
+A link has `start`, `send`, `drop`, `stop`, and three events. The link's thread calls `deliver`, which returns when the
+event was handled: so a slow terminal slows the server down. Neither does that thread wait for a sender, nor a sender
+for it.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from typing import TypeAlias
 from wire.frames import Frame
 
 _LONGEST_PAUSE = 15.0  # seconds between two attempts
-_PARTING = 1.0  # seconds that the thread may take to end
+_ENDING = 1.0  # seconds for the thread to end
 _WAKES = 65_536  # bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """There is a line; nothing that was sent before will go out on it."""
+    """A connection is open. It carries no frame that was sent before."""
 
 
 @dataclass(frozen=True, slots=True)
 class Disconnected:
-    """There is no line any more, or none could be had: then nothing was `reached`."""
+    """The connection is closed; if `reached` is false, it could not be opened."""
 
     reason: str
     reached: bool = True
@@ -38,7 +38,7 @@ class Disconnected:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """What the server says."""
+    """Frames from the server."""
 
     frames: list[Frame]
 
@@ -48,12 +48,12 @@ Deliver: TypeAlias = Callable[[Event], None]
 
 
 def pause(attempt: int, chance: Callable[[], float] = random.random) -> float:
-    """Seconds to wait before attempt number `attempt`: growing, and not the same for all who lost the same server."""
+    """Return the seconds to wait before an attempt: growing, and random, as many clients lose a server together."""
     return min(_LONGEST_PAUSE, 0.25 * 2.0 ** min(attempt, 10)) * (0.5 + chance() / 2)
 
 
 class Link(ABC):
-    """A link, but for what a line is. Public methods may be called from any thread, but none from `deliver`'s."""
+    """What JsonLink and MqttLink share. Any thread may call the public methods, but not from inside of `deliver`."""
 
     def __init__(self, deliver: Deliver) -> None:
         self._deliver = deliver
@@ -64,37 +64,37 @@ class Link(ABC):
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_reader.setblocking(False)
         self._wake_writer.setblocking(False)
-        # A daemon, because neither a resolver nor a connect can be interrupted; whoever leaves need not wait for one.
+        # A daemon, because neither a resolver nor a connect can be interrupted: leaving does not wait for them.
         self._thread = threading.Thread(target=self._run, name="partyline-link", daemon=True)
 
     def start(self) -> None:
-        """Dial, and go on until `stop`."""
+        """Connect, and stay connected until `stop`."""
         self._thread.start()
 
     def send(self, frames: Iterable[Frame]) -> None:
-        """Send frames on the present line, in order; they are lost with it."""
+        """Send frames on the present connection, in order; they are lost with it."""
         with self._lock:
             self._outgoing += frames
         self._wake()
 
     def drop(self) -> None:
-        """Give the present line up and dial again."""
+        """Close the present connection and reconnect."""
         with self._lock:
             self._dropped = True
         self._wake()
 
     def stop(self) -> None:
-        """Hang up; `deliver` is not called any more. What is not sent yet is lost."""
+        """Disconnect for good. Frames that are not sent yet are lost, and no event is delivered any more."""
         self._stopping.set()
         self._wake()
         if self._thread.ident is None:
             self._wake_reader.close()
             self._wake_writer.close()
         else:
-            self._thread.join(_PARTING)
+            self._thread.join(_ENDING)
 
     def _wake(self) -> None:
-        with contextlib.suppress(OSError):  # it has been rung often enough, or nobody is there to hear it
+        with contextlib.suppress(OSError):  # the thread will wake anyway, or has ended
             self._wake_writer.send(b"!")
 
     # The link's own thread
@@ -112,10 +112,10 @@ class Link(ABC):
 
     @abstractmethod
     def _dial(self) -> tuple[bool, Disconnected]:
-        """One line, from its beginning to its end; whether we were let in, and why it ended."""
+        """Run one connection from open to close; return whether the server let us in, and why it ended."""
 
     def _begin(self) -> None:
-        """There is a line: say so, with nothing old on it."""
+        """Deliver Connected, and drop frames of an earlier connection."""
         with self._lock:
             self._outgoing.clear()
             self._dropped = False
@@ -126,12 +126,12 @@ class Link(ABC):
         return self._dropped or self._stopping.is_set()
 
     def _take(self) -> list[Frame]:
-        """What is to be sent now."""
+        """Return the frames to send now, and forget them."""
         with self._lock:
             frames, self._outgoing = self._outgoing, []
         return frames
 
     def _clear_wake(self) -> None:
-        """The bell has rung: make it fit to ring again."""
+        """Empty the wake-up socket, so that the next `_wake` wakes the thread again."""
         with contextlib.suppress(BlockingIOError):
             self._wake_reader.recv(_WAKES)

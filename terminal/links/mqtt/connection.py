@@ -35,7 +35,7 @@ _IN_FLIGHT = 500  # messages that either side may have under way
 _BATCH = 256  # messages that are taken before they are dealt with
 _GONE = b"gone"  # it is the topic that says it, but amqtt takes no empty will
 _RETAINED_LATER = 2  # retain handling: what was retained before the subscription is not sent (5 §3.8.3.1)
-_LOST = {"Keep alive timeout": "no sign of life", "Protocol error": "that is no MQTT"}
+_LOST = {"Keep alive timeout": "the server does not respond", "Protocol error": "that is no MQTT"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ class MqttLine:
         """Wait until something comes, `bell` is rung, or so long; read and write; what has happened."""
         peer: Any = self._client.socket()
         if peer is None and not self._happened:
-            return [Ended(None, "the server has hung up")]
+            return [Ended(None, "the server closed the connection")]
         if peer is not None and not self._happened:
             writing = [peer] if self._client.want_write() else []
             ready, writable, _ = select.select([bell, peer], writing, [], 0 if self._pending() else seconds)
@@ -248,4 +248,4 @@ class MqttLine:
             sentence = getattr(properties, "ReasonString", str(reason).lower())
             self._happened.append(Ended(reason.value, sentence))
         else:
-            self._happened.append(Ended(None, _LOST.get(reason.getName(), "the server has hung up")))
+            self._happened.append(Ended(None, _LOST.get(reason.getName(), "the server closed the connection")))

@@ -154,7 +154,9 @@ def test_refused_and_taken_over_are_told_and_the_line_goes_on_with_the_next_hell
         far.expect(Disconnected)
 
 
-@pytest.mark.parametrize(("garbage", "reason"), [(b"\x00\x00", "that is no MQTT"), (b"", "the server has hung up")])
+@pytest.mark.parametrize(
+    ("garbage", "reason"), [(b"\x00\x00", "that is no MQTT"), (b"", "the server closed the connection")]
+)
 def test_what_is_no_broker_ends_the_line_and_not_the_link(far: Far, garbage: bytes, reason: str) -> None:
     for _ in range(2):
         far.expect(Connected)

@@ -126,7 +126,7 @@ def test_the_reason_that_the_server_gave_is_the_one_that_is_said() -> None:
     line = wire()
     line.down.append(Closing(reason="The server is going down.", code="closing"))
     line.client_reads()
-    line.cut("the server has hung up")
+    line.cut("the server closed the connection")
     assert line.sentences() == ["Lost the connection to here:7000 (The server is going down). Reconnecting."]
     assert line.state.ended is None
 
@@ -269,7 +269,7 @@ def test_leaving_acknowledges_what_was_shown_and_shows_nothing_more() -> None:
     assert isinstance(line.server.asked[-1], Bye)
     assert line.server.logs["lab"].seen == 2
     assert [entry.text for entry in line.entries("lab")] == ["one", "two"]
-    before = line.state.ended  # the name is free once the server has hung up, not before
+    before = line.state.ended  # the name is free once the server has closed the connection, not before
     line.cut()
     assert (before, line.state.ended) == (None, Ended(clean=True))
 

@@ -35,7 +35,7 @@ def test_on_a_screen_it_comes_back_by_itself_and_everything_is_there_once(
         screen.expect("[lab] alice: half a line")
         assert bob.expect(Entry, lambda entry: entry.sender == "alice").text == "half a line"
     process.kill()
-    screen.expect(f"* Lost the connection to {where} (the server has hung up). Reconnecting.")
+    screen.expect(f"* Lost the connection to {where} (the server closed the connection). Reconnecting.")
     screen.type("one", "Enter")
     screen.type("two", "Enter")
     screen.type("half a li")

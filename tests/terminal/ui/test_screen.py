@@ -52,7 +52,7 @@ def test_it_comes_back_by_itself_and_everything_is_there_once(
     screen.type("/join lab", "Enter")
     screen.expect_last("[lab]")
     process.kill()
-    screen.expect(f"* Lost the connection to {process.address} (the server has hung up). Reconnecting.")
+    screen.expect(f"* Lost the connection to {process.address} (the server closed the connection). Reconnecting.")
     screen.type("one", "Enter")
     screen.type("two", "Enter")
     screen.type("half a li")

@@ -305,7 +305,7 @@ def test_a_silent_server_is_asked_for_a_sign_of_life_and_given_up(peer: Peer, mo
     with peer.accept() as connection:
         peer.expect(Connected)
         assert connection.recv(100) == b'{"op":"ping"}\n'
-        assert peer.expect(Disconnected) == Disconnected("no sign of life")
+        assert peer.expect(Disconnected) == Disconnected("the server does not respond")
 
 
 def test_pauses_grow_differ_and_end_somewhere() -> None:
