@@ -21,12 +21,18 @@ from pwdlib.hashers.argon2 import Argon2Hasher
 from channels import accounts
 from server import Config, Server
 from store import Durability, Store, open_store
-from tests.support.client_processes import Running, Screen, runners, screens
+from tests.support.clients import Json, Text
 from tests.support.files import PHOTO
-from tests.support.helpers import Json, Process, Text, WatchedStore
+from tests.support.fixtures import Enter as Enter
+from tests.support.fixtures import Meet as Meet
+from tests.support.fixtures import StartProcess as StartProcess
+from tests.support.fixtures import StartServer as StartServer
 from tests.support.mqtt import VERSIONS, MqttLine
-from tests.support.talker_kinds import KINDS
-from tests.support.talkers import Talker
+from tests.support.processes import Process
+from tests.support.processes.clients import Running, runners
+from tests.support.processes.screens import Screen, screens
+from tests.support.stores import WatchedStore
+from tests.support.talkers import KINDS, Talker
 
 # A shared machine may stall anything for a while: deadlines of single examples would only make noise.
 settings.register_profile(
@@ -34,11 +40,6 @@ settings.register_profile(
 )
 settings.register_profile("thorough", settings.get_profile("partyline"), max_examples=5_000)  # --hypothesis-profile
 settings.load_profile("partyline")
-
-StartServer = Callable[..., Server]
-StartProcess = Callable[..., Process]
-Enter = Callable[..., Talker]
-Meet = Callable[..., Talker]
 
 # A password's hash takes 50 ms and 64 MiB by design, which most tests have no use for. Servers in a process of their
 # own have the real one.

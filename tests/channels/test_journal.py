@@ -11,9 +11,8 @@ import pytest
 
 from channels.log import Log
 from channels.reader import Reader
-from tests.support.bulk import eventually
-from tests.support.fakes import FakeOutlet, Poster, Stage
-from tests.support.helpers import DEADLINE
+from tests.support.journal import FakeOutlet, Poster, Stage
+from tests.support.waiting import DEADLINE, eventually
 from wire.frames import Entry, Gap
 from wire.jsonlines import JsonLines
 from wire.limits import Limits

@@ -9,7 +9,7 @@ import pytest
 
 from channels import read_tracker as arrivals
 from channels.read_tracker import Arrivals
-from tests.support.helpers import DEADLINE
+from tests.support.waiting import DEADLINE
 
 
 class Reading:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from server import Server
-from tests.conftest import Meet
-from tests.support.helpers import Json, Text
+from tests.support.clients import Json, Text
+from tests.support.fixtures import Meet
 from tests.support.talkers import Refusal
 from wire.frames import Channels, Join, Say
 

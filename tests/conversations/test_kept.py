@@ -9,11 +9,10 @@ import pytest
 
 from channels import read_tracker as arrivals
 from server import Server
-from tests.conftest import Enter, StartServer
-from tests.support.bulk import eventually
-from tests.support.helpers import Json, Text
-from tests.support.talker_kinds import TextTalker
-from tests.support.talkers import Refusal
+from tests.support.clients import Json, Text
+from tests.support.fixtures import Enter, StartServer
+from tests.support.talkers import Refusal, TextTalker
+from tests.support.waiting import eventually
 from wire.frames import (
     Closing,
     Delivered,

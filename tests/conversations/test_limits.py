@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from server import Config, Server
-from tests.conftest import Enter, StartServer
-from tests.support.helpers import DEADLINE, Json, Text
+from tests.support.clients import Json, Text
+from tests.support.fixtures import Enter, StartServer
 from tests.support.talkers import Refusal
+from tests.support.waiting import DEADLINE
 from wire.frames import Closing, Entry, Error, Join, Leave, Msg, Ping, Presence, Say, Slowed, Stored, Topic
 from wire.limits import Limits
 

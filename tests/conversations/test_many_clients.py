@@ -10,9 +10,9 @@ import pytest
 
 from channels import locks
 from server import Server
-from tests.conftest import StartProcess
-from tests.support.bulk import Bulk, Gone
-from tests.support.helpers import DEADLINE, Json
+from tests.support.clients import Bulk, Gone, Json
+from tests.support.fixtures import StartProcess
+from tests.support.waiting import DEADLINE
 from wire.frames import (
     Entry,
     Error,

@@ -19,7 +19,7 @@ from tests.conversations.test_kept import (
 )
 from tests.conversations.test_questions import test_channels, test_history_in_pages, test_topic, test_who
 from tests.support.brokers import BROKERS
-from tests.support.mirrors import Meet, Site, enter, fluent, meet, quick, site, start_broker
+from tests.support.brokers.site import Meet, Site, enter, fluent, meet, quick, site, start_broker
 from tests.support.talkers import Said
 
 PAIRS = [("broker", "text"), ("json", "broker3"), ("mqtt5", "broker"), ("broker", "broker")]

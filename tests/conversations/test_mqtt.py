@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.conftest import Enter
 from tests.conversations.test_commands import (
     test_join_makes_it_current_and_channels_stay_apart,
     test_msg_is_kept_for_who_is_not,
@@ -20,9 +19,8 @@ from tests.conversations.test_kept import (
     test_who_returns_gets_what_was_missed_in_order_and_once,
 )
 from tests.conversations.test_questions import test_channels, test_history_in_pages, test_topic, test_who
-from tests.support.talker_kinds import KINDS
-from tests.support.talkers import Talker
-from tests.support.talkers_mqtt import MQTT_KINDS
+from tests.support.fixtures import Enter
+from tests.support.talkers import KINDS, MQTT_KINDS, Talker
 
 PAIRS = [("mqtt5", "text"), ("text", "mqtt3"), ("mqtt3", "json"), ("json", "mqtt5"), ("mqtt3", "mqtt5")]
 

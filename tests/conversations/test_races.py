@@ -10,7 +10,8 @@ import pytest
 
 from server import Server
 from store import StoreError
-from tests.support.helpers import Json, WatchedStore
+from tests.support.clients import Json
+from tests.support.stores import WatchedStore
 from wire.frames import (
     Bye,
     Channels,

@@ -8,8 +8,8 @@ import pytest
 
 from doors import connection
 from server import Server
-from tests.conftest import StartServer
-from tests.support.helpers import Json, Text
+from tests.support.clients import Json, Text
+from tests.support.fixtures import StartServer
 from tests.support.mqtt import MqttLine
 from wire.limits import Limits
 from wire.mqtt import ConnAck, Connect

@@ -10,9 +10,10 @@ from collections.abc import Callable
 import pytest
 
 from server import Server
-from tests.conftest import Enter
-from tests.support.bulk import Bulk, Gone, counts, memory, peak_memory, returns_to, serves
-from tests.support.helpers import Json, Process, Text, pieces
+from tests.support.clients import Bulk, Gone, Json, Text
+from tests.support.fixtures import Enter
+from tests.support.processes import Process, counts, memory, peak_memory, returns_to, serves
+from tests.support.strategies import pieces
 from wire.frames import Entry, Error, Frame, Hello, History, Join, Malformed, Msg, Ping, Pong, Say, Stored, Topic, Whois
 from wire.jsonlines import JsonLines
 from wire.names import printable

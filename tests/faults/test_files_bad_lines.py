@@ -13,8 +13,8 @@ from terminal.files.channel import ConnectionLostError, JsonFileChannel
 from terminal.files.download import Download
 from terminal.files.transfer import Transfer
 from terminal.files.upload import Upload
-from tests.support.file_proxy import Cut, FileProxy, Passing
-from tests.support.helpers import Json, endpoint
+from tests.support.clients import Json, endpoint
+from tests.support.files.proxy import Cut, FileProxy, Passing
 from wire.errors import Refused
 from wire.frames import Cancel, Fetched, GetFile, Have, SendFile
 

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from terminal.files.targets import Target
-from tests.conftest import StartProcess, StartServer
-from tests.support.client_processes import Running, run, runners
-from tests.support.helpers import Json, Process
+from tests.support.clients import Json
+from tests.support.fixtures import StartProcess, StartServer
+from tests.support.processes import Process
+from tests.support.processes.clients import Running, run, runners
 from wire.errors import Refused
 from wire.frames import (
     Attach,

@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.conftest import StartProcess
-from tests.support.client_processes import command, environment
-from tests.support.file_proxy import FileProxy, Gate, Tap
-from tests.support.helpers import DEADLINE, Json, Process
+from tests.support.clients import Json
+from tests.support.files.proxy import FileProxy, Gate, Tap
+from tests.support.fixtures import StartProcess
+from tests.support.processes import Process
+from tests.support.processes.clients import command, environment
+from tests.support.waiting import DEADLINE
 from wire.frames import Entry
 from wire.ranges import EMPTY, missing, union
 

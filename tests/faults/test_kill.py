@@ -6,10 +6,11 @@ import random
 import threading
 from collections.abc import Callable
 
-from tests.conftest import StartProcess
-from tests.support.bulk import Bulk, eventually
-from tests.support.helpers import DEADLINE, Json, Process, Text
-from tests.support.scenes import Poster, Scene
+from tests.support.clients import Bulk, Json, Text
+from tests.support.fixtures import StartProcess
+from tests.support.load import Poster, Scene
+from tests.support.processes import Process
+from tests.support.waiting import DEADLINE, eventually
 from wire.frames import Delivered, Entry, Error, Gap, History, Join, Msg, Page, Ping, Pong, Say
 
 KILLS = 20

@@ -9,12 +9,13 @@ import threading
 import time
 from collections import Counter
 
-from tests.conftest import StartProcess
 from tests.support.brokers import StartBroker
-from tests.support.bulk import Bulk, BulkMqtt, Gone
-from tests.support.helpers import DEADLINE, Json
-from tests.support.mirrors import start_broker
-from tests.support.scenes import Poster, Scene
+from tests.support.brokers.site import start_broker
+from tests.support.clients import Bulk, Gone, Json
+from tests.support.fixtures import StartProcess
+from tests.support.load import Poster, Scene
+from tests.support.mqtt import BulkMqtt
+from tests.support.waiting import DEADLINE
 from wire.frames import Entry, History, Join, Status
 from wire.limits import Limits
 from wire.mqtt import V5, V311, PubAck, PubAcks, Publish, SubAck, Subscribe, Subscription

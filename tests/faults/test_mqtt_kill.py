@@ -11,10 +11,11 @@ from collections.abc import Callable
 from functools import partial
 from itertools import count
 
-from tests.conftest import StartProcess
-from tests.support.bulk import BulkMqtt
-from tests.support.helpers import DEADLINE, Json
-from tests.support.scenes import Scene
+from tests.support.clients import Json
+from tests.support.fixtures import StartProcess
+from tests.support.load import Scene
+from tests.support.mqtt import BulkMqtt
+from tests.support.waiting import DEADLINE
 from wire.frames import Entry, History
 from wire.limits import Limits
 from wire.mqtt import V5, V311, PubAck, PubAcks, Publish, SubAck, Subscribe, Subscription

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 import pytest
 
 from server import Server
-from tests.support.helpers import DEADLINE, Json, Text
+from tests.support.clients import Json, Text
+from tests.support.waiting import DEADLINE
 from wire.frames import Bye, Entry, Error, Frame, Hello, Join, Msg, Register, Registered, Say, Stored, Welcome, Who
 
 pytestmark = pytest.mark.usefixtures("slow_hashes")

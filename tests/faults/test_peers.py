@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from server import Server
-from tests.conftest import StartProcess
-from tests.support.bulk import Bulk, Gone, counts, descriptors, eventually, memory, returns_to, serves
-from tests.support.helpers import DEADLINE, Json, Process, Text, endpoint
+from tests.support.clients import Bulk, Gone, Json, Text, endpoint
+from tests.support.fixtures import StartProcess
+from tests.support.processes import Process, counts, descriptors, memory, returns_to, serves
+from tests.support.waiting import DEADLINE, eventually
 from wire.frames import Entry, History, Join, Page, Ping, Pong, Presence, Say
 
 _TCP_REPAIR = 19  # tcp(7): a socket that is closed under repair says nothing to its peer

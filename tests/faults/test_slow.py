@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import StartProcess
-from tests.support.bulk import Bulk, Gone, memory, peak_memory
-from tests.support.helpers import DEADLINE, Process
+from tests.support.clients import Bulk, Gone
+from tests.support.fixtures import StartProcess
+from tests.support.processes import Process, memory, peak_memory
+from tests.support.waiting import DEADLINE
 from wire.frames import Closing, Entry, Error, Frame, Gap, History, Join, Msg, Page, Ping, Pong, Request, Say, Stored
 
 _MESSAGES = 50_000

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.helpers import DEADLINE, ROOT
+from tests.support.repository import ROOT
+from tests.support.waiting import DEADLINE
 
 # In the place of a library: it says when it is imported, and then never comes to an end. It is busy, as imports are:
 # Python would not notice a signal that came just before it began to wait for something.

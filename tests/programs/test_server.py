@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from server import Server
-from tests.conftest import StartProcess
-from tests.support.bulk import Bulk, Gone
-from tests.support.helpers import DEADLINE, Json, Process, Text, endpoint
+from tests.support.clients import Bulk, Gone, Json, Text, endpoint
+from tests.support.fixtures import StartProcess
+from tests.support.processes import Process
+from tests.support.waiting import DEADLINE
 from wire.frames import (
     Channels,
     Closing,

@@ -16,9 +16,11 @@ import pytest
 
 from doors.door import Door
 from server import Config, Server, configure, load
-from tests.conftest import StartProcess
-from tests.support.forks import run
-from tests.support.helpers import ROOT, Json, Process, Text, endpoint
+from tests.support.clients import Json, Text, endpoint
+from tests.support.fixtures import StartProcess
+from tests.support.processes import Process
+from tests.support.processes.forks import run
+from tests.support.repository import ROOT
 from wire.errors import LocalError
 from wire.frames import Join, Joined, Ping, Pong, Who
 

@@ -16,7 +16,8 @@ import yaml
 from docs import reference
 from server import Config, Server, load
 from tests.conftest import THREADS
-from tests.support.helpers import ROOT, Json
+from tests.support.clients import Json
+from tests.support.repository import ROOT
 from wire.errors import CODES
 from wire.frames import ANSWERS, EVENTS, REQUESTS, Malformed
 from wire.jsonlines import JsonLines

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from tests.support.helpers import ROOT
+from tests.support.repository import ROOT
 
 # Who may import whom: a part of the project, and the parts below it. What is absent may not be imported.
 FLOORS: dict[str, int] = {"wire": 0, "net": 0, "store": 1, "channels": 2, "doors": 3, "bridge": 3, "server": 4}

@@ -8,7 +8,10 @@ import pytest
 
 from channels.locks import leaf
 from server import Server
-from tests.support.helpers import Json, Process, Text, WatchedStore, pieces
+from tests.support.clients import Json, Text
+from tests.support.processes import Process
+from tests.support.stores import WatchedStore
+from tests.support.strategies import pieces
 from wire.frames import Entry, Join, Joined, Ping, Pong, Say, Stored
 
 

@@ -20,8 +20,9 @@ from store.sql import schema
 from store.sqlite import SqliteStore
 from store.sqlite import database as sqlite_store
 from store.sqlite.migrations import STEPS
-from tests.support.helpers import DEADLINE, ROOT
+from tests.support.repository import ROOT
 from tests.support.stores import part
+from tests.support.waiting import DEADLINE
 from wire.frames import Entry
 
 NOW = 1_790_000_000_000

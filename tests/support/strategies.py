@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import strategies as st
@@ -72,3 +74,9 @@ def _values(kind: inspect.Type, text: st.SearchStrategy[str]) -> st.SearchStrate
         case inspect.StructType(cls=cls):
             return _structs(cls, text)
     raise TypeError(f"no strategy for {kind}")
+
+
+def pieces(data: bytes, cuts: Sequence[int]) -> list[bytes]:
+    """`data` cut at those places (any integers), as a network may cut it."""
+    places = sorted({cut % (len(data) + 1) for cut in cuts})
+    return [data[start:end] for start, end in itertools.pairwise([0, *places, len(data)])]

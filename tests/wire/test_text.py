@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.helpers import pieces
-from tests.support.strategies import entries, frames, hostile_text
+from tests.support.strategies import entries, frames, hostile_text, pieces
 from wire.errors import CODES
 from wire.frames import (
     ANSWERS,

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.helpers import ROOT
-from tests.support.mqtt_samples import filters, topics
+from tests.support.mqtt.samples import filters, topics
+from tests.support.repository import ROOT
 from wire.errors import Refused
 from wire.frames import (
     ChannelList,

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from bridge.acl import broker_rules
-from tests.support.acl_brokers import BROKERS, CLIENTS, PASSWORDS, READS, WRITES, Running
-from tests.support.helpers import DEADLINE
+from tests.support.brokers.access import BROKERS, CLIENTS, PASSWORDS, READS, WRITES, Running
 from tests.support.mqtt import MqttLine
-from tests.support.mqtt_devices import Paho
+from tests.support.mqtt.devices import Paho
+from tests.support.waiting import DEADLINE
 from wire.mqtt import V5, V311, Will
 
 Enter = Callable[..., MqttLine]

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from bridge.acl import BROKERS, broker_rules, client_rules, server_rules
-from tests.support.acl_brokers import READS, WRITES
 from tests.support.brokers import Mosquitto
-from tests.support.forks import run
+from tests.support.brokers.access import READS, WRITES
+from tests.support.processes.forks import run
 from wire.errors import LocalError
 from wire.mqtt import matches
 from wire.topics import TABLE

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from server import Server
-from tests.conftest import StartServer
-from tests.support.bulk import eventually
-from tests.support.helpers import Json, Text
+from tests.support.clients import Json, Text
+from tests.support.fixtures import StartServer
 from tests.support.mqtt import MqttLine, body
+from tests.support.waiting import eventually
 from wire import VERSION
 from wire.frames import BridgeStatus, Entry, Join, Leave, Msg, Register, Say
 from wire.limits import Limits

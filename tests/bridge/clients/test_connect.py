@@ -8,10 +8,10 @@ from collections.abc import Callable
 import pytest
 
 from server import Server
-from tests.conftest import StartServer
-from tests.support.bulk import eventually
-from tests.support.helpers import DEADLINE, Json, Text
+from tests.support.clients import Json, Text
+from tests.support.fixtures import StartServer
 from tests.support.mqtt import MqttLine, body, watch
+from tests.support.waiting import DEADLINE, eventually
 from wire.frames import Presence, Register
 from wire.limits import Limits
 from wire.mqtt import V5, V311, Auth, ConnAck, Connect, Disconnect, PingReq, Properties, Publish, Reason

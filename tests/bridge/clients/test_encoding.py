@@ -14,7 +14,7 @@ from bridge.clients.filter_tree import Filters
 from bridge.clients.subscriptions import FILTERS, Subscriptions
 from channels.log import Log
 from store import Account, LogRow
-from tests.support.mqtt_samples import VERSIONS
+from tests.support.mqtt.samples import VERSIONS
 from wire.frames import Entry
 from wire.mqtt import V5, V311, MqttPackets, Publish, Reason, Subscription, matches
 from wire.topics import Topics

@@ -9,9 +9,9 @@ from collections.abc import Callable
 import pytest
 
 from server import Server
-from tests.conftest import StartProcess, StartServer
+from tests.support.clients import Json
 from tests.support.files import DATA, FINE, INIT, SHA, fetch, file, fill, listening, offer, reason
-from tests.support.helpers import Json
+from tests.support.fixtures import StartProcess, StartServer
 from tests.support.mqtt import MqttLine, body
 from wire.errors import Refused
 from wire.frames import Cancel, Entry, Fetched, FilePart, Finish, Get, Have, Join, Offer, Put, Request, Sum, Taken

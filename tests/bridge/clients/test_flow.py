@@ -17,10 +17,11 @@ from bridge.clients.delivery import WINDOW
 from bridge.clients.session import MqttSession
 from server import Server
 from store import open_store
-from tests.conftest import StartProcess
-from tests.support.bulk import descriptors, eventually, memory, peak_memory, returns_to, threads
-from tests.support.helpers import DEADLINE, Json, Process, endpoint
+from tests.support.clients import Json, endpoint
+from tests.support.fixtures import StartProcess
 from tests.support.mqtt import MqttLine, body
+from tests.support.processes import Process, descriptors, memory, peak_memory, returns_to, threads
+from tests.support.waiting import DEADLINE, eventually
 from wire.frames import Join, Msg, Ping, Say
 from wire.mqtt import (
     V5,

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server import Config, Server
-from tests.support.helpers import DEADLINE, Json, endpoint
+from tests.support.clients import Json, endpoint
 from tests.support.mqtt import MqttLine
-from tests.support.mqtt_samples import body_of, client_packets, connected, connects, versions, with_length
+from tests.support.mqtt.samples import body_of, client_packets, connected, connects, versions, with_length
+from tests.support.waiting import DEADLINE
 from wire.frames import Ping
 from wire.mqtt import (
     RETURN_CODES,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from server import Server
-from tests.support.helpers import Json
+from tests.support.clients import Json
 from tests.support.mqtt import MqttLine, body
 from wire.frames import Error, Join
 from wire.mqtt import V5, Properties, PubComp, Publish, PubRec, PubRel

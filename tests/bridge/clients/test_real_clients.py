@@ -13,8 +13,12 @@ from typing import Any
 
 import pytest
 
-from tests.support.helpers import DEADLINE, ROOT, Json, Process, Text, endpoint
-from tests.support.mqtt_devices import DEVICES, Device
+from server import Server
+from tests.support.clients import Json, Text, endpoint
+from tests.support.mqtt.devices import DEVICES, Device
+from tests.support.processes import Process
+from tests.support.repository import ROOT
+from tests.support.waiting import DEADLINE
 from wire.frames import Entry, Join
 
 Open = Callable[..., Device]
@@ -148,9 +152,10 @@ def examples(file: str, start: str) -> list[str]:
 
 
 @pytest.mark.skipif(shutil.which("mosquitto_sub") is None, reason="mosquitto_pub and mosquitto_sub are not installed")
-def test_the_examples_with_mosquitto(process: Process) -> None:
+def test_the_examples_with_mosquitto(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """One after the other, as somebody would type them; those that listen go on listening."""
-    port = ["-h", "127.0.0.1", "-p", str(endpoint(process.address)[1])]
+    monkeypatch.setattr("bridge.clients.session._MOMENT", DEADLINE)  # until a name is free, on a busy machine
+    port = ["-h", "127.0.0.1", "-p", str(endpoint(server.address)[1])]
     listening: list[Listener] = []
     try:
         for line in examples("README.md", "mosquitto_") + examples("docs/mqtt.md", "mosquitto_"):

@@ -15,9 +15,10 @@ import pytest
 from bridge.clients import registry
 from server import Server
 from store import Client
-from tests.support.helpers import DEADLINE, Json
+from tests.support.clients import Json
+from tests.support.load import Scene
 from tests.support.mqtt import MqttLine, body
-from tests.support.scenes import Scene
+from tests.support.waiting import DEADLINE
 from wire.frames import Entry, Join, Msg
 from wire.mqtt import V5, V311, Disconnect, Properties, Publish, Reason, Will
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from server import Server
-from tests.support.helpers import Json
+from tests.support.clients import Json
 from tests.support.mqtt import MqttLine
 from wire.frames import Delivered, Msg
 

@@ -12,10 +12,11 @@ import pytest
 from bridge.clients import subscribe as subscriber
 from server import Server
 from store import Client, open_store
-from tests.conftest import StartServer
-from tests.support.bulk import eventually
-from tests.support.helpers import DEADLINE, Json, Process
+from tests.support.clients import Json
+from tests.support.fixtures import StartServer
 from tests.support.mqtt import MqttLine, body
+from tests.support.processes import Process
+from tests.support.waiting import DEADLINE, eventually
 from wire.clock import now
 from wire.frames import Join, Msg, Ping, Say
 from wire.limits import Limits

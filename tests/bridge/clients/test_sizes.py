@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from server import Server
-from tests.support.helpers import Json
+from tests.support.clients import Json
 from tests.support.mqtt import MqttLine, body
 from wire.frames import Join, Msg, Say
 from wire.mqtt import (

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from server import Server
-from tests.support.bulk import eventually
-from tests.support.helpers import Json
+from tests.support.clients import Json
 from tests.support.mqtt import MqttLine, body
+from tests.support.waiting import eventually
 from wire.frames import Msg
 from wire.mqtt import V5, Disconnect, Properties, Publish, Reason, Subscribe, Subscription
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from server import Server
-from tests.support.helpers import Process
 from tests.support.mqtt import MqttLine, body, watch
+from tests.support.processes import Process
 from wire.mqtt import V5, Disconnect, Properties, Reason, Will
 
 Mqtt = Callable[..., MqttLine]

@@ -14,9 +14,9 @@ import pytest
 from bridge.embedded import BrokerSupervisor
 from channels.accounts import make_hash
 from store import Store, open_store
-from tests.support.acl_brokers import READS, WRITES
-from tests.support.helpers import DEADLINE
+from tests.support.brokers.access import READS, WRITES
 from tests.support.mqtt import MqttLine
+from tests.support.waiting import DEADLINE
 from wire.mqtt import V5, V311, ConnAck, Connect, Publish, Reason, Subscribe, Subscription, Will
 
 SECRET = b"secret of alice"

@@ -22,10 +22,12 @@ import pytest
 from bridge.embedded import BrokerSupervisor, supervisor
 from bridge.mirror.address import BrokerConfig
 from store import open_store
-from tests.conftest import StartProcess, StartServer
-from tests.support.acl_brokers import free_port
-from tests.support.helpers import DEADLINE, ROOT, Text
+from tests.support.brokers.access import free_port
+from tests.support.clients import Text
+from tests.support.fixtures import StartProcess, StartServer
 from tests.support.mqtt import MqttLine
+from tests.support.repository import ROOT
+from tests.support.waiting import DEADLINE
 from wire.errors import LocalError
 from wire.mqtt import V311
 

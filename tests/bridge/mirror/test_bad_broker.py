@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from server import Server
-from tests.support.helpers import Json
-from tests.support.mirrors import quick
-from tests.support.scripted_broker import ScriptedBroker, broker, server, status, wait
+from tests.support.brokers.scripted import ScriptedBroker, broker, server, status, wait
+from tests.support.brokers.site import quick
+from tests.support.clients import Json
 from wire.frames import Join, Say
 from wire.mqtt import Disconnect, PubAck, Publish, Reason
 

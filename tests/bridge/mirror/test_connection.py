@@ -15,11 +15,11 @@ from bridge.mirror.users import Residents
 from channels import accounts
 from channels.directory import Directory, User
 from server import Server
-from tests.conftest import StartServer
-from tests.support.bulk import eventually
-from tests.support.helpers import Json
+from tests.support.brokers.scripted import ScriptedBroker, Visit, broker
+from tests.support.clients import Json
+from tests.support.fixtures import StartServer
 from tests.support.mqtt import body
-from tests.support.scripted_broker import ScriptedBroker, Visit, broker
+from tests.support.waiting import eventually
 from wire.frames import Register
 from wire.mqtt import PubAck, Publish, Reason
 

@@ -8,12 +8,12 @@ from collections.abc import Callable
 import pytest
 
 from bridge.mirror.address import BrokerConfig
-from tests.conftest import StartServer
+from tests.support.brokers.scripted import ScriptedBroker
+from tests.support.brokers.site import Site, broker_kind, fluent, quick, site, start_broker
+from tests.support.clients import Json
 from tests.support.files import DATA, FINE, INIT, SHA, fetch, file, fill, listening, offer, reason
-from tests.support.helpers import Json
-from tests.support.mirrors import Site, broker_kind, fluent, quick, site, start_broker
+from tests.support.fixtures import StartServer
 from tests.support.mqtt import MqttLine, body
-from tests.support.scripted_broker import ScriptedBroker
 from wire.frames import Entry, Fetched, Have, Join, Ranges, Taken
 from wire.mqtt import PubAck
 

@@ -14,13 +14,13 @@ import bridge.mirror.connection
 import bridge.mirror.mirror
 from bridge.mirror.address import BrokerConfig
 from server import Server
-from tests.conftest import StartProcess, StartServer
 from tests.support.brokers import Mosquitto, StartBroker, free_port
-from tests.support.bulk import eventually
-from tests.support.helpers import DEADLINE, Json
-from tests.support.mirrors import Site, broker_kind, fluent, quick, site, start_broker
+from tests.support.brokers.scripted import ScriptedBroker
+from tests.support.brokers.site import Site, broker_kind, fluent, quick, site, start_broker
+from tests.support.clients import Json
+from tests.support.fixtures import StartProcess, StartServer
 from tests.support.mqtt import MqttLine, body
-from tests.support.scripted_broker import ScriptedBroker
+from tests.support.waiting import DEADLINE, eventually
 from wire.frames import Delivered, Join, Msg, Say, Status, Whois
 from wire.mqtt import V5, Properties
 

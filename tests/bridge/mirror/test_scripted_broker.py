@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from bridge.mirror.address import BrokerConfig
 from server import Config, Server
 from store import StoreError
-from tests.support.bulk import eventually
-from tests.support.helpers import Json, WatchedStore
-from tests.support.mirrors import quick
+from tests.support.brokers.scripted import ScriptedBroker, Visit, broker, server, status, wait
+from tests.support.brokers.site import quick
+from tests.support.clients import Json
 from tests.support.mqtt import body
-from tests.support.scripted_broker import ScriptedBroker, Visit, broker, server, status, wait
+from tests.support.stores import WatchedStore
+from tests.support.waiting import eventually
 from wire.frames import Join, Register, Say, Whois
 from wire.mqtt import V5, V311, PingReq, PubAck, Publish, Reason
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from bridge.mirror.address import BrokerConfig
-from tests.conftest import StartServer
 from tests.support.brokers import Broker, StartBroker
-from tests.support.bulk import eventually
-from tests.support.helpers import Json
-from tests.support.mirrors import Site, quick, start_broker
+from tests.support.brokers.site import Site, quick, start_broker
+from tests.support.clients import Json
+from tests.support.fixtures import StartServer
 from tests.support.mqtt import MqttLine, body
+from tests.support.waiting import eventually
 from wire.frames import Join, Msg, Say
 
 __all__ = ["quick", "start_broker"]

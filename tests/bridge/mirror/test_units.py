@@ -14,7 +14,7 @@ from bridge.mirror.address import Broker, BrokerConfig, broker
 from bridge.mirror.outgoing import MirrorReader
 from channels.log import Block, Log
 from store import Batch, LogRow, Store
-from tests.support.mqtt_samples import pieces
+from tests.support.mqtt.samples import pieces
 from wire.errors import LocalError
 from wire.frames import Entry
 from wire.limits import Limits

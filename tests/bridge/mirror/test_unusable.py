@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from bridge.mirror.address import BrokerConfig
-from tests.conftest import StartServer
+from tests.support.brokers.scripted import ScriptedBroker, broker
+from tests.support.fixtures import StartServer
 from tests.support.mqtt import body
-from tests.support.scripted_broker import ScriptedBroker, broker
 from wire.limits import Limits
 from wire.mqtt import V5, V311, MqttError, MqttPackets, PubAck, Publish, Unusable
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from bridge.mirror.address import BrokerConfig
-from tests.conftest import StartProcess, StartServer
 from tests.support.brokers import StartBroker
-from tests.support.bulk import eventually
-from tests.support.helpers import Json, Text
-from tests.support.mirrors import Site, broker_kind, fluent, quick, site, start_broker
+from tests.support.brokers.site import Site, broker_kind, fluent, quick, site, start_broker
+from tests.support.clients import Json, Text
+from tests.support.fixtures import StartProcess, StartServer
 from tests.support.mqtt import MqttLine, body
+from tests.support.waiting import eventually
 from wire.frames import Delivered, Entry, Join, Msg, Presence, Register, Say, Seen, Who, Whois
 from wire.mqtt import PubAck, Publish, Will
 

@@ -12,9 +12,9 @@ from server import Server
 from terminal.files.channel import JsonFileChannel
 from terminal.files.download import Download
 from terminal.files.upload import Upload
-from tests.conftest import StartServer
+from tests.support.clients import Json, endpoint
 from tests.support.files import PHOTO, everything, fill, refused
-from tests.support.helpers import Json, endpoint
+from tests.support.fixtures import StartServer
 from wire.errors import Refused
 from wire.frames import Cancel, Entry, FilePart, Files, GetFile, Offer, Offered, SendFile
 from wire.limits import Limits

@@ -14,9 +14,11 @@ import pytest
 from channels.files.expiry import Expiry
 from server import Config, Server
 from store import StoreError
-from tests.conftest import StartProcess, StartServer
+from tests.support.clients import Json
 from tests.support.files import DATA, SHA, fetch, fill, kept, offer, put, refused
-from tests.support.helpers import DEADLINE, Json, WatchedStore
+from tests.support.fixtures import StartProcess, StartServer
+from tests.support.stores import WatchedStore
+from tests.support.waiting import DEADLINE
 from wire.clock import now
 from wire.frames import Attach, Files, Finish, Finished, Get, Have, Kept, More, Offer, Offered, Put, Ranges
 from wire.limits import Limits

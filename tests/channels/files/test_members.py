@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from server import Server
+from tests.support.clients import Json
 from tests.support.files import DATA, fill, offer, put, refused
-from tests.support.helpers import Json
 from wire.frames import Attach, Bye, Get, Have, Join, Leave, Offer, Sum, Taken
 
 Connect = Callable[..., Json]

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from server import Server
-from tests.conftest import StartServer
+from tests.support.clients import Json, Text
 from tests.support.files import DATA, SHA, fetch, fill, kept, offer, put, refused
-from tests.support.helpers import Json, Text
+from tests.support.fixtures import StartServer
 from wire.frames import (
     Attach,
     Attached,

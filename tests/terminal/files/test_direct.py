@@ -17,11 +17,12 @@ from terminal.files.channel import ConnectionLostError, JsonFileChannel
 from terminal.files.direct_offer import DirectOptions
 from terminal.files.download import Download
 from terminal.files.upload import Upload
-from tests.conftest import StartProcess
-from tests.support.bulk import eventually
-from tests.support.client_processes import Client
+from tests.support.clients import Json, endpoint
 from tests.support.files import PHOTO, entry_file, everything
-from tests.support.helpers import DEADLINE, Json, Process, endpoint
+from tests.support.fixtures import StartProcess
+from tests.support.processes import Process
+from tests.support.processes.clients import Client
+from tests.support.waiting import DEADLINE, eventually
 from wire.errors import Refused
 from wire.frames import Entry, Fetched, FileList, Files, GetFile, SendFile
 

@@ -16,8 +16,8 @@ from terminal.files import direct_listener as listener_module
 from terminal.files.channel import ConnectionLostError, JsonFileChannel
 from terminal.files.direct_listener import DirectListener
 from terminal.files.sources import Source
+from tests.support.clients import Json, endpoint
 from tests.support.files import PHOTO
-from tests.support.helpers import Json, endpoint
 from wire.frames import (
     Attach,
     Attached,

@@ -8,10 +8,12 @@ from pathlib import Path
 
 from server import Server
 from terminal.files.slots import Slots
-from tests.conftest import StartProcess
-from tests.support.client_processes import Client, Screen
+from tests.support.clients import Json
 from tests.support.files import DATA, entry_file, fill, offer
-from tests.support.helpers import DEADLINE, Json
+from tests.support.fixtures import StartProcess
+from tests.support.processes.clients import Client
+from tests.support.processes.screens import Screen
+from tests.support.waiting import DEADLINE
 from wire.frames import Have, Ranges
 
 

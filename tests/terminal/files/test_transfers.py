@@ -16,10 +16,12 @@ from terminal.files.channel import ConnectionLostError, JsonFileChannel
 from terminal.files.download import Download
 from terminal.files.transfer import StoppedError
 from terminal.files.upload import Upload
-from tests.conftest import StartProcess, StartServer
-from tests.support.client_processes import Client
+from tests.support.clients import Json, endpoint
 from tests.support.files import PHOTO, entry_file, everything, offer
-from tests.support.helpers import DEADLINE, Json, Process, endpoint
+from tests.support.fixtures import StartProcess, StartServer
+from tests.support.processes import Process
+from tests.support.processes.clients import Client
+from tests.support.waiting import DEADLINE
 from wire.errors import Refused
 from wire.frames import Cancel, Fetched, Files, GetFile, Have, Join, SendFile
 from wire.limits import Limits

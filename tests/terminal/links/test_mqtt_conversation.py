@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from terminal.links.mqtt.conversation import Message, Talk
-from tests.support.client_fakes import ME, REPLY, TOPICS, entry
+from tests.support.terminal import ME, REPLY, TOPICS, entry
 from wire.errors import PeerError
 from wire.frames import (
     Bye,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from terminal.links.mqtt.entries import Logs
 from terminal.links.mqtt.frames import _FORMS, answer, ask, event
 from terminal.links.mqtt.requests import Questions
-from tests.support.client_fakes import ME, REPLY, TOPICS, entry
+from tests.support.terminal import ME, REPLY, TOPICS, entry
 from wire.errors import Refused
 from wire.frames import (
     REQUESTS,

@@ -20,8 +20,8 @@ from terminal.links.mqtt import connection as mqtt_line
 from terminal.links.mqtt import link as mqtt_link
 from terminal.links.mqtt.connection import MqttLine, Refusal
 from terminal.links.mqtt.link import MqttLink, _error
-from tests.support.client_fakes import ME
-from tests.support.helpers import DEADLINE
+from tests.support.terminal import ME
+from tests.support.waiting import DEADLINE
 from wire.errors import LocalError
 from wire.frames import Closing, Error, Hello
 from wire.mqtt import V5, V311, ConnAck, Connect, Disconnect, MqttPackets, Reason, encode

@@ -17,8 +17,10 @@ from pathlib import Path
 import pytest
 
 from server import Server
-from tests.support.client_processes import Running, run, url
-from tests.support.helpers import DEADLINE, Json, Process, endpoint
+from tests.support.clients import Json, endpoint
+from tests.support.processes import Process
+from tests.support.processes.clients import Running, run, url
+from tests.support.waiting import DEADLINE
 from wire.frames import ChannelList, Channels, Delivered, History, Join, Members, Msg, Presence, Register, Say, Who
 from wire.limits import Limits
 

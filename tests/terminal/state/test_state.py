@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from terminal.state.credentials import Credentials
 from terminal.state.state import Ended, State
 from terminal.state.step import ShownFrame
-from tests.support.client_fakes import ME, FakeServer, Wire, entry, sent, wire
+from tests.support.terminal import ME, FakeServer, Wire, entry, sent, wire
 from wire.frames import (
     Bye,
     Closing,

@@ -7,7 +7,7 @@ import pytest
 from terminal.state.credentials import Credentials
 from terminal.state.state import State
 from terminal.state.step import Note, ShownFrame
-from tests.support.client_fakes import ME, sent, wire
+from tests.support.terminal import ME, sent, wire
 from wire.frames import (
     Error,
     Frame,

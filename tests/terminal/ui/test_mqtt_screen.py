@@ -8,8 +8,10 @@ from collections.abc import Callable
 import pytest
 
 from server import Server
-from tests.support.client_processes import Screen, url
-from tests.support.helpers import Json, Process
+from tests.support.clients import Json
+from tests.support.processes import Process
+from tests.support.processes.clients import url
+from tests.support.processes.screens import Screen
 from wire.frames import Entry, Join, Register, Say
 
 

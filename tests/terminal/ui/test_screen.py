@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from server import Server
-from tests.support.client_processes import Screen
+from tests.support.clients import Json
 from tests.support.files import fill, offer
-from tests.support.helpers import Json, Process
+from tests.support.processes import Process
+from tests.support.processes.screens import Screen
 from wire.frames import Entry, Join, Msg, Register, Say
 
 pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")

@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from server import Server
-from tests.support.client_processes import Running, command, environment, run
-from tests.support.helpers import DEADLINE, Json, Process
+from tests.support.clients import Json
+from tests.support.processes import Process
+from tests.support.processes.clients import Running, command, environment, run
+from tests.support.waiting import DEADLINE
 from wire.frames import History, Join, Msg, Register, Say
 from wire.limits import Limits
 

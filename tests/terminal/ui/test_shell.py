@@ -25,7 +25,7 @@ from terminal.state.step import DisplayItem, Note, ShownFrame
 from terminal.ui.paint import PALETTE, paint
 from terminal.ui.screen.complete import WordCompleter
 from terminal.ui.script.output import Output
-from tests.support.helpers import DEADLINE
+from tests.support.waiting import DEADLINE
 from wire.errors import LocalError
 from wire.frames import (
     Closing,

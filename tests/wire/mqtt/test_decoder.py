@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.mqtt_samples import (
+from tests.support.mqtt.samples import (
     CONNECT,
     VERSIONS,
     body_of,

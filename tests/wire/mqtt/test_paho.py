@@ -16,7 +16,7 @@ from paho.mqtt.properties import Properties as PahoProperties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from tests.support.mqtt_samples import VERSIONS
+from tests.support.mqtt.samples import VERSIONS
 from wire.mqtt import (
     NONE,
     PROPERTIES,

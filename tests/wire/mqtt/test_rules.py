@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.mqtt_samples import VERSIONS, connected, with_length
+from tests.support.mqtt.samples import VERSIONS, connected, with_length
 from wire.mqtt import (
     FROM_CLIENT,
     PROPERTIES,

@@ -7,8 +7,7 @@ import json
 from typing import Any, ClassVar
 
 from tests.support.mqtt import MqttLine, body
-from tests.support.talkers import Talker
-from tests.support.talkers_mqtt import MqttTalker
+from tests.support.talkers.mqtt import MqttTalker
 from wire.mqtt import V5, V311, ConnAck, Connect, Properties, Publish, Will
 
 
@@ -58,6 +57,3 @@ class OldBrokerTalker(BrokerTalker):
 
     kind = "broker3"
     version = V311
-
-
-BROKER_KINDS: dict[str, type[Talker]] = {kind.kind: kind for kind in (BrokerTalker, OldBrokerTalker)}

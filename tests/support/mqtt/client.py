@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from server import Server
-from tests.support.helpers import DEADLINE, _Line, endpoint
+from tests.support.clients import Connection, endpoint
+from tests.support.waiting import DEADLINE
 from wire.mqtt import (
     NONE,
     V5,
@@ -41,7 +42,7 @@ VERSIONS = {"3.1.1": V311, "5": V5}
 P = TypeVar("P")
 
 
-class MqttLine(_Line):
+class MqttLine(Connection):
     """A connection. `received` is every packet that came; `inbox` what no `expect` took yet.
 
     PUBLISHes of QoS 1 are acknowledged as they come, unless `acknowledge` is false. Bare PUBACKs come one by one.

@@ -19,7 +19,7 @@ from typing import ClassVar
 
 import pytest
 
-from tests.support.helpers import DEADLINE
+from tests.support.waiting import DEADLINE
 from wire.mqtt import V5, V311
 
 

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tests.support.helpers import Json
+from tests.support.clients import Json
 from tests.support.mqtt import MqttLine, body
 from wire.frames import Chunk, Entry, Error, FilePart, Finish, Finished, Get, Have, Kept, Offer, Offered, Put, Ranges
 

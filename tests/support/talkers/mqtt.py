@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from tests.support.helpers import DEADLINE
 from tests.support.mqtt import MqttLine, body
-from tests.support.talkers import Known, Listed, Refusal, Said, Talker
+from tests.support.talkers.talker import Known, Listed, Refusal, Said, Talker
+from tests.support.waiting import DEADLINE
 from wire.mqtt import V5, V311, ConnAck, Connect, Properties, Publish
 
 
@@ -153,6 +153,3 @@ class OldMqttTalker(MqttTalker):
 
     kind = "mqtt3"
     version = V311
-
-
-MQTT_KINDS: dict[str, type[Talker]] = {kind.kind: kind for kind in (MqttTalker, OldMqttTalker)}

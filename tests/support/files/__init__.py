@@ -1,0 +1,41 @@
+"""File transfers: what a program and a device do with a file, and a proxy that stops or harms one (`proxy`)."""
+
+from tests.support.files.exchange import (
+    DATA,
+    FINE,
+    INIT,
+    PHOTO,
+    SHA,
+    entry_file,
+    everything,
+    fetch,
+    file,
+    fill,
+    info,
+    kept,
+    listening,
+    offer,
+    put,
+    reason,
+    refused,
+)
+
+__all__ = [
+    "DATA",
+    "FINE",
+    "INIT",
+    "PHOTO",
+    "SHA",
+    "entry_file",
+    "everything",
+    "fetch",
+    "file",
+    "fill",
+    "info",
+    "kept",
+    "listening",
+    "offer",
+    "put",
+    "reason",
+    "refused",
+]

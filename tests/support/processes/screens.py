@@ -1,0 +1,90 @@
+"""The client in tmux, on a screen of its own."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from tests.support.repository import ROOT
+from tests.support.waiting import DEADLINE
+
+
+class Screen:
+    """A client in a tmux pane; `ended N` stands there once it has ended with code N."""
+
+    def __init__(self, tmux: Tmux, name: str, *arguments: str) -> None:
+        self._tmux = tmux
+        self._name = name
+        client = shlex.join([sys.executable, str(ROOT / "client.py"), *arguments])
+        tmux("new-session", "-d", "-s", name, "-x", "100", "-y", "24", f"{client}; echo ended $?; cat")
+
+    def type(self, text: str, *keys: str) -> None:
+        """Type text, then keys by their tmux names."""
+        if text:
+            self._tmux("send-keys", "-t", self._name, "-l", text)
+        if keys:
+            self._tmux("send-keys", "-t", self._name, *keys)
+
+    def lines(self) -> list[str]:
+        """What was shown so far, scrolled by or not, without empty lines."""
+        text = self._tmux("capture-pane", "-p", "-J", "-S", "-", "-t", self._name)
+        return [line.rstrip() for line in text.splitlines() if line.strip()]
+
+    def until(self, met: Callable[[list[str]], bool]) -> list[str]:
+        """Look until the screen is so. (tmux has no event for that: this is the one place that looks again.)"""
+        end = time.monotonic() + DEADLINE
+        shown: list[str] = []
+        while not met(lines := self.lines()):
+            if lines != shown:
+                shown, end = lines, time.monotonic() + DEADLINE
+            assert time.monotonic() < end, "the screen stays like this:\n" + "\n".join(lines)
+            threading.Event().wait(0.02)
+        return lines
+
+    def expect(self, line: str) -> list[str]:
+        """Wait for a whole line."""
+        return self.until(lambda lines: line in lines)
+
+    def expect_last(self, line: str) -> list[str]:
+        """Wait for the input line, which is the last one, to be that."""
+        return self.until(lambda lines: lines[-1:] == [line])
+
+
+class Tmux:
+    """A tmux server of our own."""
+
+    def __init__(self) -> None:
+        self._socket = f"partyline-test-{os.getpid()}"
+        self._environment = {
+            key: value for key, value in os.environ.items() if not key.startswith(("PARTYLINE", "TMUX"))
+        }
+        self.screens = 0
+
+    def __call__(self, *arguments: str) -> str:
+        done = subprocess.run(
+            ["tmux", "-L", self._socket, "-f", os.devnull, *arguments],
+            env={**self._environment, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"},
+            capture_output=True, text=True, timeout=DEADLINE,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+@contextmanager
+def screens() -> Iterator[Callable[..., Screen]]:
+    """Start clients on screens of their own."""
+    tmux = Tmux()
+
+    def start(*arguments: str) -> Screen:
+        tmux.screens += 1
+        return Screen(tmux, f"screen{tmux.screens}", *arguments)
+
+    yield start
+    if tmux.screens:
+        tmux("kill-server")
