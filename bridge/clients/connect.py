@@ -1,14 +1,14 @@
-"""Floor 3: CONNECT: whose name a client takes, what its will may be, and what it is told in return."""
+"""Floor 3: CONNECT: the name that a client logs in with, its will, and the CONNACK that accepts it."""
 
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 import msgspec
 
-from channels import accounts
+from channels import Session, accounts, take_name
 from store import Account
 from wire import VERSION
 from wire.errors import Refused
@@ -21,58 +21,81 @@ from wire.topics import Gone, LiveMessage, Topics
 from .shared import SharedState
 from .wills import LastWill
 
-TOPIC_ALIASES = 64  # that a client may use (5 §3.2.2.3.8)
-CLIENT_ID = 256  # characters of the longest client id
+TOPIC_ALIASES = 64  # topic aliases that a client may use (5 §3.2.2.3.8)
+CLIENT_ID_LENGTH = 256  # characters
+_DEPARTURE = 1.0  # seconds that a login waits for a client that has just hung up and still holds the name
 
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Whose name a client takes: `me` is how the client writes it, `proven` whether its password fitted.
+    """The identity of a client, and its will.
 
-    `client_id` is the one that it goes by, in a form without slashes; `assigned` if it was made here.
+    `me` is the user's name as the client writes it. `client_id` is percent-encoded, so that it has no slash. `assigned`
+    is the client id if the server made it, else empty. `proven` is True if the password was verified.
     """
 
     account: Account
     me: str
     client_id: str
+    assigned: str
     proven: bool = False
-    assigned: str = ""
+    will: LastWill | None = None
 
     @property
     def key(self) -> str:
-        """Of what the server keeps for this client of this user."""
+        """The client's key in the registry and in the store."""
         return f"{self.account.key}/{self.client_id}"
 
 
-def log_in(shared: SharedState, packet: Connect, address: str) -> Login:
-    """Whose name the client takes. Raises MqttError."""
+def log_in(shared: SharedState, session: Session, packet: Connect, address: str) -> Login:
+    """Log the client in to its session, as the user that it names or as a guest. Raises MqttError.
+
+    If a client at the same address holds the name, wait once until it is gone; it may have registered the name.
+    """
+    waited = False
+    while True:
+        login = _identify(shared, packet, address)
+        login = replace(login, will=_last_will(shared.topics, packet, login.me, shared.chat.limits))
+        try:
+            take_name(session, login.account, _token_of_same_client(shared, login, address), proven=login.proven)
+            return login
+        except Refused as refused:
+            waits = refused.code == "name-taken" and not waited
+            if not waits or not shared.registry.wait_until_gone(login.account.key, address, _DEPARTURE):
+                raise MqttError(Reason.NOT_AUTHORIZED, refused.sentence) from refused
+            waited = True
+
+
+def _identify(shared: SharedState, packet: Connect, address: str) -> Login:
+    """Return the identity that a CONNECT asks for, after checking its password. Raises MqttError."""
     if packet.properties.authentication_method is not None:
         raise MqttError(Reason.BAD_AUTHENTICATION_METHOD, "Log in with user name and password.")
-    if len(packet.client_id) > CLIENT_ID:
-        raise MqttError(Reason.CLIENT_IDENTIFIER_NOT_VALID, f"A client id has at most {CLIENT_ID} characters here.")
+    if len(packet.client_id) > CLIENT_ID_LENGTH:
+        sentence = f"A client id has at most {CLIENT_ID_LENGTH} characters here."
+        raise MqttError(Reason.CLIENT_IDENTIFIER_NOT_VALID, sentence)
     assigned = "" if packet.client_id else f"auto-{secrets.token_hex(8)}"
     client_id = quote(packet.client_id or assigned, safe="")
     if packet.username is None:
         account, me = _guest(shared, client_id, address)
-        return Login(account, me, client_id, False, assigned)
+        return Login(account, me, client_id, assigned)
     if not NAME.fullmatch(packet.username):
         sentence = "The user name is your name: 1 to 32 letters, digits, - and _."
         raise MqttError(Reason.BAD_USER_NAME_OR_PASSWORD, sentence)
     account = shared.chat.store.open_account(packet.username)
     if account.password is None:
-        return Login(account, packet.username, client_id, False, assigned)
+        return Login(account, packet.username, client_id, assigned)
     password = (packet.password or b"").decode(errors="replace")
     if not accounts.fits(password, account.password):
         sentence = f"{account.name} is registered, and that is not the password."
         raise MqttError(Reason.BAD_USER_NAME_OR_PASSWORD, sentence)
-    return Login(account, packet.username, client_id, True, assigned)
+    return Login(account, packet.username, client_id, assigned, proven=True)
 
 
 def _guest(shared: SharedState, client_id: str, address: str) -> tuple[Account, str]:
-    """A name for a client that gave none: its client id if that is a free name, or else a new one."""
+    """Return account and name of a client that gave no name: its client id if that is a free name, else a new name."""
     if NAME.fullmatch(client_id):
         key = fold(client_id)
-        if shared.chat.directory.find(key) is None or may_take_over(shared, f"{key}/{client_id}", address):
+        if shared.chat.directory.find(key) is None or _is_same_client(shared, f"{key}/{client_id}", address):
             account = shared.chat.store.open_account(client_id)
             if account.password is None:
                 return account, client_id
@@ -80,17 +103,25 @@ def _guest(shared: SharedState, client_id: str, address: str) -> tuple[Account, 
     return shared.chat.store.open_account(name), name
 
 
-def may_take_over(shared: SharedState, key: str, address: str) -> bool:
-    """Whether a client that proves nothing is the one that is connected under that key, which the network lost.
+def _token_of_same_client(shared: SharedState, login: Login, address: str) -> str | None:
+    """Return the token of the user that this client is connected as already, unless the name is registered."""
+    holder = shared.chat.directory.find(login.account.key)  # first: whoever takes the name later keeps it
+    if holder is None or login.account.password is not None or not _is_same_client(shared, login.key, address):
+        return None
+    return holder.token
 
-    It has to come from the same machine: whoever else knows a guest's name and client id is not that guest.
+
+def _is_same_client(shared: SharedState, key: str, address: str) -> bool:
+    """Return True if the client connected under this key has the same address, so that a lost connection is replaced.
+
+    Another machine that knows a guest's name and client id must not take over that guest.
     """
-    old = shared.registry.find(key)
-    return old is not None and old.address == address
+    connected = shared.registry.find(key)
+    return connected is not None and connected.address == address
 
 
-def last_will(topics: Topics, packet: Connect, me: str, limits: Limits) -> LastWill | None:
-    """The will, held to the rules of a PUBLISH at CONNECT already. Raises MqttError."""
+def _last_will(topics: Topics, packet: Connect, me: str, limits: Limits) -> LastWill | None:
+    """Return the will, which CONNECT holds to the rules of a PUBLISH. Raises MqttError."""
     will = packet.will
     if will is None:
         return None
@@ -112,21 +143,21 @@ def last_will(topics: Topics, packet: Connect, me: str, limits: Limits) -> LastW
 
 
 def expiry(packet: Connect, limits: Limits) -> int:
-    """Seconds that the session is kept (3.1.1 §3.1.2.4; 5 §3.1.2.11.2)."""
+    """Return the seconds that the session is kept after its connection (3.1.1 §3.1.2.4; 5 §3.1.2.11.2)."""
     if packet.version != V5:
-        return 0 if packet.clean else longest(limits)
-    return min(packet.properties.session_expiry_interval or 0, longest(limits))
+        return 0 if packet.clean else longest_expiry(limits)
+    return min(packet.properties.session_expiry_interval or 0, longest_expiry(limits))
 
 
-def longest(limits: Limits) -> int:
-    """Seconds that any session is kept after its connection. What does not expire would only ever grow in number."""
+def longest_expiry(limits: Limits) -> int:
+    """Return the seconds that any session is kept at most: without a limit, their number would only grow."""
     return limits.session_days * 86_400
 
 
 def welcome(topics: Topics, packet: Connect, login: Login, limits: Limits, *, present: bool) -> bytes:
-    """The CONNACK that accepts: a client of MQTT 5 is told what there is not, and what it asked for.
+    """Return the CONNACK that accepts. In MQTT 5 it says what the server does not support, and what the client asked.
 
-    Raises MqttError if the client's Maximum Packet Size has no room for it ([MQTT-3.1.2-24]).
+    Raises MqttError if it exceeds the client's Maximum Packet Size ([MQTT-3.1.2-24]).
     """
     if packet.version != V5:
         return encode(ConnAck(0, present), packet.version)

@@ -181,7 +181,7 @@ def test_who_has_just_hung_up_does_not_hold_the_name(
     server: Server, mqtt: Mqtt, version: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """mosquitto_pub exits before the server has seen the end of its connection, and has another client id each time."""
-    monkeypatch.setattr("bridge.clients.session._MOMENT", DEADLINE)
+    monkeypatch.setattr("bridge.clients.connect._DEPARTURE", DEADLINE)
     for n in range(20):
         line = MqttLine(server.address, "oven", version=version, client_id=f"mosq-{n}")
         line.do("say/lab", f"{n}")

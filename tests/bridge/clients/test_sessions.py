@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bridge.clients import subscribe as subscriber
+from bridge.clients.session_state import SessionState
 from server import Server
 from store import Client, open_store
 from tests.support.clients import Json
@@ -243,7 +243,7 @@ def test_a_session_ends_in_its_time(server: Server, mqtt: Mqtt, filler: Json, mo
     alice.subscribe("chat/channels/lab")
     alice.disconnect()
     for later, present in ((59_000, True), (61_000, False)):
-        monkeypatch.setattr("bridge.clients.subscribe.now", lambda later=later: now() + later)
+        monkeypatch.setattr("bridge.clients.session_state.now", lambda later=later: now() + later)
         back = mqtt(server.address, "alice", **keep(V5, 60))
         assert back.connack.session_present is present
         monkeypatch.undo()
@@ -290,9 +290,9 @@ def test_who_is_back_at_once_has_a_session_all_the_same(
     """The end of the old connection, which kept nothing, does not come over what the new one keeps."""
     alice = mqtt(server.address, "alice", version=version)
     ending, back_already, order = threading.Event(), threading.Event(), list[str]()
-    close, add = subscriber.Subscriber.close, server._mqtt.registry.add
+    close, add = SessionState.close, server._mqtt.registry.add
 
-    def close_slowly(ended: subscriber.Subscriber) -> None:
+    def close_slowly(ended: SessionState) -> None:
         ending.set()
         back_already.wait(DEADLINE)
         close(ended)
@@ -304,7 +304,7 @@ def test_who_is_back_at_once_has_a_session_all_the_same(
         order.append("begun")
         return added
 
-    monkeypatch.setattr(subscriber.Subscriber, "close", close_slowly)
+    monkeypatch.setattr(SessionState, "close", close_slowly)
     monkeypatch.setattr(server._mqtt.registry, "add", add_noted)
     alice.send(Disconnect())
     assert ending.wait(DEADLINE)

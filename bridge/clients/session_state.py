@@ -1,0 +1,91 @@
+"""Floor 3: the session state of an MQTT client (§4.1): its subscriptions and cursors, kept for its next connection."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from channels import Log
+from store import Client
+from wire.clock import now
+
+from .delivery import MqttReader
+from .shared import SharedState
+from .subscriptions import Subscriptions
+
+
+class SessionState:
+    """Restores the state of one client, and stores its changes. Called by the connection's own thread only.
+
+    `expiry` is how many seconds the state is kept after the connection; 0: it ends with the connection.
+    """
+
+    __slots__ = ("_key", "_reader", "_shared", "_subscriptions", "expiry")
+
+    def __init__(self, shared: SharedState, reader: MqttReader[Log], subscriptions: Subscriptions) -> None:
+        self._shared = shared
+        self._reader = reader
+        self._subscriptions = subscriptions
+        self._key = ""
+        self.expiry = 0
+
+    def open(self, key: str, sent: dict[int, int] | None, *, clean: bool) -> bool:
+        """Restore the state of a client, or begin a new one. Return True if a state was restored. Send nothing yet.
+
+        `sent` is the number up to which each log was sent by an earlier connection, by the log's id; None: unknown.
+        """
+        self._key = key
+        store = self._shared.chat.store
+        stored = None if clean else store.client(key, now())
+        if stored is None:
+            store.drop_client(key)
+        else:
+            self._subscriptions.restore(stored.state)
+        self.save()
+        if stored is not None:
+            self._resume(store.client_cursors(key), sent)
+        return stored is not None
+
+    def _resume(self, cursors: dict[int, int], sent: dict[int, int] | None) -> None:
+        """Read channels from where the acknowledgements ended (§4.4); at QoS 0, from now on."""
+        for log in self._shared.chat.all_channels():
+            encoding, tail = self._subscriptions.encoding_of(log), log.tail
+            if encoding is not None and encoding.acknowledged:
+                self._reader.resume(log, cursors.get(log.row.id, 0), tail if sent is None else sent.get(log.row.id, 0))
+            elif encoding is not None:
+                self._reader.resume(log, tail)
+
+    def save(self) -> None:
+        """Store the subscriptions, if the state is kept."""
+        if self.expiry != 0:
+            self._save(until=None)
+
+    def save_starts(self, channels: Sequence[Log]) -> None:
+        """Store from where channels are read that were not read at QoS 1 before, if the state is kept."""
+        if self.expiry != 0:
+            sent = self._reader.sent()
+            fresh = [log for log in channels if not self._reader.acknowledges(log)]
+            cursors = {(log.row.id, self._key): sent.get(log.row.id, log.tail) for log in fresh}
+            self._shared.chat.store.move(cursors, {})
+
+    def acknowledged(self, packet_ids: tuple[int, ...]) -> None:
+        """Move cursors, as the client has acknowledged packets: its own in channels, its user's in conversations."""
+        journal = self._shared.chat.journal
+        for log, number in self._reader.acknowledged(packet_ids).items():
+            if log.channel is None:
+                seen = self._reader.acknowledge(log, number)
+                if seen is not None:
+                    journal.move(log, self._reader.user_key, seen)
+            elif self.expiry != 0:
+                journal.move(log, self._key, number)
+        journal.carry()
+
+    def close(self) -> None:
+        """Keep the state until it expires, or drop it: the connection has ended."""
+        if self.expiry == 0:
+            self._shared.chat.store.drop_client(self._key)
+        else:
+            self._shared.registry.remember(self._key, self._reader.sent(), self.expiry)
+            self._save(until=now() + self.expiry * 1000)
+
+    def _save(self, until: int | None) -> None:
+        self._shared.chat.store.save_client(Client(self._key, self.expiry, until, self._subscriptions.dump()))
