@@ -1,4 +1,4 @@
-"""Floor 3: the topic filters of one client as a tree by levels, so that their number costs nothing; pure."""
+"""Floor 3: the topic filters of one client as a tree of levels, so that matching costs the same for many; no I/O."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from wire.mqtt import Subscription
 
 
 class _Node:
-    """A place in the tree: what ends `here`, what takes in all the `rest` (`#`), and what goes on with a level."""
+    """One level of the tree: the filter that ends here, the one that ends with `#` here, and the next levels."""
 
     __slots__ = ("children", "here", "rest")
 
@@ -17,14 +17,15 @@ class _Node:
 
     @property
     def empty(self) -> bool:
-        """Nothing is left of it."""
+        """True if no filter needs this level."""
         return not self.children and self.here is None and self.rest is None
 
 
-class Filters:
-    """Subscriptions by filter, and by the topics that they take in (§4.7).
+class FilterTree:
+    """Subscriptions by filter, and by the topics that they match (§4.7).
 
-    Changed by one thread; any may read meanwhile, as each change is one step, and comes after what it needs.
+    One thread changes the tree. Any thread may read it meanwhile: each change is one atomic step, made after the steps
+    that it needs.
     """
 
     __slots__ = ("_all", "_root")
@@ -40,11 +41,11 @@ class Filters:
         return topic_filter in self._all
 
     def all(self) -> list[Subscription]:
-        """Every subscription, in the order of subscribing."""
+        """Return every subscription, in the order of subscribing."""
         return list(self._all.values())
 
     def add(self, subscription: Subscription) -> None:
-        """Put it in the place of an earlier one of the same filter."""
+        """Add a subscription, in place of an earlier one with the same filter."""
         self._all[subscription.filter] = subscription
         node = self._root
         levels = subscription.filter.split("/")
@@ -59,7 +60,7 @@ class Filters:
             node.here = subscription
 
     def remove(self, topic_filter: str) -> None:
-        """Take it out, and what is empty without it."""
+        """Remove a subscription, and the levels that only its filter needed."""
         del self._all[topic_filter]
         node, path = self._root, []
         levels = topic_filter.split("/")
@@ -76,7 +77,7 @@ class Filters:
             del parent.children[level]
 
     def matching(self, topic: str) -> list[Subscription]:
-        """The subscriptions that take in a topic."""
+        """Return the subscriptions that match a topic."""
         nodes = [self._root]
         found: list[Subscription | None] = []
         open_to_wildcards = not topic.startswith("$")  # [MQTT-4.7.2-1]
@@ -93,5 +94,5 @@ class Filters:
             if not nodes:
                 break
         for node in nodes:
-            found += (node.rest, node.here)  # a/# takes in a, too (§4.7.1.2)
+            found += (node.rest, node.here)  # a/# matches a, too (§4.7.1.2)
         return [each for each in found if each is not None]

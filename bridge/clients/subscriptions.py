@@ -1,4 +1,4 @@
-"""Floor 3: one client's subscriptions, and what they make of a log: its encoding, or nothing; pure."""
+"""Floor 3: one client's subscriptions, and the encoding in which they have each log sent; no I/O."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from wire.mqtt import Reason, Subscription, split_share
 from wire.topics import Topics
 
 from .encoding import PublishEncoding
-from .filter_tree import Filters
+from .filter_tree import FilterTree
 
-FILTERS = 5_000  # of one client
+MAX_FILTERS = 5_000  # of one client
 
 
 class Subscriptions:
-    """Filters with their options. Changed by the connection's own thread, asked by any."""
+    """Topic filters with their options. The connection's own thread changes them; any thread may read them."""
 
     __slots__ = ("_account", "_filters", "_limit", "_me", "_one_at_a_time", "_topics", "_version")
 
     def __init__(self, topics: Topics) -> None:
         self._topics = topics
-        self._filters = Filters()
+        self._filters = FilterTree()
         self._version = 0
         self._account = Account("", "", None, 0)
         self._me = ""
@@ -30,46 +30,46 @@ class Subscriptions:
         self._one_at_a_time = False
 
     def open(self, version: int, me: str, account: Account, limit: int, *, one_at_a_time: bool = False) -> None:
-        """The client has connected: its version, its name as it writes it, whose name that is.
+        """Set what is known from CONNECT: `me` is the user's name as the client writes it.
 
-        `limit` is its Maximum Packet Size if that is small, or 0; `one_at_a_time` if its Receive Maximum is 1.
+        `limit` is its Maximum Packet Size, 0 if every entry fits. `one_at_a_time`: its Receive Maximum is 1.
         """
         self._version, self._me, self._account = version, me, account
         self._limit, self._one_at_a_time = limit, one_at_a_time
 
     def has(self, topic_filter: str) -> bool:
-        """Whether it is subscribed to."""
+        """Return True if the client has subscribed with this filter."""
         return topic_filter in self._filters
 
     def add(self, subscription: Subscription) -> int:
-        """Subscribe; the reason for the SUBACK: the granted QoS, at most 1, or a failure."""
+        """Subscribe. Return the reason for the SUBACK: the granted QoS, at most 1, or a failure."""
         topic_filter = subscription.filter
         if split_share(topic_filter)[0]:
             return Reason.SHARED_SUBSCRIPTIONS_NOT_SUPPORTED
         if self._topics.is_forbidden(topic_filter, self._me):
             return Reason.NOT_AUTHORIZED
-        if len(self._filters) >= FILTERS and topic_filter not in self._filters:
+        if len(self._filters) >= MAX_FILTERS and topic_filter not in self._filters:
             return Reason.QUOTA_EXCEEDED
         self._filters.add(subscription)
         return min(subscription.qos, 1)
 
     def remove(self, topic_filter: str) -> int:
-        """Unsubscribe; the reason for the UNSUBACK."""
+        """Unsubscribe. Return the reason for the UNSUBACK."""
         if topic_filter not in self._filters:
             return Reason.NO_SUBSCRIPTION_EXISTED
         self._filters.remove(topic_filter)
         return Reason.SUCCESS
 
     def matching(self, topic: str) -> list[Subscription]:
-        """The subscriptions that take in a topic, which the client may read."""
+        """Return the subscriptions that match a topic, which the client must be allowed to read."""
         return self._filters.matching(topic)
 
     def hears(self, topic: str) -> bool:
-        """Whether the client has subscribed to a topic, which it may read."""
+        """Return True if a subscription matches a topic, which the client must be allowed to read."""
         return bool(self._filters.matching(topic))
 
     def encoding_of(self, log: Log) -> PublishEncoding | None:
-        """How the client gets a log; None if it has not subscribed to it."""
+        """Return the encoding in which the client is sent a log; None if no subscription matches it."""
         name = log.channel
         if name is None:
             json = self.matching(self._topics.message(self._me, log.peer(self._account.key) or ""))
@@ -81,19 +81,19 @@ class Subscriptions:
             return None
         qos_json, qos_text = _qos(json), _qos(text)
         if qos_json and qos_text and self._one_at_a_time:
-            qos_text = 0  # an entry takes one packet in flight, not two
-        quiet = all(each.no_local for each in (*json, *text))
+            qos_text = 0  # so that an entry is one packet in flight, not two
+        no_local = all(each.no_local for each in (*json, *text))
         return PublishEncoding(
             self._topics, self._version, qos_json, qos_text, me=self._me if name is None else "",
-            limit=self._limit, without=self._account.name if quiet else "",
+            limit=self._limit, without=self._account.name if no_local else "",
         )  # fmt: skip
 
     def dump(self) -> str:
-        """The filters, to be kept."""
+        """Return the subscriptions as text for the store."""
         return msgspec.json.encode(self._filters.all()).decode()
 
     def restore(self, state: str) -> None:
-        """Take up what was kept."""
+        """Subscribe to what `dump` returned, as far as the client may."""
         for subscription in msgspec.json.decode(state, type=list[Subscription]):
             self.add(subscription)
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.clients.encoding import SPAN, PublishEncoding, packet_ids
-from bridge.clients.filter_tree import Filters
-from bridge.clients.subscriptions import FILTERS, Subscriptions
+from bridge.clients.filter_tree import FilterTree
+from bridge.clients.subscriptions import MAX_FILTERS, Subscriptions
 from channels.log import Log
 from store import Account, LogRow
 from tests.support.mqtt.samples import VERSIONS
@@ -204,7 +204,7 @@ def test_what_is_granted(subscription: Subscription, reason: int) -> None:
 
 
 def test_there_is_an_end_to_filters() -> None:
-    subscriptions = subscribed(*[f"chat/{n}/+" for n in range(FILTERS)])
+    subscriptions = subscribed(*[f"chat/{n}/+" for n in range(MAX_FILTERS)])
     assert subscriptions.add(Subscription("one/more/#")) == Reason.QUOTA_EXCEEDED
     assert subscriptions.add(Subscription("chat/7/+", 1)) == 1, "one that is there may be changed"
     assert subscriptions.remove("chat/3/+") == Reason.SUCCESS
@@ -223,7 +223,7 @@ _some_filters = st.lists(_level, min_size=1, max_size=4).flatmap(
     topics=st.lists(st.lists(st.sampled_from(["a", "b", "$c", ""]), min_size=1, max_size=5).map("/".join), max_size=8),
 )
 def test_the_tree_of_filters_is_the_same_as_trying_each(steps: list[tuple[bool, str]], topics: list[str]) -> None:
-    tree, plain = Filters(), dict[str, Subscription]()
+    tree, plain = FilterTree(), dict[str, Subscription]()
     for adds, topic_filter in steps:
         if adds:
             plain[topic_filter] = Subscription(topic_filter, len(plain) % 3)
