@@ -1,7 +1,8 @@
-"""Floor 3: what one MQTT client reads: a reader whose entries go out as PUBLISH, and whose PUBACKs move its cursors.
+"""Floor 3: the delivery of entries to one MQTT client: sent as PUBLISH packets, acknowledged by PUBACKs.
 
-At QoS 1 the reader is behind not only when the line is full, but also when the client has as much in flight as it may:
-then its next PUBACK lets the pump walk on. Nothing is queued: what is in flight is numbers, its text is in the log.
+At QoS 1 the reader is behind not only when its socket is full, but also when the client has as many packets in flight
+as it may have. Then its next PUBACK lets the pump walk on. No packet is queued: of a packet in flight the reader keeps
+its numbers, and the log has its text.
 """
 
 from __future__ import annotations
@@ -21,18 +22,19 @@ from .encoding import SPAN, PublishEncoding
 
 L = TypeVar("L", bound=ReadableLog)
 
-WINDOW = 16_384  # packets in flight to a client that sets no limit itself, below SPAN
-_PAGE = 256  # entries that are read from the store at once
-_TURN = 16  # pieces that one client is sent before the pump turns to the next
-_RUN = 256  # acknowledgements that are compared at once
+WINDOW = 16_384  # packets in flight to a client without a Receive Maximum; less than SPAN
+_PAGE = 256  # entries read from the store at once
+_TURN = 16  # pages sent to one client before the pump turns to the next one
+_RUN = 256  # acknowledgements compared at once
 
 
 @dataclass(slots=True)
 class _Flight(Generic[L]):
-    """Packets of one form and batch that the client has not acknowledged: the first of `ids` that it has not is `at`.
+    """The packets of one form of one batch, by their packet identifiers; `ids[at]` is the first unacknowledged one.
 
-    Their numbers in the journal are over `low` and up to `high`. `last` is the number up to which the log's cursor
-    moves when all are acknowledged; 0 if another form follows.
+    `numbers` are the entries' numbers in the log. Their numbers in the journal are greater than `low` and at most
+    `high`. `last` is the number that the log's cursor moves to when all packets are acknowledged; 0 if the packets of
+    another form follow.
     """
 
     log: L
@@ -45,9 +47,10 @@ class _Flight(Generic[L]):
 
 
 class MqttReader(Reader[L]):
-    """A reader with an encoding for each log. `encoding_of` returns it, None if no subscription matches the log.
+    """A reader with an encoding for each log, which follows what the client has subscribed to.
 
-    `encoding_of` is called with the lock held, so that the last change of the subscriptions counts. It takes no lock.
+    `encoding_of` returns a log's encoding, None if no subscription matches it. It is called with the lock held, so that
+    the last change of the subscriptions counts, and must take no lock.
     """
 
     __slots__ = (
@@ -68,27 +71,27 @@ class MqttReader(Reader[L]):
     def __init__(
         self, outlet: Outlet, dialect: Encoding, encoding_of: Callable[[L], PublishEncoding | None], backlog: int
     ) -> None:
-        """`backlog` is how many bytes may wait before nobody tells the client anything more."""
+        """`backlog` is the number of unsent bytes above which `tell` drops messages."""
         super().__init__(outlet, dialect)
         self._encoding_of = encoding_of
         self._most = backlog
         self._encodings: dict[L, PublishEncoding] = {}  # of every log that has a cursor
         self._flights: deque[_Flight[L]] = deque()
         self._in_flight = 0  # packets
-        self._low = 0  # at most the lowest `low` of all flights
-        self._high = 0  # at least the highest `high`
-        self._early: set[int] = set()  # packets in flight that were acknowledged before their turn
-        self._moved: dict[L, int] = {}  # how far acknowledgements have moved the cursors of logs, not yet told
-        self._starts: dict[L, tuple[int, int]] = {}  # where to begin with a channel, and what may have been sent
-        self._resent: dict[L, int] = {}  # up to this number, entries may have been sent by an earlier connection
+        self._low = 0  # at most the lowest `low` of the flights
+        self._high = 0  # at least the highest `high` of the flights
+        self._early: set[int] = set()  # packet identifiers acknowledged before those sent earlier
+        self._moved: dict[L, int] = {}  # cursors moved by acknowledgements, until `acknowledged` returns them
+        self._starts: dict[L, tuple[int, int]] = {}  # by channel: the cursor to begin at, and its `_resent`
+        self._resent: dict[L, int] = {}  # an earlier connection may have sent entries up to this number
         self._window = WINDOW
 
     def limit_flight(self, receive_maximum: int) -> None:
-        """The client takes so many at a time (5 §3.1.2.11.3)."""
+        """Limit the packets in flight to the client's Receive Maximum (5 §3.1.2.11.3)."""
         self._window = min(receive_maximum, WINDOW)
 
     def _place_locked(self, log: L, after: int, acknowledged: int | None) -> bool:
-        """Read a log, if the client has subscribed to it; a channel from now on, a direct log from `after`."""
+        """Read a log that a subscription matches: a direct conversation from `after`, a channel as `resume` has set."""
         encoding, resent = self._encoding_of(log), 0
         if log.channel is not None:
             after, resent = self._starts.pop(log, (log.tail, 0))
@@ -98,16 +101,17 @@ class MqttReader(Reader[L]):
         return True
 
     def resume(self, log: L, after: int, resent: int = 0) -> None:
-        """Go on with a channel after number `after`; up to `resent`, it may come for the second time."""
+        """Read a channel from the entry after number `after`. Entries up to `resent` are sent as duplicates."""
         with self._lock:
             self._starts[log] = after, resent
         self.follow(log, after)
 
     def unfollow(self, log: L) -> None:
-        """Leaving a channel ends no subscription; `refresh` does."""
+        """Read a log only if a subscription matches it: the user has left the channel, which ends no subscription."""
+        self.refresh(log)
 
     def refresh(self, log: L) -> None:
-        """Read a log as the client's subscriptions have it now, or no more."""
+        """Read a log as the subscriptions have it now; stop reading it if none of them matches."""
         with self._lock:
             encoding = self._encoding_of(log)
             if encoding is not None:
@@ -118,7 +122,7 @@ class MqttReader(Reader[L]):
         log.detach(self)
 
     def acknowledges(self, log: L) -> bool:
-        """Whether the log is read at QoS 1."""
+        """Return True if the log is read at QoS 1."""
         with self._lock:
             return self._at_qos_1_locked(log)
 
@@ -127,9 +131,9 @@ class MqttReader(Reader[L]):
         return encoding is not None and encoding.acknowledged
 
     def newly_read(self) -> tuple[list[tuple[L, int]], bool]:
-        """How far direct conversations have come that the client reads at QoS 0, if its machine has all of it.
+        """Return the direct conversations, with numbers, that a client at QoS 0 has read further since the last call.
 
-        And whether some of it is still on its way.
+        Its machine has acknowledged all that was sent; else the list is empty and the second value True.
         """
         with self._lock:
             moved = [
@@ -143,18 +147,18 @@ class MqttReader(Reader[L]):
             return moved, False
 
     def sent(self) -> dict[int, int]:
-        """How far each log has been sent, by the log's id."""
+        """Return the number up to which each log has been sent, by the log's id."""
         with self._lock:
             return {log.row.id: number for log, number in self._cursors.items()}
 
     def tell(self, data: bytes) -> None:
-        """Send something from elsewhere, after whatever waits; a client for which too much waits goes without."""
+        """Send a packet that is no entry, after everything that waits; drop it if more than `backlog` bytes wait."""
         with self._lock:
             if self._held is None and self._waiting <= self._most:
                 self._send_locked(data)
 
     def offer(self, log: L, block: Block) -> None:
-        """Send a new block, if the reader is level and has room for it. Called by whoever delivers the log."""
+        """Send a new block, if the reader is level and has room in flight. Called by one thread at a time for each log."""
         with self._lock:
             if self._behind or self._closed:
                 return
@@ -173,18 +177,18 @@ class MqttReader(Reader[L]):
                 for batch in block.batches:
                     self._fly_locked(log, encoding, batch)
             data = block.encoded(encoding)
-            taken = self._outlet.transmit(data, answered=encoding.acknowledged)  # whoever is level has no backlog
+            taken = self._outlet.transmit(data, answered=encoding.acknowledged)  # no backlog: the reader is level
             if taken < len(data):
                 self._keep_locked(data, taken)
 
     def _room_locked(self, batches: Sequence[Batch]) -> int:
-        """How many more packets may be in flight, if these batches are to be among them."""
+        """Return how many more packets may be in flight, if these batches are to be among them."""
         first = batches[0].seq - len(batches[0].entries)
         last = batches[-1].seq
         if not self._flights:
             self._low, self._high = first, last
         elif max(self._high, last) - min(self._low, first) > SPAN:
-            # A packet identifier could be in flight twice: look closely, and not again for some time.
+            # A packet identifier could be in flight twice: compute the exact span. It is not computed again soon.
             self._low = min(flight.low for flight in self._flights)
             self._high = max(flight.high for flight in self._flights)
             if max(self._high, last) - min(self._low, first) > SPAN // 4 * 3:
@@ -192,7 +196,7 @@ class MqttReader(Reader[L]):
         return self._window - self._in_flight if last - first <= SPAN else 0
 
     def _fly_locked(self, log: L, encoding: PublishEncoding, batch: Batch) -> None:
-        """Note what is to be acknowledged of a batch, in the order in which it is sent."""
+        """Note the packets of a batch that the client will acknowledge, in the order in which they are sent."""
         pairs = encoding.expected(batch.entries, batch.seq)
         low, flights = batch.seq - len(batch.entries), self._flights
         self._low = min(self._low, low) if flights else low
@@ -202,12 +206,12 @@ class MqttReader(Reader[L]):
             flights.append(_Flight(log, ids, numbers, low, batch.seq, last))
             self._in_flight += len(ids)
             if self._early:
-                self._early.difference_update(ids)  # that was for something else
+                self._early.difference_update(ids)  # those acknowledgements were for other packets
         if not flights[0].ids:
             self._settle_locked()
 
     def walk(self, store: Entries, limits: Limits) -> None:
-        """Go on towards the tails, as far as the line and the client's window take it. Called by the pump alone."""
+        """Send entries up to the tails, as far as the socket and the client's window allow. Called by the pump only."""
         for _ in range(_TURN):
             with self._lock:
                 if self._closed or not self._flush_locked():
@@ -227,12 +231,12 @@ class MqttReader(Reader[L]):
                 if self._cursors.get(log) == cursor:
                     self._send_batches_locked(log, encoding, batches, dup=cursor < resent)
                     if self._cursors[log] == cursor:
-                        return  # until the client has acknowledged more
+                        return  # the window is full: the next acknowledgement goes on
         with self._lock:
             self._fall_behind_locked()
 
     def _next_locked(self) -> L | None:
-        """A log that has more, if there is room in flight for it."""
+        """Return a log with unsent entries that may be in flight."""
         for log, cursor in self._cursors.items():
             if cursor >= log.tail:
                 continue
@@ -243,7 +247,7 @@ class MqttReader(Reader[L]):
 
     def _send_batches_locked(self, log: L, encoding: PublishEncoding, batches: Sequence[Batch], *, dup: bool) -> None:
         pieces: list[bytes] = []
-        cursor = self._cursors.pop(log)  # it goes to the end, so that other logs have their turn
+        cursor = self._cursors.pop(log)  # put back at the end, so that the other logs have their turn
         for batch in batches:
             if encoding.acknowledged and self._flights and self._room_locked([batch]) <= 0:
                 break
@@ -261,9 +265,10 @@ class MqttReader(Reader[L]):
                 self._cursors[log] = to
 
     def acknowledge(self, log: L, number: int) -> int | None:
-        """The client has seen a log's entries up to `number`, by a subscription or in its history.
+        """Note that the user has seen a log's entries up to `number`, by a subscription or in its history.
 
-        How far its user's cursor is to be moved, None if not at all: of a direct conversation, the other is told.
+        Return how far to move the user's cursor; None if it was moved so far before. In a direct conversation, the
+        other user is told of each move.
         """
         with self._lock:
             number = min(number, log.tail)
@@ -274,21 +279,21 @@ class MqttReader(Reader[L]):
             return number
 
     def acknowledged(self, ids: Sequence[int]) -> dict[L, int]:
-        """The client has acknowledged packets: how far that moves the cursors of logs."""
+        """Take the client's acknowledgements. Return the cursors that have moved since the last call."""
         with self._lock:
             at = 0
             while at < len(ids) and self._flights:
                 at += self._land_locked(ids, at)
                 self._settle_locked()
             if not self._flights:
-                self._early.clear()  # of packets that were never sent
+                self._early.clear()  # these packets were never sent
             if self._behind and self._in_flight <= self._window // 2:
                 self._outlet.when_writable()
             moved, self._moved = self._moved, {}
         return moved
 
     def _land_locked(self, ids: Sequence[int], at: int) -> int:
-        """Take the next acknowledgements, which are the first flight's or early; how many that were."""
+        """Take acknowledgements from `at` on, for the first flight or before their turn. Return how many were taken."""
         flight = self._flights[0]
         wanted = flight.ids[flight.at : flight.at + _RUN]
         if ids[at] != wanted[0]:
@@ -304,7 +309,7 @@ class MqttReader(Reader[L]):
         return count
 
     def _settle_locked(self) -> None:
-        """Let go of what is acknowledged, in order, and note how far the cursors come."""
+        """Drop acknowledged packets in the order of sending, and note how far the cursors move."""
         flights = self._flights
         while flights:
             flight = flights[0]
