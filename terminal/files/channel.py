@@ -1,6 +1,6 @@
-"""Floor 4: a line of its own for one file, so that what is said meanwhile does not wait for it.
+"""Floor 4: a connection of its own for one file, so that messages do not wait for it.
 
-It speaks the JSON dialect, begins with `attach`, blocks, and belongs to one transfer's thread.
+It speaks the JSON dialect, begins with `attach`, blocks, and belongs to the thread of one transfer.
 """
 
 from __future__ import annotations
@@ -56,76 +56,76 @@ from wire.frames import (
 )
 from wire.jsonlines import JsonLines
 
-_DIALLING = 10.0  # seconds
-_SILENCE = 60.0  # seconds without a byte while an answer is due: the line is lost
-_FOLLOWING = 600.0  # seconds that a sender may pause before we look whether the line is still there
-_RETURN = 20.0  # seconds for which a sender is waited for who has to be told: longer than a pause between attempts
-_LINE = 16 << 20  # bytes of a reply's line, at most
+_CONNECTING = 10.0  # seconds
+_SILENCE = 60.0  # seconds without a byte while an answer is due, until the connection counts as lost
+_FOLLOWING = 600.0  # seconds that a sender may pause until a ping is sent
+_RETURN = 20.0  # seconds to wait for a sender who must be notified: longer than a pause between attempts
+_LINE = 16 << 20  # bytes of one answer's line, at most
 _BUFFER = 1 << 16
-_PUTS = 8  # chunks under way
-_GETS = 8
-_GET = 1 << 18  # bytes of one of them
-_GARBLED = {"bad-frame", "unknown-frame", "too-long"}  # we send no such thing: the line is damaged
+_PUTS = 8  # chunks in flight
+_GETS = 8  # requests in flight
+_GET = 1 << 18  # bytes of one chunk
+_GARBLED = {"bad-frame", "unknown-frame", "too-long"}  # this client sends no such frame, so the connection is damaged
 _decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(AnyReply)
 
 A = TypeVar("A", bound=Frame)
 
 
 class ConnectionLostError(Exception):
-    """There is no line any more, or none was to be had: try again later."""
+    """The connection is lost, or could not be opened: try again later."""
 
 
 class FileChannel(Protocol):
-    """What a transfer needs of a line. All of it raises Refused for good, ConnectionLostError for now."""
+    """What a transfer needs of a connection.
+
+    Each method raises Refused if another attempt makes no sense, and ConnectionLostError if it does.
+    """
 
     chunk: int  # bytes of a `put`
 
     def offer(self, offer: Offer) -> Offered:
-        """Offer a file; what is there of it."""
+        """Offer a file; the answer says which ranges the server has."""
 
     def put(self, file: str, offset: int, data: bytes | memoryview) -> None:
-        """Send a chunk, some of them ahead of their answers."""
+        """Send a chunk. Several chunks may be in flight."""
 
     def settle(self) -> None:
-        """Wait until all chunks are kept."""
+        """Wait until the server has stored all chunks."""
 
     def finish(self, file: str, sha256: str, size: int) -> None:
-        """All is sent."""
+        """Have the server verify the whole file."""
 
     def cancel(self, file: str) -> None:
-        """Take an offer back."""
+        """Cancel an offer."""
 
     def have(self, file: str, *, watch: bool = False) -> Ranges:
-        """What is there of a file; to be waited for with `more` if it is not all there."""
+        """Return the ranges that the server has; with `watch`, `more` waits for further ones."""
 
     def fetch(self, file: str, first: int, end: int) -> Iterator[memoryview]:
-        """A range, in order, in pieces that are good until the next one; it may end early: see `more`."""
+        """Yield a range in order; each piece is valid until the next one. It ends early where no more is there yet."""
 
     def more(self) -> None:
-        """Wait until there is more."""
+        """Wait until the server has more of the file."""
 
     def sum(self, file: str, first: int, length: int) -> str:
-        """The SHA-256 of a range."""
+        """Return the SHA-256 of a range, in hex."""
 
     def taken(self, file: str) -> None:
-        """We have it."""
+        """Report that the file has arrived here."""
 
     def close(self) -> None:
-        """Called by any thread: end the line; whatever is under way raises ConnectionLostError."""
+        """Close the connection; a running method raises ConnectionLostError. Any thread may call it."""
 
 
 class JsonFileChannel:
-    """A FileChannel over TCP: to the server or, with a token for it, straight to the client that has the file.
-
-    `close` may be called by any thread: then whatever is under way raises ConnectionLostError.
-    """
+    """A FileChannel over TCP: to the server or, with a token for it, directly to the client that has the file."""
 
     chunk = 1 << 20  # at most
 
     def __init__(
-        self, host: str, port: int, name: str, token: str, *, within: float = _DIALLING, silence: float = _SILENCE
+        self, host: str, port: int, name: str, token: str, *, within: float = _CONNECTING, silence: float = _SILENCE
     ) -> None:
-        """Dial, and be let in, `within` so many seconds; later, so much `silence` means that the line is lost."""
+        """Connect and attach, both `within` seconds. Later, `silence` seconds without a byte mean a lost connection."""
         until = time.monotonic() + within
         try:
             self._socket = socket.create_connection((host, port), within)
@@ -139,8 +139,8 @@ class JsonFileChannel:
         self._incoming = io.BufferedReader(socket.SocketIO(self._socket, "r"), _BUFFER)
         self._view = memoryview(bytearray(_GET))
         self._refs = itertools.count(1)
-        self._due: set[int | str | None] = set()  # the refs of what has no answer yet
-        self._news = False  # `more` has come
+        self._due: set[int | str | None] = set()  # the refs without an answer
+        self._more = False  # a `more` frame came
         self._events: deque[Visitor | Wanted | Fetched] = deque()
         try:
             attached = self._answer(Attach(name=name, token=token), Attached)
@@ -151,47 +151,50 @@ class JsonFileChannel:
             raise
 
     def close(self) -> None:
-        """End the line."""
+        """Close the connection."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 
     def offer(self, offer: Offer) -> Offered:
-        """Offer a file; what is there of it."""
+        """Offer a file; the answer says which ranges the server has."""
         if not self.chunk:
-            raise Refused("too-large", "The server takes no files: its limit of a payload is 0 bytes.")
+            raise Refused("too-large", "The server accepts no files: its payload limit is 0 bytes.")
         behind = with_parts_behind(offer)
         if len(behind.payload) > self.chunk:
-            raise Refused("too-large", f"{offer.name} has too many files, or their names are too long: send it packed.")
+            raise Refused(
+                "too-large",
+                f"{offer.name} has too many files, or their names are too long. Pack it into an archive first.",
+            )
         return self._answer(behind, Offered)
 
     def put(self, file: str, offset: int, data: bytes | memoryview) -> None:
-        """Send a chunk; up to a window of them wait for their answers."""
+        """Send a chunk; up to 8 are in flight."""
         self._send(Put(file=file, offset=offset, bytes=len(data)), data)
         while len(self._due) > _PUTS:
             self._next()
 
     def settle(self) -> None:
-        """Wait until all chunks are kept."""
+        """Wait until the server has stored all chunks."""
         while self._due:
             self._next()
 
     def finish(self, file: str, sha256: str, size: int) -> None:
-        """All is sent."""
+        """Have the server verify the whole file."""
         self._answer(Finish(file=file, sha256=sha256, size=size), Finished)
 
     def cancel(self, file: str) -> None:
-        """Take an offer back."""
+        """Cancel an offer."""
         self._answer(Cancel(file=file), Cancelled)
 
     def have(self, file: str, *, watch: bool = False) -> Ranges:
-        """What is there of a file."""
-        self._news = False
+        """Return the ranges that the server has."""
+        self._more = False
         return self._answer(Have(file=file, watch=watch), Ranges)
 
     def fetch(self, file: str, first: int, end: int) -> Iterator[memoryview]:
-        """A range in order: some requests are under way at a time; it ends where nothing more is there."""
-        self._news = False
+        """Yield a range in order, with up to 8 requests in flight; it ends where no more is there yet."""
+        self._more = False
         asked: deque[Get] = deque()
         at = ahead = first
         short = False
@@ -214,66 +217,69 @@ class JsonFileChannel:
             short = short or frame.bytes < wanted
 
     def more(self) -> None:
-        """Wait until there is more."""
-        self._wait_at_most(_FOLLOWING)
-        while not self._news:
+        """Wait until the server has more of the file."""
+        self._set_timeout(_FOLLOWING)
+        while not self._more:
             self._next()
-        self._wait_at_most(self._silence)
+        self._set_timeout(self._silence)
 
     def sum(self, file: str, first: int, length: int) -> str:
-        """The SHA-256 of a range."""
+        """Return the SHA-256 of a range, in hex."""
         return self._answer(Sum(file=file, offset=first, length=length), SumIs).sha256
 
     def taken(self, file: str, sha256: str = "") -> None:
-        """We have it; with the SHA-256 if it came directly: its sender may have lost the server, and be back soon."""
+        """Report that the file has arrived; with its SHA-256 if it came directly.
+
+        Then a sender who has lost the server is waited for, up to 20 seconds.
+        """
         until = time.monotonic() + _RETURN
         while True:
-            self._news = False
+            self._more = False
             try:
                 self._answer(Taken(file=file, sha256=sha256), Ok)
                 return
             except Refused as refused:
-                if not sha256 or refused.code != "incomplete" or not self._learns(until):
+                if not sha256 or refused.code != "incomplete" or not self._wait_for_more(until):
                     raise
 
-    def _learns(self, until: float) -> bool:
-        """Whether there is more by then."""
-        while not self._news and (left := until - time.monotonic()) > 0 and self._stirs(left):
+    def _wait_for_more(self, until: float) -> bool:
+        """Wait for a `more` frame until then; return True if it came."""
+        while not self._more and (left := until - time.monotonic()) > 0 and self._readable_within(left):
             self._next()
-        return self._news
+        return self._more
 
-    # Directly from client to client
+    # Direct transfers
 
     def listen(self, file: str, port: int, sha256: str = "") -> None:
-        """Have those who want the file sent to this port."""
+        """Have the server send those who want the file to this port; 0: to nobody any more."""
         self._answer(Listen(file=file, port=port, sha256=sha256), Ok)
 
     def reach(self, file: str) -> Way:
-        """Where it can be fetched directly."""
+        """Return where the file can be fetched directly."""
         return self._answer(Reach(file=file), Way)
 
     def event(self, seconds: float | None) -> Visitor | Wanted | Fetched | None:
-        """What the server has to say about a file that is listened for; None if that is nothing for so long."""
-        if not self._events and not self._stirs(min(seconds or _FOLLOWING, _FOLLOWING)):
-            self._answer(Ping(), Pong)  # is the line still there?
-        while not self._events and self._stirs(0):
+        """Return the server's next event about a file that we listen for; None after `seconds` without one."""
+        if not self._events and not self._readable_within(min(seconds or _FOLLOWING, _FOLLOWING)):
+            self._answer(Ping(), Pong)  # is the connection alive?
+        while not self._events and self._readable_within(0):
             self._next()
         return self._events.popleft() if self._events else None
 
-    def _stirs(self, seconds: float) -> bool:
-        """Whether something comes within so many seconds, or is here already."""
-        self._wait_at_most(0.0)
+    def _readable_within(self, seconds: float) -> bool:
+        """Return True if bytes are here or come within `seconds`."""
+        self._set_timeout(0.0)
         try:
             here = bool(self._incoming.peek(1)) or bool(select.select([self._socket], [], [], seconds)[0])
         except (OSError, ValueError) as error:
             raise ConnectionLostError(getattr(error, "strerror", None) or str(error)) from error
-        self._wait_at_most(self._silence)
+        self._set_timeout(self._silence)
         return here
 
-    # The line
+    # Frames
 
-    def _wait_at_most(self, seconds: float) -> None:
-        """From now on, so much silence means that the line is lost."""
+    def _set_timeout(self, seconds: float) -> None:
+        """From now on, take `seconds` without a byte for a lost connection."""
         try:
             self._socket.settimeout(seconds)
         except OSError as error:  # it was closed meanwhile
@@ -286,7 +292,7 @@ class JsonFileChannel:
             if getattr(answer, "ref", None) == request.ref:
                 break
         if not isinstance(answer, kind):
-            raise ConnectionLostError("the server answers something else")
+            raise ConnectionLostError("the server sent an unexpected answer")
         return answer
 
     def _send(self, frame: Request, payload: bytes | memoryview = b"") -> None:
@@ -300,10 +306,10 @@ class JsonFileChannel:
             raise ConnectionLostError(error.strerror or str(error)) from error
 
     def _next(self) -> Frame:
-        """The next event, or answer to what has none yet; a chunk's payload is in `_view`. Raises Refused."""
+        """Return the next event, or the next answer that is due; a chunk's payload is in `_view`. Raises Refused."""
         frame = self._receive()
         while isinstance(frame, Answer) and frame.ref is not None and frame.ref not in self._due:
-            frame = self._receive()  # that one has come before
+            frame = self._receive()  # a second answer
         self._due.discard(getattr(frame, "ref", None))
         if isinstance(frame, Error):
             if frame.code in _GARBLED:
@@ -311,7 +317,7 @@ class JsonFileChannel:
             raise Refused(*_known(frame))
         if frame is None or isinstance(frame, Closing):
             raise ConnectionLostError("the server closed the connection" if frame is None else frame.reason)
-        self._news = self._news or isinstance(frame, More)
+        self._more = self._more or isinstance(frame, More)
         if isinstance(frame, Visitor | Wanted | Fetched):
             self._events.append(frame)
         return frame
@@ -330,12 +336,12 @@ class JsonFileChannel:
 
     def _read(self, count: int) -> None:
         if count > len(self._view):
-            raise ValueError("a chunk that is larger than was asked for")
+            raise ValueError("a chunk is larger than requested")
         view = self._view[:count]
         while view:
             got = self._incoming.readinto(view)
             if not got:
-                raise ValueError("the line has ended in a chunk")
+                raise ValueError("the connection ended within a chunk")
             view = view[got:]
 
 

@@ -1,7 +1,7 @@
-"""Floor 4: the sender's end of a direct transfer: a port that serves one file to those whom the server has announced.
+"""Floor 4: the sender's end of a direct transfer: a port that serves one file to users whom the server has announced.
 
-Whoever has no token is told nothing. The frames are those of the server, of which only `attach`, `have`, `get`, `sum`
-and `bye` are known here; anything else ends the line. There is no encryption: the server has none yet either.
+Without a valid token, a connection gets no byte. The frames are those of the server: `attach`, then `have`, `get` and
+`sum`; any other frame ends the connection. Nothing is encrypted.
 """
 
 from __future__ import annotations
@@ -24,37 +24,37 @@ from wire.names import fold
 
 from .sources import Source
 
-_PATIENCE = 5.0  # seconds until somebody has shown a token
-_SILENCE = 60.0  # seconds without a request, or in which nothing is taken
-_TOKEN = 30.0  # seconds for which a token is good
-_MOST = 8  # lines at a time
-_TOKENS = 64  # that wait for whoever has them
+_PATIENCE = 5.0  # seconds until a connection must have shown a token
+_SILENCE = 60.0  # seconds without a request, or without a byte taken
+_TOKEN = 30.0  # seconds of a token's validity
+_CONNECTIONS = 8  # at a time
+_TOKENS = 64  # unused ones at a time
 _CHUNK = 1 << 18  # bytes of one answer
-_SUM = 8 << 20  # bytes whose checksum is made for one request
+_SUM = 8 << 20  # bytes of one `sum` request, at most
 _LIMITS = Limits(line=4_096, payload=0)
 _RECEIVED = 1 << 16
 
 
 class _EndError(Exception):
-    """This line is to be ended, without a word."""
+    """End this connection without an answer."""
 
 
 class DirectListener:
-    """A port, a thread that accepts, and one for each line. Its methods may be called by any thread.
+    """A port, a thread that accepts, and a thread for each connection. Any thread may call its methods.
 
-    `served` is told up to where a piece goes that is on its way, by the threads of the lines.
+    The threads of the connections call `served` with the end of each piece that they send.
     """
 
     def __init__(self, host: str, port: int, source: Source, info: Ranges, served: Callable[[int], None]) -> None:
-        """Listen there; port 0: any free one. Raises NetError."""
+        """Listen on `port`; 0 takes any free one. Raises NetError."""
         self._source = source
         self._info = info
         self._served = served
-        self._known = threading.Condition()
-        self._tokens: dict[str, tuple[str, float]] = {}  # under _known: for whom each is, and until when
-        self._lines: dict[socket.socket, bool] = {}  # under _known: whether a token was shown
+        self._changed = threading.Condition()
+        self._tokens: dict[str, tuple[str, float]] = {}  # under _changed: the user of each, and until when it is valid
+        self._connections: dict[socket.socket, bool] = {}  # under _changed: has it shown a token?
         self._closed = False
-        self._socket = listen(host, port, _MOST)
+        self._socket = listen(host, port, _CONNECTIONS)
         self.port = int(self._socket.getsockname()[1])
         threading.Thread(target=self._accept, name="partyline-listener", daemon=True).start()
 
@@ -65,28 +65,28 @@ class DirectListener:
         self.close()
 
     def close(self) -> None:
-        """Listen no more, and end all lines."""
-        with self._known:
+        """Close the port and all connections."""
+        with self._changed:
             self._closed = True
-            sockets = [self._socket, *self._lines]
-            self._known.notify_all()
+            sockets = [self._socket, *self._connections]
+            self._changed.notify_all()
         for one in sockets:
             _hang_up(one)
         self._socket.close()
 
     @property
     def busy(self) -> bool:
-        """Whether somebody is fetching."""
-        with self._known:
-            return any(self._lines.values())
+        """True if a user is fetching."""
+        with self._changed:
+            return any(self._connections.values())
 
     def expect(self, user: str, token: str) -> None:
-        """A user may fetch it with this token, once, if they come soon."""
-        with self._known:
+        """Let a user in with this token, once, for the next 30 seconds."""
+        with self._changed:
             self._tokens[token] = fold(user), time.monotonic() + _TOKEN
             while len(self._tokens) > _TOKENS:
                 del self._tokens[next(iter(self._tokens))]
-            self._known.notify_all()
+            self._changed.notify_all()
 
     # The thread that accepts
 
@@ -96,16 +96,16 @@ class DirectListener:
                 line = self._socket.accept()[0]
             except OSError:
                 return
-            with self._known:
-                full = self._closed or len(self._lines) >= _MOST
+            with self._changed:
+                full = self._closed or len(self._connections) >= _CONNECTIONS
                 if not full:
-                    self._lines[line] = False
+                    self._connections[line] = False
             if full:
                 line.close()
                 continue
             threading.Thread(target=self._run, args=(line,), name="partyline-direct", daemon=True).start()
 
-    # A line's own thread
+    # A connection's own thread
 
     def _run(self, line: socket.socket) -> None:
         source = self._source.twin()
@@ -113,12 +113,12 @@ class DirectListener:
             disable_nagle(line)
             self._serve(line, source)
         except (OSError, ValueError, Refused, _EndError):
-            pass  # the receiver finds out, and goes on by the server
+            pass  # the receiver notices, and continues through the server
         finally:
             source.close()
             _hang_up(line)
-            with self._known:
-                self._lines.pop(line, None)
+            with self._changed:
+                self._connections.pop(line, None)
             line.close()
 
     def _serve(self, line: socket.socket, source: Source) -> None:
@@ -135,8 +135,8 @@ class DirectListener:
                         raise _EndError
                     until = None
                     line.settimeout(_SILENCE)
-                    with self._known:
-                        self._lines[line] = True
+                    with self._changed:
+                        self._connections[line] = True
                     answer: Frame = Attached(name=self._info.sender, ref=request.ref)
                 else:
                     answer = self._answer(request, source)
@@ -144,18 +144,18 @@ class DirectListener:
                     line.sendall(piece)
 
     def _admit(self, shown: Attach, until: float) -> bool:
-        """Whether the token is good, which it is once; the server's word of it may still be on its way."""
-        with self._known:
+        """Use up the token; return True if it is valid. Wait for it: the server's message may still be on its way."""
+        with self._changed:
             while not self._closed:
                 if (token := self._find_locked(shown.token)) is not None:
                     name, good_until = self._tokens.pop(token)
                     return name == fold(shown.name) and time.monotonic() < good_until
-                if not self._known.wait(max(0.0, until - time.monotonic())):
+                if not self._changed.wait(max(0.0, until - time.monotonic())):
                     return False
         return False
 
     def _find_locked(self, shown: str) -> str | None:
-        """The token that was shown, in a time that says nothing about those that there are."""
+        """Return the shown token if it is a known one, in a time that does not depend on the known ones."""
         found = [token for token in self._tokens if hmac.compare_digest(token.encode(), shown.encode())]
         return found[0] if found else None
 

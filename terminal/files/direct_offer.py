@@ -1,4 +1,4 @@
-"""Floor 4: having a file fetched from here: who comes is announced by the server, which has no byte of it itself."""
+"""Floor 4: a direct offer: another client fetches the file from here; the server only announces who will come."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from .direct_listener import DirectListener
 from .sources import Source
 
 DIRECTLY, THROUGH_SERVER = "directly", "through the server"
-_PIECE = 4 << 20  # bytes that are read at once to make the checksum
+_PIECE = 4 << 20  # bytes that are read at once for the checksum
 
 
 @dataclass(frozen=True, slots=True)
 class DirectOptions:
-    """How files may go straight to who fetches them: the port to listen on (0: any free one), and how long to wait.
+    """The options of direct transfers: the port to listen on (0: any free one), and the patience.
 
-    `patience` is how many seconds a file waits for somebody who is there and could fetch it, before it is uploaded;
-    with 0 it is uploaded at once, unless the order says `--direct`.
+    `patience` is the number of seconds that a file waits for a receiver who is online before it is uploaded; with 0 it
+    is uploaded at once, unless the command says `--direct`.
     """
 
     port: int = 0
@@ -32,23 +32,23 @@ class DirectOptions:
 
 
 class DirectOffer:
-    """One file that is to be fetched from here. `served` is as for a DirectListener; all else belongs to one thread."""
+    """One file that others fetch from here. `served` is as in DirectListener; one thread calls all but `stop`."""
 
     def __init__(self, source: Source, served: Callable[[int], None]) -> None:
         self._source = source
         self._served = served
         self._sha256 = ""
-        self._listener: DirectListener | None = None  # stays while a line to the server is lost
+        self._listener: DirectListener | None = None  # stays while the server is lost
         self._stopped = threading.Event()
 
     def run(
         self, channel: JsonFileChannel, file: str, port: int, patience: float | None,
-        aside: Callable[[], AbstractContextManager[None]] = nullcontext,
+        while_waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> bool:  # fmt: skip
-        """Listen until it has been fetched; False if it has to be uploaded, because somebody needs it from the server.
+        """Listen until the file was fetched; False if it must be uploaded, because a user needs it from the server.
 
-        With `patience`, also if for so many seconds nobody fetches it; `aside` is for as long as it waits. Raises
-        Refused, or ConnectionLostError.
+        With `patience`, return False also after so many seconds without a user who fetches. The block of
+        `while_waiting` is open while it waits. Raises Refused or ConnectionLostError.
         """
         try:
             listener = self._listen(channel, file, port)
@@ -56,7 +56,7 @@ class DirectOffer:
             return False
         self._source.check()
         channel.listen(file, listener.port, self._sha256)
-        with aside():
+        with while_waiting():
             return self._wait(channel, file, listener, patience)
 
     @staticmethod
@@ -91,10 +91,10 @@ class DirectOffer:
         return made.hexdigest()
 
     def stop(self) -> None:
-        """Called by any thread: it is not wanted any more."""
+        """Stop reading the file. Any thread may call it."""
         self._stopped.set()
 
     def close(self) -> None:
-        """Let nobody fetch it any more."""
+        """Close the listener."""
         if self._listener is not None:
             self._listener.close()

@@ -28,17 +28,17 @@ from .slots import Slots
 from .transfer import StoppedError, Transfer
 from .upload import Upload
 
-_MOST = 8  # at work at a time; those that wait for somebody else do not count
-_SHOWN = 0.2  # seconds between two looks at the progress
-_PARTING = 2.0  # seconds that a thread may take to end
+_SLOTS = 8  # transfers that work at a time; those that wait for a person do not count
+_REDRAWN = 0.2  # seconds between two redraws of the progress
+_ENDING = 2.0  # seconds for a thread to end
 
 
 @dataclass(frozen=True, slots=True)
 class FileOptions:
-    """Where files come to, and the largest that is taken; and the server's address, if each has a line of its own.
+    """The options of transfers: the download folder, and the largest size in bytes (0: any).
 
-    Without one, files go over the link, between all else. `direct`: how they may go straight
-    from one client to another; None: not at all.
+    With the server's `host` and `port`, each transfer has a connection of its own; without, files go over the MQTT
+    link, between the messages. `direct` are the options of direct transfers; None turns them off.
     """
 
     folder: Path
@@ -61,51 +61,52 @@ class UserInterface:
 
 
 class TransferManager:
-    """Starts transfers, and knows them until they end."""
+    """Start transfers, and retry them until they end."""
 
     def __init__(self, options: FileOptions, ui: UserInterface, send: Callable[[Iterable[Frame]], None]) -> None:
-        """`send` is the link's."""
+        """`send` sends frames over the link."""
         self.mqtt_channels = MqttFileChannels(send)
         self._options = options
         self._ui = ui
         self._loop: asyncio.AbstractEventLoop | None = None
         self._running: dict[Transfer, threading.Thread] = {}
-        self._channels: dict[Transfer, FileChannel] = {}  # each changed by its own thread alone
-        self._slots = Slots(_MOST)
-        self._line = threading.Condition()
-        self._login: tuple[str, str] | None = None  # name and token; under _line; None if there is no line
+        self._channels: dict[Transfer, FileChannel] = {}  # each transfer's thread changes its own only
+        self._slots = Slots(_SLOTS)
+        self._online = threading.Condition()
+        self._login: tuple[str, str] | None = None  # name and token; None while offline; under _online
         self._stopping = False
-        self._shown = 0.0
-        self._late = False  # another look is due
+        self._redrawn = 0.0
+        self._redraw_due = False
 
     def online(self, login: tuple[str, str] | None) -> None:
-        """There is a line, under that name, with that token; or there is none."""
-        with self._line:
+        """Note that the client is online under that name and token, or offline."""
+        with self._online:
             if login == self._login:
                 return
             self._login = login
-            self._line.notify_all()
+            self._online.notify_all()
         if login is None:
             self.mqtt_channels.lost()
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is under way."""
+        """True if no transfer is running."""
         return not self._running
 
     def lines(self) -> list[str]:
-        """How far each transfer is."""
+        """Return the progress of each transfer as a line."""
         return [transfer.control.progress.line() for transfer in self._running]
 
     def order(self, order: SendFile | GetFile) -> None:
-        """Begin, or say why not."""
+        """Start a transfer, or display why it cannot start."""
         self._loop = asyncio.get_running_loop()
         try:
             transfer = self._transfer(order)
         except Refused as refused:
             self._ui.show([ShownFrame(Error(code=refused.code, error=refused.sentence))])
             return
-        if self._options.host:  # of one line, the server knows so many files at a time, and forgets who waits longest
+        # Over MQTT, a waiting transfer keeps its slot: for each connection, the server follows so many files at a time.
+        if self._options.host:
             transfer.control.while_waiting = lambda: self._slots.released(
                 transfer.control, lambda: self._crowded(transfer)
             )
@@ -118,13 +119,13 @@ class TransferManager:
         if isinstance(order, SendFile):
             return Upload(order, self._progressed, self._options.direct)
         if any(transfer.file == order.file and isinstance(transfer, Download) for transfer in self._running):
-            raise Refused("file-conflict", f"{order.file} is being fetched already.")
+            raise Refused("file-conflict", f"{order.file} is already being downloaded.")
         options = self._options
         direct = options.direct is not None
         return Download(order, options.folder, options.largest, self._ask, self._progressed, direct=direct)
 
     def stop(self, file: str) -> bool:
-        """End the transfers of a file; whether it was fetched, so that nobody else need know."""
+        """Stop the transfers of a file. Return True if one was a download, which does not concern the server."""
         found = [transfer for transfer in self._running if transfer.file == file]
         for transfer in found:
             self._stop(transfer)
@@ -135,12 +136,12 @@ class TransferManager:
         channel = self._channels.get(transfer)
         if channel is not None:
             channel.close()
-        with self._line:
-            self._line.notify_all()
+        with self._online:
+            self._online.notify_all()
         self._slots.wake()
 
     def stop_all(self) -> list[threading.Thread]:
-        """End all transfers; the threads to wait for, elsewhere."""
+        """Stop all transfers. Return the threads that `join` waits for."""
         self._stopping = True
         for transfer in self._running:
             self._stop(transfer)
@@ -154,9 +155,13 @@ class TransferManager:
             if not self._slots.acquire(transfer.control, lambda: self._crowded(transfer)):
                 raise StoppedError
             item = Note(self._run_until_done(transfer))
-        except StoppedError:  # an offer is taken back, and the server says so
+        except StoppedError:  # the end of an upload is told by the server's answer to `cancel`
             stays = isinstance(transfer, Download) and not self._stopping
-            item = Note(f"{transfer.control.progress.name} is stopped; what is there stays.") if stays else None
+            item = (
+                Note(f"Stopped {transfer.control.progress.name}. The partial file is kept; /get resumes it.")
+                if stays
+                else None
+            )
         except (Refused, LocalError) as error:
             code = error.code if isinstance(error, Refused) else "internal"
             named = str(error).startswith(f"{transfer.control.progress.name} ")
@@ -179,11 +184,14 @@ class TransferManager:
     def _run_until_done(self, transfer: Transfer) -> str:
         attempt = 0
         while True:
-            name, token = self._wait_for_line(transfer, pause(attempt) if attempt else 0.0)
+            name, token = self._wait_until_online(transfer, pause(attempt) if attempt else 0.0)
             before = transfer.control.progress.done
             try:
                 channel = self._connect(name, token)
-            except (Refused, ConnectionLostError) as error:  # refused: the token's own line is lost, too, or will be
+            except (
+                Refused,
+                ConnectionLostError,
+            ) as error:  # refused: the connection that the token belongs to is lost, or will be
                 self._lost(transfer, error)
                 attempt += 1
                 continue
@@ -198,11 +206,11 @@ class TransferManager:
                 channel.close()
 
     def _lost(self, transfer: Transfer, error: Exception) -> None:
-        transfer.control.progress.note = f"waiting for the line ({error})"
+        transfer.control.progress.note = f"waiting for the connection ({error})"
         self._progressed()
 
     def _crowded(self, transfer: Transfer) -> None:
-        transfer.control.progress.note = "waiting for another file"
+        transfer.control.progress.note = "waiting for another transfer"
         self._progressed()
 
     def _connect(self, name: str, token: str) -> FileChannel:
@@ -210,20 +218,20 @@ class TransferManager:
             return self.mqtt_channels.open()
         return JsonFileChannel(self._options.host, self._options.port, name, token)
 
-    def _wait_for_line(self, transfer: Transfer, seconds: float) -> tuple[str, str]:
-        """Wait so long, and then until there is a line. Raises StoppedError."""
+    def _wait_until_online(self, transfer: Transfer, seconds: float) -> tuple[str, str]:
+        """Wait `seconds`, then until the client is online. Return name and token. Raises StoppedError."""
         until = time.monotonic() + seconds
-        with self._line:
+        with self._online:
             while not transfer.control.stopped and (left := until - time.monotonic()) > 0:
-                self._line.wait(left)
+                self._online.wait(left)
             while not transfer.control.stopped and self._login is None:
-                self._line.wait()
+                self._online.wait()
             if transfer.control.stopped or self._login is None:
                 raise StoppedError
             return self._login
 
     def _ask(self, question: str) -> bool:
-        """Ask the person, and wait for the answer."""
+        """Ask the user, and wait for the answer."""
         if self._stopping:
             raise StoppedError
         answer: concurrent.futures.Future[bool] = concurrent.futures.Future()
@@ -237,27 +245,27 @@ class TransferManager:
 
     def _progressed(self) -> None:
         now = time.monotonic()
-        if now - self._shown > _SHOWN:
-            self._shown = now
+        if now - self._redrawn > _REDRAWN:
+            self._redrawn = now
             self._call(self._ui.changed)
-        elif not self._late:  # the last of many counts
-            self._late = True
-            self._call(self._show_later)
+        elif not self._redraw_due:  # the last of many changes must be drawn
+            self._redraw_due = True
+            self._call(self._redraw_later)
 
-    def _show_later(self) -> None:
+    def _redraw_later(self) -> None:
         def show() -> None:
-            self._late = False
+            self._redraw_due = False
             self._ui.changed()
 
         assert self._loop is not None
-        self._loop.call_later(_SHOWN, show)
+        self._loop.call_later(_REDRAWN, show)
 
     def _call(self, what: Callable[[], None]) -> None:
         assert self._loop is not None
-        with contextlib.suppress(RuntimeError):  # the loop has ended: there is nobody to tell
+        with contextlib.suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(what)
 
-    # In the loop again
+    # In the loop
 
     def _ended(self, transfer: Transfer, item: DisplayItem | None) -> None:
         self._running.pop(transfer, None)
@@ -267,6 +275,6 @@ class TransferManager:
 
     @staticmethod
     def join(threads: list[threading.Thread]) -> None:
-        """Wait a moment for threads that were told to end. Not in the loop."""
+        """Wait up to 2 seconds for each stopped thread. Must not be called in the loop."""
         for thread in threads:
-            thread.join(_PARTING)
+            thread.join(_ENDING)

@@ -1,4 +1,4 @@
-"""Floor 4: how far a transfer is, in one line for a person. Pure."""
+"""Floor 4: the progress of a transfer as one line of text. No I/O."""
 
 from __future__ import annotations
 
@@ -8,43 +8,43 @@ from wire.file_names import size_words
 from wire.text import percent
 
 _BAR = 20  # characters
-_SPAN = 5.0  # seconds that the rate looks back
+_SPAN = 5.0  # seconds over which the rate is measured
 
 
 class Progress:
-    """How much of `size` is done. Written by one thread, and read by another that only shows it."""
+    """How much of `size` is done. One thread writes it, another one displays it."""
 
     def __init__(self, verb: str, name: str) -> None:
         self.verb = verb
         self.name = name
         self.size = 0
         self.done = 0
-        self.way = ""  # `directly`, if it goes straight to its receiver
-        self.note = "about to begin"  # or what it waits for, if it does
+        self.way = ""  # `directly` for a direct transfer
+        self.note = "starting"  # or what it waits for
         self._marks: deque[tuple[float, int]] = deque(maxlen=64)
 
     def begin(self, size: int, done: int, now: float) -> None:
-        """So much is there from before; it does not count for the rate."""
+        """Start at `done` bytes, which do not count for the rate."""
         self.size, self.done, self.note = size, done, ""
         self._marks.clear()
         self._marks.append((now, done))
 
     def mark(self, now: float) -> None:
-        """Take note of how far it is; seconds on any clock that does not jump."""
+        """Note the present state for the rate; `now` is seconds on a monotonic clock."""
         self._marks.append((now, self.done))
         while len(self._marks) > 2 and now - self._marks[0][0] > _SPAN:
             self._marks.popleft()
 
     @property
     def rate(self) -> float:
-        """Bytes a second, of late."""
+        """Bytes per second over the last 5 seconds."""
         marks = list(self._marks)
         if len(marks) < 2 or marks[-1][0] <= marks[0][0]:
             return 0.0
         return (marks[-1][1] - marks[0][1]) / (marks[-1][0] - marks[0][0])
 
     def line(self) -> str:
-        """`get photo.jpg [####----] 54 %  3.4 MB of 6.2 MB  1.2 MB/s  0:02 left`."""
+        """Return e.g. `get photo.jpg [####----] 54 %  3.4 MB of 6.2 MB  1.2 MB/s  0:02 left`."""
         if self.note:
             return f"{self.verb} {self.name}: {self.note}"
         share = percent(self.done, self.size)
@@ -58,7 +58,7 @@ class Progress:
 
 
 def time_words(seconds: float) -> str:
-    """`0:07`, `12:30`, `3:04:05`; more than a hundred hours are `a long time`."""
+    """Return `0:07`, `12:30` or `3:04:05`; from 100 hours on, `a long time`."""
     if seconds >= 360_000:
         return "a long time"
     minutes, second = divmod(round(seconds), 60)

@@ -1,4 +1,4 @@
-"""Floor 4: what is sent: a file, or the files of a folder one after the other, read as one run of bytes."""
+"""Floor 4: the source of an upload: a file, or the files of a folder one after the other, as one run of bytes."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ from wire.errors import Refused
 from wire.file_names import check_path, safe_name
 from wire.frames import FilePart
 
-_MOST = 10_000  # files of a folder
-_GONE = (FileNotFoundError, NotADirectoryError, PermissionError)  # anything else may be better later
-_NAMES = 1_000_000  # bytes of their names, as they are in an offer
+_FILES = 10_000  # files in a folder, at most
+_GONE = (FileNotFoundError, NotADirectoryError, PermissionError)  # any other error may pass
+_NAMES = 1_000_000  # bytes of their names in an offer, at most
 
 
 class ChangedError(Refused):
-    """It is not what was offered any more, and never will be again."""
+    """The file differs from the offered one for good."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
     path: Path
-    first: int  # where it begins in the whole
+    first: int  # its offset in the whole
     size: int
     changed: int  # nanoseconds since 1970
 
 
 class Source:
-    """A file or a folder as it was when it was opened; `name` is what the other side gets to see of its path."""
+    """A file or a folder as it was when it was opened; `name` is the part of its path that others see."""
 
     def __init__(self, path: str) -> None:
-        """Raises Refused if there is nothing that can be read."""
+        """Raises Refused if the path cannot be read, or contains no file."""
         try:
             root = expanded(path).resolve(strict=True)
             folder = root.is_dir()
             paths = list(_below(root)) if folder else [root]
             self._pieces = _measured(paths)
-        except (OSError, ValueError) as error:  # the latter: a NUL in it
-            raise Refused("bad-file-name", f"{path} cannot be read: {getattr(error, 'strerror', error)}.") from error
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+            raise Refused("bad-file-name", f"Cannot read {path}: {getattr(error, 'strerror', error)}.") from error
         if folder and not paths:
-            raise Refused("bad-file-name", f"There is no file in {path}.")
+            raise Refused("bad-file-name", f"{path} contains no files.")
         self.path = root
         self.name = safe_name(root.name)
         self.size = sum(piece.size for piece in self._pieces)
@@ -56,23 +56,26 @@ class Source:
             for piece in (self._pieces if folder else ())
         ]
         if len(msgspec.json.encode(self.parts)) > _NAMES:
-            raise Refused("too-large", f"{self.name} has too many files, or their names are too long: send it packed.")
+            raise Refused(
+                "too-large",
+                f"{self.name} has too many files, or their names are too long. Pack it into an archive first.",
+            )
         self._starts = [piece.first for piece in self._pieces]
-        self._open: tuple[int, int] = (-1, -1)  # which piece, and its descriptor
+        self._open: tuple[int, int] = (-1, -1)  # a piece's index, and its descriptor
 
     def twin(self) -> Source:
-        """The same, to be read by another thread."""
+        """Return a copy that another thread can read."""
         twin = copy.copy(self)
         twin._open = (-1, -1)
         return twin
 
     def id(self, to: str, attempt: int) -> str:
-        """The same for the same content to the same people, so that an offer that was cut short goes on."""
+        """Return an id, the same for the same content and receiver, so that an interrupted offer resumes."""
         facts = [to, str(self.path), *(f"{piece.path} {piece.size} {piece.changed}" for piece in self._pieces), attempt]
         return hashlib.sha256("\n".join(map(str, facts)).encode(errors="surrogateescape")).hexdigest()[:32]
 
     def read(self, offset: int, length: int) -> bytes:
-        """These bytes. Raises ChangedError if it has become something else meanwhile, or OSError."""
+        """Return these bytes. Raises ChangedError if a file is gone or shorter than before, or OSError."""
         data: list[bytes] = []
         while length:
             at = bisect.bisect_right(self._starts, offset) - 1
@@ -95,7 +98,7 @@ class Source:
         return self._open[1]
 
     def check(self) -> None:
-        """Raises ChangedError if something has been written to it since, or OSError."""
+        """Raise ChangedError if a file was changed since it was opened, or OSError."""
         for piece in self._pieces:
             try:
                 now = piece.path.stat()
@@ -106,17 +109,17 @@ class Source:
 
     @staticmethod
     def _changed(piece: _Piece) -> ChangedError:
-        return ChangedError("file-conflict", f"{piece.path} has changed while it was sent: send it again.")
+        return ChangedError("file-conflict", f"{piece.path} changed during the transfer. Send it again.")
 
     def close(self) -> None:
-        """Let go of what is open."""
+        """Close the open file."""
         if self._open[1] >= 0:
             os.close(self._open[1])
         self._open = (-1, -1)
 
 
 def expanded(path: str) -> Path:
-    """With `~` and `~user` as a shell has them: what is nobody's home stays as it is."""
+    """Expand `~` and `~user` as a shell does; an unknown user's stays as it is."""
     try:
         return Path(path).expanduser()
     except RuntimeError:
@@ -124,7 +127,7 @@ def expanded(path: str) -> Path:
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    """Every regular file in a folder, sorted; links are not followed, so nothing from elsewhere is sent."""
+    """Yield each regular file below a folder, sorted; links are not followed, so no file from elsewhere is sent."""
     for root, folders, names in os.walk(folder, onerror=_raise):
         folders.sort()
         for name in sorted(names):
@@ -138,14 +141,14 @@ def _raise(error: OSError) -> None:
 
 
 def _measured(paths: list[Path]) -> list[_Piece]:
-    if len(paths) > _MOST:
-        raise Refused("too-large", f"A folder may have {_MOST} files in it.")
+    if len(paths) > _FILES:
+        raise Refused("too-large", f"A folder may contain at most {_FILES} files.")
     pieces: list[_Piece] = []
     first = 0
     for path in paths:
         facts = path.stat()
         if not stat.S_ISREG(facts.st_mode):
-            raise Refused("bad-file-name", f"{path} is no file.")
+            raise Refused("bad-file-name", f"{path} is not a regular file.")
         os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
         pieces.append(_Piece(path, first, facts.st_size, facts.st_mtime_ns))
         first += facts.st_size

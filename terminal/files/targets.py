@@ -1,7 +1,7 @@
-"""Floor 4: what is fetched: a part until its SHA-256 fits, then a file, or a folder, of a name that was free.
+"""Floor 4: the target of a download: `x.part` until its SHA-256 is verified, then a file or folder of a free name.
 
-Nothing is written outside the download folder, nothing is written over, and nothing but the part is there before all
-of it is right.
+It writes only below the download folder, never replaces a file, and shows nothing but the partial file before the
+whole is verified.
 """
 
 from __future__ import annotations
@@ -19,29 +19,32 @@ from wire.file_names import safe_name, safe_path, size_words
 from wire.frames import Ranges
 
 _PIECE = 1 << 20
-_NAMES = 10_000  # `name (1)` and so on, until we give up
+_NAMES = 10_000  # attempts to find a free name: `name (1)` and so on
 
 
 class Target:
-    """Where one file goes. `have` is how many bytes the part has, from the beginning on."""
+    """The local file or folder of one download. `have` is the number of bytes in the partial file."""
 
     def __init__(self, folder: Path, info: Ranges, largest: int) -> None:
-        """Open the part, which is made if it is new. Raises Refused, before a byte is taken."""
+        """Open the partial file, or create it. Raises Refused before a byte is fetched."""
         self.name = safe_name(info.name)
         self.size = info.size
         self._folder = folder
         self._parts = info.parts
         self._part = folder / f"{self.name}.{safe_name(info.file)}.part"
         if largest and info.size > largest:
-            raise Refused("too-large", f"{self.name} has {size_words(info.size)}; you take {size_words(largest)}.")
+            raise Refused(
+                "too-large",
+                f"{self.name} has {size_words(info.size)}; your limit is {size_words(largest)} (--largest).",
+            )
         if info.parts and sum(part.size for part in info.parts) != info.size:
-            raise Refused("bad-frame", f"The files in {self.name} do not make up its size.")
+            raise Refused("bad-frame", f"{self.name} is damaged: the sizes of its files do not add up.")
         try:
             folder.mkdir(parents=True, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
             self._descriptor = os.open(self._part, flags, 0o666)
         except OSError as error:
-            raise Refused("not-stored", f"{self._part} cannot be written: {error.strerror}.") from error
+            raise Refused("not-stored", f"Cannot write {self._part}: {error.strerror}.") from error
         try:
             self._claim()
             self.have = min(os.fstat(self._descriptor).st_size, self.size)
@@ -50,7 +53,9 @@ class Target:
             if needed > room:
                 if not self.have:
                     self._part.unlink()
-                raise Refused("not-stored", f"{self.name} needs {size_words(needed)}; {size_words(room)} are free.")
+                raise Refused(
+                    "not-stored", f"{self.name} needs {size_words(needed)}; the disk has {size_words(room)} free."
+                )
         except BaseException:
             os.close(self._descriptor)
             raise
@@ -61,15 +66,15 @@ class Target:
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise Refused("file-conflict", f"{self.name} is being fetched by another client already.") from None
+            raise Refused("file-conflict", f"{self.name} is already being downloaded by another client.") from None
 
     def restart(self) -> None:
-        """Forget what is there."""
+        """Empty the partial file."""
         os.ftruncate(self._descriptor, 0)
         self.have = 0
 
     def append(self, data: memoryview) -> None:
-        """Write what follows. Raises OSError."""
+        """Append to the partial file. Raises OSError."""
         if self._hashed == self.have:
             self._hash.update(data)
             self._hashed += len(data)
@@ -77,13 +82,13 @@ class Target:
         self.have += len(data)
 
     def write(self, data: memoryview, at: int) -> None:
-        """Write something where it belongs. Raises OSError."""
+        """Write at an offset. Raises OSError."""
         while data:
             count = os.pwrite(self._descriptor, data, at)
             data, at = data[count:], at + count
 
     def digest(self, *, anew: bool = False) -> str:
-        """The SHA-256 of what is there; `anew` if it was written over."""
+        """Return the SHA-256 of the partial file; `anew` reads it again after `write`."""
         if anew:
             self._hash, self._hashed = hashlib.sha256(), 0
         while self._hashed < self.have and (piece := os.pread(self._descriptor, _PIECE, self._hashed)):
@@ -93,19 +98,19 @@ class Target:
         return self._hash.hexdigest()
 
     def sum(self, first: int, length: int) -> str:
-        """The SHA-256 of a range."""
+        """Return the SHA-256 of a range."""
         return hashlib.sha256(os.pread(self._descriptor, length, first)).hexdigest()
 
     def keep(self) -> Path:
-        """All of it is right: give it its name, or another one if that is taken. Raises OSError."""
-        os.ftruncate(self._descriptor, self.size)  # the part may be from something longer
+        """Turn the verified partial file into a file or folder with the first free name. Raises OSError."""
+        os.ftruncate(self._descriptor, self.size)  # the partial file may be longer
         path = self._unpack() if self._parts else self._place(self._part, self._folder, self.name)
         self.close()
         return path
 
     @staticmethod
     def _place(part: Path, folder: Path, name: str) -> Path:
-        """Move a file to the first free name, without a moment in which another could be lost."""
+        """Move a file to the first free name; at no moment can another file be replaced."""
         for path in _names(folder, name):
             try:
                 os.link(part, path)
@@ -123,7 +128,7 @@ class Target:
         raise FileExistsError(f"there are too many files called {name}")
 
     def _unpack(self) -> Path:
-        """A folder: its files are copied out of the part into one that has no name yet, which then gets it."""
+        """Copy the files of a folder into a temporary one, and rename that."""
         room = self._part.with_suffix(".unpacked")
         shutil.rmtree(room, ignore_errors=True)
         room.mkdir()
@@ -135,12 +140,12 @@ class Target:
                     self._part.unlink()
                     return path
             raise FileExistsError(f"there are too many folders called {self.name}")
-        except BaseException:  # a full disk, for one: the part is enough to try again
+        except BaseException:  # e.g. a full disk: the partial file is enough to try again
             shutil.rmtree(room, ignore_errors=True)
             raise
 
     def _fill(self, room: Path) -> None:
-        """Copy the files of a folder to where they belong in it."""
+        """Copy the files of a folder to their paths in it."""
         at = 0
         for part in self._parts:
             *folders, name = safe_path(part.name)
@@ -149,7 +154,7 @@ class Target:
                 below = below / step
                 with contextlib.suppress(FileExistsError):
                     below.mkdir()
-                if not below.is_dir():  # a file of that name was there before
+                if not below.is_dir():  # a file has that name
                     below = _make(room, step)
             path = next(path for path in _names(below, name) if not path.exists())
             self._copy(path, at, part.size)
@@ -165,12 +170,12 @@ class Target:
                 at, size = at + len(data), size - len(data)
 
     def discard(self) -> None:
-        """Remove the part."""
+        """Delete the partial file."""
         self._part.unlink(missing_ok=True)
         self.close()
 
     def close(self) -> None:
-        """Let go of it; the part stays."""
+        """Close the partial file, which stays."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -183,7 +188,7 @@ def _make(folder: Path, step: str) -> Path:
 
 
 def _names(folder: Path, name: str) -> Iterator[Path]:
-    """`name`, `name (1)`, `name (2)` … with the number before the ending."""
+    """Yield `name`, `name (1)`, `name (2)` … with the number before the ending."""
     yield folder / name
     stem, dot, ending = name.rpartition(".")
     for number in range(1, _NAMES):

@@ -290,7 +290,7 @@ def test_a_sender_who_comes_back_is_told(server: Server, two: Two, photo: Path) 
     upload = server.chat.files.enter(file, "alice")
     transfer = Download(GetFile(file=file), two.folder, 0, lambda _: True, lambda: None, direct=True)
     channel = two.open_channel(two.bob)
-    taken, learns = channel.taken, channel._learns
+    taken, learns = channel.taken, channel._wait_for_more
 
     def first(file: str, sha256: str = "") -> None:
         two.channels[0].close()
@@ -302,7 +302,7 @@ def test_a_sender_who_comes_back_is_told(server: Server, two: Two, photo: Path) 
         two.send(photo)
         return learns(until)
 
-    channel.taken, channel._learns = first, then  # type: ignore[method-assign]
+    channel.taken, channel._wait_for_more = first, then  # type: ignore[method-assign]
     assert transfer.run(channel).endswith("(directly)")
     two.end()
     server.chat.files.leave(upload)

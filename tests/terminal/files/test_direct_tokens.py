@@ -169,7 +169,7 @@ def test_a_token_is_good_once_and_for_one_file(door: DirectListener, monkeypatch
 
 def test_so_many_lines_and_no_more(door: DirectListener) -> None:
     """Who comes too late is sent away at once; when somebody goes, there is room."""
-    lines = [socket.create_connection(("127.0.0.1", door.port), 10) for _ in range(listener_module._MOST)]
+    lines = [socket.create_connection(("127.0.0.1", door.port), 10) for _ in range(listener_module._CONNECTIONS)]
     assert heard(door) == b""
     for line in lines:
         line.close()

@@ -98,11 +98,11 @@ def test_what_is_said_of_files_on_the_screen(
     screen.type(f"/send carol {tmp_path / 'note'}", "Enter")
     screen.until(lambda lines: any("* Sent note (10 bytes) to carol, who is away: " in line for line in lines))
     screen.type(f"/get {offer(alice, 2_000_000)}", "Enter")
-    screen.expect("! x.bin has 2.0 MB; you take 1.0 MB.")
+    screen.expect("! x.bin has 2.0 MB; your limit is 1.0 MB (--largest).")
     screen.type(f"/send --direct dave {tmp_path / 'note'}", "Enter")
     screen.expect("send note: waiting for dave to fetch it")
     lines = screen.until(lambda lines: any("bob -> dave: offers note" in line for line in lines))
     offered = next(line for line in lines if "bob -> dave: offers note" in line)
     screen.type(f"/cancel {offered.split('/get ')[1].split()[0]}", "Enter")
     lines = screen.expect("* note is not offered any more.")
-    assert not [line for line in lines if "what is there stays" in line]
+    assert not [line for line in lines if "partial file is kept" in line]

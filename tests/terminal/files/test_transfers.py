@@ -374,7 +374,7 @@ def test_a_file_that_changes_is_taken_back(
     channel.settle = settle  # type: ignore[method-assign]
     with pytest.raises(Refused) as refused:
         transfer.run(channel)
-    assert "has changed" in refused.value.sentence
+    assert "changed during the transfer" in refused.value.sentence
     threads[0].join(DEADLINE)
     assert ended == ["gone"]
     assert everything(tmp_path / "in") == {}
