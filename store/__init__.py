@@ -1,8 +1,10 @@
-"""Floor 1: rows on disk. One contract (contract.py), kept by each database behind it."""
+"""Floor 1: everything that the server keeps on disk.
+
+The contract says what a store does, the same for every database; blobs.py keeps the bytes of files beside it;
+`open_store` opens a store by its URL.
+"""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 from .blobs import Blobs
 from .contract import (
@@ -25,15 +27,11 @@ from .contract import (
     direct_key,
     file_post_id,
 )
-from .sqlite import SqliteStore
+from .open import data_folder, open_store
+from .sqlite import read_account
 
 __all__ = [
     "Account", "Accounts", "Appended", "Batch", "Blobs", "Client", "Clients", "Durability", "Entries", "FileRow",
-    "Files", "LogRow", "Members", "Membership", "Part", "Store", "StoreError", "direct_key", "file_post_id",
-    "open_store",
+    "Files", "LogRow", "Members", "Membership", "Part", "Store", "StoreError", "data_folder", "direct_key",
+    "file_post_id", "open_store", "read_account",
 ]  # fmt: skip
-
-
-def open_store(folder: Path, durability: Durability = "process") -> Store:
-    """The store in that folder, which is made if it is missing. Raises StoreError with a sentence."""
-    return SqliteStore(folder, durability)

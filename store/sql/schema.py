@@ -1,4 +1,4 @@
-"""Floor 1: the tables as they are now. How a store came to them is in migrations.py."""
+"""Floor 1: the tables as they are now. Each database has migrations that lead to them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,6 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
-# SQLite numbers rows itself only in a column that is declared INTEGER.
-_Id = BigInteger().with_variant(Integer, "sqlite")
-
 version = Table("version", metadata, Column("number", Integer, nullable=False))
 
 accounts = Table(
@@ -29,11 +26,11 @@ accounts = Table(
     Column("seen", BigInteger, nullable=False),
 )
 
-# How far a log has come is in its last run: a number beside it would be one more page to write for each post.
+# A log's tail is the `last` of its last run: a column here would be one more page to write for each post.
 logs = Table(
     "logs",
     metadata,
-    Column("id", _Id, primary_key=True),
+    Column("id", BigInteger, primary_key=True),
     Column("kind", Text, nullable=False),
     Column("key", Text, nullable=False),
     Column("name", Text, nullable=False),
@@ -48,9 +45,8 @@ members = Table(
     Column("log", BigInteger, primary_key=True),
     Column("user", Text, primary_key=True),
     Column("cursor", BigInteger, nullable=False),
-    Column("joined", BigInteger, nullable=False),  # counts up for each user: it sorts
+    Column("joined", BigInteger, nullable=False),  # counts up for each user: the order of joining
     Index("members_user", "user"),
-    sqlite_with_rowid=False,
 )
 
 clients = Table(
@@ -69,18 +65,17 @@ client_cursors = Table(
     Column("client", Text, primary_key=True),
     Column("log", BigInteger, primary_key=True),
     Column("cursor", BigInteger, nullable=False),
-    sqlite_with_rowid=False,
 )
 
 # `body` is a JSON array of entries, each an array: milliseconds since 1970, sender, text, the sender's id or null.
-# `seq` is the journal's number of the last of them: it counts the entries of all logs, in the order of commit, so new
-# runs always go to the end of the table.
-# Kept by (log, last) alone, a lone post writes two pages instead of three, but a commit to 100 channels twice as many:
-# then each log grows in the midst of the table, where a full page is split between its neighbours.
+# `seq` is the journal's number of the last of them. The journal counts the entries of all logs in the order of commit,
+# so new runs always go to the end of the table. With the primary key (log, last), a lone post would write two pages
+# instead of three, but a commit to 100 channels twice as many: each log would grow inside the table, and its full
+# pages would be split.
 runs = Table(
     "runs",
     metadata,
-    Column("seq", _Id, primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
     Column("log", BigInteger, nullable=False),
     Column("last", BigInteger, nullable=False),
     Column("count", Integer, nullable=False),
@@ -95,11 +90,9 @@ ids = Table(
     Column("id", Text, primary_key=True),
     Column("log", BigInteger, primary_key=True),
     Column("number", BigInteger, nullable=False),
-    sqlite_with_rowid=False,
 )
 
-# `own` is the sender's own id of it, `state` is `open` while it is filled, then `done`, at last `gone`; `ranges` and
-# `parts` are JSON; `number` is the entry that offers it, 0 until there is one.
+# The columns are those of FileRow; `ranges` and `parts` are JSON.
 files = Table(
     "files",
     metadata,
@@ -128,5 +121,4 @@ fetches = Table(
     Column("file", Text, primary_key=True),
     Column("user", Text, primary_key=True),
     Column("name", Text, nullable=False),
-    sqlite_with_rowid=False,
 )

@@ -1,8 +1,12 @@
-"""Floor 1: the store on SQLite: the database file, its migrations, and reading it from another process."""
+"""Floor 1: the SQLite database.
+
+Opening and checkpoints are in database.py, the statements that only SQLite runs in this way in append.py, the history
+of the tables in migrations.py. claim.py locks the data folder; read_only.py reads from another process.
+"""
 
 from __future__ import annotations
 
-from .database import FILE, SqliteStore
+from .database import FILE, SqliteDatabase
 from .read_only import read_account
 
-__all__ = ["FILE", "SqliteStore", "read_account"]
+__all__ = ["FILE", "SqliteDatabase", "read_account"]

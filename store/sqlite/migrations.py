@@ -1,12 +1,10 @@
-"""Floor 1: the numbered steps from an empty database to schema.py. A step that was released never changes."""
+"""Floor 1: the numbered steps from an empty SQLite file to sql/schema.py. A step that was released never changes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from sqlalchemy import Connection, text
 
-from sqlalchemy import Connection, inspect, text
-
-from store.contract import StoreError
+from ..sql import Step
 
 
 def _first(db: Connection) -> None:
@@ -32,7 +30,7 @@ def _first(db: Connection) -> None:
 
 
 def _clients(db: Connection) -> None:
-    """Sessions that the server keeps for clients that are away."""
+    """Add the sessions of clients."""
     for statement in (
         "CREATE TABLE clients (key TEXT NOT NULL PRIMARY KEY, expiry BIGINT, until BIGINT, state TEXT NOT NULL)",
         "CREATE TABLE client_cursors (client TEXT NOT NULL, log BIGINT NOT NULL, cursor BIGINT NOT NULL,"
@@ -42,7 +40,7 @@ def _clients(db: Connection) -> None:
 
 
 def _files(db: Connection) -> None:
-    """Files that are offered, and who has fetched them."""
+    """Add files, and who has fetched them."""
     for statement in (
         "CREATE TABLE files (id TEXT NOT NULL PRIMARY KEY, log BIGINT NOT NULL, sender TEXT NOT NULL,"
         " sender_name TEXT NOT NULL, own TEXT NOT NULL, name TEXT NOT NULL, size BIGINT NOT NULL,"
@@ -58,7 +56,7 @@ def _files(db: Connection) -> None:
 
 
 def _ids(db: Connection) -> None:
-    """A post's id is one log's: the same id in another log is another post."""
+    """Add the log to the key of a post's id: the same id in another log is another post."""
     for statement in (
         "CREATE TABLE ids_anew (sender TEXT NOT NULL, id TEXT NOT NULL, log BIGINT NOT NULL, number BIGINT NOT NULL,"
         " PRIMARY KEY (sender, id, log)) WITHOUT ROWID",
@@ -70,34 +68,14 @@ def _ids(db: Connection) -> None:
 
 
 def _tails(db: Connection) -> None:
-    """A log's tail is the number of its last entry, and is not kept beside it; so is the journal's."""
+    """Drop the stored tails of the logs and of the journal: a tail is the number of the last entry."""
     for statement in ("DELETE FROM logs WHERE kind = 'journal'", "ALTER TABLE logs DROP COLUMN tail"):
         db.execute(text(statement))
 
 
 def _ends(db: Connection) -> None:
-    """Sessions whose time is over are found without a look at all the others."""
+    """Add an index that finds the sessions that have ended."""
     db.execute(text('CREATE INDEX clients_until ON clients ("until")'))
 
 
-STEPS: tuple[Callable[[Connection], None], ...] = (_first, _clients, _files, _ids, _tails, _ends)
-
-
-def migrate(db: Connection, where: str) -> None:
-    """Bring the database up to the last step, inside the caller's transaction.
-
-    Raises StoreError if it is newer, or another program's.
-    """
-    known = inspect(db).has_table("version")
-    number = db.execute(text("SELECT number FROM version")).scalar() if known else 0
-    if not isinstance(number, int):
-        raise StoreError(f"The store {where} failed: it is not a Partyline database.")
-    if number > len(STEPS):
-        raise StoreError(
-            f"{where} was written by a newer Partyline (schema {number}, this one knows up to {len(STEPS)});"
-            " start it with that version."
-        )
-    for step in STEPS[number:]:
-        step(db)
-    if number < len(STEPS):
-        db.execute(text("UPDATE version SET number = :number"), {"number": len(STEPS)})
+STEPS: tuple[Step, ...] = (_first, _clients, _files, _ids, _tails, _ends)

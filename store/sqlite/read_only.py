@@ -1,4 +1,4 @@
-"""Floor 1: what a process beside the server may read of its store, while the server has it."""
+"""Floor 1: read an account from another process while the server has the database open."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from wire.names import fold
 from ..contract import Account, StoreError
 from .database import FILE
 
-_PATIENCE = 5  # seconds that a locked database is waited for
+_TIMEOUT = 5  # seconds to wait for a locked database
 
 
 def read_account(folder: Path, user: str) -> Account | None:
-    """The account of that name in any spelling, as it is at this moment; the store is opened for reading only.
+    """Return the account of that name in any spelling as it is now, None if the name was never used.
 
-    Raises StoreError if it cannot be read.
+    The database in `folder` is opened for reading only. Raises StoreError if it cannot be read.
     """
-    where = f"{(folder / FILE).resolve().as_uri()}?mode=ro"
+    uri = f"{(folder / FILE).resolve().as_uri()}?mode=ro"
     try:
-        with closing(sqlite3.connect(where, uri=True, timeout=_PATIENCE)) as db:
+        with closing(sqlite3.connect(uri, uri=True, timeout=_TIMEOUT)) as db:
             query = "SELECT key, name, password, seen FROM accounts WHERE key = ?"
             found = db.execute(query, (fold(user),)).fetchone()
     except sqlite3.Error as error:

@@ -24,9 +24,15 @@ Enter = Callable[..., MqttLine]
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data folder of the store."""
+    return tmp_path_factory.mktemp("embedded") / "data"
+
+
+@pytest.fixture(scope="module")
+def store(data: Path) -> Iterator[Store]:
     """A store in which alice is registered."""
-    opened = open_store(tmp_path_factory.mktemp("embedded") / "data")
+    opened = open_store(data)
     register(opened, "alice", SECRET)
     yield opened
     opened.close()
@@ -39,10 +45,9 @@ def register(store: Store, name: str, password: bytes) -> None:
 
 
 @pytest.fixture(scope="module")
-def broker(store: Store) -> Iterator[BrokerSupervisor]:
+def broker(store: Store, data: Path) -> Iterator[BrokerSupervisor]:
     """A running broker for all tests of this module; each test uses clients and topics of its own."""
-    folder = store._file.parent  # type: ignore[attr-defined]
-    made = BrokerSupervisor("127.0.0.1", 0, Path(folder), "chat")
+    made = BrokerSupervisor("127.0.0.1", 0, data, "chat")
     made.start()
     assert made.wait_until_ready(DEADLINE)
     yield made

@@ -13,6 +13,7 @@ from store import LogRow, Part, Store, open_store
 from wire.frames import Msg, Say
 from wire.names import fold
 
+NOW = 1_790_000_000_000  # milliseconds since 1970
 POSTGRES = os.environ.get("PARTYLINE_TEST_POSTGRES", "")  # the URL of a database that the tests may empty
 
 
@@ -69,3 +70,10 @@ def part(log: LogRow, sender: str, *posts: str | tuple[str, str | None]) -> Part
     else:
         made = [Msg(log.other, text, id) for text, id in pairs]
     return Part(log, fold(sender), sender, made)
+
+
+def texts(store: Store, log: LogRow) -> list[str]:
+    """Return the texts of all entries of a log, whose numbers must have no gap."""
+    entries = store.read(log, 0, 1_000_000)
+    assert [entry.number for entry in entries] == list(range(1, len(entries) + 1))
+    return [entry.text for entry in entries]

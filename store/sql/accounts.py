@@ -1,0 +1,57 @@
+"""Floor 1: the accounts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, select, update
+
+from wire.names import fold
+
+from ..contract import Account
+from .database import SqlBase
+from .dialect import Dialect
+from .schema import accounts
+
+ACCOUNT_COLUMNS = (accounts.c.key, accounts.c.name, accounts.c.password, accounts.c.seen)
+
+
+class SqlAccounts(SqlBase):
+    """The contract of accounts."""
+
+    def account(self, user: str) -> Account | None:
+        """Return a user's account, None if the name was never used."""
+        with self._database.reading() as db:
+            return _find(db, user)
+
+    def open_account(self, name: str) -> Account:
+        """Return the account of that name; create one without a password if it does not exist."""
+        found = self.account(name)
+        if found is None:
+            with self._database.transaction() as db:
+                found = open_account(db, self._database.dialect, name)
+        return found
+
+    def set_password(self, user: str, password: str) -> None:
+        """Store the hash of a user's password."""
+        with self._database.transaction() as db:
+            db.execute(update(accounts).where(accounts.c.key == fold(user)).values(password=password))
+
+
+def open_account(db: Connection, dialect: Dialect, name: str) -> Account:
+    """Do the same as `SqlAccounts.open_account`, as a part of the caller's transaction."""
+    new = {"key": fold(name), "name": name, "password": None, "seen": 0}
+    db.execute(dialect.insert_or_skip(accounts).values(new))
+    found = _find(db, name)
+    assert found is not None
+    return found
+
+
+def _find(db: Connection, user: str) -> Account | None:
+    found = db.execute(select(*ACCOUNT_COLUMNS).where(accounts.c.key == fold(user))).one_or_none()
+    return None if found is None else make_account(found)
+
+
+def make_account(row: Any) -> Account:
+    """Return the account in a row with the columns ACCOUNT_COLUMNS."""
+    return Account(row.key, row.name, row.password, row.seen)

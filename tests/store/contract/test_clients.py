@@ -1,0 +1,76 @@
+"""The contract of clients: sessions and their cursors."""
+
+from __future__ import annotations
+
+from store import Client, Store
+from tests.support.stores import NOW, Place, part
+
+
+def test_a_clients_session_is_kept_for_its_time(store: Store, place: Place) -> None:
+    """While it is connected, for ever, or until it ends; and what has changed of it replaces what was."""
+    assert store.client("ann/dev", NOW) is None
+    connected, for_ever = Client("ann/dev", 60, None, "one"), Client("ann/phone", None, None, "two")
+    for client in (connected, for_ever):
+        store.save_client(client)
+        assert store.client(client.key, 10**15) == client
+    away = Client("ann/dev", 60, NOW, "three")
+    store.save_client(away)
+    again = place.open()
+    assert again.client("ann/dev", NOW - 1) == away
+    assert again.client("ann/dev", NOW) is None
+    assert again.client("ann/phone", 10**15) == for_ever
+
+
+def test_nobody_is_connected_after_a_start(store: Store) -> None:
+    """The time of those who were runs from now, those whose time is over are dropped, with all that was theirs."""
+    lab = store.open_channel("lab")
+    for key, expiry, until in (
+        ("a/1", 60, None),
+        ("b/1", None, None),
+        ("c/1", 60, NOW),
+        ("d/1", 60, NOW + 1),
+        ("e/1", 0, None),
+    ):
+        store.save_client(Client(key, expiry, until, ""))
+        store.move({(lab.id, key): 1}, {})
+    store.part_clients(NOW)
+    store.end_clients(NOW)
+    kept = {key: store.client(key, NOW) for key in ("a/1", "b/1", "c/1", "d/1", "e/1")}
+    assert {key: client.until for key, client in kept.items() if client} == {
+        "a/1": NOW + 60_000, "b/1": None, "d/1": NOW + 1,
+    }  # fmt: skip
+    assert {key: store.client_cursors(key) for key in kept if not kept[key]} == {"c/1": {}, "e/1": {}}
+    assert store.client_cursors("d/1") == {lab.id: 1}
+
+
+def test_a_dropped_client_takes_along_what_was_its_own(store: Store) -> None:
+    """Its cursors and its door's ids, and nobody else's."""
+    lab = store.open_channel("lab")
+    store.open_account("ann")
+    store.join(lab, "ann")
+    mine, others = "/dev/1", ("/dev2/1", "/de/1", "/dev0/1", "/dev", "dev/1")
+    posts = [(id, id) for id in (mine, *others)]
+    store.append([part(lab, "ann", *posts), part(lab, "bob", (mine, mine))], NOW)
+    for key in ("ann/dev", "ann/dev2", "bob/dev"):
+        store.save_client(Client(key, None, None, ""))
+        store.move({(lab.id, key): 5}, {})
+    store.drop_client("ann/dev")
+    store.drop_client("ann/dev")
+    assert (store.client("ann/dev", NOW), store.client_cursors("ann/dev")) == (None, {})
+    assert store.client_cursors("ann/dev2") == store.client_cursors("bob/dev") == {lab.id: 5}
+    fresh = store.append([part(lab, "ann", *posts), part(lab, "bob", (mine, mine))], NOW).batches
+    assert [entry.text for batch in fresh for entry in batch.entries] == [mine]
+    assert store.cursor(lab, "ann") == 0
+
+
+def test_a_clients_cursors_are_its_own(store: Store) -> None:
+    """They go forwards only, and have nothing to do with those of its user, in the same call or not."""
+    lab, den = store.open_channel("lab"), store.open_channel("den")
+    store.open_account("ann")
+    store.join(lab, "ann")
+    store.append([part(lab, "bob", "a", "b", "c")], NOW)
+    assert store.client_cursors("ann/dev") == {}
+    store.move({(lab.id, "ann/dev"): 2, (lab.id, "ann"): 1, (den.id, "ann/dev"): 0}, {"ann": NOW})
+    assert store.client_cursors("ann/dev") == {lab.id: 2, den.id: 0}
+    store.move({(lab.id, "ann/dev"): 1, (lab.id, "ann"): 3}, {})
+    assert (store.client_cursors("ann/dev")[lab.id], store.cursor(lab, "ann")) == (2, 3)

@@ -1,0 +1,120 @@
+"""The contract of entries: numbers, ids, batches and pages."""
+
+from __future__ import annotations
+
+import pytest
+
+from store import Store
+from store.contract import RUN
+from tests.support.stores import NOW, Place, part, texts
+from wire.frames import Entry
+
+
+def test_entries_are_numbered_from_one_without_a_gap(store: Store) -> None:
+    """In each log by itself, over batches of several logs; and they come back as they were given."""
+    lab, bench = store.open_channel("lab"), store.open_channel("bench")
+    first = store.append([part(lab, "Ann", "a", "b"), part(bench, "Bob", "c"), part(lab, "Bob", "d")], NOW)
+    assert [list(row) for row in first.numbers] == [[1, 2], [1], [3]]
+    second = store.append([part(lab, "Ann", "e")], NOW + 1)
+    assert [list(row) for row in second.numbers] == [[4]]
+    assert store.read(lab, 0, 9) == [
+        Entry(1, NOW, "Ann", "a", "lab"),
+        Entry(2, NOW, "Ann", "b", "lab"),
+        Entry(3, NOW, "Bob", "d", "lab"),
+        Entry(4, NOW + 1, "Ann", "e", "lab"),
+    ]
+    assert store.read(bench, 0, 9) == [Entry(1, NOW, "Bob", "c", "bench")]
+
+
+def test_the_batches_of_an_append_are_what_a_read_shows(store: Store) -> None:
+    """Delivery and history agree; the journal counts the entries of all logs in the order of commit."""
+    lab, bench = store.open_channel("lab"), store.open_channel("bench")
+    appended = [
+        store.append([part(lab, "ann", "a", ("b", "1")), part(bench, "bob", "c"), part(lab, "bob", "d")], NOW),
+        store.append([part(lab, "ann", ("b", "1"))], NOW),
+        store.append([part(bench, "ann", "e")], NOW),
+    ]
+    batches = [batch for one in appended for batch in one.batches]
+    seqs = [seq for batch in batches for seq in range(batch.seq - len(batch.entries) + 1, batch.seq + 1)]
+    assert seqs == [1, 2, 3, 4, 5]
+    assert appended[1].batches == []
+    for log in (lab, bench):
+        mine = [batch for batch in batches if batch.log.id == log.id]
+        assert all((batch.first, batch.last) == (batch.entries[0].number, batch.entries[-1].number) for batch in mine)
+        assert [entry for batch in mine for entry in batch.entries] == store.read(log, 0, 9)
+        assert [(run.seq, run.entries) for run in store.read_runs(log, 0, 9)] == [
+            (one.seq, one.entries) for one in mine
+        ]
+
+
+def test_an_id_is_kept_once(store: Store, place: Place) -> None:
+    """Twice in one part, in one batch, in a later one, after a restart: it has its first number."""
+    lab, bench = store.open_channel("lab"), store.open_channel("bench")
+    batch = [part(lab, "Ann", "a", ("b", "x"), ("b again", "x")), part(lab, "ANN", ("b once more", "x"), "c")]
+    assert [list(row) for row in store.append(batch, NOW).numbers] == [[1, 2, 2], [2, 3]]
+    assert [list(row) for row in store.append([part(lab, "ann", ("b", "x"), "d")], NOW).numbers] == [[2, 4]]
+    assert list(store.append([part(bench, "ann", ("elsewhere", "x"))], NOW).numbers[0]) == [1], "an id is one log's"
+    assert list(store.append([part(lab, "bob", ("b of bob", "x"))], NOW).numbers[0]) == [5]
+    expected = ["a", "b", "c", "d", "b of bob"]
+    assert texts(store, lab) == expected
+    again = place.open()
+    assert [list(row) for row in again.append([part(lab, "ann", ("b", "x"), "e")], NOW).numbers] == [[2, 6]]
+    assert texts(again, lab) == [*expected, "e"]
+    assert texts(again, bench) == ["elsewhere"]
+
+
+def test_an_append_is_whole_or_not_at_all(store: Store) -> None:
+    """A post that cannot be kept takes its batch with it, and leaves no gap and no half of anything."""
+    lab, bench = store.open_channel("lab"), store.open_channel("bench")
+    store.append([part(lab, "ann", "a")], NOW)
+    with pytest.raises(UnicodeEncodeError):
+        store.append([part(lab, "ann", ("b", "1")), part(bench, "ann", "c"), part(bench, "ann", "\ud800")], NOW)
+    assert (texts(store, lab), texts(store, bench)) == (["a"], [])
+    after = store.append([part(bench, "ann", "d"), part(lab, "ann", ("b", "1"))], NOW)
+    assert [list(row) for row in after.numbers] == [[1], [2]]
+    assert sorted(batch.seq for batch in after.batches) == [2, 3]
+
+
+def test_texts_come_back_as_they_were(store: Store) -> None:
+    """Every character, quotes, ends of lines and of strings, and long ones; ids, too."""
+    lab = store.open_channel("lab")
+    odd = ["", " ", "\0", "a\0b", "'\"\\", "\n\r\t", "é\u2028\U0001f600", "null", "[]", "%s ? :x", "x" * 100_000]
+    store.append([part(lab, "ann", *((text, text[:60] or None) for text in odd))], NOW)
+    assert texts(store, lab) == odd
+    assert [entry.id for entry in store.read(lab, 0, 99)] == [text[:60] or None for text in odd]
+
+
+@pytest.mark.parametrize("sizes", [(1, 1, 1, 1), (RUN,), (RUN + 1, 2), (3 * RUN - 1, 1, 5)])
+def test_pages_are_right_wherever_they_begin(store: Store, sizes: tuple[int, ...]) -> None:
+    """However the entries were committed, a page is a slice of the list."""
+    lab, other = store.open_channel("lab"), store.open_channel("other")
+    everything: list[str] = []
+    for size in sizes:
+        posts = [f"{len(everything) + at}" for at in range(size)]
+        everything += posts
+        store.append([part(other, "bob", "noise"), part(lab, "ann", *posts)], NOW)
+    total = len(everything)
+    for after in {0, 1, RUN - 1, RUN, RUN + 1, total - 1, total, total + 1, 10**15}:
+        for limit in {0, 1, 2, RUN - 1, RUN, RUN + 1, total, total + 1}:
+            page = store.read(lab, after, limit)
+            assert [entry.text for entry in page] == everything[after : after + limit]
+            assert [entry.number for entry in page] == [int(entry.text) + 1 for entry in page]
+            runs = store.read_runs(lab, after, limit)
+            assert [entry for run in runs for entry in run.entries] == page
+            assert all(run.last - run.first + 1 == len(run.entries) for run in runs)
+
+
+def test_a_doors_own_id_is_kept_once_and_not_shown(store: Store) -> None:
+    """It begins with a slash; forgotten, it is new again."""
+    lab = store.open_channel("lab")
+    sent = part(lab, "ann", ("a", "/dev/1"), ("b", "shown"))
+    assert list(store.append([sent], NOW).numbers[0]) == [1, 2]
+    again = store.append([sent], NOW)
+    assert (list(again.numbers[0]), again.batches) == ([1, 2], [])
+    assert [entry.id for entry in store.read(lab, 0, 9)] == [None, "shown"]
+    store.forget_id("ann", "/dev/1")
+    store.forget_id("bob", "shown")
+    store.forget_id("ann", "never was")
+    third = store.append([sent], NOW)
+    assert list(third.numbers[0]) == [3, 2]
+    assert [(entry.text, entry.id) for entry in third.batches[0].entries] == [("a", None)]

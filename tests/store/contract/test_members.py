@@ -1,0 +1,84 @@
+"""The contract of members: logs, memberships and cursors."""
+
+from __future__ import annotations
+
+from store import Store, direct_key
+from tests.support.stores import NOW, part
+from wire.frames import Entry
+
+
+def test_channels_are_the_same_under_case_folding(store: Store) -> None:
+    """And keep the name that was written first."""
+    lab = store.open_channel("Lab")
+    assert store.open_channel("LAB") == store.open_channel("lab") == lab
+    assert (lab.kind, lab.key, lab.name, lab.tail, lab.topic) == ("channel", "lab", "Lab", 0, "")
+    store.append([part(lab, "ann", "a")], NOW)
+    store.set_topic(lab, "Soldering\0tonight")
+    (found,) = store.channels()
+    assert (found.id, found.name, found.tail, found.topic) == (lab.id, "Lab", 1, "Soldering\0tonight")
+
+
+def test_a_direct_log_has_two_members_from_the_start(store: Store) -> None:
+    """Whoever opens it, it is one; the other need not have been named before, and finds what waited."""
+    assert store.find_direct("Bob", "ann") is None
+    log = store.open_direct("Bob", "ann")
+    assert store.open_direct("ANN", "bob") == store.find_direct("BOB", "Ann") == log
+    assert (log.kind, log.key, log.name, log.other) == ("direct", direct_key("ann", "bob"), "ann", "Bob")
+    store.append([part(log, "Bob", "hi"), part(log, "ann", "ho")], NOW)
+    assert store.read(log, 0, 9) == [
+        Entry(1, NOW, "Bob", "hi", None, "ann"),
+        Entry(2, NOW, "ann", "ho", None, "Bob"),
+    ]
+    assert [account.name for account in store.members(log)] == ["ann", "Bob"]
+    assert store.channels() == []
+    ((mine),) = store.memberships("ANN")
+    assert (mine.log.id, mine.log.tail, mine.cursor) == (log.id, 2, 0)
+    store.move({(log.id, "ann"): 2}, {})
+    assert store.memberships("ann") == []
+    assert len(store.memberships("bob")) == 1
+
+
+def test_a_talk_with_oneself_has_one_member(store: Store) -> None:
+    """A note to oneself is a conversation, too."""
+    log = store.open_direct("ann", "Ann")
+    assert store.open_direct("ANN", "ann") == log
+    store.append([part(log, "ann", "milk")], NOW)
+    assert store.read(log, 0, 9) == [Entry(1, NOW, "ann", "milk", None, "ann")]
+    assert store.member_count(log) == 1
+
+
+def test_a_cursor_goes_forwards_only(store: Store) -> None:
+    """And only a member has one; it begins at the tail, and a second join changes nothing."""
+    store.open_account("Ann")
+    lab = store.open_channel("lab")
+    store.append([part(lab, "bob", "a", "b", "c")], NOW)
+    assert store.cursor(lab, "ann") is None
+    store.move({(lab.id, "ann"): 2}, {})
+    assert store.cursor(lab, "ann") is None
+    assert store.join(lab, "ANN") == 3
+    store.append([part(lab, "bob", "d", "e")], NOW)
+    assert store.join(lab, "ann") == 3
+    for number, expected in ((4, 4), (2, 4), (4, 4), (5, 5), (0, 5)):
+        store.move({(lab.id, "ann"): number}, {})
+        assert store.cursor(lab, "Ann") == expected
+    store.leave(lab, "aNN")
+    store.leave(lab, "ann")
+    assert store.cursor(lab, "ann") is None
+    assert store.join(lab, "ann") == 5
+
+
+def test_memberships_come_in_the_order_of_joining(store: Store) -> None:
+    """So that the one joined last is the current channel after a return."""
+    logs = {name: store.open_channel(name) for name in ("c", "a", "b")}
+    for name in ("Ann", "bob"):
+        store.open_account(name)
+    for name in ("b", "c", "a"):
+        store.join(logs[name], "ann")
+    store.join(logs["a"], "bob")
+    assert [mine.log.name for mine in store.memberships("ann")] == ["b", "c", "a"]
+    store.leave(logs["b"], "ann")
+    store.join(logs["b"], "Ann")
+    assert [mine.log.name for mine in store.memberships("ANN")] == ["c", "a", "b"]
+    assert [account.name for account in store.members(logs["a"])] == ["Ann", "bob"]
+    assert store.member_counts() == {logs["a"].id: 2, logs["b"].id: 1, logs["c"].id: 1}
+    assert [store.member_count(logs[name]) for name in "abc"] == [2, 1, 1]
