@@ -31,7 +31,7 @@ from bridge.mirror.mirror import Mirror
 from channels.chat import Chat
 from doors import line_speaker as talk
 from doors.door import Door
-from store import Durability, Store, open_store
+from store import Durability, Store, data_folder, open_store
 from wire import VERSION
 from wire.errors import LocalError
 from wire.limits import Limits
@@ -68,7 +68,7 @@ class Server:
     """The store, the chat and the doors, wired. `address` is the first listening address, as `host:port`."""
 
     def __init__(self, config: Config) -> None:
-        self._store: Store = open_store(Path(config.data), config.durability)
+        self._store: Store = open_store(config.data, config.durability)
         try:
             self.chat = Chat(self._store, config.limits)
             self._mqtt = SharedState(self.chat, Topics(config.root))
@@ -110,7 +110,7 @@ class Server:
         if where is None:
             there = broker(wanted)
         else:
-            self._embedded = BrokerSupervisor(*where, Path(config.data), config.root)
+            self._embedded = BrokerSupervisor(*where, data_folder(config.data), config.root)
             self._embedded.start()
             there = replace(broker(BrokerConfig(self._embedded.url)), version=V311)
         mirror = Mirror(self._mqtt, there, self._door.pump, trusted=wanted.trusted or where is not None)

@@ -69,8 +69,8 @@ def stores(monkeypatch: pytest.MonkeyPatch) -> list[WatchedStore]:
     """The stores of the servers inside this process, in the order of their start: each watches the locks."""
     made: list[WatchedStore] = []
 
-    def watched(folder: Path, durability: Durability = "process") -> Store:
-        made.append(WatchedStore(open_store(folder, durability)))
+    def watched(url: str | Path, durability: Durability = "process") -> Store:
+        made.append(WatchedStore(open_store(url, durability)))
         return cast("Store", made[-1])
 
     monkeypatch.setattr("server.open_store", watched)
