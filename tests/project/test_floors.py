@@ -1,4 +1,4 @@
-"""The shape of the code: imports go down only, functions stay small, modules say what they are."""
+"""The shape of the code: imports go down only and in no circle, functions stay small, modules say what they are."""
 
 from __future__ import annotations
 
@@ -20,6 +20,44 @@ AROUND = ("tests", "bench", "docs")  # nothing that runs imports these
 FUNCTION = 50  # lines, of what runs and of its tests
 SAID = 6  # lines of a function from which on it needs a docstring
 _OUTSIDE = {"build"}
+_SURFACE = "__init__.py"
+
+# Files that still import each other in a circle, and imports that still pass by a surface. Both sets only shrink.
+IN_CIRCLES: set[str] = set()
+PAST_A_SURFACE: set[str] = {
+    "bridge/clients/delivery.py imports channels/log.py",
+    "bridge/clients/delivery.py imports channels/reader.py",
+    "bridge/clients/publish.py imports wire/topics/files.py",
+    "bridge/clients/responses.py imports channels/directory.py",
+    "bridge/clients/responses.py imports channels/log.py",
+    "bridge/clients/responses.py imports channels/receipts.py",
+    "bridge/clients/responses.py imports wire/topics/files.py",
+    "bridge/clients/subscriptions.py imports channels/log.py",
+    "bridge/embedded/supervisor.py imports channels/locks.py",
+    "bridge/mirror/incoming.py imports channels/locks.py",
+    "bridge/mirror/mirror.py imports channels/directory.py",
+    "bridge/mirror/mirror.py imports channels/log.py",
+    "bridge/mirror/outgoing.py imports channels/log.py",
+    "bridge/mirror/outgoing.py imports channels/reader.py",
+    "channels/requests/system.py imports wire/text/commands.py",
+    "client.py imports terminal/links/mqtt/link.py",
+    "doors/connection.py imports channels/chat.py",
+    "doors/connection.py imports channels/locks.py",
+    "doors/door.py imports channels/chat.py",
+    "doors/speaker.py imports channels/chat.py",
+    "doors/speaker.py imports channels/reader.py",
+    "server.py imports bridge/clients/session.py",
+    "server.py imports bridge/clients/shared.py",
+    "server.py imports bridge/mirror/address.py",
+    "server.py imports bridge/mirror/mirror.py",
+    "server.py imports channels/chat.py",
+    "server.py imports doors/door.py",
+    "server.py imports doors/line_speaker.py",
+    "terminal/links/mqtt/conversation.py imports wire/text/commands.py",
+    "terminal/links/mqtt/frames.py imports wire/topics/files.py",
+    "terminal/links/mqtt/requests.py imports wire/topics/files.py",
+    "terminal/state/state.py imports wire/text/commands.py",
+}
 
 
 def part(file: Path) -> str:
@@ -61,6 +99,63 @@ def imports(file: Path) -> Iterator[tuple[int, str]]:
             yield node.lineno, part(folder)
 
 
+@cache
+def file_imports(file: Path) -> frozenset[Path]:
+    """Return the project files that a file imports, type-only imports and those inside functions included.
+
+    `from folder import name` is an import of `folder/__init__.py` if that binds the name, else of `folder/name.py`.
+    """
+    found: set[Path] = set()
+    for node in ast.walk(tree(file)):
+        if isinstance(node, ast.Import):
+            found |= {module for alias in node.names if (module := _module(ROOT, alias.name)) is not None}
+        elif isinstance(node, ast.ImportFrom):
+            home = _module(file.parents[node.level - 1] if node.level else ROOT, node.module or "")
+            if home is None:
+                continue
+            found |= {_behind(home, alias.name, part(file) == part(home)) for alias in node.names}
+    return frozenset(found - {file})
+
+
+def _behind(home: Path, name: str, inside: bool) -> Path:
+    """Return the file that `from home import name` reads the name from; `inside` of the same top folder or not."""
+    if home.name != _SURFACE or name in _bound(home, inside):
+        return home
+    return _module(home.parent, name) or home
+
+
+@cache
+def _bound(surface: Path, inside: bool) -> frozenset[str]:
+    """Return the names that an `__init__.py` imports, but not its own modules for a file that is `inside`."""
+    nodes = [node for node in ast.walk(tree(surface)) if isinstance(node, ast.ImportFrom)]
+    return frozenset({alias.name for node in nodes if node.module or not inside for alias in node.names})
+
+
+def _module(folder: Path, dotted: str) -> Path | None:
+    """Return the file of a module below a folder, or None if the project has none of that name."""
+    path = folder.joinpath(*dotted.split(".")) if dotted else folder
+    candidates = (path / _SURFACE, path.with_suffix(".py"))
+    return next((each for each in candidates if each.is_file() and each.parent != ROOT.parent), None)
+
+
+def circles(graph: dict[Path, frozenset[Path]]) -> list[set[Path]]:
+    """Return the groups of files in which each one leads back to itself by the imports of the others."""
+    reached = {file: _reached(graph, file) for file in graph}
+    groups = {frozenset({other for other in reached[file] if file in reached.get(other, ())}) for file in graph}
+    return sorted([set(group) for group in groups if group], key=lambda group: sorted(map(named, group)))
+
+
+def _reached(graph: dict[Path, frozenset[Path]], start: Path) -> set[Path]:
+    """Return all files to which the imports of one lead, itself only if they lead back."""
+    seen: set[Path] = set()
+    ahead = [start]
+    while ahead:
+        fresh = graph.get(ahead.pop(), frozenset()) - seen
+        seen |= fresh
+        ahead += fresh
+    return seen
+
+
 def test_every_part_has_its_floor() -> None:
     """A new folder or program has to be given a place here."""
     parts = {part(file) for file in files()}
@@ -77,6 +172,38 @@ def test_imports_go_down() -> None:
         if name not in {*BELOW[part(file)], part(file)} and name in {*BELOW, *AROUND}
     ]
     assert not wrong
+
+
+def test_no_two_files_import_each_other() -> None:
+    """Neither directly nor in a circle, type-only imports and those inside functions included."""
+    found = circles({file: file_imports(file) for file in RUNNING})
+    wrong = [sorted(map(named, group)) for group in found if not {named(file) for file in group} <= IN_CIRCLES]
+    assert not wrong
+
+
+def test_a_circle_is_noticed() -> None:
+    """Also one by way of a third file."""
+    a, b, c, d = (ROOT / f"{name}.py" for name in "abcd")
+    graph = {a: frozenset({b, d}), b: frozenset({c}), c: frozenset({a}), d: frozenset[Path]()}
+    assert circles(graph) == [{a, b, c}]
+    assert circles({a: frozenset({b, d}), b: frozenset({d})}) == []
+
+
+def test_other_folders_import_the_surface_only() -> None:
+    """A file of another top folder imports from an `__init__.py`, or from a module directly in wire/."""
+    wrong = {
+        f"{named(file)} imports {named(other)}"
+        for file in RUNNING
+        for other in file_imports(file)
+        if part(file) != part(other) and not _is_surface(other)
+    }
+    assert wrong <= PAST_A_SURFACE, sorted(wrong - PAST_A_SURFACE)
+
+
+def _is_surface(file: Path) -> bool:
+    """Return True for the `__init__.py` of a folder, and for each module directly in wire/."""
+    inside = file.relative_to(ROOT).parts
+    return file.name == _SURFACE or (inside[0] == "wire" and len(inside) == 2)
 
 
 def test_a_function_has_one_idea() -> None:
