@@ -40,26 +40,27 @@ from wire.limits import Limits
 from wire.names import check_name
 
 _PATIENCE = 30.0  # seconds that a file waits on a screen for somebody who is there to fetch it directly
+PROGRAM = "client.py"  # the name of the command, unless a package has given it another one
 _EPILOG = """\
 Without a terminal it reads commands line by line from stdin, prints what comes, and ends when everything it sent
 has been answered: with 0, or with 1 if something was refused.
 
-  echo 'lab: the kiln is hot' | client.py --name kiln
-  client.py --name logger --listen < /dev/null >> chat.log
+  echo 'lab: the kiln is hot' | {program} --name kiln
+  {program} --name logger --listen < /dev/null >> chat.log
 
 mqtt://[USER[:PASSWORD]@]HOST[:PORT][/ROOT] goes to a server, or to a broker that mirrors it, by MQTT (port 1883), and
 mqtts:// by MQTT over TLS (port 8883): the same client, for where no other port can be reached. USER is your name. A
 password on the command line can be seen by others on this machine. ROOT is the server's `root`, if that is not chat.
 
-  client.py mqtt://bob@192.168.1.5
+  {program} mqtt://bob@192.168.1.5
 """
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(program: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="client.py",
+        prog=program,
         description="The terminal client of Partyline, a chat server.",
-        epilog=_EPILOG,
+        epilog=_EPILOG.format(program=program),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
@@ -200,7 +201,7 @@ def _server(options: argparse.Namespace) -> _Server:
     return _Server(str(broker), partial(MqttLink, broker, tls), file_options, broker.name, broker.password)
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace, program: str) -> int:
     server = _server(options)
     name, password = server.name or options.name, server.password
     if password is None:
@@ -214,7 +215,7 @@ def _run(options: argparse.Namespace) -> int:
         return asyncio.run(Screen(state, server.make_link, server.file_options).run())
     if not credentials.name:
         raise LocalError("Say who you are: --name NAME, or PARTYLINE_NAME.")
-    script = ScriptOptions(json=options.json, listen=options.listen, patience=options.wait)
+    script = ScriptOptions(json=options.json, listen=options.listen, patience=options.wait, program=program)
     return asyncio.run(
         Filter(State(credentials, where=server.where), server.make_link, server.file_options, script).run()
     )
@@ -225,12 +226,12 @@ def _has_screen() -> bool:
     return all(stream is not None and stream.isatty() for stream in streams) and os.environ.get("TERM") != "dumb"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the client; the exit code is 2 if the options make no sense."""
+def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
+    """Run the client; the exit code is 2 if the options make no sense. `program` is the command's name in messages."""
     try:
-        return _run(_parser().parse_args(arguments))
+        return _run(_parser(program).parse_args(arguments), program)
     except (LocalError, Refused) as error:
-        print(f"client.py: {error}", file=sys.stderr)
+        print(f"{program}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:  # before there was anybody to say goodbye
         return 130

@@ -40,6 +40,7 @@ from wire.topics import ROOT, Topics
 
 log = logging.getLogger("partyline")
 
+PROGRAM = "server.py"  # the name of the command, unless a package has given it another one
 MQTT_PORT = 1883  # registered with IANA
 _NO_PORT = ("none", "off", "no", "false")  # the documentation uses the first
 
@@ -171,13 +172,13 @@ def _mqtt_port(text: str) -> int | str:
 _mqtt_port.__name__ = "port"  # the name of the type in argparse's errors
 
 
-def configure(arguments: Sequence[str]) -> Config:
+def configure(arguments: Sequence[str], program: str = PROGRAM) -> Config:
     """Return the config from the command line and its config file. Exits with 2 for wrong options."""
     parser = argparse.ArgumentParser(
-        prog="server.py",
+        prog=program,
         description="Partyline: a chat server for people and devices on one network.",
         epilog="An option takes precedence over the same key of the config file; see partyline.example.yaml. "
-        f"`server.py acl {'|'.join(BROKERS)}` prints the access rules for another broker.",
+        f"`{program} acl {'|'.join(BROKERS)}` prints the access rules for another broker.",
     )
     default = Config()
     parser.add_argument("--host", help=f"address to listen on (default {default.host}; 0.0.0.0 or :: for the network)")
@@ -207,10 +208,10 @@ def configure(arguments: Sequence[str]) -> Config:
     return msgspec.structs.replace(config, broker=msgspec.structs.replace(config.broker, **at_broker), **given)
 
 
-def print_rules(arguments: Sequence[str]) -> int:
+def print_rules(arguments: Sequence[str], program: str = PROGRAM) -> int:
     """Run `server.py acl`: print the access rules for another broker. Return the exit status."""
     parser = argparse.ArgumentParser(
-        prog="server.py acl",
+        prog=f"{program} acl",
         description="Print the access rules with which another broker lets each client write below its own name only. "
         "The comments in the rules say where they go.",
     )
@@ -227,7 +228,7 @@ def print_rules(arguments: Sequence[str]) -> int:
         clients = [name for name in options.clients.split(",") if name]
         print(broker_rules(options.broker, options.root, options.user, clients), end="")
     except LocalError as error:
-        print(f"server.py acl: {error}", file=sys.stderr)
+        print(f"{program} acl: {error}", file=sys.stderr)
         return 2
     return 0
 
@@ -244,14 +245,14 @@ def allow_many_connections(limits: Limits) -> None:
         log.warning("the system allows %d open files, which is enough for about %d connections", soft, soft - 256)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run until SIGTERM or Ctrl-C. Return the exit status."""
+def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
+    """Run until SIGTERM or Ctrl-C. Return the exit status. `program` is the command's name in what it prints."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["acl"]:
-        return print_rules(given[1:])
+        return print_rules(given[1:], program)
     stop = _signals()
     try:
-        config = configure(given)
+        config = configure(given, program)
         logging.basicConfig(
             level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
         )
@@ -259,7 +260,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         allow_many_connections(config.limits)
         server = Server(config)
     except LocalError as error:
-        print(f"server.py: {error}", file=sys.stderr)
+        print(f"{program}: {error}", file=sys.stderr)
         return 1
     # These objects stay. To scan them at each garbage collection would delay everyone by some milliseconds.
     gc.collect()

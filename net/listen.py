@@ -23,3 +23,5 @@ def listen(host: str, port: int, backlog: int) -> socket.socket:
         if error.errno == errno.EADDRINUSE:
             raise NetError(f"Cannot listen on {place}: another program uses this port. Choose another port.") from error
         raise NetError(f"Cannot listen on {place}: {reason(error)}.") from error
+    except UnicodeError as error:  # of a name that no DNS can have, such as a..b
+        raise NetError(f"Cannot listen on {format_address(host, port)}: that is not a host name.") from error

@@ -27,7 +27,7 @@ def test_a_port_in_use_is_one_sentence() -> None:
     )
 
 
-@pytest.mark.parametrize("host", ["203.0.113.7", "no.such.host.invalid"])
+@pytest.mark.parametrize("host", ["203.0.113.7", "no.such.host.invalid", "no..host"])
 def test_an_address_of_another_machine_is_one_sentence(host: str) -> None:
     with pytest.raises(NetError, match=rf"^Cannot listen on {host}:0: [^:]+\.$"):
         listen(host, 0, 8)

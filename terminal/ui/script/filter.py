@@ -37,12 +37,14 @@ class ScriptOptions:
     """The options of a filter. With `json` it prints frames.
 
     `listen` is the number of seconds to stay after the last answer; None means without end. `patience` is the number
-    of seconds without a connection until it gives up; None means 10, and without end once it listens.
+    of seconds without a connection until it gives up; None means 10, and without end once it listens. `program` is the
+    command's name in messages.
     """
 
     json: bool = False
     listen: float | None = 0.0
     patience: float | None = None
+    program: str = "client.py"
 
 
 class Filter:
@@ -80,7 +82,7 @@ class Filter:
         finally:
             await self._session.stop()
         if trouble:
-            print(f"client.py: {trouble}", file=sys.stderr)
+            print(f"{self._options.program}: {trouble}", file=sys.stderr)
         return 128 + self._signal if self._signal else 1 if trouble or self._refused else 0
 
     def _interrupt(self, number: int) -> None:
