@@ -1,6 +1,6 @@
-"""Floor 4: the terminal client: options, wiring, start and stop. Nothing else.
+"""Floor 4: the terminal client: options, wiring, start and stop.
 
-With a terminal at both ends it is a screen for a person, otherwise a filter for scripts.
+If stdin and stdout are a terminal it is a screen for a person, otherwise a filter for scripts.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 
-if __name__ == "__main__":  # all that is imported takes a moment: until main() does better, a signal ends us silently
+if __name__ == "__main__":  # the imports take a moment; a signal meanwhile ends the program silently
     for _number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(_number, lambda number, _: os._exit(128 + number))
 
@@ -39,18 +39,18 @@ from wire.errors import LocalError, Refused
 from wire.limits import Limits
 from wire.names import check_name
 
-_PATIENCE = 30.0  # seconds that a file waits on a screen for somebody who is there to fetch it directly
+_PATIENCE = 30.0  # seconds that a file of the screen waits for its receiver to fetch it directly
 PROGRAM = "client.py"  # the name of the command, unless a package has given it another one
 _EPILOG = """\
-Without a terminal it reads commands line by line from stdin, prints what comes, and ends when everything it sent
-has been answered: with 0, or with 1 if something was refused.
+Without a terminal, the client reads commands from stdin, one a line, and prints what comes. It ends when every
+command is answered. The exit code is 0, or 1 if a command was refused or a message could not be sent.
 
   echo 'lab: the kiln is hot' | {program} --name kiln
   {program} --name logger --listen < /dev/null >> chat.log
 
-mqtt://[USER[:PASSWORD]@]HOST[:PORT][/ROOT] goes to a server, or to a broker that mirrors it, by MQTT (port 1883), and
-mqtts:// by MQTT over TLS (port 8883): the same client, for where no other port can be reached. USER is your name. A
-password on the command line can be seen by others on this machine. ROOT is the server's `root`, if that is not chat.
+mqtt://[USER[:PASSWORD]@]HOST[:PORT][/ROOT] connects by MQTT (port 1883), mqtts:// by MQTT over TLS (port 8883): to a
+Partyline server, or to a broker that mirrors one. USER is your name. Other users of this machine can see a password on
+the command line. ROOT is the server's topic root, if it is not chat.
 
   {program} mqtt://bob@192.168.1.5
 """
@@ -68,19 +68,24 @@ def _parser(program: str) -> argparse.ArgumentParser:
         nargs="?",
         default="",
         metavar="ADDRESS",
-        help=f"the server: HOST[:PORT], or mqtt://HOST[:PORT] (default: {DEFAULT_HOST}:{DEFAULT_PORT})",
+        help=f"the server: HOST[:PORT] or mqtt://HOST[:PORT] (default: {DEFAULT_HOST}:{DEFAULT_PORT})",
     )
     parser.add_argument(
-        "--name", default=os.environ.get("PARTYLINE_NAME"), help="your name (default: PARTYLINE_NAME, or you are asked)"
+        "--name",
+        default=os.environ.get("PARTYLINE_NAME"),
+        help="your name (default: $PARTYLINE_NAME; the screen asks for it)",
     )
     parser.add_argument(
         "--password-file",
         type=Path,
         metavar="FILE",
-        help="its first line is your password (default: PARTYLINE_PASSWORD, or you are asked)",
+        help="read your password from the first line (default: $PARTYLINE_PASSWORD; the screen asks for it)",
     )
     parser.add_argument(
-        "--ca", type=Path, metavar="FILE", help="for mqtts://: the certificate of the server, or of who vouches for it"
+        "--ca",
+        type=Path,
+        metavar="FILE",
+        help="for mqtts://: certificates to trust instead of the system's, in PEM format",
     )
     parser.add_argument("--version", action="version", version=f"partyline client {VERSION}")
     _add_file_options(parser)
@@ -95,33 +100,33 @@ def _add_file_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=Path(os.environ.get("PARTYLINE_DOWNLOADS", "downloads")),
         metavar="DIR",
-        help="where /get puts files (default: PARTYLINE_DOWNLOADS, or downloads/)",
+        help="folder for files from /get (default: $PARTYLINE_DOWNLOADS or downloads/)",
     )
     files.add_argument(
         "--largest",
         type=int,
         default=Limits().file_size,
         metavar="BYTES",
-        help=f"the largest file that /get takes (default: {Limits().file_size}; 0: any)",
+        help=f"largest file in bytes that /get accepts (default: {Limits().file_size}; 0: any)",
     )
     files.add_argument(
         "--direct",
         choices=("auto", "never"),
         default="auto",
-        help="whether files may go straight from one client to the other, who then know each other's address",
+        help="auto: files may go directly between clients, which shows each the other's address; never: they do not",
     )
     files.add_argument(
         "--direct-port",
         type=_port,
         default=0,
         metavar="PORT",
-        help="where to listen for who fetches a file from here (default: any free port)",
+        help="port on which others fetch files directly from here (default: any free port)",
     )
 
 
 def _add_script_options(parser: argparse.ArgumentParser) -> None:
     scripts = parser.add_argument_group("without a terminal")
-    scripts.add_argument("--json", action="store_true", help="print the frames as JSON lines")
+    scripts.add_argument("--json", action="store_true", help="print frames as JSON lines")
     scripts.add_argument(
         "--listen",
         type=_seconds,
@@ -129,13 +134,13 @@ def _add_script_options(parser: argparse.ArgumentParser) -> None:
         default=0.0,
         const=None,
         metavar="SECONDS",
-        help="stay on when all is done, and print what comes, for so long or until Ctrl-C",
+        help="after the last answer, stay and print what comes, for SECONDS or until Ctrl-C",
     )
     scripts.add_argument(
         "--wait",
         type=_seconds,
         metavar="SECONDS",
-        help="how long to try for a line (default: 10; once it listens, as long as it takes)",
+        help="give up after SECONDS without a connection (default: 10; with --listen, only for the first connection)",
     )
 
 
@@ -154,7 +159,7 @@ def _port(text: str) -> int:
 
 
 _port.__name__ = "port"
-_seconds.__name__ = "number of seconds"  # what argparse calls it
+_seconds.__name__ = "number of seconds"  # argparse puts it into its error message
 
 
 def _password(file: Path | None) -> str | None:
@@ -164,7 +169,7 @@ def _password(file: Path | None) -> str | None:
         lines = file.read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise LocalError(f"The password file {file} cannot be read: {reason}.") from None
+        raise LocalError(f"Cannot read the password file {file}: {reason}.") from None
     if not lines:
         raise LocalError(f"The password file {file} is empty.")
     return lines[0]
@@ -172,7 +177,7 @@ def _password(file: Path | None) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class _Server:
-    """A server as a person names it, what its address says of the person, and how to make a link to it."""
+    """A server as the user names it, the link to it, and the user name and password in its address."""
 
     where: str
     make_link: Callable[[Deliver], Link]
@@ -184,7 +189,7 @@ class _Server:
 def _server(options: argparse.Namespace) -> _Server:
     broker = parse_url(options.address)
     if options.ca and (broker is None or not broker.tls):
-        raise LocalError("--ca is for an address with mqtts://.")
+        raise LocalError("--ca needs an address that begins with mqtts://.")
     if broker is None:
         host, port = parse_address(options.address)
         direct = (
@@ -194,7 +199,7 @@ def _server(options: argparse.Namespace) -> _Server:
         )
         file_options = FileOptions(options.downloads, options.largest, host, port, direct)
         return _Server(format_address(host, port), partial(JsonLink, host, port), file_options)
-    from terminal.links.mqtt.link import MqttLink  # not for a line without it: paho takes its time
+    from terminal.links.mqtt.link import MqttLink  # only here, because importing paho takes time
 
     tls = tls_context(options.ca) if broker.tls else None
     file_options = FileOptions(options.downloads, options.largest)
@@ -209,12 +214,12 @@ def _run(options: argparse.Namespace, program: str) -> int:
     direct = server.file_options.direct is not None
     credentials = Credentials(check_name(name) if name else None, password, direct=direct)
     if _has_screen():
-        from terminal.ui.screen import Screen  # not for a filter: prompt_toolkit takes its time
+        from terminal.ui.screen import Screen  # only here, because importing prompt_toolkit takes time
 
         state = State(credentials, where=server.where, fetch_names=True)
         return asyncio.run(Screen(state, server.make_link, server.file_options).run())
     if not credentials.name:
-        raise LocalError("Say who you are: --name NAME, or PARTYLINE_NAME.")
+        raise LocalError("Your name is missing: give --name NAME or set PARTYLINE_NAME.")
     script = ScriptOptions(json=options.json, listen=options.listen, patience=options.wait, program=program)
     return asyncio.run(
         Filter(State(credentials, where=server.where), server.make_link, server.file_options, script).run()
@@ -227,13 +232,13 @@ def _has_screen() -> bool:
 
 
 def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
-    """Run the client; the exit code is 2 if the options make no sense. `program` is the command's name in messages."""
+    """Run the client and return its exit code; 2 means wrong options. `program` is the command's name in messages."""
     try:
         return _run(_parser(program).parse_args(arguments), program)
     except (LocalError, Refused) as error:
         print(f"{program}: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:  # before there was anybody to say goodbye
+    except KeyboardInterrupt:  # before the connection was open
         return 130
 
 

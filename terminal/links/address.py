@@ -1,4 +1,4 @@
-"""Floor 4: where a server is, as a person writes it."""
+"""Floor 4: the address of a server, as a person writes it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ROOT = re.compile(r"[^/#+$][^#+]*[^/#+]|")
 
 @dataclass(frozen=True, slots=True)
 class MqttAddress:
-    """A broker: `name` and `password` are those in the URL, `root` the topic above all others, if it is another."""
+    """A broker. `name` and `password` are those in the URL; `root` is the topic root, empty for the default."""
 
     host: str
     port: int
@@ -29,7 +29,7 @@ class MqttAddress:
     tls: bool = False
 
     def __str__(self) -> str:
-        """As it can be shown: without the password."""
+        """Return the URL without name and password."""
         return f"{'mqtts' if self.tls else 'mqtt'}://{net.format_address(self.host, self.port)}"
 
 
@@ -42,15 +42,15 @@ def parse_address(text: str, default_port: int = DEFAULT_PORT) -> tuple[str, int
 
 
 def parse_url(text: str) -> MqttAddress | None:
-    """The broker of `mqtt://[USER[:PASSWORD]@]HOST[:PORT][/ROOT]`; None if it is no URL. Raises LocalError."""
+    """Parse `mqtt://[USER[:PASSWORD]@]HOST[:PORT][/ROOT]`; None if the text is no URL. Raises LocalError."""
     if "://" not in text:
         return None
     try:
         url = urlsplit(text)
     except ValueError as error:
-        raise LocalError(f"{_bare(text)!r} is no address: {error}.") from None
+        raise LocalError(f"{_bare(text)!r} is not an address: {error}.") from None
     if url.scheme not in _PORTS:
-        raise LocalError(f"A URL begins with mqtt:// or mqtts://, not with {url.scheme}://.")
+        raise LocalError(f"Unknown scheme {url.scheme}://: use mqtt://, mqtts://, or HOST:PORT.")
     return _broker(url)
 
 
@@ -60,14 +60,14 @@ def _broker(url: SplitResult) -> MqttAddress:
     host, port = parse_address(place, _PORTS[url.scheme])
     root = unquote(url.path).strip("/")
     if url.query or url.fragment or _ROOT.fullmatch(root) is None:
-        raise LocalError("Behind the host and the port of a URL there can be one thing: the root of the topics.")
+        raise LocalError("After HOST:PORT, a URL may contain the topic root only, as in mqtt://HOST/chat.")
     return MqttAddress(
         host, port, unquote(user) or None, unquote(password) if colon else None, root, url.scheme == "mqtts"
     )
 
 
 def _bare(text: str) -> str:
-    """A URL without what may be a password."""
+    """Return a URL without its user and password."""
     scheme, _, rest = text.partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}"
 

@@ -79,7 +79,7 @@ def test_a_bad_name_and_a_password_file_that_is_not_there_are_one_sentence_each(
     assert main(["--name", "alice", "--password-file", "/nowhere"]) == 2
     first, second = capsys.readouterr().err.splitlines()
     assert "A name is" in first
-    assert second == "client.py: The password file /nowhere cannot be read: No such file or directory."
+    assert second == "client.py: Cannot read the password file /nowhere: No such file or directory."
 
 
 @pytest.mark.parametrize("option", ["--help", "--version"])
