@@ -158,7 +158,7 @@ class MqttReader(Reader[L]):
                 self._send_locked(data)
 
     def offer(self, log: L, block: Block) -> None:
-        """Send a new block, if the reader is level and has room in flight. Called by one thread at a time for each log."""
+        """Send a new block, if the reader is level and has room in flight. One thread at a time calls it for a log."""
         with self._lock:
             if self._behind or self._closed:
                 return
