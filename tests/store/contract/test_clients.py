@@ -74,3 +74,24 @@ def test_a_clients_cursors_are_its_own(store: Store) -> None:
     assert store.client_cursors("ann/dev") == {lab.id: 2, den.id: 0}
     store.move({(lab.id, "ann/dev"): 1, (lab.id, "ann"): 3}, {})
     assert (store.client_cursors("ann/dev")[lab.id], store.cursor(lab, "ann")) == (2, 3)
+
+
+def test_clients_by_the_beginning_of_their_key(store: Store) -> None:
+    """Sorted by key: neither those before nor those after the prefix, also those that have ended."""
+    keys = ["ann/1", "ann/2", "ann/\U0010fffe", "ann2/1", "an/1", "bob/1", "anm/\U0010fffe", "Ann/1"]
+    for key in keys:
+        store.save_client(Client(key, 0, 1, key))
+    assert [client.key for client in store.clients("ann/")] == ["ann/1", "ann/2", "ann/\U0010fffe"]
+    assert store.clients("ann/2") == [Client("ann/2", 0, 1, "ann/2")]
+    assert [client.key for client in store.clients("")] == sorted(keys)
+    assert store.clients("carol") == []
+
+
+def test_a_saved_client_replaces_the_one_with_its_key(store: Store) -> None:
+    """All of it, and its cursors stay."""
+    lab = store.open_channel("lab")
+    store.save_client(Client("ann/dev", 60, NOW, "one"))
+    store.move({(lab.id, "ann/dev"): 3}, {})
+    store.save_client(Client("ann/dev", None, None, "two"))
+    assert store.clients("") == [Client("ann/dev", None, None, "two")]
+    assert store.client_cursors("ann/dev") == {lab.id: 3}

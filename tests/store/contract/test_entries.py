@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from store import Store
+from store import Store, file_post_id
 from store.contract import RUN
 from tests.support.stores import NOW, Place, part, texts
 from wire.frames import Entry
@@ -89,10 +89,12 @@ def test_pages_are_right_wherever_they_begin(store: Store, sizes: tuple[int, ...
     """However the entries were committed, a page is a slice of the list."""
     lab, other = store.open_channel("lab"), store.open_channel("other")
     everything: list[str] = []
+    seqs: list[int] = []  # the journal's number of each entry
     for size in sizes:
         posts = [f"{len(everything) + at}" for at in range(size)]
         everything += posts
-        store.append([part(other, "bob", "noise"), part(lab, "ann", *posts)], NOW)
+        _, mine = store.append([part(other, "bob", "noise"), part(lab, "ann", *posts)], NOW).batches
+        seqs += range(mine.seq - size + 1, mine.seq + 1)
     total = len(everything)
     for after in {0, 1, RUN - 1, RUN, RUN + 1, total - 1, total, total + 1, 10**15}:
         for limit in {0, 1, 2, RUN - 1, RUN, RUN + 1, total, total + 1}:
@@ -101,11 +103,12 @@ def test_pages_are_right_wherever_they_begin(store: Store, sizes: tuple[int, ...
             assert [entry.number for entry in page] == [int(entry.text) + 1 for entry in page]
             runs = store.read_runs(lab, after, limit)
             assert [entry for run in runs for entry in run.entries] == page
-            assert all(run.last - run.first + 1 == len(run.entries) for run in runs)
+            assert all((run.first, run.last) == (run.entries[0].number, run.entries[-1].number) for run in runs)
+            assert [run.seq for run in runs] == [seqs[run.last - 1] for run in runs], "also of a run that is cut"
 
 
-def test_a_doors_own_id_is_kept_once_and_not_shown(store: Store) -> None:
-    """It begins with a slash; forgotten, it is new again."""
+def test_an_id_that_the_server_makes_is_stored_once_and_not_shown(store: Store) -> None:
+    """It begins with a slash. After `forget_id`, a post with it is a new one."""
     lab = store.open_channel("lab")
     sent = part(lab, "ann", ("a", "/dev/1"), ("b", "shown"))
     assert list(store.append([sent], NOW).numbers[0]) == [1, 2]
@@ -118,3 +121,42 @@ def test_a_doors_own_id_is_kept_once_and_not_shown(store: Store) -> None:
     third = store.append([sent], NOW)
     assert list(third.numbers[0]) == [3, 2]
     assert [(entry.text, entry.id) for entry in third.batches[0].entries] == [("a", None)]
+
+
+def test_a_file_post_makes_an_entry_that_points_at_the_file(store: Store) -> None:
+    """In the batch that is delivered and in what is read; the entry shows no id."""
+    lab = store.open_channel("lab")
+    sent = part(lab, "ann", ("f1.bin", file_post_id("f1")), ("no file", "/f1"), ("nor this", "x/file"))
+    (batch,) = store.append([sent], NOW).batches
+    assert store.append([sent], NOW).batches == []
+    expected = [("f1", None), (None, None), (None, "x/file")]
+    assert [(entry.file, entry.id) for entry in batch.entries] == expected
+    assert [(entry.file, entry.id) for entry in store.read(lab, 0, 9)] == expected
+
+
+def test_the_sender_of_an_id_is_one_user_in_any_spelling(store: Store) -> None:
+    """An entry has the spelling of its own post."""
+    lab = store.open_channel("lab")
+    batches = store.append([part(lab, "Ann", ("a", "x")), part(lab, "ANN", ("b", "x"), ("c", "y"))], NOW).batches
+    assert [(entry.sender, entry.text) for entry in batches[0].entries] == [("Ann", "a"), ("ANN", "c")]
+
+
+def test_parts_without_posts_make_no_entries(store: Store) -> None:
+    lab, den = store.open_channel("lab"), store.open_channel("den")
+    appended = store.append([part(lab, "ann"), part(den, "ann", "a"), part(lab, "bob")], NOW)
+    assert [list(row) for row in appended.numbers] == [[], [1], []]
+    assert [(batch.log.name, batch.seq) for batch in appended.batches] == [("den", 1)]
+    assert store.append([], NOW).batches == []
+    assert [batch.seq for batch in store.append([part(lab, "ann", "b")], NOW).batches] == [2]
+
+
+def test_the_size_of_a_batch_grows_with_its_texts(store: Store) -> None:
+    """The memory for recent batches has a limit, so long texts and many entries must count, read or just appended."""
+    lab = store.open_channel("lab")
+    (long,) = store.append([part(lab, "ann", "x" * 100_000)], NOW).batches
+    (many,) = store.append([part(lab, "ann", *["x"] * (2 * RUN))], NOW).batches
+    assert 100_000 < long.size < 110_000
+    assert many.size > 2 * RUN * 100
+    runs = store.read_runs(lab, 0, 10_000)
+    assert 100_000 < runs[0].size < 110_000
+    assert len(runs) == 3
