@@ -1,7 +1,11 @@
-"""Floor 1: what is in files, as files: a part while it is filled, then a blob under its SHA-256, the same content once.
+"""Floor 1: the bytes of files: a part during the upload, then a blob named by its SHA-256.
 
-`<folder>/parts/<id>` becomes `<folder>/blobs/<first two digits>/<sha256>`. A blob is only ever made whole, by a link to
-a part that was verified, or by a copy that is renamed; so what has the name has the content, after whatever crash.
+`<folder>/parts/<id>` becomes `<folder>/blobs/<first two digits>/<sha256>`; files with the same content share one blob.
+A blob appears under its name as a whole, by a link to a verified part, or by a copy that is renamed. So a blob has the
+content that its name says, after any crash.
+
+This module moves bytes and decides nothing: which ranges of a part are valid, who may read a file, and when a part
+becomes a blob is in channels/files/, and the rows are in the database.
 """
 
 from __future__ import annotations
@@ -13,50 +17,53 @@ from collections.abc import Collection
 from pathlib import Path
 
 FOLDER = "files"
-SPARE = 64 << 20  # bytes of the disk that files leave free: without room, nothing could be said, nor a file taken back
-_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV}  # link(2): as of FAT, and of some networks
+SPARE = 64 << 20  # bytes of the disk that files leave free: on a full one, no post and no end of an offer can be stored
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV}  # link(2): FAT and some network file systems
 
 
 class Blobs:
-    """The files in one folder. Any thread may call any of it; nobody may keep and drop one blob at a time."""
+    """The parts and blobs in one folder. Any thread may call any method; every method may raise OSError.
+
+    The caller must not run `keep` and `drop_blob` with one SHA-256 at the same time.
+    """
 
     def __init__(self, folder: Path, *, synced: bool = False) -> None:
-        """`synced`: what was written is on disk, not only with the system, before anybody is told."""
+        """With `synced`, a blob is on disk when `keep` returns, so that it survives a loss of power."""
         self._parts = folder / "parts"
         self._blobs = folder / "blobs"
         self.synced = synced
 
     def open_part(self, file: str) -> int:
-        """A descriptor to fill a part with, which is made if it is new. Raises OSError."""
+        """Return a descriptor to write a part; create the part if it is missing."""
         self._parts.mkdir(parents=True, exist_ok=True)
         return os.open(self._parts / file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def check_room(self, size: int) -> None:
-        """Whether there is room for so many bytes more. Raises OSError, as if the disk were full, if not."""
+        """Raise OSError(ENOSPC) unless the disk has room for `size` more bytes and SPARE."""
         facts = os.statvfs(self._parts)
-        if facts.f_blocks and facts.f_bavail * facts.f_frsize < size + SPARE:  # some file systems do not say
+        if facts.f_blocks and facts.f_bavail * facts.f_frsize < size + SPARE:  # some file systems report 0 blocks
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def read_part(self, file: str) -> int:
-        """A descriptor to read a part with. Raises OSError."""
+        """Return a descriptor to read a part."""
         return os.open(self._parts / file, os.O_RDONLY | os.O_CLOEXEC)
 
     def part_size(self, file: str) -> int:
-        """How long a part is; 0 if there is none. Raises OSError."""
+        """Return the length of a part in bytes, 0 if it does not exist."""
         try:
             return (self._parts / file).stat().st_size
         except FileNotFoundError:
             return 0
 
     def read_blob(self, sha256: str) -> int:
-        """A descriptor to read a blob with; it stays good when the blob is dropped. Raises OSError."""
+        """Return a descriptor to read a blob. It stays valid when the blob is dropped."""
         return os.open(self._place(sha256), os.O_RDONLY | os.O_CLOEXEC)
 
     def _place(self, sha256: str) -> Path:
         return self._blobs / sha256[:2] / sha256
 
     def keep(self, file: str, sha256: str) -> None:
-        """Make a verified part a blob, unless there is one of that content. The part stays, until `drop_part`."""
+        """Make a verified part a blob, unless that blob exists. The part stays until `drop_part`."""
         place = self._place(sha256)
         place.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -68,11 +75,11 @@ class Blobs:
                 raise
             self._copy(self._parts / file, place)
         if self.synced:
-            for path in (place, place.parent, self._blobs):  # the folder may be as new as the file in it
+            for path in (place, place.parent, self._blobs):  # the blob's folder may be new, too
                 _sync(path)
 
     def _copy(self, part: Path, place: Path) -> None:
-        """For a file system that has no second names."""
+        """Do the same on a file system without hard links."""
         if place.exists():
             return
         self.check_room(part.stat().st_size)
@@ -87,15 +94,15 @@ class Blobs:
             raise
 
     def drop_part(self, file: str) -> None:
-        """Remove a part; no harm if there is none."""
+        """Remove a part; do nothing if it does not exist."""
         (self._parts / file).unlink(missing_ok=True)
 
     def drop_blob(self, sha256: str) -> None:
-        """Remove a blob; no harm if there is none."""
+        """Remove a blob; do nothing if it does not exist."""
         self._place(sha256).unlink(missing_ok=True)
 
     def sweep(self, parts: Collection[str], blobs: Collection[str]) -> None:
-        """Remove everything but these: what a crash has left between a file and its row."""
+        """Remove all other parts and blobs: a crash between writing a file and its row leaves such a file."""
         for file in self._parts.glob("*"):
             if file.name not in parts:
                 file.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Blobs without a server: a part becomes one, with hard links and without; what a crash leaves behind is removed."""
+"""The bytes of files: a part becomes a blob, with and without hard links; a sweep removes what a crash has left."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DATA = b"the content" * 1_000
 
 @pytest.fixture(params=[False, True], ids=["process", "power"])
 def blobs(tmp_path: Path, request: pytest.FixtureRequest) -> Blobs:
-    """With one part, `id`."""
+    """The bytes of files in the test's folder, with one part, `id`."""
     made = Blobs(tmp_path, synced=request.param)
     descriptor = made.open_part("id")
     os.write(descriptor, DATA)
@@ -25,12 +25,12 @@ def blobs(tmp_path: Path, request: pytest.FixtureRequest) -> Blobs:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """All that is there, by its path."""
+    """Return the content of every file in a folder, by its path."""
     return {str(each.relative_to(folder)): each.read_bytes() for each in folder.rglob("*") if each.is_file()}
 
 
 def without_links(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
-    """A file system that has none."""
+    """Let os.link fail with that error."""
 
     def link(*_: object) -> None:
         raise OSError(code, os.strerror(code))
@@ -40,7 +40,7 @@ def without_links(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
 
 @pytest.mark.parametrize("code", [0, errno.EPERM, errno.EOPNOTSUPP])
 def test_a_part_becomes_a_blob_once(blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
-    """The part stays, for those who read it."""
+    """The part stays for its readers."""
     if code:
         without_links(monkeypatch, code)
     for _ in range(2):
@@ -52,8 +52,8 @@ def test_a_part_becomes_a_blob_once(blobs: Blobs, tmp_path: Path, monkeypatch: p
     os.close(descriptor)
 
 
-def test_what_is_kept_is_on_disk_with_its_folder(blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As far as the plug may be pulled: a name in a new folder is lost with the name of that folder."""
+def test_a_blob_is_synced_with_its_folders(blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With durability `power` only: a loss of power can lose a new folder with the blob in it."""
     synced: list[Path] = []
     monkeypatch.setattr("store.blobs._sync", synced.append)
     blobs.keep("id", SHA)
@@ -61,7 +61,7 @@ def test_what_is_kept_is_on_disk_with_its_folder(blobs: Blobs, tmp_path: Path, m
     assert synced == ([folder / "ab" / SHA, folder / "ab", folder] if blobs.synced else [])
 
 
-def test_a_disk_that_is_full_amid_the_copy(blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_is_full_during_the_copy(blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_links(monkeypatch, errno.EPERM)
 
     def copy(_part: Path, copy: Path) -> None:
@@ -74,7 +74,7 @@ def test_a_disk_that_is_full_amid_the_copy(blobs: Blobs, tmp_path: Path, monkeyp
     assert files(tmp_path) == {"parts/id": DATA}
 
 
-def test_a_copy_for_which_there_is_no_room(blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_copy_needs_room_on_the_disk(blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_links(monkeypatch, errno.EPERM)
     monkeypatch.setattr("store.blobs.SPARE", 1 << 60)
     with pytest.raises(OSError, match="No space"):
@@ -82,17 +82,17 @@ def test_a_copy_for_which_there_is_no_room(blobs: Blobs, tmp_path: Path, monkeyp
     assert files(tmp_path) == {"parts/id": DATA}
 
 
-def test_another_error_is_one(blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_error_of_the_link_is_raised(blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_links(monkeypatch, errno.EIO)
     with pytest.raises(OSError, match="Input/output"):
         blobs.keep("id", SHA)
     assert files(tmp_path) == {"parts/id": DATA}
 
 
-def test_a_sweep_removes_what_nobody_knows(blobs: Blobs, tmp_path: Path) -> None:
+def test_a_sweep_removes_unknown_files(blobs: Blobs, tmp_path: Path) -> None:
     blobs.keep("id", SHA)
-    (tmp_path / "blobs" / "ab" / f"{SHA}.new").write_bytes(b"half of it, as after a crash")
-    (tmp_path / "parts" / "unknown").write_bytes(b"as well")
+    (tmp_path / "blobs" / "ab" / f"{SHA}.new").write_bytes(b"half a copy, after a crash")
+    (tmp_path / "parts" / "unknown").write_bytes(b"a part without a row")
     blobs.sweep({"id"}, {SHA})
     assert files(tmp_path) == {"parts/id": DATA, f"blobs/ab/{SHA}": DATA}
     blobs.sweep(set(), set())

@@ -6,8 +6,8 @@ from store import Store
 from tests.support.stores import NOW
 
 
-def test_accounts(store: Store) -> None:
-    """Made once, as a guest's, under the name that was written first; then password and when last seen."""
+def test_an_account_is_created_once_and_changed(store: Store) -> None:
+    """It has no password at first, keeps the first spelling of its name, and then gets a password and a time."""
     assert store.account("ann") is None
     ann = store.open_account("Ann")
     assert (ann.key, ann.name, ann.password, ann.seen) == ("ann", "Ann", None, 0)

@@ -6,8 +6,8 @@ from store import Client, Store
 from tests.support.stores import NOW, Place, part
 
 
-def test_a_clients_session_is_kept_for_its_time(store: Store, place: Place) -> None:
-    """While it is connected, for ever, or until it ends; and what has changed of it replaces what was."""
+def test_a_session_is_kept_until_it_ends(store: Store, place: Place) -> None:
+    """While the client is connected, for ever, or until a time; a later `save_client` replaces the session."""
     assert store.client("ann/dev", NOW) is None
     connected, for_ever = Client("ann/dev", 60, None, "one"), Client("ann/phone", None, None, "two")
     for client in (connected, for_ever):
@@ -21,8 +21,8 @@ def test_a_clients_session_is_kept_for_its_time(store: Store, place: Place) -> N
     assert again.client("ann/phone", 10**15) == for_ever
 
 
-def test_nobody_is_connected_after_a_start(store: Store) -> None:
-    """The time of those who were runs from now, those whose time is over are dropped, with all that was theirs."""
+def test_a_start_ends_sessions(store: Store) -> None:
+    """The sessions of connected clients end `expiry` seconds from now; those that have ended lose their cursors."""
     lab = store.open_channel("lab")
     for key, expiry, until in (
         ("a/1", 60, None),
@@ -43,8 +43,8 @@ def test_nobody_is_connected_after_a_start(store: Store) -> None:
     assert store.client_cursors("d/1") == {lab.id: 1}
 
 
-def test_a_dropped_client_takes_along_what_was_its_own(store: Store) -> None:
-    """Its cursors and its door's ids, and nobody else's."""
+def test_a_dropped_client_loses_its_cursors_and_ids(store: Store) -> None:
+    """And no other client does."""
     lab = store.open_channel("lab")
     store.open_account("ann")
     store.join(lab, "ann")
@@ -64,7 +64,7 @@ def test_a_dropped_client_takes_along_what_was_its_own(store: Store) -> None:
 
 
 def test_a_clients_cursors_are_its_own(store: Store) -> None:
-    """They go forwards only, and have nothing to do with those of its user, in the same call or not."""
+    """They move forwards only, and beside those of the client's user, also in the same call."""
     lab, den = store.open_channel("lab"), store.open_channel("den")
     store.open_account("ann")
     store.join(lab, "ann")
@@ -88,7 +88,7 @@ def test_clients_by_the_beginning_of_their_key(store: Store) -> None:
 
 
 def test_a_saved_client_replaces_the_one_with_its_key(store: Store) -> None:
-    """All of it, and its cursors stay."""
+    """Every field, but the cursors stay."""
     lab = store.open_channel("lab")
     store.save_client(Client("ann/dev", 60, NOW, "one"))
     store.move({(lab.id, "ann/dev"): 3}, {})

@@ -11,7 +11,7 @@ from wire.frames import Entry
 
 
 def test_entries_are_numbered_from_one_without_a_gap(store: Store) -> None:
-    """In each log by itself, over batches of several logs; and they come back as they were given."""
+    """Each log counts by itself, also when one append has posts to several logs. A read returns the posts unchanged."""
     lab, bench = store.open_channel("lab"), store.open_channel("bench")
     first = store.append([part(lab, "Ann", "a", "b"), part(bench, "Bob", "c"), part(lab, "Bob", "d")], NOW)
     assert [list(row) for row in first.numbers] == [[1, 2], [1], [3]]
@@ -27,7 +27,7 @@ def test_entries_are_numbered_from_one_without_a_gap(store: Store) -> None:
 
 
 def test_the_batches_of_an_append_are_what_a_read_shows(store: Store) -> None:
-    """Delivery and history agree; the journal counts the entries of all logs in the order of commit."""
+    """Delivery and history agree. The journal counts the entries of all logs in the order of commit."""
     lab, bench = store.open_channel("lab"), store.open_channel("bench")
     appended = [
         store.append([part(lab, "ann", "a", ("b", "1")), part(bench, "bob", "c"), part(lab, "bob", "d")], NOW),
@@ -47,8 +47,8 @@ def test_the_batches_of_an_append_are_what_a_read_shows(store: Store) -> None:
         ]
 
 
-def test_an_id_is_kept_once(store: Store, place: Place) -> None:
-    """Twice in one part, in one batch, in a later one, after a restart: it has its first number."""
+def test_an_id_is_stored_once(store: Store, place: Place) -> None:
+    """It keeps its first number: twice in one part, in one append, in a later append, and after a restart."""
     lab, bench = store.open_channel("lab"), store.open_channel("bench")
     batch = [part(lab, "Ann", "a", ("b", "x"), ("b again", "x")), part(lab, "ANN", ("b once more", "x"), "c")]
     assert [list(row) for row in store.append(batch, NOW).numbers] == [[1, 2, 2], [2, 3]]
@@ -64,7 +64,7 @@ def test_an_id_is_kept_once(store: Store, place: Place) -> None:
 
 
 def test_an_append_is_whole_or_not_at_all(store: Store) -> None:
-    """A post that cannot be kept takes its batch with it, and leaves no gap and no half of anything."""
+    """A post that cannot be stored fails its append, which leaves no entry, no id and no gap."""
     lab, bench = store.open_channel("lab"), store.open_channel("bench")
     store.append([part(lab, "ann", "a")], NOW)
     with pytest.raises(UnicodeEncodeError):
@@ -76,7 +76,7 @@ def test_an_append_is_whole_or_not_at_all(store: Store) -> None:
 
 
 def test_texts_come_back_as_they_were(store: Store) -> None:
-    """Every character, quotes, ends of lines and of strings, and long ones; ids, too."""
+    """All characters, quotes, line ends, NUL, and long texts; ids, too."""
     lab = store.open_channel("lab")
     odd = ["", " ", "\0", "a\0b", "'\"\\", "\n\r\t", "é\u2028\U0001f600", "null", "[]", "%s ? :x", "x" * 100_000]
     store.append([part(lab, "ann", *((text, text[:60] or None) for text in odd))], NOW)
@@ -85,8 +85,8 @@ def test_texts_come_back_as_they_were(store: Store) -> None:
 
 
 @pytest.mark.parametrize("sizes", [(1, 1, 1, 1), (RUN,), (RUN + 1, 2), (3 * RUN - 1, 1, 5)])
-def test_pages_are_right_wherever_they_begin(store: Store, sizes: tuple[int, ...]) -> None:
-    """However the entries were committed, a page is a slice of the list."""
+def test_a_page_is_a_slice_of_the_log(store: Store, sizes: tuple[int, ...]) -> None:
+    """For every first number and limit, whatever runs the entries were committed in."""
     lab, other = store.open_channel("lab"), store.open_channel("other")
     everything: list[str] = []
     seqs: list[int] = []  # the journal's number of each entry

@@ -8,7 +8,7 @@ from wire.frames import Entry
 
 
 def test_channels_are_the_same_under_case_folding(store: Store) -> None:
-    """And keep the name that was written first."""
+    """A channel keeps the first spelling of its name."""
     lab = store.open_channel("Lab")
     assert store.open_channel("LAB") == store.open_channel("lab") == lab
     assert (lab.kind, lab.key, lab.name, lab.tail, lab.topic) == ("channel", "lab", "Lab", 0, "")
@@ -19,7 +19,7 @@ def test_channels_are_the_same_under_case_folding(store: Store) -> None:
 
 
 def test_a_direct_log_has_two_members_from_the_start(store: Store) -> None:
-    """Whoever opens it, it is one; the other need not have been named before, and finds what waited."""
+    """Both users open the same log. A user without an account gets one, and finds the messages that were sent before."""
     assert store.find_direct("Bob", "ann") is None
     log = store.open_direct("Bob", "ann")
     assert store.open_direct("ANN", "bob") == store.find_direct("BOB", "Ann") == log
@@ -38,8 +38,7 @@ def test_a_direct_log_has_two_members_from_the_start(store: Store) -> None:
     assert len(store.memberships("bob")) == 1
 
 
-def test_a_talk_with_oneself_has_one_member(store: Store) -> None:
-    """A note to oneself is a conversation, too."""
+def test_a_direct_log_with_oneself_has_one_member(store: Store) -> None:
     log = store.open_direct("ann", "Ann")
     assert store.open_direct("ANN", "ann") == log
     store.append([part(log, "ann", "milk")], NOW)
@@ -47,8 +46,8 @@ def test_a_talk_with_oneself_has_one_member(store: Store) -> None:
     assert store.member_count(log) == 1
 
 
-def test_a_cursor_goes_forwards_only(store: Store) -> None:
-    """And only a member has one; it begins at the tail, and a second join changes nothing."""
+def test_a_cursor_moves_forwards_only(store: Store) -> None:
+    """Only a member has a cursor. It begins at the tail, and a second join does not change it."""
     store.open_account("Ann")
     lab = store.open_channel("lab")
     store.append([part(lab, "bob", "a", "b", "c")], NOW)
@@ -68,7 +67,7 @@ def test_a_cursor_goes_forwards_only(store: Store) -> None:
 
 
 def test_memberships_come_in_the_order_of_joining(store: Store) -> None:
-    """So that the one joined last is the current channel after a return."""
+    """The channel joined last is the current one when the user comes back."""
     logs = {name: store.open_channel(name) for name in ("c", "a", "b")}
     for name in ("Ann", "bob"):
         store.open_account(name)

@@ -1,4 +1,4 @@
-"""A store and plain lists, side by side, under whatever Hypothesis comes up with: the contract as a state machine."""
+"""The contract as a state machine: Hypothesis drives a store beside plain lists, and the two must agree."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CHANNELS = st.sampled_from(["lab", "Lab", "den", "7"])
 POSTS = st.lists(
     st.tuples(st.sampled_from(["", "a", "b\n", "é"]), st.none() | st.sampled_from(["x", "y", "/d/1"])), max_size=6
 )
-LOG = st.integers(0, 20)  # which of the logs that there are
+LOG = st.integers(0, 20)  # picks one of the existing logs
 Batchful = st.lists(st.tuples(LOG, NAMES, POSTS), max_size=4)
 
 
@@ -41,13 +41,13 @@ class Model:
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """`kind` says which database; everything else is the same for all."""
+    """`kind` is the database."""
 
     kind = "sqlite"
 
     @initialize()
     def open(self) -> None:
-        """An empty store and an empty model."""
+        """Start with an empty store and an empty model."""
         self.place = PLACES[self.kind]()
         self.store = self.place.open()
         self.logs: dict[int, Model] = {}
@@ -58,7 +58,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.now = 0
 
     def teardown(self) -> None:
-        """Leave nothing behind."""
+        """Remove the store."""
         if hasattr(self, "store"):
             self.place.clear()
 
@@ -70,17 +70,17 @@ class StoreMachine(RuleBasedStateMachine):
     # Names
 
     def account(self, name: str) -> str:
-        """The name as it was first written."""
+        """Return the first spelling of a name."""
         return str(self.accounts.setdefault(fold(name), [name, None, 0])[0])
 
     @rule(name=NAMES)
     def open_account(self, name: str) -> None:
-        """Under the name that was written first."""
+        """An account keeps the first spelling."""
         assert self.store.open_account(name).name == self.account(name)
 
     @rule(name=NAMES, password=st.sampled_from(["p", "q"]), now=st.integers(1, 99))
     def change_account(self, name: str, password: str, now: int) -> None:
-        """An account that is not there stays away."""
+        """A change of an account that does not exist changes nothing."""
         self.store.set_password(name, password)
         self.store.move({}, {fold(name): now})
         if fold(name) in self.accounts:
@@ -88,7 +88,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(name=CHANNELS)
     def open_channel(self, name: str) -> None:
-        """One channel a folded name."""
+        """A channel is the same in any spelling."""
         row = self.store.open_channel(name)
         known = self.logs.setdefault(row.id, Model(row))
         assert (row.kind, row.key, row.name) == ("channel", fold(name), known.row.name)
@@ -96,7 +96,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(one=NAMES, other=NAMES)
     def open_direct(self, one: str, other: str) -> None:
-        """One log a pair, with both as members."""
+        """Two users have one direct log, with both as members."""
         row = self.store.open_direct(one, other)
         log = self.logs.setdefault(row.id, Model(row))
         names = sorted((self.account(one), self.account(other)), key=fold)
@@ -106,20 +106,20 @@ class StoreMachine(RuleBasedStateMachine):
         self.check_row(row)
 
     def check_row(self, row: LogRow) -> None:
-        """A row says what the log is now."""
+        """A row has the log's present tail and topic."""
         log = self.logs[row.id]
         assert (row.tail, row.topic) == (len(log.entries), log.topic)
 
     # Entries
 
     def pick(self, at: int) -> Model:
-        """One of the logs that there are."""
+        """Return one of the existing logs."""
         return list(self.logs.values())[at % len(self.logs)]
 
     @precondition(lambda self: self.logs)
     @rule(batch=Batchful)
     def append(self, batch: list[tuple[int, str, list[tuple[str, str | None]]]]) -> None:
-        """Posts to several logs from several senders, with ids that were there before, or come twice."""
+        """Append posts of several senders to several logs, some with ids that are stored already or occur twice."""
         self.now += 1
         parts = [part(self.pick(at).row, self.sender(self.pick(at), name), *posts) for at, name, posts in batch]
         tails = {log.row.id: len(log.entries) for log in self.logs.values()}
@@ -138,13 +138,13 @@ class StoreMachine(RuleBasedStateMachine):
             assert (one_batch.first, one_batch.last) == (one_batch.entries[0].number, one_batch.entries[-1].number)
 
     def sender(self, log: Model, name: str) -> str:
-        """In a direct log only its two users speak, under the names of their accounts."""
+        """Return the sender's name: in a direct log, that of one of its two users."""
         if log.row.kind == "channel":
             return name
         return log.row.name if fold(name) < "b" else log.row.other
 
     def note_post(self, log: Model, sender: str, text: str, id: str | None) -> int:
-        """The number that a post has to get; kept, unless its id was there before."""
+        """Add a post to the model, unless its id is known; return the number that it has to get."""
         if id is not None and (fold(sender), id, log.row.id) in self.ids:
             return self.ids[fold(sender), id, log.row.id]
         number = len(log.entries) + 1
@@ -159,14 +159,14 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.logs)
     @rule(at=LOG, after=st.integers(0, 40), limit=st.integers(0, 40))
     def read(self, at: int, after: int, limit: int) -> None:
-        """A page is a slice."""
+        """A page is a slice of the list."""
         log = self.pick(at)
         assert self.store.read(log.row, after, limit) == log.entries[after : after + limit]
 
     # Members
 
     def note_join(self, log: Model, key: str, cursor: int) -> None:
-        """A member keeps the cursor that they have."""
+        """Add a member to the model; a member keeps the cursor."""
         if key not in log.cursors:
             log.cursors[key] = cursor
             self.joined.append((key, log.row.id))
@@ -174,7 +174,7 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.logs)
     @rule(at=LOG, name=NAMES)
     def join(self, at: int, name: str) -> None:
-        """With the cursor at the tail."""
+        """A new member's cursor is at the tail."""
         log = self.pick(at)
         self.store.open_account(name)
         self.account(name)
@@ -185,7 +185,7 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.logs)
     @rule(at=LOG, name=NAMES)
     def leave(self, at: int, name: str) -> None:
-        """Whether they were a member or not."""
+        """A user who is not a member may leave, too."""
         log = self.pick(at)
         if log.row.kind == "channel":
             self.store.leave(log.row, name)
@@ -195,7 +195,7 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.logs)
     @rule(moves=st.lists(st.tuples(LOG, NAMES, st.integers(0, 30)), max_size=4))
     def move(self, moves: list[tuple[int, str, int]]) -> None:
-        """Forwards only."""
+        """A cursor moves forwards only."""
         wanted = {(self.pick(at).row.id, fold(name)): number for at, name, number in moves}
         self.store.move(wanted, {})
         for (id, key), number in wanted.items():
@@ -206,13 +206,13 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.logs)
     @rule(at=LOG, topic=st.sampled_from(["", "t"]))
     def set_topic(self, at: int, topic: str) -> None:
-        """Of a channel."""
+        """Set a channel's topic."""
         log = self.pick(at)
         if log.row.kind == "channel":
             self.store.set_topic(log.row, topic)
             log.topic = topic
 
-    # What is compared after each step
+    # Compared after each step
 
     @invariant()
     def accounts_agree(self) -> None:
@@ -223,7 +223,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def members_agree(self) -> None:
-        """Who is in what, in which order, with which cursor."""
+        """Memberships, their order, cursors and counts."""
         for key in ("ann", "bob", "cy"):
             mine = [(self.logs[id], self.logs[id].cursors[key]) for user, id in self.joined if user == key]
             wanted = [
@@ -253,7 +253,7 @@ class StoreMachine(RuleBasedStateMachine):
 
 @pytest.mark.parametrize("kind", PLACES)
 def test_a_store_is_like_plain_lists(kind: str) -> None:
-    """Whatever is done to it, in whatever order."""
+    """After any calls in any order."""
     machine = type(f"{kind}Machine", (StoreMachine,), {"kind": kind})
     examples = max(20, settings().max_examples // 5)
     run_state_machine_as_test(machine, settings=settings(max_examples=examples, stateful_step_count=30))

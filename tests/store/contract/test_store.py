@@ -10,7 +10,7 @@ from tests.support.stores import NOW, Place, part, texts
 
 
 def test_everything_is_there_after_reopening(store: Store, place: Place) -> None:
-    """Entries, members, cursors, topics, accounts, direct logs; and the numbers go on."""
+    """Entries, members, cursors, topics, accounts and direct logs; the next numbers follow the old ones."""
     lab, talk = store.open_channel("Lab"), store.open_direct("Ann", "bob")
     store.set_topic(lab, "Soldering")
     store.set_password("ann", "hash")
@@ -33,7 +33,7 @@ def test_everything_is_there_after_reopening(store: Store, place: Place) -> None
 
 
 def test_any_thread_may_call(store: Store) -> None:
-    """While several append, others read: each sees a beginning of the log, and nothing is missing in the end."""
+    """Some threads append while others read: a read returns a beginning of the log, and no entry is lost."""
     lab = store.open_channel("lab")
     store.open_account("ann")
     writers, posts = 4, 40

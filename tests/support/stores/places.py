@@ -1,4 +1,4 @@
-"""Where the tests of the contract keep a store: one entry for each database, all of them under the same tests."""
+"""The databases that the contract tests run on: one place for a store each."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Place(ABC):
     _store: Store | None = None
 
     def open(self) -> Store:
-        """The store that is kept here; the one that was opened before is closed."""
+        """Open the store in this place; close the one that was opened before."""
         self.close()
         self._store = self._open()
         return self._store
@@ -57,12 +57,12 @@ class SqlitePlace(Place):
         shutil.rmtree(self.folder)
 
 
-# PostgreSQL joins in here, with a Place that opens POSTGRES and drops its tables, `if POSTGRES`.
+# PostgreSQL is to be added here `if POSTGRES`, with a Place that opens it and drops its tables.
 PLACES: dict[str, Callable[[], Place]] = {"sqlite": SqlitePlace}
 
 
 def part(log: LogRow, sender: str, *posts: str | tuple[str, str | None]) -> Part:
-    """Posts of one sender to one log: texts, or texts with ids."""
+    """Return posts of one sender to one log; a post is a text, or a text with an id."""
     pairs = [(post, None) if isinstance(post, str) else post for post in posts]
     made: Sequence[Say | Msg]
     if log.kind == "channel":
