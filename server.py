@@ -23,8 +23,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from bridge.acl import BROKERS, NEED_CLIENTS, SERVER_USER, broker_rules
-from bridge.clients.session import MqttSession
-from bridge.clients.shared import SharedState
+from bridge.clients import MqttSession, SharedState
 from bridge.embedded import BrokerSupervisor
 from bridge.mirror.address import FORM, BrokerConfig, broker, embedded
 from bridge.mirror.mirror import Mirror

@@ -12,7 +12,7 @@ from .directory import ConnectedSession, Directory, User
 from .dispatch import handle
 from .journal import Posting
 from .locks import leaf, nothing_held
-from .log import Block, Follower, Log
+from .log import Block, Follower, Log, ReadableLog
 from .reader import Outlet, Reader
 from .receipts import Ref
 from .requests.login import catch_up, take_name
@@ -28,6 +28,7 @@ __all__ = [
     "Log",
     "Outlet",
     "Posting",
+    "ReadableLog",
     "Reader",
     "Ref",
     "Session",

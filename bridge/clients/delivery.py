@@ -12,8 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from channels.log import Block, ReadableLog
-from channels.reader import Outlet, Reader
+from channels import Block, Outlet, ReadableLog, Reader
 from store import Batch, Entries
 from wire.dialect import Encoding
 from wire.limits import Limits

@@ -33,7 +33,7 @@ def packet_ids(seq: int, count: int, *, text: bool) -> Sequence[int]:
     return [2 * (number % SPAN) + offset for number in range(seq - count + 1, seq + 1)]
 
 
-def largest(limits: Limits) -> int:
+def largest_packet(limits: Limits) -> int:
     """Return the size in bytes of the largest packet that an entry can become."""
     return _LARGEST * limits.line + _AROUND
 

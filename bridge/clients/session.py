@@ -40,7 +40,7 @@ from wire.mqtt import (
 from . import connect
 from .connect import Login
 from .delivery import MqttReader
-from .encoding import largest
+from .encoding import largest_packet
 from .publish import PublishHandler
 from .responses import Responses
 from .retained import OFFLINE
@@ -155,7 +155,7 @@ class MqttSession:
         properties = packet.properties
         self._state.expiry = connect.expiry(packet, self._chat.limits)
         self._keep_alive = packet.keep_alive * 1.5 or None
-        limit = self._responses.limit if self._responses.limit < largest(self._chat.limits) else 0
+        limit = self._responses.limit if self._responses.limit < largest_packet(self._chat.limits) else 0
         one_at_a_time = properties.receive_maximum == 1
         self._subscriptions.open(packet.version, login.me, login.account, limit, one_at_a_time=one_at_a_time)
         if properties.receive_maximum:

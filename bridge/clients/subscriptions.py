@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from channels.log import Log
+from channels import Log
 from store import Account
 from wire.mqtt import Reason, Subscription, split_share
 from wire.topics import Topics

@@ -8,8 +8,7 @@ from collections import Counter
 
 import msgspec
 
-from bridge.clients.retained import presence_payload
-from bridge.clients.shared import SharedState
+from bridge.clients import SharedState, presence_payload
 from channels.locks import leaf
 from store import StoreError
 from wire.clock import now

@@ -16,8 +16,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from bridge.clients.retained import presence_payload
-from bridge.clients.shared import SharedState
+from bridge.clients import SharedState, presence_payload
 from channels.directory import User
 from channels.log import Log
 from net import WritePump

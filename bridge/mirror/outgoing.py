@@ -10,8 +10,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from bridge.clients.delivery import MqttReader
-from bridge.clients.encoding import PublishEncoding, largest
+from bridge.clients import MqttReader, PublishEncoding, largest_packet
 from channels.log import Block, Log
 from channels.reader import Outlet
 from store import Batch, Entries
@@ -77,7 +76,7 @@ class MirrorReader(MqttReader[Log]):
     def __init__(self, outlet: Outlet, topics: Topics, version: int, limits: Limits, told: Properties) -> None:
         """`told` is what the broker's CONNACK says that it can take."""
         limit = told.maximum_packet_size or 0
-        limit = 0 if limit >= largest(limits) else limit
+        limit = 0 if limit >= largest_packet(limits) else limit
         one_at_a_time = told.receive_maximum == 1  # an entry is two packets, and both could not be in flight
         channels = PublishEncoding(topics, version, 1, 0 if one_at_a_time else 1, limit=limit)
 

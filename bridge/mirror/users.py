@@ -17,9 +17,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from bridge.clients.publish import PublishHandler
-from bridge.clients.responses import RequestContext, Responses
-from bridge.clients.shared import SharedState
+from bridge.clients import PublishHandler, RequestContext, Responses, SharedState
 from channels import Log, Reader, Session, accounts, take_name
 from store import Account, Client
 from wire.errors import Refused
