@@ -15,13 +15,11 @@ from .delivery import MqttReader
 from .encoding import PublishEncoding, largest_packet
 from .publish import PublishHandler
 from .responses import RequestContext, Responses
-from .retained import OFFLINE, ONLINE, presence_payload
+from .retained import presence_payload
 from .session import MqttSession
 from .shared import SharedState
 
 __all__ = [
-    "OFFLINE",
-    "ONLINE",
     "MqttReader",
     "MqttSession",
     "PublishEncoding",
