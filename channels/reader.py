@@ -142,7 +142,7 @@ class Reader(Generic[L]):
 
         And whether there is more on its way.
         """
-        if not self.dialect.interactive:
+        if self.dialect.acknowledges:
             return [], False
         with self._lock:
             if self._waiting or self._outlet.unacknowledged():
@@ -242,7 +242,7 @@ class Reader(Generic[L]):
         tail = log.tail
         if tail - cursor > limits.lag:
             return self._gap(log, cursor, tail - limits.after_gap)
-        past = self.dialect.interactive
+        past = self.dialect.shows_time
         recent = log.recent(cursor, self.dialect, past=past)
         if recent is not None:
             return recent

@@ -44,7 +44,7 @@ class Talk:
 
     def end(self) -> None:
         """The last line of a person's may lack its end; what it is to be told has a while to go out."""
-        if self._dialect.interactive:
+        if self._dialect.free_text:
             self.receive(b"\n")
         self._session.finish()
 

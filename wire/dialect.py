@@ -26,8 +26,16 @@ class Encoding(EntryEncoding, Protocol):
     """The outgoing half."""
 
     @property
-    def interactive(self) -> bool:
-        """Whether a person reads it as it comes, and so cannot acknowledge, and wants to see when it was said."""
+    def acknowledges(self) -> bool:
+        """True if the peer acknowledges entries itself; else the server asks the kernel what the peer's machine has."""
+
+    @property
+    def shows_time(self) -> bool:
+        """True if past entries are shown with their time, so that they have bytes of their own."""
+
+    @property
+    def free_text(self) -> bool:
+        """True if the peer types free text, in which a channel's name may stand before the text itself."""
 
     def encode(self, frame: Frame) -> bytes:
         """A frame for this peer; empty if the encoding has nothing to say for it."""

@@ -33,7 +33,9 @@ class JsonLines:
     """One connection's incoming half, of requests or, for a client, of replies; the outgoing one has no state."""
 
     key = "json"
-    interactive = False  # programs at the other end: they acknowledge, and ask for what they want to see
+    acknowledges = True
+    shows_time = False
+    free_text = False
     __slots__ = ("_buffer", "_decoder", "_frame", "_limits", "_pieces", "_skipping", "_unwanted", "_wanted")
 
     def __init__(self, limits: Limits | None = None, *, client: bool = False) -> None:

@@ -48,7 +48,9 @@ class Responses:
     """How a client is told what is for it alone. Called by any thread, apart from `open` and `ref`."""
 
     key = "mqtt responses"
-    interactive = False
+    acknowledges = True
+    shows_time = False
+    free_text = False
     __slots__ = (
         "_contexts", "_count", "_ended", "_give_up", "_hears", "_topics", "_user", "_wordy", "connected", "limit",
         "me", "tells_stored", "version",

@@ -49,7 +49,9 @@ class _Silence:
     """The dialect of what nobody on the broker is told: who comes and goes in channels, and the like."""
 
     key = "mirror"
-    interactive = False
+    acknowledges = True
+    shows_time = False
+    free_text = False
 
     @staticmethod
     def encode(_frame: Frame) -> bytes:

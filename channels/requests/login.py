@@ -105,7 +105,7 @@ def catch_up(session: Session, user: User, memberships: Sequence[Membership], si
     for log, _, _ in starts:
         if log.channel is not None and log not in user.joined:  # another connection has left it meanwhile
             reader.unfollow(log)
-    if reader.dialect.interactive:
+    if not reader.dialect.acknowledges:
         chat.arrivals.add(session)
 
 

@@ -35,7 +35,7 @@ def channels(session: Session, _frame: Channels) -> ChannelList:
 
 def topic(session: Session, frame: Topic) -> TopicIs:
     """Return a channel's topic, and set it first if the frame has a text, which only members may do."""
-    if session.reader.dialect.interactive:
+    if session.reader.dialect.free_text:
         frame = topic_for(frame, session.chat.has_channel, partial(_sets_topic, session))
     if frame.text is None:
         log = session.chat.known_channel(frame.channel) if frame.channel else session.joined("")

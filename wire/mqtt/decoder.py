@@ -56,7 +56,6 @@ class MqttPackets:
     """
 
     key = "mqtt"
-    interactive = False
     __slots__ = (
         "_alias_maximum", "_aliases", "_broken", "_from_client", "_held", "_legal", "_limit", "_need", "_skipping",
         "_skips", "_topics", "_unheard", "version",

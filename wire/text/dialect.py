@@ -24,7 +24,9 @@ class TextLines:
     """One connection's incoming half; the outgoing one has no state."""
 
     key = "text"
-    interactive = True  # a person at the other end, who cannot acknowledge
+    acknowledges = False  # the peer is a person
+    shows_time = True
+    free_text = True
     __slots__ = ("_buffer", "_limits", "_skipping")
 
     def __init__(self, limits: Limits | None = None) -> None:
