@@ -67,7 +67,10 @@ def test_the_client_sends_a_folder_of_thousands(server: Server, connect: Connect
         (folder / f"x{number:0200}").touch()
     with pytest.raises(Refused) as refused:
         sending(folder)
-    assert refused.value.sentence == "things has too many files, or their names are too long: send it packed."
+    assert (
+        refused.value.sentence
+        == "things has too many files, or their names are too long. Pack it into an archive first."
+    )
     channel.close()
 
 
@@ -96,7 +99,7 @@ def test_a_server_that_takes_no_payload(start_server: StartServer, connect: Conn
     alice = connect(server.address, "alice")
     channel = JsonFileChannel(*endpoint(server.address), "alice", alice.welcome.token)
     (tmp_path / "x").write_bytes(b"x")
-    with pytest.raises(Refused, match="takes no files"):
+    with pytest.raises(Refused, match="accepts no files"):
         sending(tmp_path / "x").run(channel)
     assert alice.request(Files()).files == []
     channel.close()
