@@ -44,9 +44,9 @@ class SqlFiles(SqlBase):
             values = _values(row)
             size = row.size + len(values["parts"]) - len("[]")
             if per_user and _offered(db, files.c.sender == row.sender) + size > per_user:
-                raise Refused("quota", f"All that you offer may have {size_words(per_user)}; /cancel something first.")
+                raise Refused("quota", f"Your files may have {size_words(per_user)} in all. /cancel one first.")
             if in_all and _offered(db, _here) + size > in_all:
-                raise Refused("quota", f"All files here may have {size_words(in_all)}: there is no room for it now.")
+                raise Refused("quota", f"All files here may have {size_words(in_all)} in all. Try again later.")
             db.execute(insert(files).values(values))
             return row
 

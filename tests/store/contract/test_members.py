@@ -19,7 +19,7 @@ def test_channels_are_the_same_under_case_folding(store: Store) -> None:
 
 
 def test_a_direct_log_has_two_members_from_the_start(store: Store) -> None:
-    """Both users open the same log. A user without an account gets one, and finds the messages that were sent before."""
+    """Both users open the same log. A user without an account gets one, and finds earlier messages."""
     assert store.find_direct("Bob", "ann") is None
     log = store.open_direct("Bob", "ann")
     assert store.open_direct("ANN", "bob") == store.find_direct("BOB", "Ann") == log
