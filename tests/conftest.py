@@ -8,8 +8,6 @@ os.environ["PARTYLINE_CHECK_LOCKS"] = "1"  # before channels.locks is imported: 
 
 import threading
 from collections.abc import Callable, Iterator
-from functools import partial
-from itertools import product
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,7 +30,8 @@ from tests.support.processes import Process
 from tests.support.processes.clients import Running, runners
 from tests.support.processes.screens import Screen, screens
 from tests.support.stores import WatchedStore
-from tests.support.talkers import KINDS, Talker
+
+pytest_plugins = ["tests.support.brokers.site"]  # its fixtures: site, start_broker, broker_kind, quick, fluent
 
 # A shared machine may stall anything for a while: deadlines of single examples would only make noise.
 settings.register_profile(
@@ -153,39 +152,6 @@ def dial() -> Iterator[Callable[..., Text]]:
     yield make
     for client in made:
         client.close()
-
-
-@pytest.fixture(params=KINDS)
-def kind(request: pytest.FixtureRequest) -> str:
-    """Each dialect in turn."""
-    return str(request.param)
-
-
-@pytest.fixture(params=list(product(KINDS, repeat=2)), ids="-".join)
-def kinds(request: pytest.FixtureRequest) -> tuple[str, str]:
-    """Every pair of dialects that two people may speak with each other."""
-    one, other = request.param
-    return one, other
-
-
-@pytest.fixture
-def enter() -> Iterator[Enter]:
-    """Have somebody enter: `enter(server.address, kind, "alice")`; they are gone afterwards."""
-    made: list[Talker] = []
-
-    def make(address: str, kind: str, name: str, password: str | None = None) -> Talker:
-        made.append(KINDS[kind](address, name, password))
-        return made[-1]
-
-    yield make
-    for talker in made:
-        talker.close()
-
-
-@pytest.fixture
-def meet(server: Server, enter: Enter) -> Meet:
-    """Have somebody enter the one server: `meet(kind, name)`."""
-    return partial(enter, server.address)
 
 
 @pytest.fixture

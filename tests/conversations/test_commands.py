@@ -7,14 +7,16 @@ from collections.abc import Callable
 import pytest
 
 from server import Server
+from tests.conversations.doors import every_door, every_line_door, every_line_pair, every_pair
 from tests.support.clients import Json, Text
 from tests.support.fixtures import Meet
 from tests.support.talkers import Refusal
 from wire.frames import Channels, Join, Say
 
 
-def test_what_is_said_is_heard_by_all_in_order(kinds: tuple[str, str], meet: Meet) -> None:
-    alice, bob = meet(kinds[0], "alice"), meet(kinds[1], "bob")
+@every_pair
+def test_what_is_said_is_heard_by_all_in_order(doors: tuple[str, str], meet: Meet) -> None:
+    alice, bob = meet(doors[0], "alice"), meet(doors[1], "bob")
     alice.join("lab")
     bob.join("lab")
     alice.wait_for_notice("bob", "join", "lab")
@@ -26,8 +28,9 @@ def test_what_is_said_is_heard_by_all_in_order(kinds: tuple[str, str], meet: Mee
         assert talker.heard("lab") == said
 
 
-def test_join_makes_it_current_and_channels_stay_apart(kinds: tuple[str, str], meet: Meet) -> None:
-    alice, bob = meet(kinds[0], "alice"), meet(kinds[1], "bob")
+@every_pair
+def test_join_makes_it_current_and_channels_stay_apart(doors: tuple[str, str], meet: Meet) -> None:
+    alice, bob = meet(doors[0], "alice"), meet(doors[1], "bob")
     for talker in (alice, bob):
         talker.join("lab")
         talker.join("hall")
@@ -44,8 +47,9 @@ def test_join_makes_it_current_and_channels_stay_apart(kinds: tuple[str, str], m
     bob.wait_for("lab", "back in the lab")
 
 
-def test_after_leaving_nothing_of_it_arrives(kinds: tuple[str, str], meet: Meet) -> None:
-    alice, bob = meet(kinds[0], "alice"), meet(kinds[1], "bob")
+@every_line_pair
+def test_after_leaving_nothing_of_it_arrives(doors: tuple[str, str], meet: Meet) -> None:
+    alice, bob = meet(doors[0], "alice"), meet(doors[1], "bob")
     for talker in (alice, bob):
         talker.join("hall")
         talker.join("lab")
@@ -71,8 +75,9 @@ def test_after_leaving_nothing_of_it_arrives(kinds: tuple[str, str], meet: Meet)
         bob.say("to whom?")
 
 
-def test_msg_reaches_who_is_online(kinds: tuple[str, str], meet: Meet) -> None:
-    alice, bob, eve = meet(kinds[0], "alice"), meet(kinds[1], "bob"), meet("json", "eve")
+@every_pair
+def test_msg_reaches_who_is_online(doors: tuple[str, str], meet: Meet) -> None:
+    alice, bob, eve = meet(doors[0], "alice"), meet(doors[1], "bob"), meet("json", "eve")
     assert not alice.msg("bob", "psst")
     bob.wait_for("@alice", "psst")
     assert not bob.msg("ALICE", "yes?")
@@ -85,15 +90,16 @@ def test_msg_reaches_who_is_online(kinds: tuple[str, str], meet: Meet) -> None:
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["away", "never-seen"])
-def test_msg_is_kept_for_who_is_not(kinds: tuple[str, str], known: bool, meet: Meet) -> None:
-    alice = meet(kinds[0], "alice")
+@every_pair
+def test_msg_is_kept_for_who_is_not(doors: tuple[str, str], known: bool, meet: Meet) -> None:
+    alice = meet(doors[0], "alice")
     if known:
-        meet(kinds[1], "bob").bye()
+        meet(doors[1], "bob").bye()
     texts = [f"for later {n}" for n in range(5)]
     for text in texts:
         assert alice.msg("bob", text), "the sender is told that it is kept"
     for expected in ([("alice", text) for text in texts], []):  # once, on the first connection after it
-        bob = meet(kinds[1], "bob")
+        bob = meet(doors[1], "bob")
         bob.sync()
         if expected:
             bob.wait_for("@alice", texts[-1])
@@ -102,8 +108,9 @@ def test_msg_is_kept_for_who_is_not(kinds: tuple[str, str], known: bool, meet: M
         bob.bye()
 
 
-def test_msg_to_oneself_and_to_no_name(kind: str, meet: Meet) -> None:
-    alice = meet(kind, "alice")
+@every_door
+def test_msg_to_oneself_and_to_no_name(door: str, meet: Meet) -> None:
+    alice = meet(door, "alice")
     assert not alice.msg("alice", "remember the milk")
     alice.wait_for("@alice", "remember the milk")
     alice.sync()
@@ -129,14 +136,15 @@ def test_a_line_for_a_channel_by_its_prefix(server: Server, dial: Callable[..., 
     assert bob.heard("attic") == []
 
 
-def test_to_a_channel_that_was_not_joined(kind: str, meet: Meet) -> None:
+@every_line_door
+def test_to_a_channel_that_was_not_joined(door: str, meet: Meet) -> None:
     meet("json", "bob").join("attic")
-    alice = meet(kind, "alice")
+    alice = meet(door, "alice")
     alice.join("lab")
     with pytest.raises(Refusal, match="not in attic: /join attic"):
         alice.say("hello", "attic")
     with pytest.raises(Refusal, match="no channel attic2: /join attic2"):
-        alice.topic("#attic2" if kind == "text" else "attic2")
+        alice.topic("#attic2" if door == "text" else "attic2")
 
 
 def test_a_program_is_told_that_there_is_no_such_channel(server: Server, connect: Callable[..., Json]) -> None:
@@ -145,11 +153,12 @@ def test_a_program_is_told_that_there_is_no_such_channel(server: Server, connect
     assert (error.code, error.id) == ("no-such-channel", "a1")
 
 
-def test_exit_says_goodbye_and_frees_the_name(kind: str, meet: Meet) -> None:
+@every_line_door
+def test_exit_says_goodbye_and_frees_the_name(door: str, meet: Meet) -> None:
     bob = meet("json", "bob")
     bob.join("lab")
     for _ in range(3):
-        alice = meet(kind, "alice")
+        alice = meet(door, "alice")
         alice.join("lab")
         assert alice.bye() == "Goodbye."
         bob.wait_for_notice("alice", "offline")

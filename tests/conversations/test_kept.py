@@ -9,8 +9,14 @@ import pytest
 
 from channels import read_tracker as arrivals
 from server import Server
+from tests.conversations.doors import (
+    every_door_that_keeps,
+    every_line_door,
+    every_pair_that_keeps,
+    every_pair_with_passwords,
+)
 from tests.support.clients import Json, Text
-from tests.support.fixtures import Enter, StartServer
+from tests.support.fixtures import Enter, Meet, StartServer
 from tests.support.talkers import Refusal, TextTalker
 from tests.support.waiting import eventually
 from wire.frames import (
@@ -36,14 +42,13 @@ from wire.limits import Limits
 Connect = Callable[..., Json]
 
 
-def test_who_returns_gets_what_was_missed_in_order_and_once(
-    server: Server, kinds: tuple[str, str], enter: Enter
-) -> None:
-    alice = enter(server.address, kinds[0], "alice")
+@every_pair_that_keeps
+def test_who_returns_gets_what_was_missed_in_order_and_once(doors: tuple[str, str], meet: Meet) -> None:
+    alice = meet(doors[0], "alice")
     alice.join("lab")
     alice.join("hall")
     for turn in range(3):
-        bob = enter(server.address, kinds[1], "bob")
+        bob = meet(doors[1], "bob")
         for channel in ("lab", "hall"):
             bob.join(channel)
             missed = [("alice", f"{channel} {turn - 1}.{n}") for n in range(20)] if turn else []
@@ -59,8 +64,9 @@ def test_who_returns_gets_what_was_missed_in_order_and_once(
             alice.say_many([f"{channel} {turn}.{n}" for n in range(20)], channel)
 
 
-def test_who_lost_the_line_gets_what_was_missed(server: Server, kind: str, enter: Enter) -> None:
-    alice, bob = enter(server.address, "json", "alice"), enter(server.address, kind, "bob")
+@every_door_that_keeps
+def test_who_lost_the_line_gets_what_was_missed(door: str, meet: Meet) -> None:
+    alice, bob = meet("json", "alice"), meet(door, "bob")
     for talker in (alice, bob):
         talker.join("lab")
     alice.say("before")
@@ -69,7 +75,7 @@ def test_who_lost_the_line_gets_what_was_missed(server: Server, kind: str, enter
     bob.drop()
     alice.wait_for_notice("bob", "offline")
     alice.say_many([f"missed {n}" for n in range(50)], "lab")
-    bob = enter(server.address, kind, "bob")
+    bob = meet(door, "bob")
     bob.wait_for("lab", "missed 49")
     # A person cannot acknowledge, so after a line that broke there may be something again, but nothing is left out.
     assert bob.heard("lab")[-50:] == [("alice", f"missed {n}") for n in range(50)]
@@ -95,17 +101,17 @@ def test_a_listener_who_closes_amid_traffic_loses_nothing(
     assert numbers == list(range(401, 500)), "all that was missed, in order, and nothing that was had"
 
 
-@pytest.mark.parametrize("kind", ["json", "text"])
-def test_more_than_the_limit_is_a_gap_and_the_rest(start_server: StartServer, kind: str, enter: Enter) -> None:
+@every_line_door
+def test_more_than_the_limit_is_a_gap_and_the_rest(start_server: StartServer, door: str, enter: Enter) -> None:
     server = start_server(limits=Limits(missed=30))
-    alice, bob = enter(server.address, "json", "alice"), enter(server.address, kind, "bob")
+    alice, bob = enter(server.address, "json", "alice"), enter(server.address, door, "bob")
     for talker in (alice, bob):
         talker.join("lab")
     bob.bye()
     alice.say_many([f"entry {n}" for n in range(1, 101)], "lab")
     for n in range(100):
         alice.msg("bob", f"private {n}")
-    bob = enter(server.address, kind, "bob")
+    bob = enter(server.address, door, "bob")
     bob.wait_for("lab", "entry 100")
     bob.wait_for("@alice", "private 99")
     assert sorted(bob.gaps()) == [("lab", 1, 70)]
@@ -267,19 +273,18 @@ def test_a_post_that_is_sent_again_is_kept_once(server: Server, connect: Connect
     assert [entry.text for entry in bob.of(Entry) if entry.to] == ["psst"]
 
 
-def test_registered_names_take_their_password_on_every_dialect(
-    server: Server, kinds: tuple[str, str], enter: Enter
-) -> None:
-    alice = enter(server.address, kinds[0], "Alice")
+@every_pair_with_passwords
+def test_registered_names_take_their_password_on_every_dialect(doors: tuple[str, str], meet: Meet) -> None:
+    alice = meet(doors[0], "Alice")
     assert not alice.whois("alice").registered
     alice.register("correct-horse")
     assert alice.whois("alice").registered
     for online in (True, False):
         with pytest.raises(Refusal, match="registered"):
-            enter(server.address, kinds[1], "ALICE")
+            meet(doors[1], "ALICE")
         with pytest.raises(Refusal, match="not the password"):
-            enter(server.address, kinds[1], "alice", "wrong-horse")
-        second = enter(server.address, kinds[1], "alice", "correct-horse")
+            meet(doors[1], "alice", "wrong-horse")
+        second = meet(doors[1], "alice", "correct-horse")
         second.bye()
         if online:
             alice.bye()
@@ -293,8 +298,8 @@ def test_any_password_fits_every_dialect(server: Server, password: str, enter: E
         assert answer.code == "bad-password"  # what cannot be typed may be refused, but then at once
         return
     alice.close()
-    for kind in ("json", "text"):
-        enter(server.address, kind, "alice", password).bye()
+    for door in ("json", "text"):
+        enter(server.address, door, "alice", password).bye()
 
 
 def test_three_wrong_passwords_end_the_connection(server: Server, connect: Connect, dial: Callable[..., Text]) -> None:
@@ -357,9 +362,9 @@ def test_a_name_is_the_same_in_any_case_and_kept_as_first_written(server: Server
     assert bob.who("mylab") == (["Alice", "bob"], [])
     assert list(bob.channels()) == ["MyLab"]
     for name in ("alice", "ALICE"):
-        for kind in ("text", "json"):
+        for door in ("text", "json"):
             with pytest.raises(Refusal, match="Alice is taken"):
-                enter(server.address, kind, name)
+                enter(server.address, door, name)
     alice.bye()
     again = enter(server.address, "text", "ALICE")
     assert "Welcome, Alice." in again.everything()

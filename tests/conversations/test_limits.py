@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from server import Config, Server
+from tests.conversations.doors import every_line_door
 from tests.support.clients import Json, Text
 from tests.support.fixtures import Enter, StartServer
 from tests.support.talkers import Refusal
@@ -105,9 +106,10 @@ def _eventually_enters(connect: Connect, server: Server, name: str) -> None:
     raise AssertionError("the place of a connection that has ended is not given to another")
 
 
-def test_one_user_is_in_so_many_channels(start_server: StartServer, kind: str, enter: Enter) -> None:
+@every_line_door
+def test_one_user_is_in_so_many_channels(start_server: StartServer, door: str, enter: Enter) -> None:
     server = start_server(limits=Limits(channels=3))
-    alice = enter(server.address, kind, "alice")
+    alice = enter(server.address, door, "alice")
     for n in range(3):
         alice.join(f"room{n}")
     with pytest.raises(Refusal, match="You may be in 3 channels"):
@@ -125,8 +127,8 @@ def test_private_conversations_do_not_count_as_channels(start_server: StartServe
     assert not isinstance(alice.request(Join("lab")), Error)
 
 
-@pytest.mark.parametrize("kind", ["json", "text"])
-def test_after_leaving_under_load_nothing_of_it_arrives(server: Server, kind: str, enter: Enter) -> None:
+@every_line_door
+def test_after_leaving_under_load_nothing_of_it_arrives(server: Server, door: str, enter: Enter) -> None:
     """Others post, set the topic, come and go, while one joins and leaves again and again."""
     stop = threading.Event()
     failed: list[BaseException] = []
@@ -147,7 +149,7 @@ def test_after_leaving_under_load_nothing_of_it_arrives(server: Server, kind: st
             failed.append(error)
 
     floods = [threading.Thread(target=flood, args=(at,), name=f"flood-{at}") for at in range(3)]
-    alice, bob = enter(server.address, kind, "alice"), enter(server.address, "json", "bob")
+    alice, bob = enter(server.address, door, "alice"), enter(server.address, "json", "bob")
     for talker in (alice, bob):
         talker.join("hall")
     for thread in floods:

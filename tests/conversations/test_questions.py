@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from server import Server
+from tests.conversations.doors import every_door, every_line_door, every_line_pair, every_pair
 from tests.support.clients import Json, Text
 from tests.support.fixtures import Meet
 from tests.support.talkers import Refusal
@@ -17,11 +18,12 @@ from wire.limits import Limits
 from wire.text import COMMANDS
 
 
-def test_who(kinds: tuple[str, str], meet: Meet) -> None:
-    alice, bob, carol = meet(kinds[0], "alice"), meet(kinds[1], "bob"), meet("json", "Carol")
+@every_pair
+def test_who(doors: tuple[str, str], meet: Meet) -> None:
+    alice, bob, carol = meet(doors[0], "alice"), meet(doors[1], "bob"), meet("json", "Carol")
     for talker in (alice, bob, carol):
         talker.join("lab")
-    dave = meet(kinds[1], "dave")
+    dave = meet(doors[1], "dave")
     bob.bye()
     carol.wait_for_notice("bob", "offline")
     assert alice.who() == (["alice", "Carol", "dave"], [])
@@ -31,8 +33,9 @@ def test_who(kinds: tuple[str, str], meet: Meet) -> None:
         alice.who("attic")
 
 
-def test_channels(kind: str, meet: Meet) -> None:
-    alice, bob = meet(kind, "alice"), meet("json", "bob")
+@every_door
+def test_channels(door: str, meet: Meet) -> None:
+    alice, bob = meet(door, "alice"), meet("json", "bob")
     assert alice.channels() == {}
     alice.join("lab")
     bob.join("Attic")
@@ -47,8 +50,9 @@ def test_channels(kind: str, meet: Meet) -> None:
     assert (listed["Attic"].members, listed["Attic"].tail, listed["Attic"].joined) == (1, 0, False)
 
 
-def test_whois(kinds: tuple[str, str], meet: Meet) -> None:
-    alice, bob, carol = meet(kinds[0], "alice"), meet(kinds[1], "Bob"), meet("json", "carol")
+@every_line_pair
+def test_whois(doors: tuple[str, str], meet: Meet) -> None:
+    alice, bob, carol = meet(doors[0], "alice"), meet(doors[1], "Bob"), meet("json", "carol")
     for talker in (bob, carol):
         talker.join("lab")
     known = alice.whois("BOB")
@@ -63,8 +67,9 @@ def test_whois(kinds: tuple[str, str], meet: Meet) -> None:
         alice.whois("nobody")
 
 
-def test_history_in_pages(kind: str, meet: Meet) -> None:
-    alice, bob = meet(kind, "alice"), meet("json", "bob")
+@every_door
+def test_history_in_pages(door: str, meet: Meet) -> None:
+    alice, bob = meet(door, "alice"), meet("json", "bob")
     for talker in (alice, bob):
         talker.join("lab")
     texts = [f"entry {n}" for n in range(1, 51)]
@@ -85,7 +90,7 @@ def test_history_in_pages(kind: str, meet: Meet) -> None:
         alice.history("attic", 5)
     with pytest.raises(Refusal, match="Nobody called zoe"):
         alice.history("@zoe", 5)
-    assert meet(kind, "eve").history("@bob", 5) == [], "a conversation of others is none of hers"
+    assert meet(door, "eve").history("@bob", 5) == [], "a conversation of others is none of hers"
 
 
 def test_history_after_a_number(server: Server, connect: Callable[..., Json]) -> None:
@@ -104,15 +109,16 @@ def test_history_after_a_number(server: Server, connect: Callable[..., Json]) ->
     assert len(alice.request(History(channel="lab", limit=5_000)).entries) == 1_000, "a page has its limit"
 
 
-def test_topic(kinds: tuple[str, str], meet: Meet) -> None:
-    alice, bob = meet(kinds[0], "alice"), meet(kinds[1], "bob")
+@every_pair
+def test_topic(doors: tuple[str, str], meet: Meet) -> None:
+    alice, bob = meet(doors[0], "alice"), meet(doors[1], "bob")
     alice.join("lab")
     bob.join("lab")
     assert alice.topic("lab") == ""
     assert alice.topic("lab", "Soldering: tonight") == "Soldering: tonight"
     bob.wait_for_notice("alice", "topic", "lab")
     assert bob.topic("LAB") == "Soldering: tonight"
-    eve = meet(kinds[0], "eve")
+    eve = meet(doors[0], "eve")
     assert eve.topic("lab") == "Soldering: tonight"
     with pytest.raises(Refusal, match="not in lab"):
         eve.topic("lab", "Eve was here")
@@ -143,8 +149,9 @@ def test_whose_topic_a_person_sets(server: Server, meet: Meet, dial: Callable[..
         bob.topic("green", "tea")
 
 
-def test_help_has_every_command(kind: str, meet: Meet) -> None:
-    alice = meet(kind, "alice")
+@every_line_door
+def test_help_has_every_command(door: str, meet: Meet) -> None:
+    alice = meet(door, "alice")
     lines = alice.help()
     for command in COMMANDS:
         assert any(line.startswith(command.usage) for line in lines), command.usage

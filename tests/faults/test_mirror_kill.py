@@ -10,7 +10,6 @@ import time
 from collections import Counter
 
 from tests.support.brokers import StartBroker
-from tests.support.brokers.site import start_broker
 from tests.support.clients import Bulk, Gone, Json
 from tests.support.fixtures import StartProcess
 from tests.support.load import Poster, Scene
@@ -20,7 +19,6 @@ from wire.frames import Entry, History, Join, Status
 from wire.limits import Limits
 from wire.mqtt import V5, V311, PubAck, PubAcks, Publish, SubAck, Subscribe, Subscription
 
-__all__ = ["start_broker"]
 KILLS = 10
 _PUBLISHERS, _POSTERS = 4, 2
 _WINDOW = 10  # messages that one publisher has on their way

@@ -8,12 +8,11 @@ import pytest
 
 from server import Server
 from tests.support.brokers.scripted import ScriptedBroker, broker, server, status, wait
-from tests.support.brokers.site import quick
 from tests.support.clients import Json
 from wire.frames import Join, Say
 from wire.mqtt import Disconnect, PubAck, Publish, Reason
 
-__all__ = ["broker", "quick", "server"]
+__all__ = ["broker", "server"]
 Connected = Callable[..., Json]
 pytestmark = pytest.mark.usefixtures("quick")
 

@@ -9,7 +9,7 @@ import pytest
 
 from bridge.mirror.address import BrokerConfig
 from tests.support.brokers.scripted import ScriptedBroker
-from tests.support.brokers.site import Site, broker_kind, fluent, quick, site, start_broker
+from tests.support.brokers.site import Site
 from tests.support.clients import Json
 from tests.support.files import DATA, FINE, INIT, SHA, fetch, file, fill, listening, offer, reason
 from tests.support.fixtures import StartServer
@@ -17,7 +17,6 @@ from tests.support.mqtt import MqttLine, body
 from wire.frames import Entry, Fetched, Have, Join, Ranges, Taken
 from wire.mqtt import PubAck
 
-__all__ = ["broker_kind", "fluent", "quick", "site", "start_broker"]
 Connect = Callable[..., Json]
 Mqtt = Callable[..., MqttLine]
 

@@ -16,7 +16,7 @@ from bridge.mirror.address import BrokerConfig
 from server import Server
 from tests.support.brokers import Mosquitto, StartBroker, free_port
 from tests.support.brokers.scripted import ScriptedBroker
-from tests.support.brokers.site import Site, broker_kind, fluent, quick, site, start_broker
+from tests.support.brokers.site import Site
 from tests.support.clients import Json
 from tests.support.fixtures import StartProcess, StartServer
 from tests.support.mqtt import MqttLine, body
@@ -24,7 +24,6 @@ from tests.support.waiting import DEADLINE, eventually
 from wire.frames import Delivered, Join, Msg, Say, Status, Whois
 from wire.mqtt import V5, Properties
 
-__all__ = ["broker_kind", "fluent", "quick", "site", "start_broker"]
 Connect = Callable[..., Json]
 Mqtt = Callable[..., MqttLine]
 pytestmark = pytest.mark.usefixtures("quick")

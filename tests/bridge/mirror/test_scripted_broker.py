@@ -16,7 +16,6 @@ from bridge.mirror.address import BrokerConfig
 from server import Config, Server
 from store import StoreError
 from tests.support.brokers.scripted import ScriptedBroker, Visit, broker, server, status, wait
-from tests.support.brokers.site import quick
 from tests.support.clients import Json
 from tests.support.mqtt import body
 from tests.support.stores import WatchedStore
@@ -24,7 +23,7 @@ from tests.support.waiting import eventually
 from wire.frames import Join, Register, Say, Whois
 from wire.mqtt import V5, V311, PingReq, PubAck, Publish, Reason
 
-__all__ = ["broker", "quick", "server"]
+__all__ = ["broker", "server"]
 Connected = Callable[..., Json]
 pytestmark = pytest.mark.usefixtures("quick")
 

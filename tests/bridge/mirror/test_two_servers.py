@@ -9,14 +9,13 @@ import pytest
 
 from bridge.mirror.address import BrokerConfig
 from tests.support.brokers import Broker, StartBroker
-from tests.support.brokers.site import Site, quick, start_broker
+from tests.support.brokers.site import Site
 from tests.support.clients import Json
 from tests.support.fixtures import StartServer
 from tests.support.mqtt import MqttLine, body
 from tests.support.waiting import eventually
 from wire.frames import Join, Msg, Say
 
-__all__ = ["quick", "start_broker"]
 Connect = Callable[..., Json]
 Mqtt = Callable[..., MqttLine]
 pytestmark = pytest.mark.usefixtures("quick")

@@ -10,7 +10,7 @@ import pytest
 
 from bridge.mirror.address import BrokerConfig
 from tests.support.brokers import StartBroker
-from tests.support.brokers.site import Site, broker_kind, fluent, quick, site, start_broker
+from tests.support.brokers.site import Site
 from tests.support.clients import Json, Text
 from tests.support.fixtures import StartProcess, StartServer
 from tests.support.mqtt import MqttLine, body
@@ -18,7 +18,6 @@ from tests.support.waiting import eventually
 from wire.frames import Delivered, Entry, Join, Msg, Presence, Register, Say, Seen, Who, Whois
 from wire.mqtt import PubAck, Publish, Will
 
-__all__ = ["broker_kind", "fluent", "quick", "site", "start_broker"]
 Connect = Callable[..., Json]
 Dial = Callable[..., Text]
 ON_MOSQUITTO = pytest.mark.parametrize("broker_kind", ["mosquitto"])  # what is the same on every broker

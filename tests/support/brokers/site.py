@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -17,16 +16,13 @@ from bridge.mirror.address import BrokerConfig
 from bridge.mirror.address import broker as broker_of
 from server import Server
 from tests.support.brokers import BROKERS, Broker, StartBroker, brokers
-from tests.support.fixtures import Enter, StartServer
+from tests.support.fixtures import StartServer
 from tests.support.mqtt import MqttLine, body
-from tests.support.talkers import BROKER_KINDS, KINDS, MQTT_KINDS, Talker
 from tests.support.waiting import eventually
 from wire.frames import BridgeStatus
-from wire.mqtt import V311, Publish
+from wire.mqtt import Publish
 
-Meet = Callable[..., Talker]
 _NUMBERS = count(1)
-__all__ = ["Site", "broker_kind", "enter", "fluent", "meet", "quick", "site", "start_broker"]
 
 
 class Site:
@@ -121,30 +117,3 @@ def site(
     made = Site(start_server(broker=BrokerConfig(url=broker.url)), broker, mqtt)
     made.up()
     return made
-
-
-@pytest.fixture
-def enter(site: Site) -> Iterator[Enter]:
-    """Have somebody enter the site, whatever the address; they are gone afterwards.
-
-    Whoever comes by way of the broker does so in a version that it speaks.
-    """
-    made: list[Talker] = []
-
-    def make(_address: str, kind: str, name: str, password: str | None = None) -> Talker:
-        if kind in BROKER_KINDS:
-            old = site.broker.version == V311
-            made.append(BROKER_KINDS["broker3" if old else kind](site.broker.address, name, password))
-        else:
-            made.append((KINDS | MQTT_KINDS)[kind](site.server.address, name, password))
-        return made[-1]
-
-    yield make
-    for talker in made:
-        talker.close()
-
-
-@pytest.fixture
-def meet(enter: Enter) -> Meet:
-    """Have somebody enter the site: `meet(kind, name)`."""
-    return partial(enter, "")

@@ -1,7 +1,11 @@
 """One person in a conversation, whatever dialect they speak: the tests of conversations are written against Talker.
 
-A dialect joins in by one more subclass of Talker and its row here.
+A dialect joins in by one more subclass of Talker and its row in DOORS.
 """
+
+from __future__ import annotations
+
+from typing import NamedTuple
 
 from tests.support.talkers.broker import BrokerTalker, OldBrokerTalker
 from tests.support.talkers.json import JsonTalker
@@ -9,19 +13,23 @@ from tests.support.talkers.mqtt import MqttTalker, OldMqttTalker
 from tests.support.talkers.talker import Known, Listed, Refusal, Said, Talker
 from tests.support.talkers.text import TextTalker
 
-KINDS: dict[str, type[Talker]] = {kind.kind: kind for kind in (TextTalker, JsonTalker)}
-MQTT_KINDS: dict[str, type[Talker]] = {kind.kind: kind for kind in (MqttTalker, OldMqttTalker)}
-BROKER_KINDS: dict[str, type[Talker]] = {kind.kind: kind for kind in (BrokerTalker, OldBrokerTalker)}
 
-__all__ = [
-    "BROKER_KINDS",
-    "KINDS",
-    "MQTT_KINDS",
-    "JsonTalker",
-    "Known",
-    "Listed",
-    "Refusal",
-    "Said",
-    "Talker",
-    "TextTalker",
-]
+class Door(NamedTuple):
+    """How somebody comes in."""
+
+    talker: type[Talker]
+    broker: str | None = None  # the broker to which they connect, and to which the server mirrors
+
+
+DOORS = {
+    "text": Door(TextTalker),
+    "json": Door(JsonTalker),
+    "mqtt3": Door(OldMqttTalker),
+    "mqtt5": Door(MqttTalker),
+    "mosquitto3": Door(OldBrokerTalker, "mosquitto"),
+    "mosquitto": Door(BrokerTalker, "mosquitto"),
+    "nats": Door(OldBrokerTalker, "nats"),
+    "amqtt": Door(OldBrokerTalker, "amqtt"),
+}
+
+__all__ = ["DOORS", "Door", "Known", "Listed", "Refusal", "Said", "Talker", "TextTalker"]

@@ -14,7 +14,6 @@ from wire.mqtt import V5, V311, ConnAck, Connect, Properties, Publish, Will
 class BrokerTalker(MqttTalker):
     """Says that it is here with `register`, and has a will; `address` is the broker's. What it says has an id."""
 
-    kind = "broker"
     ids: ClassVar[itertools.count[int]] = itertools.count(1)
 
     def _enter(self, password: str | None) -> None:
@@ -55,5 +54,4 @@ class BrokerTalker(MqttTalker):
 class OldBrokerTalker(BrokerTalker):
     """The same by 3.1.1."""
 
-    kind = "broker3"
     version = V311

@@ -38,8 +38,6 @@ _PAGES = Limits(line=1 << 26)  # what a client takes as one answer
 class JsonTalker(Talker):
     """By the JSON dialect; acknowledges what it has heard when it syncs."""
 
-    kind = "json"
-
     def _enter(self, password: str | None) -> None:
         self.line = Json(self.address, limits=_PAGES)
         self._left: set[str] = set()  # channels, of which nothing is to be acknowledged any more

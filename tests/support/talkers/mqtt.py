@@ -14,7 +14,6 @@ from wire.mqtt import V5, V311, ConnAck, Connect, Properties, Publish
 class MqttTalker(Talker):
     """Listens to the channels that are joined; which one is current is this side's own business."""
 
-    kind = "mqtt5"
     version = V5
 
     def _enter(self, password: str | None) -> None:
@@ -151,5 +150,4 @@ class MqttTalker(Talker):
 class OldMqttTalker(MqttTalker):
     """The same by 3.1.1."""
 
-    kind = "mqtt3"
     version = V311

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 Said = tuple[str, str]  # the sender and the text
 
@@ -39,8 +38,6 @@ class Listed:
 
 class Talker(ABC):
     """Somebody who is connected under `name`. Every method returns when the server has answered."""
-
-    kind: ClassVar[str]
 
     def __init__(self, address: str, name: str, password: str | None = None) -> None:
         self.address = address

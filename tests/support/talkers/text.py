@@ -25,8 +25,6 @@ _NOTICE = {
 class TextTalker(Talker):
     """By the text dialect, as with nc: what is no number for a person is found in the lines."""
 
-    kind = "text"
-
     def _enter(self, password: str | None) -> None:
         self.line = Text(self.address)
         self._lines: list[str] = []  # every whole line so far
