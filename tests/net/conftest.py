@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.helpers import DEADLINE
+from tests.support.waiting import DEADLINE
 
 Pair = tuple[socket.socket, socket.socket]
 

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from net import NetError, listen
-from tests.support.helpers import DEADLINE
+from tests.support.waiting import DEADLINE
 
 
 def test_it_listens_on_a_free_port() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from net import KeepAlive, disable_nagle, set_receive_timeout, unacknowledged_bytes
 from tests.net.conftest import Pair, fill
-from tests.support.helpers import DEADLINE
+from tests.support.waiting import DEADLINE
 
 
 def option(sock: socket.socket, number: int) -> int:

@@ -11,7 +11,7 @@ import pytest
 
 from net import WritePump
 from tests.net.conftest import Pair, fill
-from tests.support.helpers import DEADLINE
+from tests.support.waiting import DEADLINE
 
 
 class Writer:

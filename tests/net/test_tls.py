@@ -15,7 +15,7 @@ import pytest
 from net import NetError, TlsStream, client_context, reason, server_context, set_receive_timeout
 from tests.net.conftest import Pair
 from tests.support.certificates import Certificate, make_certificate
-from tests.support.helpers import DEADLINE
+from tests.support.waiting import DEADLINE
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from zipfile import ZipFile
 import pytest
 
 from package.bundle import make_wheel
-from tests.support.helpers import ROOT
+from tests.support.repository import ROOT
 from wire import VERSION
 
 _PATIENCE = 120.0  # seconds
