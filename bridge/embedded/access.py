@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bridge.acl import Rules, client_rules, server_rules
 from channels import accounts
-from store.sqlite import read_account
+from store import read_account
 from wire.names import NAME, fold
 
 _CACHED_TOPIC = 256  # characters of the longest topic whose answer is cached

@@ -1,4 +1,4 @@
-"""The fixtures of the contract tests: every test runs once for each database in tests/support/stores.py."""
+"""The fixtures of the contract tests: every test runs once for each database in tests/support/stores/places.py."""
 
 from __future__ import annotations
 
