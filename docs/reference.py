@@ -32,7 +32,7 @@ from wire.frames import (
 from wire.limits import Limits
 from wire.text import COMMANDS, PLAIN
 from wire.topics import ROOT as ROOT_TOPIC
-from wire.topics import TABLE
+from wire.topics import TABLE, Row
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -153,8 +153,17 @@ def _also(aliases: Sequence[str]) -> str:
 
 def topics() -> str:
     """The table of MQTT topics below the usual root."""
-    table = ["| topic | who writes | what |", "| --- | --- | --- |"]
-    return "\n".join([*table, *(f"| `{ROOT_TOPIC}/{row.topic}` | {row.writer} | {row.what} |" for row in TABLE)])
+    table = ["| topic | written by | purpose | answer |", "| --- | --- | --- | --- |"]
+    for row in TABLE:
+        answer = f"`{_op(row.answer)}`" if row.answer is not None else ""
+        table.append(f"| `{ROOT_TOPIC}/{row.pattern}` | {_writer(row)} | {row.what} | {answer} |")
+    return "\n".join(table)
+
+
+def _writer(row: Row) -> str:
+    """Who writes a topic, and in which way."""
+    ways = [way for way, applies in (("retained", row.retained), ("or its will", row.will)) if applies]
+    return ", ".join([row.writer.value, *ways])
 
 
 PARTS: dict[str, dict[str, Callable[[], str]]] = {

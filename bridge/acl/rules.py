@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wire.mqtt import matches
-from wire.topics import TABLE
+from wire.topics import TABLE, Writer
 
 SERVER_USER = "partyline"  # the server's own user name at a broker, by default
 _ME = "<me>"
@@ -47,7 +47,7 @@ def client_rules(root: str, me: str) -> Rules:
     writes: dict[str, None] = {}
     reads: dict[str, None] = {}
     for row in TABLE:
-        head, *levels = row.topic.split("/")
+        head, *levels = row.pattern.split("/")
         if levels[:1] == [_ME]:  # the client's own tree
             pattern = f"{head}/{_ME}/#"
         elif _ME in levels:  # from one client to another
@@ -55,6 +55,6 @@ def client_rules(root: str, me: str) -> Rules:
             reads["/".join([head, *("+" if level == _ME else _ME for level in levels)])] = None
         else:
             pattern = f"{head}/#" if levels else head
-        (writes if row.writer.startswith("client") else reads)[pattern] = None
+        (writes if row.writer is Writer.CLIENT else reads)[pattern] = None
     named = [tuple(f"{root}/{each.replace(_ME, me)}" for each in side) for side in (writes, reads)]
     return Rules(root, named[0], named[1])

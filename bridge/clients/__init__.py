@@ -15,7 +15,7 @@ from .delivery import MqttReader
 from .encoding import PublishEncoding, largest_packet
 from .publish import PublishHandler
 from .responses import RequestContext, Responses
-from .retained import presence_payload
+from .retained import presence_of
 from .session import MqttSession
 from .shared import SharedState
 
@@ -28,5 +28,5 @@ __all__ = [
     "Responses",
     "SharedState",
     "largest_packet",
-    "presence_payload",
+    "presence_of",
 ]

@@ -16,7 +16,7 @@ from wire.frames import Msg, Say
 from wire.limits import Limits
 from wire.mqtt import V5, ConnAck, Connect, MqttError, Properties, Reason, encode
 from wire.names import NAME, fold
-from wire.topics import Gone, LiveMessage, Topics
+from wire.topics import LiveMessage, Topics
 
 from .shared import SharedState
 from .wills import LastWill
@@ -131,8 +131,8 @@ def _last_will(topics: Topics, packet: Connect, me: str, limits: Limits) -> Last
         request = topics.request(will.topic, will.payload, me)
         if isinstance(request, Say | Msg) and not request.text.strip():
             raise Refused("empty", "There is no text to send.")
-        if not isinstance(request, Say | Msg | LiveMessage | Gone):
-            raise Refused("not-allowed", "It can say something, or that you are gone.")
+        if not topics.may_be_will(will.topic):
+            raise Refused("not-allowed", "A will is a post, a live message, or the message that you have left.")
     except Refused as refused:
         raise MqttError(Reason.NOT_AUTHORIZED, f"The will: {refused.sentence}") from refused
     if isinstance(request, LiveMessage):

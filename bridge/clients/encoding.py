@@ -13,8 +13,7 @@ from wire.frames import Entry
 from wire.jsonlines import JsonLines
 from wire.limits import Limits
 from wire.mqtt import Publisher
-from wire.names import fold, one_line
-from wire.topics import Topics
+from wire.topics import Topics, peer, text_payloads
 
 SPAN = 32_767  # journal numbers whose packet identifiers are all different
 
@@ -78,7 +77,7 @@ class PublishEncoding:
             payloads.pop()
             pieces.append(self._publish(self._topic(entry), payloads, seq, self.json, text=self._even, dup=dup))
         if self.text is not None:
-            payloads = [f"{entry.sender}: {one_line(entry.text)}".encode() for entry in entries]
+            payloads = text_payloads(entries)
             topic = self._topics.channel_text(entry.channel or "")
             pieces.append(self._publish(topic, payloads, seq, self.text, text=True, dup=dup))
         return b"".join(pieces)
@@ -86,8 +85,7 @@ class PublishEncoding:
     def _topic(self, entry: Entry) -> str:
         if entry.channel is not None:
             return self._topics.channel(entry.channel)
-        mine = fold(entry.sender) == fold(self._me)
-        return self._topics.message(self._me, (entry.to or "") if mine else entry.sender)
+        return self._topics.message(self._me, peer(entry, self._me) or "")
 
     def _publish(self, topic: str, payloads: list[bytes], seq: int, qos: int, *, text: bool, dup: bool) -> bytes:
         publisher = _publisher(topic, self._version, qos)

@@ -11,7 +11,6 @@ from wire.errors import Refused
 from wire.frames import Error, LogState, Msg, Offer, Register, Request, Say, Welcome
 from wire.mqtt import NONE, PubAck, PubComp, Publish, PubRec, PubRel, encode
 from wire.topics import Gone, Here, LiveMessage
-from wire.topics import files as file_topics
 
 from .responses import RequestContext, Responses
 from .shared import SharedState
@@ -112,13 +111,8 @@ class PublishHandler:
             self.flush()  # what comes after it depends on it: it may be a leave
 
     def _request(self, packet: Publish) -> Request | LiveMessage:
-        command = file_topics.command(packet.topic, self._shared.topics.ask(self._responses.me, ""))
-        if command is not None:
-            return file_topics.request(*command, packet.payload)
         limit = self._shared.chat.limits.line
-        if len(packet.payload) > limit:
-            raise Refused("too-long", f"A message has at most {limit} bytes.")
-        request = self._shared.topics.request(packet.topic, packet.payload, self._responses.me)
+        request = self._shared.topics.request(packet.topic, packet.payload, self._responses.me, limit)
         user = self._session.user
         if isinstance(request, Register) and user is not None and user.registered:
             raise Refused("not-allowed", "The name is registered already; its password is changed in a terminal.")

@@ -15,7 +15,6 @@ from channels.receipts import Ref
 from wire.frames import Closing, Entry, Error, Frame, Stored
 from wire.mqtt import NONE, V5, Connect, Properties, PubAck, PubRec, Reason, encode, goodbye, publish
 from wire.topics import Topics
-from wire.topics import files as file_topics
 
 from .delivery import MqttReader
 
@@ -126,7 +125,7 @@ class Responses:
     def subscribed(self) -> None:
         """The client's subscriptions have changed."""
         everyone = [self, *[responses for _, responses in self._others()]]
-        wanted = any(each._hears(f"{self._topics.to(each.me)}/stored") for each in everyone)
+        wanted = any(each._hears(self._topics.event_topic(Stored, each.me)) for each in everyone)
         for each in everyone:
             each.tells_stored = wanted
 
@@ -160,24 +159,15 @@ class Responses:
         return not self.limit or len(packet) <= self.limit
 
     def _publish(self, frame: Frame, context: RequestContext | None) -> bytes:
-        asked = file_topics.command(context.topic, self._topics.ask(self.me, "")) if context is not None else None
-        told = file_topics.place(frame, self._topics.to(self.me), asked)
-        topic = told[0] if told is not None else None
-        if told is None:
-            topic = self._topics.place(frame, self.me, context.topic if context is not None else None)
-        properties = NONE
-        if topic is not None and context is not None:
-            properties = Properties(correlation_data=context.correlation)
-            if told is None and context.response_topic is not None and self._hears(context.response_topic):
-                topic = context.response_topic
+        asked, response_topic, properties = None, None, NONE
+        if context is not None:
+            asked, properties = context.topic, Properties(correlation_data=context.correlation)
+            if context.response_topic is not None and self._hears(context.response_topic):
+                response_topic = context.response_topic
+        topic = self._topics.place(frame, self.me, asked, response_topic)
         if topic is None or not self._hears(topic):
             return b""
-        if told is not None:
-            payload = told[1]
-        elif isinstance(frame, Error):
-            payload = self._topics.error(frame, self.me, context.topic if context is not None else None)
-        else:
-            payload = self._topics.payload(frame)
+        payload = self._topics.payload(frame, self.me, asked)
         packet = publish(topic.encode(), payload, version=self.version, properties=properties)
         if self.fits(packet):
             return packet

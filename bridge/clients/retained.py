@@ -4,30 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import msgspec
-
 from channels import Chat, User
 from wire.clock import now
 from wire.mqtt import matches
 from wire.names import fold
-from wire.topics import Topics
+from wire.topics import ServerState, Topics, UserPresence
 
 from .registry import Registry
 
-ONLINE, OFFLINE = b"online", b"offline"  # the states of the server
 
-
-def presence_payload(user: User) -> bytes:
-    """Return the payload of `presence/<user>` for a user who is connected or has just disconnected."""
+def presence_of(user: User) -> UserPresence:
+    """Return the presence of a user who is connected or has just disconnected."""
     sessions = user.sessions
     if not sessions:
-        return _absence_payload(user.name, now())
+        return UserPresence(user.name, online=False, since=now())
     doors = sorted({session.door for session in sessions})
-    return msgspec.json.encode({"user": user.name, "online": True, "doors": doors, "since": user.since})
-
-
-def _absence_payload(name: str, since: int) -> bytes:
-    return msgspec.json.encode({"user": name, "online": False, "since": since})
+    return UserPresence(user.name, online=True, doors=doors, since=user.since)
 
 
 class RetainedState:
@@ -44,28 +36,27 @@ class RetainedState:
         A filter with a wildcard finds the users who are online; one that names a user finds that user.
         """
         if matches(topic_filter, self._topics.server):
-            yield self._topics.server, ONLINE
+            yield self._topics.state(ServerState(online=True))
         if "+" in topic_filter or "#" in topic_filter:
             for user in self._chat.directory.users():
-                topic = self._topics.presence(user.name)
-                if matches(topic_filter, topic):
-                    yield topic, presence_payload(user)
+                if matches(topic_filter, self._topics.presence(user.name)):
+                    yield self._topics.state(presence_of(user))
             return
-        name = topic_filter[len(self._topics.presence("")) :]
-        if topic_filter != self._topics.presence(name):
+        name = self._topics.user(topic_filter)
+        if name is None:
             return
         present = self._chat.directory.find(fold(name))
         if present is not None and present.name == name:
-            yield topic_filter, presence_payload(present)
+            yield self._topics.state(presence_of(present))
         elif present is None and (account := self._chat.store.account(name)) is not None and account.name == name:
-            yield topic_filter, _absence_payload(name, account.seen)
+            yield self._topics.state(UserPresence(name, online=False, since=account.seen))
 
     def presence_changed(self, user: User) -> None:
         """Send a user's presence to the subscribers, again if it has changed meanwhile: the last message is true."""
-        topic, find = self._topics.presence(user.name), self._chat.directory.find
+        find = self._chat.directory.find
         while True:
             present = find(user.key)
-            payload = presence_payload(present or user)
+            topic, payload = self._topics.state(presence_of(present or user))
             for client in self._registry.connected():
                 client.tell(topic, payload, retained=True)
             if find(user.key) is present:

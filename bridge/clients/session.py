@@ -36,6 +36,7 @@ from wire.mqtt import (
     Subscribe,
     Unsubscribe,
 )
+from wire.topics import ServerState
 
 from . import connect
 from .connect import Login
@@ -43,7 +44,6 @@ from .delivery import MqttReader
 from .encoding import largest_packet
 from .publish import PublishHandler
 from .responses import Responses
-from .retained import OFFLINE
 from .session_state import SessionState
 from .shared import SharedState
 from .subscribe import SubscribeHandler
@@ -244,7 +244,7 @@ class MqttSession:
 
     def dismiss(self) -> None:
         """Tell the client that the server is shutting down. Its will is dropped, as the client has not failed."""
-        self.tell(self._shared.topics.server, OFFLINE, retained=True)
+        self.tell(*self._shared.topics.state(ServerState(online=False)), retained=True)
         self._will = None
         self.fail(MqttError(Reason.SERVER_SHUTTING_DOWN, "The server is going down."))
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections import Counter
 
-import msgspec
-
-from bridge.clients import SharedState, presence_payload
+from bridge.clients import SharedState, presence_of
 from channels.locks import leaf
 from store import StoreError
 from wire.clock import now
@@ -16,14 +13,13 @@ from wire.errors import Refused
 from wire.frames import Error
 from wire.mqtt import NONE, V5, V311, Oversized, Publish, Unusable, publish
 from wire.names import NAME, fold
-from wire.topics import LiveMessage
+from wire.topics import LiveMessage, UserPresence
 
 from .users import Carrier, Residents, acknowledgement
 
 log_ = logging.getLogger("partyline.bridge")
 
 _ECHOES = 10_000  # messages straight to a client that may come back to us
-_ONLINE = re.compile(rb'"online":\s*true')
 
 
 class MirrorInbox:
@@ -41,7 +37,7 @@ class MirrorInbox:
 
     def take(self, packet: Publish) -> None:
         """A PUBLISH of somebody on the broker, or what is retained there of us."""
-        who = self._topics.asked(packet.topic)
+        who = self._topics.sender(packet.topic)
         if who is None:
             self._take_else(packet)
             return
@@ -62,21 +58,22 @@ class MirrorInbox:
     def refuse(self, packet: Publish | Oversized | Unusable, refused: Refused) -> None:
         """Count it, tell its sender, if that is somebody, and have it acknowledged: it is not to come again."""
         self.refused += 1
-        me, _ = self._topics.asked(packet.topic) or ("", "")
+        me, _ = self._topics.sender(packet.topic) or ("", None)
         if NAME.fullmatch(me):
-            payload = self._topics.error(Error(code=refused.code, error=refused.sentence), me, packet.topic)
-            self._carrier.send(publish(f"{self._topics.to(me)}/error".encode(), payload, version=self._carrier.version))
+            error = Error(code=refused.code, error=refused.sentence)
+            topic, payload = self._topics.error(error, me, packet.topic)
+            self._carrier.send(publish(topic.encode(), payload, version=self._carrier.version))
         self._carrier.send(acknowledgement(packet.qos, packet.packet_id))
 
     def _take_else(self, packet: Publish) -> None:
         """Something straight to a client on our own door, or an old presence."""
         self._carrier.send(acknowledgement(packet.qos, packet.packet_id))
-        present = self._topics.present(packet.topic)
-        if present is not None:
-            if packet.retain and _ONLINE.search(packet.payload):
-                self._correct(present, packet.topic)
+        state = self._topics.read(packet.topic, packet.payload, "")
+        if isinstance(state, UserPresence):
+            if packet.retain and state.online:
+                self._correct(state.user)
             return
-        pair = self._topics.straight(packet.topic)
+        pair = self._topics.live(packet.topic)
         if pair is None or packet.retain or self._is_echo(packet):
             return
         if NAME.fullmatch(pair[0]) and NAME.fullmatch(pair[1]):
@@ -87,15 +84,14 @@ class MirrorInbox:
             else:
                 self.refused += 1
 
-    def _correct(self, name: str, topic: str) -> None:
+    def _correct(self, name: str) -> None:
         """It is retained that somebody is online, which may have been so before: the last word is to be how it is."""
         find = self._shared.chat.directory.find
         if find(fold(name)) is not None:
             return
-        offline = {"user": name, "online": False, "since": now()}
-        self._carrier.publish_retained(topic, msgspec.json.encode(offline))
+        self._carrier.publish_retained(*self._topics.state(UserPresence(name, online=False, since=now())))
         while (user := find(fold(name))) is not None:  # has come just now, and may have said so before that
-            self._carrier.publish_retained(self._topics.presence(user.name), presence_payload(user))
+            self._carrier.publish_retained(*self._topics.state(presence_of(user)))
             if find(user.key) is user:
                 return
 

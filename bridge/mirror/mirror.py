@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from bridge.clients import SharedState, presence_payload
+from bridge.clients import SharedState, presence_of
 from channels.directory import User
 from channels.log import Log
 from net import WritePump
@@ -50,6 +50,7 @@ from wire.mqtt import (
     encode,
     publish,
 )
+from wire.topics import ServerState
 
 from .address import Broker
 from .connection import Link, Unreachable, connect, words
@@ -125,7 +126,7 @@ class Mirror:
     def close(self) -> None:
         """Say goodbye, and end the thread; who is on the broker stays there."""
         self._closing.set()
-        self.publish_retained(self._topics.server, b"offline")
+        self.publish_retained(*self._topics.state(ServerState(online=False)))
         self.send(encode(Disconnect(), self.version))
         if (link := self._link) is not None:
             link.part()  # to hang up at once could destroy what was just sent
@@ -195,7 +196,7 @@ class Mirror:
             keep_alive=_KEEP_ALIVE,
             username=self._broker.user,
             password=password.encode() if password is not None else None,
-            will=Will(self._topics.server, b"offline", 1, True),
+            will=Will(*self._topics.state(ServerState(online=False)), 1, True),
             properties=Properties(session_expiry_interval=_FOREVER) if self.version == V5 else NONE,
         )
 
@@ -213,7 +214,7 @@ class Mirror:
         self._reader = reader
         self._stale_wanted = True
         self.send(encode(Subscribe(_SUBSCRIBE, self._filters()), self.version))
-        self.publish_retained(self._topics.server, b"online")
+        self.publish_retained(*self._topics.state(ServerState(online=True)))
         for user in self._chat.directory.users():
             self._tell_presence(user)
         self.send(encode(PingReq(), self.version))  # when it is answered, what is retained has come
@@ -384,7 +385,7 @@ class Mirror:
         self.send(publish(topic.encode(), payload, retain=self._retains, version=self.version))
 
     def _tell_presence(self, user: User) -> None:
-        self.publish_retained(self._topics.presence(user.name), presence_payload(user))
+        self.publish_retained(*self._topics.state(presence_of(user)))
 
     # The chat's watcher
 

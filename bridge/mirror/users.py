@@ -11,8 +11,8 @@ import hmac
 import logging
 import secrets
 import time
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Sequence, Set
+from typing import Any, Protocol
 from urllib.parse import quote
 
 import msgspec
@@ -24,6 +24,7 @@ from wire.errors import Refused
 from wire.frames import Error, Frame, Register, Stored
 from wire.mqtt import V5, Publish, PubRec, encode
 from wire.names import NAME, fold, shorten
+from wire.topics import Gone
 
 log_ = logging.getLogger("partyline.bridge")
 
@@ -256,13 +257,13 @@ class Residents:
                 log_.warning("%s is not taken to be on the broker any more: %s", kept.me, refused.sentence)
                 self._shared.chat.store.drop_client(client.key)
 
-    def take(self, me: str, verb: str, packet: Publish) -> None:
+    def take(self, me: str, requests: Set[type[Any]], packet: Publish) -> None:
         """Do what a PUBLISH of a user asks, whose name the broker let write that topic. Raises Refused, StoreError."""
         resident = self._by_name.get(me)
-        if verb == "register":
+        if Register in requests:
             self._register(me, packet)
             return
-        if verb == "gone" and resident is None:
+        if Gone in requests and resident is None:
             self._carrier.send(acknowledgement(packet.qos, packet.packet_id))
             return
         if resident is None:

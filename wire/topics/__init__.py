@@ -1,17 +1,32 @@
-"""Floor 0: every MQTT topic of the chat, both ways: from a topic to a request, and from an answer to a topic."""
+"""Floor 0: every MQTT topic of the chat as one row, which leads from a frame to its topic and payload, and back.
+
+A client writes below `<root>/from/<me>/` and reads below `<root>/to/<me>/`. The sender of a message is in the topic,
+which the server or another broker has let the client write, never in the payload. `TABLE` has all rows: those of `chat`
+and `files`, which clients write, and those of `server`. A new topic is a new row. `Topics` is the table below one root:
+the server, the mirror of another broker and the client use it in both directions.
+"""
 
 from __future__ import annotations
 
-from .chat import EVENTS, ROOT, TABLE, VERBS, Gone, Here, LiveMessage, Topics, text_of
+from .levels import peer
+from .messages import Gone, Here, LiveMessage, ServerState, UserPresence
+from .root import ROOT, Topics
+from .row import About, Row, Writer
+from .server import text_payloads
+from .table import TABLE
 
 __all__ = [
-    "EVENTS",
     "ROOT",
     "TABLE",
-    "VERBS",
+    "About",
     "Gone",
     "Here",
     "LiveMessage",
+    "Row",
+    "ServerState",
     "Topics",
-    "text_of",
-]  # fmt: skip
+    "UserPresence",
+    "Writer",
+    "peer",
+    "text_payloads",
+]

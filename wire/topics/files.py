@@ -1,29 +1,26 @@
-"""Floor 0: the topics of files below `<root>/from/<me>/file/<id>/` and `<root>/to/<me>/file/<id>`; pure.
+"""Floor 0: the topics of files: the commands below `from/<me>/file/<id>/`, and their answers below `to/<me>/file/<id>`.
 
-The commands are those of EMQX's file transfer (`init`, `<offset>`, `fin`, `abort`), which only uploads, and beyond them
-`have`, `get`, `sum` and `taken`. The id is the client's own for a file that it offers, otherwise the server's.
+EMQX's file transfer has `init`, `<offset>`, `fin` and `abort`, and uploads only; `have`, `get`, `sum` and `taken` are
+this project's. A client chooses the id of a file that it offers; the id of any other file is the server's.
 """
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
 
 from wire.errors import Refused
-from wire.file_names import is_file_id
 from wire.frames import (
     Answer,
     Cancel,
     Cancelled,
     Chunk,
     Error,
-    Fetched,
     FilePart,
     Finish,
     Finished,
-    Frame,
     Get,
     Have,
     Kept,
@@ -40,14 +37,14 @@ from wire.frames import (
     Taken,
 )
 from wire.mqtt import Reason
-from wire.names import shorten
 
-VERB = "file"
-MORE = b'{"more":true}'  # says that it is time to ask again
+from .levels import OWN_FILE, sha256
+from .payloads import BAD_JSON, Fields, Payload, decoded, form, ignored, raw
+from .row import About, Reply, Row, Writer
 
-_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
-_MOST = 2**53 - 1
-# What EMQX calls it, and its reason codes: 128 is "try again, or mend it", 131 "give it up", 151 "not now".
+_MOST = 2**53 - 1  # the largest integer that every JSON library keeps exactly
+_MORE = b'{"more":true}'
+# EMQX's names of the errors and its reason codes: 128 means "try again, or correct it", 131 "give up", 151 "not now".
 _REASONS: dict[str, tuple[int, str]] = {
     "bad-frame": (Reason.UNSPECIFIED_ERROR, "invalid_filemeta"),
     "bad-file-name": (Reason.UNSPECIFIED_ERROR, "invalid_filemeta"),
@@ -64,7 +61,7 @@ _REASONS: dict[str, tuple[int, str]] = {
 
 
 class _Init(msgspec.Struct):
-    """What `init` says; whatever else EMQX's clients put there is passed over."""
+    """The payload of `init`; other fields of EMQX's clients are ignored."""
 
     name: str
     to: str = ""
@@ -82,167 +79,130 @@ class _Watch(msgspec.Struct):
     watch: bool = False
 
 
-def command(topic: str, start: str) -> tuple[str, list[str]] | None:
-    """The id and the levels of a command below `start`, which is `<root>/from/<me>/`; None if it is about no file."""
-    if not topic.startswith(f"{start}{VERB}/"):
-        return None
-    id, *levels = topic[len(start) + len(VERB) + 1 :].split("/")
-    return id, levels
-
-
-def request(id: str, levels: list[str], payload: bytes) -> Request:
-    """What a command asks. Raises Refused."""
-    if not is_file_id(id):
-        raise Refused("no-such-file", f"{shorten(id)} is no file's id: it has 1 to 64 letters, digits, -, _ and dots.")
-    match levels:
-        case ["init"]:
-            return _offer(id, payload)
-        case ["fin", size]:
-            return Finish(file=id, sha256="", size=_number(size))
-        case ["fin", size, sha256]:
-            return Finish(file=id, sha256=_sha256(sha256), size=_number(size))
-        case ["fin"]:
-            raise Refused("bad-range", "fin takes the size of the file: fin/11, or fin/11/<sha256>.")
-        case ["abort"]:
-            return Cancel(file=id)
-        case ["have"]:
-            return Have(file=id, watch=_body(payload, _Watch).watch)
-        case ["taken"]:
-            return Taken(file=id)
-        case ["get" | "sum" as verb]:
-            span = _body(payload, _Span)
-            if span.length is None:
-                raise Refused("bad-frame", 'The payload is {"offset", "length"}.')
-            return (Get if verb == "get" else Sum)(file=id, offset=span.offset, length=span.length)
-        case [] | [""]:
-            raise Refused("unknown-command", f"Which command is it? file/{id}/init, for one.")
-        case [offset]:
-            return Put(file=id, offset=_number(offset), bytes=len(payload), payload=payload)
-        case [offset, sha256]:
-            checked = _sha256(sha256)
-            return Put(file=id, offset=_number(offset), bytes=len(payload), payload=payload, sha256=checked)
-    raise Refused("unknown-command", f"There is no {shorten('/'.join(levels), 80)} of a file.")
-
-
-def _offer(id: str, payload: bytes) -> Offer:
-    body = _body(payload, _Init)
-    if body.size is None:  # EMQX does without; here, people are told it at once, and it counts against the limits
-        raise Refused("bad-frame", 'init takes the size of the file, in bytes: "size".')
+def _read_init(fields: Fields, payload: bytes) -> Offer:
+    body = decoded(payload, _Init)
+    if body.size is None:  # EMQX does without; here people are told the size at once, and it counts against the limits
+        raise Refused("bad-frame", 'init takes the size of the file in bytes: "size".')
     if not body.to:
-        raise Refused("bad-frame", 'init says for whom the file is: "to", which is "bob", or "#lab".')
-    sha256 = _sha256(body.checksum) if body.checksum else ""
+        raise Refused("bad-frame", 'init takes the recipient: "to", such as "bob" or "#lab".')
+    checksum = sha256(body.checksum) if body.checksum else ""
     to = {"channel": body.to[1:]} if body.to.startswith("#") else {"user": body.to.removeprefix("@")}
-    return Offer(name=body.name, size=body.size, id=id, parts=body.parts, sha256=sha256, **to)
+    return Offer(name=body.name, size=body.size, parts=body.parts, sha256=checksum, **to, **fields)
 
 
-def _body(payload: bytes, kind: type[Any]) -> Any:
-    try:
-        return msgspec.json.decode(payload or b"{}", type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise Refused("bad-frame", f"The payload does not fit: {error}.") from None
+def _write_init(offer: Offer) -> bytes:
+    to = f"#{offer.channel}" if offer.channel else offer.user
+    body = {"name": offer.name, "size": offer.size, "to": to, "checksum": offer.sha256, "parts": offer.parts}
+    return msgspec.json.encode(body)
 
 
-def _number(level: str) -> int:
-    if not (level.isascii() and level.isdigit() and len(level) <= 16 and int(level) <= _MOST):
-        raise Refused("bad-range", f"{shorten(level)} is no offset and no size.")
-    return int(level)
+def _span(frame: type[Get] | type[Sum]) -> Payload:
+    def read(fields: Fields, payload: bytes) -> Get | Sum:
+        span = decoded(payload, _Span)
+        if span.length is None:
+            raise Refused("bad-frame", 'The payload is {"offset", "length"}.')
+        return frame(offset=span.offset, length=span.length, **fields)
+
+    def write(each: Get | Sum) -> bytes:
+        return msgspec.json.encode({"offset": each.offset, "length": each.length})
+
+    return Payload(frame, read, write)
 
 
-def _sha256(text: str) -> str:
-    if _SHA256.fullmatch(text) is None:
-        raise Refused("checksum-mismatch", "A SHA-256 is written with 64 hexadecimal digits.")
-    return text.lower()
+# The answers
 
 
-def place(frame: Frame, to: str, asked: tuple[str, list[str]] | None) -> tuple[str, bytes] | None:
-    """The topic and the payload of an answer to a command, or of an event about a file; None for anything else.
-
-    `to` is `<root>/to/<me>`; `asked` is the command as `command` gives it.
-    """
-    if isinstance(frame, More):
-        return f"{to}/{VERB}/{frame.file}", MORE
-    if isinstance(frame, Fetched):
-        return f"{to}/fetched", _json(frame)
-    if asked is None:
-        return None
-    id, levels = asked
-    top = f"{to}/{VERB}/{id}"
-    if isinstance(frame, Chunk):
-        return f"{top}/{frame.offset}", frame.payload
-    told = "/".join([VERB, id, *levels])
-    if isinstance(frame, Error):
-        code, reason = _REASONS.get(frame.code, (Reason.IMPLEMENTATION_SPECIFIC_ERROR, frame.code.replace("-", "_")))
-        body = {"topic": told, "reason_code": int(code), "reason_description": reason}
-        return top, msgspec.json.encode({**body, "code": frame.code, "error": frame.error})
-    body = {"topic": told, "reason_code": 0, "reason_description": "success"}
-    return top, msgspec.json.encode({**body, **_said(frame)})
+def _reply_topic(answer: Answer, asked: str) -> str:
+    """The topic of an answer to the command `file/<id>/…`."""
+    file = "/".join(asked.split("/", 2)[:2])
+    return f"{file}/{answer.offset}" if isinstance(answer, Chunk) else file
 
 
-def _said(frame: Frame) -> dict[str, Any]:
-    """What an answer says beyond that it is done."""
-    said = msgspec.to_builtins(frame)
-    for field in ("op", "ref", "offset", "length") if not isinstance(frame, Offered) else ("op", "ref"):
-        said.pop(field, None)
-    return dict(said)
+def _reply_payload(answer: Answer, asked: str) -> bytes:
+    if isinstance(answer, Chunk):
+        return answer.payload
+    if isinstance(answer, Error):
+        unknown = (Reason.IMPLEMENTATION_SPECIFIC_ERROR, answer.code.replace("-", "_"))
+        code, reason = _REASONS.get(answer.code, unknown)
+        body = {"topic": asked, "reason_code": int(code), "reason_description": reason}
+        return msgspec.json.encode({**body, "code": answer.code, "error": answer.error})
+    body = {"topic": asked, "reason_code": 0, "reason_description": "success"}
+    return msgspec.json.encode({**body, **_details(answer)})
 
 
-def _json(frame: Frame) -> bytes:
-    said = msgspec.to_builtins(frame)
-    said.pop("op", None)
-    return msgspec.json.encode(said)
+def _details(answer: Answer) -> dict[str, Any]:
+    """The fields of an answer that the command does not hold."""
+    fields = dict(msgspec.to_builtins(answer))
+    for name in ("op", "ref") if isinstance(answer, Offered) else ("op", "ref", "offset", "length"):
+        fields.pop(name, None)
+    return fields
 
 
-# The other side: what a client asks, and how it reads the answers.
-
-
-def ask(request: Request) -> tuple[str, bytes] | None:
-    """The levels below `file/` and the payload with which something is asked; None if it is about no file."""
-    match request:
-        case Offer():
-            to = f"#{request.channel}" if request.channel else request.user
-            body = {"name": request.name, "size": request.size, "to": to, "checksum": request.sha256}
-            return f"{request.id}/init", msgspec.json.encode({**body, "parts": request.parts})
-        case Put():
-            levels = f"{request.offset}/{request.sha256}" if request.sha256 else f"{request.offset}"
-            return f"{request.file}/{levels}", request.payload
-        case Finish():
-            return f"{request.file}/fin/{request.size}{f'/{request.sha256}' if request.sha256 else ''}", b""
-        case Cancel():
-            return f"{request.file}/abort", b""
-        case Have():
-            return f"{request.file}/have", msgspec.json.encode({"watch": request.watch})
-        case Get() | Sum():
-            verb = "get" if isinstance(request, Get) else "sum"
-            return f"{request.file}/{verb}", msgspec.json.encode({"offset": request.offset, "length": request.length})
-        case Taken():
-            return f"{request.file}/taken", b""
-    return None
-
-
-_ANSWERS: dict[type[Request], type[Answer]] = {
-    Offer: Offered, Put: Kept, Finish: Finished, Cancel: Cancelled, Have: Ranges, Sum: SumIs, Taken: Ok,
-}  # fmt: skip
-
-
-def answer(request: Request, levels: list[str], payload: bytes) -> Answer | None:
-    """What a message on `file/<levels…>` says, if it answers this request; the first level is the file's id."""
-    asked = ask(request)
-    if asked is None or levels[0] != asked[0].partition("/")[0]:
-        return None
-    if len(levels) == 2 and isinstance(request, Get):
-        if levels[1] != str(request.offset):
-            return None
-        return Chunk(file=request.file, offset=request.offset, bytes=len(payload), payload=payload, ref=request.ref)
+def _read_reply(request: Request, kind: type[Answer], payload: bytes, about: About | None) -> Answer | None:
+    if isinstance(request, Get) and about is not None and about.offset is not None:
+        return Chunk(file=request.file, offset=request.offset, bytes=len(payload), payload=payload)
     try:
         body = msgspec.json.decode(payload, type=dict[str, Any])
-        if body.get("topic") != f"{VERB}/{asked[0]}":
-            return None
         if body.get("reason_code") != 0:
-            return Error(code=str(body["code"]), error=str(body["error"]), ref=request.ref)
+            return Error(code=str(body["code"]), error=str(body["error"]))
         length = len(request.payload) if isinstance(request, Put) else getattr(request, "length", 0)
-        body |= {"offset": getattr(request, "offset", 0), "length": length}
-        found = msgspec.convert(body, _ANSWERS[type(request)])
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, KeyError):
+        return msgspec.convert(body | {"offset": getattr(request, "offset", 0), "length": length}, kind)
+    except (*BAD_JSON, KeyError):
         return None
-    found.ref = request.ref
-    return found
+
+
+_REPLY = Reply(_reply_topic, _reply_payload, _read_reply, own_topic=True)
+
+
+def _about(values: Sequence[str], payload: bytes, asked: str) -> About | None:
+    """The command that an answer on `to/<me>/file/<id>` names."""
+    try:
+        command = msgspec.json.decode(payload, type=dict[str, Any]).get("topic")
+    except BAD_JSON:
+        return None
+    named = isinstance(command, str) and command.startswith(f"file/{values[-1]}/")
+    return About(topic=f"{asked}{command}") if named else None
+
+
+def _about_bytes(values: Sequence[str], _: bytes, asked: str) -> About | None:
+    id, offset = values[-2:]
+    return About(topic=f"{asked}file/{id}/get", offset=int(offset)) if offset.isdecimal() else None
+
+
+def _command(pattern: str, what: str, payload: Payload, answer: type[Answer], **rest: Any) -> Row:
+    return Row(f"from/<me>/file/<id>/{pattern}", what, payload, answer=answer, reply=_REPLY, large=True, **rest)
+
+
+def _read_more(fields: Fields, payload: bytes) -> More | None:
+    return More(**fields) if payload == _MORE else None
+
+
+MORE = Row(
+    "to/<me>/file/<id>",
+    'the answer to a command: `{"topic", "reason_code", "reason_description"}`, with reason code 0 for success; '
+    '`{"more": true}`: ask again',
+    Payload(More, _read_more, lambda _: _MORE),
+    writer=Writer.SERVER,
+    about=_about,
+)
+
+COMMANDS: tuple[Row, ...] = (
+    _command("init",
+             "offer a file, as `<id>`: `{\"name\", \"size\", \"to\", \"checksum\"}`; `to` is a user or `#channel`",
+             Payload(Offer, _read_init, _write_init), Offered, meanings={"id": OWN_FILE}),
+    _command("<offset>[/<sha256>]", "send bytes of the file from that offset on; a SHA-256 has them checked",
+             raw(Put), Kept),
+    _command("fin/<size>[/<sha256>]", "finish the upload; a SHA-256 has the file checked", ignored(Finish), Finished),
+    _command("abort", "take the offer back", ignored(Cancel), Cancelled),
+    _command("have", "list the ranges that the server has; `{\"watch\": true}` announces further ones",
+             form(Have, _Watch), Ranges),
+    _command("get", "fetch bytes of the file: `{\"offset\", \"length\"}`", _span(Get), Chunk),
+    _command("sum", "compute the SHA-256 of a range: `{\"offset\", \"length\"}`", _span(Sum), SumIs),
+    _command("taken", "report that I have the whole file and that its SHA-256 is right", ignored(Taken), Ok),
+)  # fmt: skip
+
+ANSWERS: tuple[Row, ...] = (
+    MORE,
+    Row("to/<me>/file/<id>/<offset>", "the bytes that `get` fetches, fewer than asked for if there are no more yet",
+        raw(Chunk), writer=Writer.SERVER, about=_about_bytes),
+)  # fmt: skip

@@ -42,10 +42,9 @@ from wire.frames import (
 from wire.limits import Limits
 from wire.names import fold
 from wire.text import commands
-from wire.topics import Here, Topics
+from wire.topics import Here, ServerState, Topics, UserPresence
 
 from .entries import Logs
-from .frames import event
 from .requests import Question, Questions
 
 _GREETING = 10.0  # seconds for the welcome: behind another broker there may be no server
@@ -88,14 +87,14 @@ class Talk:
     def __init__(
         self, broker: Broker, topics: Topics, hello: Hello, reply: str, numbers: Iterator[int], now: float
     ) -> None:
-        """`reply` is a level below `to/<me>/` for our answers alone, `numbers` gives correlation data."""
+        """`reply` is the last level of the response topic, `numbers` gives correlation data."""
         self.welcomed = False
         self.finished = False
         self._broker = broker
         self._topics = topics
         self._hello = hello
         self._me = hello.name
-        self._reply = f"{topics.to(self._me)}/{reply}"
+        self._reply = topics.response_topic(self._me, reply)
         self._questions = Questions(topics, self._me, self._reply, numbers)
         self._unsent: deque[Question] = deque()
         self._logs = Logs(self._me)
@@ -198,7 +197,7 @@ class Talk:
             self._answered(*answered, now)
         elif message.topic == self._topics.server:
             self._logs.settle(message.packet_id)
-            if message.payload == b"offline":
+            if self._topics.read(message.topic, message.payload, self._me) == ServerState(online=False):
                 raise PeerError("closing", "the server is away")
         elif not self.welcomed:
             self._early.append(message)
@@ -206,7 +205,7 @@ class Talk:
             self._happened(message)
 
     def _happened(self, message: Message, *, early: bool = False) -> None:
-        frame = event(self._topics, message.topic, message.payload, self._me)
+        frame = self._topics.read(message.topic, message.payload, self._me)
         if isinstance(frame, Entry):
             self._frames += self._logs.take(frame, message.packet_id)
             if frame.channel is None:
@@ -219,8 +218,12 @@ class Talk:
         self._logs.settle(message.packet_id)
         if isinstance(frame, Gap):
             frame = None if early else self._logs.gap(frame)  # what was left out at the start is in the history
-        elif isinstance(frame, Presence) and (message.retained or fold(frame.user) not in self._near):
-            return  # how it was before us, or somebody whom we share no channel with
+        elif isinstance(frame, UserPresence):
+            if message.retained or fold(frame.user) not in self._near:
+                return  # how it was before us, or somebody whom we share no channel with
+            frame = Presence(frame.user, "online" if frame.online else "offline")
+        elif isinstance(frame, Answer):
+            return  # the question was another client's
         if frame is not None:
             self._frames.append(frame)
 

@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 from terminal.state.cursors import log_key
 from wire.frames import Entry, Gap, History, LogState, Page, Seen
 from wire.limits import Limits
-
-from .frames import peer
+from wire.topics import peer
 
 _PAGE = 100  # entries of one answer: with the longest of them it is a packet that any broker takes
 

@@ -23,7 +23,6 @@ from wire.topics import ROOT, Gone, Topics
 
 from .connection import V5, V311, Ended, Happening, LetIn, MqttLine, Refusal, Subscribed, Taken
 from .conversation import Message, Talk
-from .frames import ask
 
 _ANSWER = 5.0  # seconds for CONNACK; some brokers that only know 3.1.1 say nothing at all to a CONNECT of MQTT 5
 _PARTING = 1.0  # seconds that the broker may take to hang up
@@ -76,7 +75,7 @@ class MqttLink(Link):
         line = MqttLine(f"partyline-{hello.name}-{self._process}", self._version, self._tls)
         self._talk = None
         try:
-            will, _ = ask(self._topics, Gone(), hello.name)
+            will, _ = self._topics.ask(Gone(), hello.name)
             line.connect(self._address.host, self._address.port, hello.name, hello.password, will)
         except (OSError, UnicodeError) as error:
             return False, Disconnected(_reason(error), reached=False)
@@ -130,7 +129,7 @@ class MqttLink(Link):
         now, talk = time.monotonic(), self._talk
         match happening:
             case LetIn():
-                self._talk = Talk(line, self._topics, hello, f"reply/{self._process}", self._numbers, now)
+                self._talk = Talk(line, self._topics, hello, self._process, self._numbers, now)
             case Ended():
                 if talk is not None:
                     self._tell(talk)

@@ -10,15 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import msgspec
-
 from wire.frames import Answer, Error, Msg, Request, Say, Seen
 from wire.names import fold
-from wire.topics import Topics
-from wire.topics.files import VERB
-from wire.topics.files import answer as answer_about_file
-
-from .frames import answer, ask, below
+from wire.topics import About, Topics
 
 _PATIENCE = 60.0  # seconds without any answer while there is something to answer
 _EXPLANATION = 1.0  # seconds for the error that follows a refusing acknowledgement; not every broker sends one
@@ -45,12 +39,13 @@ class Question:
         """Whether nobody waits for another answer."""
         return isinstance(self.request, Seen)
 
-
-class _About(msgspec.Struct):
-    """What a receipt or an error says of what it is about."""
-
-    id: str | None = None
-    topic: str | None = None
+    def fits(self, about: About) -> bool:
+        """Return True if a message about that may answer the question."""
+        if about.id is not None or self.post_id is not None:
+            return about.id == self.post_id
+        if about.topic is None or (about.offset is not None and about.offset != getattr(self.request, "offset", None)):
+            return False
+        return self.topic == about.topic or (about.any_case and fold(self.topic) == fold(about.topic))
 
 
 class Questions:
@@ -75,7 +70,7 @@ class Questions:
 
     def ask(self, request: Request, now: float) -> Question:
         """Note a request that is about to be published. Raises Refused."""
-        topic, payload = ask(self._topics, request, self._me)
+        topic, payload = self._topics.ask(request, self._me)
         question = Question(request, topic, payload, str(next(self._numbers)).encode())
         if not self._open:
             self._since = now
@@ -101,48 +96,24 @@ class Questions:
     def answered(
         self, topic: str, correlation: bytes | None, payload: bytes, now: float
     ) -> tuple[Question, Answer] | None:
-        """The question that a message answers, and the answer; None if it is neither."""
-        file = below(topic, f"{self._topics.to(self._me)}/{VERB}/")
-        if file is not None:
-            return self._about_file(file.split("/"), correlation, payload, now)
-        known = topic == self._reply
-        question = self._open.get(correlation or b"") if known else self._asked(topic, payload)
-        found = answer(question.request, payload) if question is not None else None
-        if question is None or found is None:
-            return None
-        del self._open[question.correlation]
-        self._since = now
-        return question, found
-
-    def _about_file(
-        self, levels: list[str], correlation: bytes | None, payload: bytes, now: float
-    ) -> tuple[Question, Answer] | None:
-        """Likewise of a file: its commands are told apart by what the answer says, so it takes no correlation data."""
+        """Return the question that a message answers, and the answer; None if it answers none."""
         known = self._open.get(correlation or b"")
-        for question in [known] if known is not None else list(self._open.values()):
-            found = answer_about_file(question.request, levels, payload)
-            if found is not None:
-                del self._open[question.correlation]
-                self._since = now
-                return question, found
-        return None
+        about = None
+        if topic != self._reply:
+            about = self._topics.about(topic, payload, self._me)
+            known = self._asked(about, known) if about is not None else None
+        found = self._topics.answer(known.request, payload, about) if known is not None else None
+        if known is None or found is None:
+            return None
+        del self._open[known.correlation]
+        self._since = now
+        return known, found
 
-    def _asked(self, topic: str, payload: bytes) -> Question | None:
-        """The oldest question that an answer on a topic of its own can be for."""
-        place = below(topic, f"{self._topics.to(self._me)}/")
-        if place is None:
-            return None
-        if place not in ("stored", "error"):
-            wanted = fold(self._topics.ask(self._me, place))
-            return next((each for each in self._open.values() if fold(each.topic) == wanted), None)
-        try:
-            about = msgspec.json.decode(payload, type=_About)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return None
-        for question in self._open.values():
-            if question.post_id == about.id and (about.id is not None or question.topic == about.topic):
-                return question
-        return None
+    def _asked(self, about: About, likely: Question | None) -> Question | None:
+        """The oldest question that an answer can be for; the likely one, if it can be for that."""
+        if likely is not None and likely.fits(about):
+            return likely
+        return next((each for each in self._open.values() if each.fits(about)), None)
 
     def overdue(self, now: float) -> list[tuple[Question, Answer]]:
         """Questions that a broker has refused without another word. Raises TimeoutError if nothing is answered."""

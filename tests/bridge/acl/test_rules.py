@@ -16,7 +16,7 @@ from tests.support.brokers.access import READS, WRITES
 from tests.support.processes.forks import run
 from wire.errors import LocalError
 from wire.mqtt import matches
-from wire.topics import TABLE
+from wire.topics import TABLE, Writer
 
 
 def covers(allowed: str, asked: str) -> bool:
@@ -96,8 +96,8 @@ def test_the_rules_cover_every_row_of_the_table_of_topics() -> None:
         "chat/channels/#", "chat/presence/#", "chat/server", "chat/to/%u/#", "chat/direct/%u/+"
     }  # fmt: skip
     for row in TABLE:  # also a row that is added later
-        topic = f"chat/{row.topic}".replace("<me>", "%u")
-        patterns = rules.writes if row.writer.startswith("client") else rules.reads
+        topic = f"chat/{row.pattern}".replace("<me>", "%u")
+        patterns = rules.writes if row.writer is Writer.CLIENT else rules.reads
         assert any(matches(each, topic) for each in patterns), row
 
 

@@ -6,71 +6,16 @@ import hashlib
 import json
 from collections.abc import Callable
 
-import pytest
-
 from server import Server
 from tests.support.clients import Json
 from tests.support.files import DATA, FINE, INIT, SHA, fetch, file, fill, listening, offer, reason
 from tests.support.fixtures import StartProcess, StartServer
 from tests.support.mqtt import MqttLine, body
-from wire.errors import Refused
-from wire.frames import Cancel, Entry, Fetched, FilePart, Finish, Get, Have, Join, Offer, Put, Request, Sum, Taken
+from wire.frames import Entry, Fetched, Join, Taken
 from wire.limits import Limits
-from wire.topics.files import ask, command, request
 
 Mqtt = Callable[..., MqttLine]
 Connect = Callable[..., Json]
-
-
-@pytest.mark.parametrize(
-    ("levels", "payload", "wanted"),
-    [
-        ("init", b'{"name":"x","size":3,"to":"bob"}', Offer(name="x", size=3, user="bob", id="f")),
-        (
-            "init",
-            b'{"name":"x","size":3,"to":"#lab","checksum":"%s","parts":[{"name":"a","size":3}]}' % SHA.encode(),
-            Offer(name="x", size=3, channel="lab", id="f", sha256=SHA, parts=[FilePart("a", 3)]),
-        ),
-        ("0", b"abc", Put(file="f", offset=0, bytes=3, payload=b"abc")),
-        (f"7/{SHA.upper()}", b"", Put(file="f", offset=7, sha256=SHA)),
-        ("fin/3", b"", Finish(file="f", size=3)),
-        (f"fin/3/{SHA}", b"", Finish(file="f", sha256=SHA, size=3)),
-        ("abort", b"", Cancel(file="f")),
-        ("have", b"", Have(file="f")),
-        ("have", b'{"watch":true}', Have(file="f", watch=True)),
-        ("get", b'{"offset":3,"length":4}', Get(file="f", offset=3, length=4)),
-        ("sum", b'{"length":4}', Sum(file="f", offset=0, length=4)),
-        ("taken", b"", Taken(file="f")),
-    ],
-)
-def test_commands(levels: str, payload: bytes, wanted: Request) -> None:
-    found = command(f"chat/from/me/file/f/{levels}", "chat/from/me/")
-    assert found is not None
-    assert request(*found, payload) == wanted
-    asked = ask(wanted)
-    assert asked is not None
-    again = command(f"chat/from/me/file/{asked[0]}", "chat/from/me/")
-    assert again is not None
-    assert request(*again, asked[1]) == wanted  # the client says the same
-
-
-@pytest.mark.parametrize(
-    ("levels", "payload", "code"),
-    [
-        ("init", b"{", "bad-frame"), ("init", b'{"name":"x","to":"bob"}', "bad-frame"),
-        ("init", b'{"name":"x","size":1}', "bad-frame"), ("init", b'{"name":"x","size":-1,"to":"bob"}', "bad-frame"),
-        ("-1", b"", "bad-range"), ("9" * 17, b"", "bad-range"), ("x", b"", "bad-range"), ("\u0663", b"", "bad-range"),
-        ("0/abc", b"", "checksum-mismatch"), ("fin/x", b"", "bad-range"), ("get", b"", "bad-frame"),
-        ("get", b'{"length":0}', "bad-frame"), ("a/b/c", b"", "unknown-command"), ("", b"", "unknown-command"),
-        ("fin", b"", "bad-range"),
-    ],
-)  # fmt: skip
-def test_commands_that_are_wrong(levels: str, payload: bytes, code: str) -> None:
-    with pytest.raises(Refused) as refused:
-        request("f", levels.split("/"), payload)
-    assert refused.value.code == code
-    with pytest.raises(Refused):
-        request("../x", ["have"], b"")
 
 
 def test_a_device_sends_a_file(server: Server, connect: Connect, mqtt: Mqtt, version: int) -> None:
@@ -169,19 +114,3 @@ def test_after_kill_9_a_device_goes_on(start_process: StartProcess, mqtt: Mqtt) 
     assert oven.do("file/a/0", DATA[:50_000]).reason == 0
     assert oven.do("file/a/90000", DATA[90_000:], qos=2).reason == 0
     assert reason(file(oven, "a", f"fin/{len(DATA)}")) == FINE
-
-
-def test_what_init_lacks_is_named() -> None:
-    """As what EMQX asks for is not quite the same; and so is what any other command lacks."""
-    sentences = {
-        ("init", b'{"name":"x","to":"bob"}'): 'init takes the size of the file, in bytes: "size".',
-        ("init", b'{"name":"x","size":1}'): 'init says for whom the file is: "to", which is "bob", or "#lab".',
-        ("fin", b""): "fin takes the size of the file: fin/11, or fin/11/<sha256>.",
-    }
-    for (levels, payload), sentence in sentences.items():
-        with pytest.raises(Refused) as refused:
-            request("f", levels.split("/"), payload)
-        assert refused.value.sentence == sentence
-    with pytest.raises(Refused) as refused:
-        request("f", [], b"")
-    assert refused.value.sentence == "Which command is it? file/f/init, for one."

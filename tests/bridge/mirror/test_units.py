@@ -104,25 +104,6 @@ def test_any_cut_gives_the_same(version: int, messages: list[tuple[str, int, int
             assert item == packet
 
 
-# Topics
-
-
-def test_topics_of_requests() -> None:
-    topics = Topics("site/chat")
-    assert topics.requests == "site/chat/from/#"
-    assert topics.asked("site/chat/from/oven/say/lab") == ("oven", "say")
-    assert topics.asked("site/chat/from/oven") == ("oven", "")
-    assert topics.asked("site/chat/from/") == ("", "")
-    assert topics.asked("site/chat/from") is None
-    assert topics.asked("chat/from/oven/say/lab") is None
-    assert topics.asked("site/chat/to/oven/error") is None
-    assert topics.straight("site/chat/direct/bob/oven") == ("bob", "oven")
-    assert topics.straight("site/chat/direct/bob") == ("bob", "")
-    assert topics.straight("site/chat/channels/lab") is None
-    assert topics.present("site/chat/presence/bob") == "bob"
-    assert topics.present("chat/presence/bob") is None
-
-
 # The reader
 
 

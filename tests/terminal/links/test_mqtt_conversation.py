@@ -66,7 +66,7 @@ def talk(*, since: dict[str, int] | None = None) -> tuple[Talk, FakeBroker]:
     """A conversation that has just begun."""
     broker = FakeBroker()
     hello = Hello(name=ME, since=since or {}, ref=1)
-    return Talk(broker, TOPICS, hello, "reply/1", itertools.count(1), now=0.0), broker
+    return Talk(broker, TOPICS, hello, "1", itertools.count(1), now=0.0), broker
 
 
 def said(correlation: bytes, frame: Frame) -> Message:

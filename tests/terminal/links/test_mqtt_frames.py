@@ -5,141 +5,25 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from terminal.links.mqtt.entries import Logs
-from terminal.links.mqtt.frames import _FORMS, answer, ask, event
 from terminal.links.mqtt.requests import Questions
 from tests.support.terminal import ME, REPLY, TOPICS, entry
-from wire.errors import Refused
 from wire.frames import (
-    REQUESTS,
-    Bye,
-    Channels,
-    Delivered,
     Entry,
-    Error,
-    Frame,
     Gap,
-    Hello,
-    Help,
-    History,
     Join,
-    Joined,
-    Leave,
     LogState,
     Msg,
     Page,
-    Ping,
-    Presence,
-    Register,
     Request,
     Say,
     Seen,
-    Status,
-    Topic,
     Who,
     Whois,
 )
-from wire.frames import files as file_frames
-from wire.jsonlines import JsonLines
-from wire.topics import VERBS, Gone, Here
-
-SOME: list[Request] = [
-    Here(),
-    Gone(),
-    Join("Lab"),
-    Leave("lab"),
-    Say("hello", "lab", "id-1"),
-    Say('{"text": "not mine", "id": "x"}', "lab", "id-1"),
-    Say("no id ü\n", "lab"),
-    Msg("bob", "hi", "id-2"),
-    Who(),
-    Who("lab"),
-    Channels(),
-    Whois("bob"),
-    History(channel="lab", after=3, limit=20),
-    History(user="bob", before=7),
-    Topic("lab"),
-    Topic("lab", "Soldering"),
-    Topic("lab", ""),
-    Register("sesame ü"),
-    file_frames.Files(),
-    Seen(number=7, channel="lab"),
-    Seen(number=1, user="bob"),
-    Status(),
-]
-
-# Requests and topics
-
-
-@pytest.mark.parametrize("request_", SOME, ids=lambda request: repr(request)[:40])
-def test_what_is_asked_is_what_the_server_understands(request_: Request) -> None:
-    topic, payload = ask(TOPICS, request_, ME)
-    assert TOPICS.request(topic, payload, ME) == request_
-
-
-def test_every_request_can_be_asked_and_every_verb_is_used() -> None:
-    by_the_link: set[object] = {Hello, Ping, Help, Bye, *file_frames.REQUESTS} - {file_frames.Files}
-    assert {*REQUESTS} - by_the_link | {Here, Gone} == {*_FORMS} == {type(request) for request in SOME}
-    assert {form.verb for form in _FORMS.values()} == {*VERBS}
-
-
-@settings(max_examples=50)
-@given(st.text(), st.text(max_size=64))
-def test_any_text_comes_through(text: str, id: str) -> None:
-    text = text.encode(errors="replace").decode()
-    request = Say(text, "lab", "1" + id.encode(errors="replace").decode()[:63])
-    assert TOPICS.request(*ask(TOPICS, request, ME), ME) == request
-
-
-@pytest.mark.parametrize(
-    "request_", [Join("a/b"), Join("+"), Join(""), Whois("#"), Msg("a b", "x"), History(), Who("$SYS"), Seen(number=1)]
-)
-def test_a_name_that_is_no_level_of_a_topic_is_refused(request_: Request) -> None:
-    with pytest.raises(Refused):
-        ask(TOPICS, request_, ME)
-
-
-# Answers and events
-
-
-def test_an_answer_is_what_was_asked_for_or_an_error_with_the_ref() -> None:
-    assert answer(Join("lab", ref=5), b'{"channel": "Lab", "tail": 3, "members": 1, "new": true}') == Joined(
-        channel="Lab", tail=3, members=1, ref=5
-    )
-    error = answer(Join("lab", ref=6), b'{"topic": "t", "code": "bad-name", "error": "No."}')
-    assert error == Error(code="bad-name", error="No.", ref=6)
-    for payload in (b"", b"[]", b"{}", b"\xff", b'{"channel": 1}', b"[" * 100_000):
-        assert answer(Join("lab"), payload) is None
-
-
-ENTRY = Entry(7, 1, "bob", "hi", "Lab")
-DIRECT = Entry(1, 1, "bob", "hi", to="alice")
-
-
-@pytest.mark.parametrize(
-    ("topic", "payload", "frame"),
-    [
-        ("chat/channels/Lab", JsonLines.encode(ENTRY), ENTRY),
-        ("chat/channels/lab/text", b"bob: hi", None),
-        ("chat/channels/ops", JsonLines.encode(ENTRY), None),
-        ("chat/to/alice/msg/bob", JsonLines.encode(DIRECT), DIRECT),
-        ("chat/to/alice/msg/mallory", JsonLines.encode(DIRECT), None),
-        ("chat/to/alice/delivered", b'{"user": "bob", "number": 3}', Delivered("bob", 3)),
-        ("chat/to/alice/gap", b'{"channel": "lab", "first": 1, "last": 9}', Gap(first=1, last=9, channel="lab")),
-        ("chat/presence/bob", b'{"user": "bob", "online": true, "doors": ["mqtt"]}', Presence("bob", "online")),
-        ("chat/presence/bob", b'{"user": "bob", "online": false}', Presence("bob", "offline")),
-        ("chat/presence/bob", b"", None),
-        ("chat/channels/lab", b"\xff{", None),
-        ("chat/to/alice/file/7", b"\x00\x01", None),
-        ("chat/to/bob/delivered", b'{"user": "bob", "number": 3}', None),
-        ("elsewhere", b"{}", None),
-    ],
-)
-def test_an_event_is_what_its_topic_says(topic: str, payload: bytes, frame: Frame | None) -> None:
-    assert event(TOPICS, topic, payload, ME) == frame
 
 
 def questions(*requests: Request) -> Questions:

@@ -1,75 +1,40 @@
-"""The topics of MQTT, without any connection: what they ask, where answers go, and that the reference says so."""
+"""The requests that clients publish: which topics they may write, what each topic asks, and any bytes at all."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.mqtt.samples import filters, topics
-from tests.support.repository import ROOT
+from tests.support.mqtt.samples import topics
 from wire.errors import Refused
 from wire.frames import (
-    ChannelList,
     Channels,
-    Error,
     Frame,
-    Gap,
     History,
     Join,
     Leave,
-    Members,
     Msg,
-    Page,
-    Presence,
     Register,
     Say,
     Seen,
-    ServerStatus,
     Status,
-    Stored,
     Topic,
-    UserInfo,
     Who,
     Whois,
 )
-from wire.mqtt import matches, valid_filter
 from wire.names import fold
-from wire.topics import EVENTS, TABLE, VERBS, Gone, Here, LiveMessage, Topics, text_of
+from wire.topics import Gone, Here, LiveMessage, Topics
+from wire.topics.payloads import text_of
 
 CHAT = Topics()
 
 
 def ask(rest: str, payload: bytes = b"", me: str = "alice") -> Any:
     return CHAT.request(f"chat/from/alice/{rest}", payload, me)
-
-
-def test_the_table_has_every_verb_and_no_other() -> None:
-    """So that the reference, which is made from the table, is true."""
-    rows = [row.topic for row in TABLE]
-    assert len(set(rows)) == len(rows)
-    rows = [row for row in rows if "/file/" not in row and row != "to/<me>/fetched"]  # see file_topics.py
-    verbs = {row.split("/")[2]: row.split("/")[3:] for row in rows if row.startswith("from/<me>/")}
-    assert verbs.keys() == VERBS.keys()
-    for verb, levels in verbs.items():
-        takes = VERBS[verb][0]
-        assert levels == ({"user": ["<user>"], "channel": ["<channel>"], "log": ["<channel>"]}.get(takes, [])), verb
-    events = {row.split("/")[2] for row in rows if row.startswith("to/<me>/") and "<user>" not in row}
-    assert events == set(EVENTS.values())
-    assert {row.split("/")[0] for row in rows} == {"from", "to", "direct", "channels", "presence", "server"}
-
-
-@pytest.mark.parametrize("file", ["docs/mqtt.md"])
-def test_the_documents_have_the_table(file: str) -> None:
-    text = Path(ROOT, file).read_text()
-    table = text.partition("<!-- topics -->")[2].partition("<!-- /topics -->")[0]
-    for row in TABLE:
-        assert f"`chat/{row.topic}`" in table, row.topic
-        assert row.what in table, row.topic
 
 
 @pytest.mark.parametrize(
@@ -171,7 +136,7 @@ def test_what_a_client_may_not_ask(topic: str, payload: bytes, code: str) -> Non
     assert refused.value.code == code
 
 
-def test_straight_to_another() -> None:
+def test_a_live_message_to_another_client() -> None:
     assert CHAT.request("chat/direct/bob/Alice", b"\x00\xff", "alice") == LiveMessage("bob", b"\x00\xff")
 
 
@@ -180,7 +145,7 @@ near_topics = st.lists(_levels, min_size=1, max_size=6).map("/".join)
 
 
 @given(topic=topics | near_topics, payload=st.binary(max_size=20))
-def test_any_topic_is_ones_own_or_refused(topic: str, payload: bytes) -> None:
+def test_any_topic_names_the_client_itself_or_is_refused(topic: str, payload: bytes) -> None:
     """A request says nothing about who asks, so what matters is that the topic names the client itself."""
     try:
         CHAT.request(topic, payload, "alice")
@@ -201,102 +166,6 @@ def test_any_payload_is_text_or_refused(payload: bytes) -> None:
     assert id is None or 0 < len(id) <= 64
 
 
-def test_answers_go_to_where_they_were_asked() -> None:
-    """Whatever the spelling in the question, the one who asks has subscribed to that of the answer."""
-    for asked, answer in (
-        ("chat/from/alice/lookup/BOB", UserInfo(name="Bob", online=True)),
-        ("chat/from/alice/history/@bob", Page(entries=[], tail=0, user="bob")),
-        ("chat/from/alice/who", Members(members=[])),
-        ("chat/from/alice/channels", ChannelList(channels=[])),
-        ("chat/from/alice/status", ServerStatus(version="1", since=0, users=1, connections=1, channels=0)),
-    ):
-        assert CHAT.place(answer, "Alice", asked) == asked.replace("from/alice", "to/Alice")
-        assert CHAT.place(answer, "Alice", None) is None
-    assert CHAT.place(Stored(number=1), "alice", "chat/from/alice/say/lab") == "chat/to/alice/stored"
-    assert CHAT.place(Gap(first=1, last=2), "alice", None) == "chat/to/alice/gap"
-    assert CHAT.place(Error(code="empty", error="!"), "alice", None) == "chat/to/alice/error"
-    assert CHAT.place(Presence("bob", "join"), "alice", None) is None, "chat/presence/bob says it"
-    assert json.loads(CHAT.payload(Stored(number=3, channel="lab", id="7", ref=9))) == {
-        "number": 3, "channel": "lab", "id": "7",
-    }  # fmt: skip
-
-
-def test_an_error_names_what_it_is_about() -> None:
-    error = Error(code="empty", error="There is no text to send.", id="7", channel="lab")
-    assert json.loads(CHAT.error(error, "alice", None)) == {
-        "topic": "chat/from/alice/say/lab", "id": "7", "code": "empty", "error": "There is no text to send.",
-    }  # fmt: skip
-    assert json.loads(CHAT.error(error, "alice", "chat/x"))["topic"] == "chat/x"
-    assert "topic" not in json.loads(CHAT.error(Error(code="empty", error="!"), "alice", None))
-
-
-@pytest.mark.parametrize(
-    ("topic_filter", "forbidden"),
-    [
-        ("chat/to/bob/#", True),
-        ("chat/to/bob/msg/alice", True),
-        ("chat/to/bob", True),
-        ("chat/direct/bob/+", True),
-        ("chat/from/#", True),
-        ("chat/from/alice/say/lab", True),
-        ("chat/from", True),
-        ("chat/to/alice/#", False),
-        ("chat/to/ALICE/+/+", False),
-        ("chat/direct/alice/+", False),
-        ("chat/to/#", False),
-        ("chat/to/+/msg/bob", False),
-        ("chat/to", False),
-        ("chat/channels/+", False),
-        ("chat/presence/bob", False),
-        ("#", False),
-        ("+/to/bob/#", False),
-        ("other/to/bob/#", False),
-    ],
-)
-def test_filters_that_ask_for_what_is_another_s(topic_filter: str, forbidden: bool) -> None:
-    assert CHAT.is_forbidden(topic_filter, "alice") is forbidden
-
-
-@given(topic_filter=filters | near_topics.filter(valid_filter))
-def test_a_filter_without_wildcards_for_another_s_topic_is_forbidden(topic_filter: str) -> None:
-    for topic in (CHAT.message("bob", "alice"), f"{CHAT.to('bob')}/stored", CHAT.direct("bob", "alice")):
-        if topic_filter.split("/")[:3] == topic.split("/")[:3] and matches(topic_filter, topic):
-            assert CHAT.is_forbidden(topic_filter, "alice")
-
-
-@pytest.mark.parametrize(
-    ("topic_filter", "channel"),
-    [
-        ("chat/channels/lab", "lab"),
-        ("chat/channels/lab/text", "lab"),
-        ("+/+/lab/#", "lab"),
-        ("chat/channels/+", "+"),
-        ("chat/+/+/text", "+"),
-        ("chat/channels/#", "+"),
-        ("#", "+"),
-        ("chat/channels/+/json", ""),
-        ("chat/channels/lab/json", ""),
-        ("chat/channels", ""),
-        ("chat/to/alice/#", ""),
-        ("chat/presence/+", ""),
-        ("+", ""),
-    ],
-)
-def test_which_channel_a_filter_takes_in(topic_filter: str, channel: str) -> None:
-    assert CHAT.channel_in(topic_filter) == channel
-
-
-_filter_levels = st.sampled_from(["chat", "channels", "text", "lab", "den", "", "+", "#"])
-
-
-@given(topic_filter=st.lists(_filter_levels, min_size=1, max_size=5).map("/".join).filter(valid_filter))
-def test_no_channel_that_a_filter_takes_in_is_passed_over(topic_filter: str) -> None:
-    found = CHAT.channel_in(topic_filter)
-    for name in ("lab", "den", "text"):
-        if matches(topic_filter, CHAT.channel(name)) or matches(topic_filter, CHAT.channel_text(name)):
-            assert found in ("+", name)
-
-
 def test_another_root() -> None:
     site = Topics("site/7/chat")
     assert site.request("site/7/chat/from/alice/say/lab", b"x", "alice") == Say("x", "lab")
@@ -305,3 +174,20 @@ def test_another_root() -> None:
     assert not site.is_forbidden("site/7", "alice")
     with pytest.raises(Refused):
         site.request("chat/from/alice/say/lab", b"x", "alice")
+
+
+def test_who_a_topic_belongs_to() -> None:
+    topics = Topics("site/chat")
+    assert topics.requests == "site/chat/from/#"
+    assert topics.sender("site/chat/from/oven/say/lab") == ("oven", frozenset({Say}))
+    assert topics.sender("site/chat/from/oven/register") == ("oven", frozenset({Here, Register}))
+    assert topics.sender("site/chat/from/oven") == ("oven", frozenset())
+    assert topics.sender("site/chat/from/") == ("", frozenset())
+    assert topics.sender("site/chat/from") is None
+    assert topics.sender("chat/from/oven/say/lab") is None
+    assert topics.sender("site/chat/to/oven/error") is None
+    assert topics.live("site/chat/direct/bob/oven") == ("bob", "oven")
+    assert topics.live("site/chat/direct/bob") == ("bob", "")
+    assert topics.live("site/chat/channels/lab") is None
+    assert topics.user("site/chat/presence/bob") == "bob"
+    assert topics.user("chat/presence/bob") is None
