@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 FOLDER = "files"
@@ -28,18 +28,30 @@ class Blobs:
     """
 
     def __init__(self, folder: Path, *, synced: bool = False) -> None:
-        """With `synced`, a blob is on disk when `keep` returns, so that it survives a loss of power."""
+        """With `synced`, what a method wrote is on disk when it returns, so that it survives a loss of power."""
         self._parts = folder / "parts"
         self._blobs = folder / "blobs"
-        self.synced = synced
+        self._synced = synced
 
     def open_part(self, file: str) -> int:
         """Return a descriptor to write a part; create the part if it is missing."""
         self._parts.mkdir(parents=True, exist_ok=True)
         return os.open(self._parts / file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
-    def check_room(self, size: int) -> None:
-        """Raise OSError(ENOSPC) unless the disk has room for `size` more bytes and SPARE."""
+    def write_part(self, descriptor: int, pieces: Sequence[tuple[int, memoryview]]) -> None:
+        """Write pieces of a part, each at its offset. They are on disk at the return, if the blobs are `synced`.
+
+        Raises OSError(ENOSPC), and writes nothing, if the disk would have less than SPARE bytes left.
+        """
+        self._check_room(sum([len(data) for _, data in pieces]))
+        for offset, data in pieces:
+            done = 0
+            while done < len(data):
+                done += os.pwrite(descriptor, data[done:], offset + done)
+        if self._synced:
+            os.fdatasync(descriptor)
+
+    def _check_room(self, size: int) -> None:
         facts = os.statvfs(self._parts)
         if facts.f_blocks and facts.f_bavail * facts.f_frsize < size + SPARE:  # some file systems report 0 blocks
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -74,7 +86,7 @@ class Blobs:
             if error.errno not in _NO_LINKS:
                 raise
             self._copy(self._parts / file, place)
-        if self.synced:
+        if self._synced:
             for path in (place, place.parent, self._blobs):  # the blob's folder may be new, too
                 _sync(path)
 
@@ -82,11 +94,11 @@ class Blobs:
         """Do the same on a file system without hard links."""
         if place.exists():
             return
-        self.check_room(part.stat().st_size)
+        self._check_room(part.stat().st_size)
         copy = place.with_suffix(".new")
         try:
             shutil.copyfile(part, copy)
-            if self.synced:
+            if self._synced:
                 _sync(copy)
             copy.replace(place)
         except BaseException:

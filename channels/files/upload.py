@@ -91,12 +91,7 @@ class Upload:
     def _write(self, gaps: RangeSet, offset: int, data: memoryview) -> None:
         if self._descriptor < 0:
             self._descriptor = self._blobs.open_part(self.id)
-        self._blobs.check_room(len(data))
-        for first, end in gaps:
-            while first < end:
-                first += os.pwrite(self._descriptor, data[first - offset : end - offset], first)
-        if self._blobs.synced:
-            os.fdatasync(self._descriptor)
+        self._blobs.write_part(self._descriptor, [(first, data[first - offset : end - offset]) for first, end in gaps])
 
     def _record(self, first: int, end: int) -> None:
         ranges = add(self.ranges, first, end)

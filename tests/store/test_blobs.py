@@ -52,13 +52,85 @@ def test_a_part_becomes_a_blob_once(blobs: Blobs, tmp_path: Path, monkeypatch: p
     os.close(descriptor)
 
 
+def test_the_pieces_of_a_part_are_written_at_their_offsets(
+    blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write that the system cuts short goes on; with durability `power`, the part is synced once."""
+    synced: list[int] = []
+    pwrite = os.pwrite
+    monkeypatch.setattr("store.blobs.os.pwrite", lambda to, data, offset: pwrite(to, data[:2], offset))
+    monkeypatch.setattr("store.blobs.os.fdatasync", synced.append)
+    descriptor = blobs.open_part("new")
+    blobs.write_part(descriptor, [(0, memoryview(b"abcde")), (8, memoryview(b"xyz"))])
+    os.close(descriptor)
+    assert blobs.part_size("new") == 11
+    assert (tmp_path / "parts" / "new").read_bytes() == b"abcde\0\0\0xyz"
+    assert synced == ([descriptor] if blobs._synced else [])
+
+
+def test_a_part_needs_room_on_the_disk(blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write that would leave less than SPARE bytes writes nothing; a file system that reports no size has room."""
+    facts = os.statvfs(tmp_path)
+    free = facts.f_bavail * facts.f_frsize
+    descriptor = blobs.open_part("new")
+    monkeypatch.setattr("store.blobs.os.statvfs", lambda _: facts)
+    monkeypatch.setattr("store.blobs.SPARE", free - 2)
+    blobs.write_part(descriptor, [(0, memoryview(b"ab"))])
+    with pytest.raises(OSError, match="No space"):
+        blobs.write_part(descriptor, [(0, memoryview(b"xy")), (2, memoryview(b"z"))])
+    assert (tmp_path / "parts" / "new").read_bytes() == b"ab"
+    no_size = os.statvfs_result((4096, 4096, 0, 0, 0, 0, 0, 0, 0, 255))
+    monkeypatch.setattr("store.blobs.os.statvfs", lambda _: no_size)
+    blobs.write_part(descriptor, [(0, memoryview(b"xyz"))])
+    os.close(descriptor)
+
+
+def test_a_part_can_be_opened_again_and_read(blobs: Blobs) -> None:
+    """It keeps its bytes; a part that does not exist has length 0 and cannot be read."""
+    os.close(blobs.open_part("id"))
+    assert blobs.part_size("id") == len(DATA)
+    descriptor = blobs.read_part("id")
+    assert os.read(descriptor, len(DATA) + 1) == DATA
+    os.close(descriptor)
+    assert blobs.part_size("unknown") == 0
+    with pytest.raises(FileNotFoundError):
+        blobs.read_part("unknown")
+    with pytest.raises(FileNotFoundError):
+        blobs.read_blob(SHA)
+
+
+def test_a_dropped_blob_can_be_read_to_its_end(blobs: Blobs, tmp_path: Path) -> None:
+    """By the descriptor that was opened before; dropping twice does nothing."""
+    blobs.keep("id", SHA)
+    descriptor = blobs.read_blob(SHA)
+    for _ in range(2):
+        blobs.drop_blob(SHA)
+        blobs.drop_part("id")
+    assert os.read(descriptor, len(DATA) + 1) == DATA
+    os.close(descriptor)
+    assert files(tmp_path) == {}
+
+
+def test_a_copy_is_synced_before_it_is_renamed(blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a loss of power could leave a blob without its content."""
+    without_links(monkeypatch, errno.EPERM)
+    synced: list[tuple[str, bool]] = []
+    place = tmp_path / "blobs" / "ab" / SHA
+    monkeypatch.setattr("store.blobs._sync", lambda path: synced.append((path.name, place.exists())))
+    blobs.keep("id", SHA)
+    if blobs._synced:
+        assert synced == [(f"{SHA}.new", False), (SHA, True), ("ab", True), ("blobs", True)]
+    else:
+        assert synced == []
+
+
 def test_a_blob_is_synced_with_its_folders(blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With durability `power` only: a loss of power can lose a new folder with the blob in it."""
     synced: list[Path] = []
     monkeypatch.setattr("store.blobs._sync", synced.append)
     blobs.keep("id", SHA)
     folder = tmp_path / "blobs"
-    assert synced == ([folder / "ab" / SHA, folder / "ab", folder] if blobs.synced else [])
+    assert synced == ([folder / "ab" / SHA, folder / "ab", folder] if blobs._synced else [])
 
 
 def test_a_disk_that_is_full_during_the_copy(blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

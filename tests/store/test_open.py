@@ -18,7 +18,7 @@ def test_a_path_and_a_url_name_the_same_folder(tmp_path: Path, durability: str) 
         store = open_store(url, durability)  # type: ignore[arg-type]
         store.open_channel("lab")
         assert len(store.channels()) == 1
-        assert store.blobs().synced == (durability == "power")
+        assert store.blobs()._synced == (durability == "power")
         store.close()
         assert (folder / FILE).is_file()
 

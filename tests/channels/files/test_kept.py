@@ -59,7 +59,7 @@ def test_a_full_disk(server: Server, connect: Connect, monkeypatch: pytest.Monke
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("channels.files.upload.os.pwrite", full)
+        patch.setattr("store.blobs.os.pwrite", full)
         assert refused(alice, Put(file=file, offset=0, payload=DATA)) == "not-stored"
     assert alice.request(Have(file=file)).have == []
     fill(alice, file)
