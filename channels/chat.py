@@ -216,7 +216,7 @@ class Chat:
             info.seen = account.seen or None
             return info
         info.online, info.since, info.address = True, user.since, sessions[0].address
-        info.doors = sorted({session.door for session in sessions})
+        info.doors = sorted({session.transport for session in sessions})
         return info
 
     def status(self) -> ServerStatus:

@@ -25,7 +25,7 @@ class ConnectedSession(Protocol):
         """The IP address that the connection comes from."""
 
     @property
-    def door(self) -> str:
+    def transport(self) -> str:
         """How it is connected: socket, mqtt or broker."""
 
     @property

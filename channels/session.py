@@ -33,10 +33,12 @@ class Session:
 
     __slots__ = (
         "_carries", "_hung_up", "_pace", "_posted", "_run", "_settled", "_slowed", "address", "asked", "attached_to",
-        "chat", "current", "direct", "done", "door", "files", "reader", "shortcut", "state", "tries", "user",
+        "chat", "current", "direct", "done", "files", "reader", "shortcut", "state", "transport", "tries", "user",
     )  # fmt: skip
 
-    def __init__(self, chat: Chat, reader: SessionReader, door: str, address: str, *, shared: bool = False) -> None:
+    def __init__(
+        self, chat: Chat, reader: SessionReader, transport: str, address: str, *, shared: bool = False
+    ) -> None:
         """`shared`: the connection brings the posts of many users, so they are not paced, and its owner carries them.
 
         The reader is held: it sends no entry before `catch_up` begins it.
@@ -44,7 +46,7 @@ class Session:
         self.chat = chat
         self.reader = reader
         reader.hold()
-        self.door = door
+        self.transport = transport
         self.address = address
         self.state = State.NAMELESS
         self.user: User | None = None  # who has logged in on this connection

@@ -18,7 +18,7 @@ def presence_of(user: User) -> UserPresence:
     sessions = user.sessions
     if not sessions:
         return UserPresence(user.name, online=False, since=now())
-    doors = sorted({session.door for session in sessions})
+    doors = sorted({session.transport for session in sessions})
     return UserPresence(user.name, online=True, doors=doors, since=user.since)
 
 

@@ -28,7 +28,7 @@ from wire.topics import Gone
 
 log_ = logging.getLogger("partyline.bridge")
 
-DOOR = "broker"  # as `/whois` and `/who` call it
+TRANSPORT = "broker"  # as `/whois` and `/who` call it
 _SILENT = 600.0  # seconds after which somebody who never said `register` is taken to be gone
 _TRIES_PAUSE = 60.0  # seconds without a try after too many wrong passwords
 
@@ -342,7 +342,7 @@ class Residents:
         responses.me = me
         reader = ResidentReader(self._carrier, responses)
         reader.me = me
-        session = Session(chat, reader, DOOR, self._address, shared=True)
+        session = Session(chat, reader, TRANSPORT, self._address, shared=True)
         take_name(session, account, None, proven=proven and account.password is not None)
         resident = Resident(session, PublishHandler(self._shared, session, responses), me, registered=registered)
         self._here[account.key] = self._by_name[me] = resident

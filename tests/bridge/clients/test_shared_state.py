@@ -296,7 +296,7 @@ def user(name: str, *doors: str) -> User:
     """A user who is connected by these doors."""
     made = User(Account(name.lower(), name, None, 0), registered=False)
     made.since = 7
-    made.sessions = cast("Any", tuple([SimpleNamespace(door=door) for door in doors]))
+    made.sessions = cast("Any", tuple([SimpleNamespace(transport=door) for door in doors]))
     return made
 
 
