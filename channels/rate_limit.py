@@ -1,4 +1,4 @@
-"""Floor 2: a pace: how many posts a second one connection may make; what is above it waits, nothing is lost."""
+"""Floor 2: a rate limit: how many posts a second one connection may make. Posts above it wait; none is lost."""
 
 from __future__ import annotations
 
@@ -6,27 +6,30 @@ import threading
 import time
 
 
-class Pace:
-    """A bucket of a second's worth of posts. Used by the connection's own thread; `stop` ends its wait."""
+class RateLimit:
+    """A token bucket that holds the posts of one second. The connection's own thread calls all methods but `stop`."""
 
     __slots__ = ("_at", "_left", "_rate", "_stopped")
 
     def __init__(self, rate: int) -> None:
+        """`rate` is in posts a second."""
         self._rate = rate
         self._left = float(rate)
         self._at = time.monotonic()
         self._stopped = threading.Event()
 
-    def spent(self) -> bool:
-        """Whether the next post has to wait."""
+    @property
+    def empty(self) -> bool:
+        """True if the next post has to wait."""
         return self._left + (time.monotonic() - self._at) * self._rate < 1
 
-    def rested(self) -> bool:
-        """Whether as many may go at once as ever."""
+    @property
+    def full(self) -> bool:
+        """True if a whole second's worth of posts may go at once."""
         return self._left + (time.monotonic() - self._at) * self._rate >= self._rate
 
     def take(self, wanted: int) -> int:
-        """How many of `wanted` may go now, at least one; waits until one may."""
+        """Return how many of `wanted` posts may go now, at least one; wait until one may."""
         now = time.monotonic()
         self._left = min(float(self._rate), self._left + (now - self._at) * self._rate)
         self._at = now
@@ -39,6 +42,6 @@ class Pace:
         return count
 
     def stop(self) -> None:
-        """Wait no more: the server goes down."""
+        """End the wait and the limit: the connection ends. Called by any thread."""
         self._rate = 1 << 30
         self._stopped.set()

@@ -13,7 +13,7 @@ from .directory import User
 from .files import OpenFiles
 from .journal import Posting
 from .log import Log
-from .rate_limit import Pace
+from .rate_limit import RateLimit
 from .receipts import Shortcut, receipts
 from .session_reader import SessionReader
 
@@ -32,14 +32,14 @@ class Session:
     """One connection. Its own thread calls every method that does not name another thread."""
 
     __slots__ = (
-        "_carries", "_hung_up", "_pace", "_posted", "_run", "_settled", "_slowed", "address", "asked", "attached_to",
-        "chat", "current", "direct", "done", "files", "reader", "shortcut", "state", "transport", "tries", "user",
+        "_carries", "_hung_up", "_posted", "_rate_limit", "_run", "_settled", "_slowed", "address", "asked",
+        "attached_to", "chat", "current", "direct", "done", "files", "reader", "shortcut", "state", "transport", "tries", "user",
     )  # fmt: skip
 
     def __init__(
         self, chat: Chat, reader: SessionReader, transport: str, address: str, *, shared: bool = False
     ) -> None:
-        """`shared`: the connection brings the posts of many users, so they are not paced, and its owner carries them.
+        """`shared`: the connection brings the posts of many users, so no rate limit applies, and its owner carries the journal.
 
         The reader is held: it sends no entry before `catch_up` begins it.
         """
@@ -62,7 +62,7 @@ class Session:
         self._posted = 0  # postings handed to the journal, counted by the connection's thread
         self._settled = 0  # postings stored or refused, counted by the journal's leaders
         limit = chat.limits.posts_per_second
-        self._pace = Pace(limit) if limit and not shared else None
+        self._rate_limit = RateLimit(limit) if limit and not shared else None
         self._carries = not shared
         self._hung_up = False  # this side ends the connection
         self._slowed = False  # the peer was told that it posts faster than the limit
@@ -141,19 +141,19 @@ class Session:
         user = self.user
         assert user is not None
         while posts:
-            count = len(posts) if self._pace is None else self._paced(self._pace, len(posts))
+            count = len(posts) if self._rate_limit is None else self._take_from(self._rate_limit, len(posts))
             posting = Posting(log, user.key, user.name, posts[:count], self._stored, self._refused)
             posts = posts[count:]
             self._posted += 1
             self.chat.journal.post(posting, carry=self._carries)
 
-    def _paced(self, pace: Pace, wanted: int) -> int:
-        if pace.rested():
+    def _take_from(self, rate_limit: RateLimit, wanted: int) -> int:
+        if rate_limit.full:
             self._slowed = False
-        elif pace.spent() and not self._slowed:
+        elif rate_limit.empty and not self._slowed:
             self._slowed = True
             self.reader.notify(Slowed(rate=self.chat.limits.posts_per_second))
-        return pace.take(wanted)
+        return rate_limit.take(wanted)
 
     def _refuse(self, post: Say | Msg, refused: Refused) -> None:
         channel, user = (post.channel or None, None) if isinstance(post, Say) else (None, post.user)
@@ -193,8 +193,8 @@ class Session:
     def hang_up(self) -> None:
         """Read nothing more from the peer, so that the connection's own thread ends it. Called by any thread."""
         self._hung_up = True
-        if self._pace is not None:
-            self._pace.stop()
+        if self._rate_limit is not None:
+            self._rate_limit.stop()
         self.reader.hang_up()
 
     def finish(self) -> None:
