@@ -33,7 +33,7 @@ from .files import Files
 from .journal import Journal
 from .locks import leaf
 from .log import Follower, Log
-from .read_tracker import Arrivals
+from .read_tracker import ReadTracker
 
 log_ = logging.getLogger("partyline.chat")
 
@@ -57,7 +57,7 @@ class Chat:
         self.directory = Directory()
         self.files = Files(store, limits)
         self.journal = Journal(store, limits, self._moved, self._deliver, self._delivered)
-        self.arrivals = Arrivals(self.journal.carry)
+        self.read_tracker = ReadTracker(self.journal.carry)
         self.watchers: list[Watcher] = []
         self.since = now()
         self.bridge: Callable[[], BridgeStatus] | None = None  # if there is a mirror; any thread asks, holding no lock
@@ -187,7 +187,7 @@ class Chat:
         log.deliver()
 
     def _delivered(self) -> None:
-        self.arrivals.stir()
+        self.read_tracker.delivered()
 
     # Users
 
@@ -273,7 +273,7 @@ class Chat:
 
     def close(self) -> None:
         """The server goes down, and every connection has ended: commit what is left of them."""
-        self.arrivals.close()
+        self.read_tracker.close()
         self.files.close()
         self.journal.carry(wait=True)
 

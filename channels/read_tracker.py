@@ -1,6 +1,7 @@
-"""Floor 2: arrivals: who only reads cannot acknowledge; a few seconds after a delivery it is noted how far they came.
+"""Floor 2: the read tracker: moves the cursors of people, whose text dialect has no acknowledgements.
 
-It costs a delivery one look at a flag. Nothing is looked at while nobody is told anything.
+A few seconds after a delivery it asks each connection how far the peer's machine has taken the bytes. A delivery costs
+one look at a flag, and while nothing is delivered the thread waits.
 """
 
 from __future__ import annotations
@@ -12,48 +13,48 @@ from typing import Protocol
 
 from .locks import leaf
 
-log_ = logging.getLogger("partyline.arrivals")
+log_ = logging.getLogger("partyline.read-tracker")
 
-PERIOD = 3.0  # seconds from a delivery to the look at what has arrived
-_PORTION = 100  # people whose cursors go into one commit, so that those who post do not wait long for it
-
-
-class Person(Protocol):
-    """A connection of somebody who cannot acknowledge."""
-
-    def note_arrived(self) -> bool:
-        """Have the journal move the cursors over what has arrived; whether there is more on its way."""
+PERIOD = 3.0  # seconds from a delivery to the look at what was read
+_PORTION = 100  # sessions whose cursors go into one commit, so that those who post do not wait long for it
 
 
-class Arrivals:
-    """Owns the thread `arrivals`. All methods may be called from any thread."""
+class TrackedSession(Protocol):
+    """A session whose peer cannot acknowledge."""
+
+    def note_read(self) -> bool:
+        """Have the journal move the cursors over what was read. Return True if more is on its way to the peer."""
+
+
+class ReadTracker:
+    """Owns the thread `read-tracker`. All methods may be called from any thread."""
 
     def __init__(self, carry: Callable[[], None]) -> None:
-        """`carry` is the journal's: it commits what was noted."""
+        """`carry` is the journal's: it commits the moved cursors."""
         self._carry = carry
         self._lock = leaf()
-        self._people: set[Person] = set()
-        self._stirred = False  # something was delivered since the last look
+        self._sessions: set[TrackedSession] = set()
+        self._delivered = False  # since the last look
         self._wake = threading.Event()
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="arrivals", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="read-tracker", daemon=True)
         self._thread.start()
 
-    def add(self, person: Person) -> None:
-        """Somebody has come, and is being sent what they have missed."""
+    def add(self, session: TrackedSession) -> None:
+        """Track a session, which is being sent what its user has missed."""
         with self._lock:
-            self._people.add(person)
-        self.stir()
+            self._sessions.add(session)
+        self.delivered()
 
-    def remove(self, person: Person) -> None:
-        """Somebody goes."""
+    def remove(self, session: TrackedSession) -> None:
+        """Track a session no longer. No-op for one that is not tracked."""
         with self._lock:
-            self._people.discard(person)
+            self._sessions.discard(session)
 
-    def stir(self) -> None:
-        """Something was delivered, perhaps to people. On the way of every post."""
-        if self._people and not self._stirred:
-            self._stirred = True
+    def delivered(self) -> None:
+        """Look at all sessions soon, since something was delivered. Every post comes by here."""
+        if self._sessions and not self._delivered:
+            self._delivered = True
             self._wake.set()
 
     def _run(self) -> None:
@@ -61,26 +62,26 @@ class Arrivals:
             self._wake.clear()
             if self._over.wait(PERIOD):
                 return
-            self._stirred = False  # before the look: what is delivered from here on leads to another one
+            self._delivered = False  # before the look: what is delivered from here on leads to another one
             try:
                 self._look()
             except Exception:
-                log_.exception("what people have read was not noted, so some of it may come twice")
+                log_.exception("Could not store how far people have read. They may get some entries twice.")
 
     def _look(self) -> None:
         with self._lock:
-            people = list(self._people)
+            sessions = list(self._sessions)
         more = False
-        for at, person in enumerate(people, 1):
-            more |= person.note_arrived()
+        for at, session in enumerate(sessions, 1):
+            more |= session.note_read()
             if at % _PORTION == 0:
                 self._carry()
         self._carry()
         if more:
-            self.stir()
+            self.delivered()
 
     def close(self) -> None:
-        """End the thread; each connection has noted its own arrivals when it ended."""
+        """End the thread. Each session has called `note_read` itself when it ended."""
         self._over.set()
         self._wake.set()
         self._thread.join()

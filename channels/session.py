@@ -33,13 +33,17 @@ class Session:
 
     __slots__ = (
         "_carries", "_hung_up", "_posted", "_rate_limit", "_run", "_settled", "_slowed", "address", "asked",
-        "attached_to", "chat", "current", "direct", "done", "files", "reader", "shortcut", "state", "transport", "tries", "user",
+        "attached_to", "chat", "current", "direct", "done", "files", "reader", "shortcut", "state", "transport",
+        "tries", "user",
     )  # fmt: skip
 
     def __init__(
         self, chat: Chat, reader: SessionReader, transport: str, address: str, *, shared: bool = False
     ) -> None:
-        """`shared`: the connection brings the posts of many users, so no rate limit applies, and its owner carries the journal.
+        """`transport` is socket, mqtt or broker.
+
+        `shared`: the connection brings the posts of many users, so it has no rate limit, and its owner carries the
+        journal.
 
         The reader is held: it sends no entry before `catch_up` begins it.
         """
@@ -203,11 +207,11 @@ class Session:
             self.settle()
             self.reader.wait_until_level(PARTING)
 
-    def note_arrived(self) -> bool:
+    def note_read(self) -> bool:
         """Have the cursors moved over what the peer's machine has acknowledged, for a peer that cannot do it itself.
 
         Return True if more is on its way. Called whenever the peer sends something and at the end, and by the thread
-        `arrivals` after a delivery.
+        `read-tracker` after a delivery.
         """
         if self.user is None:
             return False
@@ -221,9 +225,9 @@ class Session:
         self.files.close()
         self.settle()
         user = self.user
-        self.chat.arrivals.remove(self)
+        self.chat.read_tracker.remove(self)
         if user is not None:
-            self.note_arrived()
+            self.note_read()
             # Before the name is free, since the next connection reads the stored cursors. When the server goes down,
             # `Chat.close` commits them.
             self.chat.journal.carry(wait=not self.chat.closing)
@@ -235,5 +239,5 @@ class Session:
 
     def parted(self) -> None:
         """Store what the peer's machine has acknowledged in the end: the peer has ended its side, too."""
-        self.note_arrived()
+        self.note_read()
         self.chat.journal.carry()

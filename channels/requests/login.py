@@ -106,7 +106,7 @@ def catch_up(session: Session, user: User, memberships: Sequence[Membership], si
         if log.channel is not None and log not in user.joined:  # another connection has left it meanwhile
             reader.unfollow(log)
     if not reader.dialect.acknowledges:
-        chat.arrivals.add(session)
+        chat.read_tracker.add(session)
 
 
 def attach(session: Session, frame: Attach) -> Attached:

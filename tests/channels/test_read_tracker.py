@@ -1,4 +1,4 @@
-"""Arrivals: what people have had is looked at after something was delivered, and not again until there is more."""
+"""The read tracker looks at its sessions after a delivery, and not again until something else is on its way."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Iterator
 
 import pytest
 
-from channels import read_tracker as arrivals
-from channels.read_tracker import Arrivals
+from channels import read_tracker
+from channels.read_tracker import ReadTracker
 from tests.support.waiting import DEADLINE
 
 
-class Reading:
-    """Somebody who reads: `to_come` says for each look whether there will be more on its way; then there is none."""
+class Session:
+    """A tracked session. `to_come` says for each look whether more is on its way; after the last one nothing is."""
 
     def __init__(self, *to_come: bool) -> None:
         self.looks = 0
         self.level = threading.Event()
         self._to_come = list(to_come)
 
-    def note_arrived(self) -> bool:
+    def note_read(self) -> bool:
         self.looks += 1
         more = bool(self._to_come) and self._to_come.pop(0)
         if not more:
@@ -34,7 +34,7 @@ class Reading:
 
 
 class Carrier:
-    """A journal that counts."""
+    """A journal that counts its commits."""
 
     def __init__(self) -> None:
         self.commits = 0
@@ -50,78 +50,78 @@ class Carrier:
 
 @pytest.fixture
 def carrier() -> Carrier:
-    """What commits what was noted."""
+    """What commits the cursors."""
     return Carrier()
 
 
 @pytest.fixture
-def noted(carrier: Carrier, monkeypatch: pytest.MonkeyPatch) -> Iterator[Arrivals]:
-    """Arrivals that look at once."""
-    monkeypatch.setattr(arrivals, "PERIOD", 0.0)
-    made = Arrivals(carrier.carry)
+def tracker(carrier: Carrier, monkeypatch: pytest.MonkeyPatch) -> Iterator[ReadTracker]:
+    """A read tracker that looks at once."""
+    monkeypatch.setattr(read_tracker, "PERIOD", 0.0)
+    made = ReadTracker(carrier.carry)
     yield made
     made.close()
 
 
-def test_it_looks_until_all_has_arrived_and_then_no_more(noted: Arrivals, carrier: Carrier) -> None:
-    bob = Reading(True, True)
-    noted.add(bob)
+def test_it_looks_until_everything_is_read_and_then_stops(tracker: ReadTracker, carrier: Carrier) -> None:
+    bob = Session(True, True)
+    tracker.add(bob)
     bob.wait()
-    noted.close()
+    tracker.close()
     assert (bob.looks, carrier.commits) == (3, 3)
 
 
-def test_a_delivery_leads_to_a_look_at_everybody(noted: Arrivals) -> None:
-    people = [Reading() for _ in range(250)]
-    for person in people:
-        noted.add(person)
-    for person in people:
-        person.wait()
+def test_a_delivery_leads_to_a_look_at_every_session(tracker: ReadTracker) -> None:
+    sessions = [Session() for _ in range(250)]
+    for session in sessions:
+        tracker.add(session)
+    for session in sessions:
+        session.wait()
     for _ in range(3):
-        noted.stir()
-        for person in people:
-            person.wait()
+        tracker.delivered()
+        for session in sessions:
+            session.wait()
 
 
-def test_whoever_has_gone_is_not_looked_at_and_nobody_is_no_reason_to(noted: Arrivals, carrier: Carrier) -> None:
-    bob, carol = Reading(), Reading()
-    noted.add(bob)
+def test_a_removed_session_is_not_looked_at(tracker: ReadTracker, carrier: Carrier) -> None:
+    bob, carol = Session(), Session()
+    tracker.add(bob)
     bob.wait()
-    noted.remove(bob)
-    noted.remove(bob)
-    noted.stir()
-    noted.add(carol)
+    tracker.remove(bob)
+    tracker.remove(bob)
+    tracker.delivered()
+    tracker.add(carol)
     carol.wait()
-    noted.close()
+    tracker.close()
     assert bob.looks == 1
 
 
-def test_many_people_are_committed_in_portions(noted: Arrivals, carrier: Carrier) -> None:
+def test_the_cursors_of_many_sessions_are_committed_in_portions(tracker: ReadTracker, carrier: Carrier) -> None:
     """So that those who post wait for one portion at most."""
-    with noted._lock:
-        noted._people.update(Reading() for _ in range(249))
-    last = Reading()
-    noted.add(last)
+    with tracker._lock:
+        tracker._sessions.update(Session() for _ in range(249))
+    last = Session()
+    tracker.add(last)
     last.wait()
-    noted.close()
+    tracker.close()
     assert carrier.commits == 3
 
 
-def test_a_mistake_does_not_end_it(noted: Arrivals, carrier: Carrier) -> None:
-    bob = Reading()
+def test_an_exception_does_not_end_the_thread(tracker: ReadTracker, carrier: Carrier) -> None:
+    bob = Session()
     carrier.failing = True
-    noted.add(bob)
+    tracker.add(bob)
     bob.wait()
     assert carrier.done.wait(DEADLINE)
     carrier.failing = False
-    noted.stir()
+    tracker.delivered()
     bob.wait()
 
 
 def test_it_ends_at_once_however_long_the_period(monkeypatch: pytest.MonkeyPatch, carrier: Carrier) -> None:
-    monkeypatch.setattr(arrivals, "PERIOD", 60.0)
-    made = Arrivals(carrier.carry)
-    made.add(Reading())
+    monkeypatch.setattr(read_tracker, "PERIOD", 60.0)
+    made = ReadTracker(carrier.carry)
+    made.add(Session())
     made.close()
     assert not made._thread.is_alive()
     assert carrier.commits == 0

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from channels import read_tracker as arrivals
+from channels import read_tracker
 from server import Server
 from tests.conversations.doors import (
     every_door_that_keeps,
@@ -213,7 +213,7 @@ def test_who_only_reads_has_it_too(
     server: Server, connect: Connect, dial: Callable[..., Text], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Some time after a delivery it is noted what has arrived, without a word from the one who reads."""
-    monkeypatch.setattr(arrivals, "PERIOD", 0.01)
+    monkeypatch.setattr(read_tracker, "PERIOD", 0.01)
     alice = connect(server.address, "alice")
     alice.request(Msg("bob", "while you are away"))
     bob = dial(server.address, "bob")
