@@ -1,4 +1,4 @@
-"""Floor 2: the chat: channels and direct conversations by name, and what can be done with them.
+"""Floor 2: the chat: channels and private conversations by name, and what can be done with them.
 
 It knows users and logs; who asks, and in which words, is the session's business (session.py).
 """
@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from store import Account, LogRow, Store, StoreError, direct_key
+from store import Account, LogRow, Store, StoreError, private_key
 from wire import VERSION
 from wire.clock import now
 from wire.errors import Refused
@@ -65,7 +65,7 @@ class Chat:
         self._lock = leaf()
         self._logs: dict[int, Log] = {}
         self._channels: dict[str, Log] = {}
-        self._directs: dict[str, Log] = {}
+        self._private_logs: dict[str, Log] = {}
         for row in store.channels():
             self.log(row)
 
@@ -75,7 +75,7 @@ class Chat:
             log = self._logs.get(row.id)
             if log is None:
                 log = self._logs[row.id] = Log(row)
-                (self._channels if row.kind == "channel" else self._directs)[row.key] = log
+                (self._channels if row.kind == "channel" else self._private_logs)[row.key] = log
             return log
 
     def log_of(self, id: int) -> Log | None:
@@ -158,18 +158,18 @@ class Chat:
         log.topic = topic
         self._tell(self._others(log, user), TopicChanged(log.row.name, topic, user.name), log)
 
-    # Direct conversations
+    # Private logs
 
-    def direct(self, one: str, other: str) -> Log:
+    def private_log(self, one: str, other: str) -> Log:
         """The conversation of two users, by name; whoever of them is online follows it. Raises Refused."""
         other = check_name(other, "user name")
-        log = self._directs.get(direct_key(one, other))
+        log = self._private_logs.get(private_key(one, other))
         if log is None:
-            log = self.log(self.store.open_direct(one, other))
-        self._follow_direct(log)
+            log = self.log(self.store.open_private_log(one, other))
+        self._follow_private_log(log)
         return log
 
-    def _follow_direct(self, log: Log) -> None:
+    def _follow_private_log(self, log: Log) -> None:
         """Have both users' readers follow a conversation that may be new, or that they had all of until now."""
         for key in set(log.row.key.split(":")):
             user = self.directory.find(key)
@@ -181,7 +181,7 @@ class Chat:
         """Called by the journal: whoever has come since the message was sent follows the conversation now."""
         if log.channel is None:
             try:
-                self._follow_direct(log)
+                self._follow_private_log(log)
             except StoreError as error:
                 log_.error("somebody has to come back to get a message: %s", error)
         log.deliver()
@@ -261,7 +261,7 @@ class Chat:
             follower.notify(frame, log)
 
     def _moved(self, log: Log, user_key: str, number: int) -> None:
-        """A stored cursor has moved: the other side of a direct conversation is told."""
+        """A stored cursor has moved: the other side of a private conversation is told."""
         if log.channel is not None:
             return
         name, other = log.peer(user_key), log.row.key.split(":")

@@ -29,8 +29,8 @@ class ConnectedSession(Protocol):
         """How it is connected: socket, mqtt or broker."""
 
     @property
-    def direct(self) -> bool:
-        """True if the peer fetches files straight from their senders."""
+    def fetches_directly(self) -> bool:
+        """True if the peer fetches files from the clients that send them."""
 
     @property
     def reader(self) -> SessionReader:

@@ -98,7 +98,7 @@ class ReadableLog(Protocol):
 
 
 class Log:
-    """One channel or direct conversation. `tail` is the last committed number; it moves under `_lock` only."""
+    """One channel or private conversation. `tail` is the last committed number; it moves under `_lock` only."""
 
     __slots__ = ("_baton", "_lock", "_recent", "_undelivered", "followers", "row", "tail", "topic")
 
@@ -114,11 +114,11 @@ class Log:
 
     @property
     def channel(self) -> str | None:
-        """The channel's name; None for a direct log."""
+        """The channel's name; None for a private log."""
         return self.row.name if self.row.kind == "channel" else None
 
     def peer(self, user_key: str) -> str | None:
-        """The other user of a direct log, by name; None for a channel."""
+        """The other user of a private log, by name; None for a channel."""
         if self.row.kind == "channel":
             return None
         return self.row.other if self.row.key.startswith(f"{user_key}:") else self.row.name

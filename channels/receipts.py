@@ -21,7 +21,7 @@ def receipts(
     is_there: Callable[[str], bool],
     shortcut: Shortcut | None,
 ) -> bytes:
-    """Receipts for direct messages, and for posts with a `ref`; `is_there` knows by name who is connected."""
+    """Receipts for private messages, and for posts with a `ref`; `is_there` knows by name who is connected."""
     asked = [at for at, post in enumerate(posting.posts) if post.ref is not None or type(post) is Msg]
     if not asked:
         return b""

@@ -33,8 +33,8 @@ class Session:
 
     __slots__ = (
         "_carries", "_hung_up", "_posted", "_rate_limit", "_run", "_settled", "_slowed", "address", "asked",
-        "attached_to", "chat", "current", "direct", "done", "files", "reader", "shortcut", "state", "transport",
-        "tries", "user",
+        "attached_to", "chat", "current", "done", "fetches_directly", "files", "reader", "shortcut", "state",
+        "transport", "tries", "user",
     )  # fmt: skip
 
     def __init__(
@@ -58,7 +58,7 @@ class Session:
         self.current: Log | None = None  # the channel that a request is for which names none
         self.files = OpenFiles(chat.files, reader)
         self.shortcut: Shortcut | None = None  # to receipts, if the protocol has one
-        self.direct = False  # the peer fetches files straight from their senders
+        self.fetches_directly = False  # the peer fetches files from the clients that send them
         self.done = False  # nothing more is to be read from the peer
         self.asked: str | None = None  # the registered name for which the peer was asked for a password
         self.tries = 0  # wrong passwords

@@ -24,14 +24,14 @@ from .contract import (
     Part,
     Store,
     StoreError,
-    direct_key,
     file_post_id,
+    private_key,
 )
 from .open import data_folder, open_store
 from .sqlite import read_account
 
 __all__ = [
     "Account", "Accounts", "Appended", "Batch", "Blobs", "Client", "Clients", "Durability", "Entries", "FileRow",
-    "Files", "LogRow", "Members", "Membership", "Part", "Store", "StoreError", "data_folder", "direct_key",
-    "file_post_id", "open_store", "read_account",
+    "Files", "LogRow", "Members", "Membership", "Part", "Store", "StoreError", "data_folder", "file_post_id",
+    "open_store", "private_key", "read_account",
 ]  # fmt: skip

@@ -72,7 +72,7 @@ class Wills:
 
     def _log_for(self, name: str, request: Say | Msg) -> Log:
         if isinstance(request, Msg):
-            return self._chat.direct(name, request.user)
+            return self._chat.private_log(name, request.user)
         return self._chat.open_channel(request.channel)
 
 

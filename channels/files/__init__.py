@@ -6,7 +6,7 @@ is in channels/requests.
 
 from __future__ import annotations
 
-from .direct import DirectSender
+from .direct_sender import DirectSender
 from .open_files import OpenFile, OpenFiles
 from .registry import Files
 from .upload import Upload

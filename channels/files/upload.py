@@ -17,7 +17,7 @@ from wire.ranges import EMPTY, RangeSet, add, clip, missing
 
 from ..locks import leaf
 from ..session_reader import SessionReader
-from .direct import DirectSender
+from .direct_sender import DirectSender
 
 _PIECE = 1 << 20  # bytes that are read at once to make a checksum
 _HOLES = 4_096  # ranges of one file: what comes in crumbs, all over it, would be slow to record
@@ -40,7 +40,7 @@ class Upload:
         self._store = store
         self._blobs = blobs
         self._turn = threading.Lock()
-        self.listening: DirectSender | None = None  # its sender, who lets people fetch it directly
+        self.direct_sender: DirectSender | None = None  # its sender, who lets people fetch it directly
         self._lock = leaf()
         self._watchers: set[SessionReader] = set()
         self._descriptor = -1
@@ -178,15 +178,15 @@ class Upload:
     def want(self) -> None:
         """Somebody needs it from here: a sender who has it to be fetched directly is told, once."""
         with self._lock:
-            listening, self.listening = self.listening, None
-        if listening is not None:
-            listening.reader.reply(Wanted(self.id))
+            sender, self.direct_sender = self.direct_sender, None
+        if sender is not None:
+            sender.reader.reply(Wanted(self.id))
 
     def forget(self, reader: SessionReader) -> None:
         """A reader is not interested any more."""
-        listening = self.listening
-        if listening is not None and listening.reader is reader:
-            self.listening = None
+        sender = self.direct_sender
+        if sender is not None and sender.reader is reader:
+            self.direct_sender = None
         with self._lock:
             self._watchers.discard(reader)
 

@@ -51,7 +51,7 @@ def offer(session: Session, frame: Offer) -> Offered:
     return Offered(
         file=row.id, number=number, channel=log.channel, user=peer, have=[list(one) for one in have],
         away=peer is not None and receiver is None,
-        direct=receiver is not None and any([other.direct for other in receiver.sessions]),
+        direct=receiver is not None and any([other.fetches_directly for other in receiver.sessions]),
     )  # fmt: skip
 
 
@@ -77,7 +77,7 @@ def _log(session: Session, user: User, frame: Offer) -> Log:
     if frame.channel and frame.user:
         raise Refused("bad-frame", "A file is offered to a channel or to a user.")
     if frame.user:
-        return session.chat.direct(user.name, frame.user)
+        return session.chat.private_log(user.name, frame.user)
     if session.user is not None:
         return session.joined(frame.channel)
     log = session.chat.known_channel(frame.channel)

@@ -16,7 +16,7 @@ def history(session: Session, frame: History) -> Page:
         entries = chat.history(log, frame.after, frame.before, frame.limit)
         return Page(entries=entries, tail=log.tail, channel=log.channel)
     peer = chat.account(frame.user)
-    row = chat.store.find_direct(session.holder.key, peer.key)
+    row = chat.store.find_private_log(session.holder.key, peer.key)
     if row is None:
         return Page(entries=[], tail=0, user=peer.name)
     log = chat.log(row)
@@ -27,7 +27,7 @@ def seen(session: Session, frame: Seen) -> Ok | None:
     """Move the user's stored cursor in a channel or a conversation; answer only a frame with a `ref`."""
     chat, user = session.chat, session.holder
     if frame.user:
-        row = chat.store.find_direct(user.key, frame.user)
+        row = chat.store.find_private_log(user.key, frame.user)
         log = chat.log(row) if row is not None else None
     else:
         log = session.joined(frame.channel)

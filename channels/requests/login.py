@@ -28,7 +28,7 @@ def hello(session: Session, frame: Hello) -> None:
         session.asked = account.name
         raise Refused("need-password", f"{account.name} is registered: what is the password?")
     user, memberships = take_name(session, account, frame.token, proven=proven)
-    session.direct = frame.direct
+    session.fetches_directly = frame.direct
     session.reader.reply(_welcome(session, user, memberships, frame))
     catch_up(session, user, memberships, {fold(label): number for label, number in frame.since.items()})
 

@@ -71,7 +71,7 @@ def _wait_for_more(session: Session, found: OpenFile, version: int) -> None:
 
     The sender is not told if it has begun to listen since the peer asked: the peer is to fetch from it directly.
     """
-    if found.unreached and found.upload.listening is not None:
+    if found.unreached and found.upload.direct_sender is not None:
         found.unreached, version = found.unreached - 1, -1
     else:
         found.upload.want()
@@ -112,7 +112,7 @@ def taken(session: Session, frame: Taken) -> Ok:
     row, version = found.row, found.upload.version
     direct = None
     if row.state != "done":
-        direct = found.upload.listening
+        direct = found.upload.direct_sender
         if direct is None and frame.sha256:  # the sender may be back in a moment, as after a restart of this server
             found.upload.watch(session.reader, version)
         if direct is None or frame.sha256.lower() != direct.sha256:
@@ -123,7 +123,7 @@ def taken(session: Session, frame: Taken) -> Ok:
         for other in sender.sessions if sender is not None else ():
             other.reader.notify(fetched)
     if direct is not None:  # its one receiver has it, and the server has nothing to give to anybody else
-        found.upload.listening = None
+        found.upload.direct_sender = None
         session.chat.files.end(row.id)
         direct.reader.reply(fetched)
     return Ok()

@@ -13,12 +13,12 @@ from .clients import Client, Clients
 from .entries import RUN, Appended, Batch, Entries, Part, file_of_post, file_post_id
 from .errors import StoreError
 from .files import FileRow, Files
-from .logs import Kind, LogRow, direct_key
+from .logs import Kind, LogRow, private_key
 from .members import Members, Membership
 from .store import Durability, Store
 
 __all__ = [
     "RUN", "Account", "Accounts", "Appended", "Batch", "Client", "Clients", "Durability", "Entries", "FileRow",
-    "Files", "Kind", "LogRow", "Members", "Membership", "Part", "Store", "StoreError", "direct_key", "file_of_post",
-    "file_post_id",
+    "Files", "Kind", "LogRow", "Members", "Membership", "Part", "Store", "StoreError", "file_of_post", "file_post_id",
+    "private_key",
 ]  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Literal
 
 from wire.names import fold
 
-Kind = Literal["channel", "direct"]
+Kind = Literal["channel", "direct"]  # "direct" is the kind of a private log, as databases have it
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +15,7 @@ class LogRow:
     """A log as stored. `tail` is the number of its last entry, 0 in an empty log.
 
     A channel's `name` is spelled as it was first written, its `key` is the folded name. A direct log has the names of
-    its two users in `name` and `other`, sorted by their keys, and `direct_key` as its `key`.
+    its two users in `name` and `other`, sorted by their keys, and `private_key` as its `key`.
     """
 
     id: int
@@ -27,6 +27,6 @@ class LogRow:
     tail: int
 
 
-def direct_key(one: str, other: str) -> str:
+def private_key(one: str, other: str) -> str:
     """Return the key of two users' direct log: their keys, sorted, with a colon between. No name has a colon."""
     return ":".join(sorted((fold(one), fold(other))))

@@ -30,10 +30,10 @@ class Members(Protocol):
     def open_channel(self, name: str) -> LogRow:
         """Return the channel of that name; create it if it does not exist."""
 
-    def open_direct(self, one: str, other: str) -> LogRow:
+    def open_private_log(self, one: str, other: str) -> LogRow:
         """Return the direct log of two users. Create it, with both as members, and their accounts if missing."""
 
-    def find_direct(self, one: str, other: str) -> LogRow | None:
+    def find_private_log(self, one: str, other: str) -> LogRow | None:
         """Return the direct log of two users, None if it does not exist."""
 
     def set_topic(self, log: LogRow, topic: str) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, func,
 
 from wire.names import fold
 
-from ..contract import Account, Kind, LogRow, Membership, direct_key
+from ..contract import Account, Kind, LogRow, Membership, private_key
 from .accounts import ACCOUNT_COLUMNS, make_account, open_account
 from .database import Database, SqlBase
 from .schema import accounts, client_cursors, logs, members, runs
@@ -51,21 +51,21 @@ class SqlMembers(SqlBase):
         with self._database.transaction() as db:
             return self._open_log(db, "channel", fold(name), name, "")
 
-    def open_direct(self, one: str, other: str) -> LogRow:
-        """Return the direct log of two users. Create it, with both as members, and their accounts if missing."""
+    def open_private_log(self, one: str, other: str) -> LogRow:
+        """Return the private log of two users. Create it, with both as members, and their accounts if missing."""
         dialect = self._database.dialect
         with self._database.transaction() as db:
             users = (open_account(db, dialect, one), open_account(db, dialect, other))
             first, second = sorted(users, key=lambda user: user.key)
-            log = self._open_log(db, "direct", direct_key(one, other), first.name, second.name)
+            log = self._open_log(db, "direct", private_key(one, other), first.name, second.name)
             for user in {first.key, second.key}:
                 self._join(db, log, user, 0)
             return log
 
-    def find_direct(self, one: str, other: str) -> LogRow | None:
-        """Return the direct log of two users, None if it does not exist."""
+    def find_private_log(self, one: str, other: str) -> LogRow | None:
+        """Return the private log of two users, None if it does not exist."""
         with self._database.reading() as db:
-            return _find_log(db, "direct", direct_key(one, other))
+            return _find_log(db, "direct", private_key(one, other))
 
     def _open_log(self, db: Connection, kind: Kind, key: str, name: str, other: str) -> LogRow:
         found = _find_log(db, kind, key)
@@ -101,7 +101,7 @@ class SqlMembers(SqlBase):
             db.execute(delete(members).where(_is_member(log, fold(user))))
 
     def memberships(self, user: str) -> list[Membership]:
-        """Return a user's channels and the direct logs with entries above the cursor, in the order of joining."""
+        """Return a user's channels and the private logs with entries above the cursor, in the order of joining."""
         with self._database.reading() as db:
             found = db.execute(
                 select(*_log_columns, members.c.cursor)

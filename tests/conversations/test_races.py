@@ -213,7 +213,7 @@ def test_a_login_that_the_store_fails_leaves_the_name_free(
     ("request_", "method"),
     [
         (Join("new"), "open_channel"), (Join("lab"), "join"), (Leave("hall"), "leave"),
-        (Topic("hall", "x"), "set_topic"), (Msg("carol", "x"), "open_direct"), (Say("x", "hall"), "append"),
+        (Topic("hall", "x"), "set_topic"), (Msg("carol", "x"), "open_private_log"), (Say("x", "hall"), "append"),
         (Msg("bob", "x"), "append"), (Register("correct-horse"), "set_password"), (History(channel="hall"), "read"),
         (Channels(), "member_counts"), (Who("hall"), "members"), (Whois("bob"), "account"),
     ],

@@ -226,7 +226,7 @@ def test_what_was_not_acknowledged_comes_again(server: Server, mqtt: Mqtt, conne
     alice.subscribe("chat/to/alice/msg/+")
     alice.message("chat/to/alice/msg/bob")
     alice.disconnect()
-    assert server.chat.store.cursor(server.chat.direct("alice", "bob").row, "alice") == 1
+    assert server.chat.store.cursor(server.chat.private_log("alice", "bob").row, "alice") == 1
 
 
 # Topics and pace

@@ -85,7 +85,7 @@ def check_nothing_came(server: Server, watched: MqttLine, connect: Connecting) -
     assert not [topic for topic in rest if not topic.startswith(("chat/presence/", "chat/server"))], rest
     assert not [packet for packet in watched.messages() if b"forged" in packet.payload]
     assert server.chat.known_channel("lab").tail == 0
-    assert server.chat.store.find_direct("bob", "carol") is None
+    assert server.chat.store.find_private_log("bob", "carol") is None
 
 
 def test_nobody_writes_what_is_another_s(

@@ -294,7 +294,7 @@ def test_entries_of_both_in_a_conversation_on_the_broker(server: Server, broker:
     assert mine.packet_id != theirs.packet_id
     assert (body(mine)["text"], body(theirs)["text"]) == ("hello", "hello")
     store = server.chat.store
-    row = server.chat.direct("alice", "bob").row
+    row = server.chat.private_log("alice", "bob").row
     visit.ack(theirs.packet_id)
     visit.ack(mine.packet_id)
     eventually(lambda: store.cursor(row, "alice") == store.cursor(row, "bob") == 1, lambda: "the cursors stay")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from store import Store, direct_key
+from store import Store, private_key
 from tests.support.stores import NOW, part
 from wire.frames import Entry
 
@@ -18,12 +18,12 @@ def test_channels_are_the_same_under_case_folding(store: Store) -> None:
     assert (found.id, found.name, found.tail, found.topic) == (lab.id, "Lab", 1, "Soldering\0tonight")
 
 
-def test_a_direct_log_has_two_members_from_the_start(store: Store) -> None:
+def test_a_private_log_has_two_members_from_the_start(store: Store) -> None:
     """Both users open the same log. A user without an account gets one, and finds earlier messages."""
-    assert store.find_direct("Bob", "ann") is None
-    log = store.open_direct("Bob", "ann")
-    assert store.open_direct("ANN", "bob") == store.find_direct("BOB", "Ann") == log
-    assert (log.kind, log.key, log.name, log.other) == ("direct", direct_key("ann", "bob"), "ann", "Bob")
+    assert store.find_private_log("Bob", "ann") is None
+    log = store.open_private_log("Bob", "ann")
+    assert store.open_private_log("ANN", "bob") == store.find_private_log("BOB", "Ann") == log
+    assert (log.kind, log.key, log.name, log.other) == ("direct", private_key("ann", "bob"), "ann", "Bob")
     store.append([part(log, "Bob", "hi"), part(log, "ann", "ho")], NOW)
     assert store.read(log, 0, 9) == [
         Entry(1, NOW, "Bob", "hi", None, "ann"),
@@ -38,9 +38,9 @@ def test_a_direct_log_has_two_members_from_the_start(store: Store) -> None:
     assert len(store.memberships("bob")) == 1
 
 
-def test_a_direct_log_with_oneself_has_one_member(store: Store) -> None:
-    log = store.open_direct("ann", "Ann")
-    assert store.open_direct("ANN", "ann") == log
+def test_a_private_log_with_oneself_has_one_member(store: Store) -> None:
+    log = store.open_private_log("ann", "Ann")
+    assert store.open_private_log("ANN", "ann") == log
     store.append([part(log, "ann", "milk")], NOW)
     assert store.read(log, 0, 9) == [Entry(1, NOW, "ann", "milk", None, "ann")]
     assert store.member_count(log) == 1

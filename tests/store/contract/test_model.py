@@ -95,9 +95,9 @@ class StoreMachine(RuleBasedStateMachine):
         self.check_row(row)
 
     @rule(one=NAMES, other=NAMES)
-    def open_direct(self, one: str, other: str) -> None:
+    def open_private_log(self, one: str, other: str) -> None:
         """Two users have one direct log, with both as members."""
-        row = self.store.open_direct(one, other)
+        row = self.store.open_private_log(one, other)
         log = self.logs.setdefault(row.id, Model(row))
         names = sorted((self.account(one), self.account(other)), key=fold)
         assert (row.kind, [row.name, row.other]) == ("direct", names)

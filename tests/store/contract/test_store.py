@@ -11,7 +11,7 @@ from tests.support.stores import NOW, Place, part, texts
 
 def test_everything_is_there_after_reopening(store: Store, place: Place) -> None:
     """Entries, members, cursors, topics, accounts and direct logs; the next numbers follow the old ones."""
-    lab, talk = store.open_channel("Lab"), store.open_direct("Ann", "bob")
+    lab, talk = store.open_channel("Lab"), store.open_private_log("Ann", "bob")
     store.set_topic(lab, "Soldering")
     store.set_password("ann", "hash")
     store.join(lab, "ann")
@@ -19,7 +19,7 @@ def test_everything_is_there_after_reopening(store: Store, place: Place) -> None
     store.move({(lab.id, "ann"): 1}, {"bob": NOW})
 
     def everything(of: Store) -> object:
-        logs = (of.open_channel("lab"), of.open_direct("ann", "bob"))
+        logs = (of.open_channel("lab"), of.open_private_log("ann", "bob"))
         return (
             logs, [of.read(log, 0, 9) for log in logs], [of.members(log) for log in logs], of.channels(),
             [of.memberships(user) for user in ("ann", "bob")], of.member_counts(),

@@ -108,7 +108,7 @@ def test_the_first_versions_database_is_migrated(tmp_path: Path) -> None:
         Entry(2, 7, "bob", "b", "Lab", id="x"),
         Entry(3, 9, "Ann", "c", "Lab"),
     ]
-    talk = store.open_direct("bob", "ANN")
+    talk = store.open_private_log("bob", "ANN")
     assert store.read(talk, 0, 9) == [Entry(1, 8, "bob", "hi", None, "Ann")]
     assert [(mine.log.id, mine.cursor) for mine in store.memberships("ann")] == [(2, 2), (3, 0)]
     ann = store.account("ann")

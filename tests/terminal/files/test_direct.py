@@ -295,7 +295,7 @@ def test_a_sender_who_comes_back_is_told(server: Server, two: Two, photo: Path) 
     def first(file: str, sha256: str = "") -> None:
         two.channels[0].close()
         two.end()
-        eventually(lambda: upload.listening is None, lambda: "she still listens")
+        eventually(lambda: upload.direct_sender is None, lambda: "she still listens")
         taken(file, sha256)
 
     def then(until: float) -> bool:
