@@ -1,4 +1,4 @@
-"""Commands and direct messages over a socket, in both versions: MQTT clients and people in terminals in one room."""
+"""Commands and direct messages over a socket, in both versions of MQTT, with people in terminals in the same rooms."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_saying_joins_and_is_heard(server: Server, alice: MqttLine, connect: Con
     assert [each.name for each in server.chat.members(server.chat.known_channel("lab"))] == ["alice", "bob"]
 
 
-def test_what_is_said_by_all_is_heard_by_all(
+def test_all_clients_hear_all_posts(
     server: Server, mqtt: Mqtt, connect: Connecting, dial: Callable[..., Text], version: int
 ) -> None:
     listener = mqtt(server.address, "listener", version=version)
@@ -62,7 +62,7 @@ def test_what_is_said_by_all_is_heard_by_all(
 
 
 def test_listening_is_not_joining(server: Server, alice: MqttLine, connect: Connecting) -> None:
-    """And leaving a channel does not end a subscription to it."""
+    """A subscription makes nobody a member, and leaving a channel does not end a subscription to it."""
     bob = connect(server.address, "bob")
     bob.request(Join("lab"))
     alice.subscribe("chat/channels/lab")
@@ -79,7 +79,7 @@ def test_listening_is_not_joining(server: Server, alice: MqttLine, connect: Conn
 
 
 def test_saying_joins_again_after_leaving(server: Server, alice: MqttLine, connect: Connecting) -> None:
-    """Also when it was another connection of the same user that has left, and when all comes in one piece."""
+    """Also if another connection of the user has left the channel, and if all packets come in one piece."""
     alice.subscribe("chat/channels/lab")
     for n in range(3):
         alice.do("say/lab", f"{n}")
@@ -101,7 +101,7 @@ def test_saying_joins_again_after_leaving(server: Server, alice: MqttLine, conne
     assert alice.texts("lab") == ["0", "1", "2", "back", "before", "after", "and again"]
 
 
-def test_a_channel_that_is_made_later_is_heard_from_its_first_entry(server: Server, alice: MqttLine) -> None:
+def test_a_subscription_gets_a_new_channel_from_its_first_entry(server: Server, alice: MqttLine) -> None:
     alice.subscribe("chat/channels/+", "chat/channels/Attic")
     for n in range(5):
         alice.do(f"say/channel{n}", "first")
@@ -145,7 +145,7 @@ def test_who_and_lookup(server: Server, alice: MqttLine, connect: Connecting) ->
     assert alice.error()["code"] == "no-such-user"
 
 
-def test_how_the_server_is(server: Server, alice: MqttLine) -> None:
+def test_status_of_the_server(server: Server, alice: MqttLine) -> None:
     status = alice.ask("status")
     assert (status["version"], status["users"], status["connections"], status["channels"]) == (VERSION, 1, 1, 0)
     assert "bridge" not in status
@@ -198,8 +198,10 @@ def test_direct_messages_to_and_from_a_terminal(server: Server, alice: MqttLine,
 
 
 @pytest.mark.parametrize("qos", [0, 1])
-def test_what_was_kept_comes_once(server: Server, mqtt: Mqtt, connect: Connecting, version: int, qos: int) -> None:
-    """With a clean session, too: who a message is for is a name, and not a session."""
+def test_a_stored_direct_message_comes_once(
+    server: Server, mqtt: Mqtt, connect: Connecting, version: int, qos: int
+) -> None:
+    """With a clean session, too: a direct message is for a user, not for a session."""
     sender = connect(server.address, "bob")
     for n in range(5):
         sender.request(Msg("alice", f"for later {n}"))
@@ -215,7 +217,9 @@ def test_what_was_kept_comes_once(server: Server, mqtt: Mqtt, connect: Connectin
         alice.disconnect()
 
 
-def test_what_was_not_acknowledged_comes_again(server: Server, mqtt: Mqtt, connect: Connecting, version: int) -> None:
+def test_an_unacknowledged_direct_message_comes_again(
+    server: Server, mqtt: Mqtt, connect: Connecting, version: int
+) -> None:
     connect(server.address, "bob").request(Msg("alice", "psst"))
     for _ in range(3):
         alice = mqtt(server.address, "alice", version=version, acknowledge=False)
@@ -229,7 +233,7 @@ def test_what_was_not_acknowledged_comes_again(server: Server, mqtt: Mqtt, conne
     assert server.chat.store.cursor(server.chat.private_log("alice", "bob").row, "alice") == 1
 
 
-# Topics and pace
+# Topics and the rate limit
 
 
 def test_topic_aliases(server: Server, mqtt: Mqtt) -> None:
@@ -255,7 +259,7 @@ def test_another_root(start_server: StartServer, mqtt: Mqtt) -> None:
     assert alice.do("say/lab", "x").reason == Reason.NOT_AUTHORIZED
 
 
-def test_who_posts_too_fast_is_slowed(start_server: StartServer, mqtt: Mqtt) -> None:
+def test_a_client_that_exceeds_the_rate_limit_is_slowed(start_server: StartServer, mqtt: Mqtt) -> None:
     server = start_server(limits=Limits(posts_per_second=50))
     alice = mqtt(server.address, "alice")
     alice.subscribe("chat/to/alice/slowed")

@@ -1,4 +1,4 @@
-"""CONNECT over a socket: names, passwords, take-over, keep-alive; both versions where they do not differ."""
+"""CONNECT over a socket: names, passwords, take-over and keep-alive, in both versions where they agree."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ def test_the_user_name_is_the_name(server: Server, mqtt: Mqtt, connect: Connecti
     assert person.request(Register("secret")).name == "bob"
 
 
-def test_a_name_that_is_no_name_or_taken(server: Server, mqtt: Mqtt, connect: Connecting, version: int) -> None:
+def test_an_invalid_name_and_a_taken_name_are_refused(
+    server: Server, mqtt: Mqtt, connect: Connecting, version: int
+) -> None:
     connect(server.address, "bob")
     mqtt(server.address, "carol")
     for name, reason in (
@@ -71,14 +73,14 @@ def test_registering_by_mqtt(server: Server, mqtt: Mqtt, connect: Connecting, ve
     assert alice.ask("register", '{"password": "secret"}') == {"name": "alice"}
     assert alice.ask("register")["registered"] is True
     alice.do("register", '{"password": "another"}')
-    assert alice.error()["code"] == "not-allowed", "who has taken over a connection must not take over the name"
+    assert alice.error()["code"] == "not-allowed", "whoever took over a connection must not take over the name"
     alice.disconnect()
     assert mqtt(server.address, "alice", version=version, refused=True).connack.reason
     mqtt(server.address, "alice", version=version, password=b"secret")
     connect(server.address, "alice", password="secret")
 
 
-def test_a_guest_is_called_by_its_client_id(server: Server, mqtt: Mqtt, connect: Connecting, version: int) -> None:
+def test_a_guest_has_its_client_id_as_its_name(server: Server, mqtt: Mqtt, connect: Connecting, version: int) -> None:
     watcher = watch(server, mqtt, "chat/presence/+")
     mqtt(server.address, client_id="sensor-7", version=version)
     watcher.message("chat/presence/sensor-7")
@@ -93,7 +95,7 @@ def test_a_guest_is_called_by_its_client_id(server: Server, mqtt: Mqtt, connect:
         assert guest.do("say/lab", "hello").reason == 0
 
 
-def test_no_client_id(server: Server, mqtt: Mqtt) -> None:
+def test_the_server_assigns_a_client_id(server: Server, mqtt: Mqtt) -> None:
     five = mqtt(server.address, client_id="")
     assigned = five.connack.properties.assigned_client_identifier
     assert assigned
@@ -103,14 +105,14 @@ def test_no_client_id(server: Server, mqtt: Mqtt) -> None:
     assert refused.connack.reason == Reason.CLIENT_IDENTIFIER_NOT_VALID
 
 
-def test_a_client_id_has_an_end(server: Server, mqtt: Mqtt, version: int) -> None:
+def test_a_client_id_is_limited_in_length(server: Server, mqtt: Mqtt, version: int) -> None:
     mqtt(server.address, "alice", client_id="x" * 256, version=version)
     line = mqtt(server.address, "bob", client_id="x" * 257, version=version, refused=True)
     assert line.connack.reason == Reason.CLIENT_IDENTIFIER_NOT_VALID
 
 
-def test_a_client_hears_under_the_name_that_it_gave(server: Server, mqtt: Mqtt, connect: Connecting) -> None:
-    """The chat knows the name as it was first written; topics are the client's own."""
+def test_topics_have_the_name_as_the_client_writes_it(server: Server, mqtt: Mqtt, connect: Connecting) -> None:
+    """The chat shows the name as it was first written."""
     connect(server.address, "Alice").close()
     eventually(lambda: server.chat.directory.find("alice") is None, lambda: "Alice is still there")
     alice, bob = mqtt(server.address, "alice"), mqtt(server.address, "bob")
@@ -125,7 +127,7 @@ def test_a_client_hears_under_the_name_that_it_gave(server: Server, mqtt: Mqtt, 
     assert alice.ask("lookup/BOB")["name"] == "bob"
 
 
-def test_what_a_client_is_told(server: Server, mqtt: Mqtt) -> None:
+def test_properties_of_a_connack(server: Server, mqtt: Mqtt) -> None:
     told = mqtt(server.address, "alice", properties=Properties(request_response_information=1)).connack.properties
     assert told.response_information == "chat/to/alice"
     assert told.maximum_packet_size == Limits().payload
@@ -139,7 +141,7 @@ def test_what_a_client_is_told(server: Server, mqtt: Mqtt) -> None:
     assert small.properties.user_property == ()
 
 
-def test_other_ways_to_log_in_are_refused(server: Server, mqtt: Mqtt) -> None:
+def test_other_authentication_methods_are_refused(server: Server, mqtt: Mqtt) -> None:
     line = mqtt(server.address, "alice", refused=True, properties=Properties(authentication_method="SCRAM"))
     assert line.connack.reason == Reason.BAD_AUTHENTICATION_METHOD
     bob = mqtt(server.address, "bob")
@@ -147,7 +149,7 @@ def test_other_ways_to_log_in_are_refused(server: Server, mqtt: Mqtt) -> None:
     assert bob.expect(Disconnect).reason == Reason.PROTOCOL_ERROR
 
 
-def test_a_second_connect(server: Server, mqtt: Mqtt, version: int) -> None:
+def test_a_second_connect_ends_the_connection(server: Server, mqtt: Mqtt, version: int) -> None:
     alice = mqtt(server.address, "alice", version=version)
     alice.send(Connect(version=version, client_id="x", username="bob"))
     ends = alice.until_closed()
@@ -162,7 +164,7 @@ def test_a_second_connect(server: Server, mqtt: Mqtt, version: int) -> None:
 # Take-over
 
 
-def test_who_comes_back_takes_its_connection_over(server: Server, mqtt: Mqtt, version: int) -> None:
+def test_a_client_that_connects_again_takes_its_connection_over(server: Server, mqtt: Mqtt, version: int) -> None:
     watcher = watch(server, mqtt, "chat/presence/alice", "chat/channels/lab")
     old = mqtt(server.address, "alice", version=version)
     old.do("say/lab", "from the first")
@@ -172,15 +174,15 @@ def test_who_comes_back_takes_its_connection_over(server: Server, mqtt: Mqtt, ve
         assert [item.reason for item in ends if isinstance(item, Disconnect)] == [Reason.SESSION_TAKEN_OVER]
     new.do("say/lab", "from the second")
     watcher.hear("lab", "from the second")
-    assert len(watcher.messages("chat/presence/alice")) == 1, "alice was there all the time"
+    assert len(watcher.messages("chat/presence/alice")) == 1, "alice was online all the time"
     new.disconnect()
     watcher.message("chat/presence/alice", lambda packet: not body(packet)["online"])
 
 
-def test_who_has_just_hung_up_does_not_hold_the_name(
+def test_a_login_waits_for_a_client_that_has_just_hung_up(
     server: Server, mqtt: Mqtt, version: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """mosquitto_pub exits before the server has seen the end of its connection, and has another client id each time."""
+    """mosquitto_pub exits before the server has seen the end of its connection, and has a new client id each time."""
     monkeypatch.setattr("bridge.clients.connect._DEPARTURE", DEADLINE)
     for n in range(20):
         line = MqttLine(server.address, "oven", version=version, client_id=f"mosq-{n}")
@@ -196,8 +198,8 @@ def test_who_has_just_hung_up_does_not_hold_the_name(
     assert not server._mqtt.registry._leaving or list(server._mqtt.registry._leaving) == ["oven"]
 
 
-def test_a_guest_s_name_and_client_id_are_no_proof(server: Server, mqtt: Mqtt, version: int) -> None:
-    """Everybody can see the name; whoever comes from elsewhere is somebody else."""
+def test_a_guest_at_another_address_is_another_guest(server: Server, mqtt: Mqtt, version: int) -> None:
+    """Everybody can see a guest's name, so name and client id prove nothing."""
     alice = mqtt(server.address, "alice", client_id="phone", version=version)
     thief = mqtt(server.address, "alice", client_id="phone", version=version, source="127.0.0.2", refused=True)
     assert thief.connack.reason == Reason.NOT_AUTHORIZED
@@ -215,7 +217,7 @@ def test_a_guest_s_name_and_client_id_are_no_proof(server: Server, mqtt: Mqtt, v
     alice.do("say/lab", "still here")
 
 
-def test_a_client_id_is_each_user_s_own(server: Server, mqtt: Mqtt, version: int) -> None:
+def test_two_users_may_have_the_same_client_id(server: Server, mqtt: Mqtt, version: int) -> None:
     alice = mqtt(server.address, "alice", client_id="phone", version=version, clean=False)
     bob = mqtt(server.address, "bob", client_id="phone", version=version, clean=False)
     assert not bob.connack.session_present
@@ -244,7 +246,9 @@ def test_a_registered_user_has_many_clients(server: Server, mqtt: Mqtt, version:
 # Keep-alive and the time to log in
 
 
-def test_keep_alive_is_one_and_a_half_times(server: Server, mqtt: Mqtt, version: int) -> None:
+def test_a_client_may_be_silent_for_one_and_a_half_times_its_keep_alive(
+    server: Server, mqtt: Mqtt, version: int
+) -> None:
     silent = mqtt(server.address, "silent", keep_alive=2, version=version)
     start = time.monotonic()
     lively = mqtt(server.address, "lively", keep_alive=2, version=version)
@@ -264,8 +268,8 @@ def test_keep_alive_is_one_and_a_half_times(server: Server, mqtt: Mqtt, version:
         line.ping()
 
 
-def test_connect_has_its_time(start_server: StartServer, mqtt: Mqtt) -> None:
-    """All of it: a byte now and then is not enough."""
+def test_connect_must_come_in_time(start_server: StartServer, mqtt: Mqtt) -> None:
+    """The whole packet: a byte now and then is not enough."""
     server = start_server(limits=Limits(login_seconds=1))
     line = mqtt(server.address, connect=False)
     line.send_bytes(b"\x10\x7f\x00\x04MQTT\x05")
@@ -281,7 +285,7 @@ def test_connect_has_its_time(start_server: StartServer, mqtt: Mqtt) -> None:
             line.ended = True
 
 
-# What is told of comings and goings
+# Presence
 
 
 def test_people_see_mqtt_clients_come_and_go(
@@ -300,11 +304,11 @@ def test_people_see_mqtt_clients_come_and_go(
     nc.send("/who", "/whois alice")
     assert "alice, bob, carol" in nc.expect("Online")
     assert " by mqtt from 127.0.0.1" in nc.expect("alice is online")
-    assert bob.of(Presence) == [], "bob shares no channel with them"
+    assert bob.of(Presence) == [], "bob shares no channel with the two"
 
 
 def test_connack_comes_first(server: Server, mqtt: Mqtt, version: int) -> None:
-    """Whatever others are at, and whatever waits: nothing is sent before the connection is accepted."""
+    """The server sends nothing before the CONNACK, whatever others do and whatever waits for the client."""
     alice = mqtt(server.address, "alice", version=version, clean=False, properties=_keep(version))
     alice.subscribe("#")
     alice.disconnect(expiry=None)
@@ -323,8 +327,8 @@ def _keep(version: int) -> Properties:
     return Properties(session_expiry_interval=100) if version == V5 else Properties()
 
 
-def test_what_follows_a_disconnect_is_nothing(server: Server, mqtt: Mqtt, version: int) -> None:
-    """Also if it comes with it, in one piece."""
+def test_packets_after_a_disconnect_are_ignored(server: Server, mqtt: Mqtt, version: int) -> None:
+    """Also those that come in the same piece of bytes."""
     alice = mqtt(server.address, "alice", version=version)
     alice.do("say/lab", "hello")
     posts = [

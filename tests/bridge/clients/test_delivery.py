@@ -1,4 +1,4 @@
-"""The reader of an MQTT client against a model: any mix of commits, full lines and acknowledgements, and what arrives.
+"""MqttReader against a model: any mix of commits, full sockets and acknowledgements, and the packets that arrive.
 
 There is no socket and no thread: the line takes as many bytes as the test lets it, and the test is the pump.
 """
@@ -28,7 +28,7 @@ _NO_LIMIT = 1 << 40
 
 
 class Line:
-    """An outlet that takes as many bytes as there is room for; `wanted` if the pump is to come."""
+    """An outlet that takes `room` bytes; `wanted` is True if the pump is to walk the reader."""
 
     def __init__(self) -> None:
         self.room = 0
@@ -53,7 +53,7 @@ class Line:
 
 
 class Shelf:
-    """The store's one method that a reader needs."""
+    """The one method of the store that a reader needs."""
 
     def __init__(self) -> None:
         self.entries: dict[int, list[tuple[int, Entry]]] = {}
@@ -64,14 +64,14 @@ class Shelf:
 
 
 class Client:
-    """What has arrived, and what of it is not acknowledged. Fails as soon as something is not as it should be."""
+    """A client: the packets that have arrived and are not acknowledged. Asserts the rules of MQTT."""
 
     def __init__(self, window: int) -> None:
         self._window = window
-        self.last: dict[tuple[str, bool], int] = {}  # by channel, and whether as text
-        self.jumps: dict[str, dict[int, int]] = {name: {} for name in NAMES}  # after that number comes one after this
+        self.last: dict[tuple[str, bool], int] = {}  # by channel and form; True: text
+        self.jumps: dict[str, dict[int, int]] = {name: {} for name in NAMES}  # the numbers before and at a gap's end
         self.flying: list[tuple[int, str, int]] = []  # identifier, channel, number
-        self.at_qos_1: dict[str, int] = {}  # the last number that came at QoS 1
+        self.at_qos_1: dict[str, int] = {}  # by channel: the last number that came at QoS 1
 
     def take(self, packet: Publish) -> None:
         levels = packet.topic.split("/")
@@ -83,9 +83,9 @@ class Client:
         assert number == before + 1, f"{packet.topic}: {number} after {before}"
         self.last[name, text] = number
         if packet.qos:
-            assert packet.packet_id not in [id for id, _, _ in self.flying], "an identifier twice in flight"
+            assert packet.packet_id not in [id for id, _, _ in self.flying], "a packet identifier is in flight twice"
             self.flying.append((packet.packet_id, name, number))
-            assert len(self.flying) <= self._window, "more in flight than the client takes"
+            assert len(self.flying) <= self._window, "more packets are in flight than the client takes"
             self.at_qos_1[name] = number
 
 
@@ -155,7 +155,7 @@ class Reading(RuleBasedStateMachine):
 
     @rule(count=st.sampled_from([1, 40, 5_000, SPAN // 2, SPAN - 1]))
     def others_talk(self, count: int) -> None:
-        """In channels that this client does not read."""
+        """Commit entries of channels that this client does not read."""
         self.seq += count
 
     @rule(room=st.sampled_from([1, 20, 70, 200, 2_000, _NO_LIMIT]))
@@ -184,15 +184,15 @@ class Reading(RuleBasedStateMachine):
         self._acknowledged(ids)
 
     @rule(id=st.integers(1, 20) | st.integers(2 * SPAN - 10, 0xFFFF))
-    def acknowledge_what_never_came(self, id: int) -> None:
+    def acknowledge_a_packet_that_was_never_sent(self, id: int) -> None:
         if not any(id in flight.ids[flight.at :] for flight in self.reader._flights):
             self._acknowledged([id])
 
     def _acknowledged(self, ids: list[int]) -> None:
         for log, number in self.reader.acknowledged(ids).items():
             name = log.row.name
-            assert number >= self.moved.get(name, 0), "a cursor went back"
-            assert number <= self.client.at_qos_1[name], "a cursor passed what was sent"
+            assert number >= self.moved.get(name, 0), "a cursor moved backwards"
+            assert number <= self.client.at_qos_1[name], "a cursor passed the last entry sent"
             self.moved[name] = number
             left = [flying for flying in self.client.flying if flying[1] == name and flying[2] <= number]
             assert not left, f"{name} is acknowledged up to {number}, and {left} is not"
@@ -223,12 +223,12 @@ class Reading(RuleBasedStateMachine):
         self.reader.refresh(log)
 
     @invariant()
-    def nothing_is_sent_out_of_thin_air(self) -> None:
+    def only_committed_entries_are_sent(self) -> None:
         for log in getattr(self, "logs", ()):
             assert self.reader.sent()[log.row.id] <= log.tail
 
     def teardown(self) -> None:
-        """With all the room and every acknowledgement, everything arrives."""
+        """Everything arrives when the socket takes everything and the client acknowledges everything."""
         if not hasattr(self, "logs"):
             return
         self.line.room = _NO_LIMIT
@@ -253,7 +253,7 @@ TestReading.settings = settings(max_examples=150, stateful_step_count=40, deadli
 
 
 def reading(*forms: tuple[int | None, int | None], window: int = WINDOW) -> Reading:
-    """A line with all the room, to steer by hand."""
+    """A model whose socket takes everything, for a test that makes the steps."""
     made = Reading()
     made.open(window=window, forms=(*forms, *[(0, None)] * (3 - len(forms))), seq=0)
     made.line_has_room(room=_NO_LIMIT)
@@ -265,19 +265,19 @@ def say(made: Reading, count: int = 1) -> None:
     made._pump()
 
 
-def test_an_identifier_is_free_only_when_it_is_acknowledged() -> None:
+def test_a_packet_identifier_is_free_when_it_is_acknowledged() -> None:
     made = reading((1, None))
     say(made)
     made.others_talk(count=SPAN - 1)
     say(made)
-    assert made.client.last["lab", False] == 1, "the second would have the identifier of the first"
+    assert made.client.last["lab", False] == 1, "the second packet would have the identifier of the first"
     made.acknowledge(count=1, at_once=True)
     assert made.client.last["lab", False] == 2
     made.teardown()
 
 
-def test_identifiers_of_what_is_read_from_the_log() -> None:
-    """A client that was away has a hundred entries waiting, which are far apart in the journal."""
+def test_packet_identifiers_of_entries_that_are_far_apart_in_the_journal() -> None:
+    """A client that was away reads a hundred entries from the store."""
     made = reading((1, 1))
     made.line_is_full()
     for _ in range(100):
@@ -289,12 +289,12 @@ def test_identifiers_of_what_is_read_from_the_log() -> None:
     assert made.moved["lab"] == 100
 
 
-def test_an_acknowledgement_of_nothing_counts_for_nothing_later() -> None:
+def test_an_acknowledgement_of_no_packet_does_not_count_for_a_later_one() -> None:
     made = reading((1, None))
     say(made, 2)
     assert [id for id, _, _ in made.client.flying] == [3, 5]
     made.client.flying.pop(1)
-    made._acknowledged([9, 9, 5])  # 9 was never sent, and before 5 comes 3
+    made._acknowledged([9, 9, 5])  # 9 was never sent, and 3 was sent before 5
     assert made.moved == {}
     made.others_talk(count=1)
     say(made)
@@ -304,7 +304,7 @@ def test_an_acknowledgement_of_nothing_counts_for_nothing_later() -> None:
     made.teardown()
 
 
-def test_a_twice_acknowledged_packet_counts_once() -> None:
+def test_a_packet_that_is_acknowledged_twice_counts_once() -> None:
     made = reading((1, None), window=2)
     say(made, 5)
     for _ in range(5):
@@ -315,7 +315,7 @@ def test_a_twice_acknowledged_packet_counts_once() -> None:
     assert made.moved == {"lab": 5}
 
 
-def test_backwards() -> None:
+def test_acknowledgements_in_reverse_order() -> None:
     made = reading((1, 1))
     say(made, 5)
     ids = [id for id, _, _ in made.client.flying]
@@ -327,8 +327,8 @@ def test_backwards() -> None:
     assert made.moved == {"lab": 5}
 
 
-def test_who_hears_only_others_is_not_held_up_by_itself() -> None:
-    """Nothing is sent of its own posts, so nothing is acknowledged of them either."""
+def test_a_no_local_reader_moves_past_its_own_posts() -> None:
+    """Its own posts are not sent to it, so it does not acknowledge them either."""
     made = reading((1, None))
     made.encodings["lab"] = PublishEncoding(CHAT, V311, 1, None, without="bob")
     made.reader.refresh(made.logs[0])
@@ -339,10 +339,10 @@ def test_who_hears_only_others_is_not_held_up_by_itself() -> None:
     assert made.reader.sent()[0] == made.logs[0].tail
     assert {log.row.name: number for log, number in made.reader.acknowledged(()).items()} == {
         "lab": made.logs[0].tail
-    }, "and the stored cursor can follow"
+    }, "the stored cursor follows"
 
 
-def test_nobody_acknowledges_and_little_is_kept() -> None:
+def test_a_client_that_never_acknowledges_costs_little_memory() -> None:
     made = reading((1, None), window=100)
     for _ in range(1_000):
         say(made, 5)
@@ -352,8 +352,8 @@ def test_nobody_acknowledges_and_little_is_kept() -> None:
     made.reader.close()
 
 
-def test_what_was_sent_before_is_marked() -> None:
-    """From the stored cursor on: up to where the earlier connection was as a duplicate, and then as new."""
+def test_entries_that_were_sent_before_are_sent_as_duplicates() -> None:
+    """From the stored cursor up to the last entry that the earlier connection sent; later ones are new."""
     made = reading((1, None))
     made.line_is_full()
     say(made, 10)

@@ -28,7 +28,7 @@ def channel(name: str = "lab") -> Log:
     return Log(LogRow(1, "channel", name.lower(), name, "", "", 0))
 
 
-def talk(peer: str = "bob") -> Log:
+def conversation(peer: str = "bob") -> Log:
     one, other = sorted(("Alice", peer), key=str.lower)
     return Log(LogRow(2, "direct", f"{one}:{other}".lower(), one, other, "", 0))
 
@@ -55,7 +55,7 @@ def subscribed(*filters: str | Subscription, me: str = "alice", version: int = V
 
 
 @given(seq=st.integers(1, 10**12), count=st.integers(1, 1_000), text=st.booleans())
-def test_packet_ids_are_legal_and_those_of_the_numbers(seq: int, count: int, text: bool) -> None:
+def test_packet_ids_are_legal_and_depend_on_the_journal_number_alone(seq: int, count: int, text: bool) -> None:
     ids = list(packet_ids(seq, count, text=text))
     assert len(ids) == count
     assert all(0 < each <= 0xFFFF for each in ids)
@@ -81,7 +81,7 @@ def test_packet_ids_differ_within_the_span() -> None:
     limit=st.sampled_from([0, 120]),
     without=st.sampled_from(["", "bob", "carol"]),
 )
-def test_what_is_sent_is_what_is_expected_to_be_acknowledged(
+def test_expected_acknowledgements_are_those_of_the_packets_sent(
     texts: list[str], version: int, qos_json: int | None, qos_text: int | None, seq: int, dup: bool, limit: int,
     without: str,
 ) -> None:  # fmt: skip
@@ -111,7 +111,7 @@ def _numbers(bodies: list[dict[str, Any]]) -> set[int]:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_text_is_for_a_person(version: int) -> None:
+def test_text_is_one_line_without_control_characters(version: int) -> None:
     encoding = PublishEncoding(CHAT, version, None, 0)
     packets = parse(encoding.encode_entries(entries("hello", "two\nlines", "\x1b[31mred\u202e"), 3), version)
     assert [packet.payload for packet in packets] == [b"bob: hello", b"bob: two\n    lines", b"bob: [31mred"]
@@ -119,14 +119,14 @@ def test_text_is_for_a_person(version: int) -> None:
 
 
 @pytest.mark.parametrize(("sender", "to"), [("bob", "Alice"), ("Alice", "bob")])
-def test_a_direct_message_is_at_the_same_place_for_both_directions(sender: str, to: str) -> None:
-    """Under the name that the client calls itself, in whichever spelling the chat knows it."""
+def test_a_direct_message_has_one_topic_for_both_directions(sender: str, to: str) -> None:
+    """The topic has the client's name as the client writes it, not as the chat shows it."""
     encoding = PublishEncoding(CHAT, V5, 1, None, me="alice")
     [packet] = parse(encoding.encode_entries([Entry(1, 0, sender, "psst", None, to)], 1), V5)
     assert packet.topic == "chat/to/alice/msg/bob"
 
 
-def test_packets_over_the_limit_are_left_out() -> None:
+def test_packets_over_the_limit_are_not_sent() -> None:
     encoding = PublishEncoding(CHAT, V311, 1, 1, limit=150)
     said = entries("short", "x" * 100, "short, too")
     packets = parse(encoding.encode_entries(said, 3), V311)
@@ -159,7 +159,9 @@ def test_packets_over_the_limit_are_left_out() -> None:
         (["$SYS/#", "chat/presence/+"], None),
     ],
 )
-def test_how_a_channel_is_read(filters: list[str | Subscription], qos: tuple[int | None, int | None] | None) -> None:
+def test_qos_of_each_form_of_a_channel(
+    filters: list[str | Subscription], qos: tuple[int | None, int | None] | None
+) -> None:
     encoding = subscribed(*filters).encoding_of(channel())
     assert (None if encoding is None else (encoding.json, encoding.text)) == qos
 
@@ -177,8 +179,8 @@ def test_how_a_channel_is_read(filters: list[str | Subscription], qos: tuple[int
         ("chat/channels/#", False),
     ],
 )
-def test_how_a_conversation_is_read(topic_filter: str, reads: bool) -> None:
-    encoding = subscribed(topic_filter).encoding_of(talk())
+def test_filters_that_match_a_conversation(topic_filter: str, reads: bool) -> None:
+    encoding = subscribed(topic_filter).encoding_of(conversation())
     assert (encoding is not None) is reads
     if encoding is not None:
         [packet] = parse(encoding.encode_entries([Entry(1, 0, "bob", "psst", None, "Alice")], 1), V5)
@@ -197,16 +199,16 @@ def test_how_a_conversation_is_read(topic_filter: str, reads: bool) -> None:
         (Subscription("chat/to/bob/#", 1), Reason.NOT_AUTHORIZED),
     ],
 )
-def test_what_is_granted(subscription: Subscription, reason: int) -> None:
+def test_reasons_of_a_suback(subscription: Subscription, reason: int) -> None:
     subscriptions = subscribed()
     assert subscriptions.add(subscription) == reason
     assert subscriptions.has(subscription.filter) is (reason < 0x80)
 
 
-def test_there_is_an_end_to_filters() -> None:
+def test_the_number_of_filters_is_limited() -> None:
     subscriptions = subscribed(*[f"chat/{n}/+" for n in range(MAX_FILTERS)])
     assert subscriptions.add(Subscription("one/more/#")) == Reason.QUOTA_EXCEEDED
-    assert subscriptions.add(Subscription("chat/7/+", 1)) == 1, "one that is there may be changed"
+    assert subscriptions.add(Subscription("chat/7/+", 1)) == 1, "an existing filter may be changed"
     assert subscriptions.remove("chat/3/+") == Reason.SUCCESS
     assert subscriptions.remove("chat/3/+") == Reason.NO_SUBSCRIPTION_EXISTED
     assert subscriptions.add(Subscription("one/more")) == 0
@@ -222,7 +224,7 @@ _some_filters = st.lists(_level, min_size=1, max_size=4).flatmap(
     steps=st.lists(st.tuples(st.booleans(), _some_filters.filter(bool)), max_size=12),
     topics=st.lists(st.lists(st.sampled_from(["a", "b", "$c", ""]), min_size=1, max_size=5).map("/".join), max_size=8),
 )
-def test_the_tree_of_filters_is_the_same_as_trying_each(steps: list[tuple[bool, str]], topics: list[str]) -> None:
+def test_the_filter_tree_finds_what_matches_finds(steps: list[tuple[bool, str]], topics: list[str]) -> None:
     tree, plain = FilterTree(), dict[str, Subscription]()
     for adds, topic_filter in steps:
         if adds:
@@ -238,14 +240,14 @@ def test_the_tree_of_filters_is_the_same_as_trying_each(steps: list[tuple[bool, 
     for topic_filter in plain:
         assert topic_filter in tree
         tree.remove(topic_filter)
-    assert tree._root.empty, "nothing is left behind"
+    assert tree._root.empty, "no level is left"
 
 
-def test_no_local_is_about_what_one_says_oneself() -> None:
+def test_no_local_leaves_out_the_client_s_own_posts() -> None:
     quiet = Subscription("chat/#", 1, no_local=True)
     for log, mine, theirs in (
         (channel(), Entry(1, 0, "Alice", "mine", "lab"), Entry(1, 0, "bob", "theirs", "lab")),
-        (talk(), Entry(1, 0, "Alice", "mine", None, "bob"), Entry(1, 0, "bob", "theirs", None, "Alice")),
+        (conversation(), Entry(1, 0, "Alice", "mine", None, "bob"), Entry(1, 0, "bob", "theirs", None, "Alice")),
     ):
         encoding = subscribed(quiet).encoding_of(log)
         assert encoding is not None
@@ -253,10 +255,10 @@ def test_no_local_is_about_what_one_says_oneself() -> None:
         assert b"theirs" in encoding.encode_entries([theirs], 1)
         loud = subscribed(quiet, "chat/channels/lab", "chat/to/alice/msg/bob").encoding_of(log)
         assert loud is not None
-        assert b"mine" in loud.encode_entries([mine], 1), "the other subscription wants it"
+        assert b"mine" in loud.encode_entries([mine], 1), "the other subscription is without No Local"
 
 
-def test_one_packet_in_flight_is_one_packet_an_entry() -> None:
+def test_a_receive_maximum_of_1_makes_one_packet_of_an_entry() -> None:
     both = subscribed("#", one_at_a_time=True).encoding_of(channel())
     assert both is not None
     assert (both.json, both.text, both.forms) == (1, 0, 1)
@@ -276,11 +278,11 @@ def test_subscriptions_outlive_the_connection() -> None:
     bob = Subscriptions(CHAT)
     bob.open(V5, "bob", Account("bob", "bob", None, 0), 0)
     bob.restore(before.dump())
-    assert not bob.hears("chat/to/alice/stored"), "what may not be read is not taken up either"
+    assert not bob.hears("chat/to/alice/stored"), "a subscription to what the user may not read is not restored"
 
 
-def test_all_who_read_alike_get_the_same_bytes() -> None:
-    """So one encoding serves them all."""
+def test_clients_with_the_same_encoding_get_the_same_bytes() -> None:
+    """A block is encoded once for all of them."""
     one = subscribed("chat/channels/+", me="alice").encoding_of(channel())
     other = subscribed("#", "chat/channels/lab", me="carol").encoding_of(channel())
     third = subscribed("chat/channels/lab", me="dave").encoding_of(channel())

@@ -1,4 +1,4 @@
-"""Files over MQTT: EMQX's commands and ours, in any order, at any size; and across the doors."""
+"""Files over MQTT: the commands of EMQX and ours, in any order and size, with clients at every door."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Connect = Callable[..., Json]
 
 
 def test_a_device_sends_a_file(server: Server, connect: Connect, mqtt: Mqtt, version: int) -> None:
-    """In segments of any order and size, some of them twice; whoever is in a terminal fetches it."""
+    """In segments of any order and size, some of them twice; a person in a terminal fetches the file."""
     bob = connect(server.address, "bob")
     oven = listening(mqtt(server.address, "oven", version=version))
     first = file(oven, "log-1", "init", INIT)
@@ -49,7 +49,7 @@ def test_a_device_sends_a_file(server: Server, connect: Connect, mqtt: Mqtt, ver
 
 
 def test_a_device_fetches_a_file(server: Server, connect: Connect, mqtt: Mqtt, version: int) -> None:
-    """By ranges, as raw bytes; while it is filled, it is told when there is more."""
+    """By ranges, as raw bytes; while the file is uploaded, the device is told when it has more bytes."""
     alice = connect(server.address, "alice")
     lamp = listening(mqtt(server.address, "lamp", version=version))
     id = offer(alice, user="lamp")
@@ -74,7 +74,7 @@ def test_a_device_fetches_a_file(server: Server, connect: Connect, mqtt: Mqtt, v
 
 
 def test_a_file_for_a_channel_by_each_door(server: Server, connect: Connect, mqtt: Mqtt) -> None:
-    """Offering it there joins; a stranger learns nothing; a small packet size is told."""
+    """The offer joins the channel; a stranger learns nothing; an answer that is too large is an error."""
     alice, carol = connect(server.address, "alice"), listening(mqtt(server.address, "carol"))
     alice.request(Join("lab"))
     assert reason(file(carol, "c", "init", {**INIT, "to": "#lab"})) == FINE
@@ -93,7 +93,7 @@ def test_a_file_for_a_channel_by_each_door(server: Server, connect: Connect, mqt
 
 
 def test_quota_and_size(start_server: StartServer, mqtt: Mqtt) -> None:
-    """With the reason that MQTT has for it, also in the acknowledgement."""
+    """The PUBACK has the reason of MQTT, too."""
     server = start_server(limits=Limits(file_size=1000, files_per_user=1500))
     oven = listening(mqtt(server.address, "oven"))
     assert reason(file(oven, "a", "init", {**INIT, "size": 1001})) == (131, "file_too_large")
@@ -103,7 +103,7 @@ def test_quota_and_size(start_server: StartServer, mqtt: Mqtt) -> None:
 
 
 def test_after_kill_9_a_device_goes_on(start_process: StartProcess, mqtt: Mqtt) -> None:
-    """What was acknowledged is there."""
+    """The server has every segment that it has acknowledged."""
     process = start_process()
     oven = listening(mqtt(process.address, "oven"))
     file(oven, "a", "init", INIT)

@@ -1,4 +1,4 @@
-"""How much at a time: Receive Maximum, clients that do not read or do not acknowledge, floods."""
+"""Flow control: Receive Maximum, clients that do not read or do not acknowledge, floods of requests and connections."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ Connecting = Callable[..., Json]
 _MIB = 1 << 20
 
 
-# What the client says that it takes
+# Receive Maximum
 
 
 @pytest.mark.parametrize("maximum", [1, 2, 7])
 def test_receive_maximum(server: Server, mqtt: Mqtt, connect: Connecting, maximum: int) -> None:
-    """Never more in flight, whatever is subscribed to; and all of it in the end."""
+    """The client never has more packets in flight, with any subscriptions, and gets all entries in the end."""
     alice = mqtt(server.address, "alice", properties=Properties(receive_maximum=maximum), acknowledge=False)
     alice.subscribe("chat/channels/#", "chat/to/alice/#")
     bob = connect(server.address, "bob")
@@ -80,8 +80,8 @@ def test_receive_maximum(server: Server, mqtt: Mqtt, connect: Connecting, maximu
         assert texts == [b"bob: %d" % n for n in range(20)]
 
 
-def test_whoever_acknowledges_one_packet_at_a_time_is_as_quick_as_it_can(server: Server, mqtt: Mqtt) -> None:
-    """Each acknowledgement sends the next, also when many have piled up and others speak meanwhile."""
+def test_each_acknowledgement_sends_the_next_packet(server: Server, mqtt: Mqtt) -> None:
+    """Also if many entries wait and others post meanwhile, with a Receive Maximum of 1."""
     alice = mqtt(server.address, "alice", properties=Properties(receive_maximum=1))
     alice.subscribe("chat/channels/lab")
     bob = mqtt(server.address, "bob")
@@ -91,11 +91,11 @@ def test_whoever_acknowledges_one_packet_at_a_time_is_as_quick_as_it_can(server:
     assert alice.texts("lab") == [f"{n}" for n in range(1_000)]
 
 
-# Who does not read, or does not acknowledge
+# Clients that do not read or do not acknowledge
 
 
 def _say(line: MqttLine, count: int, start: int = 0) -> None:
-    """Say numbers, and wait until the last is stored."""
+    """Post numbers, and wait until the last one is stored."""
     for at in range(start, start + count, 1_000):
         data = [Publish("chat/from/sender/say/lab", b"%090d" % n) for n in range(at, min(at + 1_000, start + count))]
         line.send(*data[:-1])
@@ -103,7 +103,7 @@ def _say(line: MqttLine, count: int, start: int = 0) -> None:
 
 
 def _numbers(line: MqttLine, upto: int) -> list[int]:
-    """The numbers that were said, as they came, from the text form."""
+    """Return the numbers that were posted, in the order in which their text form came."""
     found: list[int] = []
     while not found or found[-1] < upto:
         line.inbox.clear()
@@ -115,8 +115,8 @@ def _numbers(line: MqttLine, upto: int) -> list[int]:
 
 
 @pytest.mark.parametrize("qos", [0, 1])
-def test_one_who_never_reads(process: Process, mqtt: Mqtt, qos: int) -> None:
-    """Nobody waits for it, little is kept for it, and when it reads again it gets everything in order."""
+def test_a_client_that_never_reads(process: Process, mqtt: Mqtt, qos: int) -> None:
+    """Nobody waits for it, the server keeps little for it, and it gets everything in order when it reads again."""
     count = 20_000
     sender, other = mqtt(process.address, "sender"), mqtt(process.address, "other")
     stuck = mqtt(process.address, "stuck", version=V311, room=4_096)
@@ -128,14 +128,14 @@ def test_one_who_never_reads(process: Process, mqtt: Mqtt, qos: int) -> None:
     _say(sender, count, 1_000)
     assert _numbers(other, count + 999) == list(range(1_000, count + 1_000))
     grown = memory(process.pid) - before
-    print(f"grew by {grown / _MIB:.1f} MiB, of which the entries in memory are {count * 600 / _MIB:.1f}")
+    print(f"the server grew by {grown / _MIB:.1f} MiB, of which the entries in memory are {count * 600 / _MIB:.1f}")
     assert grown < 40 * _MIB
     assert _numbers(stuck, count + 999) == list(range(count + 1_000))
     assert "Traceback" not in process.log
 
 
-def test_one_who_never_acknowledges(process: Process, mqtt: Mqtt) -> None:
-    """It gets as much as may be in flight, and then nothing, until it does; the others get all."""
+def test_a_client_that_never_acknowledges(process: Process, mqtt: Mqtt) -> None:
+    """It gets as many packets as may be in flight and no others; the other clients get all."""
     count = WINDOW + 4_000
     sender, other = mqtt(process.address, "sender"), mqtt(process.address, "other")
     lazy = mqtt(process.address, "lazy", version=V311, acknowledge=False)
@@ -183,7 +183,7 @@ def _ping(n: int) -> Packet:
     [(_publish, 200_000), (_refused, 60_000), (_history, 20_000), (_subscribe, 30_000), (_ping, 1_000_000)],
     ids=["acknowledgements", "refusals", "history", "retained", "pings"],
 )
-def test_one_who_asks_and_never_reads_costs_little(
+def test_a_client_that_asks_and_never_reads_costs_little_memory(
     start_process: StartProcess, tmp_path: Path, mqtt: Mqtt, make: Callable[[int], Packet], count: int
 ) -> None:
     config = tmp_path / "partyline.yaml"
@@ -194,7 +194,7 @@ def test_one_who_asks_and_never_reads_costs_little(
     greedy = mqtt(process.address, "greedy", room=4_096)
     greedy.subscribe("chat/to/greedy/#")
     before = memory(process.pid)
-    greedy.socket.settimeout(0.5)  # in which no more is taken
+    greedy.socket.settimeout(0.5)  # then the server takes no more
     try:
         for at in range(0, count, 1_000):
             greedy.socket.sendall(b"".join([encode(make(n), V5) for n in range(at, at + 1_000)]))
@@ -202,15 +202,15 @@ def test_one_who_asks_and_never_reads_costs_little(
         pass
     sender.do("say/lab", "the others are served")
     grown = peak_memory(process.pid) - before
-    print(f"grew by {grown / _MIB:.1f} MiB")
+    print(f"the server grew by {grown / _MIB:.1f} MiB")
     assert grown < 48 * _MIB
     greedy.reset()
     assert "Traceback" not in process.log
 
 
 @pytest.mark.parametrize("what", ["retained", "welcome"])
-def test_one_chunk_that_asks_for_very_much_waits_for_its_reader(server: Server, mqtt: Mqtt, what: str) -> None:
-    """Few bytes that ask for megabytes: of one SUBSCRIBE's filters, each is answered with all that is retained."""
+def test_a_client_must_read_the_answers_to_one_piece_of_bytes(server: Server, mqtt: Mqtt, what: str) -> None:
+    """A few bytes may ask for megabytes: the server answers each filter of a SUBSCRIBE with all retained messages."""
     greedy = mqtt(server.address, "greedy", room=4_096)
     for n in range(50):
         greedy.do(f"join/channel-{n}")
@@ -223,7 +223,7 @@ def test_one_chunk_that_asks_for_very_much_waits_for_its_reader(server: Server, 
         register = Publish("chat/from/greedy/register", properties=Properties(topic_alias=1))
         greedy.send(register, *[msgspec.structs.replace(register, topic="")] * 3_000)
     reader = session._reader
-    eventually(lambda: reader._room is not None, lambda: "it is not waited for")
+    eventually(lambda: reader._room is not None, lambda: "the server does not wait for the client")
     assert reader._waiting < 2 * server.chat.limits.backlog
     greedy.reset()
     eventually(lambda: server._mqtt.registry.find("greedy/greedy-line") is None, lambda: "it is still there")
@@ -233,7 +233,7 @@ def test_one_chunk_that_asks_for_very_much_waits_for_its_reader(server: Server, 
 
 
 def _counts(process: Process, mqtt: Mqtt) -> tuple[int, int]:
-    """Threads and descriptors, once a client has come and gone and all that is made on demand is there."""
+    """Return the numbers of threads and descriptors, after a first client has had the server open all it needs."""
     with MqttLine(process.address, "warm") as line:
         line.subscribe("#")
         line.do("say/lab", "x")
@@ -250,8 +250,8 @@ def _connections(process: Process) -> int:
     return sum(row[1].endswith(port) and row[3] in ("01", "04", "08") for row in rows)
 
 
-def test_three_thousand_who_connect_and_close(process: Process, mqtt: Mqtt) -> None:
-    """In all ways of going: before, amid and after CONNECT, with a reset or not, with a session to be kept or not."""
+def test_three_thousand_connections_leave_nothing(process: Process, mqtt: Mqtt) -> None:
+    """They end before, within and after CONNECT, with a reset or without, with a kept session or without."""
     before = _counts(process, mqtt)
     size = memory(process.pid)
     last: list[socket.socket] = []
@@ -274,8 +274,8 @@ def test_three_thousand_who_connect_and_close(process: Process, mqtt: Mqtt) -> N
     assert "Traceback" not in process.log, process.log
 
 
-def test_three_thousand_wrong_passwords(start_process: StartProcess, tmp_path: Path, mqtt: Mqtt) -> None:
-    """The hash in the store is a cheap one, as a real one takes 50 ms by design: what is looked at is what is left."""
+def test_three_thousand_wrong_passwords_leave_nothing(start_process: StartProcess, tmp_path: Path, mqtt: Mqtt) -> None:
+    """The hash in the store is a cheap one, as a real one takes 50 ms by design."""
     folder = tmp_path / "data"
     store = open_store(folder)
     store.open_account("alice")
@@ -290,7 +290,7 @@ def test_three_thousand_wrong_passwords(start_process: StartProcess, tmp_path: P
         version = (V311, V5)[at // batch % 2]
         lines = [
             MqttLine(process.address, connect=False, version=version) for _ in range(batch)
-        ]  # so many at once, and then the next
+        ]  # 100 at once, and then the next 100
         hello = Connect(version=version, client_id="c", username="alice", password=b"guess")
         for line in lines:
             line.send(hello)
@@ -304,8 +304,8 @@ def test_three_thousand_wrong_passwords(start_process: StartProcess, tmp_path: P
     assert "Traceback" not in process.log, process.log
 
 
-def test_real_passwords_do_not_pile_up(process: Process, mqtt: Mqtt) -> None:
-    """Each takes 64 MiB for a moment, but only so many at once do."""
+def test_few_passwords_are_verified_at_once(process: Process, mqtt: Mqtt) -> None:
+    """Each verification takes 64 MiB for a moment."""
     mqtt(process.address, "alice").do("register", '{"password": "secret"}')
     lines = [mqtt(process.address, connect=False) for _ in range(12)]
     for line in lines:
@@ -315,8 +315,8 @@ def test_real_passwords_do_not_pile_up(process: Process, mqtt: Mqtt) -> None:
     assert peak_memory(process.pid) < 400 * _MIB
 
 
-def test_bare_acknowledgements_of_nothing(server: Server, mqtt: Mqtt) -> None:
-    """A million of them leave nothing, and what is sent meanwhile is not taken as acknowledged."""
+def test_a_million_acknowledgements_of_no_packet(server: Server, mqtt: Mqtt) -> None:
+    """They leave nothing in memory and do not acknowledge what is sent meanwhile."""
     alice = mqtt(server.address, "alice", version=V5, acknowledge=False)
     alice.subscribe("chat/channels/lab")
     bob = mqtt(server.address, "bob")

@@ -1,4 +1,4 @@
-"""What goes straight from one client to another, past the chat: `direct/<to>/<me>`."""
+"""Live messages from one client to another, on `direct/<to>/<me>`: the server does not store them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from wire.mqtt import V5, Properties, PubComp, Publish, PubRec, PubRel, Subscrip
 Mqtt = Callable[..., MqttLine]
 
 
-def test_no_local_is_about_what_the_client_itself_sends(server: Server, mqtt: Mqtt) -> None:
-    """[MQTT-3.8.3-3]: another client of the same user hears it, and who has subscribed twice hears it, too."""
+def test_no_local_leaves_out_the_client_s_own_messages(server: Server, mqtt: Mqtt) -> None:
+    """[MQTT-3.8.3-3]: another client of the user gets them; so does one with a second subscription without it."""
     alice = mqtt(server.address, "alice")
     alice.do("register", '{"password": "secret"}')
     other = mqtt(server.address, "alice", client_id="other", password=b"secret")
@@ -31,8 +31,8 @@ def test_no_local_is_about_what_the_client_itself_sends(server: Server, mqtt: Mq
     assert alice.message(topic).payload == b"and loud"
 
 
-def test_straight_to_another_client(server: Server, mqtt: Mqtt, alice: MqttLine, version: int) -> None:
-    """Live, any bytes, with what belongs to them, and to nobody else."""
+def test_a_live_message_goes_to_its_receiver_alone(server: Server, mqtt: Mqtt, alice: MqttLine, version: int) -> None:
+    """At every QoS, with any bytes and all properties."""
     bob, carol = mqtt(server.address, "bob"), mqtt(server.address, "carol")
     for line in (bob, carol):
         line.subscribe("#")
@@ -52,7 +52,7 @@ def test_straight_to_another_client(server: Server, mqtt: Mqtt, alice: MqttLine,
     assert not [packet for packet in carol.messages() if "direct" in packet.topic]
 
 
-def test_straight_and_exactly_once(server: Server, mqtt: Mqtt, alice: MqttLine) -> None:
+def test_a_live_message_at_qos_2_comes_exactly_once(server: Server, mqtt: Mqtt, alice: MqttLine) -> None:
     bob = mqtt(server.address, "bob")
     bob.subscribe("chat/direct/bob/+")
     for dup in (False, True, True):

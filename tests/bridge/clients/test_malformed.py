@@ -1,4 +1,4 @@
-"""Broken packets on a living server: the connection ends with the right reason, and that is all."""
+"""Malformed packets on a running server: the connection ends with the right reason, and nothing else happens."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ Mqtt = Callable[..., MqttLine]
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One server for all of it: if it does not stay up, everything after that fails."""
+    """One server for all tests of this file: if one of them breaks it, the later ones fail."""
     server = Server(Config(port=0, mqtt_port=0, data=str(tmp_path_factory.mktemp("live"))))
     before = len(list(Path("/proc/self/fd").iterdir()))
     with MqttLine(server.address, "listener") as listener:
@@ -62,8 +62,8 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     assert after <= before + 12, f"{after - before} descriptors are left"
 
 
-def talk(server: Server, version: int, data: bytes, *, connect: bool) -> list[object]:
-    """All that the server answers until it ends the connection, or has nothing more to say after our end."""
+def exchange(server: Server, version: int, data: bytes, *, connect: bool) -> list[object]:
+    """Send bytes and our end. Return all packets that the server sends until it closes the connection."""
     with MqttLine(server.address, "tester" if connect else None, version=version, connect=connect) as line:
         line.send_bytes(data)
         line.socket.shutdown(socket.SHUT_WR)
@@ -71,12 +71,12 @@ def talk(server: Server, version: int, data: bytes, *, connect: bool) -> list[ob
 
 
 def check(server: Server, version: int, data: bytes) -> None:
-    """What the parser says of the bytes is what the server says."""
+    """Assert that the server ends the connection with the reason that the parser gives."""
     items = connected(version, topic_alias_maximum=64).receive(data)
     wrong = items[-1] if items and isinstance(items[-1], MqttError) else None
-    answers = talk(server, version, data, connect=True)
+    answers = exchange(server, version, data, connect=True)
     farewells = [item for item in answers if isinstance(item, Disconnect)]
-    assert answers[len(answers) - len(farewells) :] == farewells, "after the farewell comes nothing"
+    assert answers[len(answers) - len(farewells) :] == farewells, "DISCONNECT is the last packet"
     if wrong is not None and not any(isinstance(item, Disconnect) for item in items) and version == V5:
         assert len(farewells) == 1
         early = [item for item in items if isinstance(item, (PubRec, PubComp)) or _is_refused(item)]
@@ -87,13 +87,13 @@ def check(server: Server, version: int, data: bytes) -> None:
 
 
 def _is_refused(item: object) -> bool:
-    """What is no mistake of the parser's, but ends the connection."""
+    """Return True for a packet that the parser takes and that ends the connection."""
     if isinstance(item, Subscribe):
         return bool(item.properties.subscription_identifier)
     return type(item).__name__ == "Auth"
 
 
-# Every type of packet, cut anywhere and with any first byte
+# Every type of packet, cut anywhere, and with any first byte
 
 SAMPLES: tuple[Packet, ...] = (
     Publish("chat/from/tester/say/lab", b"hello", 0),
@@ -115,32 +115,32 @@ def _sample(packet: Packet, version: int) -> bytes:
 
 @pytest.mark.parametrize("packet", SAMPLES, ids=lambda packet: f"{type(packet).__name__}{getattr(packet, 'qos', '')}")
 def test_cut_anywhere(live: Server, version: int, packet: Packet) -> None:
-    """The line ends in the middle of a packet; or the packet says that it ends there."""
+    """The connection ends within a packet; or the packet has the length of what has come."""
     data = _sample(packet, version)
     before = len(_said(live))
     for cut in range(1, len(data)):
-        assert talk(live, version, data[:cut], connect=True) == []
+        assert exchange(live, version, data[:cut], connect=True) == []
         if cut >= 2:
             check(live, version, with_length(data[0], data[2:cut]))
     assert all(text == "hello"[: len(text)] for text in _said(live)[before:])
 
 
 def _said(live: Server) -> list[str]:
-    """All that was said so far."""
+    """Return the texts of all posts so far."""
     log = live.chat.channel("lab")
     return [] if log is None else [entry.text for entry in live.chat.store.read(log.row, 0, 10_000)]
 
 
 @pytest.mark.parametrize("packet", SAMPLES[1:8], ids=lambda packet: type(packet).__name__)
 def test_any_first_byte(live: Server, version: int, packet: Packet) -> None:
-    """Every type and every reserved flag, with a body that is right for another."""
+    """Every type and every reserved flag, with a body that is valid for another type."""
     body = body_of(_sample(packet, version))
     for first in range(packet_step(packet), 256, 3):
         check(live, version, with_length(first, body))
 
 
 def packet_step(packet: Packet) -> int:
-    """So that the samples share the work: each takes a third of the first bytes."""
+    """Return where a sample begins: each sample takes a third of the first bytes."""
     return SAMPLES.index(packet) % 3
 
 
@@ -152,7 +152,7 @@ def test_connect_cut_anywhere(live: Server, version: int) -> None:
     )
     data = encode(packet, version)
     for cut in range(1, len(data)):
-        assert talk(live, version, data[:cut], connect=False) == []
+        assert exchange(live, version, data[:cut], connect=False) == []
         if cut >= 2:
             _check_connect(live, version, with_length(data[0], data[2:cut]))
     for bit in range(8):
@@ -163,7 +163,7 @@ def test_connect_cut_anywhere(live: Server, version: int) -> None:
 
 def _check_connect(live: Server, version: int, data: bytes) -> None:
     items = MqttPackets().receive(data)
-    answers = talk(live, version, data, connect=False)
+    answers = exchange(live, version, data, connect=False)
     wrong = items[-1] if items else None
     if not isinstance(wrong, MqttError):
         assert len(answers) == 1
@@ -177,7 +177,7 @@ def _check_connect(live: Server, version: int, data: bytes) -> None:
         assert answers == []
 
 
-# The rules, one by one
+# One rule each
 
 
 @pytest.mark.parametrize(
@@ -218,14 +218,14 @@ def _check_connect(live: Server, version: int, data: bytes) -> None:
     ],
     ids=lambda value: value.hex("-") if isinstance(value, bytes) else value.name,
 )
-def test_the_right_reason(live: Server, data: bytes, reason: Reason) -> None:
-    answers = talk(live, V5, data, connect=True)
+def test_the_reason_of_each_rule(live: Server, data: bytes, reason: Reason) -> None:
+    answers = exchange(live, V5, data, connect=True)
     assert [item.reason for item in answers if isinstance(item, Disconnect)] == [reason]
 
 
 def test_other_protocols_and_versions(live: Server) -> None:
     def connack(data: bytes, version: int = V311) -> list[object]:
-        return talk(live, version, data, connect=False)
+        return exchange(live, version, data, connect=False)
 
     [old] = connack(b"\x10\x0f\x00\x06MQIsdp\x03\x02\x00\x3c\x00\x01c")
     assert isinstance(old, ConnAck)
@@ -240,7 +240,7 @@ def test_other_protocols_and_versions(live: Server) -> None:
 
 
 def test_nothing_is_published_before_connect(live: Server, version: int) -> None:
-    """Such bytes are no MQTT: on this port they are taken for what somebody types."""
+    """Such bytes are not MQTT: this port takes them for text that somebody types."""
     data = encode(Publish("chat/from/tester/say/lab", b"too early"), version)
     for early in (data, encode(Subscribe(1, (Subscription("#"),)), version), b"\xc0\x00", b"\xe0\x00"):
         with socket.create_connection(endpoint(live.address), DEADLINE) as line:
@@ -253,7 +253,7 @@ def test_nothing_is_published_before_connect(live: Server, version: int) -> None
     assert "too early" not in _said(live)
 
 
-# Whatever comes
+# Random bytes
 
 
 @settings(max_examples=150)
@@ -267,7 +267,7 @@ def test_one_wrong_byte(live: Server, packet: tuple[int, Packet], at: int, byte:
 
 @settings(max_examples=100)
 @given(version=versions, raw=st.binary(min_size=1, max_size=80))
-def test_anything(live: Server, version: int, raw: bytes) -> None:
+def test_random_bytes(live: Server, version: int, raw: bytes) -> None:
     check(live, version, raw)
 
 

@@ -1,4 +1,4 @@
-"""What a client publishes is taken exactly once at QoS 2, and acknowledged in its order at each."""
+"""The server takes a PUBLISH of QoS 2 exactly once, and acknowledges in the order of publishing at each QoS."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_qos_2_is_exactly_once(server: Server, alice: MqttLine, mqtt: Mqtt, vers
     alice.settle(5, 2)
     listener.hear("lab", "the end")
     assert listener.texts("lab") == ["once", "another with the same identifier", "the end"]
-    assert all("id" not in body(packet) for packet in listener.messages()), "the server's own ids are nobody's business"
+    assert all("id" not in body(packet) for packet in listener.messages()), "nobody is sent the server's own ids"
 
 
 def test_qos_2_over_a_lost_connection(server: Server, mqtt: Mqtt, version: int) -> None:
@@ -59,8 +59,8 @@ def test_qos_2_over_a_lost_connection(server: Server, mqtt: Mqtt, version: int) 
     ]  # fmt: skip
 
 
-def test_qos_2_of_clients_with_similar_ids(server: Server, mqtt: Mqtt) -> None:
-    """One that ends its session does not take another's identifiers along."""
+def test_packet_identifiers_of_clients_with_similar_client_ids(server: Server, mqtt: Mqtt) -> None:
+    """A client that ends its session does not free the packet identifiers of another."""
     mqtt(server.address, "alice").do("register", '{"password": "secret"}')
     keep = Properties(session_expiry_interval=100)
     long = mqtt(server.address, "alice", client_id="a/b", password=b"secret", clean=False, properties=keep)
@@ -72,8 +72,8 @@ def test_qos_2_of_clients_with_similar_ids(server: Server, mqtt: Mqtt) -> None:
     assert server.chat.known_channel("lab").tail == 1
 
 
-def test_json_clients_get_errors_as_before(server: Server, connect: Connecting) -> None:
-    """The id of QoS 2 is the server's own."""
+def test_a_json_client_cannot_use_the_ids_of_qos_2(server: Server, connect: Connecting) -> None:
+    """An id that begins with a slash is the server's own."""
     assert isinstance(connect(server.address, "bob").request(Join("lab")), object)
     line = connect(server.address, "carol")
     line.send_bytes(json.dumps({"op": "say", "text": "x", "channel": "lab", "id": "/c/5", "ref": 1}).encode() + b"\n")
@@ -81,7 +81,7 @@ def test_json_clients_get_errors_as_before(server: Server, connect: Connecting) 
 
 
 def test_acknowledgements_keep_their_order(server: Server, alice: MqttLine, version: int) -> None:
-    """[MQTT-4.6.0-2], whatever the packets ask."""
+    """[MQTT-4.6.0-2], for requests of any kind."""
     asks = [("say/lab", b"x"), ("msg/bob", b"y"), ("say/hall", b"z"), ("msg/bob", b""), ("say/lab", b"\xff"),
             ("who", b""), ("dance", b""), ("say/lab", b"1"), ("join/attic", b""), ("say/lab", b"")]  # fmt: skip
     for _ in range(5):

@@ -1,4 +1,4 @@
-"""Clients that others have made, in one room with somebody at nc: mosquitto, paho and MQTT.js, in both versions."""
+"""The clients of mosquitto, paho and MQTT.js, in both versions, in one room with a person at nc."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def device(process: Process, kind: str, version: int) -> Iterator[Open]:
-    """Open a device called `dev`, again and again; closed afterwards."""
+    """Return a function that opens a device called `dev`, after the test closes it."""
     made: list[Device] = []
     password = "secret" if kind == "mosquitto" else None
 
@@ -49,34 +49,34 @@ def device(process: Process, kind: str, version: int) -> Iterator[Open]:
 
 
 def said(text: str) -> Callable[[str], bool]:
-    """Whether a message is an entry with that text."""
+    """Return a predicate for messages: an entry with this text."""
     return lambda payload: bool(json.loads(payload).get("text") == text)
 
 
 def ask(dev: Device, what: str, payload: str = "") -> Any:
-    """Ask for something, and take the answer."""
+    """Publish a request and return its answer."""
     dev.publish(f"chat/from/dev/{what}", payload)
     return json.loads(dev.expect(f"chat/to/dev/{what}"))
 
 
 def registered(process: Process, kind: str) -> None:
-    """The two clients of mosquitto have one name, so it takes a password."""
+    """Register `dev`: the two clients of mosquitto share the name, which needs a password."""
     if kind == "mosquitto":
         with Text(process.address, "dev") as person:
             person.send("/register secret")
             person.expect("dev is yours")
 
 
-def test_everything(process: Process, device: Open, kind: str, dial: Callable[..., Text]) -> None:
-    """From the first word to a server that was killed; what is said to the device while it is away waits for it."""
+def test_a_device_through_all_commands(process: Process, device: Open, kind: str, dial: Callable[..., Text]) -> None:
+    """From the first post to a killed server; messages to the device wait while it is away."""
     nick = dial(process.address, "nick")
     nick.send("/join lab")
     nick.expect("You are in lab")
     registered(process, kind)
     dev = device()
 
-    all_that_is_said(dev, nick)
-    all_that_is_asked(dev, nick)
+    exchange_messages(dev, nick)
+    ask_everything(dev, nick)
 
     dev.close()
     nick.expect("dev is away")
@@ -98,8 +98,8 @@ def test_everything(process: Process, device: Open, kind: str, dial: Callable[..
     assert "Traceback" not in process.log, process.log
 
 
-def all_that_is_said(dev: Device, nick: Text) -> None:
-    """In a channel and from one to the other, at every QoS."""
+def exchange_messages(dev: Device, nick: Text) -> None:
+    """In a channel and directly, at every QoS."""
     assert ask(dev, "join/lab")["channel"] == "lab"
     nick.expect("dev has joined lab")
     dev.publish("chat/from/dev/say/lab", "21.5 °C in the lab", 1)
@@ -120,8 +120,8 @@ def all_that_is_said(dev: Device, nick: Text) -> None:
     nick.expect("dev -> nick: quite")
 
 
-def all_that_is_asked(dev: Device, nick: Text) -> None:
-    """Of what was said, and of each other."""
+def ask_everything(dev: Device, nick: Text) -> None:
+    """Requests about history and about each other."""
     assert [entry["text"] for entry in ask(dev, "history/lab", '{"limit": 2}')["entries"]] == [
         "with an id", "too warm: open the window",
     ]  # fmt: skip
@@ -131,12 +131,12 @@ def all_that_is_asked(dev: Device, nick: Text) -> None:
     nick.expect("dev is online")
 
 
-def test_what_is_refused_is_told(device: Open, kind: str, process: Process) -> None:
+def test_a_refusal_is_told(device: Open, kind: str, process: Process) -> None:
     registered(process, kind)
     dev = device()
     dev.publish("chat/from/dev/say/a b", "x", 0)
     assert json.loads(dev.expect("chat/to/dev/error"))["code"] == "bad-name"
-    if kind == "paho":  # the others call it an error of the program on MQTT 5
+    if kind == "paho":  # the other clients end with an error on MQTT 5
         dev.publish("chat/from/bob/say/lab", "I am bob")
         error = json.loads(dev.expect("chat/to/dev/error"))
         assert (error["code"], error["topic"]) == ("not-allowed", "chat/from/bob/say/lab")
@@ -146,15 +146,15 @@ def test_what_is_refused_is_told(device: Open, kind: str, process: Process) -> N
 
 
 def examples(file: str, start: str) -> list[str]:
-    """The lines of code blocks that begin like that, but for those that are about another machine."""
+    """Return the lines of code blocks that begin with `start`, without those about another machine."""
     lines = Path(ROOT, file).read_text().splitlines()
     return [line for line in lines if line.startswith(start) and " -h " not in line]
 
 
 @pytest.mark.skipif(shutil.which("mosquitto_sub") is None, reason="mosquitto_pub and mosquitto_sub are not installed")
 def test_the_examples_with_mosquitto(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One after the other, as somebody would type them; those that listen go on listening."""
-    monkeypatch.setattr("bridge.clients.session._MOMENT", DEADLINE)  # until a name is free, on a busy machine
+    """One after the other, as a person types them; the commands that listen keep running."""
+    monkeypatch.setattr("bridge.clients.connect._DEPARTURE", DEADLINE)  # until a name is free, on a busy machine
     port = ["-h", "127.0.0.1", "-p", str(endpoint(server.address)[1])]
     listening: list[Listener] = []
     try:
@@ -175,7 +175,7 @@ def test_the_examples_with_mosquitto(server: Server, monkeypatch: pytest.MonkeyP
 
 
 class Listener:
-    """A mosquitto_sub that is subscribed by now; it was told to subscribe to the server's state, too."""
+    """A mosquitto_sub that has subscribed; the state of the server, which it also asks for, shows that."""
 
     def __init__(self, command: list[str]) -> None:
         self._process = subprocess.Popen([*command, "-t", "chat/server"], stdout=subprocess.PIPE, text=True)
@@ -186,18 +186,18 @@ class Listener:
     def _read(self) -> str:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
-        assert line, "it has ended"
+        assert line, "mosquitto_sub has ended"
         return line.rstrip("\n")
 
     def hear(self, start: str = "") -> str:
-        """The next message that begins like that."""
+        """Return the next message that begins with `start`."""
         while True:
             line = self._heard.pop(0) if self._heard else self._read()
             if line.startswith(start):
                 return line
 
     def close(self) -> None:
-        """End it."""
+        """End the process."""
         self._process.terminate()
         self._process.communicate(timeout=DEADLINE)
 

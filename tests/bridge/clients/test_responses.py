@@ -1,4 +1,4 @@
-"""What an MQTT client is answered, without a line: the short way to many PUBACKs says what the long way does."""
+"""Responses without a connection: the fast path for many PUBACKs gives the same bytes as the slow one."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from wire.topics import Topics
 
 @pytest.fixture(params=[V311, V5])
 def responses(request: pytest.FixtureRequest) -> Responses:
-    """For a client that has subscribed to nothing."""
+    """Responses for a client without subscriptions."""
     made = Responses(Topics("chat"), lambda topic: False, lambda: None)
     made.version = request.param
     return made
 
 
-def test_the_short_way_is_the_long_one(responses: Responses) -> None:
+def test_the_fast_path_gives_the_bytes_of_the_slow_one(responses: Responses) -> None:
     ids = (1, 65_535, 7)
     refs = [responses.ref(id, 1) for id in ids]
     short = responses.pubacks(refs)
@@ -26,9 +26,9 @@ def test_the_short_way_is_the_long_one(responses: Responses) -> None:
     assert MqttPackets(version=responses.version).receive(short) == [PubAcks(ids)]
 
 
-def test_what_is_more_than_a_puback_goes_the_long_way(responses: Responses) -> None:
+def test_anything_but_a_puback_takes_the_slow_path(responses: Responses) -> None:
     assert responses.pubacks([responses.ref(1, 1), responses.ref(2, 2)]) is None, "PUBREC"
     assert responses.pubacks([responses.ref(1, 1), None]) is None, "a direct message at QoS 0"
-    assert responses.pubacks(["x"]) is None, "another protocol's"
+    assert responses.pubacks(["x"]) is None, "a ref of another protocol"
     responses.tells_stored = True
     assert responses.pubacks([responses.ref(1, 1)]) is None, "a receipt on chat/to/<me>/stored"

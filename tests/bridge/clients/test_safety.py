@@ -1,4 +1,4 @@
-"""What must not happen: another's name, another's messages, a channel's topic; by whatever way. And races."""
+"""No client writes or reads what belongs to another, in any way; and races of sessions and subscriptions."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ PRIVATE = (
 
 @pytest.fixture
 def watched(server: Server, mqtt: Mqtt, connect: Connecting) -> MqttLine:
-    """Bob, by MQTT, who is told of everything that he may read; somebody is in the lab."""
+    """Bob, an MQTT client that has subscribed to all that he may read; carol is in the lab."""
     connect(server.address, "carol").request(Join("lab"))
     bob = mqtt(server.address, "bob")
     bob.subscribe("#")
@@ -78,7 +78,7 @@ def watched(server: Server, mqtt: Mqtt, connect: Connecting) -> MqttLine:
 
 
 def check_nothing_came(server: Server, watched: MqttLine, connect: Connecting) -> None:
-    """Bob has heard of nothing but comings and goings, and nothing is kept."""
+    """Assert that bob was sent nothing but presence, and that nothing is stored."""
     connect(server.address, "dave").request(Msg("bob", "the end"))
     watched.message("chat/to/bob/msg/dave")
     rest = {packet.topic for packet in watched.messages()} - {"chat/to/bob/msg/dave"}
@@ -88,7 +88,7 @@ def check_nothing_came(server: Server, watched: MqttLine, connect: Connecting) -
     assert server.chat.store.find_private_log("bob", "carol") is None
 
 
-def test_nobody_writes_what_is_another_s(
+def test_nobody_publishes_to_the_topics_of_another(
     server: Server, mqtt: Mqtt, connect: Connecting, watched: MqttLine, version: int
 ) -> None:
     mallory = mqtt(server.address, "mallory", version=version)
@@ -104,39 +104,45 @@ def test_nobody_writes_what_is_another_s(
     check_nothing_came(server, watched, connect)
 
 
-def test_nor_by_a_topic_alias(server: Server, mqtt: Mqtt, connect: Connecting, watched: MqttLine) -> None:
+def test_nobody_publishes_to_the_topics_of_another_by_a_topic_alias(
+    server: Server, mqtt: Mqtt, connect: Connecting, watched: MqttLine
+) -> None:
     mallory = mqtt(server.address, "mallory")
     for alias, topic in enumerate(FOREIGN, 1):
         assert mallory.publish(topic, b"forged", topic_alias=alias).reason >= 0x80
         assert mallory.publish("", b"forged", topic_alias=alias).reason >= 0x80
     bob = mqtt(server.address, "erin")
     bob.send(Publish("", b"forged", 1, packet_id=1, properties=Properties(topic_alias=1)))
-    assert bob.expect(Disconnect).reason == Reason.PROTOCOL_ERROR, "an alias is its own connection's"
+    assert bob.expect(Disconnect).reason == Reason.PROTOCOL_ERROR, "an alias belongs to one connection"
     check_nothing_came(server, watched, connect)
 
 
-def test_nor_by_a_will(server: Server, mqtt: Mqtt, connect: Connecting, watched: MqttLine, version: int) -> None:
+def test_nobody_publishes_to_the_topics_of_another_by_a_will(
+    server: Server, mqtt: Mqtt, connect: Connecting, watched: MqttLine, version: int
+) -> None:
     for topic in FOREIGN:
         line = mqtt(server.address, "mallory", version=version, will=Will(topic, b"forged", 1, True), refused=True)
         line.until_closed()
     check_nothing_came(server, watched, connect)
 
 
-def test_nor_by_a_response_topic(server: Server, mqtt: Mqtt, connect: Connecting, watched: MqttLine) -> None:
+def test_nobody_publishes_to_the_topics_of_another_by_a_response_topic(
+    server: Server, mqtt: Mqtt, connect: Connecting, watched: MqttLine
+) -> None:
     mallory = mqtt(server.address, "mallory")
     mallory.subscribe("#")
     for topic in FOREIGN:
-        if topic != "chat/to/mallory/msg/carol":  # her own: whatever she has sent there, she alone reads
+        if topic != "chat/to/mallory/msg/carol":  # her own topic, which she alone reads
             mallory.do("lookup/bob", response_topic=topic)
             mallory.message("chat/to/mallory/lookup/bob")
     check_nothing_came(server, watched, connect)
 
 
 @pytest.mark.parametrize("client_id", ["bob", "bob-line", "bob/bob-line", "../bob/bob-line", "BOB"])
-def test_nor_under_another_s_client_id(
+def test_nobody_gets_the_session_of_another_by_its_client_id(
     server: Server, mqtt: Mqtt, connect: Connecting, watched: MqttLine, version: int, client_id: str
 ) -> None:
-    """Also as a guest without a name, and with what another session has left."""
+    """Neither a guest without a name nor another user, and not with a session that was kept either."""
     keep = Properties(session_expiry_interval=100) if version == V5 else Properties()
     guest = mqtt(server.address, client_id=client_id, clean=False, properties=keep, version=version, source="127.0.0.2")
     assert not guest.connack.session_present
@@ -149,7 +155,7 @@ def test_nor_under_another_s_client_id(
     check_nothing_came(server, watched, connect)
 
 
-def test_nobody_reads_what_is_another_s(
+def test_nobody_reads_the_topics_of_another(
     server: Server, mqtt: Mqtt, connect: Connecting, watched: MqttLine, version: int
 ) -> None:
     mallory = mqtt(server.address, "mallory", version=version)
@@ -173,10 +179,8 @@ def test_nobody_reads_what_is_another_s(
     assert not [packet for packet in mallory.messages() if packet.payload == b"a secret"]
 
 
-def test_mqtt_and_the_other_dialects_have_the_same_names(
-    server: Server, mqtt: Mqtt, connect: Connecting, version: int
-) -> None:
-    """Who holds a name by one door holds it by all."""
+def test_a_name_is_held_at_all_doors(server: Server, mqtt: Mqtt, connect: Connecting, version: int) -> None:
+    """A client that has a name by one door has it by all doors."""
     connect(server.address, "alice")
     refused = mqtt(server.address, "Alice", version=version, refused=True)
     assert refused.connack.reason == Reason.NOT_AUTHORIZED
@@ -189,10 +193,10 @@ def test_mqtt_and_the_other_dialects_have_the_same_names(
 # Races
 
 
-def test_a_session_that_is_just_taken_up_is_not_ended_with_another(
+def test_a_session_that_is_being_restored_does_not_expire(
     server: Server, mqtt: Mqtt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its time is over between the look into the store and the note that the client is back."""
+    """It expires after the store was read and before the registry knows that the client is connected."""
     keep: dict[str, Any] = {"clean": False, "properties": Properties(session_expiry_interval=1_000)}
     alice = mqtt(server.address, "alice", **keep)
     alice.subscribe("chat/channels/lab")
@@ -222,11 +226,11 @@ def test_a_session_that_is_just_taken_up_is_not_ended_with_another(
     assert back.connack.session_present
     back.do("say/lab", "3")
     back.hear("lab", "3")
-    assert back.texts("lab") == ["3"], "the others were acknowledged"
+    assert back.texts("lab") == ["3"], "the earlier entries were acknowledged"
 
 
 class Bustle:
-    """All that goes on at once, each on a thread of its own, over and over again until `end`."""
+    """Subscribing, taking over, making channels and talking, each repeated on a thread of its own until `end`."""
 
     def __init__(self, address: str, mqtt: Mqtt, connect: Connecting) -> None:
         self._address = address
@@ -238,7 +242,7 @@ class Bustle:
         self._threads = [self._scene.run(partial(self._keep_on, work), work.__name__) for work in each]
 
     def end(self) -> None:
-        """Stop it; nothing went wrong."""
+        """Stop the threads, and assert that none has failed."""
         self._scene.stop.set()
         for thread in self._threads:
             thread.join()
@@ -272,10 +276,10 @@ class Bustle:
         self.talker.request(Msg("reader", f"{turn}"))
 
 
-def test_subscriptions_change_amid_everything(
+def test_changing_subscriptions_disturbs_no_other_reader(
     server: Server, mqtt: Mqtt, connect: Connecting, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Subscribing, unsubscribing, joining, leaving, new channels and take-overs, while all talk: nothing breaks."""
+    """Subscribing, unsubscribing, joining, leaving, new channels and take-overs, while all clients post."""
     caplog.set_level(logging.ERROR)
     listener = mqtt(server.address, "listener")
     listener.subscribe("chat/channels/lab")
@@ -285,6 +289,6 @@ def test_subscriptions_change_amid_everything(
     listener.hear("lab", "said 299")
     bustle.end()
     heard = [body(packet)["number"] for packet in listener.messages("chat/channels/lab")]
-    assert heard == list(range(heard[0], heard[0] + len(heard))), "the others miss nothing by it"
+    assert heard == list(range(heard[0], heard[0] + len(heard))), "the listener misses nothing"
     assert not [record for record in caplog.records if record.exc_info], caplog.text
     assert bustle.talker.of(Entry)

@@ -1,4 +1,4 @@
-"""How far a person has seen a channel or a talk, as a program tells it that shows it to them: `from/<me>/seen/…`."""
+"""`from/<me>/seen/…`: a program tells up to which number its user has seen a channel or a conversation."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ Mqtt = Callable[..., MqttLine]
 Connecting = Callable[..., Json]
 
 
-def test_seen_by_who_listens_elsewhere(server: Server, mqtt: Mqtt, version: int) -> None:
-    """A program may learn from history, or from another connection, what it shows: it need not be subscribed."""
+def test_seen_without_a_subscription(server: Server, mqtt: Mqtt, version: int) -> None:
+    """A program may show entries that it has from the history or from another connection."""
     alice = mqtt(server.address, "alice", version=version)
     for n in range(3):
         alice.do("say/lab", f"{n}")
@@ -27,7 +27,9 @@ def test_seen_by_who_listens_elsewhere(server: Server, mqtt: Mqtt, version: int)
     assert server.chat.store.cursor(server.chat.known_channel("lab").row, "alice") == 3
 
 
-def test_seen_tells_the_other_of_a_talk(server: Server, mqtt: Mqtt, connect: Connecting, version: int) -> None:
+def test_seen_is_told_to_the_other_user_of_a_conversation(
+    server: Server, mqtt: Mqtt, connect: Connecting, version: int
+) -> None:
     bob = connect(server.address, "bob")
     bob.request(Msg("alice", "psst"))
     alice = mqtt(server.address, "alice", version=version)
@@ -36,7 +38,7 @@ def test_seen_tells_the_other_of_a_talk(server: Server, mqtt: Mqtt, connect: Con
     assert bob.expect(Delivered).number == 1
 
 
-def test_seen_of_what_there_is_not(server: Server, mqtt: Mqtt, version: int) -> None:
+def test_seen_of_an_unknown_log_is_refused(server: Server, mqtt: Mqtt, version: int) -> None:
     alice, bob = mqtt(server.address, "alice", version=version), mqtt(server.address, "bob")
     bob.do("say/lab", "not for members alone, but alice is none")
     alice.subscribe("chat/to/alice/error")

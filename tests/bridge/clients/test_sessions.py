@@ -1,4 +1,4 @@
-"""Sessions that are kept: what was said meanwhile comes, in order, also after the server was killed; and their end."""
+"""Kept sessions: missed entries come in order, also after the server was killed; and sessions expire."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ Connecting = Callable[..., Json]
 
 
 def keep(version: int, seconds: int = 1_000, **fields: Any) -> dict[str, Any]:
-    """What CONNECT says to have its session kept, and taken up."""
+    """Return the fields of a CONNECT that restores the session and has it kept."""
     properties = Properties(session_expiry_interval=seconds, **fields) if version == V5 else Properties()
     return {"version": version, "clean": False, "properties": properties}
 
 
 def numbers(line: MqttLine, channel: str = "lab") -> list[tuple[int, bool]]:
-    """The entries that came of a channel, and whether as duplicates."""
+    """Return the numbers of a channel's entries that came, each with True if it was sent as a duplicate."""
     return [(body(packet)["number"], packet.dup) for packet in line.messages(f"chat/channels/{channel}")]
 
 
 def fill(server: Server | Process, connect: Connecting, *texts: str, channel: str = "lab") -> None:
-    """Somebody says that, and goes."""
+    """Post these texts as another user, who then disconnects."""
     with connect(server.address, "filler") as filler:
         filler.request(Join(channel))
         filler.send(*[Say(text, channel) for text in texts[:-1]])
@@ -47,17 +47,15 @@ def fill(server: Server | Process, connect: Connecting, *texts: str, channel: st
 
 @pytest.fixture
 def filler(server: Server, connect: Connecting) -> Json:
-    """Somebody who says something meanwhile."""
+    """A user who posts while the client is away."""
     line = connect(server.address, "filler")
     line.request(Join("lab"))
     return line
 
 
 @pytest.mark.parametrize("member", [False, True], ids=["listener", "member"])
-def test_what_was_said_meanwhile_comes_in_order(
-    server: Server, mqtt: Mqtt, filler: Json, version: int, member: bool
-) -> None:
-    """For whoever only listens and for members alike; and of channels that were not there before."""
+def test_missed_entries_come_in_order(server: Server, mqtt: Mqtt, filler: Json, version: int, member: bool) -> None:
+    """To members and to clients that only listen, and also of channels that are new."""
     alice = mqtt(server.address, "alice", **keep(version))
     assert not alice.connack.session_present
     alice.subscribe("chat/channels/+", "chat/channels/attic/text")
@@ -75,14 +73,14 @@ def test_what_was_said_meanwhile_comes_in_order(
     back.hear("attic", "in a new channel")
     back.hear("lab", "1199")
     assert back.texts("lab") == [f"{n}" for n in range(1_200)]
-    assert not any(dup for _, dup in numbers(back)), "none was ever sent before"
+    assert not any(dup for _, dup in numbers(back)), "none was sent before"
     assert back.message("chat/channels/attic/text").payload == b"filler: in a new channel"
     assert not back.messages("chat/to/alice/gap")
     filler.request(Say("live again", "lab"))
     back.hear("lab", "live again")
 
 
-def test_what_was_not_acknowledged_comes_again_first(server: Server, mqtt: Mqtt, filler: Json, version: int) -> None:
+def test_unacknowledged_entries_come_again_first(server: Server, mqtt: Mqtt, filler: Json, version: int) -> None:
     alice = mqtt(server.address, "alice", **keep(version), acknowledge=False)
     alice.subscribe("chat/channels/lab", "chat/channels/lab/text")
     filler.send(*[Say(f"{n}", "lab") for n in range(1, 11)])
@@ -98,11 +96,13 @@ def test_what_was_not_acknowledged_comes_again_first(server: Server, mqtt: Mqtt,
     filler.request(Say("11", "lab"))
     back = mqtt(server.address, "alice", **keep(version))
     back.hear("lab", "11")
-    assert numbers(back) == [(n, n < 11) for n in range(5, 12)], "from where both forms were acknowledged"
+    assert numbers(back) == [(n, n < 11) for n in range(5, 12)], (
+        "from the last entry whose both forms were acknowledged"
+    )
     assert [packet.packet_id for packet in back.messages("chat/channels/lab")][:6] == [first[n] for n in range(5, 11)]
 
 
-def test_out_of_order_acknowledgements_count_when_their_turn_comes(
+def test_an_early_acknowledgement_counts_after_those_before_it(
     server: Server, mqtt: Mqtt, filler: Json, version: int
 ) -> None:
     alice = mqtt(server.address, "alice", **keep(version), acknowledge=False)
@@ -136,7 +136,7 @@ def test_a_clean_start_ends_the_session(server: Server, mqtt: Mqtt, filler: Json
         assert line.messages() == []
 
 
-def test_a_session_is_one_client_s(server: Server, mqtt: Mqtt, filler: Json, version: int) -> None:
+def test_a_session_belongs_to_one_client_of_one_user(server: Server, mqtt: Mqtt, filler: Json, version: int) -> None:
     alice = mqtt(server.address, "alice", client_id="phone", **keep(version))
     alice.subscribe("chat/channels/lab")
     alice.disconnect()
@@ -144,7 +144,7 @@ def test_a_session_is_one_client_s(server: Server, mqtt: Mqtt, filler: Json, ver
     assert not mqtt(server.address, "bob", client_id="phone", **keep(version)).connack.session_present
 
 
-def test_unsubscribing_is_kept_too(server: Server, mqtt: Mqtt, filler: Json, version: int) -> None:
+def test_an_unsubscribe_is_stored(server: Server, mqtt: Mqtt, filler: Json, version: int) -> None:
     alice = mqtt(server.address, "alice", **keep(version))
     alice.subscribe("chat/channels/lab", "chat/channels/hall", "chat/channels/+/text")
     alice.unsubscribe("chat/channels/lab", "chat/channels/+/text")
@@ -161,8 +161,8 @@ def test_unsubscribing_is_kept_too(server: Server, mqtt: Mqtt, filler: Json, ver
     assert back.texts("lab") == ["heard again"]
 
 
-def test_qos_0_is_for_who_is_there(server: Server, mqtt: Mqtt, filler: Json, version: int) -> None:
-    """Nothing of it is kept; and whoever changes to QoS 1 is sent nothing again that came at QoS 0."""
+def test_qos_0_is_for_connected_clients(server: Server, mqtt: Mqtt, filler: Json, version: int) -> None:
+    """Missed entries do not come; a client that changes to QoS 1 does not get again what came at QoS 0."""
     alice = mqtt(server.address, "alice", **keep(version))
     alice.subscribe("chat/channels/lab", qos=0)
     filler.request(Say("1", "lab"))
@@ -180,8 +180,10 @@ def test_qos_0_is_for_who_is_there(server: Server, mqtt: Mqtt, filler: Json, ver
     assert numbers(back) == [(4, False)]
 
 
-def test_direct_messages_wait_with_the_user(server: Server, mqtt: Mqtt, filler: Json, version: int) -> None:
-    """Whichever client acknowledges them: a message was read once, by one and the same person."""
+def test_an_acknowledged_direct_message_is_read_for_all_clients_of_its_user(
+    server: Server, mqtt: Mqtt, filler: Json, version: int
+) -> None:
+    """The cursor of a direct conversation belongs to the user."""
     alice = mqtt(server.address, "alice", **keep(version))
     alice.subscribe("chat/to/alice/#")
     alice.disconnect()
@@ -200,7 +202,9 @@ def test_direct_messages_wait_with_the_user(server: Server, mqtt: Mqtt, filler: 
     assert body(third.message("chat/to/alice/msg/filler"))["text"] == "2"
 
 
-def test_too_much_is_told_as_a_gap(start_server: StartServer, mqtt: Mqtt, connect: Connecting, version: int) -> None:
+def test_a_client_that_missed_too_much_is_told_of_a_gap(
+    start_server: StartServer, mqtt: Mqtt, connect: Connecting, version: int
+) -> None:
     server = start_server(limits=Limits(lag=200, missed=50))
     alice = mqtt(server.address, "alice", **keep(version))
     alice.subscribe("chat/channels/lab", "chat/to/alice/#")
@@ -214,7 +218,7 @@ def test_too_much_is_told_as_a_gap(start_server: StartServer, mqtt: Mqtt, connec
     back.message("chat/to/alice/msg/writer", lambda packet: body(packet)["text"] == "59")
     assert [number for number, _ in numbers(back)] == list(range(251, 301))
     gaps = [body(packet) for packet in back.messages("chat/to/alice/gap")]
-    assert gaps == [{"channel": "lab", "first": 1, "last": 250}], "of direct messages, all come"
+    assert gaps == [{"channel": "lab", "first": 1, "last": 250}], "all direct messages come"
     back.ping()
     back.disconnect()
     last = mqtt(server.address, "alice", **keep(version))
@@ -222,8 +226,10 @@ def test_too_much_is_told_as_a_gap(start_server: StartServer, mqtt: Mqtt, connec
     assert last.messages("chat/channels/lab") == []
 
 
-def test_members_are_not_told_of_gaps_that_are_none(server: Server, mqtt: Mqtt, filler: Json, version: int) -> None:
-    """What a member has missed of a channel is its session's business, or not wanted."""
+def test_a_member_without_a_subscription_is_told_of_no_gap(
+    server: Server, mqtt: Mqtt, filler: Json, version: int
+) -> None:
+    """A client that has not subscribed to a channel does not read it, though its user is a member."""
     alice = mqtt(server.address, "alice", **keep(version))
     alice.do("join/lab")
     alice.subscribe("chat/to/alice/#")
@@ -235,10 +241,10 @@ def test_members_are_not_told_of_gaps_that_are_none(server: Server, mqtt: Mqtt, 
     assert back.messages("chat/to/alice/gap") == []
 
 
-# How long
+# Expiry
 
 
-def test_a_session_ends_in_its_time(server: Server, mqtt: Mqtt, filler: Json, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_session_expires(server: Server, mqtt: Mqtt, filler: Json, monkeypatch: pytest.MonkeyPatch) -> None:
     alice = mqtt(server.address, "alice", **keep(V5, 60))
     alice.subscribe("chat/channels/lab")
     alice.disconnect()
@@ -256,7 +262,7 @@ def test_a_session_ends_in_its_time(server: Server, mqtt: Mqtt, filler: Json, mo
     ("at_connect", "at_the_end", "present"),
     [(0, None, False), (100, None, True), (100, 0, False), (100, 200, True), (0xFFFFFFFF, None, True)],
 )
-def test_the_client_says_how_long(
+def test_connect_and_disconnect_set_the_expiry(
     server: Server, mqtt: Mqtt, at_connect: int, at_the_end: int | None, present: bool
 ) -> None:
     mqtt(server.address, "alice", **keep(V5, at_connect)).disconnect(expiry=at_the_end)
@@ -266,8 +272,8 @@ def test_the_client_says_how_long(
 @pytest.mark.parametrize(
     ("asked", "told"), [(0, None), (86_400, None), (86_401, 86_400), (0xFFFFFFFF, 86_400)], ids=lambda each: f"{each}"
 )
-def test_no_session_is_kept_for_ever(start_server: StartServer, mqtt: Mqtt, asked: int, told: int | None) -> None:
-    """Whoever asks for more than the limit is told so ([MQTT-3.2.2-21]); 3.1.1 cannot be, and gets the limit."""
+def test_the_expiry_is_limited(start_server: StartServer, mqtt: Mqtt, asked: int, told: int | None) -> None:
+    """A client that asks for more is told the limit ([MQTT-3.2.2-21]); one of 3.1.1 gets it without being told."""
     server = start_server(limits=Limits(session_days=1))
     alice = mqtt(server.address, "alice", **keep(V5, asked))
     assert alice.connack.properties.session_expiry_interval == told
@@ -278,16 +284,16 @@ def test_no_session_is_kept_for_ever(start_server: StartServer, mqtt: Mqtt, aske
     assert kept == {"bob/bob-line": 86_400, **({"alice/alice-line": 86_400} if asked else {})}
 
 
-def test_a_session_that_ends_with_its_connection_cannot_be_kept_after_all(server: Server, mqtt: Mqtt) -> None:
+def test_disconnect_cannot_keep_a_session_that_ends_with_its_connection(server: Server, mqtt: Mqtt) -> None:
     alice = mqtt(server.address, "alice", **keep(V5, 0))
     alice.send(Disconnect(0, Properties(session_expiry_interval=100)))
     assert alice.expect(Disconnect).reason == Reason.PROTOCOL_ERROR
 
 
-def test_who_is_back_at_once_has_a_session_all_the_same(
+def test_an_old_connection_does_not_overwrite_the_session_of_a_new_one(
     server: Server, mqtt: Mqtt, version: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The end of the old connection, which kept nothing, does not come over what the new one keeps."""
+    """The old connection drops its session while the new one stores its own: the new one waits."""
     alice = mqtt(server.address, "alice", version=version)
     ending, back_already, order = threading.Event(), threading.Event(), list[str]()
     close, add = SessionState.close, server._mqtt.registry.add
@@ -314,24 +320,24 @@ def test_who_is_back_at_once_has_a_session_all_the_same(
     assert not server._mqtt.registry._parting
 
 
-def test_little_is_remembered_of_who_is_away(server: Server, mqtt: Mqtt) -> None:
-    """And nothing of those whose session has ended, or who never had one."""
+def test_the_registry_forgets_expired_sessions(server: Server, mqtt: Mqtt) -> None:
+    """And clients that never had one."""
     registry = server._mqtt.registry
     for n in range(50):
         mqtt(server.address, "alice", client_id=f"clean{n}").disconnect()
         mqtt(server.address, "alice", client_id=f"kept{n}", **keep(V5, 1)).disconnect()
-    eventually(lambda: not registry._away, lambda: f"{len(registry._away)} sessions are remembered")
+    eventually(lambda: not registry._away, lambda: f"{len(registry._away)} sessions are still remembered")
     assert not server._mqtt.wills._delayed
     eventually(lambda: not registry._connected, lambda: f"{len(registry._connected)} are connected")
-    eventually(lambda: not server.chat.store.clients(""), lambda: "they are still in the store")
+    eventually(lambda: not server.chat.store.clients(""), lambda: "clients are still in the store")
     assert not server._mqtt._timer._calls
     assert len(server._mqtt._timer._due) < 200
 
 
-# Over the server's end
+# Over a restart of the server
 
 
-def test_what_was_kept_before_a_start_ends_in_its_time(start_server: StartServer, tmp_path: Path) -> None:
+def test_a_session_of_before_a_restart_expires(start_server: StartServer, tmp_path: Path) -> None:
     store = open_store(tmp_path / "data")
     for key, seconds in (("alice/phone", 1), ("bob/phone", 1_000)):
         store.save_client(Client(key, seconds, now() + seconds * 1_000, ""))
@@ -341,7 +347,7 @@ def test_what_was_kept_before_a_start_ends_in_its_time(start_server: StartServer
 
 
 @pytest.mark.parametrize("how", ["kill", "stop"])
-def test_a_session_outlives_the_server(
+def test_a_session_outlives_a_restart(
     process: Process, mqtt: Mqtt, connect: Connecting, version: int, how: str
 ) -> None:
     alice = mqtt(process.address, "alice", **keep(version), acknowledge=False)
@@ -354,7 +360,7 @@ def test_a_session_outlives_the_server(
     got = alice.messages("chat/channels/lab")
     alice.ack(*[packet.packet_id for packet in got[:3]])
     alice.ping()
-    filler.request(Ping())  # if it was at the store just then, it has kept the acknowledgements, too
+    filler.request(Ping())  # a commit that was under way has stored the acknowledgements, too
     if how == "kill":
         process.kill()
     else:
@@ -370,7 +376,7 @@ def test_a_session_outlives_the_server(
     assert "Traceback" not in process.log
 
 
-def test_qos_2_over_the_server_s_end(process: Process, mqtt: Mqtt, version: int) -> None:
+def test_qos_2_over_a_restart(process: Process, mqtt: Mqtt, version: int) -> None:
     alice = mqtt(process.address, "alice", **keep(version))
     alice.do("join/lab")
     alice.send(Publish("chat/from/alice/say/lab", b"once", 2, packet_id=5))
@@ -383,7 +389,7 @@ def test_qos_2_over_the_server_s_end(process: Process, mqtt: Mqtt, version: int)
     assert [entry["text"] for entry in back.ask("history/lab")["entries"]] == ["once"]
 
 
-def test_no_local_over_a_lost_line(server: Server, mqtt: Mqtt, filler: Json) -> None:
+def test_no_local_over_a_lost_connection(server: Server, mqtt: Mqtt, filler: Json) -> None:
     alice = mqtt(server.address, "alice", **keep(V5))
     alice.subscribe(Subscription("chat/channels/lab", 1, no_local=True))
     alice.do("say/lab", "mine")

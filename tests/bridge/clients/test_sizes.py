@@ -1,4 +1,4 @@
-"""How large a packet may be: the Maximum Packet Size of the client, and that of the server."""
+"""The Maximum Packet Size of the client, and that of the server."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _MIB = 1 << 20
 
 
 def test_maximum_packet_size_of_the_client(server: Server, mqtt: Mqtt, connect: Connecting) -> None:
-    """What is larger is not sent, and nothing else is held up by it ([MQTT-3.1.2-24])."""
+    """A larger packet is not sent, and holds up no other ([MQTT-3.1.2-24])."""
     limit = 300
     alice = mqtt(server.address, "alice", properties=Properties(maximum_packet_size=limit))
     alice.subscribe("chat/channels/#", "chat/to/alice/#")
@@ -56,8 +56,8 @@ def test_maximum_packet_size_of_the_client(server: Server, mqtt: Mqtt, connect: 
 
 
 @pytest.mark.parametrize("limit", [4, 5, 16, 17])
-def test_a_client_with_next_to_no_room(server: Server, mqtt: Mqtt, limit: int) -> None:
-    """It is sent nothing larger, neither CONNACK nor SUBACK; and who was not accepted has no will ([MQTT-3.1.2-8])."""
+def test_a_client_with_a_tiny_maximum_packet_size(server: Server, mqtt: Mqtt, limit: int) -> None:
+    """It gets no larger packet, not even CONNACK or SUBACK; a client without a CONNACK has no will ([MQTT-3.1.2-8])."""
     watcher = mqtt(server.address, "watcher")
     watcher.do("join/lab")
     watcher.subscribe("chat/channels/lab")
@@ -78,14 +78,14 @@ def test_a_client_with_next_to_no_room(server: Server, mqtt: Mqtt, limit: int) -
     assert watcher.texts("lab") == (["lost"] if limit == 17 else []) + ["the end"]
 
 
-def test_a_refusal_fits(server: Server, mqtt: Mqtt) -> None:
+def test_a_refusal_fits_the_maximum_packet_size(server: Server, mqtt: Mqtt) -> None:
     alice = mqtt(server.address, "no name", refused=True, properties=Properties(maximum_packet_size=20))
     assert alice.connack.reason == Reason.BAD_USER_NAME_OR_PASSWORD
     assert not alice.connack.properties.reason_string  # [MQTT-3.2.2-19]
 
 
-def test_a_text_that_grows_in_json(server: Server, mqtt: Mqtt) -> None:
-    """Six bytes for one: a client that has room for the longest text may not have it for its JSON."""
+def test_a_text_may_fit_while_its_json_does_not(server: Server, mqtt: Mqtt) -> None:
+    """JSON may have six bytes for one byte of the text."""
     alice = mqtt(server.address, "alice", properties=Properties(maximum_packet_size=60_000))
     alice.subscribe("chat/channels/lab")
     alice.do("say/lab", "\x01" * 16_384)
@@ -100,7 +100,7 @@ def test_maximum_packet_size_of_the_server(server: Server, mqtt: Mqtt, version: 
     alice.subscribe("chat/to/alice/#")
     most = alice.connack.properties.maximum_packet_size or _MIB
     alice.do("say/lab", b"x" * (most - 100))
-    assert alice.error()["code"] == "too-long", "too long for a message, and no more than that"
+    assert alice.error()["code"] == "too-long", "the message is too long, and the connection goes on"
     alice.send_bytes(encode(Publish("chat/from/alice/say/lab", b"x" * most, 1, packet_id=9), version)[:1_000])
     rest = alice.until_closed()
     assert [item.reason for item in rest if isinstance(item, Disconnect)] == (

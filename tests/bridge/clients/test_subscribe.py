@@ -1,4 +1,4 @@
-"""What a subscription is granted and what it brings: entries once, and the retained state of all."""
+"""Subscriptions over a socket: what is granted, entries once each, and retained messages."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ Mqtt = Callable[..., MqttLine]
 Connecting = Callable[..., Json]
 
 
-def test_wildcards_show_what_one_may_read(server: Server, mqtt: Mqtt, alice: MqttLine, connect: Connecting) -> None:
+def test_wildcards_match_what_the_user_may_read(
+    server: Server, mqtt: Mqtt, alice: MqttLine, connect: Connecting
+) -> None:
     everything = mqtt(server.address, "eve")
     assert everything.subscribe("#", "+/+/+/+/+", "chat/to/#", "chat/+/+/msg/+") == (1, 1, 1, 1)
     alice.do("say/lab", "in public")
     alice.do("msg/bob", "in private")
-    alice.publish("chat/direct/bob/alice", "straight")
+    alice.publish("chat/direct/bob/alice", "live")
     connect(server.address, "bob").request(Msg("eve", "for eve"))
     assert body(everything.message("chat/to/eve/msg/bob"))["text"] == "for eve"
     everything.hear("lab", "in public")
@@ -33,7 +35,7 @@ def test_wildcards_show_what_one_may_read(server: Server, mqtt: Mqtt, alice: Mqt
     assert not [packet for packet in everything.messages() if b"private" in packet.payload]
 
 
-def test_overlapping_subscriptions_are_one(alice: MqttLine) -> None:
+def test_overlapping_subscriptions_bring_an_entry_once(alice: MqttLine) -> None:
     alice.subscribe("chat/channels/+", "chat/channels/lab", "chat/#")
     alice.do("say/lab", "once")
     alice.hear("lab", "once")
@@ -42,7 +44,7 @@ def test_overlapping_subscriptions_are_one(alice: MqttLine) -> None:
     assert alice.texts("lab") == ["once", "the end"]
 
 
-def test_what_is_granted_and_refused(server: Server, mqtt: Mqtt, version: int) -> None:
+def test_reasons_of_suback_and_unsuback(server: Server, mqtt: Mqtt, version: int) -> None:
     alice = mqtt(server.address, "alice", version=version)
     reasons = alice.subscribe(
         Subscription("chat/channels/lab", 0), Subscription("chat/channels/lab", 2),
@@ -66,7 +68,7 @@ def test_subscription_identifiers_are_not_available(server: Server, mqtt: Mqtt) 
 
 
 def test_a_large_subscribe_is_quick(server: Server, mqtt: Mqtt, version: int) -> None:
-    """A packet of a megabyte: its filters are counted, and those over the limit cost next to nothing."""
+    """A packet of a megabyte: filters over the limit are refused at almost no cost."""
     alice = mqtt(server.address, "alice", version=version)
     filters = [Subscription(f"{n:x}", 0) for n in range(120_000)]
     reasons = alice.subscribe(*filters)
@@ -89,7 +91,7 @@ def test_presence_and_server_state_are_retained(server: Server, mqtt: Mqtt, conn
     assert (state.payload, state.retain) == (b"online", True)
     carol = connect(server.address, "carol")
     news = alice.message("chat/presence/carol")
-    assert not news.retain, "what is news is not sent as retained"
+    assert not news.retain, "a change is not sent as retained"
     carol.close()
     assert body(alice.message("chat/presence/carol"))["online"] is False
     alice.subscribe("chat/presence/carol", "chat/presence/nobody", "chat/presence/CAROL")
@@ -100,7 +102,7 @@ def test_presence_and_server_state_are_retained(server: Server, mqtt: Mqtt, conn
     assert not [packet for packet in alice.inbox if isinstance(packet, Publish)]
 
 
-def test_how_retained_messages_are_wanted(server: Server, mqtt: Mqtt) -> None:
+def test_options_for_retained_messages(server: Server, mqtt: Mqtt) -> None:
     """Retain Handling and Retain As Published (5 §3.8.3.1)."""
     alice = mqtt(server.address, "alice")
     server_state = "chat/server"
@@ -117,7 +119,7 @@ def test_how_retained_messages_are_wanted(server: Server, mqtt: Mqtt) -> None:
     assert alice.message("chat/presence/bob").retain
 
 
-def test_what_clients_want_retained_is_not(server: Server, mqtt: Mqtt, version: int) -> None:
+def test_the_retain_flag_of_a_client_is_ignored(server: Server, mqtt: Mqtt, version: int) -> None:
     alice = mqtt(server.address, "alice", version=version)
     for topic in ("chat/from/alice/say/lab", "chat/direct/bob/alice"):
         alice.send(Publish(topic, b"kept?", 1, retain=True, packet_id=3))
@@ -131,8 +133,8 @@ def test_what_clients_want_retained_is_not(server: Server, mqtt: Mqtt, version: 
     assert bob.texts("lab") == ["news"]
 
 
-def test_presence_ends_as_it_is(server: Server, mqtt: Mqtt) -> None:
-    """Whoever comes and goes quickly: the last word is true."""
+def test_the_last_presence_is_true(server: Server, mqtt: Mqtt) -> None:
+    """Also of a user who connects and disconnects quickly."""
     watcher = mqtt(server.address, "watcher")
     watcher.subscribe("chat/presence/alice")
     for _ in range(20):

@@ -1,4 +1,4 @@
-"""The will: when it is said and when it is not, what it may say, and who is told of it; both versions."""
+"""Wills: when they are published, what they may ask, and delayed wills; in both versions."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Mqtt = Callable[..., MqttLine]
 
 
 def lost(mqtt: Mqtt, server: Server, name: str, topic: str, payload: bytes, **fields: object) -> MqttLine:
-    """A client with a will."""
+    """Connect a client with a will."""
     delay = fields.pop("delay", None)
     properties = Properties(will_delay_interval=delay) if delay else Properties()  # type: ignore[arg-type]
     return mqtt(server.address, name, will=Will(topic, payload, properties=properties), **fields)
 
 
-def test_a_will_is_said_when_the_line_is_lost(server: Server, mqtt: Mqtt, version: int) -> None:
+def test_a_lost_connection_publishes_the_will(server: Server, mqtt: Mqtt, version: int) -> None:
     watcher = watch(server, mqtt)
     watcher.do("join/lab")
     lost(mqtt, server, "alice", "chat/from/alice/say/lab", b"lost", version=version).reset()
@@ -43,7 +43,7 @@ def test_a_will_is_said_when_the_line_is_lost(server: Server, mqtt: Mqtt, versio
     watcher.hear("lab", "broken")
 
 
-def test_a_will_is_not_said_by_who_says_goodbye(server: Server, mqtt: Mqtt, version: int) -> None:
+def test_disconnect_and_gone_drop_the_will(server: Server, mqtt: Mqtt, version: int) -> None:
     watcher = watch(server, mqtt)
     watcher.do("join/lab")
     lost(mqtt, server, "alice", "chat/from/alice/say/lab", b"lost", version=version).disconnect()
@@ -80,14 +80,14 @@ def test_a_will_is_not_said_by_who_says_goodbye(server: Server, mqtt: Mqtt, vers
         ("chat/from/alice/register", b'{"password": "mine now"}'),
     ],
 )
-def test_a_will_keeps_the_rules(server: Server, mqtt: Mqtt, version: int, topic: str, payload: bytes) -> None:
+def test_an_invalid_will_is_refused(server: Server, mqtt: Mqtt, version: int, topic: str, payload: bytes) -> None:
     line = mqtt(server.address, "alice", version=version, will=Will(topic, payload), refused=True)
     assert line.connack.reason == Reason.NOT_AUTHORIZED
     assert "The will: " in (line.connack.properties.reason_string or "The will: ")
 
 
 def test_a_delayed_will(server: Server, mqtt: Mqtt) -> None:
-    """Said in its time, and not if its client comes back before, or with a clean start: then at once."""
+    """It is published when it is due; dropped if its client connects before; published at once at a clean start."""
     watcher = watch(server, mqtt)
     watcher.do("join/lab")
     keep = Properties(session_expiry_interval=100)
@@ -108,7 +108,7 @@ def test_a_delayed_will(server: Server, mqtt: Mqtt) -> None:
     assert not server._mqtt.wills._delayed
 
 
-def test_the_will_of_who_is_taken_over(server: Server, mqtt: Mqtt) -> None:
+def test_the_will_of_a_connection_that_is_taken_over(server: Server, mqtt: Mqtt) -> None:
     watcher = watch(server, mqtt)
     watcher.do("join/lab")
     keep = Properties(session_expiry_interval=100)
@@ -126,7 +126,7 @@ def test_the_will_of_who_is_taken_over(server: Server, mqtt: Mqtt) -> None:
     assert not server._mqtt.wills._delayed
 
 
-def test_the_server_s_end_is_nobody_s_will(process: Process, mqtt: Mqtt, version: int) -> None:
+def test_the_end_of_the_server_publishes_no_will(process: Process, mqtt: Mqtt, version: int) -> None:
     watcher = mqtt(process.address, "watcher", version=version)
     watcher.subscribe("#")
     watcher.do("join/lab")
