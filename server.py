@@ -25,8 +25,7 @@ import msgspec
 from bridge.acl import BROKERS, NEED_CLIENTS, SERVER_USER, broker_rules
 from bridge.clients import MqttSession, SharedState
 from bridge.embedded import BrokerSupervisor
-from bridge.mirror.address import FORM, BrokerConfig, broker, embedded
-from bridge.mirror.mirror import Mirror
+from bridge.mirror import URL_FORMS, BrokerConfig, Mirror, embedded_address, parse_broker
 from channels.chat import Chat
 from doors import line_speaker as talk
 from doors.door import Door
@@ -106,13 +105,13 @@ class Server:
         wanted = config.broker
         if not wanted.url:
             return None
-        where = embedded(wanted.url, config.host)
+        where = embedded_address(wanted.url, config.host)
         if where is None:
-            there = broker(wanted)
+            there = parse_broker(wanted)
         else:
             self._embedded = BrokerSupervisor(*where, data_folder(config.data), config.root)
             self._embedded.start()
-            there = replace(broker(BrokerConfig(self._embedded.url)), version=V311)
+            there = replace(parse_broker(BrokerConfig(self._embedded.url)), version=V311)
         mirror = Mirror(self._mqtt, there, self._door.pump, trusted=wanted.trusted or where is not None)
         self.chat.bridge = mirror.status
         mirror.start()
@@ -189,7 +188,7 @@ def configure(arguments: Sequence[str], program: str = PROGRAM) -> Config:
         help=f"a second port, for MQTT devices (default {MQTT_PORT} if it is free; none: no second port)",
     )
     parser.add_argument("--data", metavar="DIR", help=f"data folder (default {default.data}/)")
-    parser.add_argument("--broker", metavar="URL", help=f"another broker, to mirror the chat to: {FORM}")
+    parser.add_argument("--broker", metavar="URL", help=f"another broker, to mirror the chat to: {URL_FORMS}")
     for name, what in (("ca", "authority"), ("cert", "own certificate"), ("key", "own key")):
         parser.add_argument(f"--broker-{name}", metavar="FILE", help=f"PEM file of the {what}, for mqtts://")
     parser.add_argument("--config", metavar="FILE", help="YAML file with these settings and the limits")

@@ -91,11 +91,15 @@ class Responses:
             return self.goodbye(Reason.SESSION_TAKEN_OVER) if self.connected else b""
         ref = getattr(frame, "ref", None)
         if ref is None:
-            return self._publish(frame, None)
-        context = self._contexts.pop(ref, None) if ref >> _CONTEXT else None
+            return self.publish(frame, None)
+        qos, packet_id, context = self.take_request(ref)
         for reader, responses in self._others():
-            reader.tell(responses._publish(frame, context))
-        return self._acknowledge(frame, ref >> _QOS & 3, ref & 0xFFFF) + self._publish(frame, context)
+            reader.tell(responses.publish(frame, context))
+        return self._acknowledge(frame, qos, packet_id) + self.publish(frame, context)
+
+    def take_request(self, ref: int) -> tuple[int, int, RequestContext | None]:
+        """Return QoS, packet identifier and context of the request with that `ref`; the context is forgotten."""
+        return ref >> _QOS & 3, ref & 0xFFFF, self._contexts.pop(ref, None) if ref >> _CONTEXT else None
 
     def encode_apart(self, frame: Frame) -> tuple[bytes, bytes]:
         """A payload is part of its PUBLISH."""
@@ -158,7 +162,8 @@ class Responses:
         """Whether the client takes a packet of that size ([MQTT-3.1.2-24])."""
         return not self.limit or len(packet) <= self.limit
 
-    def _publish(self, frame: Frame, context: RequestContext | None) -> bytes:
+    def publish(self, frame: Frame, context: RequestContext | None) -> bytes:
+        """Return the PUBLISH of a response or an event; empty if the client has not subscribed to its topic."""
         asked, response_topic, properties = None, None, NONE
         if context is not None:
             asked, properties = context.topic, Properties(correlation_data=context.correlation)
@@ -173,7 +178,7 @@ class Responses:
             return packet
         if context is None or isinstance(frame, Error):
             return b""
-        return self._publish(Error(code="too-long", error="The answer is over your Maximum Packet Size."), context)
+        return self.publish(Error(code="too-long", error="The answer is over your Maximum Packet Size."), context)
 
     def message(self, topic: str, payload: bytes, *, retain: bool = False, properties: Properties = NONE) -> bytes:
         """A message at QoS 0 that is no answer; empty if it is too large for the client."""

@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from bridge.acl import SERVER_USER
-from channels.locks import leaf
+from channels import leaf
 from net import NetError, format_address, listen
 from wire.errors import LocalError
 

@@ -1,4 +1,4 @@
-"""Floor 3: which broker the bridge mirrors to: its address, who we are there, and its TLS; pure but for the files."""
+"""Floor 3: the broker's address: where it is, the user name and password there, and TLS. Reads certificate files."""
 
 from __future__ import annotations
 
@@ -13,43 +13,42 @@ from wire.errors import LocalError
 from wire.mqtt import V5
 
 PORTS = {"mqtt": 1883, "mqtts": 8883}  # registered with IANA
-EMBEDDED_PORT = 1884  # of the embedded broker: 1883 is our own door's
-_EMBEDDED = "embedded, or embedded://host[:port]"
-FORM = "mqtt://[user:password@]host[:port], mqtts:// for TLS, or embedded for one of our own"
+EMBEDDED_PORT = 1884  # of the embedded broker; 1883 is the port of this server's own door
+URL_FORMS = "mqtt://[user:password@]host[:port], mqtts:// for TLS, or embedded for the embedded broker"
 
 
 class BrokerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The config file's `broker` section: another broker that the chat is mirrored to."""
+    """The config file's `broker` section: the broker to mirror the chat to."""
 
-    url: str = ""  # where it is; embedded: one of our own; empty: there is none
-    ca: str | None = None  # PEM file of the authority that signed its certificate; None: those of the system
+    url: str = ""  # its address; embedded: the embedded broker; empty: no mirror
+    ca: str | None = None  # PEM file of the authority that signed its certificate; None: the system's
     cert: str | None = None  # PEM file of our own certificate, if the broker wants one
     key: str | None = None  # PEM file of its key, if that is not in the same file
-    trusted: bool = False  # it lets each client write below its own name only, so registered names need no password
+    trusted: bool = False  # it lets each client write its own name only, so registered names need no password
 
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """Where the broker is and who we are there. Its `repr` has no password."""
+    """The broker's address, and the server's own user name and password there. Its `repr` has no password."""
 
     host: str
     port: int
     user: str | None = None
     password: str | None = None
     tls: ssl.SSLContext | None = None
-    version: int = V5  # which version of MQTT is tried first
+    version: int = V5  # the MQTT version that is tried first
 
     @property
     def address(self) -> str:
-        """As `host:port`, an IPv6 host in brackets."""
+        """`host:port`, with an IPv6 host in brackets."""
         return format_address(self.host, self.port)
 
     def __repr__(self) -> str:
         return f"Broker({self.address})"
 
 
-def embedded(url: str, host: str) -> tuple[str, int] | None:
-    """Where the embedded broker is to listen, by default on `host`; None if another one is meant. Raises LocalError."""
+def embedded_address(url: str, host: str) -> tuple[str, int] | None:
+    """Return the host (by default `host`) and port of the embedded broker; None for another one. Raises LocalError."""
     if url.partition(":")[0] != "embedded":
         return None
     try:
@@ -57,25 +56,25 @@ def embedded(url: str, host: str) -> tuple[str, int] | None:
         port = parts.port
     except ValueError as error:
         raise LocalError(
-            f"The embedded broker's address is wrong ({error}): it is embedded[://host[:port]]."
+            f"The embedded broker's address is wrong ({error}); write embedded[://host[:port]]."
         ) from error
     if url != "embedded" and (not parts.hostname or parts.path.strip("/") or parts.username is not None):
-        raise LocalError("The embedded broker's address is embedded[://host[:port]].")
+        raise LocalError("The embedded broker's address has the form embedded[://host[:port]].")
     return parts.hostname or host, EMBEDDED_PORT if port is None else port
 
 
-def broker(config: BrokerConfig) -> Broker:
-    """The broker of a config. Raises LocalError with a sentence."""
+def parse_broker(config: BrokerConfig) -> Broker:
+    """Return the broker of a config. Raises LocalError."""
     try:
         parts = urlsplit(config.url)
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise LocalError(f"The broker's address is wrong ({error}): it is {FORM}.") from error
+        raise LocalError(f"The broker's address is wrong ({error}); write {URL_FORMS}.") from error
     if parts.scheme not in PORTS or not host or port == 0 or parts.path.strip("/") or parts.query or parts.fragment:
-        raise LocalError(f"The broker's address is {FORM}.")
+        raise LocalError(f"The broker's address has the form {URL_FORMS}.")
     secure = parts.scheme == "mqtts"
     if not secure and (config.ca or config.cert or config.key):
-        raise LocalError("The broker's certificates are for TLS: its address has to begin with mqtts://.")
+        raise LocalError("The broker's certificates need TLS: its address has to begin with mqtts://.")
     return Broker(
         host,
         PORTS[parts.scheme] if port is None else port,

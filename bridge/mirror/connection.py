@@ -1,4 +1,4 @@
-"""Floor 3: the link: one connection to a broker, over TLS or not, and the handshake that finds the broker's version."""
+"""Floor 3: one connection to a broker, with or without TLS, and the handshake that finds the broker's MQTT version."""
 
 from __future__ import annotations
 
@@ -14,47 +14,47 @@ from wire.mqtt import NONE, V5, V311, ConnAck, Connect, Item, MqttError, MqttPac
 
 from .address import Broker
 
-_PATIENCE = 5.0  # seconds that a connection, a TLS handshake and a CONNACK may take, each
-_CHUNK = 65_536  # bytes of one recv (for much more, each would map memory anew), and of what is encrypted at once
-_LARGEST = 8_388_608  # bytes of a packet that is taken in at all; what is larger is read past
+_PATIENCE = 5.0  # seconds that the connection, the TLS handshake and the CONNACK may take, each
+_CHUNK = 65_536  # bytes of one recv; for much more, each call would map memory anew
+_LARGEST = 8_388_608  # bytes of the largest packet that is kept; a larger one is skipped
 _KEEP_ALIVE = KeepAlive(idle=20, interval=10, probes=3)  # ends a dead connection after 50 s
 
-_REFUSED = {
-    Reason.BAD_USER_NAME_OR_PASSWORD: "it does not take our user name and password",
-    Reason.NOT_AUTHORIZED: "our user name has no right to connect, or to what we asked for",
-    Reason.CLIENT_IDENTIFIER_NOT_VALID: "it does not take our client id",
-    Reason.SESSION_TAKEN_OVER: "another client has our client id: another Partyline may mirror there with our root",
+_REASON_TEXTS = {
+    Reason.BAD_USER_NAME_OR_PASSWORD: "wrong user name or password",
+    Reason.NOT_AUTHORIZED: "our user may not connect, or may not use these topics",
+    Reason.CLIENT_IDENTIFIER_NOT_VALID: "it rejects our client id",
+    Reason.SESSION_TAKEN_OVER: "another client has our client id; another Partyline server may use the same root there",
 }
 
 
-def words(reason: int) -> str:
-    """Why a broker says no."""
-    return _REFUSED.get(Reason(reason), Reason(reason).words)
+def reason_text(reason: int) -> str:
+    """Return what a reason code of the broker means for the operator."""
+    return _REASON_TEXTS.get(Reason(reason), Reason(reason).words)
 
 
-class Unreachable(Exception):
-    """The broker cannot be used now; the message is one sentence for the operator."""
+class BrokerUnreachable(Exception):
+    """The broker cannot be used now. The message is one sentence for the operator."""
 
 
-class Misunderstood(Exception):
-    """The broker did not answer as a broker of that version does: it may know another one."""
+class UnexpectedAnswer(Exception):
+    """The broker did not answer as one of that MQTT version does: it may speak another version."""
 
 
-class Link:
-    """An outlet (see channels/reader.py) to a broker. `receive` and `close` are for its owner's thread alone."""
+class BrokerConnection:
+    """A connection to a broker; an Outlet (channels/reader.py). Only its owner's thread calls `receive` and `close`."""
 
-    def __init__(self, broker: Broker, pump: WritePump, walk: Callable[[], None]) -> None:
-        """Connect. `walk` is called by the pump when the line takes bytes again. Raises Unreachable."""
+    def __init__(self, broker: Broker, pump: WritePump, resume: Callable[[], None]) -> None:
+        """Connect. The pump calls `resume` when the socket is writable again. Raises BrokerUnreachable."""
         self._pump = pump
-        self._walk = walk
+        self._resume = resume
         self._timeout: float | None = None
         self._least = 1
         self._tls: TlsStream | None = None
-        self._broke = ""  # how it ended, if it was no ordinary end
+        self._failure = ""  # the error that ended the connection
         try:
             self._socket = socket.create_connection((broker.host, broker.port), _PATIENCE)
         except OSError as error:
-            raise Unreachable(f"{broker.address} cannot be reached: {_said(error)}.") from error
+            raise BrokerUnreachable(f"Could not connect to {broker.address}: {_describe(error)}.") from error
         try:
             disable_nagle(self._socket)
             _KEEP_ALIVE.apply(self._socket)
@@ -63,12 +63,12 @@ class Link:
             self._socket.settimeout(None)
         except OSError as error:
             self._socket.close()
-            raise Unreachable(f"{broker.address} does not speak TLS with us: {_said(error)}.") from error
+            raise BrokerUnreachable(f"The TLS handshake with {broker.address} failed: {_describe(error)}.") from error
 
     def receive(self, timeout: float, least: int = 1) -> bytes | None:
-        """What comes next; empty at the end, None after so many seconds of silence.
+        """Return the next bytes; empty at the end of the connection, None after `timeout` seconds without any.
 
-        Waits so long for at least so many bytes; then it takes what there is.
+        Waits at most `timeout` seconds for `least` bytes; then it returns what has come.
         """
         if least != self._least:
             self._least = least
@@ -84,17 +84,17 @@ class Link:
                     if self._tls.paused:
                         self.when_writable()
                     if plain == b"":
-                        continue  # a record that has not come in full
+                        continue  # an incomplete TLS record
                     return plain or b""
                 return data
         except BlockingIOError:
             return None
         except OSError as error:
-            self._broke = _said(error)
+            self._failure = _describe(error)
             return b""
 
     def transmit(self, data: bytes | memoryview, *, answered: bool = False) -> int:
-        """Send without blocking; how many bytes were taken. A broken line takes everything."""
+        """Send without blocking; return how many bytes were taken. A broken connection takes everything."""
         try:
             if self._tls is None:
                 return self._socket.send(data, socket.MSG_DONTWAIT)
@@ -102,31 +102,31 @@ class Link:
         except BlockingIOError:
             return 0
         except OSError:
-            return len(data)  # the owner's thread finds out, too
+            return len(data)  # the owner's thread gets the error, too
         if self._tls.paused:
             self.when_writable()
         return taken
 
     def when_writable(self) -> None:
-        """Have the pump walk the reader once the line takes bytes again."""
+        """Have the pump call `resume` when the socket is writable again."""
         descriptor = self._socket.fileno()
         if descriptor >= 0:
             self._pump.add(descriptor, self)
 
     def resume_writing(self) -> None:
-        """Called by the pump."""
+        """Send what TLS has left, then call `resume`. Called by the pump."""
         if self._tls is not None:
             self.transmit(b"")
             if self._tls.paused:
                 return
-        self._walk()
+        self._resume()
 
-    def part(self) -> None:
-        """Say that nothing more comes; `receive` comes to its end when the broker has had it all, and has closed."""
+    def end_output(self) -> None:
+        """Shut down writing. `receive` returns the end when the broker has read everything and has closed."""
         self._shut(socket.SHUT_WR)
 
     def hang_up(self) -> None:
-        """End the connection; `receive` then comes to its end."""
+        """End the connection; `receive` then returns the end."""
         self._shut(socket.SHUT_RDWR)
 
     def _shut(self, how: int) -> None:
@@ -137,69 +137,67 @@ class Link:
                 raise
 
     def unacknowledged(self) -> int:
-        """Nobody asks: what the broker has acknowledged is known by its PUBACKs."""
+        """Return 0. The mirror does not use it: PUBACKs tell what the broker has."""
         return 0
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the socket."""
         self._pump.remove(self._socket.fileno())
         self._socket.close()
 
-    def shake_hands(self, connect: Connect) -> tuple[MqttPackets, ConnAck, list[Item]]:
-        """Say CONNECT; the parser of what comes, the CONNACK, and what came with it.
-
-        Raises Misunderstood if the broker does not answer as one of that version does.
-        """
+    def handshake(self, connect: Connect) -> tuple[MqttPackets, ConnAck, list[Item]]:
+        """Send CONNECT; return the decoder, the CONNACK, and the items that came with it. Raises UnexpectedAnswer."""
         self.transmit(encode(connect, connect.version))
         packets = MqttPackets(_LARGEST, version=connect.version, skips=True, unheard=True)
         items: list[Item] = []
         while not items:
             data = self.receive(_PATIENCE)
             if data is None:
-                raise Misunderstood(f"it did not answer within {_PATIENCE:g} s")
+                raise UnexpectedAnswer(f"no answer within {_PATIENCE:g} s")
             if not data:
-                how = f" ({self._broke})" if self._broke else ""
-                raise Misunderstood(f"it closed the connection without an answer{how}")
+                failure = f" ({self._failure})" if self._failure else ""
+                raise UnexpectedAnswer(f"it closed the connection without an answer{failure}")
             items = packets.receive(data)
         first = items.pop(0)
         if isinstance(first, MqttError):
-            raise Misunderstood(first.sentence)
+            raise UnexpectedAnswer(first.sentence)
         if not isinstance(first, ConnAck):
-            raise Misunderstood(f"it answered with {type(first).__name__}")
+            raise UnexpectedAnswer(f"it answered with {type(first).__name__}")
         return packets, first, items
 
 
 def connect(
-    broker: Broker, pump: WritePump, walk: Callable[[], None], hello: Connect
-) -> tuple[Link, MqttPackets, ConnAck, list[Item]]:
-    """A connection in the version of `hello`, or in the other one if the broker does not know it. Raises Unreachable.
+    broker: Broker, pump: WritePump, resume: Callable[[], None], packet: Connect
+) -> tuple[BrokerConnection, MqttPackets, ConnAck, list[Item]]:
+    """Connect in the MQTT version of `packet`, or in the other one if the broker does not speak it.
 
-    The link, the parser of what comes, the CONNACK that accepts, and what came with it.
+    Returns the connection, the decoder, the CONNACK that accepts, and the items that came with it. Raises
+    BrokerUnreachable.
     """
-    other = msgspec.structs.replace(hello, version=V311 if hello.version == V5 else V5, properties=NONE)
-    for attempt in (hello, other):
-        link = Link(broker, pump, walk)
+    other = msgspec.structs.replace(packet, version=V311 if packet.version == V5 else V5, properties=NONE)
+    for attempt in (packet, other):
+        connection = BrokerConnection(broker, pump, resume)
         try:
-            packets, connack, items = link.shake_hands(attempt)
-        except Misunderstood as error:
-            link.close()
+            packets, connack, items = connection.handshake(attempt)
+        except UnexpectedAnswer as error:
+            connection.close()
             why = str(error)
             continue
         if not connack.reason:
-            return link, packets, connack, items
-        link.close()
-        why = _unwelcome(broker) if connack.reason == Reason.NOT_AUTHORIZED else words(connack.reason)
+            return connection, packets, connack, items
+        connection.close()
+        why = _not_authorized(broker) if connack.reason == Reason.NOT_AUTHORIZED else reason_text(connack.reason)
         if connack.reason != Reason.UNSUPPORTED_PROTOCOL_VERSION:
             break
-    raise Unreachable(f"{broker.address} refuses us: {why}.")
+    raise BrokerUnreachable(f"{broker.address} refused the connection: {why}.")
 
 
-def _unwelcome(broker: Broker) -> str:
-    """What "not authorized" means in a CONNACK: Mosquitto says it of a wrong password, too."""
+def _not_authorized(broker: Broker) -> str:
+    """Return what "not authorized" in a CONNACK means. Mosquitto answers it to a wrong password, too."""
     if broker.user is None:
-        return "it wants a user name and a password, or lets nobody in from here"
-    return "our user name or our password is wrong, or has no right to connect"
+        return "it requires a user name and a password, or does not allow this machine"
+    return "wrong user name or password, or this user may not connect"
 
 
-def _said(error: OSError) -> str:
+def _describe(error: OSError) -> str:
     return f"no answer within {_PATIENCE:g} s" if isinstance(error, TimeoutError) else reason_of(error)

@@ -1,52 +1,83 @@
-"""Floor 3: what the mirror reads: every channel, and the direct conversations of those who are on the broker.
+"""Floor 3: the reader of the mirror: it publishes every channel, and the private logs of the users on the broker.
 
 It is the reader of one connection to the broker, like that of an MQTT client, with the broker's PUBACKs in place of the
-client's. A conversation between two people on the broker is sent to each of them, from where each has come to.
+client's. A private log of two users on the broker is published for each of them, from that user's own cursor.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import msgspec
 
 from bridge.clients import MqttReader, PublishEncoding, largest_packet
-from channels.log import Block, Log
-from channels.reader import Outlet
-from store import Batch, Entries
+from channels import Block, Log, Outlet
+from store import Batch, Entries, LogRow
+from wire.dialect import EntryEncoding
 from wire.frames import Entry, Frame
 from wire.limits import Limits
 from wire.mqtt import Properties
 from wire.topics import Topics
 
-_STUCK = 16  # times the limit of bytes that may wait: a broker that takes nothing is as good as gone
-_NO_LAG = 1 << 62  # entries: the broker is told of everything, however long it was away
+_STUCK = 16  # times the limit of unsent bytes after which the broker counts as dead
+_NO_LAG = 1 << 62  # entries: the broker gets all of them, however long it was away
 
 
-class Half(Log):
-    """A direct conversation as one of the two reads it: the entries are those of the `whole` log."""
+class Recipient(Protocol):
+    """A user on the broker whose private logs are published: `me` is the name as the user's client writes it."""
 
-    __slots__ = ("me", "user_key", "whole")
+    me: str
+    user_key: str
 
-    def __init__(self, whole: Log, user_key: str, me: str) -> None:
-        """`me` is the user's name as that client writes it."""
-        super().__init__(whole.row)
+
+class UserLog:
+    """A private log as one of its two users is sent it, so that it has a cursor of its own. A ReadableLog."""
+
+    __slots__ = ("recipient", "row", "whole")
+
+    channel = None
+
+    def __init__(self, whole: Log, recipient: Recipient) -> None:
         self.whole = whole
-        self.user_key = user_key
-        self.me = me
+        self.row: LogRow = whole.row
+        self.recipient = recipient
+
+    @property
+    def tail(self) -> int:
+        """The last committed number."""
+        return self.whole.tail
+
+    def peer(self, user_key: str) -> str | None:
+        """Return the name of the other user."""
+        return self.whole.peer(user_key)
+
+    def attach(self, follower: object) -> None:
+        """No-op: the reader follows the whole log, which may be there for both users."""
+
+    def detach(self, follower: object) -> None:
+        """No-op, as `attach`."""
+
+    def recent(self, after: int, dialect: EntryEncoding, *, past: bool) -> tuple[bytes, int] | None:
+        """See `ReadableLog.recent`."""
+        return self.whole.recent(after, dialect, past=past)
 
     def following(self, store: Entries, after: int, limit: int) -> list[Batch]:
-        """See `Log.following`."""
+        """See `ReadableLog.following`."""
         return self.whole.following(store, after, limit)
 
+    def oldest_recent(self) -> int:
+        """See `ReadableLog.oldest_recent`."""
+        return self.whole.oldest_recent()
+
     def encoding(self, topics: Topics, version: int, limit: int) -> PublishEncoding:
-        """How that one gets it. The two of them have packet identifiers of their own, as JSON and text have."""
-        second = not self.row.key.startswith(f"{self.user_key}:")
-        return PublishEncoding(topics, version, 1, None, me=self.me, limit=limit, even=second)
+        """Return the encoding for this user. The log's second user gets the packet identifiers that text has."""
+        second = not self.row.key.startswith(f"{self.recipient.user_key}:")
+        return PublishEncoding(topics, version, 1, None, me=self.recipient.me, limit=limit, even=second)
 
 
-class _Silence:
-    """The dialect of what nobody on the broker is told: who comes and goes in channels, and the like."""
+class _NoNotices:
+    """The encoding of notices, such as joins and leaves: the broker gets none of them."""
 
     key = "mirror"
     acknowledges = True
@@ -55,102 +86,93 @@ class _Silence:
 
     @staticmethod
     def encode(_frame: Frame) -> bytes:
-        """Nothing."""
         return b""
 
     @staticmethod
     def encode_apart(_frame: Frame) -> tuple[bytes, bytes]:
-        """Nothing."""
         return b"", b""
 
     @staticmethod
     def encode_entries(entries: Sequence[Entry], seq: int = 0, *, past: bool = False) -> bytes:
-        """Entries go out in an encoding."""
-        raise AssertionError("entries go out in an encoding")
+        raise AssertionError("each log has an encoding of its own")
 
 
-class MirrorReader(MqttReader[Log]):
-    """All channels as JSON and as text, and halves of direct conversations, at QoS 1."""
+class MirrorReader(MqttReader[Log | UserLog]):
+    """Publishes all channels as JSON and as text, and private logs as JSON, at QoS 1."""
 
-    told_last = True  # nobody on a door is to wait for it
-    __slots__ = ("_halves",)
+    told_last = True  # clients of this server do not wait for the broker
+    __slots__ = ("_user_logs",)
 
     def __init__(self, outlet: Outlet, topics: Topics, version: int, limits: Limits, told: Properties) -> None:
-        """`told` is what the broker's CONNACK says that it can take."""
+        """`told` are the properties of the broker's CONNACK."""
         limit = told.maximum_packet_size or 0
         limit = 0 if limit >= largest_packet(limits) else limit
         one_at_a_time = told.receive_maximum == 1  # an entry is two packets, and both could not be in flight
         channels = PublishEncoding(topics, version, 1, 0 if one_at_a_time else 1, limit=limit)
 
-        def encoding_of(log: Log) -> PublishEncoding:
-            return log.encoding(topics, version, limit) if isinstance(log, Half) else channels
+        def encoding_of(log: Log | UserLog) -> PublishEncoding:
+            return log.encoding(topics, version, limit) if isinstance(log, UserLog) else channels
 
-        super().__init__(outlet, _Silence(), encoding_of, limits.backlog)
+        super().__init__(outlet, _NoNotices(), encoding_of, limits.backlog)
         if told.receive_maximum:
             self.limit_flight(told.receive_maximum)
-        self._halves: dict[Log, list[Half]] = {}  # by the whole log
+        self._user_logs: dict[Log, tuple[UserLog, ...]] = {}  # by the whole log; changed under the lock
 
     @property
     def in_flight(self) -> int:
-        """Packets that the broker has not acknowledged."""
+        """The number of packets that the broker has not acknowledged."""
         return self._in_flight
 
     @property
     def window(self) -> int:
-        """How many packets may be in flight."""
+        """The number of packets that may be in flight."""
         return self._window
 
-    def follow_half(self, whole: Log, user_key: str, me: str, after: int) -> None:
-        """Send a direct conversation to one of the two, from after number `after` on. No harm if that is so already."""
+    def follow_private(self, whole: Log, recipient: Recipient, after: int) -> None:
+        """Publish a private log for one of its users, after number `after`. No-op if it is published already."""
         with self._lock:
-            halves = self._halves.setdefault(whole, [])
-            if self._closed or any(half.user_key == user_key for half in halves):
+            if self._closed or self.follows_private(whole, recipient):
                 return
-            half = Half(whole, user_key, me)
-            halves.append(half)
+            log = UserLog(whole, recipient)
+            self._user_logs[whole] = (*self._user_logs.get(whole, ()), log)
         whole.attach(self)
-        with self._lock:
-            half.tail = whole.tail
-        self.follow(half, after)
+        self.follow(log, after)
 
-    def has_half(self, whole: Log, user_key: str) -> bool:
-        """Whether a direct conversation is sent to that one of the two."""
-        return any(half.user_key == user_key for half in self._halves.get(whole, ()))
+    def follows_private(self, whole: Log, recipient: Recipient) -> bool:
+        """Return True if the private log is published for that user."""
+        return any(log.recipient is recipient for log in self._user_logs.get(whole, ()))
 
-    def drop_halves(self, user_key: str) -> None:
-        """Send a user nothing more, who has left the broker."""
+    def drop_recipient(self, recipient: Recipient) -> None:
+        """Publish nothing more for a user who has left the broker."""
         with self._lock:
-            for whole, halves in self._halves.items():
-                for half in halves:
-                    if half.user_key == user_key:
+            for whole, logs in self._user_logs.items():
+                for log in logs:
+                    if log.recipient is recipient:
                         for kept in (self._cursors, self._acknowledged, self._encodings, self._resent, self._moved):
-                            kept.pop(half, None)
-                self._halves[whole] = [half for half in halves if half.user_key != user_key]
+                            kept.pop(log, None)
+                self._user_logs[whole] = tuple([log for log in logs if log.recipient is not recipient])
 
-    def offer(self, log: Log, block: Block) -> None:
-        """Send a new block to the broker; of a direct conversation, to each of the two who is there."""
+    def offer(self, log: Log | UserLog, block: Block) -> None:
+        """Publish a new block; of a private log, for each of its users who is on the broker."""
         if log.channel is not None:
             super().offer(log, block)
             return
-        with self._lock:
-            halves = list(self._halves.get(log, ()))
-            for half in halves:
-                half.tail = block.last
-        for half in halves:
-            super().offer(half, block)
+        assert isinstance(log, Log)
+        for user_log in self._user_logs.get(log, ()):
+            super().offer(user_log, block)
 
     def walk(self, store: Entries, limits: Limits) -> None:
-        """Go on towards the tails; nothing is left out."""
+        """Publish more entries on the way to the tails, without leaving any out."""
         super().walk(store, msgspec.structs.replace(limits, lag=_NO_LAG))
 
     def reply_bytes(self, data: bytes, payload: bytes = b"") -> None:
-        """Send what is no entry, after whatever waits already; a broker that takes nothing is given up."""
+        """Send packets that carry no entry, after everything that waits. Hang up if far too much waits."""
         super().reply_bytes(data, payload)
         if self._waiting > _STUCK * self._most:
             self._outlet.hang_up()
 
     def close(self) -> None:
-        """Read nothing more."""
+        """Send nothing more."""
         super().close()
-        for whole in list(self._halves):
+        for whole in list(self._user_logs):
             whole.detach(self)

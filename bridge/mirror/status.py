@@ -1,4 +1,4 @@
-"""Floor 3: how the mirror gets on with its broker, for `/status` and, a line for each state, for the log."""
+"""Floor 3: the state of the mirror: for `/status`, and one line of the log for each change."""
 
 from __future__ import annotations
 
@@ -13,82 +13,100 @@ from wire.mqtt import V5, V311
 
 log_ = logging.getLogger("partyline.bridge")
 
-_STEADY = 10.0  # seconds that a connection has to last for all to begin anew: what is worth a line, and the pauses
+_STEADY = 10.0  # seconds after which a connection counts as stable: pauses and log lines begin anew
 _VERSIONS = {V5: "5", V311: "3.1.1"}
 
 
-class MirrorState:
-    """Changed by the mirror's thread; any thread may read `status`."""
+class MirrorStatus:
+    """Changed by the mirror's thread. Any thread may call `report`.
+
+    `sent` counts packets that the broker has acknowledged, `received` messages that it has brought, `refused` those of
+    them that were not accepted.
+    """
 
     def __init__(self, broker: str) -> None:
         """`broker` is its address."""
         self._broker = broker
-        self.complaint = ""  # what the broker does not let us do, said once a connection
-        self._began = 0.0  # when the broker took us
-        self._told = False  # the log says that there is a connection
-        self._at_once = False  # the last one ended soon after it had begun
-        self._warned: set[str] = set()  # what the log says of those since one that lasted
-        self.status = BridgeStatus(broker, connected=False, since=now(), error="It has not been tried yet.")
+        self._complaint = ""  # what the broker does not allow, reported once a connection
+        self._began = 0.0  # time.monotonic when the broker accepted the connection
+        self._logged = False  # the last line of the log says that the mirror is connected
+        self._unstable = False  # the last connection ended soon after it began
+        self._warned: set[str] = set()  # warnings logged since the last stable connection
+        self._state = BridgeStatus(broker, connected=False, since=now(), error="Not connected yet.")
+        self.sent = 0
+        self.received = 0
+        self.refused = 0
 
-    def up(self, version: int, behind: int) -> None:
-        """The broker has taken us, by that version of MQTT; so many entries are to be caught up with."""
-        said, self._began = _VERSIONS[version], time.monotonic()
-        self.status = msgspec.structs.replace(self.status, connected=True, since=now(), error="", version=said)
-        if not self._at_once:
-            self.tell(behind)
+    def report(self, behind: int) -> BridgeStatus:
+        """Return the state; `behind` is the number of entries that the broker has not acknowledged."""
+        return msgspec.structs.replace(
+            self._state, behind=behind, sent=self.sent, received=self.received, refused=self.refused
+        )
 
-    def tell(self, behind: int) -> None:
-        """Have the log say that we are connected, if it has not yet: it lasts."""
-        if self._told or not self.status.connected:
+    def connected(self, version: int, behind: int) -> None:
+        """The broker has accepted the connection, in that version of MQTT."""
+        self._began = time.monotonic()
+        self._state = msgspec.structs.replace(
+            self._state, connected=True, since=now(), error="", version=_VERSIONS[version]
+        )
+        if not self._unstable:
+            self.log_connected(behind)
+
+    def log_connected(self, behind: int) -> None:
+        """Log that the mirror is connected, unless the log says so already."""
+        if self._logged or not self._state.connected:
             return
-        self._told = True
-        rest = f"; {behind} {'entry' if behind == 1 else 'entries'} to catch up with" if behind else ""
-        log_.info("mirroring to %s over MQTT %s%s", self._broker, self.status.version, rest)
+        self._logged = True
+        rest = f"; {behind} {'entry' if behind == 1 else 'entries'} to publish" if behind else ""
+        log_.info("mirror connected to %s over MQTT %s%s", self._broker, self._state.version, rest)
 
-    def forgotten(self) -> None:
-        """The broker has not kept our session."""
-        self._warn(f"{self._broker} has forgotten us: what was published there while we were away is lost")
+    def session_lost(self) -> None:
+        """The broker has not kept the mirror's session."""
+        self._warn(
+            f"{self._broker} did not keep our session: messages published there while we were disconnected are lost"
+        )
 
-    def complain(self, sentence: str) -> None:
-        """The broker does not let us do all that we want; said once a connection."""
-        if self.complaint:
+    def complain(self, problem: str) -> None:
+        """Report what the broker does not allow; only the first time in a connection. `problem` follows its address."""
+        if self._complaint:
             return
-        self.complaint = self.status.error = f"{self._broker} {sentence}."
-        self._warn(self.complaint)
+        self._complaint = self._state.error = f"{self._broker} {problem}."
+        self._warn(self._complaint)
 
     @property
     def _steady(self) -> bool:
-        """Whether we are connected, and have been for some time."""
-        return self.status.connected and time.monotonic() - self._began > _STEADY
+        """True if the mirror has been connected for some time."""
+        return self._state.connected and time.monotonic() - self._began > _STEADY
 
-    def closed(self) -> str:
-        """Why the broker has closed a connection without a word; at the second time in a row, a guess."""
-        if self.complaint and not self._steady:
-            return self.complaint
-        if not self._at_once:
-            return f"{self._broker} has closed the connection."
+    def explain_close(self) -> str:
+        """Return why the broker has closed the connection without a reason: the second time in a row, a guess."""
+        if self._complaint and not self._steady:
+            return self._complaint
+        if not self._unstable:
+            return f"{self._broker} closed the connection."
         return (
-            f"{self._broker} has closed the connection again: another Partyline may mirror there with our root, or we "
-            "have no right to publish what we do (server.py acl)."
+            f"{self._broker} closed the connection again. Another Partyline server may use the same root there, or our "
+            "user may not publish these topics (see server.py acl)."
         )
 
-    def down(self, error: str, *, quiet: bool) -> bool:
-        """We are not connected, and why, `quiet` if that is no news; whether we have been for some time.
+    def disconnected(self, error: str, *, quiet: bool) -> bool:
+        """The mirror is not connected, because of `error`. Return True if the last connection was stable.
 
-        One line in the log for a state, not for an attempt, nor for a connection that ends at once like the last one.
+        Logs one line for each state, not for each attempt, nor for a connection that ends as soon as the last one did;
+        nothing if `quiet`.
         """
-        before, steady = self.status, self._steady
+        before, steady = self._state, self._steady
         if steady:
             self._warned.clear()
         if not quiet:
-            self._warn(f"not mirroring: {error}", again=self._told)
-        self._at_once, self._told, self.complaint = before.connected and not steady, False, ""
+            self._warn(f"mirror not connected: {error}", repeat=self._logged)
+        self._unstable, self._logged, self._complaint = before.connected and not steady, False, ""
         since = now() if before.connected else before.since
-        self.status = msgspec.structs.replace(before, connected=False, since=since, error=error)
+        self._state = msgspec.structs.replace(before, connected=False, since=since, error=error)
         return steady
 
-    def _warn(self, line: str, *, again: bool = False) -> None:
-        """Have the log say it, once until a connection has lasted; or `again`, as it has said otherwise meanwhile."""
-        if again or line not in self._warned:
+    def _warn(self, line: str, *, repeat: bool = False) -> None:
+        """Log a warning, once until a connection was stable, or again if `repeat`."""
+        if repeat or line not in self._warned:
             self._warned.add(line)
             log_.warning("%s", line)

@@ -1,386 +1,238 @@
-"""Floor 3: residents: users who are in the chat by way of another broker, each with a session like any other's.
+"""Floor 3: the users of the mirror, who take part by way of another broker, each with a session like any other's.
 
-A user is there from `register` (or the first thing that they publish) until `gone`, their will for one; that is kept,
-so that devices need not say it again when this server restarts. What they publish becomes requests, as on our own door
-(inbox.py); the answers go back to the broker by the one connection that the mirror has.
+A user is present from `register`, or from the first message, until `gone`, which is a good will. The store keeps those
+who said `register`, so that devices need not say it again after a restart of this server. What they publish becomes
+requests, as for clients of this server (clients/publish.py); the answers go back to the broker.
 """
 
 from __future__ import annotations
 
-import hmac
 import logging
-import secrets
 import time
-from collections.abc import Sequence, Set
-from typing import Any, Protocol
+from collections.abc import Set
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
 
-from bridge.clients import PublishHandler, RequestContext, Responses, SharedState
-from channels import Log, Reader, Session, accounts, take_name
+from bridge.clients import PublishHandler, Responses, SharedState
+from channels import Session, take_name
 from store import Account, Client
 from wire.errors import Refused
-from wire.frames import Error, Frame, Register, Stored
-from wire.mqtt import V5, Publish, PubRec, encode
+from wire.frames import Register
+from wire.mqtt import Publish, encode_receipt
 from wire.names import NAME, fold, shorten
 from wire.topics import Gone
 
+from .passwords import PasswordCheck
+from .sender import BrokerSender
+from .status import MirrorStatus
+from .user_reader import UserReader
+from .user_responses import UserResponses
+
 log_ = logging.getLogger("partyline.bridge")
 
-TRANSPORT = "broker"  # as `/whois` and `/who` call it
-_SILENT = 600.0  # seconds after which somebody who never said `register` is taken to be gone
-_TRIES_PAUSE = 60.0  # seconds without a try after too many wrong passwords
+TRANSPORT = "broker"  # the name of this transport in `/whois` and `/who`
+_SILENT = 600.0  # seconds after which a user who never said `register` counts as gone
 
 
-class Carrier(Protocol):
-    """The mirror, as residents see it."""
+def _check_name(me: str) -> str:
+    """Return a chat name that a client of the broker may have: valid as it is, without a sign before it.
 
-    @property
-    def version(self) -> int:
-        """Of the broker."""
-
-    @property
-    def limit(self) -> int:
-        """Bytes of a packet that the broker takes; 0: any."""
-
-    def send(self, data: bytes) -> None:
-        """Send to the broker, after whatever waits; nothing if it is away."""
-
-    def publish_retained(self, topic: str, payload: bytes) -> None:
-        """Publish what the broker is to keep."""
-
-    def follow(self, log: Log, user_key: str, me: str, after: int) -> None:
-        """Send a direct conversation to a user there."""
-
-    def follows(self, log: Log, user_key: str) -> bool:
-        """Whether it is sent to them."""
-
-    def unfollow(self, user_key: str) -> None:
-        """Send them nothing more."""
-
-    def wait_for_room(self) -> None:
-        """Wait until the broker has taken most of what it was sent. Called by the mirror's thread alone."""
-
-    def give_up(self) -> None:
-        """Something could not be stored: have the broker send it again later."""
-
-    def count_refused(self) -> None:
-        """Something was not taken, and will not be."""
-
-
-class _Nowhere:
-    """The outlet of a reader that never uses it: the mirror has the line."""
-
-    def transmit(self, data: bytes | memoryview, *, answered: bool = False) -> int:
-        raise AssertionError("the mirror sends")
-
-    def when_writable(self) -> None:
-        raise AssertionError("the mirror sends")
-
-    def hang_up(self) -> None:
-        """The line is everyone's."""
-
-    def unacknowledged(self) -> int:
-        return 0
-
-
-class ResidentReader(Reader[Log]):
-    """What one resident reads, of which the mirror's own reader does the sending."""
-
-    __slots__ = ("_carrier", "me")
-
-    def __init__(self, carrier: Carrier, responses: Responses) -> None:
-        super().__init__(_Nowhere(), responses)
-        self._carrier = carrier
-        self.me = ""
-
-    def hold(self) -> None:
-        """Nothing comes before the session is there: the mirror asks it first."""
-
-    def begin(self, starts: Sequence[tuple[Log, int, int | None]]) -> None:
-        """Follow these logs."""
-        for log, after, _ in starts:
-            self.follow(log, after)
-
-    def follow(self, log: Log, after: int, acknowledged: int | None = None) -> None:
-        """Of channels, the broker has everything already."""
-        if log.channel is None:
-            self._carrier.follow(log, self.user_key, self.me, after)
-
-    def unfollow(self, log: Log) -> None:
-        """The broker has every channel, whoever leaves it."""
-
-    def follows(self, log: Log) -> bool:
-        """Whether the log is sent to them."""
-        return log.channel is not None or self._carrier.follows(log, self.user_key)
-
-    def acknowledge(self, log: Log, number: int) -> int | None:
-        """They have seen a log up to a number."""
-        return min(number, log.tail)
-
-    def reply_bytes(self, data: bytes, payload: bytes = b"") -> None:
-        """Send an answer."""
-        if not self._closed:
-            self._carrier.send(data + payload)
-
-    def notify_bytes(self, data: bytes, log: Log | None = None) -> None:
-        """Send something that matters just now."""
-        if data:
-            self.reply_bytes(data)
-
-    def wait_for_room(self, limit: int, timeout: float | None = None) -> bool:
-        """The line is everyone's, and so is the limit."""
-        self._carrier.wait_for_room()
-        return True
-
-    def close(self) -> None:
-        """Send nothing more."""
-        self._closed = True
-
-
-class BrokerResponses(Responses):
-    """As for a client on our own door, but whether one subscribed is known to the broker alone."""
-
-    __slots__ = ("_carrier",)
-
-    def __init__(self, shared: SharedState, carrier: Carrier) -> None:
-        super().__init__(shared.topics, lambda topic: True, carrier.give_up)
-        self._carrier = carrier
-        self.tells_stored = True
-
-    def encode(self, frame: Frame) -> bytes:
-        """In the version that the broker has now, and as large as it takes it."""
-        self.version, self.limit = self._carrier.version, self._carrier.limit
-        return super().encode(frame)
-
-    def subscribed(self) -> None:
-        """Nobody knows."""
-
-    def _acknowledge(self, frame: Frame, qos: int, packet_id: int) -> bytes:
-        """What was taken or refused is acknowledged: it is not to come again. What could not be stored is."""
-        if isinstance(frame, Error) and frame.code in ("not-stored", "internal"):
-            self._give_up()
-            return b""
-        if isinstance(frame, Error):
-            self._carrier.count_refused()
-        return acknowledgement(qos, packet_id)
-
-    def _publish(self, frame: Frame, context: RequestContext | None) -> bytes:
-        """A receipt goes to who gave an id: small devices that say plain text have no use for one."""
-        if type(frame) is Stored and frame.id is None:
-            return b""
-        return super()._publish(frame, context)
-
-
-def acknowledgement(qos: int, packet_id: int) -> bytes:
-    """PUBACK or PUBREC, the same in both versions; nothing at QoS 0."""
-    if not qos:
-        return b""
-    return b"\x40\x02" + packet_id.to_bytes(2, "big") if qos == 1 else encode(PubRec(packet_id), V5)
-
-
-def _name(me: str) -> str:
-    """What a user of the broker is called, which is a name as it stands, without a sign before it. Raises Refused."""
+    Raises Refused.
+    """
     if NAME.fullmatch(me) is None:
-        raise Refused("bad-name", f"A name is 1 to 32 letters, digits, - and _ ({shorten(me)!r} is not).")
+        raise Refused("bad-name", f"A name has 1 to 32 letters, digits, - and _, not {shorten(me)!r}.")
     return me
 
 
-class _Kept(msgspec.Struct, omit_defaults=True):
-    """What is kept of a resident: the name as they write it, and whether they have shown its password."""
+class _StoredUser(msgspec.Struct, omit_defaults=True):
+    """What the store keeps of a user: the name as the client writes it, and whether it has proven the password."""
 
     me: str
     proven: bool = False
 
 
-class Resident:
-    """One user on the broker. `registered`: said so, and stays until `gone`."""
+class MirrorUser:
+    """One user on the broker. `registered`: has said `register`, and stays until `gone`."""
 
-    __slots__ = ("at", "inbox", "key", "me", "registered", "session")
+    __slots__ = ("active", "handler", "key", "me", "reader", "registered", "session")
 
-    def __init__(self, session: Session, inbox: PublishHandler, me: str, *, registered: bool) -> None:
+    def __init__(
+        self, session: Session, reader: UserReader, handler: PublishHandler, me: str, *, registered: bool
+    ) -> None:
         self.session = session
-        self.inbox = inbox
-        self.key = session.reader.user_key
+        self.reader = reader
+        self.handler = handler
+        self.key = reader.user_key
         self.me = me
         self.registered = registered
-        self.at = time.monotonic()  # when they last published something
+        self.active = time.monotonic()  # when the user last published something
 
 
-class Residents:
-    """Everyone on the broker. Changed by the mirror's thread alone (and at start and end, when there is none)."""
+class MirrorUsers:
+    """All users on the broker. Only the mirror's thread changes them, or the main thread at start and end."""
 
-    def __init__(self, shared: SharedState, carrier: Carrier, address: str, *, trusted: bool) -> None:
-        """`trusted`: the broker lets nobody write in another's name, so no password is asked for."""
+    def __init__(
+        self, shared: SharedState, sender: BrokerSender, status: MirrorStatus, address: str, *, trusted: bool
+    ) -> None:
+        """`address` is the broker's. `trusted`: it lets each client write its own name only."""
         self._shared = shared
-        self._carrier = carrier
+        self._chat = shared.chat
+        self._sender = sender
+        self._status = status
         self._address = address
         self._trusted = trusted
         self._prefix = f"/{quote(shared.topics.root, safe='')}/"
-        self._here: dict[str, Resident] = {}  # by user key
-        self._by_name: dict[str, Resident] = {}  # by the name as they write it
-        self._secret = secrets.token_bytes(32)
-        self._shown_before: dict[str, bytes] = {}  # by user key: the digest of the password that fitted, and its hash
-        self._tries: dict[str, tuple[int, float]] = {}  # by user key: wrong passwords, and when the last one came
-        self._touched: dict[str, Resident] = {}  # who has published since the last `flush`
+        self._by_key: dict[str, MirrorUser] = {}
+        self._by_name: dict[str, MirrorUser] = {}  # by the name as the client writes it
+        self._passwords = PasswordCheck(shared.chat.limits.password_tries)
+        self._unflushed: dict[str, MirrorUser] = {}  # who has published since the last `flush`
 
     @property
-    def everyone(self) -> list[Resident]:
-        """All who are there."""
-        return list(self._here.values())
+    def everyone(self) -> list[MirrorUser]:
+        """All users on the broker."""
+        return list(self._by_key.values())
 
-    def find(self, user_key: str) -> Resident | None:
-        """The resident of that user, if they are one."""
-        return self._here.get(user_key)
+    def find(self, user_key: str) -> MirrorUser | None:
+        """Return the user of that key, if present on the broker. Any thread may call it."""
+        return self._by_key.get(user_key)
 
-    def may_be(self, name: str) -> bool:
-        """Whether whoever publishes in that name on the broker may be taken for them."""
+    def may_use(self, name: str) -> bool:
+        """Return True if a client of the broker that writes this name may be taken for that user."""
         if name in self._by_name:
             return True
-        account = self._shared.chat.store.account(name)
+        account = self._chat.store.account(name)
         if account is not None and account.password is not None:
-            return self._shown(account, name)
-        return self._shared.chat.directory.find(fold(name)) is None
+            return self._broker_proves(account, name)
+        return self._chat.directory.find(fold(name)) is None
 
-    def _shown(self, account: Account, me: str) -> bool:
-        """Whether the broker itself shows that it is them; to a broker, another spelling is another user."""
+    def _broker_proves(self, account: Account, me: str) -> bool:
+        """Return True if a trusted broker has checked the name. To a broker, another spelling is another user."""
         return self._trusted and me == account.name
 
     def restore(self) -> None:
-        """Have everyone there who was there when the server stopped."""
-        for client in self._shared.chat.store.clients(self._prefix):
-            kept = msgspec.json.decode(client.state, type=_Kept)
+        """Have the users present who were so when the server stopped."""
+        for client in self._chat.store.clients(self._prefix):
+            stored = msgspec.json.decode(client.state, type=_StoredUser)
             try:
-                self._enter(kept.me, proven=kept.proven, registered=True)
+                self._enter(stored.me, proven=stored.proven, registered=True)
             except Refused as refused:
-                log_.warning("%s is not taken to be on the broker any more: %s", kept.me, refused.sentence)
-                self._shared.chat.store.drop_client(client.key)
+                log_.warning("%s cannot be restored as a user of the broker: %s", stored.me, refused.sentence)
+                self._chat.store.drop_client(client.key)
 
     def take(self, me: str, requests: Set[type[Any]], packet: Publish) -> None:
-        """Do what a PUBLISH of a user asks, whose name the broker let write that topic. Raises Refused, StoreError."""
-        resident = self._by_name.get(me)
+        """Handle a PUBLISH of the user whose name the broker let the client write. Raises Refused, StoreError.
+
+        `requests` are the types of requests that its topic may stand for.
+        """
+        user = self._by_name.get(me)
         if Register in requests:
             self._register(me, packet)
             return
-        if Gone in requests and resident is None:
-            self._carrier.send(acknowledgement(packet.qos, packet.packet_id))
+        if Gone in requests and user is None:
+            self._sender.send(encode_receipt(packet.qos, packet.packet_id))
             return
-        if resident is None:
-            resident = self._enter(me, proven=False, registered=False)
-            self._hand_on(resident, packet)
-            self.catch_up(resident)
+        if user is None:
+            user = self._enter(me, proven=False, registered=False)
+            self._handle(user, packet)
+            self.catch_up(user)
         else:
-            self._hand_on(resident, packet)
-        if resident.inbox.gone:
-            self.leave(resident)
+            self._handle(user, packet)
+        if user.handler.gone:
+            self.leave(user)
 
     def flush(self) -> None:
-        """Hand on what was gathered, and have it stored."""
-        touched, self._touched = self._touched, {}
-        for resident in touched.values():
-            resident.inbox.flush()
-        self._shared.chat.journal.carry()
+        """Post what the users have said, and have it stored."""
+        unflushed, self._unflushed = self._unflushed, {}
+        for user in unflushed.values():
+            user.handler.flush()
+        self._chat.journal.carry()
 
     def settle(self) -> None:
-        """Return when all that has come is stored or refused."""
+        """Return when everything that has come is stored or refused."""
         self.flush()
-        for resident in self.everyone:
-            resident.session.settle()
+        for user in self.everyone:
+            user.session.settle()
 
-    def _hand_on(self, resident: Resident, packet: Publish) -> None:
-        resident.at = time.monotonic()
-        self._touched[resident.key] = resident
-        resident.inbox.take(packet)
+    def _handle(self, user: MirrorUser, packet: Publish) -> None:
+        user.active = time.monotonic()
+        self._unflushed[user.key] = user
+        user.handler.take(packet)
 
     def _register(self, me: str, packet: Publish) -> None:
-        """I am here; with a password, which has to fit if the name has one, and binds the name to it if it has none."""
-        account = self._shared.chat.store.open_account(_name(me))
+        """Have a user present. A password has to be right if the name has one; if it has none, it gets this one."""
+        account = self._chat.store.open_account(_check_name(me))
         request = self._shared.topics.request(packet.topic, packet.payload, me)
         proven = False
         if account.password is not None and isinstance(request, Register):
-            self._prove(account.key, request.password, account.password)
+            self._passwords.check(account, request.password)
             proven = True
-            packet = msgspec.structs.replace(packet, payload=b"")  # that was a log-in
-        resident = self._enter(me, proven=proven, registered=True)
-        self._hand_on(resident, packet)
-        self._keep(resident)
-        self.catch_up(resident)  # what was kept comes after the answer
+            packet = msgspec.structs.replace(packet, payload=b"")  # it was a login
+        user = self._enter(me, proven=proven, registered=True)
+        self._handle(user, packet)
+        self._store(user)
+        self.catch_up(user)  # after the answer
 
-    def _prove(self, key: str, password: str, kept: str) -> None:
-        count, last = self._tries.get(key, (0, 0.0))
-        if count >= self._shared.chat.limits.password_tries:
-            if time.monotonic() - last < _TRIES_PAUSE:
-                raise Refused("wrong-password", "That was the wrong password too often; try again in a minute.")
-            count = 0
-        shown = hmac.digest(self._secret, f"{kept}\n{password}".encode(), "sha256")
-        if self._shown_before.get(key) != shown:
-            if not accounts.fits(password, kept):
-                self._tries[key] = count + 1, time.monotonic()
-                raise Refused("wrong-password", "That is not the password; try again.")
-            self._shown_before[key] = shown  # to check it anew takes long, and all come back when the broker does
-        self._tries.pop(key, None)
-
-    def _enter(self, me: str, *, proven: bool, registered: bool) -> Resident:
-        """Have a user there. Raises Refused if somebody else holds the name."""
-        chat = self._shared.chat
-        account = chat.store.open_account(_name(me))
-        other = self._here.get(account.key)
+    def _enter(self, me: str, *, proven: bool, registered: bool) -> MirrorUser:
+        """Return the user of that name, with a new session if necessary. Raises Refused if somebody else holds it."""
+        chat = self._chat
+        account = chat.store.open_account(_check_name(me))
+        other = self._by_key.get(account.key)
         if other is not None and other.me == me:
             return other
-        proven = proven or self._shown(account, me)
+        proven = proven or self._broker_proves(account, me)
         if account.password is not None and not proven:
-            sentence = f"{account.name} is registered: `register` with its password first."
+            sentence = f"The name {account.name} is registered: publish `register` with its password first."
             raise Refused("need-password", sentence)
-        if other is not None:  # the same name written in another way, which is another user of the broker
+        if other is not None:  # the same name in another spelling, which is another user of the broker
             if not proven:
-                raise Refused("name-taken", f"{account.name} is taken: somebody is on the broker as {other.me}.")
+                raise Refused("name-taken", f"The name {account.name} is in use: on the broker, as {other.me}.")
             self.leave(other)
-        elif len(self._here) >= chat.limits.connections:
-            raise Refused("server-full", "There are as many on the broker as the server takes; try again later.")
-        responses = BrokerResponses(self._shared, self._carrier)
-        responses.me = me
-        reader = ResidentReader(self._carrier, responses)
-        reader.me = me
+        elif len(self._by_key) >= chat.limits.connections:
+            raise Refused("server-full", "The server has no room for another user of the broker; try again later.")
+        responses = Responses(self._shared.topics, lambda topic: True, self._sender.hang_up)
+        responses.me, responses.tells_stored = me, True
+        reader = UserReader(self._sender, UserResponses(responses, self._sender, self._status), me)
         session = Session(chat, reader, TRANSPORT, self._address, shared=True)
         take_name(session, account, None, proven=proven and account.password is not None)
-        resident = Resident(session, PublishHandler(self._shared, session, responses), me, registered=registered)
-        self._here[account.key] = self._by_name[me] = resident
-        log_.info("%s is on the broker", account.name)
-        return resident
+        handler = PublishHandler(self._shared, session, responses)
+        user = MirrorUser(session, reader, handler, me, registered=registered)
+        self._by_key[account.key] = self._by_name[me] = user
+        log_.info("%s is online at the broker", account.name)
+        return user
 
-    def catch_up(self, resident: Resident) -> None:
-        """Send what was kept for them, from where they have come to."""
-        reader = resident.session.reader
-        for membership in self._shared.chat.store.memberships(reader.user_key):
+    def catch_up(self, user: MirrorUser) -> None:
+        """Publish the private messages that the user has not had."""
+        for membership in self._chat.store.memberships(user.key):
             if membership.log.kind == "direct":
-                reader.follow(self._shared.chat.log(membership.log), membership.cursor)
+                user.reader.follow(self._chat.log(membership.log), membership.cursor)
 
-    def _keep(self, resident: Resident) -> None:
-        user = resident.session.user
-        resident.registered = True
-        state = msgspec.json.encode(_Kept(resident.me, user is not None and user.registered)).decode()
-        self._shared.chat.store.save_client(Client(f"{self._prefix}{resident.key}", None, None, state))
+    def _store(self, user: MirrorUser) -> None:
+        user.registered = True
+        proven = user.session.user is not None and user.session.user.registered
+        state = msgspec.json.encode(_StoredUser(user.me, proven)).decode()
+        self._chat.store.save_client(Client(f"{self._prefix}{user.key}", None, None, state))
 
-    def leave(self, resident: Resident) -> None:
-        """They have gone."""
-        resident.inbox.flush()
-        resident.session.close()
-        self._carrier.unfollow(resident.key)
-        del self._here[resident.key]
-        del self._by_name[resident.me]
-        self._touched.pop(resident.key, None)
-        self._shared.chat.store.drop_client(f"{self._prefix}{resident.key}")
-        log_.info("%s is on the broker no more", resident.me)
+    def leave(self, user: MirrorUser) -> None:
+        """End a user's session."""
+        user.handler.flush()
+        user.session.close()
+        self._sender.drop_recipient(user.reader)
+        del self._by_key[user.key]
+        del self._by_name[user.me]
+        self._unflushed.pop(user.key, None)
+        self._chat.store.drop_client(f"{self._prefix}{user.key}")
+        log_.info("%s is offline at the broker", user.me)
 
     def sweep(self) -> None:
-        """Take those to be gone who never said that they are here, and have been silent for long."""
+        """End the sessions of users who never said `register`, and have been silent for long."""
         late = time.monotonic() - _SILENT
-        for resident in self.everyone:
-            if not resident.registered and resident.at < late:
-                self.leave(resident)
+        for user in self.everyone:
+            if not user.registered and user.active < late:
+                self.leave(user)
 
     def close(self) -> None:
-        """The server goes down; they are still on the broker when it is back."""
-        for resident in self.everyone:
-            resident.session.close()
+        """End all sessions because the server shuts down: the users are present again after its next start."""
+        for user in self.everyone:
+            user.session.close()

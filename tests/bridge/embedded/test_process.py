@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from bridge.embedded import BrokerSupervisor, supervisor
-from bridge.mirror.address import BrokerConfig
+from bridge.mirror import BrokerConfig
 from store import open_store
 from tests.support.brokers.access import free_port
 from tests.support.clients import Text

@@ -9,9 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from bridge.mirror import mirror
-from bridge.mirror.address import BrokerConfig
-from bridge.mirror.users import Residents
+from bridge.mirror import BrokerConfig, mirror
+from bridge.mirror.users import MirrorUsers
 from channels import accounts
 from channels.directory import Directory, User
 from server import Server
@@ -30,15 +29,15 @@ def error(server: Server) -> str:
     """Why the mirror is not connected."""
     status = server.chat.bridge
     assert status is not None
-    eventually(lambda: "tried yet" not in status().error, lambda: "it was not tried")
+    eventually(lambda: "Not connected yet" not in status().error, lambda: "it was not tried")
     return status().error
 
 
 @pytest.mark.parametrize(
     ("user", "sentence"),
     [
-        ("", "it wants a user name and a password, or lets nobody in from here"),
-        ("me:wrong@", "our user name or our password is wrong, or has no right to connect"),
+        ("", "it requires a user name and a password, or does not allow this machine"),
+        ("me:wrong@", "wrong user name or password, or this user may not connect"),
     ],
 )
 def test_not_authorized_may_be_the_password(
@@ -46,7 +45,7 @@ def test_not_authorized_may_be_the_password(
 ) -> None:
     server = start_server(broker=BrokerConfig(url=broker.url.replace("mqtt://", f"mqtt://{user}")))
     broker.visit().refuse(Reason.NOT_AUTHORIZED)
-    assert error(server) == f"{broker.address} refuses us: {sentence}."
+    assert error(server) == f"{broker.address} refused the connection: {sentence}."
 
 
 def test_who_comes_while_an_old_presence_is_corrected_is_online_in_the_end(
@@ -94,7 +93,7 @@ def test_what_takes_us_long_is_not_the_brokers_silence(
         oven.request(Register("a password"))
     visit = broker.visit()
     visit.open()
-    monkeypatch.setattr("bridge.mirror.mirror.time", SimpleNamespace(monotonic=lambda: clock() + later))
+    monkeypatch.setattr("bridge.mirror.session.time", SimpleNamespace(monotonic=lambda: clock() + later))
     visit.bring("chat/from/oven/register", b'{"password": "a password"}')
     visit.message("chat/to/oven/register")
     visit.pong()  # it has looked at the clock, and asks whether we are there
@@ -146,14 +145,14 @@ def test_a_mistake_of_ours_does_not_end_the_connection_of_all(
         raise ZeroDivisionError
 
     with monkeypatch.context() as patch:
-        patch.setattr(Residents, "_enter", broken)
+        patch.setattr(MirrorUsers, "_enter", broken)
         visit.send(Publish("chat/from/oven/say/lab", b"poison", 1, packet_id=1))
         visit.expect(PubAck, lambda packet: packet.packet_id == 1)
     visit.send(Publish("chat/from/oven/say/lab", b"bread", 1, packet_id=2))
     visit.expect(PubAck, lambda packet: packet.packet_id == 2)
     assert json.loads(visit.message("chat/to/oven/error").payload)["code"] == "internal"
     assert [record.message for record in caplog.records if record.exc_info] == [
-        "a message to chat/from/oven/say/lab could not be taken"
+        "could not handle a message to chat/from/oven/say/lab"
     ]
     assert server.chat.channel("lab") is not None
 
@@ -163,7 +162,9 @@ def test_a_broker_that_forgot_us_is_told_of(
 ) -> None:
     monkeypatch.setattr(mirror, "_PAUSES", (0.01, 0.02))
     start_server(broker=BrokerConfig(url=broker.url))
-    forgotten = f"{broker.address} has forgotten us: what was published there while we were away is lost"
+    forgotten = (
+        f"{broker.address} did not keep our session: messages published there while we were disconnected are lost"
+    )
     for present, count in ((False, 0), (True, 0), (False, 1)):
         welcome(broker, present=present).close()
         assert caplog.text.count(forgotten) == count

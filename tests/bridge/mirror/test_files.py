@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bridge.mirror.address import BrokerConfig
+from bridge.mirror import BrokerConfig
 from tests.support.brokers.scripted import ScriptedBroker
 from tests.support.brokers.site import Site
 from tests.support.clients import Json

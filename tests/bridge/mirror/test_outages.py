@@ -1,4 +1,4 @@
-"""The broker goes, comes back, comes back empty, or refuses us: nothing is lost, and the chat goes on."""
+"""The broker goes, comes back, comes back empty, or refused the connection: nothing is lost, and the chat goes on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 import bridge.mirror.connection
 import bridge.mirror.mirror
-from bridge.mirror.address import BrokerConfig
+from bridge.mirror import BrokerConfig
 from server import Server
 from tests.support.brokers import Mosquitto, StartBroker, free_port
 from tests.support.brokers.scripted import ScriptedBroker
@@ -34,7 +34,7 @@ KEPT = Properties(session_expiry_interval=1_000)
 def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
     """What the bridge said of its state, without the numbers."""
     said = [record.message for record in caplog.records if record.name == "partyline.bridge"]
-    return [line.split(";")[0] for line in said if "mirroring" in line]
+    return [line.split(";")[0] for line in said if line.startswith("mirror ")]
 
 
 @pytest.fixture
@@ -102,10 +102,10 @@ def test_the_broker_is_away_for_a_while(
         assert had == list(range(1, 753))
     else:
         assert had == sorted(had), "in order; who was not there has missed something"
-    assert {line for line in logged(caplog) if line.startswith("mirroring")} == {
-        f"mirroring to {site.broker.address} over MQTT {'5' if site.broker.version == V5 else '3.1.1'}"
+    assert {line for line in logged(caplog) if line.startswith("mirror connected")} == {
+        f"mirror connected to {site.broker.address} over MQTT {'5' if site.broker.version == V5 else '3.1.1'}"
     }
-    assert 1 <= len([line for line in logged(caplog) if line.startswith("not")]) <= 3
+    assert 1 <= len([line for line in logged(caplog) if line.startswith("mirror not connected")]) <= 3
 
 
 def test_the_version_that_a_broker_speaks_is_found(
@@ -128,13 +128,14 @@ def test_a_broker_that_refuses_us_for_a_while(
     alice.request(Join("lab"))
     (tmp_path / "passwords").write_text("")
     site.broker.restart("allow_anonymous false", *Mosquitto.KEEPS)
-    sentence = f"{site.broker.address} refuses us: it wants a user name and a password, or lets nobody in from here."
-    assert site.down("refuses us").error == sentence
+    why = "it requires a user name and a password, or does not allow this machine"
+    sentence = f"{site.broker.address} refused the connection: {why}."
+    assert site.down("refused the connection").error == sentence
     attempts = len(site.broker.said)
     eventually(lambda: len(site.broker.said) > attempts + 20, lambda: "it does not try again")
     for n in range(10):
         alice.request(Say(f"{n}", "lab"))
-    assert logged(caplog).count(f"not mirroring: {sentence}") == 1
+    assert logged(caplog).count(f"mirror not connected: {sentence}") == 1
     site.broker.restart(*Mosquitto.KEEPS)
     site.up()
     site.wait(lambda status: status.behind == 0)
@@ -181,13 +182,13 @@ def failing(start_server: StartServer, caplog: pytest.LogCaptureFixture, **confi
     server = start_server(broker=BrokerConfig(**config))  # type: ignore[arg-type]
     assert server.chat.bridge is not None
     status = server.chat.bridge
-    eventually(lambda: "tried yet" not in status().error, lambda: "it was not tried")
+    eventually(lambda: "Not connected yet" not in status().error, lambda: "it was not tried")
     error = status().error
     with Json(server.address, "alice") as alice:
         alice.request(Join("lab"))
         alice.request(Say("the chat goes on", "lab"))
         assert alice.request(Status()).bridge.error == error
-    assert logged(caplog).count(f"not mirroring: {error}") == 1
+    assert logged(caplog).count(f"mirror not connected: {error}") == 1
     assert "\n" not in error
     return error
 
@@ -201,19 +202,21 @@ def test_a_wrong_password(
     subprocess.run(["mosquitto_passwd", "-b", "-c", str(passwords), "partyline", "the one"], check=True)
     broker = start_broker("mosquitto", f"password_file {passwords}")
     error = failing(start_server, caplog, url=f"mqtt://partyline:another@{broker.address}")
-    assert error == f"{broker.address} refuses us: our user name or our password is wrong, or has no right to connect."
+    assert (
+        error == f"{broker.address} refused the connection: wrong user name or password, or this user may not connect."
+    )
     assert "another" not in caplog.text, "a password is for nobody to read"
 
 
 def test_a_port_where_nobody_listens(start_server: StartServer, caplog: pytest.LogCaptureFixture) -> None:
     port = free_port()
     error = failing(start_server, caplog, url=f"mqtt://127.0.0.1:{port}")
-    assert error == f"127.0.0.1:{port} cannot be reached: Connection refused."
+    assert error == f"Could not connect to 127.0.0.1:{port}: Connection refused."
 
 
 def test_a_host_that_there_is_not(start_server: StartServer, caplog: pytest.LogCaptureFixture) -> None:
     error = failing(start_server, caplog, url="mqtt://no-such-host.invalid")
-    assert error.startswith("no-such-host.invalid:1883 cannot be reached: ")
+    assert error.startswith("Could not connect to no-such-host.invalid:1883: ")
 
 
 def certificate(folder: Path, name: str) -> tuple[Path, Path]:
@@ -255,11 +258,11 @@ def test_tls_with_the_right_name_the_wrong_one_and_a_stranger(
         config = BrokerConfig(url=f"mqtts://{host}:{port}", ca=ca)
         there = start_server(broker=config, root="other", data=f"{other}{host}")
         each = Site(there, broker, mqtt)
-        error = each.down("does not speak TLS").error
-        assert error.startswith(f"{host}:{port} does not speak TLS with us: its certificate is not valid (")
+        error = each.down("The TLS handshake").error
+        assert error.startswith(f"The TLS handshake with {host}:{port} failed: its certificate is not valid (")
         assert part in error
     both = start_server(broker=BrokerConfig(url=f"mqtts://127.0.0.1:{plain}", ca=str(made)), root="x", data=f"{other}x")
-    assert Site(both, broker, mqtt).down("does not speak TLS")
+    assert Site(both, broker, mqtt).down("The TLS handshake")
 
 
 def test_no_right_to_publish(
@@ -275,12 +278,12 @@ def test_no_right_to_publish(
     alice.request(Join("lab"))
     for n in range(5):
         alice.request(Say(f"{n}", "lab"))
-    sentence = f"{broker.address} does not take all that we publish: our user name has no right to connect, or to what"
+    sentence = f"{broker.address} rejects some of our messages: our user may not connect, or may not use these"
     site.wait(lambda status: status.error.startswith(sentence))  # mosquitto 2.0.11 then ends the connection, too
     alice.request(Say("the chat goes on", "lab"))
     attempts = len(broker.said)
     eventually(lambda: len(broker.said) > attempts + 20, lambda: f"it does not try again: {broker.said[attempts:]}")
-    assert caplog.text.count("does not take all") == 2, "what the broker does not take, and that this ended the mirror"
+    assert caplog.text.count("rejects some") == 2, "the complaint, and that the connection ended because of it"
 
 
 def test_no_right_to_subscribe(
@@ -289,8 +292,8 @@ def test_no_right_to_subscribe(
     user = 'users: [{user: "partyline", password: "right", permissions: {subscribe: {deny: ["chat.from.>"]}}}]'
     broker = start_broker("nats", f"authorization {{ {user} }}")
     server = start_server(broker=BrokerConfig(url=f"mqtt://partyline:right@{broker.address}"))
-    error = Site(server, broker, mqtt).down("not let us").error
-    assert error.startswith(f"{broker.address}: it does not let us read chat/from/#")
+    error = Site(server, broker, mqtt).down("not allow us").error
+    assert error.startswith(f"{broker.address}: it does not allow us to subscribe to chat/from/#")
 
 
 # The server's end
@@ -304,7 +307,7 @@ def test_the_server_stops_at_once_while_the_broker_is_away(start_process: StartP
         assert process.stop() == 0
         connection.close()
     process.start()
-    eventually(lambda: "cannot be reached" in process.log, lambda: process.log)
+    eventually(lambda: "Could not connect" in process.log, lambda: process.log)
     assert process.stop() == 0
     assert "Traceback" not in process.log
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.mirror.address import BrokerConfig
+from bridge.mirror import BrokerConfig
 from server import Config, Server
 from store import StoreError
 from tests.support.brokers.scripted import ScriptedBroker, Visit, broker, server, status, wait

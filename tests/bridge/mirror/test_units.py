@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import ssl
 from collections import deque
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.mirror.address import Broker, BrokerConfig, broker
-from bridge.mirror.outgoing import MirrorReader
+from bridge.mirror import Broker, BrokerConfig, parse_broker
+from bridge.mirror.outgoing import MirrorReader, UserLog
 from channels.log import Block, Log
 from store import Batch, LogRow, Store
 from tests.support.mqtt.samples import pieces
@@ -36,32 +37,32 @@ from wire.topics import Topics
     ],
 )
 def test_an_address(url: str, wanted: Broker) -> None:
-    assert broker(BrokerConfig(url=url)) == wanted
+    assert parse_broker(BrokerConfig(url=url)) == wanted
     assert "p@ss" not in repr(wanted)
 
 
 def test_an_address_over_tls(tmp_path: Path) -> None:
-    found = broker(BrokerConfig(url="mqtts://host"))
+    found = parse_broker(BrokerConfig(url="mqtts://host"))
     assert (found.host, found.port) == ("host", 8883)
     assert found.tls is not None
     assert found.tls.verify_mode is ssl.CERT_REQUIRED
     assert found.tls.check_hostname
-    assert broker(BrokerConfig(url="mqtt://[::1]")).address == "[::1]:1883"
+    assert parse_broker(BrokerConfig(url="mqtt://[::1]")).address == "[::1]:1883"
 
 
 @pytest.mark.parametrize(
     ("fields", "part"),
     [
-        ({"url": "host"}, "The broker's address is mqtt://"),
-        ({"url": "host:1883"}, "The broker's address is mqtt://"),
-        ({"url": "http://host"}, "The broker's address is mqtt://"),
-        ({"url": "mqtt://"}, "The broker's address is mqtt://"),
-        ({"url": "mqtt://:1883"}, "The broker's address is mqtt://"),
-        ({"url": "mqtt://host/chat"}, "The broker's address is mqtt://"),
-        ({"url": "mqtt://host?x=1"}, "The broker's address is mqtt://"),
+        ({"url": "host"}, "The broker's address has the form mqtt://"),
+        ({"url": "host:1883"}, "The broker's address has the form mqtt://"),
+        ({"url": "http://host"}, "The broker's address has the form mqtt://"),
+        ({"url": "mqtt://"}, "The broker's address has the form mqtt://"),
+        ({"url": "mqtt://:1883"}, "The broker's address has the form mqtt://"),
+        ({"url": "mqtt://host/chat"}, "The broker's address has the form mqtt://"),
+        ({"url": "mqtt://host?x=1"}, "The broker's address has the form mqtt://"),
         ({"url": "mqtt://host:port"}, "The broker's address is wrong ("),
         ({"url": "mqtt://host:70000"}, "The broker's address is wrong ("),
-        ({"url": "mqtt://host:0"}, "The broker's address is mqtt://"),
+        ({"url": "mqtt://host:0"}, "The broker's address has the form mqtt://"),
         ({"url": "mqtt://[::1"}, "The broker's address is wrong ("),
         ({"url": "mqtt://host", "ca": "x"}, "has to begin with mqtts://"),
         ({"url": "mqtts://host", "ca": "/nowhere"}, "Cannot use the CA file /nowhere: No such file"),
@@ -71,7 +72,7 @@ def test_an_address_over_tls(tmp_path: Path) -> None:
 )
 def test_a_wrong_address_is_one_clear_sentence(fields: dict[str, str], part: str) -> None:
     with pytest.raises(LocalError) as raised:
-        broker(BrokerConfig(**fields))  # type: ignore[arg-type]
+        parse_broker(BrokerConfig(**fields))  # type: ignore[arg-type]
     sentence = str(raised.value)
     assert part in sentence
     assert sentence.endswith(".")
@@ -138,6 +139,14 @@ class Wire:
         return 0
 
 
+@dataclass(eq=False)
+class Somebody:
+    """A user on the broker."""
+
+    user_key: str
+    me: str
+
+
 class Model:
     """One channel and one conversation of alice and bob, with a reader that can come again."""
 
@@ -160,7 +169,7 @@ class Model:
         self.reader = MirrorReader(self.wire, Topics(), self.version, Limits(), self.told)
         self.reader.resume(self.logs["lab"], self.cursors["lab"])
         for who in ("alice", "bob"):
-            self.reader.follow_half(self.logs["talk"], who, who, self.cursors[who])
+            self.reader.follow_private(self.logs["talk"], Somebody(who, who), self.cursors[who])
 
     def go(self) -> None:
         """The connection is lost."""
@@ -193,7 +202,7 @@ class Model:
                 ids.append(self.wire.flying[at].packet_id)
                 del self.wire.flying[at]
         for log, number in self.reader.acknowledged(ids).items():
-            who = getattr(log, "user_key", "lab")
+            who = log.recipient.user_key if isinstance(log, UserLog) else "lab"
             assert number >= self.cursors[who]
             self.cursors[who] = number
 

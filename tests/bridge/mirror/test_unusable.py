@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.mirror.address import BrokerConfig
+from bridge.mirror import BrokerConfig
 from tests.support.brokers.scripted import ScriptedBroker, broker
 from tests.support.fixtures import StartServer
 from tests.support.mqtt import body

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bridge.mirror.address import BrokerConfig
+from bridge.mirror import BrokerConfig
 from server import Server
 from tests.support.fixtures import StartServer
 from tests.support.mqtt import MqttLine

@@ -12,8 +12,7 @@ import pytest
 
 import bridge.mirror.connection
 import bridge.mirror.mirror
-from bridge.mirror.address import BrokerConfig
-from bridge.mirror.address import broker as broker_of
+from bridge.mirror import BrokerConfig, parse_broker
 from server import Server
 from tests.support.brokers import BROKERS, Broker, StartBroker, brokers
 from tests.support.fixtures import StartServer
@@ -91,7 +90,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def fluent(broker_kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the mirror begin with the version that the broker speaks: amqtt leaves a CONNECT of MQTT 5 unanswered."""
     version = BROKERS[broker_kind].version
-    monkeypatch.setattr("server.broker", lambda config: replace(broker_of(config), version=version))
+    monkeypatch.setattr("server.parse_broker", lambda config: replace(parse_broker(config), version=version))
 
 
 @pytest.fixture

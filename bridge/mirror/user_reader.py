@@ -1,0 +1,87 @@
+"""Floor 3: the reader of one user on the broker; it sends by the one connection that all of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from channels import Log
+from wire.dialect import Encoding
+from wire.frames import Frame, Gap
+
+from .sender import BrokerSender
+
+
+class UserReader:
+    """A SessionReader and a Recipient. The broker gets every channel, so only private logs are followed for a user."""
+
+    __slots__ = ("_closed", "_sender", "dialect", "me", "user_key")
+
+    def __init__(self, sender: BrokerSender, dialect: Encoding, me: str) -> None:
+        """`me` is the user's name as the client on the broker writes it."""
+        self._sender = sender
+        self._closed = False
+        self.dialect = dialect
+        self.me = me
+        self.user_key = ""
+
+    def hold(self) -> None:
+        """No-op: nobody knows the user before its session has entered."""
+
+    def begin(self, starts: Sequence[tuple[Log, int, int | None]]) -> None:
+        """Follow these logs."""
+        for log, after, _ in starts:
+            self.follow(log, after)
+
+    def follow(self, log: Log, after: int, acknowledged: int | None = None) -> None:
+        """Publish a private log for the user, after number `after`."""
+        if log.channel is None:
+            self._sender.follow_private(log, self, after)
+
+    def unfollow(self, log: Log) -> None:
+        """No-op: only channels are left, and the broker gets every channel."""
+
+    def follows(self, log: Log) -> bool:
+        """Return True if the broker gets the log."""
+        return log.channel is not None or self._sender.follows_private(log, self)
+
+    def acknowledge(self, log: Log, number: int) -> int | None:
+        """Return how far to move the user's stored cursor: to what the client says it has seen."""
+        return min(number, log.tail)
+
+    def newly_read(self) -> tuple[list[tuple[Log, int]], bool]:
+        """Return nothing: the broker acknowledges what it has."""
+        return [], False
+
+    def gap(self, log: Log, after: int, to: int) -> Gap:
+        """Return the notice that the entries after number `after`, up to `to`, are left out."""
+        return Gap(first=after + 1, last=to, channel=log.channel, user=log.peer(self.user_key))
+
+    def reply(self, frame: Frame) -> None:
+        """Send an answer."""
+        data, payload = self.dialect.encode_apart(frame)
+        if data:
+            self.reply_bytes(data, payload)
+
+    def reply_bytes(self, data: bytes, payload: bytes = b"") -> None:
+        """Send encoded answers."""
+        if not self._closed:
+            self._sender.send(data + payload)
+
+    def notify(self, frame: Frame, log: Log | None = None) -> None:
+        """Send a notice."""
+        self.reply_bytes(self.dialect.encode(frame))
+
+    def wait_for_room(self, limit: int, timeout: float | None = None) -> bool:
+        """Wait for the connection that all users share; return True."""
+        self._sender.wait_for_room()
+        return True
+
+    def wait_until_level(self, timeout: float) -> None:
+        """No-op: the connection outlives the user."""
+
+    def hang_up(self) -> None:
+        """No-op: the connection is not this user's alone."""
+
+    def close(self) -> None:
+        """Send nothing more."""
+        self._closed = True
