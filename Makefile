@@ -1,11 +1,28 @@
-# Everything starts here: `make run` for the server, `make test` for the tests. Both set up what they need.
+# Everything starts here: `make run` for the server, `make test` for the tests. Both set up what they need in .venv, and
+# set it up anew if it is incomplete, was moved, or belongs to another Python.
 
 PYTHON ?= python3
+ARGS ?=
+RUNS ?= 10
 VENV := .venv
 BIN := $(VENV)/bin
-ARGS ?=
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: run client test lint bench docs clean
+# $(VENV)/ready names the Python and the place for which it was made; PYTHON counts if it was given with the command.
+DESCRIBE := -c 'import os, sys; print(*sys.version_info[:2], os.path.realpath(sys.prefix))'
+MADE_FOR := $(shell cat $(VENV)/ready 2>/dev/null)
+IS_FOR := $(shell $(BIN)/python $(DESCRIBE) 2>/dev/null)
+ifneq ($(origin PYTHON),file)
+ifneq ($(shell $(PYTHON) $(DESCRIBE) | cut -d ' ' -f 1,2),$(wordlist 1,2,$(MADE_FOR)))
+IS_FOR :=
+endif
+endif
+ifneq ($(MADE_FOR),$(or $(IS_FOR),nothing))
+.PHONY: $(VENV)/ready
+endif
+
+.PHONY: run client test lint bench docs coverage campaign wheel bundle clean
 
 run: $(VENV)/ready
 	@exec $(BIN)/python server.py $(ARGS)
@@ -14,12 +31,12 @@ client: $(VENV)/ready
 	@exec $(BIN)/python client.py $(ARGS)
 
 test: $(VENV)/ready-dev
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
+	$(PYTEST) $(ARGS)
 
 lint: $(VENV)/ready-dev
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
 
 bench: $(VENV)/ready-dev
 	$(BIN)/python -m bench $(ARGS)
@@ -27,16 +44,37 @@ bench: $(VENV)/ready-dev
 docs: $(VENV)/ready
 	$(BIN)/python -m docs.reference
 
+# The tests, with what they reach of the code in all processes that they start.
+coverage: $(VENV)/ready-dev
+	$(BIN)/python -m coverage erase
+	$(PYTEST) --cov --cov-report= $(ARGS)
+	-$(BIN)/python -m coverage combine --quiet --append # of processes that ended after the tests, if any
+	$(BIN)/python -m coverage report --skip-covered
+
+# Long runs, for a night: 50 times as many examples of each property, and the tests of faults again and again.
+campaign: $(VENV)/ready-dev
+	$(PYTEST) --hypothesis-profile thorough $(ARGS)
+	for run in $$(seq $(RUNS)); do echo "run $$run of $(RUNS)"; $(PYTEST) tests/faults $(ARGS) || exit 1; done
+
+# dist/: the package, for a machine with a network, and one archive with all packages, for one without.
+wheel: $(VENV)/ready-dev
+	$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+
+bundle: $(VENV)/ready-dev
+	$(BIN)/python -m package.bundle dist
+
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*
 
 $(VENV)/ready: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "Partyline needs Python 3.11 or newer; say which: make PYTHON=python3.12"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	@touch $@
+	$(PYTHON) -m venv --clear $(VENV)
+	$(PIP) install --quiet -r requirements.txt
+	@$(BIN)/python $(DESCRIBE) > $@
 
+# Not ready while this is under way, so that it begins anew if it does not come to its end.
 $(VENV)/ready-dev: requirements-dev.txt $(VENV)/ready
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
-	@touch $@
+	@mv $(VENV)/ready $(VENV)/half-ready
+	$(PIP) install --quiet -r requirements-dev.txt
+	@mv $(VENV)/half-ready $(VENV)/ready && touch $(VENV)/ready $@
