@@ -25,6 +25,7 @@ from tests.support.fixtures import Enter as Enter
 from tests.support.fixtures import Meet as Meet
 from tests.support.fixtures import StartProcess as StartProcess
 from tests.support.fixtures import StartServer as StartServer
+from tests.support.leftovers import nothing_left
 from tests.support.mqtt import VERSIONS, MqttLine
 from tests.support.processes import Process
 from tests.support.processes.clients import Running, runners
@@ -55,6 +56,13 @@ THREADS = (
 def pytest_xdist_auto_num_workers() -> int:
     """Three workers for two cores, as a good part of the tests waits for something."""
     return max(2, (os.cpu_count() or 1) * 3 // 2)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Fail if the tests of this process have left files or processes behind."""
+    with nothing_left(tmp_path_factory.getbasetemp()):
+        yield
 
 
 @pytest.fixture

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import queue
 import shutil
 import subprocess
-import tempfile
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -179,13 +180,27 @@ require("readline").createInterface({input: process.stdin}).on("line", (line) =>
 
 
 def install_mqtt_js() -> Path:
-    """The folder in which node finds MQTT.js, installed by npm once for this machine. Skips the test without it."""
+    """Return the folder in which node finds MQTT.js; npm installs it once for each user. Skip the test without it."""
     if shutil.which("node") is None or shutil.which("npm") is None:
         pytest.skip("MQTT.js needs node and npm")
-    folder = Path(tempfile.gettempdir(), f"partyline-mqtt-js-{MQTT_JS}")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = cache / "partyline-tests" / f"mqtt-js-{MQTT_JS}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "lock").open("w")
+    except OSError as error:
+        pytest.skip(f"MQTT.js needs a folder: {error}")
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the other workers wait for the one that installs
+        _install(folder)
+    return folder
+
+
+def _install(folder: Path) -> None:
+    """Install MQTT.js there, unless it is there already."""
     if not (folder / "ready").exists():
-        folder.mkdir(exist_ok=True)
-        command = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), f"mqtt@{MQTT_JS}"]
+        options = ["--no-audit", "--no-fund", "--fetch-retries", "0", "--prefix", str(folder)]
+        command = ["npm", "install", *options, f"mqtt@{MQTT_JS}"]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=60)
         except subprocess.TimeoutExpired:
@@ -194,7 +209,6 @@ def install_mqtt_js() -> Path:
             pytest.skip(f"npm cannot install MQTT.js: {done.stderr.strip().splitlines()[-1:]}")
         (folder / "ready").touch()
     (folder / "device.js").write_text(_SCRIPT)
-    return folder
 
 
 class MqttJs(Device):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from tests.support.repository import ROOT
 from tests.support.waiting import DEADLINE
@@ -60,7 +63,8 @@ class Tmux:
     """A tmux server of our own."""
 
     def __init__(self) -> None:
-        self._socket = f"partyline-test-{os.getpid()}"
+        self._folder = Path(tempfile.mkdtemp(prefix="tmux-"))
+        self._socket = self._folder / "socket"
         self._environment = {
             key: value for key, value in os.environ.items() if not key.startswith(("PARTYLINE", "TMUX"))
         }
@@ -68,12 +72,18 @@ class Tmux:
 
     def __call__(self, *arguments: str) -> str:
         done = subprocess.run(
-            ["tmux", "-L", self._socket, "-f", os.devnull, *arguments],
+            ["tmux", "-S", str(self._socket), "-f", os.devnull, *arguments],
             env={**self._environment, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"},
             capture_output=True, text=True, timeout=DEADLINE,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+    def close(self) -> None:
+        """End the server, if it was needed, and all screens with it."""
+        if self.screens:
+            self("kill-server")
+        shutil.rmtree(self._folder)
 
 
 @contextmanager
@@ -85,6 +95,7 @@ def screens() -> Iterator[Callable[..., Screen]]:
         tmux.screens += 1
         return Screen(tmux, f"screen{tmux.screens}", *arguments)
 
-    yield start
-    if tmux.screens:
-        tmux("kill-server")
+    try:
+        yield start
+    finally:
+        tmux.close()
