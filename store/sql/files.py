@@ -125,9 +125,10 @@ class SqlFiles(SqlBase):
 
     def note_fetched(self, id: str, user: str) -> bool:
         """Store that a user has all of a file. Return False if that was stored before."""
-        new = self._database.dialect.insert_or_skip(fetches).values({"file": id, "user": fold(user), "name": user})
+        row = {"file": id, "user": fold(user), "name": user}
+        new = self._database.dialect.insert_or_skip(fetches).values(row).returning(fetches.c.file)
         with self._database.transaction() as db:
-            return db.execute(new).rowcount > 0
+            return db.execute(new).one_or_none() is not None  # not every driver has a rowcount of an INSERT
 
     def fetched(self, ids: Sequence[str]) -> dict[str, list[str]]:
         """Return the names of the users who have all of a file, sorted, by the file's id."""

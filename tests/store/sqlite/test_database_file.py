@@ -98,3 +98,30 @@ def test_any_number_of_sessions_can_end_at_once(tmp_path: Path) -> None:
     assert db.execute("SELECT id FROM ids").fetchall() == [("/x/1",)]
     db.close()
     store.close()
+
+
+def test_a_transaction_keeps_other_writers_out_from_its_start(tmp_path: Path) -> None:
+    """A transaction that reads first would fail at its first write if another program had written in between."""
+    database = SqliteDatabase(tmp_path)
+    other = sqlite3.connect(tmp_path / FILE, timeout=0, isolation_level=None)
+    with database.transaction(), pytest.raises(sqlite3.OperationalError, match="database is locked"):
+        other.execute("BEGIN IMMEDIATE")
+    other.execute("BEGIN IMMEDIATE")
+    other.close()
+    database.close()
+
+
+def test_a_failed_transaction_is_rolled_back(tmp_path: Path) -> None:
+    """Whatever the error; another thread's transaction comes after it."""
+    database = SqliteDatabase(tmp_path)
+
+    def fail() -> None:
+        with database.transaction() as db:
+            db.exec_driver_sql("INSERT INTO accounts VALUES ('ann', 'Ann', NULL, 0)")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    with database.transaction() as db:
+        assert db.exec_driver_sql("SELECT count(*) FROM accounts").scalar() == 0
+    database.close()
