@@ -70,7 +70,7 @@ class MqttReader(Reader[L]):
     def __init__(
         self, outlet: Outlet, dialect: Encoding, encoding_of: Callable[[L], PublishEncoding | None], backlog: int
     ) -> None:
-        """`backlog` is the number of unsent bytes above which `tell` drops messages."""
+        """`backlog` is the number of unsent bytes above which `send_or_drop` drops messages."""
         super().__init__(outlet, dialect)
         self._encoding_of = encoding_of
         self._most = backlog
@@ -150,7 +150,7 @@ class MqttReader(Reader[L]):
         with self._lock:
             return {log.row.id: number for log, number in self._cursors.items()}
 
-    def tell(self, data: bytes) -> None:
+    def send_or_drop(self, data: bytes) -> None:
         """Send a packet that is no entry, after everything that waits; drop it if more than `backlog` bytes wait."""
         with self._lock:
             if self._held is None and self._waiting <= self._most:

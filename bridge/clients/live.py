@@ -28,4 +28,4 @@ class LiveRouter:
             self.to_broker(sender, message)
         for each in self._registry.connected_as(fold(message.to)):
             topic = self._topics.direct(each.me, sender)
-            each.tell(topic, message.payload, properties=message.properties, own=each is publisher)
+            each.deliver(topic, message.payload, properties=message.properties, own=each is publisher)

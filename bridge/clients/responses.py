@@ -94,7 +94,7 @@ class Responses:
             return self.publish(frame, None)
         qos, packet_id, context = self.take_request(ref)
         for reader, responses in self._others():
-            reader.tell(responses.publish(frame, context))
+            reader.send_or_drop(responses.publish(frame, context))
         return self._acknowledge(frame, qos, packet_id) + self.publish(frame, context)
 
     def take_request(self, ref: int) -> tuple[int, int, RequestContext | None]:

@@ -219,7 +219,7 @@ class MqttSession:
         """Read a new channel from its first entry, if a subscription matches it."""
         self._reader.resume(log, 0)
 
-    def tell(
+    def deliver(
         self, topic: str, payload: bytes, *, retained: bool = False, properties: Properties = NONE, own: bool = False
     ) -> None:
         """Send a message at QoS 0 if a subscription matches its topic. `own` is True if the client published it."""
@@ -228,7 +228,7 @@ class MqttSession:
             found = [each for each in found if not each.no_local]  # [MQTT-3.8.3-3]
         if found:
             retain = retained and any(each.retain_as_published for each in found)  # [MQTT-3.3.1-13]
-            self._reader.tell(self._responses.message(topic, payload, retain=retain, properties=properties))
+            self._reader.send_or_drop(self._responses.message(topic, payload, retain=retain, properties=properties))
 
     # The end
 
@@ -244,7 +244,7 @@ class MqttSession:
 
     def dismiss(self) -> None:
         """Tell the client that the server is shutting down. Its will is dropped, as the client has not failed."""
-        self.tell(*self._shared.topics.state(ServerState(online=False)), retained=True)
+        self.deliver(*self._shared.topics.state(ServerState(online=False)), retained=True)
         self._will = None
         self.fail(MqttError(Reason.SERVER_SHUTTING_DOWN, "The server is going down."))
 
