@@ -90,7 +90,7 @@ class MqttReader(Reader[L]):
         self._window = min(receive_maximum, WINDOW)
 
     def _place_locked(self, log: L, after: int, acknowledged: int | None) -> bool:
-        """Read a log that a subscription matches: a direct conversation from `after`, a channel as `resume` has set."""
+        """Read a log that a subscription matches: a private log from `after`, a channel as `resume` has set."""
         encoding, resent = self._encoding_of(log), 0
         if log.channel is not None:
             after, resent = self._starts.pop(log, (log.tail, 0))
@@ -130,7 +130,7 @@ class MqttReader(Reader[L]):
         return encoding is not None and encoding.acknowledged
 
     def newly_read(self) -> tuple[list[tuple[L, int]], bool]:
-        """Return the direct conversations, with numbers, that a client at QoS 0 has read further since the last call.
+        """Return the private logs, with numbers, that a client at QoS 0 has read further since the last call.
 
         Its machine has acknowledged all that was sent; else the list is empty and the second value True.
         """
@@ -266,7 +266,7 @@ class MqttReader(Reader[L]):
     def acknowledge(self, log: L, number: int) -> int | None:
         """Note that the user has seen a log's entries up to `number`, by a subscription or in its history.
 
-        Return how far to move the user's cursor; None if it was moved so far before. In a direct conversation, the
+        Return how far to move the user's cursor; None if it was moved so far before. In a private log, the
         other user is told of each move.
         """
         with self._lock:

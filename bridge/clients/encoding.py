@@ -40,7 +40,7 @@ def largest_packet(limits: Limits) -> int:
 class PublishEncoding:
     """How one kind of subscriber is sent one kind of log. `json` and `text` are the QoS of each form, None for neither.
 
-    `me` is the client's name as it writes it; it is set for direct conversations only, whose topics differ by reader.
+    `me` is the client's name as it writes it; it is set for private logs only, whose topics differ by reader.
     `limit` is the client's Maximum Packet Size, 0 if it takes every entry. `without` is the sender whose entries a No
     Local subscriber does not get. `even` gives JSON the packet identifiers of text, for the second of two encodings
     without text that go to one peer. `forms` is the number of packets for each entry that the client acknowledges.

@@ -148,7 +148,7 @@ class MqttSession:
         welcome = connect.welcome(self._shared.topics, packet, login, self._chat.limits, present=present)
         self._reader.reply_bytes(welcome)
         self._responses.connected = True
-        self._subscribe_handler.follow_conversations()
+        self._subscribe_handler.follow_private_logs()
 
     def _set_limits(self, packet: Connect, login: Login) -> None:
         """Note how much the client takes, how long it may be silent, and how long its state is kept."""

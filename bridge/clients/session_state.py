@@ -68,7 +68,7 @@ class SessionState:
             self._shared.chat.store.move(cursors, {})
 
     def acknowledged(self, packet_ids: tuple[int, ...]) -> None:
-        """Move cursors, as the client has acknowledged packets: its own in channels, its user's in conversations."""
+        """Move cursors, as the client has acknowledged packets: its own in channels, its user's in private logs."""
         journal = self._shared.chat.journal
         for log, number in self._reader.acknowledged(packet_ids).items():
             if log.channel is None:

@@ -47,7 +47,7 @@ class SubscribeHandler:
         known = [self._subscriptions.has(each.filter) for each in packet.subscriptions]
         reasons = tuple([self._subscriptions.add(each) for each in packet.subscriptions])
         self._follow_channels(self._channels_of([each.filter for each in packet.subscriptions]))
-        self.follow_conversations()
+        self.follow_private_logs()
         self._reader.reply_bytes(encode(SubAck(packet.packet_id, reasons), self._responses.version))
         for each, reason, was_known in zip(packet.subscriptions, reasons, known, strict=True):
             if reason < _FAILURE and (each.retain_handling == 0 or (each.retain_handling == 1 and not was_known)):
@@ -89,14 +89,14 @@ class SubscribeHandler:
             self._reader.follow(log, log.tail)
 
     def _refresh(self, channels: Sequence[Log]) -> None:
-        """Read these channels and all direct conversations as the subscriptions have them now, or stop reading them."""
+        """Read these channels and all private logs as the subscriptions have them now, or stop reading them."""
         changed = set(channels)
         for log in self._reader.followed():
             if log.channel is None or log in changed:
                 self._reader.refresh(log)
 
-    def follow_conversations(self) -> None:
-        """Read the direct conversations that a subscription matches, from where the user has acknowledged them."""
+    def follow_private_logs(self) -> None:
+        """Read the private logs that a subscription matches, from where the user has acknowledged them."""
         user, chat = self._session.user, self._shared.chat
         assert user is not None
         unread = [
