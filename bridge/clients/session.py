@@ -66,7 +66,7 @@ class MqttSession:
         self._chat = chat
         self._packets = MqttPackets(chat.limits.payload, topic_alias_maximum=connect.TOPIC_ALIASES)
         self._subscriptions = Subscriptions(shared.topics)
-        self._responses = Responses(shared.topics, self._subscriptions.hears, outlet.hang_up)
+        self._responses = Responses(shared.topics, self._subscriptions.is_subscribed, outlet.hang_up)
         self._reader: MqttReader[Log] = MqttReader(
             outlet, self._responses, self._subscriptions.encoding_of, chat.limits.backlog
         )
@@ -144,7 +144,7 @@ class MqttSession:
             previous.taken_over(clean=packet.clean)
         present = self._state.open(self._key, sent, clean=packet.clean)
         self._publish_handler.open(login.client_id)
-        self._responses.subscribed()
+        self._responses.subscriptions_changed()
         welcome = connect.welcome(self._shared.topics, packet, login, self._chat.limits, present=present)
         self._reader.reply_bytes(welcome)
         self._responses.connected = True
@@ -174,11 +174,11 @@ class MqttSession:
 
     def _subscribe(self, packet: Subscribe) -> None:
         self._subscribe_handler.subscribe(packet)
-        self._responses.subscribed()
+        self._responses.subscriptions_changed()
 
     def _unsubscribe(self, packet: Unsubscribe) -> None:
         self._subscribe_handler.unsubscribe(packet)
-        self._responses.subscribed()
+        self._responses.subscriptions_changed()
 
     def _ping(self, _packet: PingReq) -> None:
         self._reader.reply_bytes(PINGRESP)

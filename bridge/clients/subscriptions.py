@@ -64,7 +64,7 @@ class Subscriptions:
         """Return the subscriptions that match a topic, which the client must be allowed to read."""
         return self._filters.matching(topic)
 
-    def hears(self, topic: str) -> bool:
+    def is_subscribed(self, topic: str) -> bool:
         """Return True if a subscription matches a topic, which the client must be allowed to read."""
         return bool(self._filters.matching(topic))
 
