@@ -58,6 +58,11 @@ def reach(ranges: RangeSet, first: int) -> int:
     return ranges[at][1] if at < len(ranges) and ranges[at][0] <= first else first
 
 
+def percent(have: int, size: int) -> int:
+    """Return how many percent `have` bytes are of `size`, rounded down: 100 only if nothing is missing."""
+    return have * 100 // size if size else 100
+
+
 def total(ranges: RangeSet) -> int:
     """How many bytes are in the set."""
     return sum([end - first for first, end in ranges])

@@ -9,8 +9,7 @@ from pathlib import Path
 from wire.errors import Refused
 from wire.file_names import size_words
 from wire.frames import GetFile, Ranges
-from wire.ranges import reach, union
-from wire.text import percent
+from wire.ranges import percent, reach, union
 
 from .channel import ConnectionLostError, FileChannel, JsonFileChannel
 from .direct_offer import DIRECTLY, THROUGH_SERVER

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from wire.file_names import size_words
-from wire.text import percent
+from wire.ranges import percent
 
 _BAR = 20  # characters
 _SPAN = 5.0  # seconds over which the rate is measured

@@ -93,5 +93,5 @@ class Rooms:
 
     def _here(self) -> str:
         if not self.current:
-            raise Refused("no-channel", "You are in no channel: /join lobby, for one.")
+            raise Refused("no-channel", "You are in no channel. /join lobby joins one.")
         return self.current

@@ -118,7 +118,7 @@ def test_more_than_the_limit_is_a_gap_and_the_rest(start_server: StartServer, do
     assert bob.heard("lab") == [("alice", f"entry {n}") for n in range(71, 101)]
     assert bob.heard("@alice") == [("alice", f"private {n}") for n in range(100)], "what was kept comes whole"
     if isinstance(bob, TextTalker):
-        hint = re.search(r"left out \(1 to 70\); see them with /history lab (\d+) (\d+)", bob.everything())
+        hint = re.search(r"Skipped 70 entries of lab \(1 to 70\). /history lab (\d+) (\d+) shows", bob.everything())
         assert hint is not None
         assert bob.history("lab", int(hint[1]), int(hint[2]))[-1] == ("alice", "entry 70")
         assert len(bob.history("lab", int(hint[1]), int(hint[2]))) == 70

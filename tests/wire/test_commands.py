@@ -82,7 +82,7 @@ def test_every_usage_can_be_written(command: Command) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 def test_what_does_not_fit_shows_the_usage(command: Command) -> None:
-    """Too few words or too many: the answer says how it is written."""
+    """Too few words, or too many."""
     arguments = _ARGUMENT.findall(command.usage)
     wrong = []
     if any(argument.startswith("<") for argument in arguments):
@@ -128,7 +128,7 @@ def test_help_shows_everything() -> None:
             assert first.startswith(f"{command.usage} - {command.summary}.")
             assert all(alias in first for alias in command.aliases)
             assert more == ([command.detail] if command.detail else [])
-    with pytest.raises(Refused, match="no command frobnicate"):
+    with pytest.raises(Refused, match="Unknown command frobnicate"):
         help_lines("frobnicate")
 
 
@@ -144,8 +144,8 @@ def test_a_slip_gets_the_nearest_command(typed: str, meant: str | None) -> None:
     with pytest.raises(Refused) as refused:
         parse(typed)
     assert refused.value.code == "unknown-command"
-    hint = refused.value.sentence.partition("; ")[2]
-    assert hint == (f"did you mean {meant}?" if meant else "/help lists them.")
+    hint = refused.value.sentence.partition(". ")[2]
+    assert hint == (f"Did you mean {meant}?" if meant else "/help lists the commands.")
 
 
 @pytest.mark.parametrize(

@@ -133,9 +133,9 @@ def test_what_people_type(typed: bytes, expected: list[Request]) -> None:
 @pytest.mark.parametrize(
     ("typed", "code", "part"),
     [
-        ("/jion lab", "unknown-command", "did you mean /join?"),
-        ("/\x1b[2J", "unknown-command", "no command /[2J;"),
-        ("/frobnicate" + "x" * 1000, "unknown-command", "/help lists them"),
+        ("/jion lab", "unknown-command", "Did you mean /join?"),
+        ("/\x1b[2J", "unknown-command", "Unknown command /[2J."),
+        ("/frobnicate" + "x" * 1000, "unknown-command", "/help lists the commands"),
         ("/join", "bad-command", "/join <channel>"),
         ("/msg bob", "bad-command", "/msg <user> <text>"),
         ("/history lab 0", "bad-command", "/history"),
@@ -200,7 +200,7 @@ def test_the_status_in_words() -> None:
     """The server's, and how it gets on with a broker, if it mirrors to one; in three lines at most."""
     now = time.time_ns() // 1_000_000
     status = ServerStatus(version="0.1.0", since=now, users=1, connections=2, channels=3)
-    lines = [f"* Partyline 0.1.0, running since {clock(now)}.", "* 1 user online by 2 connections; 3 channels."]
+    lines = [f"* Partyline 0.1.0, running since {clock(now)}.", "* 1 user online over 2 connections; 3 channels."]
     assert render(status) == lines
     status.bridge = BridgeStatus("mosquitto:1883", True, now, "5", behind=3, received=120, sent=400, refused=2)
     assert render(status) == [

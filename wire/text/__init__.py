@@ -1,11 +1,14 @@
-"""Floor 0: the text dialect, for people with `nc` and `telnet`: the commands, the lines in, and the lines out."""
+"""Floor 0: the text dialect, for people with `nc` and `telnet`.
+
+`commands` is the table of commands, `addressed` decides which channel a text names, `render` turns frames into lines,
+and `TextLines` is the dialect of one connection.
+"""
 
 from __future__ import annotations
 
 from .addressed import channel_word, post_for, topic_for
 from .commands import COMMANDS, PLAIN, Command, find, help_lines, parse
 from .dialect import GREETING_START, TextLines
-from .file_render import percent
 from .render import clock, entry_line, past_line, render
 
 __all__ = [
@@ -21,7 +24,6 @@ __all__ = [
     "help_lines",
     "parse",
     "past_line",
-    "percent",
     "post_for",
     "render",
     "topic_for",

@@ -1,4 +1,4 @@
-"""Floor 0: the text dialect's commands as one table, which drives parsing, help, completion and the README."""
+"""Floor 0: the commands of the text dialect as one table, which drives parsing, help, completion and the docs."""
 
 from __future__ import annotations
 
@@ -35,9 +35,10 @@ from .addressed import topic_text
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command: how it is written, what it does, and what its words mean as a frame.
+    """One command: its usage, its summary, and the function that turns its arguments into a frame.
 
-    `parse` takes what follows the command's name, stripped; it raises ValueError if that does not fit `usage`.
+    `parse` takes the stripped text after the name. It raises ValueError if the text does not fit `usage`, and Refused
+    for a name that breaks the rule.
     """
 
     name: str
@@ -77,7 +78,7 @@ def _send(rest: str) -> Request:
     if not path.strip():
         raise ValueError
     if direct and to.startswith("#"):
-        raise Refused("bad-command", "A file goes directly to a user, not to a channel.")
+        raise Refused("bad-command", "--direct sends to a user, not to a channel.")
     name = check_name(to, "channel name" if to.startswith("#") else "user name")
     return SendFile(to=f"#{name}" if to.startswith("#") else name, path=path.strip(), direct=direct)
 
@@ -91,7 +92,7 @@ def _file(word: str) -> str:
     if not word:
         raise ValueError
     if not is_file_id(word):
-        raise Refused("no-such-file", f"{shorten(word)} is no file's id: /files lists them.")
+        raise Refused("no-such-file", f"{shorten(word)} is not the id of a file. /files lists the files.")
     return word
 
 
@@ -123,68 +124,69 @@ def _history(rest: str) -> Request:
 
 
 COMMANDS: tuple[Command, ...] = (
-    Command("/join", "/join <channel>", "join a channel (it is made if it is new); it becomes your current one",
+    Command("/join", "/join <channel>", "join a channel, which becomes your current one; a new name makes a channel",
             lambda rest: Join(_channel(_words(rest, 1, 1)[0]))),
-    Command("/leave", "/leave [channel]", "leave the current channel, or the named one, and get nothing more from it",
+    Command("/leave", "/leave [channel]", "leave the current channel, or the named one",
             lambda rest: Leave(_channel(_words(rest, 0, 1)[0]))),
-    Command("/msg", "/msg <user> <text>", "a private message; kept for them if they are away", _msg),
-    Command("/who", "/who [channel]", "who is in a channel, or, without one, who is online",
+    Command("/msg", "/msg <user> <text>", "send a private message; the server keeps it for a user who is away", _msg),
+    Command("/who", "/who [channel]", "list the members of a channel, or everyone who is online",
             lambda rest: Who(_channel(_words(rest, 0, 1)[0]))),
-    Command("/channels", "/channels", "every channel, with its members and its topic",
+    Command("/channels", "/channels", "list all channels with their members and topics",
             lambda rest: Channels(*_words(rest, 0, 0))),
-    Command("/whois", "/whois <user>", "whether a user is online, how, and since when",
+    Command("/whois", "/whois <user>", "show whether a user is online, how, and since when",
             lambda rest: Whois(_user(_words(rest, 1, 1)[0]))),
     Command("/history", "/history [channel or @user] [n] [before]",
-            "the last n entries (20), or the n before a number", _history,
-            detail="/history lab 50 shows the last 50 of lab; /history lab 50 812 the 50 before number 812; "
-                   "/history @bob your talk with bob."),
-    Command("/topic", "/topic [channel] [text]", "show a channel's topic, or set it (- clears it)", _topic,
-            detail="/topic Tea time sets the current channel's; /topic lab Tea time that of lab, if you are in lab; "
-                   "/topic lab shows it. A word with a # is always a channel's name."),
-    Command("/send", "/send <user or #channel> <path>", "send a file, or a folder; kept for them if they are away",
-            _send,
-            detail="/send bob photo.jpg sends it to bob, /send #lab results to all who are in lab. It goes on after a "
-                   "lost line; after a restart, send it once more, and it goes on where it was. /send --direct bob "
-                   "photo.jpg goes straight to bob, and by the server only if it must. In client.py only."),
-    Command("/get", "/get <id> [folder]", "fetch a file that was offered to you", _get,
-            detail="It goes to your download folder, or to the one named, and is only there when all of it is right. "
-                   "In client.py only."),
-    Command("/files", "/files", "the files that are offered to you, and by you",
+            "show the last n entries (20 by default), or the n before a number", _history,
+            detail="/history lab 50 shows the last 50 entries of lab. /history lab 50 812 shows the 50 before number "
+                   "812. /history @bob shows your private messages with bob."),
+    Command("/topic", "/topic [channel] [text]", "show the topic of a channel, or set it (- clears it)", _topic,
+            detail="/topic Tea time sets the topic of the current channel. /topic lab Tea time sets the topic of lab, "
+                   "if you are a member of lab. /topic lab shows it. A word that begins with # always names a channel."),
+    Command("/send", "/send <user or #channel> <path>",
+            "send a file or a folder; the server keeps it for a user who is away", _send,
+            detail="/send bob photo.jpg sends it to bob, and /send #lab results to all members of lab. A transfer "
+                   "resumes after a lost connection. After a restart of the client, type the line again to resume it. "
+                   "/send --direct bob photo.jpg sends it directly to bob's client, and through the server only if "
+                   "that fails. Only client.py has this command."),
+    Command("/get", "/get <id> [folder]", "fetch a file that is offered to you", _get,
+            detail="The file goes to your download folder, or to the named one. It appears there when its SHA-256 is "
+                   "verified. Only client.py has this command."),
+    Command("/files", "/files", "list the files that are offered to you and by you",
             lambda rest: Files(*_words(rest, 0, 0))),
-    Command("/cancel", "/cancel <id>", "stop fetching a file, or take back one that you offer",
+    Command("/cancel", "/cancel <id>", "stop fetching a file, or take back a file that you offer",
             lambda rest: Cancel(file=_file(_words(rest, 1, 1)[0]))),
-    Command("/register", "/register <password>", "bind your name to a password; from then on it takes that password",
+    Command("/register", "/register <password>", "bind your name to a password, which every later login needs",
             _register),
-    Command("/status", "/status", "how the server is, and how it gets on with the broker that it mirrors to",
+    Command("/status", "/status", "show the status of the server and of its connection to another broker",
             lambda rest: Status(*_words(rest, 0, 0))),
-    Command("/help", "/help [command]", "these lines, or more about one command",
+    Command("/help", "/help [command]", "list the commands, or explain one",
             lambda rest: Help(_words(rest, 0, 1)[0])),
-    Command("exit", "exit", "leave; you stay a member, and what you miss waits for you",
+    Command("exit", "exit", "leave; you stay a member of your channels, and the server keeps what you miss",
             lambda rest: Bye(), aliases=("/quit", "/exit")),
 )  # fmt: skip
 
 PLAIN: tuple[tuple[str, str], ...] = (
-    ("<text>", "say it in your current channel"),
+    ("<text>", "say it in the current channel"),
     ("<channel>: <text>", "say it in that channel"),
-    ("//<text>", "say something that begins with a slash"),
+    ("//<text>", "say a text that begins with a slash"),
 )
 
 _by_name: dict[str, Command] = {name: command for command in COMMANDS for name in (command.name, *command.aliases)}
 
 
 def find(name: str) -> Command:
-    """The command of that name or alias, with or without its slash. Raises Refused with the nearest known one."""
+    """Return the command of that name or alias, with or without its slash. Raises Refused with the nearest name."""
     key = name.lower()
     command = _by_name.get(key) or _by_name.get("/" + key)
     if command is not None:
         return command
     near = difflib.get_close_matches(key if key.startswith("/") else "/" + key, _by_name, 1, 0.5)
-    hint = f"did you mean {near[0]}?" if near else "/help lists them."
-    raise Refused("unknown-command", f"There is no command {shorten(name)}; {hint}")
+    hint = f"Did you mean {near[0]}?" if near else "/help lists the commands."
+    raise Refused("unknown-command", f"Unknown command {shorten(name)}. {hint}")
 
 
 def parse(line: str) -> Request | None:
-    """The frame that a line of the text dialect asks for; None if it is no command. Raises Refused."""
+    """Return the request of a command line; None if the line is not a command. Raises Refused."""
     if line.startswith("//"):
         return Say(line[1:])
     name, _, rest = line.partition(" ")
@@ -194,11 +196,11 @@ def parse(line: str) -> Request | None:
     try:
         return command.parse(rest.strip())
     except ValueError:
-        raise Refused("bad-command", f"It is written {command.usage} - {command.summary}.") from None
+        raise Refused("bad-command", f"Usage: {command.usage}") from None
 
 
 def help_lines(name: str = "") -> list[str]:
-    """What `/help` says, about everything or about one command. Raises Refused for an unknown one."""
+    """Return the lines of `/help`, or those of `/help <command>`. Raises Refused for an unknown command."""
     if name:
         command = find(name)
         also = f" Also: {', '.join(command.aliases)}." if command.aliases else ""

@@ -1,4 +1,4 @@
-"""Floor 0: every frame that the server sends as lines for a person; safe on any terminal."""
+"""Floor 0: the frames that the server sends, as lines for a person; no line acts on a terminal."""
 
 from __future__ import annotations
 
@@ -6,61 +6,91 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from wire.file_names import size_words
 from wire.frames import (
+    Attached,
     BridgeStatus,
+    Cancelled,
     ChannelList,
+    Chunk,
     Closing,
     Delivered,
     Entry,
     Error,
+    Fetched,
+    FileInfo,
+    FileList,
+    Finished,
     Frame,
     Gap,
     HelpText,
     Joined,
+    Kept,
     Left,
     Members,
+    More,
+    Offered,
     Ok,
     Page,
     Pong,
     Presence,
     Prompt,
+    Ranges,
     Registered,
     ServerStatus,
     Slowed,
     Stored,
+    SumIs,
     TopicChanged,
     TopicIs,
     UserInfo,
+    Visitor,
+    Wanted,
+    Way,
     Welcome,
 )
 from wire.names import one_line
-
-from .file_render import FILE_RENDERERS
-
-
-def clock(milliseconds: int) -> str:
-    """A time of day, with its date if that is not today."""
-    try:
-        then = time.localtime(milliseconds / 1000)
-    except (OverflowError, ValueError, OSError):
-        return "at no time"  # a number that no clock shows
-    today = time.strftime("%Y-%m-%d") == time.strftime("%Y-%m-%d", then)
-    return time.strftime("%H:%M" if today else "%Y-%m-%d %H:%M", then)
+from wire.ranges import percent
 
 
-def place(channel: str | None, user: str | None) -> str:
-    """A log as a person names it: `lab` or `@bob`."""
-    return f"@{user}" if user else channel or ""
+def render(frame: Frame) -> Sequence[str]:
+    """Return the lines that show a frame, without line ends; none for a frame that a person need not see.
+
+    Whatever the fields hold, nothing in them acts on a terminal, and each further line of a field is indented.
+    """
+    return [one_line(line) for line in _RENDERERS[type(frame)](frame)]
 
 
 def entry_line(entry: Entry) -> str:
-    """A live entry, without its line end."""
+    """Return the line of a live entry, without its line end."""
     return one_line(_entry(entry))
 
 
 def past_line(entry: Entry) -> str:
-    """An entry with its time, for history and for what was missed."""
+    """Return the line of an entry with its time, for history and for entries that were missed."""
     return one_line(_past(entry))
+
+
+def clock(milliseconds: int) -> str:
+    """Return the local time of day, with the date if that is not today."""
+    try:
+        then = time.localtime(milliseconds / 1000)
+    except (OverflowError, ValueError, OSError):
+        return "unknown time"
+    today = time.strftime("%Y-%m-%d") == time.strftime("%Y-%m-%d", then)
+    return time.strftime("%H:%M" if today else "%Y-%m-%d %H:%M", then)
+
+
+def _log(channel: str | None, user: str | None) -> str:
+    """A log as a person types it: `lab` or `@bob`."""
+    return f"@{user}" if user else channel or ""
+
+
+def _count(count: int, one: str, many: str = "") -> str:
+    return f"{count} {one if count == 1 else many or one + 's'}"
+
+
+# Entries
 
 
 def _entry(entry: Entry) -> str:
@@ -73,13 +103,37 @@ def _past(entry: Entry) -> str:
     return f"{clock(entry.time)} {_entry(entry)}"
 
 
+def _page(frame: Page) -> list[str]:
+    log = _log(frame.channel, frame.user)
+    if not frame.entries:
+        return [f"* No entries in {log}."]
+    first, last = frame.entries[0].number, frame.entries[-1].number
+    older = f"; older: /history {log} {len(frame.entries)} {first}" if first > 1 else ""
+    return [*map(_past, frame.entries), f"* {first} to {last} of {frame.tail} in {log}{older}"]
+
+
+def _gap(frame: Gap) -> list[str]:
+    log, count = _log(frame.channel, frame.user), frame.last - frame.first + 1
+    skipped = f"* Skipped {_count(count, 'entry', 'entries')} of {log} ({frame.first} to {frame.last})."
+    return [f"{skipped} /history {log} {min(count, 100)} {frame.last + 1} shows the last of them."]
+
+
+def _stored(frame: Stored) -> list[str]:
+    if frame.user and frame.away:
+        return [f"* {frame.user} is away. The server keeps the message for them."]
+    return []
+
+
+# People and channels
+
+
 def _welcome(frame: Welcome) -> list[str]:
     lines = [f"Welcome, {frame.name}. /help lists the commands."]
     channels = [log.channel for log in frame.logs if log.channel]
     if channels:
         lines.append(f"You are in {', '.join(channels)}; your current channel is {channels[-1]}.")
     else:
-        lines.append("You are in no channel yet: /join lobby, for one, or see /channels.")
+        lines.append("You are in no channel yet. /join lobby joins one, /channels lists them.")
     return lines
 
 
@@ -91,17 +145,11 @@ def _joined(frame: Joined) -> list[str]:
     return lines
 
 
-def _stored(frame: Stored) -> list[str]:
-    if frame.user and frame.away:
-        return [f"* {frame.user} is away; the message is kept for them."]
-    return []
-
-
 def _members(frame: Members) -> list[str]:
-    here = [member.name for member in frame.members if member.online]
+    online = [member.name for member in frame.members if member.online]
     away = [member.name for member in frame.members if not member.online]
-    head = f"* In {frame.channel}" if frame.channel else "* Online"
-    lines = [f"{head}: {', '.join(here) or 'nobody'}"]
+    title = f"* In {frame.channel}" if frame.channel else "* Online"
+    lines = [f"{title}: {', '.join(online) or 'nobody'}"]
     if away:
         lines.append(f"* Away: {', '.join(away)}")
     return lines
@@ -109,7 +157,7 @@ def _members(frame: Members) -> list[str]:
 
 def _channels(frame: ChannelList) -> list[str]:
     if not frame.channels:
-        return ["* There is no channel yet: /join lobby makes one."]
+        return ["* No channels yet. /join lobby makes one."]
     width = max(len(info.name) for info in frame.channels)
     return [
         f"* {info.name:<{width}}  {_count(info.members, 'member')}, {_count(info.tail, 'entry', 'entries')}"
@@ -134,41 +182,27 @@ def _user(frame: UserInfo) -> list[str]:
     return lines
 
 
-def _page(frame: Page) -> list[str]:
-    where = place(frame.channel, frame.user)
-    if not frame.entries:
-        return [f"* Nothing there in {where}."]
-    first, last = frame.entries[0].number, frame.entries[-1].number
-    older = f"; older: /history {where} {len(frame.entries)} {first}" if first > 1 else ""
-    return [*map(_past, frame.entries), f"* {first} to {last} of {frame.tail} in {where}{older}"]
-
-
-def _gap(frame: Gap) -> list[str]:
-    where = place(frame.channel, frame.user)
-    count = frame.last - frame.first + 1
-    return [
-        f"* {_count(count, 'entry', 'entries')} of {where} left out ({frame.first} to {frame.last});"
-        f" see them with /history {where} {min(count, 100)} {frame.last + 1}"
-    ]
-
-
-_WHAT = {"join": "has joined", "leave": "has left", "online": "is here", "offline": "is away"}
+_CHANGES = {"join": "has joined", "leave": "has left", "online": "is here", "offline": "is away"}
 
 
 def _presence(frame: Presence) -> list[str]:
-    where = f" {frame.channel}" if frame.channel else ""
-    return [f"* {frame.user} {_WHAT.get(frame.what, frame.what)}{where}"]
+    channel = f" {frame.channel}" if frame.channel else ""
+    return [f"* {frame.user} {_CHANGES.get(frame.what, frame.what)}{channel}"]
 
 
 def _topic_is(frame: TopicIs) -> list[str]:
-    return [f"* The topic of {frame.channel}: {frame.topic}" if frame.topic else
-            f"* {frame.channel} has no topic."]  # fmt: skip
+    if not frame.topic:
+        return [f"* {frame.channel} has no topic."]
+    return [f"* The topic of {frame.channel}: {frame.topic}"]
+
+
+# The server
 
 
 def _status(frame: ServerStatus) -> list[str]:
     lines = [
         f"* Partyline {frame.version}, running since {clock(frame.since)}.",
-        f"* {_count(frame.users, 'user')} online by {_count(frame.connections, 'connection')};"
+        f"* {_count(frame.users, 'user')} online over {_count(frame.connections, 'connection')};"
         f" {_count(frame.channels, 'channel')}.",
     ]
     return lines if frame.bridge is None else [*lines, f"* Broker: {_bridge(frame.bridge)}."]
@@ -178,49 +212,74 @@ def _bridge(bridge: BridgeStatus) -> str:
     behind = _count(bridge.behind, "entry", "entries") + " behind"
     counts = f"{_count(bridge.received, 'message')} in, {bridge.sent} out, {bridge.refused} refused"
     if not bridge.connected:
-        reason = bridge.error.rstrip(".") or "no reason is known"
+        reason = bridge.error.rstrip(".") or "reason unknown"
         return f"not connected to {bridge.broker} since {clock(bridge.since)}: {reason}; {behind}; {counts}"
     version = f" over MQTT {bridge.version}" if bridge.version else ""
     but = f", but: {bridge.error.rstrip('.')}" if bridge.error else ""
     return f"connected to {bridge.broker}{version} since {clock(bridge.since)}{but}; {behind}; {counts}"
 
 
-# The lines as they are; `render` makes them safe.
+# Files
+
+
+def _offered(frame: Offered) -> list[str]:
+    return [f"* {frame.user} is away. The server keeps the file for them."] if frame.away and frame.user else []
+
+
+def _files(frame: FileList) -> list[str]:
+    if not frame.files:
+        return ["* No files are offered to you or by you."]
+    widths = max(len(info.file) for info in frame.files), max(len(size_words(info.size)) for info in frame.files)
+    return [
+        *[_file(info, *widths) for info in frame.files],
+        "* /get <id> in client.py fetches a file, shows the progress, and resumes after a lost connection.",
+    ]
+
+
+def _file(info: FileInfo, id_width: int, size_width: int) -> str:
+    log = f"in {info.channel}" if info.channel else f"in your conversation with {info.user}"
+    count = f"/, {info.count} files," if info.count > 1 else ""
+    progress = "" if info.done else f", {percent(info.have, info.size)} % uploaded"
+    fetched = f", fetched by {', '.join(info.fetched)}" if info.fetched else ""
+    size = size_words(info.size)
+    return (
+        f"* {info.file:<{id_width}}  {size:>{size_width}}  {info.name}{count} by {info.sender} {log}{progress}{fetched}"
+    )
+
+
+# What only programs ask for, or what a person sees as progress.
+_UNSEEN: tuple[type[Frame], ...] = (
+    Attached, Chunk, Delivered, Finished, Kept, More, Ok, Ranges, SumIs, Visitor, Wanted, Way,
+)  # fmt: skip
+
+# The lines before `render` makes them safe.
 _RENDERERS: dict[type[Frame], Callable[[Any], Sequence[str]]] = {
-    Welcome: _welcome,
-    Joined: _joined,
-    Left: lambda frame: [f"* You have left {frame.channel}."],
-    Stored: _stored,
-    Members: _members,
+    **dict.fromkeys(_UNSEEN, lambda frame: ()),
+    Cancelled: lambda frame: [f"* {frame.name} is no longer offered."],
     ChannelList: _channels,
-    UserInfo: _user,
-    Page: _page,
-    TopicIs: _topic_is,
-    Registered: lambda frame: [f"* {frame.name} is yours: from now on it takes the password."],
-    Ok: lambda frame: [],
-    ServerStatus: _status,
-    Pong: lambda frame: ["* pong"],
-    HelpText: lambda frame: frame.lines,
-    Error: lambda frame: [f"! {frame.error}"],
     Closing: lambda frame: [f"* {frame.reason}"],
     Entry: lambda frame: [_entry(frame)],
+    Error: lambda frame: [f"! {frame.error}"],
+    Fetched: lambda frame: [f"* {frame.user} has fetched {frame.name} ({frame.file})."],
+    FileList: _files,
     Gap: _gap,
+    HelpText: lambda frame: frame.lines,
+    Joined: _joined,
+    Left: lambda frame: [f"* You have left {frame.channel}."],
+    Members: _members,
+    Offered: _offered,
+    Page: _page,
+    Pong: lambda frame: ["* pong"],
     Presence: _presence,
-    TopicChanged: lambda frame: [f"* {frame.user} has set the topic of {frame.channel}: {frame.topic}"],
-    Delivered: lambda frame: [],
-    Slowed: lambda frame: [f"* You write faster than {frame.rate} lines a second: they are taken at that pace."],
     Prompt: lambda frame: [frame.text],
-    **FILE_RENDERERS,
+    Registered: lambda frame: [f"* The name {frame.name} is now registered. Log in with this password."],
+    ServerStatus: _status,
+    Slowed: lambda frame: [
+        f"* You write faster than {frame.rate} lines a second. The server accepts them at that rate; none is lost."
+    ],
+    Stored: _stored,
+    TopicChanged: lambda frame: [f"* {frame.user} has set the topic of {frame.channel}: {frame.topic}"],
+    TopicIs: _topic_is,
+    UserInfo: _user,
+    Welcome: _welcome,
 }
-
-
-def render(frame: Frame) -> Sequence[str]:
-    """The lines, without their line ends, that show a frame; none for a frame that a person need not see.
-
-    Whatever its fields hold, nothing in them acts on a terminal, and a further line of theirs is indented.
-    """
-    return [one_line(line) for line in _RENDERERS[type(frame)](frame)]
-
-
-def _count(count: int, one: str, many: str = "") -> str:
-    return f"{count} {one if count == 1 else many or one + 's'}"

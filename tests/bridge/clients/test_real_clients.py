@@ -64,7 +64,7 @@ def registered(process: Process, kind: str) -> None:
     if kind == "mosquitto":
         with Text(process.address, "dev") as person:
             person.send("/register secret")
-            person.expect("dev is yours")
+            person.expect("The name dev is now registered")
 
 
 def test_a_device_through_all_commands(process: Process, device: Open, kind: str, dial: Callable[..., Text]) -> None:

@@ -10,9 +10,9 @@ from tests.support.talkers.talker import Known, Listed, Refusal, Said, Talker
 
 _TIME = r"(?:(?:\d{4}-\d\d-\d\d )?\d\d:\d\d )?"
 _ENTRY = re.compile(rf"{_TIME}(?:\[([A-Za-z0-9_-]+)\] ([A-Za-z0-9_-]+)|([A-Za-z0-9_-]+) -> ([A-Za-z0-9_-]+)): (.*)")
-_PAGE = re.compile(r"\* (\d+) to (\d+) of \d+ in \S+|\* Nothing there in ")
+_PAGE = re.compile(r"\* (\d+) to (\d+) of \d+ in \S+|\* No entries in ")
 _CHANNEL = re.compile(r"\* ([A-Za-z0-9_-]+) +(\d+) members?, (\d+) entr\w+(, joined)?(?:  (.*))?")
-_GAP = re.compile(r"\* \d+ entr\w+ of (\S+) left out \((\d+) to (\d+)\)")
+_GAP = re.compile(r"\* Skipped \d+ entr\w+ of (\S+) \((\d+) to (\d+)\)\.")
 _NOTICE = {
     "join": "* {} has joined {}",
     "leave": "* {} has left {}",
@@ -107,7 +107,7 @@ class TextTalker(Talker):
         return line.partition(": ")[2]
 
     def register(self, password: str) -> None:
-        self._ask(f"/register {password}", f"* {self.name} is yours")
+        self._ask(f"/register {password}", f"* The name {self.name} is now registered")
 
     def help(self, command: str = "") -> list[str]:
         start = len(self._lines)

@@ -104,5 +104,5 @@ def test_what_is_said_of_files_on_the_screen(
     lines = screen.until(lambda lines: any("bob -> dave: offers note" in line for line in lines))
     offered = next(line for line in lines if "bob -> dave: offers note" in line)
     screen.type(f"/cancel {offered.split('/get ')[1].split()[0]}", "Enter")
-    lines = screen.expect("* note is not offered any more.")
+    lines = screen.expect("* note is no longer offered.")
     assert not [line for line in lines if "partial file is kept" in line]

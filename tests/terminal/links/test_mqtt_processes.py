@@ -117,7 +117,7 @@ def test_every_command_does_what_it_does_over_tcp(address: str) -> None:
         "[lab] alice: note: text",
         '[lab] alice: {"text": 1}',
         "alice -> bob: hi",
-        "* bob is away; the message is kept for them.",
+        "* bob is away. The server keeps the message for them.",
         "* In lab: alice",
         "* Online: alice",
         "* lab has no topic.",

@@ -111,7 +111,7 @@ def test_a_password_is_asked_for_and_never_shown(
     screen.type("", "Enter")
     screen.expect_last(">")
     screen.type("/register open-sesame", "Enter")
-    screen.expect("* carol is yours: from now on it takes the password.")
+    screen.expect("* The name carol is now registered. Log in with this password.")
     screen.type("", "Up")
     screen.type("x")
     lines = screen.expect_last("> x")

@@ -31,7 +31,7 @@ def test_it_does_what_is_typed_prints_what_comes_and_ends_with_zero(server: Serv
         "[lab] alice: note: text",
         "alice -> bob: hi",
         "* In lab: alice",
-        "/who [channel] - who is in a channel, or, without one, who is online.",
+        "/who [channel] - list the members of a channel, or everyone who is online.",
     ):
         assert done.stdout.splitlines().count(line) == 1
     assert done.stdout.splitlines().index("[lab] alice: hello") < done.stdout.splitlines().index("[lab] alice: again")
@@ -50,7 +50,7 @@ def test_json_prints_the_frames(server: Server) -> None:
 @pytest.mark.parametrize(
     ("typed", "reason"),
     [
-        ("/nonsense\n", "! There is no command /nonsense"),
+        ("/nonsense\n", "! Unknown command /nonsense"),
         ("hello\n", "! You are in no channel"),
         ("/join lab\n/whois nobody\n", "! Nobody called nobody"),
         ("/join lab\n" + "x" * 20_000 + "\nhello\n", "! A message has at most"),
