@@ -141,7 +141,7 @@ COMMANDS: tuple[Command, ...] = (
                    "812. /history @bob shows your private messages with bob."),
     Command("/topic", "/topic [channel] [text]", "show the topic of a channel, or set it (- clears it)", _topic,
             detail="/topic Tea time sets the topic of the current channel. /topic lab Tea time sets the topic of lab, "
-                   "if you are a member of lab. /topic lab shows it. A word that begins with # always names a channel."),
+                   "if you are a member of lab. /topic lab shows it. A word that begins with # is always a channel."),
     Command("/send", "/send <user or #channel> <path>",
             "send a file or a folder; the server keeps it for a user who is away", _send,
             detail="/send bob photo.jpg sends it to bob, and /send #lab results to all members of lab. A transfer "
