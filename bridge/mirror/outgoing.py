@@ -25,8 +25,14 @@ _NO_LAG = 1 << 62  # entries: the broker gets all of them, however long it was a
 
 
 class Recipient(Protocol):
-    """A user on the broker whose private logs are published: `me` is the name as the user's client writes it."""
+    """A user on the broker whose private logs are published: `me` is the name as the user's client writes it.
 
+    `acknowledged` is how far the broker has acknowledged each private log since the user entered. `closed` is True once
+    the user has left: it is set before `MirrorReader.drop_recipient` is called.
+    """
+
+    acknowledged: dict[Log, int]
+    closed: bool
     me: str
     user_key: str
 
@@ -101,7 +107,7 @@ class MirrorReader(MqttReader[Log | UserLog]):
     """Publishes all channels as JSON and as text, and private logs as JSON, at QoS 1."""
 
     told_last = True  # clients of this server do not wait for the broker
-    __slots__ = ("_user_logs",)
+    __slots__ = ("_recipients", "_user_logs")
 
     def __init__(self, outlet: Outlet, topics: Topics, version: int, limits: Limits, told: Properties) -> None:
         """`told` are the properties of the broker's CONNACK."""
@@ -117,6 +123,7 @@ class MirrorReader(MqttReader[Log | UserLog]):
         if told.receive_maximum:
             self.limit_flight(told.receive_maximum)
         self._user_logs: dict[Log, tuple[UserLog, ...]] = {}  # by the whole log; changed under the lock
+        self._recipients: dict[Recipient, dict[Log, UserLog]] = {}  # the same by user and whole log
 
     @property
     def in_flight(self) -> int:
@@ -129,28 +136,40 @@ class MirrorReader(MqttReader[Log | UserLog]):
         return self._window
 
     def follow_private(self, whole: Log, recipient: Recipient, after: int) -> None:
-        """Publish a private log for one of its users, after number `after`. No-op if it is published already."""
+        """Publish a private log for one of its users, after number `after`. No-op if it is published already.
+
+        A thread that delivers the log calls it with a cursor that it has read from the store some time before. Since
+        then, the broker may have acknowledged more, and the user may have left.
+        """
         with self._lock:
-            if self._closed or self.follows_private(whole, recipient):
+            if self._closed or recipient.closed or self.follows_private(whole, recipient):
                 return
             log = UserLog(whole, recipient)
+            self._recipients.setdefault(recipient, {})[whole] = log
             self._user_logs[whole] = (*self._user_logs.get(whole, ()), log)
-        whole.attach(self)
-        self.follow(log, after)
+            self._place_locked(log, max(after, recipient.acknowledged.get(whole, 0)), None)
+        self._attach_whole(log)
+
+    def _attach_whole(self, log: UserLog) -> None:
+        log.whole.attach(self)
+        with self._lock:
+            closed = self._closed
+            if not closed and log.tail > self._cursors.get(log, log.tail):
+                self._fall_behind_locked()
+        if closed:  # by another thread meanwhile
+            log.whole.detach(self)
 
     def follows_private(self, whole: Log, recipient: Recipient) -> bool:
         """Return True if the private log is published for that user."""
-        return any(log.recipient is recipient for log in self._user_logs.get(whole, ()))
+        return whole in self._recipients.get(recipient, ())
 
     def drop_recipient(self, recipient: Recipient) -> None:
         """Publish nothing more for a user who has left the broker."""
         with self._lock:
-            for whole, logs in self._user_logs.items():
-                for log in logs:
-                    if log.recipient is recipient:
-                        for kept in (self._cursors, self._acknowledged, self._encodings, self._resent, self._moved):
-                            kept.pop(log, None)
-                self._user_logs[whole] = tuple([log for log in logs if log.recipient is not recipient])
+            for whole, dropped in self._recipients.pop(recipient, {}).items():
+                self._user_logs[whole] = tuple([log for log in self._user_logs[whole] if log is not dropped])
+                for kept in (self._cursors, self._acknowledged, self._encodings, self._resent):
+                    kept.pop(dropped, None)
 
     def offer(self, log: Log | UserLog, block: Block) -> None:
         """Publish a new block; of a private log, for each of its users who is on the broker."""

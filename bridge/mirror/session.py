@@ -211,6 +211,7 @@ class BrokerSession:
         self._status.sent += len(packet_ids)
         for log, number in reader.acknowledged(packet_ids).items():
             if isinstance(log, UserLog):
+                log.recipient.acknowledged[log.whole] = number  # at once; the store has it with the next commit
                 self._chat.journal.move(log.whole, log.recipient.user_key, number)
             else:
                 self._progress.acknowledge(log, number)

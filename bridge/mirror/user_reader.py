@@ -14,12 +14,13 @@ from .sender import BrokerSender
 class UserReader:
     """A SessionReader and a Recipient. The broker gets every channel, so only private logs are followed for a user."""
 
-    __slots__ = ("_closed", "_sender", "dialect", "me", "user_key")
+    __slots__ = ("_sender", "acknowledged", "closed", "dialect", "me", "user_key")
 
     def __init__(self, sender: BrokerSender, dialect: Encoding, me: str) -> None:
         """`me` is the user's name as the client on the broker writes it."""
         self._sender = sender
-        self._closed = False
+        self.acknowledged: dict[Log, int] = {}
+        self.closed = False
         self.dialect = dialect
         self.me = me
         self.user_key = ""
@@ -64,7 +65,7 @@ class UserReader:
 
     def reply_bytes(self, data: bytes, payload: bytes = b"") -> None:
         """Send encoded answers."""
-        if not self._closed:
+        if not self.closed:
             self._sender.send(data + payload)
 
     def notify(self, frame: Frame, log: Log | None = None) -> None:
@@ -84,4 +85,5 @@ class UserReader:
 
     def close(self) -> None:
         """Send nothing more."""
-        self._closed = True
+        self.closed = True
+        self._sender.drop_recipient(self)

@@ -218,7 +218,6 @@ class MirrorUsers:
         """End a user's session."""
         user.handler.flush()
         user.session.close()
-        self._sender.drop_recipient(user.reader)
         del self._by_key[user.key]
         del self._by_name[user.me]
         self._unflushed.pop(user.key, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -145,6 +145,8 @@ class Somebody:
 
     user_key: str
     me: str
+    closed: bool = False
+    acknowledged: dict[Log, int] = field(default_factory=dict)
 
 
 class Model:
