@@ -26,9 +26,8 @@ from bridge.acl import BROKERS, NEED_CLIENTS, SERVER_USER, broker_rules
 from bridge.clients import MqttSession, SharedState
 from bridge.embedded import BrokerSupervisor
 from bridge.mirror import URL_FORMS, BrokerConfig, Mirror, embedded_address, parse_broker
-from channels.chat import Chat
-from doors import line_speaker as talk
-from doors.door import Door
+from channels import Chat
+from doors import Door, json_speaker
 from store import Durability, Store, data_folder, open_store
 from wire import VERSION
 from wire.errors import LocalError
@@ -71,7 +70,7 @@ class Server:
         try:
             self.chat = Chat(self._store, config.limits)
             self._mqtt = SharedState(self.chat, Topics(config.root))
-            self._door = Door(self.chat, {b"{": talk.json, b"\x10": partial(MqttSession, self._mqtt)})
+            self._door = Door(self.chat, {b"{": json_speaker, b"\x10": partial(MqttSession, self._mqtt)})
             self._embedded: BrokerSupervisor | None = None
             self._mirror: Mirror | None = None
             try:

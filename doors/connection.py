@@ -1,4 +1,4 @@
-"""Floor 3: a connection: one socket, one thread that reads from it, and whoever speaks behind it."""
+"""Floor 3: a connection: one socket, one thread that reads from it, and the speaker of its protocol."""
 
 from __future__ import annotations
 
@@ -8,24 +8,23 @@ import socket
 import threading
 from collections.abc import Callable, Mapping
 
-from channels.chat import Chat
-from channels.locks import nothing_held
+from channels import Chat, nothing_held
 from net import WritePump, host_of, send_holding_gil, set_receive_timeout, unacknowledged_bytes
 from wire.errors import PeerError
 
-from .line_speaker import GREETING, text
-from .speaker import Speak, Speaker
+from .line_speaker import GREETING, text_speaker
+from .speaker import Speaker, SpeakerFactory
 
 log = logging.getLogger("partyline.door")
 
-GREET_AFTER = 0.3  # seconds in which a program has said something; after that it is a person
-_LEAST, _MOST = 4_096, 262_144  # bytes of one recv: small while a connection is quiet, so that it costs little
-_LINGER = 0.5  # seconds in which the peer may take note that the connection has ended
+GREET_AFTER = 0.3  # seconds in which a program has sent something; a silent peer is taken for a person after that
+_LEAST, _MOST = 4_096, 262_144  # bytes of one recv; small while a connection is quiet, so that it takes little memory
+_LINGER = 0.5  # seconds that the peer has to close its side, too
 _GONE = {errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.ETIMEDOUT, errno.EBADF, errno.EHOSTUNREACH}
 
 
 class Connection:
-    """One connection. Its thread runs `_run`; the speaker, the pump and the door call the rest."""
+    """One connection. Its own thread runs `_run`; the speaker, the write pump and the door call the other methods."""
 
     __slots__ = (
         "_broken", "_chat", "_ended", "_greets", "_patience", "_pump", "_retired", "_socket", "_speaker", "_speakers",
@@ -38,13 +37,14 @@ class Connection:
         address: str,
         chat: Chat,
         pump: WritePump,
-        speakers: Mapping[bytes, Speak],
+        speakers: Mapping[bytes, SpeakerFactory],
         ended: Callable[[Connection], None],
         greets: bool,
     ) -> None:
-        """`speakers` are chosen by the first byte that comes; whoever speaks none of their protocols speaks text.
+        """`speakers` are by the first byte that the peer sends; a peer with any other first byte speaks text.
 
-        `greets`: whoever says nothing for a moment is taken for a person.
+        `ended` is called by the connection's thread as the last thing it does. `greets`: greet a peer that is silent
+        for a moment, as a person.
         """
         self.address = address
         self._socket = sock
@@ -59,12 +59,12 @@ class Connection:
         self._speaker: Speaker | None = None
         self.thread = threading.Thread(target=self._run, name=f"connection-{address}", daemon=True)
 
-    # This half runs in the connection's own thread.
+    # The connection's own thread calls the methods from here on.
 
     def _run(self) -> None:
         try:
             first = self._first_bytes()
-            speak = self._speakers.get((first or b"").lstrip()[:1], text)
+            speak = self._speakers.get((first or b"").lstrip()[:1], text_speaker)
             speaker = self._speaker = speak(self._chat, self, host_of(self.address))
             try:
                 try:
@@ -75,22 +75,22 @@ class Connection:
                     speaker.fail(error)
             finally:
                 speaker.close()
-            self._part()
+            self._close_writing()
             speaker.parted()
         except OSError as error:
             if error.errno not in _GONE:
                 log.warning("%s: %s", self.address, error)
         except Exception:
-            log.exception("%s: the connection ends because of a mistake of ours", self.address)
+            log.exception("%s: closing the connection after an internal error", self.address)
         finally:
             self._pump.remove(self._socket.fileno())
             self._socket.close()
             self._ended(self)
 
     def _first_bytes(self) -> bytes | None:
-        """What the peer says first, which shows its protocol; whoever says nothing for a moment is greeted as text.
+        """Return the first bytes from the peer, which show its protocol. Greet a peer that is silent for a moment.
 
-        None if it does not say anything in the time there is to log in.
+        Return None if nothing comes within the time to log in.
         """
         if self._greets:
             data = self._receive(_LEAST, GREET_AFTER)
@@ -100,7 +100,7 @@ class Connection:
         return self._receive(_LEAST, self._chat.limits.login_seconds)
 
     def _serve(self, speaker: Speaker, data: bytes | None) -> None:
-        """Hand on what comes, until the peer or the speaker ends it."""
+        """Give the speaker what comes, until the peer or the speaker ends the connection. Raises PeerError."""
         size = _LEAST
         while data:
             speaker.receive(data)
@@ -118,7 +118,7 @@ class Connection:
             speaker.end()
 
     def _receive(self, size: int, patience: float | None) -> bytes | None:
-        """What comes next; empty at the end, None after so many seconds of silence."""
+        """Return the next bytes, empty at the end, or None after `patience` seconds of silence."""
         if patience is not None and patience <= 0:
             return None
         if patience != self._patience:
@@ -129,20 +129,17 @@ class Connection:
         except BlockingIOError:
             return None
 
-    def _part(self) -> None:
-        """End our side, and give the peer a moment to take what was sent: a close at once could destroy it."""
+    def _close_writing(self) -> None:
+        """End this side, and wait a moment for the peer: closing at once could discard what was sent."""
         self._socket.shutdown(socket.SHUT_WR)
         for _ in range(64):
             if not self._receive(_MOST, _LINGER):
                 return
 
-    # This half is called by any thread.
+    # Any thread calls the methods from here on.
 
     def transmit(self, data: bytes | memoryview, *, answered: bool = False) -> int:
-        """Send without blocking; how many bytes were taken. A broken line takes everything.
-
-        `answered`: the peer will answer this at once.
-        """
+        """See `Outlet.transmit`."""
         try:
             if answered:
                 return send_holding_gil(self._socket, data)
@@ -150,40 +147,40 @@ class Connection:
         except BlockingIOError:
             return 0
         except OSError:
-            self._broken = True  # the connection's own thread finds out, too, and ends it
+            self._broken = True  # the connection's own thread gets the error, too, and ends it
             return len(data)
 
     def when_writable(self) -> None:
-        """Have the pump walk the reader once the line takes bytes again."""
+        """Have the write pump call `resume_writing` once the socket takes bytes again."""
         descriptor = self._socket.fileno()
         if descriptor >= 0:
             self._pump.add(descriptor, self)
 
     def resume_writing(self) -> None:
-        """Called by the pump: go on with what the peer has not had yet."""
+        """Send the peer what it has not had yet. Called by the write pump."""
         if self._speaker is None:
             return
         try:
             self._speaker.walk(self._chat.store, self._chat.limits)
         except Exception:
-            log.exception("%s: reading for it failed; it has to come back", self.address)
+            log.exception("%s: closing the connection, as the entries for it could not be read", self.address)
             self.cut()
 
     def unacknowledged(self) -> int:
-        """How many bytes the peer's machine has not acknowledged; more than none if it is broken."""
+        """See `Outlet.unacknowledged`."""
         if self._broken:
             return 1
         try:
             return unacknowledged_bytes(self._socket)
-        except (OSError, ValueError):  # ValueError: it is closed by now
+        except (OSError, ValueError):  # ValueError: the socket is closed by now
             return 1
 
     def hang_up(self) -> None:
-        """Read nothing more from the peer; what has come already is still handled."""
+        """Read nothing more from the peer. What has come already is still handled."""
         self._shut(socket.SHUT_RD)
 
     def retire(self) -> None:
-        """The server goes down: end it, after what has come already, and say so."""
+        """End the connection after what has come already, and tell the peer that the server goes down."""
         self._retired = True
         speaker = self._speaker
         if speaker is not None:
@@ -192,7 +189,7 @@ class Connection:
             self.hang_up()
 
     def cut(self) -> None:
-        """End it at once, whatever is under way."""
+        """End the connection at once, and send nothing more."""
         self._shut(socket.SHUT_RDWR)
         if self._speaker is not None:
             self._speaker.discard()

@@ -1,4 +1,4 @@
-"""Floor 3: the door: listening sockets, a thread that accepts on each, and the connections that came in."""
+"""Floor 3: the door: the listening sockets, a thread that accepts on each, and all connections."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 
-from channels.chat import Chat
+from channels import Chat
 from net import KeepAlive, NetError, WritePump, disable_nagle, format_address, host_of, listen
 from wire.errors import LocalError
 from wire.frames import Closing
@@ -18,22 +18,22 @@ from wire.jsonlines import JsonLines
 from wire.text import TextLines
 
 from .connection import Connection
-from .speaker import Speak
+from .speaker import SpeakerFactory
 
 log = logging.getLogger("partyline.door")
 
 _BACKLOG = 1024
-_PATIENCE = 1.0  # seconds that connections have to end by themselves when the server goes down
+_PATIENCE = 1.0  # seconds for the connections to end by themselves when the server goes down
 _OUT_OF = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-_STACK = 512 << 10  # bytes of address space of a connection's thread; what it does not use costs nothing
+_STACK = 512 << 10  # bytes of address space for the stack of a connection's thread; unused pages take no memory
 _KEEP_ALIVE = KeepAlive(idle=60, interval=20, probes=3, limit_sends=True)  # ends a dead connection after 120 s
 
 
 class Door:
-    """Owns the listening sockets, their threads, the pump, and every connection."""
+    """Owns the listening sockets, their threads, the write pump, and every connection."""
 
-    def __init__(self, chat: Chat, speakers: Mapping[bytes, Speak]) -> None:
-        """`speakers` by the first byte that a peer sends; all others speak text."""
+    def __init__(self, chat: Chat, speakers: Mapping[bytes, SpeakerFactory]) -> None:
+        """`speakers` are by the first byte that a peer sends; a peer with any other first byte speaks text."""
         self._chat = chat
         self._speakers = speakers
         self.pump = WritePump()
@@ -46,9 +46,9 @@ class Door:
         threading.stack_size(_STACK)
 
     def open(self, host: str, port: int, *, greets: bool = True) -> str:
-        """Listen there (port 0: any free one); the address as `host:port`. Raises LocalError with a sentence.
+        """Listen on a port (0: any free one), and return the address as `host:port`. Raises LocalError.
 
-        Who says nothing for a moment is greeted as a person, unless the port is one on which devices are expected.
+        `greets`: greet a peer that is silent for a moment, as a person; False for a port that devices connect to.
         """
         try:
             listener = listen(host, port, _BACKLOG)
@@ -61,7 +61,7 @@ class Door:
         return address
 
     def _accept(self, listener: socket.socket, greets: bool) -> None:
-        """Thread `door-…`: accept until the listener is shut down."""
+        """Accept until the listener is shut down. Runs in the thread `door-…`."""
         while True:
             try:
                 sock, peer = listener.accept()
@@ -69,15 +69,15 @@ class Door:
                 if self._closing:
                     return
                 if error.errno in _OUT_OF:
-                    # The listener stays readable, so without a pause this would spin until somebody leaves.
-                    log.error("cannot accept: %s", error.strerror)
+                    # The listener stays readable, so without a pause this loop would spin until a connection ends.
+                    log.error("Cannot accept connections: %s", error.strerror)
                     self._empty.wait(1.0)
                 continue
             address = format_address(*peer[:2])
             try:
                 self._admit(sock, address, greets)
             except Exception:
-                log.exception("%s could not be admitted", address)
+                log.exception("Could not admit %s", address)
                 sock.close()
 
     def _admit(self, sock: socket.socket, address: str, greets: bool) -> None:
@@ -90,7 +90,7 @@ class Door:
             if len(self._connections) >= limits.connections:
                 refusal: Closing | None = _full()
             elif limits.connections_per_address and self._by_address[host] >= limits.connections_per_address:
-                refusal = Closing(reason="There are too many connections from your address.", code="address-full")
+                refusal = Closing(reason="Too many connections from your address.", code="address-full")
             else:
                 refusal = None
                 self._connections.add(connection)
@@ -100,13 +100,13 @@ class Door:
                 connection.thread.start()
                 return
             except RuntimeError as error:
-                log.error("no thread for %s: %s", address, error)
+                log.error("Could not start a thread for %s: %s", address, error)
                 self._forget(connection)
                 refusal = _full()
         _turn_away(sock, refusal, greets)
 
     def _forget(self, connection: Connection) -> None:
-        """Called by a connection's thread as the last thing it does."""
+        """Count a connection no longer. Called by its thread as the last thing it does."""
         host = host_of(connection.address)
         with self._lock:
             self._connections.discard(connection)
@@ -117,7 +117,7 @@ class Door:
                 self._empty.set()
 
     def close(self) -> None:
-        """Accept nobody, finish what has come, tell the peers, and end all threads."""
+        """Stop listening, let every connection finish what has come and tell its peer, and end all threads."""
         self._closing = True
         for listener, thread in self._listeners:
             listener.shutdown(socket.SHUT_RDWR)
@@ -132,7 +132,7 @@ class Door:
         if not self._empty.wait(_PATIENCE):
             with self._lock:
                 late = list(self._connections)
-            log.info("%d connections did not end in time and are cut", len(late))
+            log.info("Cut %d connections that did not end in time", len(late))
             for connection in late:
                 connection.cut()
         deadline = time.monotonic() + _PATIENCE
@@ -146,9 +146,9 @@ def _full() -> Closing:
 
 
 def _turn_away(sock: socket.socket, refusal: Closing, greets: bool) -> None:
-    """Say why, in both dialects' words, and close; nobody waits for what the peer might say.
+    """Send the reason, as JSON and as text, and close without waiting for the peer.
 
-    A device is told by the end alone: before its CONNECT, there is nothing that MQTT would let us say.
+    A device gets no reason: MQTT has no packet for it before CONNECT.
     """
     sock.setblocking(False)
     try:

@@ -17,76 +17,77 @@ from wire.text import GREETING_START, TextLines
 GREETING = TextLines.encode(Prompt(f"{GREETING_START.decode()}{VERSION}. What is your name?"))
 
 
-class Talk:
-    """One peer's session, and the dialect it is held in."""
+class LineSpeaker:
+    """A speaker (see speaker.py): one peer's session, and its dialect."""
 
     __slots__ = ("_deadline", "_dialect", "_reader", "_session")
 
     def __init__(self, chat: Chat, outlet: Outlet, address: str, dialect: Dialect) -> None:
+        """`address` is the peer's IP address."""
         self._deadline = time.monotonic() + chat.limits.login_seconds
         self._dialect = dialect
-        self._reader = Reader[Log](outlet, dialect)
+        self._reader: Reader[Log] = Reader(outlet, dialect)
         self._session = Session(chat, self._reader, "socket", address)
 
     @property
     def done(self) -> bool:
-        """Nothing more is to be read from the peer."""
+        """True if nothing more is to be read from the peer."""
         return self._session.done
 
     @property
     def patience(self) -> float | None:
-        """A peer without a name has to say it in time; one with a name may be silent."""
+        """The seconds left to log in; None for a peer that has logged in, which may be silent."""
         return None if self._session.named else max(0.0, self._deadline - time.monotonic())
 
     def receive(self, data: bytes) -> None:
-        """Do what the bytes ask. Raises PeerError if nothing that comes can be understood any more."""
+        """Do what the bytes ask. Raises PeerError."""
         handle(self._session, self._dialect.receive(data))
 
     def end(self) -> None:
-        """The last line of a person's may lack its end; what it is to be told has a while to go out."""
+        """Handle a last line without its line end, which a person may send, and let the answers go out."""
         if self._dialect.free_text:
             self.receive(b"\n")
         self._session.finish()
 
     def overdue(self) -> PeerError:
-        """What to tell a peer without a name."""
-        return PeerError("too-slow", "You have not said who you are in time.")
+        """Return the error for a peer that has not logged in."""
+        return PeerError("too-slow", "You did not give a name in time.")
 
     def fail(self, error: PeerError) -> None:
         """Tell the peer why the connection ends."""
         self._reader.reply(Error(code=error.code, error=error.sentence))
-        self._reader.reply(Closing(reason="The connection ends here.", code=error.code))
+        self._reader.reply(Closing(reason="The connection is closed.", code=error.code))
 
     def dismiss(self) -> None:
         """Tell the peer that the server goes down."""
         self._reader.reply(Closing(reason="The server is going down.", code="closing"))
 
     def close(self) -> None:
-        """Keep how far the peer came, and tell the others."""
+        """End the session."""
         self._session.close()
 
     def parted(self) -> None:
-        """Keep what the peer's machine took in the end."""
+        """Store what the peer's machine has acknowledged in the end."""
         self._session.parted()
 
     def hang_up(self) -> None:
-        """Called by any thread: have the connection's own thread end it."""
+        """Have the connection's own thread end the connection. Called by any thread."""
         self._session.hang_up()
 
     def walk(self, store: Entries, limits: Limits) -> None:
-        """Called by the pump: send what the peer has not had yet."""
+        """Send the peer what it has not had yet. Called by the write pump."""
         self._reader.walk(store, limits)
 
     def discard(self) -> None:
-        """Called by any thread: send nothing more."""
+        """Send nothing more. Called by any thread."""
         self._reader.close()
 
 
-def text(chat: Chat, outlet: Outlet, address: str) -> Talk:
-    """A person's side."""
-    return Talk(chat, outlet, address, TextLines(chat.limits))
+def text_speaker(chat: Chat, outlet: Outlet, address: str) -> LineSpeaker:
+    """Return the speaker of the text dialect."""
+    return LineSpeaker(chat, outlet, address, TextLines(chat.limits))
 
 
-def json(chat: Chat, outlet: Outlet, address: str) -> Talk:
-    """A program's side."""
-    return Talk(chat, outlet, address, JsonLines(chat.limits))
+def json_speaker(chat: Chat, outlet: Outlet, address: str) -> LineSpeaker:
+    """Return the speaker of the JSON dialect."""
+    return LineSpeaker(chat, outlet, address, JsonLines(chat.limits))

@@ -1,36 +1,35 @@
-"""Floor 3: what stands behind a connection: one peer's side of the chat, in whichever protocol its first byte chose."""
+"""Floor 3: a speaker: the server's side of one protocol on one connection."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
-from channels.chat import Chat
-from channels.reader import Outlet
+from channels import Chat, Outlet
 from store import Entries
 from wire.errors import PeerError
 from wire.limits import Limits
 
 
 class Speaker(Protocol):
-    """One peer's side of the chat. What is not marked otherwise is called by the connection's own thread."""
+    """One peer's protocol. The connection's own thread calls every method that does not name another thread."""
 
     @property
     def done(self) -> bool:
-        """Nothing more is to be read from the peer."""
+        """True if nothing more is to be read from the peer."""
 
     @property
     def patience(self) -> float | None:
-        """How many seconds the peer may be silent now; None for as long as it likes."""
+        """The seconds that the peer may be silent from now on; None for any time."""
 
     def receive(self, data: bytes) -> None:
-        """Do what the bytes ask. Raises PeerError if nothing that comes can be understood any more."""
+        """Do what the bytes ask. Raises PeerError if nothing that comes after them can be understood."""
 
     def end(self) -> None:
-        """The peer has said all that it has to say."""
+        """Finish: the peer has ended its side."""
 
     def overdue(self) -> PeerError:
-        """What to tell a peer that was silent for longer than `patience`."""
+        """Return the error for a peer that was silent for longer than `patience`."""
 
     def fail(self, error: PeerError) -> None:
         """Tell the peer why the connection ends."""
@@ -39,20 +38,23 @@ class Speaker(Protocol):
         """Tell the peer that the server goes down."""
 
     def close(self) -> None:
-        """The connection has ended: keep what is to be kept, and tell the others."""
+        """Store what is to be kept, and tell the other users. Called once, when the connection has ended."""
 
     def parted(self) -> None:
-        """After `close`, when the peer has ended its side, too, or has had its time to do so."""
+        """Store what the peer's machine has acknowledged in the end. Called once, after `close`.
+
+        The peer has ended its side by then, or has had its time to do so.
+        """
 
     def hang_up(self) -> None:
-        """Called by any thread: have the connection's own thread read nothing more and end it."""
+        """Have the connection's own thread read nothing more and end the connection. Called by any thread."""
 
     def walk(self, store: Entries, limits: Limits) -> None:
-        """Called by the pump: send what the peer has not had yet."""
+        """Send the peer what it has not had yet. Called by the write pump."""
 
     def discard(self) -> None:
-        """Called by any thread: send nothing more."""
+        """Send nothing more. Called by any thread."""
 
 
-Speak: TypeAlias = Callable[[Chat, Outlet, str], Speaker]
+SpeakerFactory: TypeAlias = Callable[[Chat, Outlet, str], Speaker]
 """Makes the speaker of a connection, from the chat, the connection's outlet and the peer's IP address."""

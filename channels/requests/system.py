@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wire.frames import Bye, Closing, Error, Help, HelpText, Malformed, Ping, Pong, ServerStatus, Status
-from wire.text import commands
+from wire.text import help_lines
 
 from ..session import PARTING, Session
 
@@ -20,7 +20,7 @@ def ping(_session: Session, frame: Ping) -> Pong:
 
 def help(_session: Session, frame: Help) -> HelpText:
     """Return the help of the text dialect's commands."""
-    return HelpText(lines=commands.help_lines(frame.command))
+    return HelpText(lines=help_lines(frame.command))
 
 
 def bye(session: Session, frame: Bye) -> None:

@@ -37,7 +37,7 @@ def test_a_thousand_who_say_nothing(start_process: StartProcess, tmp_path: Path)
             said += data
         rows = said.decode().splitlines()
         assert rows[0].endswith("What is your name?"), rows
-        assert [row for row in rows if row.startswith("! ")] == ["! You have not said who you are in time."]
+        assert [row for row in rows if row.startswith("! ")] == ["! You did not give a name in time."]
         line.close()
     returns_to(process.pid, before)
     serves(process)
@@ -209,7 +209,7 @@ def test_more_connections_than_descriptors(process: Process) -> None:
         limit = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (descriptors(process.pid) + 20, limit[1]))
         lines = [socket.create_connection(endpoint(process.address), DEADLINE) for _ in range(60)]
-        eventually(lambda: "cannot accept" in process.log, lambda: f"the log has {process.log!r}")
+        eventually(lambda: "Cannot accept" in process.log, lambda: f"the log has {process.log!r}")
         for _ in range(10):
             assert inside.request(Ping()) is not None
         for line in lines:

@@ -13,7 +13,7 @@ from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
 
 from client import main
-from doors import line_speaker as talk
+from doors.line_speaker import GREETING
 from terminal.links import json as link_module
 from terminal.links.address import parse_address
 from terminal.links.json import JsonLink
@@ -256,11 +256,11 @@ def test_the_link_passes_over_the_greeting_for_people(peer: Peer) -> None:
     peer.link.start()
     with peer.accept() as server:
         peer.expect(Connected)
-        server.sendall(talk.GREETING + b'{"op":"ok"}\n')
+        server.sendall(GREETING + b'{"op":"ok"}\n')
         received = peer.expect(Received)
         assert isinstance(received, Received)
         assert received.frames == [Ok()]
-        server.sendall(talk.GREETING)
+        server.sendall(GREETING)
         received = peer.expect(Received)
         assert isinstance(received, Received)
         assert [type(frame) for frame in received.frames] == [Malformed]
