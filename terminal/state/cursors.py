@@ -139,6 +139,5 @@ class Cursors:
         key = self._in_flight.pop(ref, None)
         cursor = self._logs.get(key) if key is not None else None
         if cursor is not None:
-            cursor.in_flight = None
-            self._note_due(cursor)
+            cursor.in_flight = None  # an entry that came since is in `_due` already
         return key is not None

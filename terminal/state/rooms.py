@@ -42,7 +42,7 @@ class Rooms:
     def step_out_of(self, channel: str) -> None:
         """Leave the current channel for the one joined last, as the text dialect does; no-op for other channels."""
         if fold(self.current) == fold(channel):
-            self.current = ([""] + [name for key, name in self.joined().items() if key != fold(channel)])[-1]
+            self.current = ["", *self.joined().values()][-1]
 
     def check_current(self) -> None:
         """Leave the current channel if the server's welcome does not list it."""

@@ -221,8 +221,12 @@ class State:
         self._ask(request)
 
     def _refuse(self, refused: Refused, unsent: str = "") -> None:
-        """Display the refusal, and the unsent text, so that the user does not lose it."""
-        self._show(Error(code=refused.code, error=refused.sentence))
+        """Display why the client itself refuses a line."""
+        self._show_error(Error(code=refused.code, error=refused.sentence), unsent)
+
+    def _show_error(self, error: Error, unsent: str) -> None:
+        """Display an error, and the unsent text, so that the user does not lose it."""
+        self._show(error)
         if unsent:
             self._note(f"Not sent: {shorten(unsent, _QUOTED)}")
 
@@ -322,7 +326,8 @@ class State:
             self._show(frame)
 
     def _refused(self, request: Request, frame: Error) -> None:
-        self._refuse(Refused(frame.code, frame.error), request.text if isinstance(request, Say | Msg) else "")
+        error = Error(code=frame.code, error=frame.error)  # without `ref`; the code may be one of a newer server
+        self._show_error(error, request.text if isinstance(request, Say | Msg) else "")
         if isinstance(request, Join):
             self.rooms.step_out_of(request.channel)
         elif isinstance(request, Say) and frame.code == "not-a-member":  # left through another connection, perhaps

@@ -166,6 +166,7 @@ class Wire:
         self.down: deque[Frame] = deque()
         self.connected = False
         self.shown: list[str | Frame] = []  # frames, and the texts of notes
+        self.files: list[Frame] = []  # file commands for the transfer manager
         self.dropped = False
 
     def dial(self) -> None:
@@ -195,6 +196,7 @@ class Wire:
         self.shown += [item.frame if isinstance(item, ShownFrame) else item.text for item in step.show]
         assert self.connected or not step.send, "sent without a line"
         self.up += step.send
+        self.files += step.files
         self.dropped = self.dropped or step.drop
 
     def server_reads(self, count: int = 1) -> None:

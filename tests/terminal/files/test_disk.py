@@ -140,6 +140,42 @@ def test_progress_is_a_line() -> None:
     ]  # fmt: skip
 
 
+def test_the_rate_is_that_of_the_last_seconds_and_starts_anew_with_each_connection() -> None:
+    progress = Progress("get", "photo.jpg")
+    progress.begin(10_000, 0, 0.0)
+    rates = []
+    for now, done in ((1.0, 1_000), (6.0, 1_000), (7.0, 1_600)):
+        progress.done = done
+        progress.mark(now)
+        rates.append(progress.rate)
+    assert rates == [1_000.0, 0.0, 600.0]
+    progress.begin(10_000, 1_600, 60.0)
+    progress.done = 1_800
+    progress.mark(61.0)
+    assert progress.rate == 200.0
+
+
+def test_a_part_that_is_too_long_is_cut(tmp_path: Path) -> None:
+    (tmp_path / "a.abcd2345.part").write_bytes(b"abcdef")
+    target = Target(tmp_path, info("a", 3), 0)
+    assert target.digest() == hashlib.sha256(b"abc").hexdigest()
+    target.keep()
+    assert everything(tmp_path) == {"a": b"abc"}
+
+
+def test_each_file_of_a_folder_is_checked_and_a_rewritten_one_has_changed(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name in ("a", "b"):
+        (folder / name).write_text("abc")
+    source = Source(str(folder))
+    source.check()
+    before = (folder / "b").stat().st_mtime_ns
+    os.utime(folder / "b", ns=(before, before + 1))
+    with pytest.raises(ChangedError):
+        source.check()
+
+
 def test_of_a_folder_that_has_no_room_the_part_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And nothing else; with room, it goes on."""
     parts = [FilePart("a", 2), FilePart("sub/b", 3)]

@@ -58,6 +58,8 @@ def test_slots_are_limited_and_a_released_one_goes_to_another_holder() -> None:
     stopped.stopped = True
     slots.wake()
     assert stopped.end() == [False]
+    slots.release(third)
+    assert Holder(slots).start().end() == [True]
 
 
 def test_files_that_wait_for_somebody_hold_up_no_others(

@@ -11,11 +11,13 @@ from tests.support.terminal import ME, sent, wire
 from wire.frames import (
     Error,
     Frame,
+    GetFile,
     Hello,
     HelpText,
     History,
     Join,
     Leave,
+    Left,
     Registered,
     Say,
     Topic,
@@ -93,6 +95,57 @@ def test_a_refused_join_leads_back() -> None:
     assert isinstance(join, Join)
     line.state.receive([Error(code="too-many-channels", error="No.", ref=join.ref)])
     assert line.state.rooms.current == "lab"
+
+
+def test_a_refused_join_of_a_joined_channel_leads_nowhere() -> None:
+    line = wire("lab", join="lab")
+    line.type("/join lab")
+    join = line.up.popleft()
+    assert isinstance(join, Join)
+    line.state.receive([Error(code="of-a-newer-server", error="Wait.", ref=join.ref)])
+    line.turn()
+    assert line.state.rooms.current == "lab"
+    assert line.sentences() == ["Wait."]
+
+
+def test_a_channel_left_through_another_connection_is_not_current_any_more() -> None:
+    line = wire("lab", "ops", join="ops")
+    line.type("/join lab")
+    line.settle()
+    line.state.receive([Left(channel="lab")])
+    assert line.state.rooms.joined() == {"ops": "ops"}
+    assert line.state.rooms.current == "ops"
+
+
+def test_a_channel_that_the_welcome_does_not_list_is_not_current_any_more() -> None:
+    line = wire("lab", join="lab")
+    line.cut()
+    line.server.logs["lab"].member = False
+    line.dial()
+    line.settle()
+    assert line.state.rooms.current == ""
+
+
+def test_a_join_and_a_leave_that_were_lost_are_both_sent_again() -> None:
+    line = wire("lab")
+    line.type("/join lab", "/leave lab")
+    line.cut()
+    line.dial()
+    line.settle()
+    assert [type(frame) for frame in line.server.asked if isinstance(frame, Join | Leave)] == [Join, Leave]
+    assert not line.server.logs["lab"].member
+
+
+def test_a_file_command_waits_for_earlier_answers_and_runs_once() -> None:
+    line = wire("lab", join="lab")
+    line.type("hello", "/get k3x7abcd")
+    assert line.files == []
+    assert not line.state.settled
+    line.settle()
+    assert line.files == [GetFile(file="k3x7abcd")]
+    line.turn()
+    assert len(line.files) == 1
+    assert line.state.settled
 
 
 def test_a_refused_post_shows_what_was_not_sent() -> None:
