@@ -79,14 +79,14 @@ def _identify(shared: SharedState, packet: Connect, address: str) -> Login:
         account, me = _guest(shared, client_id, address)
         return Login(account, me, client_id, assigned)
     if not NAME.fullmatch(packet.username):
-        sentence = "The user name is your name: 1 to 32 letters, digits, - and _."
+        sentence = "The user name must be your name in the chat: 1 to 32 letters, digits, - and _."
         raise MqttError(Reason.BAD_USER_NAME_OR_PASSWORD, sentence)
     account = shared.chat.store.open_account(packet.username)
     if account.password is None:
         return Login(account, packet.username, client_id, assigned)
     password = (packet.password or b"").decode(errors="replace")
     if not accounts.fits(password, account.password):
-        sentence = f"{account.name} is registered, and that is not the password."
+        sentence = f"The name {account.name} is registered, and the password is wrong."
         raise MqttError(Reason.BAD_USER_NAME_OR_PASSWORD, sentence)
     return Login(account, packet.username, client_id, assigned, proven=True)
 

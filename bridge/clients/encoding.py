@@ -38,7 +38,9 @@ def largest_packet(limits: Limits) -> int:
 
 
 class PublishEncoding:
-    """How one kind of subscriber is sent one kind of log. `json` and `text` are the QoS of each form, None for neither.
+    """The PUBLISH packets of one kind of log for one kind of subscriber.
+
+    `json_qos` and `text_qos` are the QoS of each form; None: that form is not sent.
 
     `me` is the client's name as it writes it; it is set for private logs only, whose topics differ by reader.
     `limit` is the client's Maximum Packet Size, 0 if it takes every entry. `without` is the sender whose entries a No
@@ -47,24 +49,25 @@ class PublishEncoding:
     """
 
     __slots__ = (
-        "_even", "_limit", "_me", "_topics", "_version", "_without", "acknowledged", "forms", "json", "key", "text",
+        "_even", "_limit", "_me", "_topics", "_version", "_without", "acknowledged", "forms", "json_qos", "key",
+        "text_qos",
     )  # fmt: skip
 
     def __init__(
-        self, topics: Topics, version: int, json: int | None, text: int | None, *,
+        self, topics: Topics, version: int, json_qos: int | None, text_qos: int | None, *,
         me: str = "", limit: int = 0, without: str = "", even: bool = False,
     ) -> None:  # fmt: skip
         self._topics = topics
         self._version = version
-        self.json = json
-        self.text = text
+        self.json_qos = json_qos
+        self.text_qos = text_qos
         self._me = me
         self._limit = limit
         self._without = without
         self._even = even
-        self.forms = bool(json) + bool(text)
+        self.forms = bool(json_qos) + bool(text_qos)
         self.acknowledged = self.forms > 0
-        self.key = f"mqtt {version} {json} {text} {me} {limit} {without} {even}"
+        self.key = f"mqtt {version} {json_qos} {text_qos} {me} {limit} {without} {even}"
 
     def encode_entries(self, entries: Sequence[Entry], seq: int = 0, *, past: bool = False, dup: bool = False) -> bytes:
         """Return PUBLISH packets: all entries as JSON, then as text. `dup`: they may have been sent before."""
@@ -72,14 +75,14 @@ class PublishEncoding:
             return self._encode_some(entries, seq, dup=dup)
         pieces: list[bytes] = []
         entry = entries[0]
-        if self.json is not None:
+        if self.json_qos is not None:
             payloads = JsonLines.encode_entries(entries).split(b"\n")
             payloads.pop()
-            pieces.append(self._publish(self._topic(entry), payloads, seq, self.json, text=self._even, dup=dup))
-        if self.text is not None:
+            pieces.append(self._publish(self._topic(entry), payloads, seq, self.json_qos, text=self._even, dup=dup))
+        if self.text_qos is not None:
             payloads = text_payloads(entries)
             topic = self._topics.channel_text(entry.channel or "")
-            pieces.append(self._publish(topic, payloads, seq, self.text, text=True, dup=dup))
+            pieces.append(self._publish(topic, payloads, seq, self.text_qos, text=True, dup=dup))
         return b"".join(pieces)
 
     def _topic(self, entry: Entry) -> str:
@@ -102,7 +105,7 @@ class PublishEncoding:
     ) -> list[tuple[int, list[tuple[Entry, bytes]]]]:
         """Return, by form (True: text), the entries that this client may get ([MQTT-3.1.2-24], [MQTT-3.8.3-3])."""
         forms: list[tuple[int, list[tuple[Entry, bytes]]]] = []
-        for text, json, qos in ((False, self.json, self.json), (True, None, self.text)):
+        for text, json, qos in ((False, self.json_qos, self.json_qos), (True, None, self.text_qos)):
             if qos is None:
                 continue
             encoding = PublishEncoding(
@@ -124,14 +127,14 @@ class PublishEncoding:
         first, count = entries[0].number, len(entries)
         pairs: list[tuple[Sequence[int], Sequence[int]]] = []
         if not self._limit and not self._without:
-            if self.json:
+            if self.json_qos:
                 pairs.append((packet_ids(seq, count, text=self._even), range(first, first + count)))
-            if self.text:
+            if self.text_qos:
                 pairs.append((packet_ids(seq, count, text=True), range(first, first + count)))
             return pairs
         start = seq - count + 1
         for text, kept in self._kept(entries, seq):
-            if self.text if text else self.json:
+            if self.text_qos if text else self.json_qos:
                 numbers = [entry.number for entry, _ in kept]
                 ids = [packet_ids(start + number - first, 1, text=bool(text))[0] for number in numbers]
                 pairs.append((ids, numbers))

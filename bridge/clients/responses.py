@@ -46,7 +46,7 @@ QOS_SHIFT, _CONTEXT_SHIFT = 16, 20
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
-    """What the answer to a request needs of it."""
+    """The part of a request that its answer needs."""
 
     topic: str
     response_topic: str | None = None

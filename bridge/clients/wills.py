@@ -1,4 +1,4 @@
-"""Floor 3: wills: what clients want published when their connections are lost, at once or after a delay."""
+"""Floor 3: wills: messages that clients want published when their connections are lost, at once or after a delay."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log_ = logging.getLogger("partyline.mqtt")
 
 @dataclass(frozen=True, slots=True)
 class LastWill:
-    """What is published when the connection is lost, and how many seconds later."""
+    """The message to publish when the connection is lost, and the delay in seconds."""
 
     request: Request | LiveMessage
     delay: int
@@ -77,7 +77,7 @@ class Wills:
 
 
 def _stored(posting: Posting, numbers: object) -> None:
-    """Send no receipt: nobody waits for one."""
+    """No-op: nobody waits for the receipt of a will."""
 
 
 def _refused(posting: Posting, refused: ChatError) -> None:

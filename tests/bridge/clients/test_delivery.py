@@ -1,6 +1,6 @@
 """MqttReader against a model: any mix of commits, full sockets and acknowledgements, and the packets that arrive.
 
-There is no socket and no thread: the line takes as many bytes as the test lets it, and the test is the pump.
+The tests need no socket and no thread: the outlet takes as many bytes as a test lets it, and the test is the pump.
 """
 
 from __future__ import annotations
@@ -208,7 +208,7 @@ class Reading(RuleBasedStateMachine):
         assert log not in self.reader.followed()
         if log.tail > sent:
             self.client.jumps[log.row.name][sent] = log.tail
-        self._subscribe(log, encoding.json, encoding.text)
+        self._subscribe(log, encoding.json_qos, encoding.text_qos)
         self._arrive()
 
     @rule(at=st.integers(0, 2), one=st.integers(0, 1), other=st.integers(0, 1))
@@ -216,7 +216,7 @@ class Reading(RuleBasedStateMachine):
         log = self.logs[at]
         encoding = self.encodings[log.row.name]
         assert encoding is not None
-        in_json, in_text = None if encoding.json is None else one, None if encoding.text is None else other
+        in_json, in_text = None if encoding.json_qos is None else one, None if encoding.text_qos is None else other
         if self.one_at_a_time and in_json and in_text:
             in_text = 0
         self.encodings[log.row.name] = PublishEncoding(CHAT, V311, in_json, in_text)

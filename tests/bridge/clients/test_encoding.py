@@ -163,7 +163,7 @@ def test_qos_of_each_form_of_a_channel(
     filters: list[str | Subscription], qos: tuple[int | None, int | None] | None
 ) -> None:
     encoding = subscribed(*filters).encoding_of(channel())
-    assert (None if encoding is None else (encoding.json, encoding.text)) == qos
+    assert (None if encoding is None else (encoding.json_qos, encoding.text_qos)) == qos
 
 
 @pytest.mark.parametrize(
@@ -261,10 +261,10 @@ def test_no_local_leaves_out_the_client_s_own_posts() -> None:
 def test_a_receive_maximum_of_1_makes_one_packet_of_an_entry() -> None:
     both = subscribed("#", one_at_a_time=True).encoding_of(channel())
     assert both is not None
-    assert (both.json, both.text, both.forms) == (1, 0, 1)
+    assert (both.json_qos, both.text_qos, both.forms) == (1, 0, 1)
     text = subscribed("chat/channels/+/text", one_at_a_time=True).encoding_of(channel())
     assert text is not None
-    assert (text.json, text.text) == (None, 1)
+    assert (text.json_qos, text.text_qos) == (None, 1)
 
 
 def test_subscriptions_outlive_the_connection() -> None:

@@ -14,7 +14,7 @@ Mqtt = Callable[..., MqttLine]
 
 
 def texts(server: Server, channel: str = "lab") -> list[str]:
-    """What is stored of a channel."""
+    """Return the texts of a channel's entries in the store."""
     log = server.chat.known_channel(channel)
     return [entry.text for entry in server.chat.store.read(log.row, 0, 100)]
 

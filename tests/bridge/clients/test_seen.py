@@ -40,7 +40,7 @@ def test_seen_is_told_to_the_other_user_of_a_conversation(
 
 def test_seen_of_an_unknown_log_is_refused(server: Server, mqtt: Mqtt, version: int) -> None:
     alice, bob = mqtt(server.address, "alice", version=version), mqtt(server.address, "bob")
-    bob.do("say/lab", "not for members alone, but alice is none")
+    bob.do("say/lab", "alice is not a member")
     alice.subscribe("chat/to/alice/error")
     for what, code in (("lab", "not-a-member"), ("den", "no-such-channel"), ("@bob", "no-such-user")):
         alice.do(f"seen/{what}", "1")

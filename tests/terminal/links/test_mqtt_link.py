@@ -31,7 +31,7 @@ from wire.mqtt import V5, V311, ConnAck, Connect, Disconnect, MqttPackets, Reaso
     ("code", "sentence", "password", "expected"),
     [
         (0x86, "", None, "need-password"),
-        (0x86, "alice is registered, and that is not the password.", "x", "wrong-password"),
+        (0x86, "The name alice is registered, and the password is wrong.", "x", "wrong-password"),
         (0x87, "alice is taken: somebody is connected under that name.", None, "name-taken"),
         (0x87, "", "x", "wrong-password"),
         (0x89, "", None, "not-allowed"),
