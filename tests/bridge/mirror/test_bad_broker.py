@@ -1,4 +1,4 @@
-"""A broker that refuses the mirror, hangs up, falls silent or is none: what is said of it, and that it goes on."""
+"""A broker that refuses the mirror, hangs up or falls silent, or a peer that is not a broker: status and log."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ Connected = Callable[..., Json]
 pytestmark = pytest.mark.usefixtures("quick")
 
 
-def test_what_it_may_not_read_is_said(server: Server, broker: ScriptedBroker, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_refused_subscription_is_reported(
+    server: Server, broker: ScriptedBroker, caplog: pytest.LogCaptureFixture
+) -> None:
     for _ in range(3):
         visit = broker.visit()
         visit.accept()
@@ -37,7 +39,7 @@ def test_what_it_may_not_read_is_said(server: Server, broker: ScriptedBroker, ca
     assert [record.message for record in caplog.records].count(f"mirror not connected: {sentence}") == 1
 
 
-def test_what_it_may_not_publish_is_said_once(
+def test_a_rejected_message_is_reported_once(
     server: Server, broker: ScriptedBroker, connect: Connected, caplog: pytest.LogCaptureFixture
 ) -> None:
     visit = broker.visit()
@@ -61,7 +63,7 @@ def test_what_it_may_not_publish_is_said_once(
 def test_a_broker_that_ends_every_connection_does_not_fill_the_log(
     server: Server, broker: ScriptedBroker, connect: Connected, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As mosquitto 2.0.11 does if it does not let us publish."""
+    """Mosquitto 2.0.11 does so if the user may not publish."""
     caplog.set_level("INFO", "partyline.bridge")
     alice = connect(server.address, "alice")
     alice.request(Join("lab"))
@@ -82,7 +84,7 @@ def test_a_broker_that_ends_every_connection_does_not_fill_the_log(
     wait(server, lambda status: status.behind == 0)
 
 
-def test_another_client_with_our_id_is_named(server: Server, broker: ScriptedBroker) -> None:
+def test_a_session_that_is_taken_over_is_explained(server: Server, broker: ScriptedBroker) -> None:
     visit = broker.visit()
     visit.open()
     visit.send(Disconnect(Reason.SESSION_TAKEN_OVER))
@@ -90,7 +92,9 @@ def test_another_client_with_our_id_is_named(server: Server, broker: ScriptedBro
 
 
 @pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"", b"\x20\x02\x00\x02", b"\x00" * 20])
-def test_what_is_no_broker_is_said(server: Server, broker: ScriptedBroker, connect: Connected, answer: bytes) -> None:
+def test_a_peer_that_is_not_a_broker_is_reported(
+    server: Server, broker: ScriptedBroker, connect: Connected, answer: bytes
+) -> None:
     for _ in range(4):
         connection = broker.connection()
         connection.recv(1_000)
@@ -102,14 +106,16 @@ def test_what_is_no_broker_is_said(server: Server, broker: ScriptedBroker, conne
     connect(server.address, "alice").request(Join("lab"))
 
 
-def test_a_broker_that_falls_silent_is_left(server: Server, broker: ScriptedBroker) -> None:
+def test_a_broker_that_falls_silent_is_disconnected(server: Server, broker: ScriptedBroker) -> None:
     visit = broker.visit()
     visit.open(server_keep_alive=1)
     visit.until_closed()
     wait(server, lambda status: "did not answer for 1.5 s" in status.error)
 
 
-def test_a_broker_that_takes_nothing_is_left(server: Server, broker: ScriptedBroker, connect: Connected) -> None:
+def test_a_broker_that_reads_nothing_is_disconnected(
+    server: Server, broker: ScriptedBroker, connect: Connected
+) -> None:
     visit = broker.visit()
     visit.open(server_keep_alive=1)
     alice = connect(server.address, "alice")

@@ -1,4 +1,4 @@
-"""Why a broker did not let the mirror in: what the operator reads; and that no old presence outlives its correction."""
+"""One connection of the mirror: refusals, presence from before, passwords, mistakes, a lost session."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["broker"]
 
 
 def error(server: Server) -> str:
-    """Why the mirror is not connected."""
+    """Return why the mirror is not connected."""
     status = server.chat.bridge
     assert status is not None
     eventually(lambda: "Not connected yet" not in status().error, lambda: "it was not tried")
@@ -40,7 +40,7 @@ def error(server: Server) -> str:
         ("me:wrong@", "wrong user name or password, or this user may not connect"),
     ],
 )
-def test_not_authorized_may_be_the_password(
+def test_not_authorized_may_mean_a_wrong_password(
     start_server: StartServer, broker: ScriptedBroker, user: str, sentence: str
 ) -> None:
     server = start_server(broker=BrokerConfig(url=broker.url.replace("mqtt://", f"mqtt://{user}")))
@@ -48,7 +48,7 @@ def test_not_authorized_may_be_the_password(
     assert error(server) == f"{broker.address} refused the connection: {sentence}."
 
 
-def test_who_comes_while_an_old_presence_is_corrected_is_online_in_the_end(
+def test_a_user_who_comes_while_presence_is_corrected_ends_online(
     start_server: StartServer, broker: ScriptedBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = start_server(broker=BrokerConfig(url=broker.url))
@@ -59,7 +59,7 @@ def test_who_comes_while_an_old_presence_is_corrected_is_online_in_the_end(
     come: list[Json] = []
 
     def find(directory: Directory, key: str) -> User | None:
-        """Just after the mirror has looked, she comes."""
+        """Have her connect just after the mirror has looked for her."""
         found = real(directory, key)
         if threading.current_thread().name == "mirror" and not come:
             come.append(Json(server.address, "alice"))
@@ -75,10 +75,10 @@ def test_who_comes_while_an_old_presence_is_corrected_is_online_in_the_end(
     assert body(visit.messages(topic)[-1])["online"] is True
 
 
-def test_what_takes_us_long_is_not_the_brokers_silence(
+def test_slow_work_of_the_mirror_does_not_count_as_silence_of_the_broker(
     start_server: StartServer, broker: ScriptedBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Passwords, for one: many devices that register at once take a minute."""
+    """Passwords are slow: many devices that register at once take a minute."""
     later = 0.0
     clock = time.monotonic
 
@@ -96,29 +96,29 @@ def test_what_takes_us_long_is_not_the_brokers_silence(
     monkeypatch.setattr("bridge.mirror.session.time", SimpleNamespace(monotonic=lambda: clock() + later))
     visit.bring("chat/from/oven/register", b'{"password": "a password"}')
     visit.message("chat/to/oven/register")
-    visit.pong()  # it has looked at the clock, and asks whether we are there
+    visit.pong()  # the mirror has looked at the clock, and has sent PINGREQ
     visit.bring("chat/from/oven/say/lab", "and it goes on")
     assert body(visit.message("chat/channels/lab"))["text"] == "and it goes on"
     assert server.chat.bridge is not None
     assert server.chat.bridge().connected
 
 
-def welcome(broker: ScriptedBroker, *, present: bool = False) -> Visit:
-    """A connection that has been let in."""
+def accepted(broker: ScriptedBroker, *, present: bool = False) -> Visit:
+    """Accept the next connection."""
     visit = broker.visit()
     visit.accept(present=present)
     visit.grant()
     return visit
 
 
-def test_a_password_that_fitted_is_not_checked_for_a_quarter_of_a_second_again(
+def test_a_password_that_was_right_is_not_hashed_again(
     start_server: StartServer, broker: ScriptedBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A broker that is back brings everyone's `register` at once; a wrong one is still checked, and so is a new one."""
+    """After an outage, the broker brings every `register` at once. A wrong or a new password is still hashed."""
     server = start_server(broker=BrokerConfig(url=broker.url))
     with Json(server.address, "oven") as oven:
         oven.request(Register("warm bread"))
-    visit = welcome(broker)
+    visit = accepted(broker)
     checked: list[str] = []
     fits = accounts.fits
 
@@ -135,11 +135,11 @@ def test_a_password_that_fitted_is_not_checked_for_a_quarter_of_a_second_again(
     assert json.loads(visit.message("chat/to/oven/error").payload)["code"] == "wrong-password"
 
 
-def test_a_mistake_of_ours_does_not_end_the_connection_of_all(
+def test_an_internal_error_does_not_end_the_connection(
     start_server: StartServer, broker: ScriptedBroker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     server = start_server(broker=BrokerConfig(url=broker.url))
-    visit = welcome(broker)
+    visit = accepted(broker)
 
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError
@@ -157,14 +157,12 @@ def test_a_mistake_of_ours_does_not_end_the_connection_of_all(
     assert server.chat.channel("lab") is not None
 
 
-def test_a_broker_that_forgot_us_is_told_of(
+def test_a_lost_session_is_logged(
     start_server: StartServer, broker: ScriptedBroker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(mirror, "_PAUSES", (0.01, 0.02))
     start_server(broker=BrokerConfig(url=broker.url))
-    forgotten = (
-        f"{broker.address} did not keep our session: messages published there while we were disconnected are lost"
-    )
+    lost = f"{broker.address} did not keep our session: messages published there while we were disconnected are lost"
     for present, count in ((False, 0), (True, 0), (False, 1)):
-        welcome(broker, present=present).close()
-        assert caplog.text.count(forgotten) == count
+        accepted(broker, present=present).close()
+        assert caplog.text.count(lost) == count

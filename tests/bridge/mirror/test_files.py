@@ -1,4 +1,4 @@
-"""Files by way of another broker: three members by three doors, and one who asks for more than they read."""
+"""Files over another broker: three users by three transports, and a user who asks for more than it reads."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Mqtt = Callable[..., MqttLine]
 
 
 def fetched(line: MqttLine, id: str) -> bytes:
-    """All of a file, range by range."""
+    """Fetch all of a file, range by range."""
     size: int = file(line, id, "have")["size"]
     data = b""
     while len(data) < size:
@@ -31,8 +31,8 @@ def fetched(line: MqttLine, id: str) -> bytes:
     return data
 
 
-def test_three_members_by_three_doors(site: Site, connect: Connect, mqtt: Mqtt) -> None:
-    """Each offers a file in the channel, each fetches what the others offer, and each offerer hears of it."""
+def test_three_users_by_three_transports(site: Site, connect: Connect, mqtt: Mqtt) -> None:
+    """Each offers a file in the channel and fetches those of the others; each sender is told who has fetched it."""
     alice = connect(site.server.address, "alice")
     alice.request(Join("lab"))
     lamp = listening(mqtt(site.server.address, "lamp"))
@@ -65,8 +65,8 @@ def test_three_members_by_three_doors(site: Site, connect: Connect, mqtt: Mqtt) 
         assert fetched(other, id) == DATA
 
 
-def test_a_direct_offer_to_and_from_the_broker(site: Site, connect: Connect) -> None:
-    """It is for the two of them alone, and waits for whoever is away."""
+def test_a_private_offer_to_and_from_the_broker(site: Site, connect: Connect) -> None:
+    """Only the two of them get it; the server keeps it for a user who is away."""
     bob = connect(site.server.address, "bob")
     oven = site.line("oven")
     first = file(oven, "log", "init", INIT)
@@ -76,7 +76,7 @@ def test_a_direct_offer_to_and_from_the_broker(site: Site, connect: Connect) -> 
     assert bob.expect(Entry).file == id
     assert fetch(bob, id) == DATA
     assert reason(file(site.line("eve"), id, "have")) == (128, "filemeta_not_found")
-    back = offer(bob, user="fan")  # who has never been there
+    back = offer(bob, user="fan")  # a name that was never used
     fill(bob, back)
     state = bob.request(Have(file=back))
     assert isinstance(state, Ranges)
@@ -86,10 +86,10 @@ def test_a_direct_offer_to_and_from_the_broker(site: Site, connect: Connect) -> 
     assert fetched(fan, back) == DATA
 
 
-def test_more_is_asked_for_than_the_broker_takes(
+def test_a_user_asks_for_more_than_the_broker_takes(
     quick: None, start_server: StartServer, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The mirror waits for the broker, however much one user there asks for in one breath; everybody gets theirs."""
+    """The mirror waits for the broker, however much one user requests at once; everyone gets their answers."""
     broker = ScriptedBroker()
     server = start_server(broker=BrokerConfig(url=broker.url))
     visit = broker.visit()
@@ -102,7 +102,7 @@ def test_more_is_asked_for_than_the_broker_takes(
     visit.bring("chat/from/oven/join/lab", "")
     asked = [
         visit.bring(f"chat/from/oven/file/{id}/get", json.dumps({"offset": 0, "length": len(data)})) for _ in range(80)
-    ]  # 20 MiB of answers, which nobody reads as yet
+    ]  # 20 MiB of answers, which nobody reads yet
     chunks = [visit.message(f"chat/to/oven/file/{id}/0") for _ in asked]
     assert {chunk.payload for chunk in chunks} == {data}
     taken = {visit.expect(PubAck).packet_id for _ in range(len(asked) + 1)}

@@ -1,4 +1,4 @@
-"""The broker goes, comes back, comes back empty, or refused the connection: nothing is lost, and the chat goes on."""
+"""Outages of the broker: it stops, restarts, restarts empty, or refuses the connection; no entry is lost."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ KEPT = Properties(session_expiry_interval=1_000)
 
 
 def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """What the bridge said of its state, without the numbers."""
+    """Return the log lines about the state of the mirror, without the numbers."""
     said = [record.message for record in caplog.records if record.name == "partyline.bridge"]
     return [line.split(";")[0] for line in said if line.startswith("mirror ")]
 
@@ -42,7 +42,7 @@ def lasting(
     broker_kind: str, start_broker: StartBroker, start_server: StartServer, mqtt: Mqtt, quick: None,
     fluent: None, caplog: pytest.LogCaptureFixture,
 ) -> Site:  # fmt: skip
-    """A site whose broker keeps what it has over a restart, as far as it can."""
+    """A site whose broker persists its data, as far as it can."""
     caplog.set_level("INFO", "partyline.bridge")
     broker = start_broker(broker_kind, *(Mosquitto.KEEPS if broker_kind == "mosquitto" else ()))
     made = Site(start_server(broker=BrokerConfig(url=broker.url)), broker, mqtt)
@@ -51,20 +51,18 @@ def lasting(
 
 
 def listen(site: Site, name: str) -> MqttLine:
-    """Somebody on the broker, with a session that it keeps, who hears the lab and what is for them."""
+    """A client of the broker with a persistent session, which reads the lab and its own topics."""
     more = {"properties": KEPT} if site.broker.version == V5 else {}
     return site.line(name, "chat/channels/lab", "chat/presence/+", clean=False, **more)
 
 
 def numbers(*heard: MqttLine) -> list[int]:
-    """The numbers of the lab, in order of first appearance."""
+    """Return the numbers of the lab's entries, in the order of their first arrival."""
     return list(dict.fromkeys([body(each)["number"] for line in heard for each in line.messages("chat/channels/lab")]))
 
 
 @pytest.mark.parametrize("how", ["stop", "kill", "empty"])
-def test_the_broker_is_away_for_a_while(
-    lasting: Site, connect: Connect, how: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_outage_of_the_broker(lasting: Site, connect: Connect, how: str, caplog: pytest.LogCaptureFixture) -> None:
     site = lasting
     alice = connect(site.server.address, "alice")
     alice.request(Join("lab"))
@@ -82,7 +80,7 @@ def test_the_broker_is_away_for_a_while(
         alice.send(Say(f"meanwhile {n}", "lab"))
     alice.request(Say("the last", "lab"))
     alice.request(Msg("oven", "meanwhile"))
-    assert alice.request(Whois("oven")).online, "as far as anybody knows"
+    assert alice.request(Whois("oven")).online, "the server cannot know better"
     assert site.status.behind == 701
     if how == "empty":
         site.broker.empty()
@@ -101,7 +99,7 @@ def test_the_broker_is_away_for_a_while(
     if how == "stop" and site.broker.kind != "amqtt":
         assert had == list(range(1, 753))
     else:
-        assert had == sorted(had), "in order; who was not there has missed something"
+        assert had == sorted(had), "in order; a client that was disconnected has missed some"
     assert {line for line in logged(caplog) if line.startswith("mirror connected")} == {
         f"mirror connected to {site.broker.address} over MQTT {'5' if site.broker.version == V5 else '3.1.1'}"
     }
@@ -120,7 +118,7 @@ def test_the_version_that_a_broker_speaks_is_found(
 
 
 @MOSQUITTO
-def test_a_broker_that_refuses_us_for_a_while(
+def test_a_broker_that_refuses_the_mirror_for_a_while(
     lasting: Site, connect: Connect, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     site = lasting
@@ -173,11 +171,11 @@ def test_pauses_grow_and_differ(monkeypatch: pytest.MonkeyPatch, start_server: S
     assert len(set(pauses)) == len(pauses)
 
 
-# What the operator reads
+# What the operator is told
 
 
 def failing(start_server: StartServer, caplog: pytest.LogCaptureFixture, **config: str) -> str:
-    """Why the mirror does not connect: the same in /status, and once in the log; the chat goes on."""
+    """Return why the mirror does not connect: /status says it, the log says it once, and the chat goes on."""
     caplog.set_level("INFO", "partyline.bridge")
     server = start_server(broker=BrokerConfig(**config))  # type: ignore[arg-type]
     assert server.chat.bridge is not None
@@ -208,19 +206,19 @@ def test_a_wrong_password(
     assert "another" not in caplog.text, "a password is for nobody to read"
 
 
-def test_a_port_where_nobody_listens(start_server: StartServer, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_closed_port(start_server: StartServer, caplog: pytest.LogCaptureFixture) -> None:
     port = free_port()
     error = failing(start_server, caplog, url=f"mqtt://127.0.0.1:{port}")
     assert error == f"Could not connect to 127.0.0.1:{port}: Connection refused."
 
 
-def test_a_host_that_there_is_not(start_server: StartServer, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unknown_host(start_server: StartServer, caplog: pytest.LogCaptureFixture) -> None:
     error = failing(start_server, caplog, url="mqtt://no-such-host.invalid")
     assert error.startswith("Could not connect to no-such-host.invalid:1883: ")
 
 
 def certificate(folder: Path, name: str) -> tuple[Path, Path]:
-    """A key and a certificate that has signed itself, for that name."""
+    """Make a key and a self-signed certificate for that name."""
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed")
     key, made = folder / "key.pem", folder / "certificate.pem"
@@ -230,7 +228,7 @@ def certificate(folder: Path, name: str) -> tuple[Path, Path]:
     return key, made
 
 
-def test_tls_with_the_right_name_the_wrong_one_and_a_stranger(
+def test_tls_with_the_right_name_a_wrong_name_and_an_unknown_authority(
     start_broker: StartBroker, start_server: StartServer, tmp_path: Path, caplog: pytest.LogCaptureFixture, mqtt: Mqtt
 ) -> None:
     key, made = certificate(tmp_path, "IP:127.0.0.1")
@@ -265,7 +263,7 @@ def test_tls_with_the_right_name_the_wrong_one_and_a_stranger(
     assert Site(both, broker, mqtt).down("The TLS handshake")
 
 
-def test_no_right_to_publish(
+def test_a_user_who_may_not_publish(
     start_broker: StartBroker, start_server: StartServer, tmp_path: Path, mqtt: Mqtt, connect: Connect,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
@@ -286,7 +284,7 @@ def test_no_right_to_publish(
     assert caplog.text.count("rejects some") == 2, "the complaint, and that the connection ended because of it"
 
 
-def test_no_right_to_subscribe(
+def test_a_user_who_may_not_subscribe(
     start_broker: StartBroker, start_server: StartServer, caplog: pytest.LogCaptureFixture, mqtt: Mqtt
 ) -> None:
     user = 'users: [{user: "partyline", password: "right", permissions: {subscribe: {deny: ["chat.from.>"]}}}]'
@@ -296,10 +294,10 @@ def test_no_right_to_subscribe(
     assert error.startswith(f"{broker.address}: it does not allow us to subscribe to chat/from/#")
 
 
-# The server's end
+# The end of the server
 
 
-def test_the_server_stops_at_once_while_the_broker_is_away(start_process: StartProcess) -> None:
+def test_the_server_stops_at_once_during_an_outage(start_process: StartProcess) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         process = start_process("--broker", f"mqtt://127.0.0.1:{port}")
@@ -312,7 +310,7 @@ def test_the_server_stops_at_once_while_the_broker_is_away(start_process: StartP
     assert "Traceback" not in process.log
 
 
-def test_it_says_goodbye(server: Server, start_process: StartProcess) -> None:
+def test_the_mirror_disconnects_when_the_server_stops(server: Server, start_process: StartProcess) -> None:
     broker = ScriptedBroker()
     process = start_process("--broker", broker.url)
     visit = broker.visit()

@@ -1,4 +1,4 @@
-"""The mirror against a broker that says just what the test wants: its limits, and what comes from it."""
+"""The mirror against a scripted broker: limits, redelivery, acknowledgements and refusals."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ pytestmark = pytest.mark.usefixtures("quick")
 
 
 def texts(visit: Visit, channel: str = "lab") -> list[str]:
-    """What was published in a channel as JSON, in order."""
+    """Return the texts that were published in a channel as JSON, in order."""
     return [body(packet)["text"] for packet in visit.messages(f"chat/channels/{channel}")]
 
 
 def acknowledged(visit: Visit, packet_id: int) -> None:
-    """Wait until that is acknowledged."""
+    """Wait until the packet is acknowledged."""
     visit.expect(PubAck, lambda packet: packet.packet_id == packet_id)
 
 
 def said(packet: Publish) -> str:
-    """What was said in a channel, in either form."""
+    """Return the text of an entry of a channel, in either form."""
     return packet.payload.decode().partition(": ")[2] if packet.topic.endswith("/text") else str(body(packet)["text"])
 
 
-def test_it_subscribes_before_it_says_anything(server: Server, broker: ScriptedBroker) -> None:
+def test_it_subscribes_before_it_publishes(server: Server, broker: ScriptedBroker) -> None:
     visit = broker.visit()
     hello = visit.connect
     assert (hello.version, hello.client_id, hello.clean) == (V5, "partyline-chat", False)
@@ -58,7 +58,7 @@ def test_it_subscribes_before_it_says_anything(server: Server, broker: ScriptedB
     wait(server, lambda status: status.connected)
 
 
-def test_the_older_version_is_found_out(server: Server, broker: ScriptedBroker) -> None:
+def test_it_falls_back_to_the_older_version(server: Server, broker: ScriptedBroker) -> None:
     broker.visit().refuse(Reason.UNSUPPORTED_PROTOCOL_VERSION)
     visit = broker.visit()
     assert visit.connect.version == V311
@@ -66,13 +66,13 @@ def test_the_older_version_is_found_out(server: Server, broker: ScriptedBroker) 
     assert wait(server, lambda status: status.connected).version == "3.1.1"
 
 
-def test_a_server_keep_alive_is_kept(server: Server, broker: ScriptedBroker) -> None:
+def test_the_keep_alive_of_the_broker_is_used(server: Server, broker: ScriptedBroker) -> None:
     visit = broker.visit()
     visit.open(server_keep_alive=1)
-    visit.expect(PingReq)  # which comes after half of it
+    visit.expect(PingReq)  # it comes after half of the keep-alive
 
 
-def test_what_is_too_large_for_the_broker_is_left_out(
+def test_entries_over_the_maximum_packet_size_are_left_out(
     server: Server, broker: ScriptedBroker, connect: Connected
 ) -> None:
     visit = broker.visit()
@@ -90,7 +90,7 @@ def test_what_is_too_large_for_the_broker_is_left_out(
     assert max(len(packet.payload) for packet in visit.received if isinstance(packet, Publish)) < 400
 
 
-def test_no_more_is_in_flight_than_the_broker_takes(server: Server, broker: ScriptedBroker, connect: Connected) -> None:
+def test_the_receive_maximum_is_respected(server: Server, broker: ScriptedBroker, connect: Connected) -> None:
     visit = broker.visit()
     visit.open(receive_maximum=6)
     visit.acknowledge = False
@@ -112,7 +112,7 @@ def test_no_more_is_in_flight_than_the_broker_takes(server: Server, broker: Scri
     wait(server, lambda status: status.behind == 0)
 
 
-def test_what_was_not_acknowledged_comes_again_in_order(
+def test_unacknowledged_entries_are_published_again_in_order(
     server: Server, broker: ScriptedBroker, connect: Connected
 ) -> None:
     first = broker.visit()
@@ -124,7 +124,7 @@ def test_what_was_not_acknowledged_comes_again_in_order(
         alice.request(Say(f"{n}", "lab"))
     sent = [first.expect(Publish, lambda packet: packet.qos == 1) for _ in range(12)]
     both = {n: [each.packet_id for each in sent if said(each) == f"{n}"] for n in range(6)}
-    first.ack(*both[0], *both[1], *both[3])  # so 2 is open, and 3 has to come again
+    first.ack(*both[0], *both[1], *both[3])  # 2 is open, so 3 is published again, too
     wait(server, lambda status: status.behind == 4)
     first.close()
     wait(server, lambda status: not status.connected)
@@ -138,7 +138,7 @@ def test_what_was_not_acknowledged_comes_again_in_order(
     wait(server, lambda status: status.behind == 0)
 
 
-def test_cursors_outlive_the_server(broker: ScriptedBroker, tmp_path: Path) -> None:
+def test_cursors_survive_a_restart_of_the_server(broker: ScriptedBroker, tmp_path: Path) -> None:
     config = Config(port=0, mqtt_port=0, data=str(tmp_path / "data"), broker=BrokerConfig(url=broker.url))
     with closing(Server(config)) as server, Json(server.address, "alice") as alice:
         visit = broker.visit()
@@ -154,11 +154,11 @@ def test_cursors_outlive_the_server(broker: ScriptedBroker, tmp_path: Path) -> N
         visit.open()
         visit.message("chat/channels/lab/text")
         assert texts(visit) == ["two"]
-        assert visit.messages("chat/channels/lab")[0].dup, "it may have been sent"
+        assert visit.messages("chat/channels/lab")[0].dup, "an earlier process may have sent it"
         wait(server, lambda status: status.behind == 0)
 
 
-def test_what_is_said_is_acknowledged_when_it_is_stored(server: Server, broker: ScriptedBroker) -> None:
+def test_a_message_is_acknowledged_when_it_is_stored(server: Server, broker: ScriptedBroker) -> None:
     visit = broker.visit()
     visit.open()
     packet_id = visit.bring("chat/from/oven/say/lab", "bread")
@@ -168,7 +168,7 @@ def test_what_is_said_is_acknowledged_when_it_is_stored(server: Server, broker: 
     assert [entry.text for entry in server.chat.history(log, None, None, 10)] == ["bread"]
 
 
-def test_what_cannot_be_stored_is_not_acknowledged_and_comes_again(
+def test_a_message_that_cannot_be_stored_is_not_acknowledged(
     server: Server, broker: ScriptedBroker, stores: list[WatchedStore]
 ) -> None:
     visit = broker.visit()
@@ -195,7 +195,7 @@ def test_what_cannot_be_stored_is_not_acknowledged_and_comes_again(
 
 
 @pytest.mark.parametrize("version", [V5, V311])
-def test_what_is_retained_is_no_request(server: Server, broker: ScriptedBroker, version: int) -> None:
+def test_a_retained_message_is_not_a_request(server: Server, broker: ScriptedBroker, version: int) -> None:
     visit = broker.visit()
     if version == V311:
         visit.refuse(Reason.UNSUPPORTED_PROTOCOL_VERSION)
@@ -208,7 +208,7 @@ def test_what_is_retained_is_no_request(server: Server, broker: ScriptedBroker, 
 
 
 @pytest.mark.parametrize("version", [V5, V311])
-def test_refusals_are_told_and_counted(server: Server, broker: ScriptedBroker, version: int) -> None:
+def test_refusals_are_published_and_counted(server: Server, broker: ScriptedBroker, version: int) -> None:
     visit = broker.visit()
     if version == V311:
         visit.refuse(Reason.UNSUPPORTED_PROTOCOL_VERSION)
@@ -245,7 +245,7 @@ _PAYLOADS = st.binary(max_size=20) | st.sampled_from(
 )
 
 
-def test_whatever_comes_the_connection_goes_on(server: Server, broker: ScriptedBroker) -> None:
+def test_no_message_ends_the_connection(server: Server, broker: ScriptedBroker) -> None:
     visit = broker.visit()
     visit.open()
     wait(server, lambda status: status.connected)
@@ -261,7 +261,7 @@ def test_whatever_comes_the_connection_goes_on(server: Server, broker: ScriptedB
     assert status(server).received > 50
 
 
-def test_a_name_of_somebody_else_is_not_lent(server: Server, broker: ScriptedBroker, connect: Connected) -> None:
+def test_a_name_in_use_is_refused(server: Server, broker: ScriptedBroker, connect: Connected) -> None:
     visit = broker.visit()
     visit.open()
     alice, carol = connect(server.address, "alice"), connect(server.address, "carol")
@@ -283,7 +283,7 @@ def test_a_name_of_somebody_else_is_not_lent(server: Server, broker: ScriptedBro
     assert alice.request(Whois("carol")).doors == ["broker", "socket"]
 
 
-def test_entries_of_both_in_a_conversation_on_the_broker(server: Server, broker: ScriptedBroker) -> None:
+def test_a_private_log_of_two_users_on_the_broker(server: Server, broker: ScriptedBroker) -> None:
     visit = broker.visit()
     visit.open()
     visit.acknowledge = False

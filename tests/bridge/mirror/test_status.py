@@ -1,4 +1,4 @@
-"""What the log says of the mirror and its broker: a line for each state, not for each attempt."""
+"""The state of the mirror in the log: one line for each change, not for each attempt."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ UP = "mirror connected to there over MQTT 5"
 
 
 class Clock:
-    """Stands still unless it is moved."""
+    """A clock that stands still unless a test moves it."""
 
     def __init__(self) -> None:
         self.at = 1_000.0
 
     def monotonic(self) -> float:
-        """Seconds."""
+        """Return the time in seconds."""
         return self.at
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The clock of the state."""
+    """The clock that the status uses."""
     made = Clock()
     monkeypatch.setattr(bridge.mirror.status, "time", made)
     return made
@@ -32,26 +32,26 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def state(clock: Clock, caplog: pytest.LogCaptureFixture) -> MirrorStatus:
-    """That of a mirror that has not tried yet."""
+    """The status of a mirror that has not connected yet."""
     caplog.set_level("INFO", "partyline.bridge")
     return MirrorStatus("there")
 
 
 def log(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """What was said since this was asked last."""
+    """Return the lines logged since the last call."""
     said = [record.message for record in caplog.records]
     caplog.clear()
     return said
 
 
-def test_attempts_that_fail_are_one_line_for_each_reason(state: MirrorStatus, caplog: pytest.LogCaptureFixture) -> None:
+def test_failed_attempts_are_one_line_for_each_reason(state: MirrorStatus, caplog: pytest.LogCaptureFixture) -> None:
     for reason in ("nobody listens", "it refused", "nobody listens", "it refused"):
         for _ in range(3):
             assert not state.disconnected(reason, quiet=False)
     assert log(caplog) == ["mirror not connected: nobody listens", "mirror not connected: it refused"]
 
 
-def test_an_attempt_that_takes_long_is_no_connection_that_lasts(
+def test_a_long_attempt_is_not_a_stable_connection(
     state: MirrorStatus, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(3):
@@ -60,7 +60,9 @@ def test_an_attempt_that_takes_long_is_no_connection_that_lasts(
     assert log(caplog) == ["mirror not connected: no answer"]
 
 
-def test_what_lasts_is_told_again(state: MirrorStatus, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_stable_connection_resets_the_log(
+    state: MirrorStatus, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
     for _ in range(2):
         state.session_lost()
         state.connected(V5, 0)
@@ -69,14 +71,12 @@ def test_what_lasts_is_told_again(state: MirrorStatus, clock: Clock, caplog: pyt
         clock.at += 11
         assert state.disconnected(state.explain_close(), quiet=False)
         lines = ["there did not keep our session: messages published there while we were disconnected are lost", UP]
-        gone = "mirror not connected: there closed the connection."  # not because of what it has borne for so long
+        gone = "mirror not connected: there closed the connection."  # the complaint did not end it
         assert log(caplog) == [*lines, "there keeps nothing.", gone]
 
 
-def test_the_log_does_not_end_with_a_connection_that_is_gone(
-    state: MirrorStatus, caplog: pytest.LogCaptureFixture
-) -> None:
-    """It is said again that there is none, as the log has said that there is one."""
+def test_the_last_line_of_the_log_is_true(state: MirrorStatus, caplog: pytest.LogCaptureFixture) -> None:
+    """The log repeats that the mirror is not connected, as it has said meanwhile that it is."""
     assert not state.disconnected("nobody listens", quiet=False)
     state.connected(V5, 2)
     assert not state.disconnected("nobody listens", quiet=False)
@@ -84,9 +84,7 @@ def test_the_log_does_not_end_with_a_connection_that_is_gone(
     assert log(caplog) == [gone, f"{UP}; 2 entries to publish", gone]
 
 
-def test_connections_that_end_at_once_are_told_once_and_the_one_that_lasts_when_it_does(
-    state: MirrorStatus, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_connections_that_end_at_once_are_logged_once(state: MirrorStatus, caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(5):
         state.connected(V5, 0)
         state.complain("does not take it")
@@ -100,7 +98,7 @@ def test_connections_that_end_at_once_are_told_once_and_the_one_that_lasts_when_
     assert not state.report(0).error
 
 
-def test_a_broker_that_closes_without_a_word_again_is_guessed_about(
+def test_a_second_close_without_a_reason_leads_to_a_guess(
     state: MirrorStatus, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(4):
@@ -111,15 +109,15 @@ def test_a_broker_that_closes_without_a_word_again_is_guessed_about(
     assert "closed the connection again. Another Partyline server may use the same root there" in again
 
 
-def test_a_connection_that_ends_before_it_is_one_does_not_end_for_the_last_one_s_reason(state: MirrorStatus) -> None:
+def test_a_complaint_does_not_outlive_its_connection(state: MirrorStatus) -> None:
     state.connected(V5, 0)
     state.complain("does not take it")
     state.disconnected(state.explain_close(), quiet=False)
     assert "does not take it" not in state.explain_close()
 
 
-def test_the_end_of_the_server_is_no_news(state: MirrorStatus, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_end_of_the_server_is_not_logged(state: MirrorStatus, caplog: pytest.LogCaptureFixture) -> None:
     state.connected(V5, 0)
     log(caplog)
-    state.disconnected("the server goes down", quiet=True)
+    state.disconnected("The server is shutting down.", quiet=True)
     assert not log(caplog)

@@ -1,4 +1,4 @@
-"""More than one server on a broker, and a broker that is bridged into itself: no echo, no loop, and a clear word."""
+"""Several servers on one broker, and a broker that is bridged into itself: no echo and no loop."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("quick")
 
 
 def start(start_server: StartServer, broker: Broker, mqtt: Mqtt, folder: Path, root: str) -> Site:
-    """A server with that root, connected."""
+    """Start a server with that root, and wait until its mirror is connected."""
     data = str(folder / root.replace("/", "-"))
     made = Site(start_server(broker=BrokerConfig(url=broker.url), root=root, data=data), broker, mqtt)
     made.up()
@@ -58,7 +58,7 @@ def test_two_servers_with_roots_of_their_own(
         assert body(kept)["text"] == f"for the oven of {at}"
 
 
-def test_a_tree_that_is_copied_below_another_prefix(
+def test_a_bridge_that_copies_the_root_below_another_prefix(
     start_broker: StartBroker, start_server: StartServer, mqtt: Mqtt, tmp_path: Path, connect: Connect
 ) -> None:
     broker = start_broker("mosquitto")
@@ -81,10 +81,10 @@ def test_a_tree_that_is_copied_below_another_prefix(
     assert site.status.received == 6
 
 
-def test_somebody_who_copies_everything_back(
+def test_a_relay_that_publishes_everything_again(
     start_broker: StartBroker, start_server: StartServer, mqtt: Mqtt, tmp_path: Path, connect: Connect
 ) -> None:
-    """A relay that publishes all that it hears once more, where it heard it, is no reason to say it twice."""
+    """It publishes what it receives on the same topics; the server posts nothing twice."""
     broker = start_broker("mosquitto")
     site = start(start_server, broker, mqtt, tmp_path, "chat")
     relay = site.line("relay", "chat/channels/#", "chat/presence/+", "chat/server")
@@ -101,7 +101,7 @@ def test_somebody_who_copies_everything_back(
     assert site.status.received == 1
 
 
-def test_two_servers_with_the_same_root_are_told(
+def test_two_servers_with_the_same_root_are_reported(
     start_broker: StartBroker, start_server: StartServer, mqtt: Mqtt, tmp_path: Path
 ) -> None:
     broker = start_broker("mosquitto")

@@ -1,4 +1,4 @@
-"""The parts of the mirror without a broker: addresses, what is read past, topics, and the reader, against a model."""
+"""Parts of the mirror without a broker: addresses, skipped packets, and the reader against a model."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_wrong_address_is_one_clear_sentence(fields: dict[str, str], part: str
     assert "\n" not in sentence
 
 
-# What is too large is read past
+# Packets that are too large are skipped
 
 
 _MESSAGES = st.lists(
@@ -88,7 +88,9 @@ _MESSAGES = st.lists(
 
 
 @given(st.sampled_from([V311, V5]), _MESSAGES, st.lists(st.integers(0, 10_000), max_size=20))
-def test_any_cut_gives_the_same(version: int, messages: list[tuple[str, int, int]], cuts: list[int]) -> None:
+def test_too_large_packets_are_skipped_in_any_cut(
+    version: int, messages: list[tuple[str, int, int]], cuts: list[int]
+) -> None:
     limit = 100
     packets = [
         Publish(topic, b"x" * size, qos, packet_id=at * qos) for at, (topic, size, qos) in enumerate(messages, 1)
@@ -109,11 +111,11 @@ def test_any_cut_gives_the_same(version: int, messages: list[tuple[str, int, int
 
 
 class Wire:
-    """An outlet that takes as much as it is told to, and the broker behind it."""
+    """An outlet that takes as many bytes as the test allows, and the broker behind it."""
 
     def __init__(self, version: int) -> None:
         self.room = 1 << 30
-        self.wanted = False  # somebody waits for the line
+        self.wanted = False  # the reader waits until it is writable
         self._packets = MqttPackets(1 << 28, version=version)
         self.flying: deque[Publish] = deque()
         self.had: dict[str, list[str]] = {}
@@ -150,7 +152,7 @@ class Somebody:
 
 
 class Model:
-    """One channel and one conversation of alice and bob, with a reader that can come again."""
+    """A channel and a private log of alice and bob, with a reader that can reconnect."""
 
     def __init__(self, version: int, receive_maximum: int | None) -> None:
         self.version = version
@@ -166,7 +168,7 @@ class Model:
         self.come()
 
     def come(self) -> None:
-        """A new connection, from the stored cursors on."""
+        """Connect again, from the stored cursors on."""
         self.wire = Wire(self.version)
         self.reader = MirrorReader(self.wire, Topics(), self.version, Limits(), self.told)
         self.reader.resume(self.logs["lab"], self.cursors["lab"])
@@ -174,7 +176,7 @@ class Model:
             self.reader.follow_private(self.logs["talk"], Somebody(who, who), self.cursors[who])
 
     def go(self) -> None:
-        """The connection is lost."""
+        """Lose the connection."""
         self.keep()
         self.reader.close()
 
@@ -196,7 +198,7 @@ class Model:
         log.deliver()
 
     def acknowledge(self, picks: list[int]) -> None:
-        """The broker acknowledges some of what is in flight."""
+        """Have the broker acknowledge some packets in flight."""
         ids = []
         for pick in picks:
             if self.wire.flying:
@@ -209,7 +211,7 @@ class Model:
             self.cursors[who] = number
 
     def walk(self) -> None:
-        """The pump."""
+        """Do what the pump does."""
         store: Store = None  # type: ignore[assignment]
         self.wire.room = 1 << 30
         while self.wire.wanted:
@@ -267,7 +269,7 @@ def test_the_reader_against_a_model(
             assert any(said in each for each in heard), f"{said} did not come on {topic}"
 
 
-def test_the_two_of_a_conversation_move_their_own_cursors() -> None:
+def test_the_two_users_of_a_private_log_have_cursors_of_their_own() -> None:
     model = Model(V5, None)
     model.say("talk", 3)
     assert len({packet.packet_id for packet in model.wire.flying}) == 6

@@ -1,4 +1,4 @@
-"""What clients publish that breaks MQTT's rules or ours, and that a broker hands on, does not end the mirror."""
+"""Messages that break a rule of MQTT or of the chat, and that the broker passes on, do not end the connection."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PROPERTIES = (b"\x08\x00\x0echat/to/oven/+", b"\x08\x00\x00", b"\x01\x05")
 
 
 def publish(properties: bytes, packet_id: int = 7, topic: bytes = _TOPIC) -> bytes:
-    """A PUBLISH of MQTT 5; at QoS 0 if its packet identifier is -1."""
+    """Return a PUBLISH of MQTT 5; at QoS 0 if its packet identifier is -1."""
     identifier = b"" if packet_id < 0 else packet_id.to_bytes(2, "big")
     rest = len(topic).to_bytes(2, "big") + topic + identifier + bytes((len(properties),)) + properties + b"hello"
     assert len(rest) < 128
@@ -27,7 +27,9 @@ def publish(properties: bytes, packet_id: int = 7, topic: bytes = _TOPIC) -> byt
 
 
 @pytest.mark.parametrize("properties", _PROPERTIES)
-def test_it_is_refused_and_acknowledged(start_server: StartServer, broker: ScriptedBroker, properties: bytes) -> None:
+def test_wrong_properties_are_refused_and_acknowledged(
+    start_server: StartServer, broker: ScriptedBroker, properties: bytes
+) -> None:
     server = start_server(broker=BrokerConfig(url=broker.url))
     visit = broker.visit()
     visit.open()
@@ -42,7 +44,7 @@ def test_it_is_refused_and_acknowledged(start_server: StartServer, broker: Scrip
     assert (status.connected, status.refused) == (True, 1)
 
 
-def test_the_server_takes_so_many_from_a_broker(start_server: StartServer, broker: ScriptedBroker) -> None:
+def test_the_number_of_users_is_limited(start_server: StartServer, broker: ScriptedBroker) -> None:
     start_server(broker=BrokerConfig(url=broker.url), limits=Limits(connections=2))
     visit = broker.visit()
     visit.open()
@@ -56,7 +58,7 @@ def test_the_server_takes_so_many_from_a_broker(start_server: StartServer, broke
 
 @pytest.mark.parametrize("properties", _PROPERTIES)
 @pytest.mark.parametrize("packet_id", [7, -1])
-def test_what_can_be_told_of_it_in_any_cut(properties: bytes, packet_id: int) -> None:
+def test_an_unusable_packet_is_described_in_any_cut(properties: bytes, packet_id: int) -> None:
     wrong, right = publish(properties, packet_id), publish(b"")
     for cut in range(len(wrong)):
         packets = MqttPackets(version=V5, skips=True)
@@ -69,16 +71,16 @@ def test_what_can_be_told_of_it_in_any_cut(properties: bytes, packet_id: int) ->
 @pytest.mark.parametrize(
     ("version", "data"),
     [
-        (V5, publish(_PROPERTIES[0], 0)),  # nobody knows what is to be acknowledged
+        (V5, publish(_PROPERTIES[0], 0)),  # without an identifier, nothing can be acknowledged
         (V311, b"\x32\x05\x00\x09chat"),
         (V311, b"\x32\x01\x00"),
     ],
 )
-def test_what_nothing_can_be_told_of_is_the_end(version: int, data: bytes) -> None:
+def test_a_packet_without_identifier_or_topic_is_an_error(version: int, data: bytes) -> None:
     (item,) = MqttPackets(version=version, skips=True).receive(data)
     assert isinstance(item, MqttError)
 
 
-def test_others_are_told_that_they_broke_a_rule() -> None:
+def test_without_skips_it_is_an_error() -> None:
     (item,) = MqttPackets(version=V5).receive(publish(_PROPERTIES[0]))
     assert isinstance(item, MqttError)

@@ -1,4 +1,4 @@
-"""People and devices on another broker: who is there, what is kept for them, what goes straight, whose name it is."""
+"""Users on another broker: presence, kept messages, live messages, names and passwords."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from wire.mqtt import PubAck, Publish, Will
 
 Connect = Callable[..., Json]
 Dial = Callable[..., Text]
-ON_MOSQUITTO = pytest.mark.parametrize("broker_kind", ["mosquitto"])  # what is the same on every broker
+ON_MOSQUITTO = pytest.mark.parametrize("broker_kind", ["mosquitto"])  # for tests that need only one broker
 
 
 def online(wanted: bool) -> Callable[[object], bool]:
-    """Whether a presence says so."""
+    """Return a function that checks for presence in that state."""
     return lambda said: isinstance(said, dict) and said["online"] is wanted
 
 
-def test_who_is_there(site: Site, connect: Connect, dial: Dial) -> None:
+def test_presence_and_addresses(site: Site, connect: Connect, dial: Dial) -> None:
     alice = connect(site.server.address, "alice")
     oven = site.line("oven", "chat/presence/+")
     answer = oven.ask("register")
@@ -57,7 +57,7 @@ def _typed(dial: Dial, site: Site, line: str, part: str) -> str:
     return found
 
 
-def test_a_will_ends_it(site: Site, connect: Connect) -> None:
+def test_a_will_ends_the_session(site: Site, connect: Connect) -> None:
     alice = connect(site.server.address, "alice")
     alice.request(Join("lab"))
     oven = site.line("oven", will=Will("chat/from/oven/gone", b"", 1))
@@ -67,7 +67,7 @@ def test_a_will_ends_it(site: Site, connect: Connect) -> None:
     alice.expect(Presence, lambda frame: (frame.user, frame.what) == ("oven", "offline"))
 
 
-def test_saying_something_is_enough(site: Site, connect: Connect) -> None:
+def test_a_message_without_register_is_enough(site: Site, connect: Connect) -> None:
     alice = connect(site.server.address, "alice")
     alice.request(Join("lab"))
     oven = site.line("oven", "chat/channels/+/text")
@@ -82,7 +82,7 @@ def test_saying_something_is_enough(site: Site, connect: Connect) -> None:
 
 
 @pytest.mark.parametrize("qos", [0, 1, 2])
-def test_any_quality_of_service(site: Site, connect: Connect, qos: int) -> None:
+def test_every_quality_of_service(site: Site, connect: Connect, qos: int) -> None:
     if site.broker.kind == "nats" and qos == 2:
         pytest.skip("nats-server 2.9 has no QoS 2")
     alice = connect(site.server.address, "alice")
@@ -94,7 +94,7 @@ def test_any_quality_of_service(site: Site, connect: Connect, qos: int) -> None:
     assert [entry.text for entry in alice.of(Entry)] == [f"{n}" for n in range(20)]
 
 
-def test_what_was_kept_comes_with_register(site: Site, connect: Connect) -> None:
+def test_kept_messages_come_after_register(site: Site, connect: Connect) -> None:
     alice = connect(site.server.address, "alice")
     for n in range(30):
         alice.request(Msg("oven", f"kept {n}"))
@@ -130,7 +130,7 @@ def test_history_and_seen(site: Site, connect: Connect) -> None:
     assert alice.request(Seen(number=5, channel="lab"))
 
 
-def test_straight_both_ways_and_no_echo(site: Site, mqtt: Callable[..., MqttLine], version: int) -> None:
+def test_live_messages_both_ways_without_echo(site: Site, mqtt: Callable[..., MqttLine], version: int) -> None:
     inside = mqtt(site.server.address, "inside", version=version)
     inside.subscribe("chat/direct/inside/+")
     outside = site.line("outside", "chat/direct/outside/+")
@@ -147,7 +147,7 @@ def test_straight_both_ways_and_no_echo(site: Site, mqtt: Callable[..., MqttLine
 
 
 @ON_MOSQUITTO
-def test_straight_to_somebody_who_is_on_both_comes_once(
+def test_a_live_message_for_a_user_here_and_on_the_broker_comes_once_to_each(
     site: Site, mqtt: Callable[..., MqttLine], connect: Connect
 ) -> None:
     with Json(site.server.address, "both") as both:
@@ -167,9 +167,7 @@ def test_straight_to_somebody_who_is_on_both_comes_once(
 
 
 @ON_MOSQUITTO
-def test_straight_in_the_name_of_somebody_else_does_not_pass(
-    site: Site, mqtt: Callable[..., MqttLine], connect: Connect
-) -> None:
+def test_a_live_message_in_another_name_is_refused(site: Site, mqtt: Callable[..., MqttLine], connect: Connect) -> None:
     connect(site.server.address, "alice")
     inside = mqtt(site.server.address, "inside")
     inside.subscribe("chat/direct/inside/+")
@@ -182,7 +180,7 @@ def test_straight_in_the_name_of_somebody_else_does_not_pass(
 
 
 @ON_MOSQUITTO
-def test_registered_names_take_their_password(site: Site, connect: Connect) -> None:
+def test_registered_names_need_their_password(site: Site, connect: Connect) -> None:
     with Json(site.server.address, "carol") as carol:
         carol.request(Register("sesame"))
     line = site.line("carol")
@@ -204,7 +202,7 @@ def test_registered_names_take_their_password(site: Site, connect: Connect) -> N
 
 
 @ON_MOSQUITTO
-def test_passwords_are_not_tried_for_ever(site: Site, connect: Connect) -> None:
+def test_wrong_passwords_are_limited(site: Site, connect: Connect) -> None:
     with Json(site.server.address, "carol") as carol:
         carol.request(Register("sesame"))
     line = site.line("carol")
@@ -216,7 +214,7 @@ def test_passwords_are_not_tried_for_ever(site: Site, connect: Connect) -> None:
 
 
 @ON_MOSQUITTO
-def test_a_name_is_bound_on_the_broker(site: Site, connect: Connect) -> None:
+def test_a_name_is_registered_from_the_broker(site: Site, connect: Connect) -> None:
     line = site.line("dora")
     assert "registered" not in line.ask("register")
     line.do("register", '{"password": "sesame"}')
@@ -227,7 +225,7 @@ def test_a_name_is_bound_on_the_broker(site: Site, connect: Connect) -> None:
 
 
 @ON_MOSQUITTO
-def test_a_guest_name_is_held_once(site: Site, connect: Connect) -> None:
+def test_a_guest_name_is_used_once(site: Site, connect: Connect) -> None:
     alice = connect(site.server.address, "alice")
     line = site.line("alice")
     line.do("register")
@@ -240,7 +238,7 @@ def test_a_guest_name_is_held_once(site: Site, connect: Connect) -> None:
 
 
 @ON_MOSQUITTO
-def test_a_broker_that_is_trusted_shows_who_it_is(
+def test_a_trusted_broker_proves_the_name(
     site: Site, start_server: StartServer, tmp_path: Path, connect: Connect
 ) -> None:
     config = BrokerConfig(url=site.broker.url, trusted=True)
@@ -257,7 +255,7 @@ def test_a_broker_that_is_trusted_shows_who_it_is(
 
 
 @pytest.mark.parametrize("broker_kind", ["mosquitto", "nats"])
-def test_who_said_register_is_there_after_a_restart(
+def test_registered_users_are_present_after_a_restart(
     start_broker: StartBroker, broker_kind: str, start_process: StartProcess, mqtt: Callable[..., MqttLine]
 ) -> None:
     broker = start_broker(broker_kind)
@@ -286,7 +284,7 @@ def test_presence_is_retained_by_the_broker(site: Site) -> None:
     assert site.retained("chat/presence/alice", online(False))
 
 
-def test_presence_of_before_is_corrected(
+def test_presence_from_before_is_corrected(
     quick: None, fluent: None, broker_kind: str, start_broker: StartBroker, start_server: StartServer,
     mqtt: Callable[..., MqttLine],
 ) -> None:  # fmt: skip
