@@ -1,4 +1,4 @@
-"""Floor 0: the time as frames and stores have it: milliseconds since 1970."""
+"""Floor 0: the time of frames and stores, in milliseconds since 1970, UTC."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import time
 
 
 def now() -> int:
-    """The time now."""
+    """Return the current time."""
     return time.time_ns() // 1_000_000

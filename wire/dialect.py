@@ -1,4 +1,4 @@
-"""Floor 0: what every dialect is: bytes to frames for one connection, and frames to bytes for all that speak it."""
+"""Floor 0: the interface of a dialect: bytes to frames for one connection, and frames to bytes for all connections."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from .frames import Entry, Frame, Request
 
 
 class EntryEncoding(Protocol):
-    """Entries as bytes. `key` is the same for all whose `encode_entries` gives the same bytes."""
+    """Encodes entries. Encodings with the same `key` return the same bytes from `encode_entries`."""
 
     @property
     def key(self) -> str:
-        """The name of this encoding."""
+        """The name of the encoding."""
 
     def encode_entries(self, entries: Sequence[Entry], seq: int = 0, *, past: bool = False) -> bytes:
-        """A batch of entries for all of this encoding; `past` if they are not news.
+        """Return a batch of entries as bytes; `past` for entries from history.
 
-        `seq` is the last one's number in the journal; the others have those before it.
+        `seq` is the journal number of the last entry; the numbers of the others lead up to it.
         """
 
 
 class Encoding(EntryEncoding, Protocol):
-    """The outgoing half."""
+    """Encodes frames for one peer."""
 
     @property
     def acknowledges(self) -> bool:
@@ -38,14 +38,14 @@ class Encoding(EntryEncoding, Protocol):
         """True if the peer types free text, in which a channel's name may stand before the text itself."""
 
     def encode(self, frame: Frame) -> bytes:
-        """A frame for this peer; empty if the encoding has nothing to say for it."""
+        """Return a frame as bytes; empty if the peer is not shown the frame."""
 
     def encode_apart(self, frame: Frame) -> tuple[bytes, bytes]:
-        """The same in two pieces, the second of them empty or a long payload, which is not copied."""
+        """Return a frame as bytes and its payload, which is not copied; the payload may be empty."""
 
 
 class Dialect(Encoding, Protocol):
-    """One connection's dialect, both ways."""
+    """The dialect of one connection, in both directions."""
 
     def receive(self, data: bytes) -> list[Request]:
-        """The frames that `data` completes; raises PeerError if nothing more can be understood."""
+        """Return the frames that `data` completes. Raises PeerError if the rest of the input cannot be read."""

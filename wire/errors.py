@@ -1,51 +1,51 @@
-"""Floor 0: the three kinds of error, by whose fault they are, and the codes that go on the wire."""
+"""Floor 0: the three kinds of errors, by who is at fault, and the codes that go on the wire."""
 
 from __future__ import annotations
 
 CODES: dict[str, str] = {
-    "bad-frame": "the line is no frame: not JSON, a field missing, or of the wrong type",
-    "unknown-frame": "there is no frame with that `op`",
-    "unknown-command": "there is no such command",
-    "bad-command": "the command lacks an argument, or has one that does not fit",
+    "bad-frame": "the line is not a frame: it is not JSON, or a field is missing or of the wrong type",
+    "unknown-frame": "no frame has that `op`",
+    "unknown-command": "no command has that name",
+    "bad-command": "an argument of the command is missing or wrong",
     "malformed": "the MQTT packet breaks the specification",
-    "too-long": "a line or a payload is over its limit",
-    "hello-first": "the connection has no name yet: `hello` comes first",
-    "already-named": "the connection has its name already",
-    "bad-name": "the name breaks the rule: 1 to 32 letters, digits, `-` and `_`",
-    "name-taken": "somebody else is connected under that name",
-    "need-password": "the name is registered: it takes its password",
-    "wrong-password": "the password is not that name's",
+    "too-long": "a line or a payload exceeds its limit",
+    "hello-first": "the connection has no name yet: send `hello` first",
+    "already-named": "the connection already has a name",
+    "bad-name": "the name does not have 1 to 32 letters, digits, `-` and `_`",
+    "name-taken": "another user is connected with that name",
+    "need-password": "the name is registered, and needs its password",
+    "wrong-password": "the password is not that of the name",
     "bad-password": "the new password is too short or too long",
-    "no-channel": "no channel was named and none is current",
-    "no-such-channel": "there is no channel of that name",
-    "no-such-user": "nobody of that name was ever here",
-    "not-a-member": "that channel has not been joined",
-    "too-many-channels": "the limit of channels that one user may be in is reached",
-    "empty": "there is no text to send",
-    "no-such-file": "there is no file of that id, or none that this user may fetch",
-    "gone": "the file was taken back, or its time is over",
-    "bad-file-name": "the name of a file has a path or control characters in it, is empty or too long",
-    "too-large": "the file is over the limit of one file",
-    "quota": "with that file, the limit of one user's files, or of all files, would be exceeded",
-    "file-conflict": "that id stands for another file of yours, or the file is finished and cannot be changed",
-    "bad-range": "the range is not in the file",
-    "incomplete": "not all of the file is there yet",
-    "checksum-mismatch": "the bytes do not have the SHA-256 that was given; what is there is kept as a part",
-    "not-direct": "that file is not to be had directly from its sender just now; the server has it, or will",
-    "client-only": "that is done by `client.py`, or a program, not in the text dialect",
-    "not-allowed": "that is not for this user to read or to write",
-    "not-stored": "the store could not keep it (a full disk, for one): nobody has seen it; send it again",
-    "too-slow": "the connection reads too slowly or was silent too long",
-    "server-full": "the server has no room for one more connection",
-    "address-full": "too many connections from that address",
-    "replaced": "the same holder of the name has connected again",
-    "closing": "the server is going down",
-    "internal": "the server made a mistake; its log says more",
+    "no-channel": "the request names no channel, and none is current",
+    "no-such-channel": "no channel has that name",
+    "no-such-user": "no user of that name was ever connected",
+    "not-a-member": "you are not a member of that channel",
+    "too-many-channels": "the user is in as many channels as the limit allows",
+    "empty": "the text is empty",
+    "no-such-file": "no file that this user may fetch has that id",
+    "gone": "the sender has taken the file back, or its time is over",
+    "bad-file-name": "the name of the file has a path or control characters, is empty, or is too long",
+    "too-large": "the file exceeds the limit of one file",
+    "quota": "the file would exceed the limit of the user's files or of all files",
+    "file-conflict": "the id belongs to another file of yours, or the file is finished and cannot change",
+    "bad-range": "the range is outside of the file",
+    "incomplete": "the server does not have the whole file yet",
+    "checksum-mismatch": "the bytes do not have the given SHA-256; the server keeps them as a part",
+    "not-direct": "the sender cannot be reached directly at the moment: fetch the file from the server",
+    "client-only": "only `client.py` and other programs can do that, not the text dialect",
+    "not-allowed": "this user may not read or write that",
+    "not-stored": "the server could not store it, for example on a full disk: no one has received it; send it again",
+    "too-slow": "the connection reads too slowly, or was silent for too long",
+    "server-full": "the server has reached its limit of connections",
+    "address-full": "the address has reached its limit of connections",
+    "replaced": "the same user has connected again",
+    "closing": "the server is shutting down",
+    "internal": "the server made a mistake; its log has the details",
 }
 
 
 class ChatError(Exception):
-    """Something a peer did that cannot be done; `code` is one of CODES, the message one sentence."""
+    """A peer asked for something that cannot be done. `code` is one of CODES, `sentence` is for a person."""
 
     def __init__(self, code: str, sentence: str) -> None:
         assert code in CODES, code
@@ -55,12 +55,12 @@ class ChatError(Exception):
 
 
 class Refused(ChatError):
-    """The peer's mistake, answered with one clear line; the connection goes on."""
+    """A mistake of the peer: the peer is told, and the connection goes on."""
 
 
 class PeerError(ChatError):
-    """The peer's mistake after which nothing it sends can be understood; answered, then closed."""
+    """A mistake of the peer after which its input cannot be read: the peer is told, and the connection ends."""
 
 
 class LocalError(Exception):
-    """Our side's trouble (a bad option, a damaged store), in one sentence for the operator."""
+    """A problem on this side, such as a bad option or a damaged store; one sentence for the operator."""

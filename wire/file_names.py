@@ -1,4 +1,4 @@
-"""Floor 0: names of files from elsewhere, and what makes them safe; sizes in words. Pure."""
+"""Floor 0: names of files from peers, made safe; and sizes in words."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ import unicodedata
 from .errors import Refused
 from .names import printable, shorten
 
-LIMIT = 255  # bytes of a file's name, as most file systems have it
-SAFE_LIMIT = 180  # bytes of a reduced name: there is to be room for `.part` and a number
-DEPTH = 32  # folders in a folder
+LIMIT = 255  # bytes of a file's name, the limit of most file systems
+SAFE_LIMIT = 180  # bytes of a reduced name, which leaves room for `.part` and a number
+DEPTH = 32  # folders inside each other
 
-_RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)  # Windows: no files at all
+_RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)  # devices on Windows
 _FORBIDDEN = re.compile(r'[<>:"|?*/\\]')
 _ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 def check_file_name(name: str) -> str:
-    """The name of one file, without a path. Raises Refused("bad-file-name")."""
+    """Return the name of a file if it has no path. Raises Refused("bad-file-name")."""
     if not name or name in (".", ".."):
-        raise Refused("bad-file-name", f"A file has a name ({name!r} is none).")
+        raise Refused("bad-file-name", f"A file needs a name ({name!r} is not one).")
     if "/" in name or "\\" in name or name != printable(name) or "\n" in name or "\t" in name:
-        raise Refused("bad-file-name", f"A file's name has no path and no control characters ({shorten(name)!r} does).")
+        raise Refused("bad-file-name", f"A file's name has no path and no control characters ({shorten(name)!r} has).")
     if len(name.encode()) > LIMIT:
         raise Refused("bad-file-name", f"A file's name has at most {LIMIT} bytes.")
     return name
 
 
 def check_path(path: str) -> str:
-    """The path of a file in a folder that is offered as a whole. Raises Refused("bad-file-name")."""
+    """Return the path of a file in an offered folder. Raises Refused("bad-file-name")."""
     steps = path.split("/")
     if len(steps) > DEPTH:
         raise Refused("bad-file-name", f"A folder is at most {DEPTH} folders deep.")
@@ -39,9 +39,9 @@ def check_path(path: str) -> str:
 
 
 def safe_name(name: str) -> str:
-    """A name that is one plain file on any system, whatever was given: the last component, reduced.
+    """Return a name for one plain file on any system, made from the last component of any text.
 
-    Never empty, never hidden, without a path, a drive, a control character or a device's name.
+    It is never empty or hidden, and has no path, drive, control character or name of a device.
     """
     last = re.split(r"[/\\]", name.replace("\0", ""))[-1]
     last = unicodedata.normalize("NFC", " ".join(printable(last).split()))
@@ -52,12 +52,12 @@ def safe_name(name: str) -> str:
 
 
 def safe_path(path: str) -> list[str]:
-    """The steps of a path in a folder, each reduced; so it leads nowhere but into the folder."""
+    """Return the components of a path, each made safe, so that the path stays inside its folder."""
     return [safe_name(step) for step in re.split(r"[/\\]", path) if step not in ("", ".", "..")][-DEPTH:] or ["file"]
 
 
 def _cut(name: str) -> str:
-    """At most SAFE_LIMIT bytes, with the ending kept if there is one of a sane length."""
+    """Cut a name to SAFE_LIMIT bytes, but keep an ending of up to 16 bytes."""
     if len(name.encode()) <= SAFE_LIMIT:
         return name
     stem, dot, ending = name.rpartition(".")
@@ -67,12 +67,12 @@ def _cut(name: str) -> str:
 
 
 def is_file_id(text: str) -> bool:
-    """Whether it can be the id of a file: letters, digits, `-`, `_` and `.`, at most 64."""
+    """Return True if `text` can be the id of a file: 1 to 64 letters, digits, `-`, `_` and `.`."""
     return _ID.fullmatch(text) is not None
 
 
 def size_words(size: int) -> str:
-    """A size for a person: `512 bytes`, `3.4 MB`."""
+    """Return a size for a person: `512 bytes`, `3.4 MB`."""
     if size < 1000:
         return f"{size} byte{'' if size == 1 else 's'}"
     amount = float(size)

@@ -1,6 +1,6 @@
-"""Floor 0: the JSON dialect, one object a line, with raw bytes after a frame whose `bytes` is not 0.
+"""Floor 0: the JSON dialect: one object a line, with raw bytes after a frame whose `bytes` is not 0.
 
-`receive` takes bytes in any cut and gives frames; a line that is no frame becomes `Malformed`, in its place.
+`receive` takes bytes cut anywhere and returns frames. A line that is not a frame becomes `Malformed`, in its place.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _WITH_PAYLOAD = frozenset((Ping, Pong, Put, Chunk, Offer))
 
 
 class _Outline(msgspec.Struct):
-    """What can be told of a line that is no frame: enough to answer it."""
+    """The fields of a line that is not a frame which its answer needs."""
 
     op: Any = None
     ref: Any = None
@@ -30,7 +30,7 @@ _outline = msgspec.json.Decoder(_Outline)
 
 
 class JsonLines:
-    """One connection's incoming half, of requests or, for a client, of replies; the outgoing one has no state."""
+    """Decodes the requests of one connection or, for a client, its replies. Encoding has no state."""
 
     key = "json"
     acknowledges = True
@@ -42,14 +42,14 @@ class JsonLines:
         self._limits = limits or Limits()
         self._decoder = _replies if client else _requests
         self._buffer = b""
-        self._frame: Any = None  # a frame whose payload has not come in full
-        self._pieces: list[bytes | memoryview] = []  # what has come of it, as it came: it is copied once
-        self._wanted = 0  # bytes still to come of it
-        self._skipping = False  # in the rest of a line that was too long
-        self._unwanted = 0  # bytes still to come of a payload that is too long
+        self._frame: Any = None  # a frame whose payload is incomplete
+        self._pieces: list[bytes | memoryview] = []  # the payload so far, in pieces, so that it is copied once
+        self._wanted = 0  # bytes of the payload that are missing
+        self._skipping = False  # inside the rest of a line that was too long
+        self._unwanted = 0  # bytes to skip of a payload that is too long
 
     def receive(self, data: bytes) -> list[Any]:
-        """Frames that `data` completes; `Malformed` for what is none."""
+        """Return the frames that `data` completes, with `Malformed` for each line that is not a frame."""
         if self._frame is not None and len(data) < self._wanted:
             self._pieces.append(data)
             self._wanted -= len(data)
@@ -63,7 +63,7 @@ class JsonLines:
         return self._receive_slowly(data)
 
     def _receive_plain(self, data: bytes) -> list[Any] | None:
-        """The usual case at full speed: whole lines without payloads. None if this is not that case."""
+        """Decode whole lines without payloads at full speed. Return None for any other data."""
         end = data.rfind(b"\n") + 1
         limit = self._limits.line
         if len(data) - end > limit or not _all_within(data, end, limit):
@@ -72,8 +72,8 @@ class JsonLines:
             frames = self._decoder.decode_lines(data[:end])
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
-        # The decoder takes two objects on one line, too, and one on two: so each line end but the last must stand
-        # between two objects (no string has one in it), and there must be as many lines as objects.
+        # The decoder also accepts two objects on one line, and one object on two. So each line end but the last must
+        # stand between two objects (no string holds a line end), and there must be as many lines as objects.
         lines = len(frames)
         if lines and (data.count(b"\n", 0, end) != lines or data.count(b"}\n{", 0, end) != lines - 1):
             return None
@@ -83,7 +83,7 @@ class JsonLines:
         return frames
 
     def _receive_slowly(self, data: bytes) -> list[Any]:
-        """Line by line, so that each mistake is answered in its place."""
+        """Decode line by line, so that each mistake has its answer in its place."""
         frames: list[Any] = []
         start = 0
         while True:
@@ -114,7 +114,7 @@ class JsonLines:
         return frames
 
     def _complete(self, data: bytes, start: int) -> Frame:
-        """The frame that was waiting for its payload, whose last bytes are in `data` from `start` on."""
+        """Return the frame that waited for its payload, whose last bytes are in `data` from `start` on."""
         frame, self._frame = self._frame, None
         whole = memoryview(data)[start : start + self._wanted]
         frame.payload = b"".join([*self._pieces, whole]) if self._pieces else bytes(whole)
@@ -133,28 +133,28 @@ class JsonLines:
         size = getattr(frame, "bytes", 0)
         if size > self._limits.payload:
             self._unwanted = size
-            sentence = f"A payload has at most {self._limits.payload} bytes; this one was skipped."
+            sentence = f"A payload has at most {self._limits.payload} bytes. This one was skipped."
             return Malformed("too-long", sentence, ref=frame.ref)
         if getattr(frame, "payload", b""):
             self._unwanted = size
-            return Malformed("bad-frame", "A payload follows its line as raw bytes; it is no field.", ref=frame.ref)
+            return Malformed("bad-frame", "A payload is not a field: it follows its line as raw bytes.", ref=frame.ref)
         if size:
             self._frame, self._wanted = frame, size
             return None
         return cast("Frame", frame)
 
     def _too_long(self) -> Malformed:
-        return Malformed("too-long", f"A line has at most {self._limits.line} bytes; this one was skipped.")
+        return Malformed("too-long", f"A line has at most {self._limits.line} bytes. This one was skipped.")
 
     @staticmethod
     def encode(frame: Frame) -> bytes:
-        """One frame as a line, with its payload after it."""
+        """Return a frame as a line, with its payload after it."""
         line, payload = JsonLines.encode_apart(frame)
         return line + payload if payload else line
 
     @staticmethod
     def encode_apart(frame: Frame) -> tuple[bytes, bytes]:
-        """The line, and the payload as it is."""
+        """Return the line and the payload."""
         payload: bytes = getattr(frame, "payload", b"")
         if payload:
             frame = msgspec.structs.replace(frame, payload=b"", bytes=len(payload))
@@ -162,12 +162,12 @@ class JsonLines:
 
     @staticmethod
     def encode_entries(entries: Sequence[Entry], seq: int = 0, *, past: bool = False) -> bytes:
-        """A batch as the same bytes for every JSON connection."""
+        """Return a batch of entries as lines, which are the same for every JSON connection."""
         return _encoder.encode_lines(entries)
 
 
 def _all_within(data: bytes, end: int, limit: int) -> bool:
-    """Whether no line of `data` up to `end` has more than `limit` bytes; it looks at one line in so many bytes."""
+    """Return True if no line of `data` up to `end` is over `limit` bytes. Looks at one line every `limit` bytes."""
     at = 0
     while end - at > limit:
         line_end = data.rfind(b"\n", at, at + limit + 1)
@@ -183,10 +183,10 @@ def _malformed(line: bytes, error: Exception) -> Malformed:
         outline = _outline.decode(line)
         op, ref = outline.op, outline.ref
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return Malformed("bad-frame", f"That line is not a JSON object: {error}.")
+        return Malformed("bad-frame", f"The line is not a JSON object: {error}.")
     if not isinstance(ref, int | str):
         ref = None
     if "Invalid value" in str(error) and "$.op" in str(error):
-        return Malformed("unknown-frame", f"There is no frame with the op {str(op)[:40]!r}.", ref=ref)
+        return Malformed("unknown-frame", f"Unknown op {str(op)[:40]!r}.", ref=ref)
     kind = f"{op[:40]!r} frame" if isinstance(op, str) else "frame"
-    return Malformed("bad-frame", f"That is no {kind}: {error}.", ref=ref)
+    return Malformed("bad-frame", f"The line is not a {kind}: {error}.", ref=ref)

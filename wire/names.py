@@ -9,14 +9,14 @@ from .errors import Refused
 NAME_LIMIT = 32
 NAME = re.compile(rf"[A-Za-z0-9_-]{{1,{NAME_LIMIT}}}")
 
-# What can move a cursor, ring a bell, hide or reorder text on a terminal: C0 and C1 controls, DEL, line and
+# Characters that move the cursor, ring the bell, hide or reorder text on a terminal: C0 and C1 controls, DEL, line and
 # paragraph separators, bidirectional overrides and isolates (Unicode TR 9), and the byte order mark.
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\u200e\u200f\u061c\ufeff\ud800-\udfff]")
 _ASCII_PRINTABLE = bytes(range(0x20, 0x7F)) + b"\t"
 
 
 def check_name(name: str, what: str = "name") -> str:
-    """Return `name` without a leading `#` or `@` if it keeps the rule, else raise Refused("bad-name")."""
+    """Return `name` without a leading `#` or `@`. Raises Refused("bad-name")."""
     bare = name[1:] if name[:1] in ("#", "@") else name
     if NAME.fullmatch(bare) is None:
         raise Refused("bad-name", f"A {what} is 1 to {NAME_LIMIT} letters, digits, - and _ ({shorten(name)!r} is not).")
@@ -24,29 +24,29 @@ def check_name(name: str, what: str = "name") -> str:
 
 
 def fold(name: str) -> str:
-    """The key under which two spellings of one name are the same."""
+    """Return the key of a name, which is the same for every upper and lower case spelling."""
     return name.casefold()
 
 
 def shorten(text: str, limit: int = 40) -> str:
-    """At most `limit` characters of what a peer sent, safe to show in an error or a log."""
+    """Return at most `limit` characters of a peer's text, safe to show in an error or a log."""
     text = printable(text).replace("\n", " ")
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def printable(text: str) -> str:
-    """`text` without anything that acts on a terminal; tabs and line ends stay."""
+    """Return `text` without the characters that act on a terminal; tabs and line ends stay."""
     if text.isascii() and not text.encode().translate(None, _ASCII_PRINTABLE):
         return text
     return _UNSAFE.sub("", text.replace("\r\n", "\n"))
 
 
 def one_line(text: str) -> str:
-    """`text` for the middle of a terminal's line: further lines are indented, so none can pass for another's."""
+    """Return `text` for one line of a terminal. Further lines are indented, so that they cannot pass for a message."""
     safe = printable(text)
     return safe.replace("\n", "\n    ") if "\n" in safe else safe
 
 
 def is_plain(data: bytes, lines: int) -> bool:
-    """Whether rendered `data` is printable ASCII with just `lines` line ends: the quick test of a whole batch."""
+    """Return True if `data` is printable ASCII with exactly `lines` line ends: a quick test of a whole batch."""
     return data.translate(None, _ASCII_PRINTABLE) == b"\n" * lines

@@ -1,6 +1,6 @@
-"""Floor 0: sets of byte ranges: what is there of a file. Pure.
+"""Floor 0: sets of byte ranges: the parts of a file that are there.
 
-A set is a tuple of (first, end), half open, sorted, none touching the next; so one set is written in one way only.
+A set is a sorted tuple of half-open ranges (first, end), no two of which touch, so equal sets are equal tuples.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ EMPTY: RangeSet = ()
 
 
 def add(ranges: RangeSet, first: int, end: int) -> RangeSet:
-    """The set with one more range."""
+    """Return the set with one more range."""
     if first >= end:
         return ranges
     low = bisect_left(ranges, first, key=lambda one: one[1])
@@ -25,7 +25,7 @@ def add(ranges: RangeSet, first: int, end: int) -> RangeSet:
 
 
 def union(ranges: Iterable[Sequence[int]]) -> RangeSet:
-    """The set of these ranges, in any order, overlapping or not."""
+    """Return the set of these ranges, which may overlap and have any order."""
     made = EMPTY
     for first, end in ranges:
         made = add(made, first, end)
@@ -33,12 +33,12 @@ def union(ranges: Iterable[Sequence[int]]) -> RangeSet:
 
 
 def clip(ranges: RangeSet, end: int) -> RangeSet:
-    """What of the set is before `end`."""
+    """Return the part of the set before `end`."""
     return tuple((first, min(last, end)) for first, last in ranges if first < end)
 
 
 def missing(ranges: RangeSet, first: int, end: int) -> RangeSet:
-    """What the set lacks of one range."""
+    """Return the parts of one range that the set lacks."""
     gaps: list[tuple[int, int]] = []
     at = first
     for have, upto in ranges[bisect_right(ranges, first, key=lambda one: one[1]) :]:
@@ -53,7 +53,7 @@ def missing(ranges: RangeSet, first: int, end: int) -> RangeSet:
 
 
 def reach(ranges: RangeSet, first: int) -> int:
-    """How far it goes from `first` on without a hole; `first` itself if nothing is there."""
+    """Return the end of the bytes that are there from `first` on without a hole; `first` if there are none."""
     at = bisect_right(ranges, first, key=lambda one: one[1])
     return ranges[at][1] if at < len(ranges) and ranges[at][0] <= first else first
 
@@ -64,5 +64,5 @@ def percent(have: int, size: int) -> int:
 
 
 def total(ranges: RangeSet) -> int:
-    """How many bytes are in the set."""
+    """Return the count of bytes in the set."""
     return sum([end - first for first, end in ranges])

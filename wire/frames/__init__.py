@@ -1,14 +1,17 @@
-"""Floor 0: the frames as types. The JSON dialect sends them as they are, the text dialect renders them.
+"""Floor 0: the frames as types. The JSON dialect sends them as they are, the text dialect renders them as lines.
 
-A request goes from a client to the server and may carry `ref`; it then gets exactly one answer with that `ref`.
-An event comes unasked. Unknown fields are ignored, unknown frames refused. `docs/protocol.md` is made from here.
+A request goes from a client to the server and may have a `ref`; then it gets exactly one answer, with that `ref`. The
+server sends events unasked. It ignores unknown fields and refuses unknown frames. `chat`, `status` and `files` hold the
+frames by subject, `local` those that are never on the wire. `docs/protocol.md` is made from the docstrings.
 """
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from functools import reduce
+from operator import or_
+from typing import Any
 
-from . import files
+from . import chat, files, status
 from .base import Answer, Frame, Id, Name, Number, Payload, Ref, Request
 from .chat import (
     Bye,
@@ -28,9 +31,7 @@ from .chat import (
     Joined,
     Leave,
     Left,
-    Line,
     LogState,
-    Malformed,
     Member,
     Members,
     Msg,
@@ -39,7 +40,6 @@ from .chat import (
     Ping,
     Pong,
     Presence,
-    Prompt,
     Register,
     Registered,
     Say,
@@ -64,13 +64,10 @@ from .files import (
     FileInfo,
     FileList,
     FilePart,
-    FileReply,
-    FileRequest,
     Files,
     Finish,
     Finished,
     Get,
-    GetFile,
     Have,
     Kept,
     Listen,
@@ -80,7 +77,6 @@ from .files import (
     Put,
     Ranges,
     Reach,
-    SendFile,
     Sum,
     SumIs,
     Taken,
@@ -90,6 +86,7 @@ from .files import (
     parts_of,
     with_parts_behind,
 )
+from .local import GetFile, Line, Malformed, Prompt, SendFile
 from .status import BridgeStatus, ServerStatus, Status
 
 __all__ = [
@@ -117,8 +114,6 @@ __all__ = [
     "FileInfo",
     "FileList",
     "FilePart",
-    "FileReply",
-    "FileRequest",
     "Files",
     "Finish",
     "Finished",
@@ -187,22 +182,10 @@ __all__ = [
     "with_parts_behind",
 ]  # fmt: skip
 
-REQUESTS: tuple[type[Frame], ...] = (
-    Hello, Join, Leave, Say, Msg, Who, Channels, Whois, History, Topic, Register, Seen, Status, Ping, Help, Bye,
-    *files.REQUESTS,
-)  # fmt: skip
-ANSWERS: tuple[type[Frame], ...] = (
-    Welcome, Joined, Left, Stored, Members, ChannelList, UserInfo, Page, TopicIs, Registered, Ok, ServerStatus, Pong,
-    HelpText, Error, Closing, *files.ANSWERS,
-)  # fmt: skip
-EVENTS: tuple[type[Frame], ...] = (Entry, Gap, Presence, TopicChanged, Delivered, Slowed, *files.EVENTS)
+REQUESTS: tuple[type[Frame], ...] = (*chat.REQUESTS, *status.REQUESTS, *files.REQUESTS)
+ANSWERS: tuple[type[Frame], ...] = (*chat.ANSWERS, *status.ANSWERS, *files.ANSWERS)
+EVENTS: tuple[type[Frame], ...] = (*chat.EVENTS, *files.EVENTS)
 
-AnyRequest: TypeAlias = (
-    Hello | Join | Leave | Say | Msg | Who | Channels | Whois | History | Topic | Register | Seen | Status | Ping | Help
-    | Bye | FileRequest
-)  # fmt: skip
-AnyReply: TypeAlias = (
-    Welcome | Joined | Left | Stored | Members | ChannelList | UserInfo | Page | TopicIs | Registered | Ok
-    | ServerStatus | Pong | HelpText | Error | Closing | Entry | Gap | Presence | TopicChanged | Delivered | Slowed
-    | FileReply
-)  # fmt: skip
+# The unions of them, for decoders.
+AnyRequest: Any = reduce(or_, REQUESTS)
+AnyReply: Any = reduce(or_, ANSWERS + EVENTS)

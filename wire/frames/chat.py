@@ -1,4 +1,4 @@
-"""Floor 0: the frames of the chat: logging in, channels, messages, and what the server tells of them."""
+"""Floor 0: the frames of the chat: login, channels, messages, history and presence."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from .base import Answer, Frame, Id, Name, Number, Payload, Request
 
 
 class Hello(Request, tag="hello", kw_only=True):
-    """Take a name on this connection; answered with `welcome`, then all that was missed.
+    """Log in with a name; answered with `welcome`, then with the entries that you missed.
 
-    `password` for a registered name. `token` is the one of an earlier `welcome`: it takes the name over from a
-    connection of the same holder that the network lost. `since` maps a channel, or `@user` for a direct
-    conversation, to the last number had there; what follows it is sent, once, in order. `direct`: you fetch files
-    straight from their senders, if they let you.
+    A registered name needs its `password`. The `token` of an earlier `welcome` takes the name over from a connection
+    that the network lost. `since` maps a channel, or `@user` for a direct conversation, to the number of the last entry
+    that you received there; the server sends the entries after it, each once, in order. `direct` says that you can
+    fetch files directly from their senders.
     """
 
     name: Name
@@ -27,21 +27,21 @@ class Hello(Request, tag="hello", kw_only=True):
 
 
 class Join(Request, tag="join"):
-    """Join a channel, which is made if it is new; answered with `joined`. It becomes the current channel."""
+    """Join a channel; answered with `joined`. A new name makes a new channel. It becomes the current channel."""
 
     channel: Name
 
 
 class Leave(Request, tag="leave"):
-    """Leave a channel (without `channel`: the current one); answered with `left`, after which it is silent."""
+    """Leave a channel (without `channel`: the current one); answered with `left`. No entries of it follow."""
 
     channel: Name = ""
 
 
 class Say(Request, tag="say", gc=False):
-    """Post to a channel (without `channel`: the current one); answered with `stored`, if it has a `ref`.
+    """Post to a channel (without `channel`: the current one); answered with `stored` if it has a `ref`.
 
-    With an `id` of your own the post may be sent again after a lost connection: it is kept once.
+    With an `id` you may send the post again after a lost connection: the server stores it once.
     """
 
     text: str
@@ -50,7 +50,7 @@ class Say(Request, tag="say", gc=False):
 
 
 class Msg(Request, tag="msg"):
-    """Post to a direct conversation; kept for a user who is away; answered with `stored`, later `delivered`."""
+    """Send a direct message; answered with `stored`, later `delivered`. The server keeps it for a user who is away."""
 
     user: Name
     text: str
@@ -58,13 +58,13 @@ class Msg(Request, tag="msg"):
 
 
 class Who(Request, tag="who"):
-    """Ask who is in a channel (without `channel`: everyone who is online); answered with `members`."""
+    """List the members of a channel (without `channel`: everyone who is online); answered with `members`."""
 
     channel: Name = ""
 
 
 class Channels(Request, tag="channels"):
-    """Ask which channels there are; answered with `channel-list`."""
+    """List all channels; answered with `channel-list`."""
 
 
 class Whois(Request, tag="whois"):
@@ -74,9 +74,10 @@ class Whois(Request, tag="whois"):
 
 
 class History(Request, tag="history", kw_only=True):
-    """Read a page of a log: a `channel`, or the direct conversation with `user`; answered with `page`.
+    """Read entries of a `channel`, or of the direct conversation with `user`; answered with `page`.
 
-    With `after`: the entries that follow that number; with `before`: those that lead up to it; with neither: the last.
+    With `after`: the entries after that number. With `before`: the last entries before that number. With neither: the
+    last entries.
     """
 
     channel: Name = ""
@@ -87,7 +88,7 @@ class History(Request, tag="history", kw_only=True):
 
 
 class Topic(Request, tag="topic"):
-    """Ask for a channel's topic, or set it with `text` (an empty one clears it); answered with `topic-is`."""
+    """Show a channel's topic, or set it with `text` (an empty text clears it); answered with `topic-is`."""
 
     channel: Name = ""
     text: str | None = None
@@ -102,8 +103,8 @@ class Register(Request, tag="register"):
 class Seen(Request, tag="seen", kw_only=True):
     """Acknowledge all entries of a `channel`, or of the conversation with `user`, up to `number`.
 
-    This moves the stored cursor: what is acknowledged does not come again after the next `hello`, and the sender
-    of a direct message is told `delivered`. Not answered unless it has a `ref`; then with `ok`.
+    This moves the stored cursor: the server does not send these entries again after the next `hello`, and tells the
+    sender of a direct message `delivered`. Answered with `ok` if it has a `ref`, else not answered.
     """
 
     number: Number
@@ -112,28 +113,28 @@ class Seen(Request, tag="seen", kw_only=True):
 
 
 class Ping(Request, tag="ping", kw_only=True):
-    """Ask for a `pong` with the same payload: is the line alive, and how fast is it?"""
+    """Check that the connection is alive; answered with `pong`, which has the same payload."""
 
     bytes: Annotated[int, Meta(ge=0)] = 0
     payload: Payload = b""
 
 
 class Help(Request, tag="help"):
-    """Ask for the text dialect's commands, or for one of them; answered with `help-text`."""
+    """Show the commands of the text dialect, or one of them; answered with `help-text`."""
 
     command: str = ""
 
 
 class Bye(Request, tag="bye"):
-    """Leave; answered with `closing`, after everything sent before is stored. Memberships stay."""
+    """Log out; answered with `closing` when all earlier posts are stored. You stay a member of your channels."""
 
 
 class Entry(Frame, tag="entry", gc=False):
     """One entry of a log: of `channel`, or, if it has `to`, of the direct conversation of `sender` and `to`.
 
-    `number` counts up from 1 in each log without a gap; drop one that you have had. `time` is in milliseconds
-    since 1970, UTC. `id` is the one that the sender gave. You get your own posts, too. With `file`, a file of that id
-    is offered.
+    `number` counts from 1 in each log, without a gap; ignore a number that you already have. `time` is in milliseconds
+    since 1970, UTC. `id` is the id that the sender gave. You also receive your own posts. An entry with `file` offers
+    the file of that id.
     """
 
     number: int
@@ -147,7 +148,7 @@ class Entry(Frame, tag="entry", gc=False):
 
 
 class Gap(Frame, tag="gap", kw_only=True):
-    """Entries `first` to `last` of a log were not sent, because too many had piled up; `history` has them."""
+    """The server skipped entries `first` to `last` of a log, as too many were waiting; `history` has them."""
 
     first: int
     last: int
@@ -156,7 +157,7 @@ class Gap(Frame, tag="gap", kw_only=True):
 
 
 class Presence(Frame, tag="presence"):
-    """Somebody in one of your channels did `what`: `join`, `leave` (of `channel`), `online`, `offline`."""
+    """A member of one of your channels did `what`: `join` or `leave` (of `channel`), `online` or `offline`."""
 
     user: Name
     what: str
@@ -172,29 +173,29 @@ class TopicChanged(Frame, tag="topic-changed"):
 
 
 class Delivered(Frame, tag="delivered"):
-    """`user` has had your direct messages up to `number`."""
+    """`user` has received your direct messages up to `number`."""
 
     user: Name
     number: int
 
 
 class Slowed(Frame, tag="slowed"):
-    """You post faster than `rate` posts a second: they are taken at that pace, none is lost."""
+    """You post faster than `rate` posts a second. The server accepts them at that rate; none is lost."""
 
     rate: int
 
 
 class Closing(Answer, tag="closing", kw_only=True):
-    """The connection ends now; `code` says why, as in errors, and is absent after `bye`."""
+    """The connection ends now. `code` is an error code that says why; it is absent after `bye`."""
 
     reason: str
     code: str | None = None
 
 
 class Error(Answer, tag="error", kw_only=True):
-    """A request was refused: a stable `code`, and the sentence for a person.
+    """The server refuses a request: a stable `code`, and a sentence for a person.
 
-    If it was a post, `id` is its own, and `channel` or `user` where it was to go.
+    If the request is a post, `id` is its id, and `channel` or `user` its recipient.
     """
 
     code: str
@@ -205,7 +206,7 @@ class Error(Answer, tag="error", kw_only=True):
 
 
 class LogState(msgspec.Struct, omit_defaults=True):
-    """A log that the user is a member of: its last number, and the number up to which it was acknowledged."""
+    """A log that the user is a member of: its last number, and the number of the last acknowledged entry."""
 
     tail: int
     seen: int
@@ -214,9 +215,9 @@ class LogState(msgspec.Struct, omit_defaults=True):
 
 
 class Welcome(Answer, tag="welcome", kw_only=True):
-    """The name is yours. `token` lets you take it over after a lost line; `logs` is what you are a member of.
+    """You are logged in with `name`. The `token` lets you take the name over after a lost connection.
 
-    `logs` holds every channel, and each direct conversation in which something waits for you.
+    `logs` has your channels, and each direct conversation that has entries you have not acknowledged.
     """
 
     name: Name
@@ -227,7 +228,7 @@ class Welcome(Answer, tag="welcome", kw_only=True):
 
 
 class Joined(Answer, tag="joined", kw_only=True):
-    """You are in `channel`, at number `tail`; what follows will come."""
+    """You are a member of `channel`, whose last entry is number `tail`. You receive the entries after it."""
 
     channel: Name
     tail: int
@@ -236,13 +237,13 @@ class Joined(Answer, tag="joined", kw_only=True):
 
 
 class Left(Answer, tag="left", kw_only=True):
-    """You are out of `channel`."""
+    """You are no longer a member of `channel`."""
 
     channel: Name
 
 
 class Stored(Answer, tag="stored", kw_only=True):
-    """Your post is kept, as `number`. `away` is set if it went to a `user` who is not connected."""
+    """Your post is stored as `number`. `away` is set if the recipient, a `user`, is not connected."""
 
     number: int
     channel: Name | None = None
@@ -259,14 +260,14 @@ class Member(msgspec.Struct, omit_defaults=True):
 
 
 class Members(Answer, tag="members", kw_only=True):
-    """Who is in `channel`, or, without it, who is online; sorted by name."""
+    """The members of `channel`, or without it everyone who is online; sorted by name."""
 
     members: list[Member]
     channel: Name | None = None
 
 
 class ChannelInfo(msgspec.Struct, omit_defaults=True):
-    """A channel in a list: how many are members, its last number, its topic, and whether you are in it."""
+    """A channel in a list: the count of its members, its last number, its topic, and whether you are a member."""
 
     name: Name
     members: int
@@ -276,13 +277,13 @@ class ChannelInfo(msgspec.Struct, omit_defaults=True):
 
 
 class ChannelList(Answer, tag="channel-list", kw_only=True):
-    """Every channel, sorted by name."""
+    """All channels, sorted by name."""
 
     channels: list[ChannelInfo]
 
 
 class UserInfo(Answer, tag="user", kw_only=True):
-    """What is known of a user: `doors` and `address` while online; `since` or `seen` in milliseconds since 1970."""
+    """A user: `doors`, `address` and `since` while online, else `seen`; times are in milliseconds since 1970."""
 
     name: Name
     online: bool
@@ -295,7 +296,7 @@ class UserInfo(Answer, tag="user", kw_only=True):
 
 
 class Page(Answer, tag="page", kw_only=True):
-    """Entries in ascending order; `tail` is the log's last number, so it shows what lies before and after."""
+    """Entries in ascending order. `tail` is the last number of the log, so you see whether more entries follow."""
 
     entries: list[Entry]
     tail: int
@@ -311,17 +312,17 @@ class TopicIs(Answer, tag="topic-is", kw_only=True):
 
 
 class Registered(Answer, tag="registered", kw_only=True):
-    """The name is bound to the password."""
+    """The name is now bound to the password."""
 
     name: Name
 
 
 class Ok(Answer, tag="ok", kw_only=True):
-    """It is done, and there is nothing to say about it."""
+    """The request is done."""
 
 
 class Pong(Answer, tag="pong", kw_only=True):
-    """The answer to `ping`, with its payload."""
+    """The answer to `ping`, with the same payload."""
 
     bytes: Annotated[int, Meta(ge=0)] = 0
     payload: Payload = b""
@@ -333,20 +334,11 @@ class HelpText(Answer, tag="help-text", kw_only=True):
     lines: list[str]
 
 
-class Line(Request, tag="line"):
-    """Not on the wire as JSON: a line of the text dialect that is no command. The session knows what it means."""
-
-    text: str
-
-
-class Malformed(Request, tag="malformed"):
-    """Not on the wire: what the peer sent was no frame; the session answers with the error."""
-
-    code: str
-    error: str
-
-
-class Prompt(Frame, tag="prompt"):
-    """Not on the wire as JSON: a question of the text dialect's login."""
-
-    text: str
+REQUESTS: tuple[type[Frame], ...] = (
+    Hello, Join, Leave, Say, Msg, Who, Channels, Whois, History, Topic, Register, Seen, Ping, Help, Bye,
+)  # fmt: skip
+ANSWERS: tuple[type[Frame], ...] = (
+    Welcome, Joined, Left, Stored, Members, ChannelList, UserInfo, Page, TopicIs, Registered, Ok, Pong, HelpText, Error,
+    Closing,
+)  # fmt: skip
+EVENTS: tuple[type[Frame], ...] = (Entry, Gap, Presence, TopicChanged, Delivered, Slowed)

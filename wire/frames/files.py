@@ -1,11 +1,11 @@
-"""Floor 0: the frames of files: offering one, filling it, fetching it. frames.py joins them to all others.
+"""Floor 0: the frames of files: to offer a file, upload it and fetch it.
 
-A range is `[first, end]`: bytes from `first` up to, but without, `end`; both count from 0.
+A range `[first, end]` holds the bytes from `first` up to `end`, without `end`. Both count from 0.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
@@ -16,18 +16,19 @@ from .base import Answer, Frame, Id, Name, Number, Payload, Request
 
 
 class FilePart(msgspec.Struct):
-    """One file of a folder that is offered as a whole: its path below the folder, with slashes, and its bytes."""
+    """One file of an offered folder: its path below the folder, with slashes, and its size in bytes."""
 
     name: str
     size: Number
 
 
 class Offer(Request, tag="offer", kw_only=True):
-    """Offer a file of `size` bytes to a `channel` or a `user`, before it is there; answered with `offered`.
+    """Offer a file of `size` bytes to a `channel` or a `user`, before you upload it; answered with `offered`.
 
-    It becomes an entry of that log, with its `file`. With an `id` of your own the offer may be made again, after a lost
-    connection: it is made once. A folder is one file, its `parts` one after the other; if they do not fit into a line,
-    they follow it as a payload of so many `bytes`, the same JSON. The `sha256` may be said now, or at the end.
+    The offer becomes an entry of that log, with its `file`. With an `id` you may repeat the offer after a lost
+    connection: the server makes it once. A folder is one file, which has its `parts` one after the other. Parts that do
+    not fit into a line follow it as a payload of that many `bytes`, in the same JSON. You may give the `sha256` here or
+    in `finish`.
     """
 
     name: str
@@ -45,14 +46,14 @@ _parts = msgspec.json.Decoder(list[FilePart])
 
 
 def with_parts_behind(offer: Offer) -> Offer:
-    """The same offer, with its parts as a payload."""
+    """Return the offer with its parts as a payload."""
     if not offer.parts:
         return offer
     return msgspec.structs.replace(offer, parts=[], payload=msgspec.json.encode(offer.parts))
 
 
 def parts_of(offer: Offer) -> list[FilePart]:
-    """The parts of an offer, wherever they are. Raises Refused."""
+    """Return the parts of an offer, from its field or its payload. Raises Refused."""
     if not offer.payload:
         return offer.parts
     try:
@@ -62,10 +63,10 @@ def parts_of(offer: Offer) -> list[FilePart]:
 
 
 class Put(Request, tag="put", kw_only=True):
-    """Bytes of a file that you offer, from `offset` on, in any order; answered with `kept`.
+    """Upload bytes of a file that you offer, from `offset` on, in any order; answered with `kept`.
 
-    What is there already stays as it is, so a repeat does no harm. With the `sha256` of these bytes they are checked
-    before they are kept.
+    The server does not overwrite bytes that it has, so you may repeat a `put`. With `sha256`, the SHA-256 of these
+    bytes, the server checks them before it keeps them.
     """
 
     file: str
@@ -76,18 +77,18 @@ class Put(Request, tag="put", kw_only=True):
 
 
 class Have(Request, tag="have", kw_only=True):
-    """Ask what is there of a file; answered with `ranges`. With `watch`, `more` comes if it is not all there yet."""
+    """List the ranges of a file that the server has; answered with `ranges`. With `watch`, `more` announces others."""
 
     file: str
     watch: bool = False
 
 
 class Finish(Request, tag="finish", kw_only=True):
-    """All of a file that you offer is there, and this is its SHA-256; answered with `finished`, if that is so.
+    """Finish the upload of a file that you offer; answered with `finished` if the file is complete and correct.
 
-    Without `sha256` it is checked against the one of the offer; a small device that has said none gets what it sent.
-    With `size`, that is checked, too. After `checksum-mismatch`, `sum` tells which bytes differ, and `put` writes over
-    what is there.
+    The server checks the SHA-256 of the file against `sha256`, else against that of the offer; without either it checks
+    none. It also checks `size`, if you give it. After `checksum-mismatch`, `sum` shows which bytes differ, and `put`
+    overwrites them.
     """
 
     file: str
@@ -98,8 +99,8 @@ class Finish(Request, tag="finish", kw_only=True):
 class Get(Request, tag="get", kw_only=True):
     """Fetch up to `length` bytes of a file from `offset` on; answered with `chunk`.
 
-    The answer may have fewer bytes: not more than the limit `chunk`, and, as long as the file is not finished, not more
-    than what is there. With none at all, `more` comes when there is more: then ask again.
+    The answer may have fewer bytes: at most the limit `chunk`, and of an unfinished file only bytes that the server
+    has. After an answer without bytes, `more` announces further ones: then ask again.
     """
 
     file: str
@@ -108,7 +109,7 @@ class Get(Request, tag="get", kw_only=True):
 
 
 class Sum(Request, tag="sum", kw_only=True):
-    """Ask for the SHA-256 of a range that is there, to find out which bytes differ; answered with `sum-is`."""
+    """Compute the SHA-256 of a range that the server has, to find bytes that differ; answered with `sum-is`."""
 
     file: str
     offset: Number
@@ -116,10 +117,11 @@ class Sum(Request, tag="sum", kw_only=True):
 
 
 class Taken(Request, tag="taken", kw_only=True):
-    """You have all of a file, and its SHA-256 is right: who offers it is told `fetched`; answered with `ok`.
+    """Report that you have the whole file and that its SHA-256 is right; answered with `ok`.
 
-    With the `sha256` if you have it straight from its sender: then the server may have nothing of it. If they do not
-    `listen` just now, as after a restart of the server, it is `incomplete`, and `more` comes: then say it again.
+    The server tells the sender `fetched`. Give the `sha256` if you fetched the file directly from its sender, as the
+    server may have no byte of it. If the sender does not `listen` at the moment, for example after a restart of the
+    server, the answer is `incomplete`, and `more` follows later: then send `taken` again.
     """
 
     file: str
@@ -127,10 +129,10 @@ class Taken(Request, tag="taken", kw_only=True):
 
 
 class Listen(Request, tag="listen", kw_only=True):
-    """You listen on `port` for whoever fetches a file of yours directly; answered with `ok`.
+    """Announce that you listen on `port` for users who fetch a file of yours directly; answered with `ok`.
 
-    The address is the one from which this line comes; `sha256` is that of the file. It ends with the line, with
-    `wanted`, or with port 0.
+    The address is that of this connection; `sha256` is that of the file. The announcement ends with the connection,
+    with `wanted`, or with port 0.
     """
 
     file: str
@@ -139,51 +141,36 @@ class Listen(Request, tag="listen", kw_only=True):
 
 
 class Reach(Request, tag="reach", kw_only=True):
-    """Ask how a file can be fetched directly from its sender; answered with `way`, or refused with `not-direct`."""
+    """Ask how to fetch a file directly from its sender; answered with `way`, or refused with `not-direct`."""
 
     file: str
 
 
 class Files(Request, tag="files", kw_only=True):
-    """Ask which files are offered to you, and by you; answered with `file-list`."""
+    """List the files that are offered to you and by you; answered with `file-list`."""
 
 
 class Cancel(Request, tag="cancel", kw_only=True):
-    """Take an offer of yours back: nobody can fetch the file any more; answered with `cancelled`."""
+    """Take an offer back, so that nobody can fetch the file; answered with `cancelled`."""
 
     file: str
 
 
 class Attach(Request, tag="attach", kw_only=True):
-    """Instead of `hello`: a further line of somebody who is connected, for files only; answered with `attached`.
+    """Instead of `hello`: open a further connection of a connected user, for files only; answered with `attached`.
 
-    `token` is the one of their `welcome`. On this line there are `offer`, `put`, `have`, `finish`, `get`, `sum`,
-    `taken`, `cancel`, `listen`, `reach`, `ping` and `bye`; so a long transfer holds up nothing that is said.
+    `token` is that of the user's `welcome`. The connection accepts `offer`, `put`, `have`, `finish`, `get`, `sum`,
+    `taken`, `cancel`, `listen`, `reach`, `ping` and `bye`. A long transfer on it does not delay messages.
     """
 
     name: Name
     token: str
 
 
-class SendFile(Request, tag="send-file", kw_only=True):
-    """Not on the wire: `/send`, which the client does with the frames above."""
-
-    to: str
-    path: str
-    direct: bool = False
-
-
-class GetFile(Request, tag="get-file", kw_only=True):
-    """Not on the wire: `/get`, likewise."""
-
-    file: str
-    folder: str = ""
-
-
 class Offered(Answer, tag="offered", kw_only=True):
-    """The file is offered, as entry `number` of that log; `have` is what is there of it, if it was offered before.
+    """The file is offered as entry `number` of that log. `have` lists the ranges that the server has of it.
 
-    `direct` is set if it went to a `user` who is connected with a client that fetches directly.
+    `direct` is set if the recipient is a `user` whose connected client can fetch directly.
     """
 
     file: str
@@ -196,7 +183,7 @@ class Offered(Answer, tag="offered", kw_only=True):
 
 
 class Kept(Answer, tag="kept", kw_only=True):
-    """`length` bytes from `offset` on are there."""
+    """The server has `length` bytes from `offset` on."""
 
     file: str
     offset: int
@@ -204,7 +191,7 @@ class Kept(Answer, tag="kept", kw_only=True):
 
 
 class Ranges(Answer, tag="ranges", kw_only=True):
-    """What is there of a file: all of it if it is `done`; then its `sha256` is known."""
+    """The ranges of a file that the server has. A file that is `done` is complete, and has its `sha256`."""
 
     file: str
     name: str
@@ -217,7 +204,7 @@ class Ranges(Answer, tag="ranges", kw_only=True):
 
 
 class Finished(Answer, tag="finished", kw_only=True):
-    """The file is all there, and its SHA-256 is right."""
+    """The file is complete, and its SHA-256 is right."""
 
     file: str
     sha256: str
@@ -244,7 +231,7 @@ class SumIs(Answer, tag="sum-is", kw_only=True):
 class Way(Answer, tag="way", kw_only=True):
     """Connect to `host` and `port`, and begin with `attach`, your name and this `token`; then `have`, `get`, `sum`.
 
-    The token is good once, for a short time, for you and this file; `sha256` is the file's, as its sender has told us.
+    The token is valid once, for a short time, for you and this file. `sha256` is that of the file; its sender gave it.
     """
 
     file: str
@@ -255,10 +242,10 @@ class Way(Answer, tag="way", kw_only=True):
 
 
 class FileInfo(msgspec.Struct, omit_defaults=True):
-    """A file in a list: `have` of its `size` bytes are there, it ends at `until` (milliseconds since 1970, UTC).
+    """A file in a list: the server has `have` of its `size` bytes, and keeps it until `until`.
 
-    It is offered in `channel` or in the conversation with `user`; `count` files are in it if it is a folder; `fetched`
-    is who has it, of a file that you offer.
+    Times are in milliseconds since 1970, UTC. The file is offered in `channel` or in the conversation with `user`. A
+    folder has `count` files. `fetched` lists the users who have a file that you offer.
     """
 
     file: str
@@ -276,33 +263,33 @@ class FileInfo(msgspec.Struct, omit_defaults=True):
 
 
 class FileList(Answer, tag="file-list", kw_only=True):
-    """The files that are offered to you, and by you, the oldest first."""
+    """The files that are offered to you and by you, the oldest first."""
 
     files: list[FileInfo]
 
 
 class Cancelled(Answer, tag="cancelled", kw_only=True):
-    """The offer is taken back."""
+    """The offer is withdrawn."""
 
     file: str
     name: str
 
 
 class Attached(Answer, tag="attached", kw_only=True):
-    """This line is `name`'s, too, for files. A payload, as of `put`, may have up to `most` bytes."""
+    """The connection belongs to `name`, for files only. A payload, as of `put`, may have up to `most` bytes."""
 
     name: Name
     most: int | None = None
 
 
 class More(Frame, tag="more"):
-    """Of a `file` that you have waited for there is more now, or it is done, or it is gone: ask again."""
+    """A `file` that you wait for has more bytes, is complete, or is gone: ask again."""
 
     file: str
 
 
 class Visitor(Frame, tag="visitor"):
-    """`user` may fetch the `file` for which you `listen`, once, if they show this `token` soon."""
+    """`user` may fetch the `file` for which you `listen`, once, with this `token`, for a short time."""
 
     file: str
     user: Name
@@ -310,16 +297,16 @@ class Visitor(Frame, tag="visitor"):
 
 
 class Wanted(Frame, tag="wanted"):
-    """Somebody needs a `file` for which you `listen` from the server: nobody else is sent to you; `put` it there.
+    """A user needs a `file` for which you `listen` from the server: upload it with `put`.
 
-    If it is not offered any more, you get this, too.
+    The server sends no further users to you. You also receive this when the offer has ended.
     """
 
     file: str
 
 
 class Fetched(Frame, tag="fetched"):
-    """`user` has all of a file that you offer."""
+    """`user` has fetched a file that you offer."""
 
     file: str
     name: str
@@ -329,8 +316,3 @@ class Fetched(Frame, tag="fetched"):
 REQUESTS: tuple[type[Frame], ...] = (Offer, Put, Have, Finish, Get, Sum, Taken, Listen, Reach, Files, Cancel, Attach)
 ANSWERS: tuple[type[Frame], ...] = (Offered, Kept, Ranges, Finished, Chunk, SumIs, Way, FileList, Cancelled, Attached)
 EVENTS: tuple[type[Frame], ...] = (More, Visitor, Wanted, Fetched)
-FileRequest: TypeAlias = Offer | Put | Have | Finish | Get | Sum | Taken | Listen | Reach | Files | Cancel | Attach
-FileReply: TypeAlias = (
-    Offered | Kept | Ranges | Finished | Chunk | SumIs | Way | FileList | Cancelled | Attached | More | Visitor | Wanted
-    | Fetched
-)  # fmt: skip

@@ -1,23 +1,23 @@
-"""Floor 0: the frames about the server itself: how it is, and how it gets on with the broker that it mirrors to."""
+"""Floor 0: the frames of the status of the server and of its connection to another broker."""
 
 from __future__ import annotations
 
 import msgspec
 
-from .base import Answer, Request
+from .base import Answer, Frame, Request
 
 
 class Status(Request, tag="status"):
-    """Ask how the server is; answered with `server-status`."""
+    """Show the status of the server; answered with `server-status`."""
 
 
 class BridgeStatus(msgspec.Struct, omit_defaults=True):
-    """How the server gets on with the broker that it mirrors to, at the address `broker`.
+    """The connection to the broker that the server mirrors to, at the address `broker`.
 
-    It is `connected` or not since `since` (milliseconds since 1970), by MQTT `version` (`3.1.1` or `5`); `error` says
-    why it is not, or what the broker does not let it do. The broker has not acknowledged `behind` entries yet. Since
-    the start, `received` messages were taken in from it, it has acknowledged `sent` (two for an entry of a channel:
-    JSON and text), and `refused` were not taken.
+    It is `connected`, or not, since `since` (milliseconds since 1970), over MQTT `version` (`3.1.1` or `5`). `error`
+    says why it is not connected, or what the broker forbids. The broker has not acknowledged `behind` entries yet.
+    Since the start, the server has received `received` messages and refused `refused`, and the broker has acknowledged
+    `sent` (two for each entry of a channel: JSON and text).
     """
 
     broker: str
@@ -32,9 +32,9 @@ class BridgeStatus(msgspec.Struct, omit_defaults=True):
 
 
 class ServerStatus(Answer, tag="server-status", kw_only=True):
-    """How the server is: its `version`, and since when it runs, in milliseconds since 1970.
+    """The status of the server: its `version`, and its start in milliseconds since 1970.
 
-    `users` are online, by `connections`, and there are so many `channels`. `bridge` is there if it mirrors to a broker.
+    `users`, `connections` and `channels` are counts. A server that mirrors to a broker has `bridge`.
     """
 
     version: str
@@ -43,3 +43,7 @@ class ServerStatus(Answer, tag="server-status", kw_only=True):
     connections: int
     channels: int
     bridge: BridgeStatus | None = None
+
+
+REQUESTS: tuple[type[Frame], ...] = (Status,)
+ANSWERS: tuple[type[Frame], ...] = (ServerStatus,)

@@ -1,4 +1,4 @@
-"""Floor 0: the text dialect, for people with `nc` and `telnet`: lines in, lines out."""
+"""Floor 0: the text dialect of one connection: lines to frames, and frames to lines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wire.names import is_plain, printable
 from . import commands
 from .render import entry_line, past_line, render
 
-# How the line begins with which a server greets whoever says nothing for a moment: a program passes it over.
+# The start of the line that greets a silent peer; programs skip that line.
 GREETING_START = b"Welcome to Partyline "
 
 # Telnet's negotiation (RFC 854): IAC, a verb, perhaps an option; a subnegotiation runs up to IAC SE.
@@ -21,7 +21,7 @@ _TELNET = re.compile(rb"\xff\xfa.*?\xff\xf0|\xff[\xfb-\xfe].|\xff[\xf0-\xf9]", r
 
 
 class TextLines:
-    """One connection's incoming half; the outgoing one has no state."""
+    """Decodes the lines of one connection. Encoding has no state."""
 
     key = "text"
     acknowledges = False  # the peer is a person
@@ -32,10 +32,10 @@ class TextLines:
     def __init__(self, limits: Limits | None = None) -> None:
         self._limits = limits or Limits()
         self._buffer = b""
-        self._skipping = False  # in the rest of a line that was too long
+        self._skipping = False  # inside the rest of a line that was too long
 
     def receive(self, data: bytes) -> list[Request]:
-        """Frames that `data` completes: a command's request, or `Line`, or `Malformed`."""
+        """Return a frame for each line that `data` completes: a command's request, `Line` or `Malformed`."""
         *lines, rest = (self._buffer + data).split(b"\n")
         frames: list[Request] = []
         for line in lines:
@@ -52,21 +52,21 @@ class TextLines:
         return frames
 
     def _too_long(self) -> Malformed:
-        return Malformed("too-long", f"A line has at most {self._limits.line} bytes; this one was not sent.")
+        return Malformed("too-long", f"A line has at most {self._limits.line} bytes. This one was not sent.")
 
     @staticmethod
     def encode(frame: Frame) -> bytes:
-        """A frame as the lines that show it; empty if a person need not see it."""
+        """Return the lines that show a frame; empty if a person need not see it."""
         return "".join([f"{line}\n" for line in render(frame)]).encode()
 
     @staticmethod
     def encode_apart(frame: Frame) -> tuple[bytes, bytes]:
-        """People are shown no payloads."""
+        """Return the lines, and no payload."""
         return TextLines.encode(frame), b""
 
     @staticmethod
     def encode_entries(entries: Sequence[Entry], seq: int = 0, *, past: bool = False) -> bytes:
-        """A batch as the same bytes for every text connection; with the time of each if they are `past`."""
+        """Return a batch of entries as lines, the same for every text connection; with their times if `past`."""
         if past:
             return "".join([f"{past_line(entry)}\n" for entry in entries]).encode()
         data = "".join(
