@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from wire.names import fold
 
 from ..contract import Account
 from .database import SqlBase
-from .dialect import Dialect
 from .schema import accounts
 
 ACCOUNT_COLUMNS = (accounts.c.key, accounts.c.name, accounts.c.password, accounts.c.seen)
@@ -29,7 +28,7 @@ class SqlAccounts(SqlBase):
         found = self.account(name)
         if found is None:
             with self._database.transaction() as db:
-                found = open_account(db, self._database.dialect, name)
+                found = open_account(db, name)
         return found
 
     def set_password(self, user: str, password: str) -> None:
@@ -38,12 +37,12 @@ class SqlAccounts(SqlBase):
             db.execute(update(accounts).where(accounts.c.key == fold(user)).values(password=password))
 
 
-def open_account(db: Connection, dialect: Dialect, name: str) -> Account:
+def open_account(db: Connection, name: str) -> Account:
     """Do the same as `SqlAccounts.open_account`, as a part of the caller's transaction."""
-    new = {"key": fold(name), "name": name, "password": None, "seen": 0}
-    db.execute(dialect.insert_or_skip(accounts).values(new))
     found = _find(db, name)
-    assert found is not None
+    if found is None:
+        found = Account(fold(name), name, None, 0)
+        db.execute(insert(accounts).values({"key": found.key, "name": name, "password": None, "seen": 0}))
     return found
 
 

@@ -19,11 +19,17 @@ class Database(ABC):
 
     @abstractmethod
     def transaction(self) -> AbstractContextManager[Connection]:
-        """Return a block that is one write transaction. It commits at its end, and rolls back on an exception."""
+        """Return a block that is one write transaction. It commits at its end, and rolls back on an exception.
+
+        Such blocks of all processes run one at a time, so that what a block has read still holds when it writes.
+        """
 
     @abstractmethod
     def cursor_transaction(self) -> AbstractContextManager[Any]:
-        """Return the same with a cursor of the driver, which runs compiled statements in a third of the time."""
+        """Return the same with a cursor of the driver, which runs compiled statements in a third of the time.
+
+        Two of these blocks may run at the same time: an append locks its logs, and a cursor moves in one statement.
+        """
 
     @abstractmethod
     def reading(self) -> AbstractContextManager[Connection]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, func, insert, or_, select, update
 
 from wire.names import fold
 
@@ -53,9 +53,8 @@ class SqlMembers(SqlBase):
 
     def open_private_log(self, one: str, other: str) -> LogRow:
         """Return the private log of two users. Create it, with both as members, and their accounts if missing."""
-        dialect = self._database.dialect
         with self._database.transaction() as db:
-            users = (open_account(db, dialect, one), open_account(db, dialect, other))
+            users = (open_account(db, one), open_account(db, other))
             first, second = sorted(users, key=lambda user: user.key)
             log = self._open_log(db, "direct", private_key(one, other), first.name, second.name)
             for user in {first.key, second.key}:
@@ -71,9 +70,8 @@ class SqlMembers(SqlBase):
         found = _find_log(db, kind, key)
         if found is None:
             row = {"kind": kind, "key": key, "name": name, "other": other, "topic": ""}
-            db.execute(self._database.dialect.insert_or_skip(logs).values(row))
-            found = _find_log(db, kind, key)
-            assert found is not None
+            id = db.execute(insert(logs).values(row).returning(logs.c.id)).scalar_one()
+            found = LogRow(id, kind, key, name, other, "", 0)
         return found
 
     def set_topic(self, log: LogRow, topic: str) -> None:
@@ -90,10 +88,13 @@ class SqlMembers(SqlBase):
             return self._join(db, log, fold(user), tail)
 
     def _join(self, db: Connection, log: LogRow, key: str, cursor: int) -> int:
+        found = db.execute(select(members.c.cursor).where(_is_member(log, key))).scalar_one_or_none()
+        if found is not None:
+            return cast("int", found)
         joined = select(func.coalesce(func.max(members.c.joined), 0) + 1).where(members.c.user == key)
         row = {"log": log.id, "user": key, "cursor": cursor, "joined": joined.scalar_subquery()}
-        db.execute(self._database.dialect.insert_or_skip(members).values(row))
-        return cast("int", db.execute(select(members.c.cursor).where(_is_member(log, key))).scalar_one())
+        db.execute(insert(members).values(row))
+        return cursor
 
     def leave(self, log: LogRow, user: str) -> None:
         """End a membership; do nothing if the user is not a member."""
