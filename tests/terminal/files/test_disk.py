@@ -149,9 +149,9 @@ def test_the_rate_is_that_of_the_last_seconds_and_starts_anew_with_each_connecti
         progress.mark(now)
         rates.append(progress.rate)
     assert rates == [1_000.0, 0.0, 600.0]
-    progress.begin(10_000, 1_600, 60.0)
+    progress.begin(10_000, 1_600, 8.0)
     progress.done = 1_800
-    progress.mark(61.0)
+    progress.mark(9.0)
     assert progress.rate == 200.0
 
 

@@ -25,7 +25,7 @@ class Holder:
         self.waits = threading.Event()
         self.results: list[bool] = []
         self._slots = slots
-        self._thread = threading.Thread(target=self._run)
+        self._thread = threading.Thread(target=self._run, daemon=True)
 
     def _run(self) -> None:
         self.results.append(self._slots.acquire(self, self.waits.set))

@@ -42,7 +42,7 @@ def test_the_current_channel_is_the_one_joined_last_and_is_named_in_every_reques
 def test_without_a_channel_there_is_nowhere_to_say_it(typed: str) -> None:
     line = wire()
     line.type(typed)
-    assert line.sentences()[0] == "You are in no channel: /join lobby, for one."
+    assert line.sentences()[0] == "You are in no channel. /join lobby joins one."
     assert line.state.settled
 
 
