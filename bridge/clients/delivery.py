@@ -165,8 +165,8 @@ class MqttReader(Reader[L]):
             if cursor is None or cursor >= block.last:
                 return
             encoding = self._encodings[log]
-            fits = not encoding.acknowledged or self._room_locked(block.batches) >= encoding.forms * (
-                block.last - cursor
+            fits = not encoding.acknowledged or (
+                self._room_locked(block.batches) >= encoding.forms * (block.last - cursor)
             )
             if cursor + 1 != block.first or not fits:
                 self._fall_behind_locked()

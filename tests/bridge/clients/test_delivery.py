@@ -327,6 +327,28 @@ def test_acknowledgements_in_reverse_order() -> None:
     assert made.moved == {"lab": 5}
 
 
+def test_acknowledgements_in_reverse_order_make_room_in_the_window() -> None:
+    made = reading((1, None), window=4)
+    for round in range(1, 6):
+        say(made, 4)
+        assert made.client.last["lab", False] == 4 * round, "the window is full of acknowledged packets"
+        ids = [id for id, _, _ in made.client.flying]
+        made.client.flying.clear()
+        for id in reversed(ids):
+            made._acknowledged([id])
+    assert made.reader._in_flight == 0
+    assert made.moved == {"lab": 20}
+
+
+def test_acknowledgements_of_packets_that_were_never_sent_are_forgotten() -> None:
+    made = reading((1, None))
+    say(made)
+    [(id, _, _)] = made.client.flying
+    made.client.flying.clear()
+    made._acknowledged([id + 2, id + 4, id])
+    assert not made.reader._early
+
+
 def test_a_no_local_reader_moves_past_its_own_posts() -> None:
     """Its own posts are not sent to it, so it does not acknowledge them either."""
     made = reading((1, None))
