@@ -27,7 +27,11 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
 
 def test_a_second_server_is_refused(tmp_path: Path) -> None:
     """The sentence names the first one's process. After the first server has closed it, the folder can be opened."""
+    lock = tmp_path / "data" / "deep" / "lock"
+    lock.parent.mkdir(parents=True)
+    lock.write_text("12345678901234567890\n")  # of a server that was killed
     first = open_store(tmp_path / "data" / "deep")
+    assert lock.read_text() == f"{os.getpid()}\n"
     with pytest.raises(StoreError, match=rf"in use by another server \(process {os.getpid()}\)"):
         open_store(tmp_path / "data" / "deep")
     lab = first.open_channel("lab")

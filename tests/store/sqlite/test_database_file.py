@@ -30,6 +30,8 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path, content: bytes, r
         open_store(tmp_path)
     assert str(tmp_path / FILE) in str(refused.value)
     assert (tmp_path / FILE).read_bytes() == content
+    (tmp_path / FILE).unlink()
+    open_store(tmp_path).close()  # the folder is not claimed any more
 
 
 def test_a_damaged_database_says_so(tmp_path: Path) -> None:
