@@ -9,8 +9,9 @@ import pytest
 from bridge.clients.delivery import MqttReader
 from bridge.clients.encoding import PublishEncoding
 from channels.log import Block, Log
-from store import Batch, LogRow
+from store import Batch, LogRow, Store
 from wire.frames import Entry
+from wire.limits import Limits
 from wire.mqtt import V311, MqttPackets, Publish
 from wire.topics import Topics
 
@@ -73,9 +74,13 @@ class Desk:
         log.deliver()
         return block
 
+    def packets(self) -> list[Publish]:
+        """Return the packets sent."""
+        return [cast("Publish", each) for each in MqttPackets(version=V311).receive(self.pipe.sent)]
+
     def topics(self) -> list[str]:
         """Return the topics of the packets sent."""
-        return [cast("Publish", each).topic for each in MqttPackets(version=V311).receive(self.pipe.sent)]
+        return [packet.topic for packet in self.packets()]
 
 
 @pytest.fixture
@@ -172,6 +177,19 @@ def test_a_cursor_moves_once_and_not_past_the_tail(desk: Desk) -> None:
     assert desk.reader.acknowledge(desk.private, 9) == 2
     assert desk.reader.acknowledge(desk.private, 2) is None
     assert desk.reader.acknowledge(desk.lab, 9) == 1
+
+
+def test_the_logs_of_a_reader_that_is_behind_take_turns() -> None:
+    desk = Desk(qos=1)
+    desk.reader.limit_flight(1)
+    desk.follow()
+    for log in (desk.lab, desk.lab, desk.lab, desk.private, desk.private, desk.private):
+        desk.post(log)
+    for _ in range(5):
+        desk.reader.acknowledged([desk.packets()[-1].packet_id])
+        desk.reader.walk(cast("Store", None), Limits())
+    lab, private = "chat/channels/lab", "chat/to/alice/msg/bob"
+    assert desk.topics() == [lab, lab, private, lab, private, private]
 
 
 def test_sent_has_the_cursor_of_each_log(desk: Desk) -> None:
