@@ -10,7 +10,7 @@ from tests.support.clients import Bulk, Json, Text
 from tests.support.fixtures import StartProcess
 from tests.support.load import Poster, Scene
 from tests.support.processes import Process
-from tests.support.waiting import DEADLINE, eventually
+from tests.support.waiting import DEADLINE, eventually, random_moment
 from wire.frames import Delivered, Entry, Error, Gap, History, Join, Msg, Page, Ping, Pong, Say
 
 KILLS = 20
@@ -67,7 +67,7 @@ def test_twenty_kills_under_load(start_process: StartProcess) -> None:
     try:
         for _ in range(KILLS):
             _progress(scene, posters, random.randint(100, 1_500))
-            threading.Event().wait(random.random() * 0.02)  # a random moment
+            random_moment()
             _kill_and_start(process, scene)
         _progress(scene, posters, 300)
         scene.drain.set()

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import random
 import threading
-import time
 from collections import Counter
 
 from tests.support.brokers import StartBroker
@@ -14,7 +13,7 @@ from tests.support.clients import Bulk, Gone, Json
 from tests.support.fixtures import StartProcess
 from tests.support.load import Poster, Scene
 from tests.support.mqtt import BulkMqtt
-from tests.support.waiting import DEADLINE
+from tests.support.waiting import DEADLINE, eventually, random_moment
 from wire.frames import Entry, History, Join, Status
 from wire.limits import Limits
 from wire.mqtt import V5, V311, PubAck, PubAcks, Publish, SubAck, Subscribe, Subscription
@@ -23,7 +22,7 @@ KILLS = 10
 _PUBLISHERS, _POSTERS = 4, 2
 _WINDOW = 10  # messages that one publisher has on their way
 _CHANNELS = ("lab", "hall")
-_PAUSE = 0.05  # seconds between the turns of a publisher: the broker takes far more than a machine can carry
+_PACE = 0.05  # seconds from turn to turn of a publisher: the broker takes far more than the server can carry
 
 
 class Publisher:
@@ -51,7 +50,7 @@ class Publisher:
                     assert isinstance(packet, PubAck | PubAcks), packet
                     ids = packet.packet_ids if isinstance(packet, PubAcks) else (packet.packet_id,)
                     self.acknowledged.update([self._open.pop(id) for id in ids])
-                threading.Event().wait(_PAUSE)
+                scene.stop.wait(_PACE)
         finally:
             client.close()
 
@@ -134,7 +133,7 @@ def test_ten_kills_under_load(start_process: StartProcess, start_broker: StartBr
     try:
         for _ in range(KILLS):
             _progress(process.address, random.randint(100, 600))
-            threading.Event().wait(random.random() * 0.02)  # a random moment
+            random_moment()
             inside.up.clear()
             process.restart()
             inside.up.set()
@@ -163,31 +162,33 @@ def test_ten_kills_under_load(start_process: StartProcess, start_broker: StartBr
 
 def _progress(address: str, entries: int) -> None:
     """Wait until so many more entries are in the log."""
-    deadline = time.monotonic() + DEADLINE
     try:
         with Bulk(address, "watcher") as line:
             line.send(Join("lab"), Join("hall"))
             while entries > 0:
-                assert time.monotonic() < deadline, "it does not go on"
-                entries -= sum([isinstance(frame, Entry) for frame in line.take(0.2)])
+                frames = line.take()
+                assert frames, "it does not go on"
+                entries -= sum([isinstance(frame, Entry) for frame in frames])
     except Gone as gone:
         raise AssertionError("the server has gone by itself") from gone
 
 
 def _until_all_there(line: Json, wanted: set[str]) -> dict[str, list[Entry]]:
-    """The logs, once all that the broker has acknowledged is in them."""
-    deadline = time.monotonic() + DEADLINE
+    """Return the logs, once all that the broker has acknowledged is in them."""
     logs: dict[str, list[Entry]] = {channel: [] for channel in _CHANNELS}
-    while True:
+
+    def lost() -> set[str]:
+        return wanted - {entry.text for log in logs.values() for entry in log}
+
+    def all_there() -> bool:
         for channel, entries in logs.items():
             while page := line.request(History(channel=channel, after=len(entries), limit=1_000)).entries:
                 entries += page
             assert [entry.number for entry in entries] == list(range(1, len(entries) + 1)), "numbers without a gap"
-        lost = wanted - {entry.text for log in logs.values() for entry in log}
-        if not lost and line.request(Status()).bridge.behind == 0:
-            return logs
-        assert time.monotonic() < deadline, f"not there: {sorted(lost)[:5]}; {line.request(Status())}"
-        threading.Event().wait(0.05)
+        return not lost() and line.request(Status()).bridge.behind == 0
+
+    eventually(all_there, lambda: f"not there: {sorted(lost())[:5]} of {len(lost())}; {line.request(Status())}")
+    return logs
 
 
 def _lines(log: list[Entry]) -> list[str]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import threading
-import time
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -15,7 +13,7 @@ from tests.support.clients import Json
 from tests.support.fixtures import StartProcess
 from tests.support.load import Scene
 from tests.support.mqtt import BulkMqtt
-from tests.support.waiting import DEADLINE
+from tests.support.waiting import DEADLINE, eventually, random_moment
 from wire.frames import Entry, History
 from wire.limits import Limits
 from wire.mqtt import V5, V311, PubAck, PubAcks, Publish, SubAck, Subscribe, Subscription
@@ -132,7 +130,7 @@ def test_twenty_kills_under_load(start_process: StartProcess) -> None:
         for _ in range(KILLS):
             aim = _acknowledged(publishers) + random.randint(100, 1_000)
             _until(scene, partial(_reached, publishers, aim))
-            threading.Event().wait(random.random() * 0.02)  # a random moment
+            random_moment()
             scene.up.clear()
             process.restart()
             scene.up.set()
@@ -166,10 +164,7 @@ def _reached(publishers: list[Publisher], aim: int) -> bool:
 
 
 def _until(scene: Scene, fits: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while not fits() and not scene.failures:
-        assert time.monotonic() < deadline, "it does not go on"
-        threading.Event().wait(0.005)
+    eventually(lambda: fits() or bool(scene.failures), lambda: "it does not go on")
     assert not scene.failures, scene.failures
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
+import select
 import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,13 +18,17 @@ from tests.support.waiting import DEADLINE
 
 
 class Screen:
-    """A client in a tmux pane; `ended N` stands there once it has ended with code N."""
+    """A client in a tmux pane; `ended N` stands there once it has ended with code N.
+
+    tmux copies what the client writes to a pipe, so whoever waits for the screen looks when something was written.
+    """
 
     def __init__(self, tmux: Tmux, name: str, *arguments: str) -> None:
         self._tmux = tmux
         self._name = name
         client = shlex.join([sys.executable, str(ROOT / "client.py"), *arguments])
         tmux("new-session", "-d", "-s", name, "-x", "100", "-y", "24", f"{client}; echo ended $?; cat")
+        self._written = tmux.pipe(name)
 
     def type(self, text: str, *keys: str) -> None:
         """Type text, then keys by their tmux names."""
@@ -40,14 +43,11 @@ class Screen:
         return [line.rstrip() for line in text.splitlines() if line.strip()]
 
     def until(self, met: Callable[[list[str]], bool]) -> list[str]:
-        """Look until the screen is so. (tmux has no event for that: this is the one place that looks again.)"""
-        end = time.monotonic() + DEADLINE
-        shown: list[str] = []
+        """Return the lines as soon as they are like that: look now, and whenever the client has written something."""
         while not met(lines := self.lines()):
-            if lines != shown:
-                shown, end = lines, time.monotonic() + DEADLINE
-            assert time.monotonic() < end, "the screen stays like this:\n" + "\n".join(lines)
-            threading.Event().wait(0.02)
+            written, _, _ = select.select([self._written], [], [], DEADLINE)
+            assert written, "the screen stays like this:\n" + "\n".join(lines)
+            assert os.read(self._written, 1 << 20), "tmux has ended"
         return lines
 
     def expect(self, line: str) -> list[str]:
@@ -68,6 +68,7 @@ class Tmux:
         self._environment = {
             key: value for key, value in os.environ.items() if not key.startswith(("PARTYLINE", "TMUX"))
         }
+        self._pipes: list[int] = []
         self.screens = 0
 
     def __call__(self, *arguments: str) -> str:
@@ -79,10 +80,20 @@ class Tmux:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    def pipe(self, name: str) -> int:
+        """Return a descriptor to which everything goes that is written in a pane from now on."""
+        path = self._folder / name
+        os.mkfifo(path)
+        self._pipes.append(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+        self("pipe-pane", "-t", name, f"exec cat > {shlex.quote(str(path))}")
+        return self._pipes[-1]
+
     def close(self) -> None:
         """End the server, if it was needed, and all screens with it."""
         if self.screens:
             self("kill-server")
+        for pipe in self._pipes:
+            os.close(pipe)
         shutil.rmtree(self._folder)
 
 
