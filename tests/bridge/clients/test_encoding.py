@@ -126,6 +126,16 @@ def test_a_direct_message_has_one_topic_for_both_directions(sender: str, to: str
     assert packet.topic == "chat/to/alice/msg/bob"
 
 
+@pytest.mark.parametrize("limit", [0, 1_000])
+def test_the_second_encoding_for_one_peer_has_the_packet_identifiers_of_text(limit: int) -> None:
+    encoding = PublishEncoding(CHAT, V5, 1, None, me="alice", even=True, limit=limit)
+    said = [Entry(number, 0, "bob", "psst", None, "alice") for number in (1, 2)]
+    ids = list(packet_ids(9, 2, text=True))
+    assert [packet.packet_id for packet in parse(encoding.encode_entries(said, 9), V5)] == ids
+    assert [list(expected) for expected, _ in encoding.expected(said, 9)] == [ids]
+    assert encoding.key != PublishEncoding(CHAT, V5, 1, None, me="alice", limit=limit).key
+
+
 def test_packets_over_the_limit_are_not_sent() -> None:
     encoding = PublishEncoding(CHAT, V311, 1, 1, limit=150)
     said = entries("short", "x" * 100, "short, too")
