@@ -21,10 +21,7 @@ from server import Config, Server
 from store import Durability, Store, open_store
 from tests.support.clients import Json, Text
 from tests.support.files import PHOTO
-from tests.support.fixtures import Enter as Enter
-from tests.support.fixtures import Meet as Meet
-from tests.support.fixtures import StartProcess as StartProcess
-from tests.support.fixtures import StartServer as StartServer
+from tests.support.fixtures import StartProcess, StartServer
 from tests.support.leftovers import nothing_left
 from tests.support.mqtt import VERSIONS, MqttLine
 from tests.support.processes import Process
