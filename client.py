@@ -199,7 +199,7 @@ def _server(options: argparse.Namespace) -> _Server:
         )
         file_options = FileOptions(options.downloads, options.largest, host, port, direct)
         return _Server(format_address(host, port), partial(JsonLink, host, port), file_options)
-    from terminal.links.mqtt.link import MqttLink  # only here, because importing paho takes time
+    from terminal.links.mqtt import MqttLink  # only here, because importing paho takes time
 
     tls = tls_context(options.ca) if broker.tls else None
     file_options = FileOptions(options.downloads, options.largest)

@@ -1,7 +1,7 @@
-"""Floor 4: one MQTT connection: paho without a thread of its own, and what has come as events.
+"""Floor 4: one MQTT connection: paho without a thread of its own, and what it receives as events.
 
-All of it is called by the link's thread: paho's callbacks, too, which only put down what has happened, so that they
-cannot fail inside of paho.
+The link's thread calls everything here, and so paho's callbacks. They only note an event, so that they cannot fail
+inside of paho.
 """
 
 from __future__ import annotations
@@ -28,32 +28,32 @@ from .conversation import Message
 
 V5, V311 = MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311
 
-_DIALLING = 10.0  # seconds for one attempt
-_KEEP_ALIVE = 30  # seconds of silence until the broker is asked for a sign of life
-_EXPIRY = 3600  # seconds that the broker keeps what comes while we are away; later, the history has it
-_IN_FLIGHT = 500  # messages that either side may have under way
-_BATCH = 256  # messages that are taken before they are dealt with
-_GONE = b"gone"  # it is the topic that says it, but amqtt takes no empty will
-_RETAINED_LATER = 2  # retain handling: what was retained before the subscription is not sent (5 §3.8.3.1)
-_LOST = {"Keep alive timeout": "the server does not respond", "Protocol error": "that is no MQTT"}
+_CONNECTING = 10.0  # seconds for one attempt
+_KEEP_ALIVE = 30  # seconds of silence until paho sends a ping
+_EXPIRY = 3600  # seconds that the broker keeps our session; later the history has what we missed
+_IN_FLIGHT = 500  # unacknowledged messages of either side
+_BATCH = 256  # messages that are read before the link handles them
+_GONE = b"gone"  # the topic alone has a meaning, but amqtt rejects an empty will
+_NO_RETAINED = 2  # retain handling: do not send retained messages at the subscription (5 §3.8.3.1)
+_LOST = {"Keep alive timeout": "the server does not respond", "Protocol error": "the server does not speak MQTT"}
 
 
 @dataclass(frozen=True, slots=True)
-class LetIn:
-    """CONNACK, and it accepts."""
+class Accepted:
+    """CONNACK: the broker accepts the connection."""
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """CONNACK, and it does not accept: the reason code of MQTT 5, and the sentence, if there is one."""
+class ConnectRefused:
+    """CONNACK: the broker refuses the connection, with a reason code of MQTT 5 and perhaps a sentence."""
 
     code: int
     sentence: str
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """PUBACK; `refusal` is why the broker would not have it."""
+class Acknowledged:
+    """PUBACK; `refusal` is the reason if the broker refuses the publication."""
 
     packet_id: int
     refusal: str | None
@@ -61,21 +61,21 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Subscribed:
-    """SUBACK: for each filter, whether it was granted."""
+    """SUBACK: for each filter, True if the broker grants it."""
 
     packet_id: int
     granted: tuple[bool, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """The connection is over: the reason code of the broker's DISCONNECT if it sent one, and why in words."""
+class ConnectionEnded:
+    """The connection has ended; `code` is the reason code of the broker's DISCONNECT, if it sent one."""
 
     code: int | None
     reason: str
 
 
-Happening: TypeAlias = LetIn | Refusal | Taken | Subscribed | Ended | Message
+ConnectionEvent: TypeAlias = Accepted | ConnectRefused | Acknowledged | Subscribed | ConnectionEnded | Message
 
 
 def _properties(kind: int, **values: int | str | bytes) -> Properties:
@@ -85,11 +85,11 @@ def _properties(kind: int, **values: int | str | bytes) -> Properties:
     return properties
 
 
-class MqttLine:
-    """One connection to a broker; a Broker (see mqtt_talk.py)."""
+class PahoConnection:
+    """One connection to a broker; see `BrokerConnection` in conversation.py."""
 
     def __init__(self, client_id: str, version: MQTTProtocolVersion, tls: ssl.SSLContext | None) -> None:
-        """The session is kept for a while under the client id; under 3.1.1, which knows no expiry, it is not."""
+        """The broker keeps the session for a while under the client id, but not by 3.1.1, which has no expiry."""
         self.window = 1
         self._will = ""
         self._version = version
@@ -101,8 +101,8 @@ class MqttLine:
             reconnect_on_failure=False,
             manual_ack=True,
         )
-        client.connect_timeout = _DIALLING
-        client.max_inflight_messages_set(0)  # the talk keeps to `window`: paho could not change its own now
+        client.connect_timeout = _CONNECTING
+        client.max_inflight_messages_set(0)  # the conversation keeps to `window` instead
         if tls is not None:
             client.tls_set_context(tls)
         client.on_socket_open = self._opened
@@ -111,11 +111,11 @@ class MqttLine:
         client.on_publish = self._published
         client.on_subscribe = self._subscribed
         client.on_disconnect = self._disconnected
-        self._happened: list[Happening] = []
-        self._held: socket.socket | None = None  # our own hold on the connection, to see it end
+        self._events: list[ConnectionEvent] = []
+        self._held: socket.socket | None = None  # a second handle of the socket, which shows its end
 
     def connect(self, host: str, port: int, name: str, password: str | None, will: str) -> None:
-        """Dial, and send CONNECT. `will` is where the broker says that we are gone. Raises OSError."""
+        """Connect and send CONNECT. `will` is the topic of our departure. Raises OSError."""
         self._client.username_pw_set(name, password)
         self._will = will
         self._client.will_set(will, _GONE, qos=1)
@@ -125,38 +125,38 @@ class MqttLine:
         properties = _properties(PacketTypes.CONNECT, SessionExpiryInterval=_EXPIRY, ReceiveMaximum=_IN_FLIGHT)
         self._client.connect(host, port, _KEEP_ALIVE, clean_start=False, properties=properties)
 
-    def turn(self, bell: socket.socket, seconds: float) -> list[Happening]:
-        """Wait until something comes, `bell` is rung, or so long; read and write; what has happened."""
+    def wait(self, wake_reader: socket.socket, seconds: float) -> list[ConnectionEvent]:
+        """Wait for data, for `wake_reader`, or for `seconds`; read and write. Return the new events."""
         peer: Any = self._client.socket()
-        if peer is None and not self._happened:
-            return [Ended(None, "the server closed the connection")]
-        if peer is not None and not self._happened:
+        if peer is None and not self._events:
+            return [ConnectionEnded(None, "the server closed the connection")]
+        if peer is not None and not self._events:
             writing = [peer] if self._client.want_write() else []
-            ready, writable, _ = select.select([bell, peer], writing, [], 0 if self._pending() else seconds)
+            ready, writable, _ = select.select([wake_reader, peer], writing, [], 0 if self._pending() else seconds)
             if peer in ready or self._pending():
                 self._read()
             if peer in writable:
                 self._client.loop_write()
             self._client.loop_misc()
-        happened, self._happened = self._happened, []
-        return happened
+        events, self._events = self._events, []
+        return events
 
     def _read(self) -> None:
-        while len(self._happened) < _BATCH:
+        while len(self._events) < _BATCH:
             self._client.loop_read()
             peer: Any = self._client.socket()
             if peer is None or not (self._pending() or select.select([peer], [], [], 0)[0]):
                 return
 
     def _pending(self) -> int:
-        """Bytes that TLS has taken from the socket already."""
+        """The count of bytes that TLS has already read from the socket."""
         peer = self._client.socket()
         return peer.pending() if isinstance(peer, ssl.SSLSocket) else 0
 
-    def part(self, seconds: float) -> None:
-        """Say goodbye, end the session, and wait so long until the broker hangs up: then our name is free.
+    def disconnect(self, seconds: float) -> None:
+        """End the session, send DISCONNECT, and wait up to `seconds` for the broker to close, as then our name is free.
 
-        Behind another broker, only our will tells the server that we are gone.
+        Behind another broker, only our will tells the server that we have left.
         """
         if self._version == V5:
             ending = _properties(PacketTypes.DISCONNECT, SessionExpiryInterval=0)
@@ -176,12 +176,12 @@ class MqttLine:
                     pass
 
     def close(self) -> None:
-        """Let go of the connection, without a word."""
+        """Close the connection without DISCONNECT."""
         for peer in (self._client.socket(), self._held):
             if peer is not None:
                 peer.close()
 
-    # As a Broker
+    # As a BrokerConnection
 
     def publish(self, topic: str, payload: bytes, reply: str, correlation: bytes) -> int:
         """Publish at QoS 1."""
@@ -191,17 +191,17 @@ class MqttLine:
         return self._client.publish(topic, payload, 1, properties=properties).mid
 
     def subscribe(self, filters: Sequence[tuple[str, int]]) -> int:
-        """Subscribe; not to what was retained before, where the version can say that."""
+        """Subscribe. MQTT 5 leaves out messages of `+` filters that were retained before."""
         if self._version != V5:
             return self._client.subscribe(list(filters))[1] or 0
         options = [
-            (topic_filter, SubscribeOptions(qos, retainHandling=0 if "+" not in topic_filter else _RETAINED_LATER))
+            (topic_filter, SubscribeOptions(qos, retainHandling=0 if "+" not in topic_filter else _NO_RETAINED))
             for topic_filter, qos in filters
         ]
         return self._client.subscribe(options)[1] or 0
 
     def unsubscribe(self, filters: Sequence[str]) -> None:
-        """Subscribe no more."""
+        """Unsubscribe from the filters."""
         self._client.unsubscribe(list(filters))
 
     def acknowledge(self, packet_id: int) -> None:
@@ -218,10 +218,10 @@ class MqttLine:
         self, _client: paho.Client, _data: Any, _flags: paho.ConnectFlags, reason: ReasonCode, properties: Any
     ) -> None:
         if reason.is_failure:
-            self._happened.append(Refusal(reason.value, getattr(properties, "ReasonString", "")))
+            self._events.append(ConnectRefused(reason.value, getattr(properties, "ReasonString", "")))
             return
         self.window = min(_IN_FLIGHT, getattr(properties, "ReceiveMaximum", _IN_FLIGHT))
-        self._happened.append(LetIn())
+        self._events.append(Accepted())
 
     def _received(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
         try:
@@ -230,22 +230,22 @@ class MqttLine:
             return
         correlation = getattr(message.properties, "CorrelationData", None)
         packet_id = message.mid if message.qos else 0
-        self._happened.append(Message(topic, bytes(message.payload), packet_id, message.retain, correlation))
+        self._events.append(Message(topic, bytes(message.payload), packet_id, message.retain, correlation))
 
     def _published(self, _client: paho.Client, _data: Any, mid: int, reason: ReasonCode, properties: Any) -> None:
         refusal = getattr(properties, "ReasonString", str(reason).lower()) if reason.is_failure else None
-        self._happened.append(Taken(mid, refusal))
+        self._events.append(Acknowledged(mid, refusal))
 
     def _subscribed(
         self, _client: paho.Client, _data: Any, mid: int, reasons: list[ReasonCode], _properties: Any
     ) -> None:
-        self._happened.append(Subscribed(mid, tuple([not reason.is_failure for reason in reasons])))
+        self._events.append(Subscribed(mid, tuple([not reason.is_failure for reason in reasons])))
 
     def _disconnected(
         self, _client: paho.Client, _data: Any, flags: paho.DisconnectFlags, reason: ReasonCode, properties: Any
     ) -> None:
         if flags.is_disconnect_packet_from_server:
             sentence = getattr(properties, "ReasonString", str(reason).lower())
-            self._happened.append(Ended(reason.value, sentence))
+            self._events.append(ConnectionEnded(reason.value, sentence))
         else:
-            self._happened.append(Ended(None, _LOST.get(reason.getName(), "the server closed the connection")))
+            self._events.append(ConnectionEnded(None, _LOST.get(reason.getName(), "the server closed the connection")))

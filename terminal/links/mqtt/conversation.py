@@ -1,8 +1,8 @@
-"""Floor 4: the conversation over one MQTT connection: frames in and out, as with any server.
+"""Floor 4: the conversation over one MQTT connection: frames in and out, as over any other link.
 
-It begins when the broker has let us in, does no I/O, and is told the time. Everything that MQTT says otherwise than
-the JSON dialect is settled here: `hello` was CONNECT; a joined channel is joined and subscribed to; what is missing
-comes from history; what was seen is acknowledged to the broker and told to the server.
+It begins when the broker has accepted the connection, and does no I/O. It handles the differences between MQTT and the
+JSON dialect: `hello` is CONNECT; a joined channel is subscribed to; missing entries come from history; an entry that a
+person has seen is acknowledged to the broker and to the server.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ from wire.frames import (
 )
 from wire.limits import Limits
 from wire.names import fold
-from wire.text import commands
+from wire.text import help_lines
 from wire.topics import Here, ServerState, Topics, UserPresence
 
-from .entries import Logs
-from .requests import Question, Questions
+from .entries import OrderedLogs
+from .requests import PendingRequest, PendingRequests
 
-_GREETING = 10.0  # seconds for the welcome: behind another broker there may be no server
+_WELCOME = 10.0  # seconds for the welcome, as a broker may have no server behind it
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A PUBLISH that came. `packet_id` is 0 at QoS 0."""
+    """A received PUBLISH. `packet_id` is 0 at QoS 0."""
 
     topic: str
     payload: bytes
@@ -61,33 +61,33 @@ class Message:
     correlation: bytes | None = None
 
 
-class Broker(Protocol):
-    """The connection. What can be acknowledged gets a packet identifier."""
+class BrokerConnection(Protocol):
+    """What the conversation needs of the connection. The methods return the packet identifier."""
 
     @property
     def window(self) -> int:
-        """How many publications it takes before it has acknowledged the first."""
+        """The count of publications that the broker accepts before it acknowledges the first."""
 
     def publish(self, topic: str, payload: bytes, reply: str, correlation: bytes) -> int:
-        """Publish at QoS 1, with a response topic and correlation data where there are such."""
+        """Publish at QoS 1; MQTT 5 adds the response topic and the correlation data."""
 
     def subscribe(self, filters: Sequence[tuple[str, int]]) -> int:
         """Subscribe to filters, each with its QoS."""
 
     def unsubscribe(self, filters: Sequence[str]) -> None:
-        """Subscribe to them no more."""
+        """Unsubscribe from filters."""
 
     def acknowledge(self, packet_id: int) -> None:
-        """A message at QoS 1 need not come again."""
+        """Acknowledge a message at QoS 1."""
 
 
-class Talk:
-    """One connection's conversation. `take` gives what there is for the state; `finished` if we have said goodbye."""
+class MqttConversation:
+    """The conversation of one connection. `finished` is true after our `bye`."""
 
     def __init__(
-        self, broker: Broker, topics: Topics, hello: Hello, reply: str, numbers: Iterator[int], now: float
+        self, broker: BrokerConnection, topics: Topics, hello: Hello, reply: str, numbers: Iterator[int], now: float
     ) -> None:
-        """`reply` is the last level of the response topic, `numbers` gives correlation data."""
+        """`reply` is the last level of the response topic; `numbers` numbers the correlation data."""
         self.welcomed = False
         self.finished = False
         self._broker = broker
@@ -95,33 +95,33 @@ class Talk:
         self._hello = hello
         self._me = hello.name
         self._reply = topics.response_topic(self._me, reply)
-        self._questions = Questions(topics, self._me, self._reply, numbers)
-        self._unsent: deque[Question] = deque()
-        self._logs = Logs(self._me)
-        self._early: list[Message] = []  # came before the welcome, which says what they are worth
-        self._attaching: dict[int, list[str]] = {}  # subscriptions under way, and their channels
-        self._near: set[str] = set()  # who is in a channel of ours, as far as we know
+        self._pending = PendingRequests(topics, self._me, self._reply, numbers)
+        self._unsent: deque[PendingRequest] = deque()
+        self._logs = OrderedLogs(self._me)
+        self._before_welcome: list[Message] = []  # messages that came before the welcome, which tells us our logs
+        self._subscribing: dict[int, list[str]] = {}  # channels of unacknowledged SUBSCRIBEs, by packet identifier
+        self._near: set[str] = set()  # keys of the known users who share a channel with us
         self._bye: Bye | None = None
         self._frames: list[Frame] = []
-        self._greeted = now
+        self._began = now
         own = [(f"{topics.to(self._me)}/#", 1), (topics.presence("+"), 0), (topics.server, 0)]
-        self._attaching[broker.subscribe(own)] = []
+        self._subscribing[broker.subscribe(own)] = []
         self._ask(Here(), now)
 
     def take(self) -> list[Frame]:
-        """What the state is to be told, once."""
+        """Return the frames for the state, and forget them."""
         frames, self._frames = self._frames, []
         return frames
 
-    # What we ask
+    # Requests of the state
 
     def ask(self, request: Frame, now: float) -> None:
-        """A frame of the state's."""
+        """Send a frame of the state, or answer it here."""
         match request:
             case Ping():
                 self._frames.append(Pong(payload=request.payload, ref=request.ref))
             case Help():
-                self._frames.append(HelpText(lines=commands.help_lines(request.command), ref=request.ref))
+                self._frames.append(HelpText(lines=help_lines(request.command), ref=request.ref))
             case Bye():
                 self._bye = request
             case Request():
@@ -134,77 +134,79 @@ class Talk:
                     self._frames.append(Error(code=refused.code, error=refused.sentence, ref=request.ref))
 
     def _ask(self, request: Request, now: float) -> None:
-        self._unsent.append(self._questions.ask(request, now))
+        self._unsent.append(self._pending.ask(request, now))
         self._publish()
 
     def _publish(self) -> None:
-        while self._unsent and self._questions.in_flight < self._broker.window:
-            question = self._unsent.popleft()
-            packet_id = self._broker.publish(question.topic, question.payload, self._reply, question.correlation)
-            self._questions.sent(question, packet_id)
+        while self._unsent and self._pending.in_flight < self._broker.window:
+            pending = self._unsent.popleft()
+            packet_id = self._broker.publish(pending.topic, pending.payload, self._reply, pending.correlation)
+            self._pending.sent(pending, packet_id)
 
     def _acknowledge(self) -> None:
         for packet_id in self._logs.acknowledgements():
             self._broker.acknowledge(packet_id)
 
     def go_on(self, now: float) -> None:
-        """Do what has become possible or due. Raises TimeoutError if it is of no use to wait any longer."""
+        """Do what is possible or due now. Raises TimeoutError if the server does not answer."""
         self._acknowledge()
         for history in self._logs.histories():
             self._ask(history, now)
-        for question, error in self._questions.overdue(now):
-            self._answered(question, error, now)
-        if not self.welcomed and now - self._greeted >= _GREETING:
-            raise TimeoutError("nobody answers there")
-        if self._bye is not None and not (self._unsent or self._questions.in_flight or self.finished):
+        for pending, error in self._pending.overdue(now):
+            self._answered(pending, error, now)
+        if not self.welcomed and now - self._began >= _WELCOME:
+            raise TimeoutError("no Partyline server answers there")
+        if self._bye is not None and not (self._unsent or self._pending.in_flight or self.finished):
             self._frames.append(Closing(reason="Goodbye.", ref=self._bye.ref))
             self.finished = True
 
     def patience(self, now: float) -> float:
-        """Seconds until `go_on` may have something to do."""
-        greeting = _GREETING if self.welcomed else self._greeted + _GREETING - now
-        return max(0.0, min(greeting, self._questions.patience(now)))
+        """Return the seconds until `go_on` may have something to do."""
+        greeting = _WELCOME if self.welcomed else self._began + _WELCOME - now
+        return max(0.0, min(greeting, self._pending.patience(now)))
 
-    # What comes
+    # What the broker sends
 
-    def taken(self, packet_id: int, refusal: str | None, now: float) -> None:
-        """The broker has acknowledged what we published, or has refused it."""
-        question = self._questions.taken(packet_id, refusal, now)
-        if question is not None and isinstance(question.request, Seen):
-            self._frames.append(Ok(ref=question.request.ref))
+    def acknowledged(self, packet_id: int, refusal: str | None, now: float) -> None:
+        """Handle a PUBACK; `refusal` is the reason if the broker refuses the publication."""
+        pending = self._pending.acknowledged(packet_id, refusal, now)
+        if pending is not None and isinstance(pending.request, Seen):
+            self._frames.append(Ok(ref=pending.request.ref))
         self._publish()
 
     def subscribed(self, packet_id: int, granted: Sequence[bool], now: float) -> None:
-        """The broker has subscribed us: what was said before that is in the history."""
-        channels = self._attaching.pop(packet_id, None)
+        """Handle a SUBACK. The history has the entries of before it."""
+        channels = self._subscribing.pop(packet_id, None)
         if channels is None:
             return
         if not channels and not granted[0]:
-            raise PeerError("not-allowed", f"we may not read below {self._topics.to(self._me)}/")
+            raise PeerError("not-allowed", f"the broker forbids reading below {self._topics.to(self._me)}/")
         for channel, fine in zip(channels, granted, strict=False):
             if not fine:
-                self._frames.append(Error(code="not-allowed", error=f"The broker does not let us read {channel}."))
+                self._frames.append(
+                    Error(code="not-allowed", error=f"The broker forbids reading the channel {channel}.")
+                )
             self._logs.want(log_key(channel, None))
             self._ask(Who(channel), now)
 
-    def heard(self, message: Message, now: float) -> None:
-        """A message has come. Raises PeerError if there is nobody to talk to any more."""
+    def received(self, message: Message, now: float) -> None:
+        """Handle a message. Raises PeerError if the server is offline or refuses us."""
         if message.packet_id:
             self._logs.arrived(message.packet_id)
-        answered = self._questions.answered(message.topic, message.correlation, message.payload, now)
+        answered = self._pending.answered(message.topic, message.correlation, message.payload, now)
         if answered is not None:
             self._logs.settle(message.packet_id)
             self._answered(*answered, now)
         elif message.topic == self._topics.server:
             self._logs.settle(message.packet_id)
             if self._topics.read(message.topic, message.payload, self._me) == ServerState(online=False):
-                raise PeerError("closing", "the server is away")
+                raise PeerError("closing", "the server is offline")
         elif not self.welcomed:
-            self._early.append(message)
+            self._before_welcome.append(message)
         else:
-            self._happened(message)
+            self._handle(message)
 
-    def _happened(self, message: Message, *, early: bool = False) -> None:
+    def _handle(self, message: Message, *, early: bool = False) -> None:
         frame = self._topics.read(message.topic, message.payload, self._me)
         if isinstance(frame, Entry):
             self._frames += self._logs.take(frame, message.packet_id)
@@ -217,33 +219,33 @@ class Talk:
             return
         self._logs.settle(message.packet_id)
         if isinstance(frame, Gap):
-            frame = None if early else self._logs.gap(frame)  # what was left out at the start is in the history
+            frame = None if early else self._logs.gap(frame)  # the history has what was skipped before the welcome
         elif isinstance(frame, UserPresence):
             if message.retained or fold(frame.user) not in self._near:
-                return  # how it was before us, or somebody whom we share no channel with
+                return  # a state of before our login, or a user who shares no channel with us
             frame = Presence(frame.user, "online" if frame.online else "offline")
         elif isinstance(frame, Answer):
-            return  # the question was another client's
+            return  # the request was another client's
         if frame is not None:
             self._frames.append(frame)
 
     # Answers
 
-    def _answered(self, question: Question, frame: Answer, now: float) -> None:
-        request = question.request
+    def _answered(self, pending: PendingRequest, frame: Answer, now: float) -> None:
+        request = pending.request
         match frame:
             case Welcome():
                 self._welcome(frame, now)
             case Joined():
                 self._frames.append(frame)
                 if self._logs.open(frame.channel, frame.tail):
-                    self._attach([frame.channel])
+                    self._subscribe([frame.channel])
             case Left():
                 self._logs.close(frame.channel)
                 self._broker.unsubscribe([self._topics.channel(frame.channel)])
                 self._frames.append(frame)
             case Members() if request.ref is None:
-                if len(frame.members) <= Limits().presence:  # of a crowd, comings and goings are noise
+                if len(frame.members) <= Limits().presence:  # of a crowd, the server does not tell presence either
                     self._near |= {fold(member.name) for member in frame.members} - {fold(self._me)}
             case _ if isinstance(request, History) and request.ref is None:
                 self._frames += self._logs.page(request, frame if isinstance(frame, Page) else None)
@@ -259,15 +261,15 @@ class Talk:
         frame.ref = self._hello.ref
         self._frames.append(frame)
         self._frames += self._logs.begin(frame.logs, self._hello.since)
-        self._attach([log.channel for log in frame.logs if log.channel])
+        self._subscribe([log.channel for log in frame.logs if log.channel])
         for key in [log_key(None, log.user) for log in frame.logs if log.user]:
             self._logs.want(key)
-        early, self._early = self._early, []
+        early, self._before_welcome = self._before_welcome, []
         for message in early:
-            self._happened(message, early=True)
+            self._handle(message, early=True)
 
-    def _attach(self, channels: list[str]) -> None:
-        """Subscribe to channels; an own step for each would be a round trip for each."""
+    def _subscribe(self, channels: list[str]) -> None:
+        """Subscribe to channels in one SUBSCRIBE, as each costs a round trip."""
         if channels:
             packet_id = self._broker.subscribe([(self._topics.channel(channel), 1) for channel in channels])
-            self._attaching[packet_id] = channels
+            self._subscribing[packet_id] = channels

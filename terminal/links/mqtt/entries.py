@@ -1,8 +1,8 @@
-"""Floor 4: the entries that come over MQTT, put in order; pure.
+"""Floor 4: the entries that come over MQTT, in order.
 
-The broker brings what is said from now on, and what it has kept for this session. Where the numbers show that something
-is missing, history has it: what comes after the hole is held until it is filled. So each log's entries go on in the
-order of their numbers, each once. An entry is acknowledged to the broker, in the order of arrival, when it was seen.
+The broker sends new entries and those that it has kept for this session. If a number is missing, the conversation asks
+for history, and holds later entries until the gap is filled. So each log's entries are passed on in the order of their
+numbers, each once. An entry is acknowledged to the broker, in the order of arrival, when a person has seen it.
 """
 
 from __future__ import annotations
@@ -16,40 +16,40 @@ from wire.frames import Entry, Gap, History, LogState, Page, Seen
 from wire.limits import Limits
 from wire.topics import peer
 
-_PAGE = 100  # entries of one answer: with the longest of them it is a packet that any broker takes
+_PAGE = 100  # entries of one answer; even the longest fit into a packet that any broker accepts
 
 
 @dataclass(slots=True)
-class _Log:
-    """How far one log has come: `had` was handed on, `seen` was shown; `held` waits for what is missing before it."""
+class _OrderedLog:
+    """The progress in one log: the last number passed on (`had`) and seen, and the entries `held` behind a gap."""
 
     channel: str | None
     user: str | None
     had: int
     seen: int = 0
     held: dict[int, Entry] = field(default_factory=dict)
-    asked: bool = False  # for history, which has not come yet
+    asked: bool = False  # history is asked for and has not come yet
 
 
-class Logs:
-    """Every log that is read on one line."""
+class OrderedLogs:
+    """All logs that one connection reads."""
 
     def __init__(self, me: str) -> None:
         self._me = me
-        self._logs: dict[str, _Log] = {}
-        self._wanting: dict[str, None] = {}  # logs whose history is to be asked for
-        self._arrived: deque[int] = deque()  # packet identifiers, until they are acknowledged
-        self._open: dict[int, tuple[str, int] | None] = {}  # of those, the log and number of entries; None: not known
+        self._logs: dict[str, _OrderedLog] = {}
+        self._wanting: dict[str, None] = {}  # logs that need history
+        self._arrived: deque[int] = deque()  # packet identifiers in the order of arrival, until they are acknowledged
+        self._open: dict[int, tuple[str, int] | None] = {}  # their logs and numbers; None: unknown
 
     def begin(self, states: Iterable[LogState], since: Mapping[str, int]) -> list[Gap]:
-        """What we are a member of: each log goes on after the number in `since`, or else after what was seen.
+        """Start the logs that the user is a member of, each after its number in `since`, else after the last seen one.
 
-        The gaps are those that a server leaves to somebody who did not say `since` and has missed too much.
+        Return the gaps, which a server leaves if the client has missed too many entries and did not say `since`.
         """
         gaps: list[Gap] = []
         for key, number in since.items():
             if key.startswith("@"):
-                self._logs[key] = _Log(None, key[1:], number, number)
+                self._logs[key] = _OrderedLog(None, key[1:], number, number)
         for state in states:
             key = log_key(state.channel, state.user)
             had, least = since.get(key), state.tail - Limits().missed
@@ -58,36 +58,36 @@ class Logs:
                 if had < least:
                     gaps.append(Gap(first=had + 1, last=least, channel=state.channel, user=state.user))
                     had = least
-            self._logs[key] = _Log(state.channel, state.user, min(had, state.tail), state.seen)
+            self._logs[key] = _OrderedLog(state.channel, state.user, min(had, state.tail), state.seen)
         return gaps
 
     def open(self, channel: str, tail: int) -> bool:
-        """A channel was joined, and goes on after `tail`; False if it was read already."""
+        """Start a joined channel after number `tail`. Return False if it was started before."""
         key = log_key(channel, None)
         if key in self._logs:
             return False
-        self._logs[key] = _Log(channel, None, tail, tail)
+        self._logs[key] = _OrderedLog(channel, None, tail, tail)
         return True
 
     def close(self, channel: str) -> None:
-        """A channel was left."""
+        """Stop a channel that the user has left."""
         self._logs.pop(log_key(channel, None), None)
 
     def reads(self, channel: str) -> bool:
-        """Whether we are in a channel."""
+        """Return True if the user is in a channel."""
         return log_key(channel, None) in self._logs
 
     def arrived(self, packet_id: int) -> None:
-        """A message has come at QoS 1."""
+        """Note a message at QoS 1."""
         self._arrived.append(packet_id)
         self._open[packet_id] = None
 
     def settle(self, packet_id: int) -> None:
-        """It was no entry, or nothing for us: it can be acknowledged in its turn."""
+        """Let a message be acknowledged in its turn, as it is not an entry or not for us."""
         self._open.pop(packet_id, None)
 
     def take(self, entry: Entry, packet_id: int) -> list[Entry]:
-        """An entry that the broker brings (packet identifier 0: at QoS 0): what is to be handed on now."""
+        """Add an entry of the broker (`packet_id` 0 at QoS 0). Return the entries to pass on now."""
         user = peer(entry, self._me)
         key = log_key(entry.channel, user)
         if packet_id:
@@ -95,8 +95,8 @@ class Logs:
         log = self._logs.get(key)
         if log is None:
             if user is None:
-                return []  # of a channel that was left
-            log = self._logs[key] = _Log(None, user, entry.number - 1)
+                return []  # the user has left the channel
+            log = self._logs[key] = _OrderedLog(None, user, entry.number - 1)
         if entry.number > log.had:
             log.held[entry.number] = entry
         ready = self._ready(log)
@@ -105,7 +105,7 @@ class Logs:
         return ready
 
     @staticmethod
-    def _ready(log: _Log) -> list[Entry]:
+    def _ready(log: _OrderedLog) -> list[Entry]:
         ready: list[Entry] = []
         while (entry := log.held.pop(log.had + 1, None)) is not None:
             log.had = entry.number
@@ -113,12 +113,12 @@ class Logs:
         return ready
 
     def want(self, key: str) -> None:
-        """Ask for what follows the last entry that a log had."""
+        """Ask for the entries after the last one that was passed on."""
         if key in self._logs and not self._logs[key].asked:
             self._wanting[key] = None
 
     def histories(self) -> list[History]:
-        """What is to be asked now: at most one page of each log is under way."""
+        """Return the pages to ask for now; each log asks for one page at a time."""
         keys, self._wanting = self._wanting, {}
         questions: list[History] = []
         for log in [self._logs[key] for key in keys if key in self._logs]:
@@ -127,7 +127,7 @@ class Logs:
         return questions
 
     def page(self, question: History, page: Page | None) -> list[Entry]:
-        """History has come, or could not be had: what is to be handed on now."""
+        """Handle a page of history, or its failure. Return the entries to pass on now."""
         key = log_key(question.channel or None, question.user or None)
         log = self._logs.get(key)
         if log is None:
@@ -140,7 +140,7 @@ class Logs:
                 log.had = entry.number
                 ready.append(entry)
         ready += self._ready(log)
-        if log.held and not ready:  # nobody has what is missing
+        if log.held and not ready:  # the missing entries are gone
             log.had = min(log.held) - 1
             ready += self._ready(log)
         if log.held or (page is not None and page.entries and log.had < page.tail):
@@ -148,7 +148,7 @@ class Logs:
         return ready
 
     def gap(self, gap: Gap) -> Gap | None:
-        """The server has left something out, and goes on behind it; None if that is no news."""
+        """Continue a log after a gap that the server reports. Return None if the entries of the gap were passed on."""
         log = self._logs.get(log_key(gap.channel, gap.user))
         if log is None or gap.last <= log.had:
             return None
@@ -158,13 +158,13 @@ class Logs:
         return told
 
     def see(self, seen: Seen) -> None:
-        """A person has seen a log's entries up to a number."""
+        """Note that a person has seen a log's entries up to a number."""
         log = self._logs.get(log_key(seen.channel or None, seen.user or None))
         if log is not None:
             log.seen = max(log.seen, seen.number)
 
     def acknowledgements(self) -> list[int]:
-        """The packet identifiers that can be acknowledged: MQTT wants them in the order of arrival [MQTT-4.6.0-2]."""
+        """Return the packet identifiers to acknowledge now, in the order of arrival [MQTT-4.6.0-2]."""
         packet_ids: list[int] = []
         while self._arrived and self._is_done(self._arrived[0]):
             packet_ids.append(self._arrived.popleft())

@@ -1,7 +1,7 @@
-"""Floor 4: the link that speaks MQTT, for whoever reaches no other port, to Partyline or to a broker that mirrors it.
+"""Floor 4: the link that speaks MQTT, to Partyline or to a broker that mirrors it.
 
-A line begins with the state's `hello`, whose name and password go into CONNECT. If the broker refuses them, the line
-goes on with the next `hello`: to a person, that is one line. MQTT 5 is tried first, then 3.1.1.
+CONNECT has the name and the password of the state's `hello`. If the broker refuses them, the link connects again with
+the next `hello`; to a person, that is one connection. The link tries MQTT 5 first, then 3.1.1.
 """
 
 from __future__ import annotations
@@ -21,18 +21,28 @@ from wire.frames import Closing, Error, Hello
 from wire.mqtt import Reason
 from wire.topics import ROOT, Gone, Topics
 
-from .connection import V5, V311, Ended, Happening, LetIn, MqttLine, Refusal, Subscribed, Taken
-from .conversation import Message, Talk
+from .connection import (
+    V5,
+    V311,
+    Accepted,
+    Acknowledged,
+    ConnectionEnded,
+    ConnectionEvent,
+    ConnectRefused,
+    PahoConnection,
+    Subscribed,
+)
+from .conversation import Message, MqttConversation
 
-_ANSWER = 5.0  # seconds for CONNACK; some brokers that only know 3.1.1 say nothing at all to a CONNECT of MQTT 5
-_PARTING = 1.0  # seconds that the broker may take to hang up
+_ANSWER = 5.0  # seconds for CONNACK; some brokers of 3.1.1 do not answer a CONNECT of MQTT 5
+_LEAVING = 1.0  # seconds that the broker may take to close the connection
 
 
 class MqttLink(Link):
-    """The line to a broker.
+    """The link to a broker.
 
-    The client id belongs to this process: while it runs, the broker keeps for it what comes. A client id for each name
-    would let two terminals of one user throw each other out, and anybody take over a guest's name.
+    The client id belongs to this process: while it runs, the broker keeps messages for it. With a client id for each
+    name, two terminals of one user would take over each other's session, and anyone could take over a guest's name.
     """
 
     def __init__(self, address: MqttAddress, tls: ssl.SSLContext | None, deliver: Deliver) -> None:
@@ -42,26 +52,26 @@ class MqttLink(Link):
         self._topics = Topics(address.root or ROOT)
         self._process = secrets.token_hex(8)
         self._version: MQTTProtocolVersion = V5
-        self._numbers = itertools.count(1)  # never the same twice: an answer may come on a later line
-        self._talk: Talk | None = None  # since we were let in
+        self._numbers = itertools.count(1)  # never repeated, as an answer may come on a later connection
+        self._conversation: MqttConversation | None = None  # since the broker accepted the connection
 
     def _dial(self) -> tuple[bool, Disconnected]:
         self._begin()
         while (hello := self._next_hello()) is not None:
             outcome = self._connect(hello)
-            if isinstance(outcome, Refusal) and outcome.code == Reason.UNSUPPORTED_PROTOCOL_VERSION:
+            if isinstance(outcome, ConnectRefused) and outcome.code == Reason.UNSUPPORTED_PROTOCOL_VERSION:
                 self._change_version()
                 outcome = self._connect(hello)
-            if not isinstance(outcome, Refusal):
+            if not isinstance(outcome, ConnectRefused):
                 return outcome
             self._deliver(Received([_error(outcome, hello)]))
-        return False, Disconnected("given up")
+        return False, Disconnected("dropped")
 
     def _change_version(self) -> None:
         self._version = V311 if self._version == V5 else V5
 
     def _next_hello(self) -> Hello | None:
-        """Wait for the state to say who we are; None if the line is given up."""
+        """Wait for the state's `hello`; None after `drop` or `stop`."""
         while not self._given_up:
             for frame in self._take():
                 if isinstance(frame, Hello):
@@ -70,80 +80,82 @@ class MqttLink(Link):
             self._clear_wake()
         return None
 
-    def _connect(self, hello: Hello) -> Refusal | tuple[bool, Disconnected]:
-        """One connection: why it was refused; or whether the server has welcomed us, and why the connection ended."""
-        line = MqttLine(f"partyline-{hello.name}-{self._process}", self._version, self._tls)
-        self._talk = None
+    def _connect(self, hello: Hello) -> ConnectRefused | tuple[bool, Disconnected]:
+        """Run one connection. Return its refusal, or whether the server has welcomed us and why it ended."""
+        connection = PahoConnection(f"partyline-{hello.name}-{self._process}", self._version, self._tls)
+        self._conversation = None
         try:
             will, _ = self._topics.ask(Gone(), hello.name)
-            line.connect(self._address.host, self._address.port, hello.name, hello.password, will)
+            connection.connect(self._address.host, self._address.port, hello.name, hello.password, will)
         except (OSError, UnicodeError) as error:
             return False, Disconnected(_reason(error), reached=False)
         try:
-            return self._hold(line, hello) or self._over("given up")
+            return self._run_connection(connection, hello) or self._ended("dropped")
         except PeerError as error:
-            return self._over(error.sentence)
-        except Exception as error:  # whatever makes paho stumble: that line is of no use, and there may be another
-            return self._over(_reason(error))
+            return self._ended(error.sentence)
+        except Exception as error:  # an error of paho: this connection is lost, and the next one may work
+            return self._ended(_reason(error))
         finally:
-            line.close()
+            connection.close()
 
-    def _over(self, reason: str) -> tuple[bool, Disconnected]:
-        if self._talk is None and not self._given_up:
-            self._change_version()  # not a word: perhaps it does not know this one, perhaps it was on its way down
-        return self._talk is not None and self._talk.welcomed, Disconnected(reason)
+    def _ended(self, reason: str) -> tuple[bool, Disconnected]:
+        if self._conversation is None and not self._given_up:
+            self._change_version()  # no answer: perhaps the broker does not know this version
+        return self._conversation is not None and self._conversation.welcomed, Disconnected(reason)
 
-    def _hold(self, line: MqttLine, hello: Hello) -> Refusal | None:
-        """Send and receive until the line is given up. Raises OSError or PeerError when it ends by itself."""
+    def _run_connection(self, connection: PahoConnection, hello: Hello) -> ConnectRefused | None:
+        """Send and receive until `drop` or `stop`. Raises OSError or PeerError when the connection ends by itself."""
         began = time.monotonic()
         while not self._given_up:
             patience = began + _ANSWER - time.monotonic()
-            if self._talk is not None:
-                patience = self._go_on(self._talk, line)
+            if self._conversation is not None:
+                patience = self._exchange(self._conversation, connection)
             elif patience <= 0:
-                raise TimeoutError("no answer to CONNECT")
-            for happening in line.turn(self._wake_reader, patience):
-                if isinstance(happening, Refusal):
-                    return happening
-                self._happened(happening, line, hello)
+                raise TimeoutError("the server does not answer CONNECT")
+            for event in connection.wait(self._wake_reader, patience):
+                if isinstance(event, ConnectRefused):
+                    return event
+                self._handle(event, connection, hello)
             self._clear_wake()
         return None
 
-    def _go_on(self, talk: Talk, line: MqttLine) -> float:
-        """Hand on what there is, in both directions; seconds until there may be something to do again."""
+    def _exchange(self, conversation: MqttConversation, connection: PahoConnection) -> float:
+        """Pass frames on in both directions. Return the seconds until something may be due."""
         now = time.monotonic()
         for frame in self._take():
-            talk.ask(frame, now)
-        talk.go_on(now)
-        self._tell(talk)
-        if talk.finished:
-            line.part(_PARTING)
+            conversation.ask(frame, now)
+        conversation.go_on(now)
+        self._deliver_frames(conversation)
+        if conversation.finished:
+            connection.disconnect(_LEAVING)
             raise ConnectionError("Goodbye.")
-        return talk.patience(now)
+        return conversation.patience(now)
 
-    def _tell(self, talk: Talk) -> None:
-        if frames := talk.take():
+    def _deliver_frames(self, conversation: MqttConversation) -> None:
+        if frames := conversation.take():
             self._deliver(Received(frames))
 
-    def _happened(self, happening: Happening, line: MqttLine, hello: Hello) -> None:
-        now, talk = time.monotonic(), self._talk
-        match happening:
-            case LetIn():
-                self._talk = Talk(line, self._topics, hello, self._process, self._numbers, now)
-            case Ended():
-                if talk is not None:
-                    self._tell(talk)
-                if happening.code == Reason.SESSION_TAKEN_OVER:
+    def _handle(self, event: ConnectionEvent, connection: PahoConnection, hello: Hello) -> None:
+        now, conversation = time.monotonic(), self._conversation
+        match event:
+            case Accepted():
+                self._conversation = MqttConversation(
+                    connection, self._topics, hello, self._process, self._numbers, now
+                )
+            case ConnectionEnded():
+                if conversation is not None:
+                    self._deliver_frames(conversation)
+                if event.code == Reason.SESSION_TAKEN_OVER:
                     self._deliver(Received([Closing(reason="You have connected from elsewhere.", code="replaced")]))
-                raise ConnectionError(happening.reason)
-            case _ if talk is None:
-                raise ConnectionError("it speaks before it has let us in")
+                raise ConnectionError(event.reason)
+            case _ if conversation is None:
+                raise ConnectionError("the server sent a packet before CONNACK")
             case Message():
-                talk.heard(happening, now)
-            case Taken():
-                talk.taken(happening.packet_id, happening.refusal, now)
+                conversation.received(event, now)
+            case Acknowledged():
+                conversation.acknowledged(event.packet_id, event.refusal, now)
             case Subscribed():
-                talk.subscribed(happening.packet_id, happening.granted, now)
+                conversation.subscribed(event.packet_id, event.granted, now)
 
 
 def _reason(error: Exception) -> str:
@@ -152,18 +164,18 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _error(refusal: Refusal, hello: Hello) -> Error:
-    """A CONNACK that refuses as the answer to `hello`.
+def _error(refused: ConnectRefused, hello: Hello) -> Error:
+    """The answer to `hello` for a CONNACK that refuses.
 
-    A reason code does not say whether a name is taken or takes a password; Partyline's sentences do (a broker with
-    passwords of its own says "bad user name or password", or "not authorized" without a word more).
+    The reason code alone does not say whether a name is taken or needs a password; Partyline's sentence does. A broker
+    with its own passwords has the reason "bad user name or password", or "not authorized" without a sentence.
     """
-    code, sentence = "not-allowed", refusal.sentence
-    if refusal.code == Reason.BAD_USER_NAME_OR_PASSWORD or (refusal.code == Reason.NOT_AUTHORIZED and not sentence):
+    code, sentence = "not-allowed", refused.sentence
+    if refused.code == Reason.BAD_USER_NAME_OR_PASSWORD or (refused.code == Reason.NOT_AUTHORIZED and not sentence):
         code = "need-password" if hello.password is None else "wrong-password"
-        sentence = f"{hello.name} takes a password." if hello.password is None else "That is not the password."
-    elif refusal.code == Reason.NOT_AUTHORIZED:
+        sentence = f"{hello.name} needs a password." if hello.password is None else "That is not the password."
+    elif refused.code == Reason.NOT_AUTHORIZED:
         code = "name-taken"
     elif not sentence:
-        sentence = f"It refuses: {Reason(refusal.code).words}."
+        sentence = f"The server refuses the login: {Reason(refused.code).words}."
     return Error(code=code, error=sentence, ref=hello.ref)

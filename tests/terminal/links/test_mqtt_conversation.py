@@ -1,4 +1,4 @@
-"""The client's conversation over MQTT without a broker: the welcome first, no more at a time than is taken."""
+"""The client's conversation over MQTT without a broker: the welcome first, no more at a time than is acknowledged."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
-from terminal.links.mqtt.conversation import Message, Talk
+from terminal.links.mqtt.conversation import Message, MqttConversation
 from tests.support.terminal import ME, REPLY, TOPICS, entry
 from wire.errors import PeerError
 from wire.frames import (
@@ -62,11 +62,11 @@ class FakeBroker:
         self.acknowledged.append(packet_id)
 
 
-def talk(*, since: dict[str, int] | None = None) -> tuple[Talk, FakeBroker]:
+def talk(*, since: dict[str, int] | None = None) -> tuple[MqttConversation, FakeBroker]:
     """A conversation that has just begun."""
     broker = FakeBroker()
     hello = Hello(name=ME, since=since or {}, ref=1)
-    return Talk(broker, TOPICS, hello, "1", itertools.count(1), now=0.0), broker
+    return MqttConversation(broker, TOPICS, hello, "1", itertools.count(1), now=0.0), broker
 
 
 def said(correlation: bytes, frame: Frame) -> Message:
@@ -77,29 +77,29 @@ def said(correlation: bytes, frame: Frame) -> Message:
 def test_a_welcome_comes_before_what_was_kept_and_brings_the_channels() -> None:
     conversation, broker = talk()
     assert broker.filters == ["chat/to/alice/#", "chat/presence/+", "chat/server"]
-    conversation.heard(Message("chat/channels/lab", JsonLines.encode(entry(3)), packet_id=7), 0.0)
-    conversation.heard(Message("chat/to/alice/gap", b'{"channel": "lab", "first": 1, "last": 9}'), 0.0)
+    conversation.received(Message("chat/channels/lab", JsonLines.encode(entry(3)), packet_id=7), 0.0)
+    conversation.received(Message("chat/to/alice/gap", b'{"channel": "lab", "first": 1, "last": 9}'), 0.0)
     assert conversation.take() == []
     welcome = Welcome(name=ME, server="s", token="", logs=[LogState(tail=3, seen=2, channel="lab")])
-    conversation.heard(said(b"1", welcome), 0.0)
+    conversation.received(said(b"1", welcome), 0.0)
     assert conversation.take() == [msgspec.structs.replace(welcome, ref=1), entry(3)]
     assert broker.filters[3:] == ["chat/channels/lab"]
     conversation.ask(Seen(number=3, channel="lab", ref=9), 0.0)
     assert broker.acknowledged == [7]
-    conversation.taken(4, None, 0.0)
+    conversation.acknowledged(4, None, 0.0)
     assert conversation.take() == [Ok(ref=9)]
 
 
 def test_the_broker_gets_no_more_than_it_takes_at_a_time_and_a_goodbye_waits_for_that() -> None:
     conversation, broker = talk()
-    conversation.heard(said(b"1", Welcome(name=ME, server="s", token="")), 0.0)
+    conversation.received(said(b"1", Welcome(name=ME, server="s", token="")), 0.0)
     for number in range(5):
         conversation.ask(Say(str(number), "lab", str(number), ref=number), 0.0)
     conversation.ask(Bye(ref=99), 0.0)
     conversation.go_on(0.0)
     assert len(broker.published) == FakeBroker.window
     for packet_id in range(1, 8):
-        conversation.taken(packet_id, None, 0.0)
+        conversation.acknowledged(packet_id, None, 0.0)
         conversation.go_on(0.0)
     assert [topic.split("/")[3] for topic, _, _ in broker.published] == ["register", *["say"] * 5]
     assert conversation.finished
@@ -110,12 +110,12 @@ def test_where_no_server_answers_the_line_is_given_up() -> None:
     conversation, _ = talk()
     assert conversation.patience(4.0) == 6.0
     conversation.go_on(9.0)
-    with pytest.raises(TimeoutError, match="nobody answers"):
+    with pytest.raises(TimeoutError, match="no Partyline server"):
         conversation.go_on(10.0)
     for message in (Message("chat/server", b"offline", retained=True), said(b"1", Error(code="internal", error="No."))):
         with pytest.raises(PeerError):
-            talk()[0].heard(message, 0.0)
-    with pytest.raises(PeerError, match="may not read"):
+            talk()[0].received(message, 0.0)
+    with pytest.raises(PeerError, match="forbids reading"):
         talk()[0].subscribed(1, [False, True, True], 0.0)
 
 
@@ -133,19 +133,19 @@ def test_some_things_need_no_server() -> None:
 def test_who_comes_and_goes_is_told_of_those_who_share_a_channel() -> None:
     conversation, _ = talk()
     state = LogState(tail=0, seen=0, channel="lab")
-    conversation.heard(said(b"1", Welcome(name=ME, server="s", token="", logs=[state])), 0.0)
-    conversation.heard(Message("chat/channels/lab", JsonLines.encode(entry(1))), 0.0)
+    conversation.received(said(b"1", Welcome(name=ME, server="s", token="", logs=[state])), 0.0)
+    conversation.received(Message("chat/channels/lab", JsonLines.encode(entry(1))), 0.0)
     conversation.take()
     for name in ("bob", "mallory", ME):
         body = msgspec.json.encode({"user": name, "online": True})
-        conversation.heard(Message(f"chat/presence/{name}", body, retained=True), 0.0)
-        conversation.heard(Message(f"chat/presence/{name}", body), 0.0)
+        conversation.received(Message(f"chat/presence/{name}", body, retained=True), 0.0)
+        conversation.received(Message(f"chat/presence/{name}", body), 0.0)
     assert conversation.take() == [Presence("bob", "online")]
 
 
 def test_an_answer_from_an_earlier_line_is_nobodys() -> None:
     conversation, _ = talk()
-    conversation.heard(said(b"0", Stored(number=1, channel="lab")), 0.0)
-    conversation.heard(said(b"0", UserInfo(name="bob", online=True)), 0.0)
-    conversation.heard(said(b"1", Welcome(name=ME, server="s", token="")), 0.0)
+    conversation.received(said(b"0", Stored(number=1, channel="lab")), 0.0)
+    conversation.received(said(b"0", UserInfo(name="bob", online=True)), 0.0)
+    conversation.received(said(b"1", Welcome(name=ME, server="s", token="")), 0.0)
     assert len(conversation.take()) == 1

@@ -18,7 +18,7 @@ from terminal.links.address import MqttAddress, parse_url
 from terminal.links.link import Connected, Disconnected, Event, Received
 from terminal.links.mqtt import connection as mqtt_line
 from terminal.links.mqtt import link as mqtt_link
-from terminal.links.mqtt.connection import MqttLine, Refusal
+from terminal.links.mqtt.connection import ConnectRefused, PahoConnection
 from terminal.links.mqtt.link import MqttLink, _error
 from tests.support.terminal import ME
 from tests.support.waiting import DEADLINE
@@ -40,7 +40,7 @@ from wire.mqtt import V5, V311, ConnAck, Connect, Disconnect, MqttPackets, Reaso
 def test_a_refused_connect_is_the_answer_to_hello(
     code: int, sentence: str, password: str | None, expected: str
 ) -> None:
-    error = _error(Refusal(code, sentence), Hello(name=ME, password=password, ref=3))
+    error = _error(ConnectRefused(code, sentence), Hello(name=ME, password=password, ref=3))
     assert (error.code, error.ref) == (expected, 3)
     assert error.error
 
@@ -126,7 +126,7 @@ def test_a_broker_that_says_nothing_to_mqtt_5_is_asked_in_3_1_1(far: Far) -> Non
         assert (packet.version, packet.username, packet.clean, packet.keep_alive) == (V5, ME, False, 30)
         assert packet.will is not None
         assert packet.will.topic == "chat/from/alice/gone"
-        assert far.expect(Disconnected) == Disconnected("no answer to CONNECT")
+        assert far.expect(Disconnected) == Disconnected("the server does not answer CONNECT")
     far.expect(Connected)
     second, again = far.accept()
     with second:
@@ -155,7 +155,7 @@ def test_refused_and_taken_over_are_told_and_the_line_goes_on_with_the_next_hell
 
 
 @pytest.mark.parametrize(
-    ("garbage", "reason"), [(b"\x00\x00", "that is no MQTT"), (b"", "the server closed the connection")]
+    ("garbage", "reason"), [(b"\x00\x00", "the server does not speak MQTT"), (b"", "the server closed the connection")]
 )
 def test_what_is_no_broker_ends_the_line_and_not_the_link(far: Far, garbage: bytes, reason: str) -> None:
     for _ in range(2):
@@ -172,14 +172,14 @@ def test_no_bytes_make_the_connection_do_anything_but_end_or_go_on(data: bytes) 
     """Paho may stumble over them; then the line is given up, as after an OSError."""
     near, away = socket.socketpair()
     with near, away, socket.create_server(("127.0.0.1", 0)) as listener:
-        line = MqttLine("id", mqtt_line.V5, None)
+        line = PahoConnection("id", mqtt_line.V5, None)
         line.connect("127.0.0.1", listener.getsockname()[1], ME, None, "gone")
         broker, _ = listener.accept()
         with broker:
             broker.sendall(encode(ConnAck(Reason.SUCCESS), V5) + data)
         happened: list[object] = []
         with contextlib.suppress(Exception):
-            while not any(isinstance(each, mqtt_line.Ended) for each in happened):
-                happened += line.turn(near, DEADLINE)
+            while not any(isinstance(each, mqtt_line.ConnectionEnded) for each in happened):
+                happened += line.wait(near, DEADLINE)
         line.close()
-        assert mqtt_line.LetIn() in happened
+        assert mqtt_line.Accepted() in happened
