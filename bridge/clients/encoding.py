@@ -102,9 +102,9 @@ class PublishEncoding:
 
     def _kept(
         self, entries: Sequence[Entry], seq: int, *, dup: bool = False
-    ) -> list[tuple[int, list[tuple[Entry, bytes]]]]:
+    ) -> list[tuple[bool, list[tuple[Entry, bytes]]]]:
         """Return, by form (True: text), the entries that this client may get ([MQTT-3.1.2-24], [MQTT-3.8.3-3])."""
-        forms: list[tuple[int, list[tuple[Entry, bytes]]]] = []
+        forms: list[tuple[bool, list[tuple[Entry, bytes]]]] = []
         for text, json, qos in ((False, self.json_qos, self.json_qos), (True, None, self.text_qos)):
             if qos is None:
                 continue
@@ -136,6 +136,6 @@ class PublishEncoding:
         for text, kept in self._kept(entries, seq):
             if self.text_qos if text else self.json_qos:
                 numbers = [entry.number for entry, _ in kept]
-                ids = [packet_ids(start + number - first, 1, text=bool(text))[0] for number in numbers]
+                ids = [packet_ids(start + number - first, 1, text=text or self._even)[0] for number in numbers]
                 pairs.append((ids, numbers))
         return pairs
