@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import lru_cache
 
 from store import StoreError
 from wire.errors import Refused
@@ -19,6 +20,8 @@ from .users import MirrorUsers
 
 log_ = logging.getLogger("partyline.bridge")
 
+_CACHED_TOPIC = 256  # characters of the longest topic whose sender is cached
+
 
 class IncomingMessages:
     """Handles the PUBLISH packets of the broker, in the mirror's thread."""
@@ -28,6 +31,7 @@ class IncomingMessages:
         status: MirrorStatus,
     ) -> None:  # fmt: skip
         self._topics = topics
+        self._cached_sender = lru_cache(1 << 12)(topics.sender)  # clients publish to the same few topics
         self._sender = sender
         self._users = users
         self._live = live
@@ -36,7 +40,8 @@ class IncomingMessages:
 
     def take(self, packet: Publish) -> None:
         """Handle one PUBLISH. Raises StoreError; the broker has to send it again then."""
-        sender = self._topics.sender(packet.topic)
+        topic = packet.topic
+        sender = (self._cached_sender if len(topic) <= _CACHED_TOPIC else self._topics.sender)(topic)
         if sender is None:
             self._take_other(packet)
             return
