@@ -1,6 +1,7 @@
-"""Floor 0: the MQTT dialect, 3.1.1 and 5: packets as types, the bytes of one connection in any cut, and topic filters.
+"""Floor 0: the MQTT dialect, 3.1.1 and 5: packets as types, their decoding and encoding, and topic filters.
 
-`MqttPackets` decodes what one peer sends; `encode`, `publish`, `Publisher` and `goodbye` make bytes and have no state.
+`MqttPackets` decodes the packets of one peer, whose bytes may be cut anywhere. `encode`, `publish`, `Publisher`,
+`goodbye` and the functions for bare acknowledgements return bytes and have no state. Only this folder knows the bytes.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Floor 0: the numbers of MQTT 3.1.1 and 5: packet types, reason codes, return codes, and the error that carries one.
+"""Floor 0: the numbers of MQTT 3.1.1 and 5: packet types, reason codes, return codes, and the error with a reason.
 
-In here and above, a reason is always one of MQTT 5; the encoder and the parser translate it for 3.1.1. In comments,
+In this folder and above it, a reason is one of MQTT 5. The encoder and the parser translate it for 3.1.1. In comments,
 "3.1.1 §" and "5 §" are sections of the two OASIS standards, and [MQTT-x.y.z-n] their conformance statements.
 """
 
@@ -31,7 +31,7 @@ class Kind(IntEnum):
     PINGRESP = 13
     DISCONNECT = 14
     AUTH = 15
-    WILL = 16  # no packet: the will in a CONNECT, which has properties of its own (5 §3.1.3.2)
+    WILL = 16  # not a packet: the will in a CONNECT, which has its own properties (5 §3.1.3.2)
 
 
 CONNECT_FIRST_BYTE = Kind.CONNECT << 4  # the first byte that any MQTT client sends
@@ -92,7 +92,7 @@ class Reason(IntEnum):
 
     @property
     def words(self) -> str:
-        """As the specification names it: `topic name invalid`."""
+        """The name in the specification: `topic name invalid`."""
         return self.name.lower().replace("_", " ").replace("re authenticate", "re-authenticate").replace("qos", "QoS")
 
 
@@ -118,7 +118,7 @@ REASONS: dict[Kind, frozenset[int]] = {
     Kind.AUTH: _codes("00 18 19"),
 }
 
-# What CONNACK can say in 3.1.1 (§3.2.2.3). For any other reason the connection is closed without one [MQTT-3.2.2-6].
+# The return codes of CONNACK in 3.1.1 (§3.2.2.3). Other reasons close the connection without CONNACK [MQTT-3.2.2-6].
 RETURN_CODES: dict[int, int] = {
     Reason.SUCCESS: 0,
     Reason.UNSUPPORTED_PROTOCOL_VERSION: 1,
@@ -143,9 +143,9 @@ FROM_RETURN_CODE: tuple[Reason, ...] = (
 
 
 class MqttError(PeerError):
-    """What the peer sent breaks MQTT: it gets the `reason`, if its version can say it, and the connection ends.
+    """The peer breaks MQTT: it gets the `reason`, if its version can carry one, and the connection ends.
 
-    `version` is the peer's (V311 or V5), or 0 if its CONNECT did not come as far as that.
+    `version` is that of the peer (V311 or V5), or 0 if its CONNECT has not told it.
     """
 
     def __init__(self, reason: int, sentence: str, version: int = 0) -> None:
@@ -155,10 +155,10 @@ class MqttError(PeerError):
 
 
 def malformed(sentence: str) -> MqttError:
-    """The packet cannot be parsed by the rules of the specification (5 §1.2, Malformed Packet)."""
+    """Return the error for a packet that cannot be parsed (5 §1.2, Malformed Packet)."""
     return MqttError(Reason.MALFORMED_PACKET, sentence)
 
 
 def protocol_error(sentence: str) -> MqttError:
-    """The packet can be parsed, but does not belong here, or not like that (5 §1.2, Protocol Error)."""
+    """Return the error for a packet that is not allowed, or not with these fields (5 §1.2, Protocol Error)."""
     return MqttError(Reason.PROTOCOL_ERROR, sentence)

@@ -1,7 +1,4 @@
-"""Floor 0: the MQTT dialect, 3.1.1 and 5: one connection's bytes, in any cut, as packets.
-
-The bytes out have no state: `encode`, `publish`, `Publisher`, `goodbye`. The packets are in `mqtt_packets`.
-"""
+"""Floor 0: the packets of one connection from its bytes, which may be cut anywhere; MQTT 3.1.1 and 5."""
 
 from __future__ import annotations
 
@@ -12,18 +9,15 @@ from typing import TypeAlias
 import msgspec
 
 from .codes import FROM_CLIENT, FROM_SERVER, V5, Kind, MqttError, Reason, malformed, protocol_error
-from .encode import Publisher, encode, goodbye, publish
 from .packets import Connect, Oversized, Packet, PubAcks, Publish, Unusable
 from .parse import parse, parse_first
-
-__all__ = ["Item", "MqttError", "MqttPackets", "Publisher", "encode", "goodbye", "publish"]
 
 Item: TypeAlias = Packet | Oversized | Unusable | MqttError
 
 LIMIT = 1_048_576  # bytes of one packet after its fixed header
-CONNECT_LIMIT = 65_536  # the same of a CONNECT, as nobody knows yet who sends it
-TOPICS = 256  # topics that one connection keeps as text
-TOPIC_BYTES = 256  # the longest of them
+CONNECT_LIMIT = 65_536  # bytes of a CONNECT, whose sender is not known yet
+TOPICS = 256  # topics of one connection that are kept as text
+TOPIC_BYTES = 256  # bytes of the longest of them
 
 # Which packets are legal before and after the CONNECT: [MQTT-3.1.0-1], [MQTT-3.1.0-2].
 _FIRST = frozenset({Kind.CONNECT})
@@ -50,9 +44,9 @@ def remaining_length(data: bytes, at: int = 0) -> tuple[int, int]:
 
 
 class MqttPackets:
-    """One connection's incoming half: what a client sends to the server or, with a `version`, what a server sends.
+    """Decodes the packets of a client or, with a `version`, those of a server.
 
-    Topic aliases are resolved here, as they are only a shorter way to write a topic on one connection.
+    It also resolves topic aliases, which only shorten topics on one connection.
     """
 
     key = "mqtt"
@@ -65,30 +59,30 @@ class MqttPackets:
         self, limit: int = LIMIT, *, topic_alias_maximum: int = 0, version: int = 0, skips: bool = False,
         unheard: bool = False,
     ) -> None:  # fmt: skip
-        """`topic_alias_maximum` is what the other side was told (5 §3.2.2.3.8); 0 refuses every topic alias.
+        """`topic_alias_maximum` is what the peer was told (5 §3.2.2.3.8); 0 refuses every topic alias.
 
-        With `skips`, a PUBLISH over the limit is read past and told of as `Oversized`, and one that breaks another
-        rule as `Unusable`, instead of being the end: a broker hands on what its clients publish as it stands.
-        With `unheard`, PUBACKs that say that nobody has subscribed (5 §3.4.2.1) may come as bare ones, and so in runs.
+        With `skips`, a PUBLISH over the limit becomes `Oversized`, and one that breaks another rule `Unusable`, instead
+        of an error: a broker passes on what its clients publish. With `unheard`, PUBACKs with the reason that nobody
+        has subscribed (5 §3.4.2.1) may become bare ones, and so come in runs.
         """
-        self.version = version  # 0 until the CONNECT has come
+        self.version = version  # 0 before the CONNECT
         self._from_client = not version
         self._legal = FROM_SERVER if version else _FIRST
         self._limit = limit
-        self._held = bytearray()  # the start of a packet that has not come in full
-        self._need = 0  # bytes that it takes before there is anything new to tell
+        self._held = bytearray()  # the start of an incomplete packet
+        self._need = 0  # bytes without which `_held` cannot be decoded
         self._skips = skips
         self._unheard = unheard and version == V5
-        self._skipping = 0  # bytes still to come of a packet that is too large
+        self._skipping = 0  # bytes to skip of a packet that is too large
         self._broken = False
-        self._topics: dict[bytes, str] = {}  # valid topics as they came, and as text
+        self._topics: dict[bytes, str] = {}  # valid topics, as bytes and as text
         self._alias_maximum = topic_alias_maximum
         self._aliases: dict[int, str] = {}
 
     def receive(self, data: bytes) -> list[Item]:
-        """The packets that `data` completes. An MqttError is the last item ever: what comes after it is not read.
+        """Return the packets that `data` completes. An MqttError is the last item ever: later bytes are not read.
 
-        Bare PUBACKs that follow each other in `data` are one item, so how they are grouped depends on the cut.
+        Consecutive bare PUBACKs in `data` are one item, so their grouping depends on the cut.
         """
         held = self._held
         if self._skipping:
@@ -109,13 +103,13 @@ class MqttPackets:
         except MqttError as error:
             self._broken = True
             error.version = error.version or self.version
-            items.append(error.with_traceback(None))  # an item needs none, and it would keep `data` alive
+            items.append(error.with_traceback(None))  # a traceback would keep `data` alive
         else:
             held += data[rest:]
         return items
 
     def _receive(self, data: bytes, items: list[Item]) -> int:
-        """Append what `data` holds to `items`; where the incomplete rest of it begins. Raises MqttError."""
+        """Append the packets of `data` to `items`. Return the start of the incomplete rest. Raises MqttError."""
         at, end = 0, len(data)
         while at < end:
             if self.version:
@@ -127,10 +121,10 @@ class MqttPackets:
         return at
 
     def _usual(self, data: bytes, at: int, items: list[Item]) -> int:
-        """At full speed: runs of bare PUBACKs, and PUBLISHes that are valid because their topic was had before.
+        """Decode runs of bare PUBACKs, and PUBLISHes to known topics, at full speed; stop before any other packet.
 
-        Stops before anything else, for `_any` to judge; the numbers here are its rules in short. Written out flat, as
-        a call would cost as much as the rest.
+        `_any` decodes the others; the numbers here are its rules in short. The code is flat, as a call would cost as
+        much as the rest. Return the index of the next packet.
         """
         add, known, limit, end = items.append, self._topics.get, self._limit, len(data)
         has_properties = self.version == V5
@@ -169,7 +163,7 @@ class MqttPackets:
         return at
 
     def _any(self, data: bytes, at: int, items: list[Item]) -> int:
-        """One packet of any kind; where it ends, or `at` if it has not come in full. Raises MqttError."""
+        """Decode one packet of any kind. Return its end, or `at` if it is incomplete. Raises MqttError."""
         first = data[at]
         kind = parse_first(first, self.version)
         self._check_order(kind)
@@ -195,12 +189,12 @@ class MqttPackets:
         elif isinstance(packet, Publish):
             packet = self._with_topic(packet)
         if self.version == V5 and start - at > 2 and not data[start - 1]:  # 5 [MQTT-1.5.5-1]; legal in 3.1.1
-            raise malformed("The remaining length is longer than it need be.")
+            raise malformed("The remaining length has more bytes than necessary.")
         items.append(packet)
         return stop
 
     def _skip(self, data: bytes, at: int, start: int, stop: int, items: list[Item]) -> int:
-        """Read past a PUBLISH that is too large; where it ends as far as it has come, `at` if its start has not."""
+        """Skip a PUBLISH that is too large. Return the end of its bytes so far, or `at` if its start is incomplete."""
         qos = data[at] >> 1 & 3
         head = _head(data, start, qos)
         if len(data) < head:
@@ -218,7 +212,7 @@ class MqttPackets:
         raise protocol_error(f"A {'client' if self._from_client else 'server'} cannot send {kind.name} here.")
 
     def _with_topic(self, packet: Publish) -> Publish:
-        """The same with its topic, if it came with a topic alias only (5 §3.3.2.3.4)."""
+        """Return the packet with its topic, if it has only a topic alias (5 §3.3.2.3.4)."""
         alias = packet.properties.topic_alias
         if alias is None:
             self._remember(packet.topic)
@@ -231,11 +225,11 @@ class MqttPackets:
             self._aliases[alias] = packet.topic
             return packet
         if alias not in self._aliases:
-            raise protocol_error(f"The topic alias {alias} has not been given a topic.")
+            raise protocol_error(f"The topic alias {alias} has no topic.")
         return msgspec.structs.replace(packet, topic=self._aliases[alias])
 
     def _remember(self, topic: str) -> None:
-        """A client publishes to few topics: from the next time on, the bytes of this one are known to be valid."""
+        """Keep the bytes of a valid topic, as a client publishes to few topics."""
         raw = topic.encode()
         if len(raw) <= TOPIC_BYTES:
             if len(self._topics) >= TOPICS:
@@ -244,19 +238,19 @@ class MqttPackets:
 
 
 def _head(data: bytes, start: int, qos: int) -> int:
-    """Where the topic and the packet identifier of a PUBLISH end whose body begins at `start`; at least so far."""
+    """Return the end of the topic and packet identifier of a PUBLISH with its body at `start`; if unknown, a part."""
     topic = start + 2
     return topic + int.from_bytes(data[start:topic], "big") + (2 if qos else 0) if len(data) >= topic else topic
 
 
 def _sender(data: bytes, start: int, head: int, qos: int) -> tuple[str, int, int]:
-    """The topic, the QoS and the packet identifier of a PUBLISH whose head has come in full (see `_head`)."""
+    """Return the topic, the QoS and the packet identifier of a PUBLISH whose head is complete (see `_head`)."""
     end = head - 2 if qos else head
     return data[start + 2 : end].decode(errors="replace"), qos, int.from_bytes(data[end:head], "big")
 
 
 def _unusable(packet: bytes, start: int, error: MqttError) -> Unusable | None:
-    """What a PUBLISH is that cannot be taken; None if it does not even say what is to be acknowledged."""
+    """Return a PUBLISH that breaks a rule as Unusable; None if it has no packet identifier to acknowledge."""
     qos = packet[0] >> 1 & 3
     head = _head(packet, start, qos)
     if head > len(packet):

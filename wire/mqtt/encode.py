@@ -1,4 +1,4 @@
-"""Floor 0: MQTT packets as bytes. What a version cannot say is left out: 3.1.1 has no properties and few reasons."""
+"""Floor 0: MQTT packets as bytes. For 3.1.1 they have no properties and few reasons."""
 
 from __future__ import annotations
 
@@ -38,24 +38,24 @@ _PUBACK = 0x4002  # the fixed header of a bare PUBACK
 
 
 def encode(packet: Packet, version: int) -> bytes:
-    """One packet. Raises ValueError for what MQTT cannot carry at all, such as a topic of 70,000 bytes."""
+    """Return a packet as bytes. Raises ValueError for what MQTT cannot carry, such as a topic of 70,000 bytes."""
     return _ENCODERS[type(packet)](packet, version)
 
 
 def encode_puback(packet_id: int) -> bytes:
-    """A bare PUBACK (§3.4), which has the same bytes in both versions."""
+    """Return a bare PUBACK (§3.4), which has the same bytes in both versions."""
     return b"\x40\x02" + packet_id.to_bytes(2, "big")
 
 
 def encode_pubacks(packet_ids: Sequence[int]) -> bytes:
-    """A bare PUBACK for each packet identifier, in their order."""
+    """Return a bare PUBACK for each packet identifier, in their order."""
     words = [_PUBACK] * (2 * len(packet_ids))
     words[1::2] = packet_ids
     return struct.pack(f">{len(words)}H", *words)
 
 
 def encode_pubcomp(packet_id: int) -> bytes:
-    """A bare PUBCOMP (§3.7), which has the same bytes in both versions."""
+    """Return a bare PUBCOMP (§3.7), which has the same bytes in both versions."""
     return b"\x70\x02" + packet_id.to_bytes(2, "big")
 
 
@@ -67,11 +67,11 @@ def encode_receipt(qos: int, packet_id: int) -> bytes:
 
 
 def goodbye(version: int, reason: int, sentence: str = "", *, connected: bool = True, limit: int = 0) -> bytes:
-    """What a server sends before it closes: DISCONNECT after a CONNACK that accepted, else CONNACK, else nothing.
+    """Return the last packet of a server: DISCONNECT if it has accepted the client (`connected`), else CONNACK.
 
-    `version` 0 is a peer that has not told any. 3.1.1 has no such DISCONNECT, and only five refusals. The sentence is
-    dropped if it would exceed the client's Maximum Packet Size `limit` ([MQTT-3.2.2-19], [MQTT-3.14.2-3]; 0: none), and
-    all of it if that is still too much ([MQTT-3.1.2-24]).
+    Return nothing if the version cannot carry it: 3.1.1 has no DISCONNECT of a server, and only five refusals;
+    `version` 0 is a peer that has not told its version. `limit` is the client's Maximum Packet Size, 0 for none. A
+    packet over it loses its sentence ([MQTT-3.2.2-19], [MQTT-3.14.2-3]), or is not sent at all ([MQTT-3.1.2-24]).
     """
     if not version or (version == V311 and (connected or reason not in RETURN_CODES)):
         return b""
@@ -94,7 +94,7 @@ def publish(
     version: int = V311,
     properties: Properties = NONE,
 ) -> bytes:
-    """One PUBLISH (§3.3) to a topic in UTF-8. `Publisher` is the faster one for many to the same topic."""
+    """Return a PUBLISH (§3.3) to a topic in UTF-8. `Publisher` is faster for many to one topic."""
     middle = uint16(packet_id) if qos else b""
     if version == V5:
         middle += mqtt_properties.write(properties, Kind.PUBLISH)
@@ -104,9 +104,9 @@ def publish(
 
 
 class Publisher:
-    """PUBLISHes to one topic, many at a time: what they have in common is made once, by the constructor.
+    """Encodes PUBLISHes to one topic, many at a time. The constructor makes the bytes that they share.
 
-    The bytes are the same for every subscriber of that version and QoS.
+    The bytes are the same for every subscriber of one version and QoS.
     """
 
     __slots__ = ("_first", "_properties", "_start", "qos")
@@ -122,13 +122,13 @@ class Publisher:
         self._start = text(topic) if qos else text(topic) + self._properties
 
     def encode(self, payloads: Iterable[bytes]) -> bytes:
-        """QoS 0: one PUBLISH for each payload."""
+        """Return a PUBLISH of QoS 0 for each payload."""
         heads, start = _HEADS[self._first], self._start
         fixed = len(start)
         return b"".join([part for payload in payloads for part in (heads[fixed + len(payload)], start, payload)])
 
     def encode_with_ids(self, payloads: Iterable[bytes], packet_ids: Iterable[int], *, dup: bool = False) -> bytes:
-        """QoS 1 and 2: one PUBLISH for each payload, with the packet identifier in the same place."""
+        """Return a PUBLISH of QoS 1 or 2 for each payload, with the packet identifier at the same index."""
         heads, start, properties = _HEADS[self._first | dup << 3], self._start, self._properties
         fixed = len(start) + 2 + len(properties)
         return b"".join(
@@ -141,14 +141,14 @@ class Publisher:
 
 
 class _Heads(dict[int, bytes]):
-    """The fixed headers (§2.2; 5 §2.1) with one first byte, by remaining length, made when they are first needed."""
+    """The fixed headers (§2.2; 5 §2.1) with one first byte, by remaining length; made when first needed."""
 
     def __init__(self, first: int) -> None:
         self._first = bytes((first,))
 
     def __missing__(self, size: int) -> bytes:
         head = self._first + varint(size)
-        if size < 16_384:  # the longer ones are rarer than they are many
+        if size < 16_384:  # longer ones are rare, and have too many lengths
             self[size] = head
         return head
 
@@ -201,10 +201,10 @@ def _publish(packet: Publish, version: int) -> bytes:
 
 
 def _short(reason: int, properties: Properties, kind: Kind, version: int) -> bytes:
-    """A reason and properties in their shortest form (5 §3.4.2.1, §3.14.2.1)."""
+    """Return a reason and properties in their shortest form (5 §3.4.2.1, §3.14.2.1)."""
     if version == V311 or (not reason and properties == NONE):
         return b""
-    # Only AUTH has to say that it has no properties (5 §3.15.2.1).
+    # Only AUTH has to tell the absence of properties (5 §3.15.2.1).
     bare = properties == NONE and kind is not Kind.AUTH
     return bytes((reason,)) + (b"" if bare else mqtt_properties.write(properties, kind))
 

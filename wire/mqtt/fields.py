@@ -1,4 +1,4 @@
-"""Floor 0: the data types that MQTT packets are made of (3.1.1 §1.5, 5 §1.5), read and written."""
+"""Floor 0: the data types of MQTT packets (3.1.1 §1.5, 5 §1.5): reading and writing."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ LARGEST_VARINT = 268_435_455  # four bytes of seven bits
 
 
 class Reader:
-    """A packet's body and how far it has been read. Each method takes one field off it, or raises MqttError.
+    """The body of a packet, read field by field. Each method returns the next field, or raises MqttError.
 
-    `first` is the packet's first byte; `version` and `from_client` decide, too, what is legal in it.
+    `first` is the first byte of the packet. `version` and `from_client` also decide what is legal in it.
     """
 
     __slots__ = ("_data", "at", "end", "first", "from_client", "version")
@@ -24,7 +24,7 @@ class Reader:
         self.from_client = from_client
 
     def _past(self, size: int) -> int:
-        """Where a field of `size` bytes begins, after it has been counted as read."""
+        """Skip a field of `size` bytes. Return its start."""
         start = self.at
         self.at = start + size
         if self.at > self.end:
@@ -46,14 +46,14 @@ class Reader:
         return self.uint16() << 16 | self.uint16()
 
     def varint(self) -> int:
-        """A Variable Byte Integer (5 §1.5.5) of MQTT 5; the remaining length of a packet is read elsewhere."""
+        """Read a Variable Byte Integer (5 §1.5.5); the decoder reads the remaining length of a packet."""
         value = 0
         for shift in (0, 7, 14, 21):
             byte = self.byte()
             value |= (byte & 0x7F) << shift
             if byte < 0x80:
                 if byte == 0 and shift:
-                    raise malformed("A variable byte integer is longer than it need be.")  # [MQTT-1.5.5-1]
+                    raise malformed("A variable byte integer has more bytes than necessary.")  # [MQTT-1.5.5-1]
                 return value
         raise malformed("A variable byte integer has more than four bytes.")
 
@@ -62,9 +62,9 @@ class Reader:
         return self._data[start : self.at]
 
     def text(self) -> str:
-        """A UTF-8 string. Control characters and non-characters pass: closing for them is a MAY."""
+        """Read a UTF-8 string. Control characters and non-characters are legal: to close for them is a MAY."""
         try:
-            # Strict decoding refuses surrogates and overlong forms and keeps U+FEFF, as the three statements ask:
+            # Strict decoding refuses surrogates and overlong forms, and keeps U+FEFF, as the three statements require:
             # 3.1.1 [MQTT-1.5.3-1] to -3, 5 [MQTT-1.5.4-1] to -3.
             text = self.binary().decode()
         except UnicodeDecodeError:
@@ -77,13 +77,13 @@ class Reader:
         return self.text(), self.text()
 
     def done(self) -> None:
-        """Nothing may follow the last field: the remaining length counts what belongs to the packet (§2.1.4)."""
+        """Check that nothing follows the last field: the remaining length counts the bytes of the packet (§2.1.4)."""
         if self.at != self.end:
             raise malformed("The packet goes on after its last field.")
 
 
 def varint(value: int) -> bytes:
-    """A Variable Byte Integer, in as few bytes as it takes. Raises ValueError if it does not fit into four."""
+    """Return a Variable Byte Integer in the fewest bytes. Raises ValueError if it does not fit into four."""
     if not 0 <= value <= LARGEST_VARINT:
         raise ValueError(f"MQTT has no variable byte integer of {value:,}")
     data = bytearray()
@@ -103,14 +103,14 @@ def uint32(value: int) -> bytes:
 
 
 def binary(data: bytes) -> bytes:
-    """With its length before it. Raises ValueError over 65,535 bytes."""
+    """Return Binary Data: the length and the bytes. Raises ValueError over 65,535 bytes."""
     if len(data) > 0xFFFF:
         raise ValueError(f"a field of MQTT has at most 65,535 bytes, not {len(data):,}")
     return uint16(len(data)) + data
 
 
 def text(value: str) -> bytes:
-    """A UTF-8 string with its length. Raises ValueError if MQTT cannot carry it."""
+    """Return a UTF-8 Encoded String: the length and the bytes. Raises ValueError if MQTT cannot carry it."""
     if "\0" in value:
         raise ValueError("a string of MQTT cannot contain U+0000")
     return binary(value.encode())

@@ -1,4 +1,4 @@
-"""Floor 0: MQTT topic names and filters: what is valid, what matches what (3.1.1 §4.7; 5 §4.7 and §4.8.2)."""
+"""Floor 0: MQTT topic names and filters: their rules, and which filter matches which topic (§4.7; 5 §4.8.2)."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _SHARE = re.compile(r"\$share/([^/+#]+)/(.+)", re.DOTALL)
 
 
 def valid_topic(name: str) -> bool:
-    """Whether a message can be published to it: no wildcards (3.1.1 [MQTT-4.7.1-1], 5 [MQTT-4.7.0-1])."""
+    """Return True for a legal topic name: it has no wildcards (3.1.1 [MQTT-4.7.1-1], 5 [MQTT-4.7.0-1])."""
     return "+" not in name and "#" not in name and _is_string(name)
 
 
 def valid_filter(topic_filter: str) -> bool:
-    """Whether it can be subscribed to. What begins with `$share/` has to be a shared subscription, in 3.1.1 as well."""
+    """Return True for a legal topic filter. One that begins with `$share/` is a shared subscription, also in 3.1.1."""
     share = topic_filter.startswith(SHARE) and _SHARE.fullmatch(topic_filter)
     if share is None:
         return False
@@ -29,25 +29,25 @@ def valid_filter(topic_filter: str) -> bool:
 
 
 def split_share(topic_filter: str) -> tuple[str, str]:
-    """A valid filter as (share name, the filter for `matches`); the name is empty unless it is `$share/…`."""
+    """Return the share name of a valid filter, and the filter for `matches`. Most filters have no share name."""
     share = _SHARE.fullmatch(topic_filter)
     return (share[1], share[2]) if share else ("", topic_filter)
 
 
 def matches(topic_filter: str, topic: str) -> bool:
-    """Whether a valid filter (without its `$share/…/`) takes in a valid topic; compared as they are [MQTT-4.7.3-4]."""
+    """Return True if a valid filter (without `$share/…/`) matches a valid topic, byte for byte [MQTT-4.7.3-4]."""
     if "+" not in topic_filter and "#" not in topic_filter:
         return topic_filter == topic
     if topic.startswith("$") and topic_filter.startswith(("+", "#")):  # [MQTT-4.7.2-1]
         return False
     wanted, levels = topic_filter.split("/"), topic.split("/")
-    if wanted[-1] == "#":  # its parent level, too: a/# takes in a (§4.7.1.2)
+    if wanted[-1] == "#":  # the parent level, too: a/# matches a (§4.7.1.2)
         wanted.pop()
         levels = levels[: len(wanted)]
     return len(wanted) == len(levels) and all(want in ("+", level) for want, level in zip(wanted, levels, strict=True))
 
 
 def _is_string(text: str) -> bool:
-    """At least one character, no NUL, not too long: [MQTT-4.7.3-1], [MQTT-4.7.3-2], [MQTT-4.7.3-3]."""
-    # A character has at most four bytes, so the encoded length matters for a long one only.
+    """Check for one character or more, no NUL and the length: [MQTT-4.7.3-1], [MQTT-4.7.3-2], [MQTT-4.7.3-3]."""
+    # A character has at most four bytes, so only a long string needs encoding.
     return len(text) > 0 and "\0" not in text and (len(text) <= _LONGEST // 4 or len(text.encode()) <= _LONGEST)

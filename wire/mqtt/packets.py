@@ -1,4 +1,4 @@
-"""Floor 0: the control packets of MQTT as types, the same for 3.1.1 and 5; what 3.1.1 lacks has its default there."""
+"""Floor 0: the control packets of MQTT as types, for 3.1.1 and 5. A field that 3.1.1 lacks has its default."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .properties import NONE, Properties
 
 
 class _Packet(msgspec.Struct, frozen=True, gc=False, repr_omit_defaults=True):
-    """One control packet (§3). `gc=False`, as none can be in a cycle, and thousands live at a time."""
+    """One control packet (§3). `gc=False`: no packet is in a cycle, and thousands live at a time."""
 
 
 class Will(_Packet, frozen=True):
@@ -25,7 +25,7 @@ class Will(_Packet, frozen=True):
 
 
 class Connect(_Packet, frozen=True, kw_only=True):
-    """§3.1. `clean` is Clean Session in 3.1.1 and Clean Start in 5; `keep_alive` in seconds, 0: none."""
+    """§3.1. `clean` is Clean Session in 3.1.1 and Clean Start in 5. `keep_alive` is in seconds, 0 for none."""
 
     version: int = V311
     client_id: str = ""
@@ -36,7 +36,7 @@ class Connect(_Packet, frozen=True, kw_only=True):
     will: Will | None = None
     properties: Properties = NONE
 
-    def __repr__(self) -> str:  # a packet may end up in a log, and a password must not
+    def __repr__(self) -> str:  # a log may show a packet, but never a password
         return f"Connect(version={self.version}, client_id={self.client_id!r}, username={self.username!r}, …)"
 
 
@@ -49,7 +49,7 @@ class ConnAck(_Packet, frozen=True):
 
 
 class Publish(_Packet, frozen=True):
-    """§3.3. `packet_id` is 0 for QoS 0. A received one has its topic, even if only a topic alias came."""
+    """§3.3. `packet_id` is 0 at QoS 0. The decoder replaces a topic alias by its topic."""
 
     topic: str
     payload: bytes = b""
@@ -61,7 +61,7 @@ class Publish(_Packet, frozen=True):
 
 
 class Oversized(_Packet, frozen=True):
-    """No packet: a PUBLISH that was over the limit, of `size` bytes, and was not kept."""
+    """In place of a PUBLISH of `size` bytes, which is over the limit."""
 
     topic: str
     qos: int
@@ -70,7 +70,7 @@ class Oversized(_Packet, frozen=True):
 
 
 class Unusable(_Packet, frozen=True):
-    """No packet: a PUBLISH that breaks a rule of MQTT, and which."""
+    """In place of a PUBLISH that breaks a rule of MQTT; `sentence` says which rule."""
 
     topic: str
     qos: int
@@ -79,7 +79,7 @@ class Unusable(_Packet, frozen=True):
 
 
 class PubAck(_Packet, frozen=True):
-    """§3.4, when it comes with a reason or properties (MQTT 5 only); a bare one is in `PubAcks`."""
+    """§3.4, with a reason or properties (MQTT 5 only). `PubAcks` has the bare ones."""
 
     packet_id: int
     reason: int = 0
@@ -87,7 +87,7 @@ class PubAck(_Packet, frozen=True):
 
 
 class PubAcks(_Packet, frozen=True):
-    """A run of one or more bare PUBACKs (§3.4), which say no more than `packet_ids`, in their order."""
+    """A run of one or more bare PUBACKs (§3.4), in their order."""
 
     packet_ids: tuple[int, ...]
 
@@ -151,7 +151,7 @@ class Unsubscribe(_Packet, frozen=True):
 
 
 class UnsubAck(_Packet, frozen=True):
-    """§3.11: one reason for each filter; none in 3.1.1."""
+    """§3.11. MQTT 5 has a reason for each filter, 3.1.1 has none."""
 
     packet_id: int
     reasons: tuple[int, ...] = ()

@@ -1,4 +1,4 @@
-"""Floor 0: one MQTT packet from its first byte and its body, with every check that needs no memory of other packets."""
+"""Floor 0: one MQTT packet from its first byte and its body, with every check that needs no other packet."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ _FLAGS: dict[Kind, int] = {Kind.PUBREL: 2, Kind.SUBSCRIBE: 2, Kind.UNSUBSCRIBE: 
 
 
 def parse_first(first: int, version: int) -> Kind:
-    """The kind of packet that a first byte announces, if its flags are right. Raises MqttError."""
+    """Return the kind of packet of a first byte. Raises MqttError, also for wrong flags."""
     kind = _KINDS.get(first >> 4)
     if kind is None or (kind is Kind.AUTH and version == V311):  # §2.2.1; 5 §2.1.2
-        raise malformed(f"There is no packet of type {first >> 4}.")
+        raise malformed(f"MQTT has no packet of type {first >> 4}.")
     if kind is Kind.PUBLISH:
         if first & 0b0110 == 0b0110:  # [MQTT-3.3.1-4]
             raise malformed("A PUBLISH cannot have QoS 3.")
@@ -52,16 +52,16 @@ def parse_first(first: int, version: int) -> Kind:
 
 
 def parse(kind: Kind, first: int, body: bytes, version: int, from_client: bool) -> Packet:
-    """The packet of that kind, first byte (see `parse_first`) and body, sent by a client or by a server.
+    """Return the packet of that kind, first byte (see `parse_first`) and body, from a client or from a server.
 
-    The version of a CONNECT is its own. A bare PUBACK becomes `PubAcks` of one. Raises MqttError.
+    A CONNECT brings its own version. A bare PUBACK becomes `PubAcks` of one. Raises MqttError.
     """
     reader = Reader(body, first, version, from_client)
     try:
         packet = _PARSERS[kind](reader)
         reader.done()
     except MqttError as error:
-        error.version = error.version or reader.version  # a CONNECT may have told it before it went wrong
+        error.version = error.version or reader.version  # a CONNECT may have told it before its mistake
         raise
     return packet
 
@@ -75,13 +75,13 @@ def protocol_level(body: bytes) -> int | None:
 
 
 def _protocol(reader: Reader) -> None:
-    """Learn the version from the protocol's name and level (§3.1.2.1, §3.1.2.2)."""
+    """Set the version from the name and the level of the protocol (§3.1.2.1, §3.1.2.2)."""
     name, level = reader.binary(), reader.byte()
     if name == b"MQTT" and level in (V311, V5):
         reader.version = level
         return
     # [MQTT-3.1.2-1], [MQTT-3.1.2-2]: 3.1 (MQIsdp) and bridges of Mosquitto, which set the top bit of the level to try
-    # an extension, understand the answer of 3.1.1. Who speaks no MQTT gets none.
+    # an extension, understand the answer of 3.1.1. A peer of another protocol gets no answer.
     answer = 0 if name not in (b"MQTT", b"MQIsdp") else V5 if level & 0x7F >= V5 else V311
     raise MqttError(
         Reason.UNSUPPORTED_PROTOCOL_VERSION, "This server speaks MQTT 3.1.1 (level 4) and MQTT 5 (level 5).", answer
@@ -95,11 +95,11 @@ def _connect(reader: Reader) -> Connect:
     keep_alive = reader.uint16()
     properties = read(reader, Kind.CONNECT)
     if properties.authentication_data is not None and properties.authentication_method is None:  # 5 §3.1.2.11.10
-        raise protocol_error("There is authentication data without an authentication method.")
-    # The order of the payload is [MQTT-3.1.3-1]; what the flags announce has to be there: [MQTT-3.1.2-9], -19, -21.
+        raise protocol_error("CONNECT has authentication data without an authentication method.")
+    # The order of the payload is [MQTT-3.1.3-1]. The fields of the flags are required: [MQTT-3.1.2-9], -19, -21.
     client_id = reader.text()
     if not client_id and reader.version == V311 and not flags & 0x02:  # 3.1.1 [MQTT-3.1.3-7], [MQTT-3.1.3-8]
-        raise MqttError(Reason.CLIENT_IDENTIFIER_NOT_VALID, "Without a client id the session has to be a clean one.")
+        raise MqttError(Reason.CLIENT_IDENTIFIER_NOT_VALID, "A client without a client id needs a clean session.")
     will = _will(reader, flags) if flags & 0x04 else None
     username = reader.text() if flags & 0x80 else None
     password = reader.binary() if flags & 0x40 else None
@@ -119,11 +119,11 @@ def _check_connect_flags(flags: int, version: int) -> None:
     if flags & 0x01:  # [MQTT-3.1.2-3]
         raise malformed("The reserved flag of CONNECT is set.")
     if not flags & 0x04 and flags & 0x38:  # [MQTT-3.1.2-11], -13, -15
-        raise malformed("There is a will QoS or a will retain flag, but no will.")
+        raise malformed("CONNECT has a will QoS or a will retain flag without a will.")
     if flags & 0x18 == 0x18:  # [MQTT-3.1.2-14]
         raise malformed("A will cannot have QoS 3.")
     if version == V311 and flags & 0xC0 == 0x40:  # 3.1.1 [MQTT-3.1.2-22]; legal in 5 (§3.1.2.9)
-        raise malformed("There is a password without a user name.")
+        raise malformed("CONNECT has a password without a user name.")
 
 
 def _will(reader: Reader, flags: int) -> Will:
@@ -163,7 +163,7 @@ def _auth(reader: Reader) -> Auth:
 
 
 def _short(reader: Reader, kind: Kind) -> tuple[Reason, Properties]:
-    """A reason and properties, of which MQTT 5 lets the sender leave out what says nothing; 3.1.1 has neither."""
+    """Read a reason and properties. A sender of MQTT 5 may leave out the defaults; 3.1.1 has neither."""
     if reader.version == V311 or reader.at == reader.end:
         return Reason.SUCCESS, NONE
     reason = _reason(kind, reader.byte())
@@ -265,7 +265,7 @@ def _suback(reader: Reader) -> SubAck:
     properties = read(reader, Kind.SUBACK)
     reasons = tuple(_reason(Kind.SUBACK, code) for code in reader.rest())
     if not reasons or (reader.version == V311 and not {0, 1, 2, 0x80}.issuperset(reasons)):  # 3.1.1 [MQTT-3.9.3-2]
-        raise protocol_error("A SUBACK lacks its reason codes, or has one that is not its own.")
+        raise protocol_error("A SUBACK has no reason code, or a wrong one.")
     return SubAck(packet_id, reasons, properties)
 
 
@@ -287,7 +287,7 @@ def _unsuback(reader: Reader) -> UnsubAck:
     properties = read(reader, Kind.UNSUBACK)
     reasons = tuple(_reason(Kind.UNSUBACK, code) for code in reader.rest())
     if not reasons:  # 5 §3.11.3
-        raise protocol_error("An UNSUBACK lacks its reason codes.")
+        raise protocol_error("An UNSUBACK has no reason code.")
     return UnsubAck(packet_id, reasons, properties)
 
 

@@ -1,4 +1,4 @@
-"""Floor 0: the properties of MQTT 5 packets (§2.2.2), as one table that reads, writes and checks them."""
+"""Floor 0: the properties of MQTT 5 packets (§2.2.2), in one table that reads, writes and checks them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from .fields import Reader
 
 
 class Properties(msgspec.Struct, frozen=True, kw_only=True, gc=False, repr_omit_defaults=True):
-    """The properties of one packet, under the names of the specification; None, or (), is absent.
+    """The properties of one packet, with the names of the specification. None or () stands for an absent one.
 
-    Intervals are in seconds, sizes in bytes, and flags 0 or 1.
+    Intervals are in seconds, sizes in bytes, and flags are 0 or 1.
     """
 
     payload_format_indicator: int | None = None
@@ -53,7 +53,7 @@ NONE = Properties()
 
 @dataclass(frozen=True, slots=True)
 class Type:
-    """How a property's value is read and written, and the numbers that it may have (None: it is no number)."""
+    """A type of value: its reader and writer, and its range if it is a number (`least` None: it is not one)."""
 
     name: str
     read: Callable[[Reader], Any]
@@ -64,7 +64,7 @@ class Type:
 
 @dataclass(frozen=True, slots=True)
 class Property:
-    """One row of §2.2.2.2: an identifier, the field of `Properties`, its type, the packets that may carry it."""
+    """One row of §2.2.2.2: the identifier, the field of `Properties`, the type, and the packets that may have it."""
 
     id: int
     name: str
@@ -80,8 +80,8 @@ def _byte(value: int) -> bytes:
     return bytes((value,))
 
 
-# Every property of type Byte is a flag, and every other value of it an error (§3.1.2.11.6 and so on). Where 0 is an
-# error, the name says so: Receive Maximum §3.1.2.11.3, Maximum Packet Size §3.1.2.11.4, Topic Alias [MQTT-3.3.2-8],
+# Every property of type Byte is a flag; a value over 1 is an error (§3.1.2.11.6 and so on). Where 0 is an error, the
+# name says so: Receive Maximum §3.1.2.11.3, Maximum Packet Size §3.1.2.11.4, Topic Alias [MQTT-3.3.2-8],
 # Subscription Identifier §3.8.2.1.2.
 FLAG = Type("Byte", Reader.byte, _byte, 0, 1)
 UINT16 = Type("Two Byte Integer", Reader.uint16, fields.uint16, 0, 0xFFFF)
@@ -134,7 +134,7 @@ PROPERTIES: tuple[Property, ...] = (
 )
 _BY_ID: dict[int, Property] = {row.id: row for row in PROPERTIES}
 
-# What may come more than once: user properties anywhere (§3.1.2.11.8 and so on), subscription identifiers only where
+# User properties may be repeated anywhere (§3.1.2.11.8 and so on). Subscription identifiers may be repeated only where
 # several subscriptions have matched (§3.3.2.3.8), not in the SUBSCRIBE that sets one (§3.8.2.1.2).
 _REPEATED = {(row.name, kind) for row in PROPERTIES for kind in row.kinds if row.name == "user_property"}
 _REPEATED.add(("subscription_identifier", Kind.PUBLISH))
@@ -142,7 +142,7 @@ _IN_TUPLES = {name for name, _ in _REPEATED}
 
 
 def read(reader: Reader, kind: Kind) -> Properties:
-    """The property section of a packet; there is none in 3.1.1. Raises MqttError."""
+    """Read the property section of a packet; 3.1.1 has none. Raises MqttError."""
     if reader.version != V5:
         return NONE
     length = reader.varint()
@@ -163,14 +163,14 @@ def read(reader: Reader, kind: Kind) -> Properties:
 def _read_one(reader: Reader, kind: Kind, values: dict[str, Any]) -> None:
     row = _BY_ID.get(identifier := reader.varint())
     if row is None or kind not in row.kinds:  # §2.2.2.2
-        raise malformed(f"There is no {row.words if row else f'property 0x{identifier:02X}'} in {kind.name}.")
+        raise malformed(f"{kind.name} has no {row.words if row else f'property 0x{identifier:02X}'}.")
     name, type = row.name, row.type
     value = type.read(reader)
     if type.least is not None and not type.least <= value <= type.most:
         reason = Reason.TOPIC_ALIAS_INVALID if name == "topic_alias" else Reason.PROTOCOL_ERROR
         raise MqttError(reason, f"The {row.words} cannot be {value}.")
     if name in values and (name, kind) not in _REPEATED:
-        raise protocol_error(f"The {row.words} is given more than once.")
+        raise protocol_error(f"The {row.words} occurs more than once.")
     if name in _IN_TUPLES:
         values.setdefault(name, []).append(value)
     else:
@@ -178,7 +178,7 @@ def _read_one(reader: Reader, kind: Kind, values: dict[str, Any]) -> None:
 
 
 def write(properties: Properties, kind: Kind) -> bytes:
-    """The property section of a packet of MQTT 5. Raises ValueError for one that the packet cannot carry."""
+    """Return the property section of a packet of MQTT 5. Raises ValueError for a property that it cannot have."""
     if properties is NONE:
         return b"\0"
     parts: list[bytes] = []
@@ -187,7 +187,7 @@ def write(properties: Properties, kind: Kind) -> bytes:
         if value is None or value == ():
             continue
         if kind not in row.kinds:
-            raise ValueError(f"there is no {row.name} in {kind.name}")
+            raise ValueError(f"{kind.name} has no {row.name}")
         for each in value if row.name in _IN_TUPLES else (value,):
             if row.type.least is not None and not row.type.least <= each <= row.type.most:
                 raise ValueError(f"{row.name} cannot be {each}")
