@@ -112,6 +112,21 @@ def test_the_receive_maximum_is_respected(server: Server, broker: ScriptedBroker
     wait(server, lambda status: status.behind == 0)
 
 
+def test_a_broker_that_takes_one_packet_at_a_time_gets_text_at_qos_0(
+    server: Server, broker: ScriptedBroker, connect: Connected
+) -> None:
+    """An entry is two packets, and both could not be in flight."""
+    visit = broker.visit()
+    visit.open(receive_maximum=1)
+    alice = connect(server.address, "alice")
+    alice.request(Join("lab"))
+    alice.send(*[Say(f"{n}", "lab") for n in range(9)])
+    alice.request(Say("9", "lab"))
+    visit.message("chat/channels/lab/text", lambda packet: packet.payload == b"alice: 9")
+    assert texts(visit) == [f"{n}" for n in range(10)]
+    assert {packet.qos for packet in visit.messages("chat/channels/lab/text")} == {0}
+
+
 def test_unacknowledged_entries_are_published_again_in_order(
     server: Server, broker: ScriptedBroker, connect: Connected
 ) -> None:
@@ -194,6 +209,40 @@ def test_a_message_that_cannot_be_stored_is_not_acknowledged(
     assert texts(again) or again.message("chat/channels/lab")
 
 
+def test_a_message_of_a_user_who_cannot_be_stored_is_not_acknowledged(
+    server: Server, broker: ScriptedBroker, stores: list[WatchedStore]
+) -> None:
+    """The store fails before there is a session that could answer."""
+
+    def before(method: str) -> None:
+        if method == "open_account":
+            raise StoreError("The disk is full.")
+
+    visit = broker.visit()
+    visit.open()
+    stores[0].before = before
+    packet_id = visit.bring("chat/from/oven/say/lab", "bread")
+    visit.until_closed()
+    assert PubAck(packet_id) not in visit.received
+    assert "Could not store messages from the broker" in wait(server, lambda status: not status.connected).error
+    stores[0].before = None
+    again = broker.newest()
+    again.open(present=True)
+    again.send(Publish("chat/from/oven/say/lab", b"bread", 1, dup=True, packet_id=packet_id))
+    acknowledged(again, packet_id)
+
+
+def test_only_retained_presence_is_corrected(server: Server, broker: ScriptedBroker) -> None:
+    visit = broker.visit()
+    visit.accept()
+    visit.grant()
+    said = b'{"user": "%s", "online": true}'
+    visit.send(Publish("chat/presence/live", said % b"live", 0))
+    visit.send(Publish("chat/presence/old", said % b"old", 0, retain=True))
+    assert not body(visit.message("chat/presence/old"))["online"]
+    assert not visit.messages("chat/presence/live")
+
+
 @pytest.mark.parametrize("version", [V5, V311])
 def test_a_retained_message_is_not_a_request(server: Server, broker: ScriptedBroker, version: int) -> None:
     visit = broker.visit()
@@ -236,6 +285,8 @@ def test_refusals_are_published_and_counted(server: Server, broker: ScriptedBrok
         packet_id = visit.bring(f"chat/from/{name}/say/lab", b"hello")
         acknowledged(visit, packet_id)
     assert status(server).refused == 13
+    told = {packet.topic for packet in visit.messages() if packet.topic.endswith("/error")}
+    assert told == {"chat/to/oven/error"}, "a name that is not valid is in no topic"
     assert [user.name for user in server.chat.directory.users()] == ["oven"]
 
 
