@@ -1,4 +1,4 @@
-"""Files that go straight from one client to another: the way, and what happens when there is none, or a bad one."""
+"""Direct transfers between two clients, and what happens when the direct connection fails."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Connect = Callable[..., Json]
 
 
 class Two:
-    """Alice, who sends, and bob, who fetches, with a further line each; what alice says in the end is in `said`."""
+    """Alice sends and bob fetches, each over a connection for files. `said` has the results of alice's uploads."""
 
     def __init__(self, server: Server, connect: Connect, tmp_path: Path) -> None:
         self.where = endpoint(server.address)
@@ -43,12 +43,12 @@ class Two:
         self._threads: list[threading.Thread] = []
 
     def open_channel(self, client: Json) -> JsonFileChannel:
-        """A further line of one of them."""
+        """Open a file channel for one of them."""
         self.channels.append(JsonFileChannel(*self.where, client.welcome.name, client.welcome.token))
         return self.channels[-1]
 
     def send(self, path: Path, *, asked: bool = True, patience: float = 0.0) -> Upload:
-        """Have alice send a file, on a thread of its own, and wait until bob sees it."""
+        """Have alice send a file on a thread of its own."""
         transfer = Upload(SendFile(to="bob", path=str(path), direct=asked), lambda: None, DirectOptions(0, patience))
         channel = self.open_channel(self.alice)
 
@@ -65,7 +65,7 @@ class Two:
         return transfer
 
     def fetch(self, file: str, *, direct: bool = True) -> tuple[Download, str]:
-        """Have bob fetch it; what he is told."""
+        """Have bob fetch it. Return the download and its result."""
         transfer = Download(GetFile(file=file), self.folder, 0, lambda _: True, lambda: None, direct=direct)
         try:
             return transfer, transfer.run(self.open_channel(self.bob))
@@ -73,18 +73,18 @@ class Two:
             transfer.close()
 
     def uploaded(self) -> list[Path]:
-        """What the server has of any file."""
+        """Return the files that the server has stored."""
         return [path for path in self.stored.rglob("*") if path.is_file()]
 
     def end(self) -> None:
-        """Wait for alice."""
+        """Wait for alice's threads."""
         for thread in self._threads:
             thread.join(DEADLINE)
             assert not thread.is_alive()
         self._threads.clear()
 
     def close(self) -> None:
-        """End all lines."""
+        """Close all channels."""
         for channel in self.channels:
             channel.close()
         self.end()
@@ -98,8 +98,8 @@ def two(server: Server, connect: Connect, tmp_path: Path) -> Iterator[Two]:
     made.close()
 
 
-def test_it_goes_straight_and_the_server_has_none_of_it(two: Two, photo: Path) -> None:
-    """Both are told so; and as whom it was for has it, nobody else is offered it."""
+def test_a_direct_transfer_leaves_nothing_on_the_server(two: Two, photo: Path) -> None:
+    """Both results say `directly`. The file is not listed any more, since its receiver has it."""
     two.send(photo)
     file = entry_file(two.bob)
     _, said = two.fetch(file)
@@ -114,8 +114,8 @@ def test_it_goes_straight_and_the_server_has_none_of_it(two: Two, photo: Path) -
     assert listed.files == []
 
 
-def test_a_folder_goes_straight_too(two: Two, tmp_path: Path) -> None:
-    """Its files are read by another thread than the one that offers them."""
+def test_a_folder_goes_directly(two: Two, tmp_path: Path) -> None:
+    """Another thread reads its files than the one that offers them."""
     for name in ("a", "b/c", "b/d"):
         path = tmp_path / "things" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -127,8 +127,8 @@ def test_a_folder_goes_straight_too(two: Two, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("asked", [True, False], ids=["asked", "auto"])
-def test_who_wants_it_from_the_server_gets_it_there(two: Two, photo: Path, asked: bool) -> None:
-    """`--direct never` on the other side, or a device: it is uploaded as soon as it is needed."""
+def test_a_receiver_without_direct_transfers_gets_it_from_the_server(two: Two, photo: Path, asked: bool) -> None:
+    """For `--direct never` on the other side, and for devices: the sender uploads as soon as the file is asked for."""
     two.send(photo, asked=asked, patience=60.0)
     _, said = two.fetch(entry_file(two.bob), direct=False)
     two.end()
@@ -137,8 +137,10 @@ def test_who_wants_it_from_the_server_gets_it_there(two: Two, photo: Path, asked
     assert everything(two.folder) == {"photo.jpg": PHOTO}
 
 
-def test_without_being_asked_it_waits_only_for_who_can_fetch_it(two: Two, photo: Path, connect: Connect) -> None:
-    """And not for ever; in a script, not at all."""
+def test_without_direct_a_sender_waits_within_patience_for_a_receiver_who_is_online(
+    two: Two, photo: Path, connect: Connect
+) -> None:
+    """A script has no patience, so it uploads at once."""
     two.send(photo, asked=False)
     two.end()
     assert str(two.said.pop()).endswith("(through the server)")
@@ -160,15 +162,17 @@ def test_without_being_asked_it_waits_only_for_who_can_fetch_it(two: Two, photo:
     plain.expect(Entry)
 
 
-def test_nothing_goes_directly_from_who_never_does_that(photo: Path) -> None:
+def test_direct_never_refuses_send_direct(photo: Path) -> None:
     with pytest.raises(Refused) as refused:
         Upload(SendFile(to="bob", path=str(photo), direct=True), lambda: None)
     assert refused.value.code == "not-direct"
 
 
 @pytest.mark.parametrize("how", ["closed", "silent"])
-def test_a_sender_who_cannot_be_reached(two: Two, photo: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It comes by the server, after a moment."""
+def test_an_unreachable_sender_is_replaced_by_the_server(
+    two: Two, photo: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a moment the download goes through the server."""
     assert download_module._REACH <= 3.0
     monkeypatch.setattr(download_module, "_REACH", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as hole:
@@ -189,7 +193,7 @@ def test_a_sender_who_cannot_be_reached(two: Two, photo: Path, how: str, monkeyp
 
 
 class Damage:
-    """What a bad line does to the pieces that come straight from a sender."""
+    """Change the pieces that come directly from a sender."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[int, bytes], bytes]) -> None:
         self.count = 0
@@ -204,8 +208,10 @@ class Damage:
         monkeypatch.setattr(JsonFileChannel, "_read", bad)
 
 
-def test_a_line_that_breaks_in_the_middle(two: Two, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rest comes by the server, and only the rest."""
+def test_a_direct_connection_that_breaks_is_continued_through_the_server(
+    two: Two, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server sends only the rest."""
     fetched: list[tuple[bool, int]] = []
     real = JsonFileChannel.fetch
 
@@ -223,17 +229,15 @@ def test_a_line_that_breaks_in_the_middle(two: Two, photo: Path, monkeypatch: py
     two.send(photo)
     _, said = two.fetch(entry_file(two.bob))
     assert said.endswith("(directly, then through the server)")
-    began = fetched.index((True, 0))  # before it, the sender may not have listened yet
+    began = fetched.index((True, 0))  # earlier requests: the sender may not have listened yet
     assert fetched[began + 1 :]
     assert all(not direct and first >= 5 << 18 for direct, first in fetched[began + 1 :])
     assert everything(two.folder) == {"photo.jpg": PHOTO}
 
 
 @pytest.mark.parametrize("last", [3, 10**9], ids=["once", "always"])
-def test_what_is_damaged_on_the_way_is_no_file(
-    two: Two, photo: Path, last: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is fetched again; if that does not help, by the server."""
+def test_damaged_pieces_are_fetched_again(two: Two, photo: Path, last: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If they are damaged again, they come through the server."""
     Damage(monkeypatch, lambda count, piece: piece if count < 3 or count > last else b"x" + piece[1:])
     two.send(photo)
     _, said = two.fetch(entry_file(two.bob))
@@ -241,8 +245,8 @@ def test_what_is_damaged_on_the_way_is_no_file(
     assert everything(two.folder) == {"photo.jpg": PHOTO}
 
 
-def test_a_sender_who_comes_back_is_reached(two: Two, photo: Path) -> None:
-    """Who waits for them goes on from where it was, the same way; the file is offered once."""
+def test_a_download_continues_directly_when_its_sender_comes_back(two: Two, photo: Path) -> None:
+    """It continues where it was; the file is offered once."""
     two.folder.mkdir()
     two.send(photo)
     file = entry_file(two.bob)
@@ -271,8 +275,10 @@ def test_a_sender_who_comes_back_is_reached(two: Two, photo: Path) -> None:
     assert two.uploaded() == []
 
 
-def test_who_was_away_has_been_there(server: Server, two: Two, photo: Path, connect: Connect) -> None:
-    """What is said in the end is about then, not about when it was offered."""
+def test_the_result_of_a_direct_upload_does_not_say_away(
+    server: Server, two: Two, photo: Path, connect: Connect
+) -> None:
+    """The receiver was away at the offer, and online at the end."""
     two.bob.close()
     eventually(lambda: not server.chat.directory.is_there("bob"), lambda: "bob is there")
     two.send(photo)
@@ -283,8 +289,8 @@ def test_who_was_away_has_been_there(server: Server, two: Two, photo: Path, conn
     assert two.said == [f"Sent photo.jpg (3.0 MB) to bob: {file} (directly)"]
 
 
-def test_a_sender_who_comes_back_is_told(server: Server, two: Two, photo: Path) -> None:
-    """All of it had come when both of them lost the server, and the receiver is back first."""
+def test_a_sender_who_comes_back_is_notified_of_the_receipt(server: Server, two: Two, photo: Path) -> None:
+    """Both lose the server after the last byte, and the receiver reconnects first."""
     two.send(photo)
     file = entry_file(two.bob)
     upload = server.chat.files.enter(file, "alice")
@@ -315,7 +321,7 @@ def test_a_sender_who_comes_back_is_told(server: Server, two: Two, photo: Path) 
 
 
 def between_two(process: Process, connect: Connect, tmp_path: Path, data: bytes) -> tuple[Client, Client, str]:
-    """Alice, who sends something to bob directly, bob, who is about to fetch it into `in`, and the file's id."""
+    """Return alice, who sends a file to bob directly, bob, who fetches it into `in`, and the file's id."""
     (tmp_path / "big").write_bytes(data)
     alice = Client(process.address, "alice", f"/send --direct bob {tmp_path / 'big'}")
     bob = connect(process.address, "bob")
@@ -324,10 +330,8 @@ def between_two(process: Process, connect: Connect, tmp_path: Path, data: bytes)
     return alice, Client(process.address, "bob", f"/get {file}", folder=tmp_path / "in"), file
 
 
-def test_two_clients_without_the_server_in_between(
-    start_process: StartProcess, connect: Connect, tmp_path: Path
-) -> None:
-    """As anybody would use it; nothing of the file is in the server's folder."""
+def test_two_client_processes_transfer_directly(start_process: StartProcess, connect: Connect, tmp_path: Path) -> None:
+    """The server's folder has no byte of the file."""
     data = os.urandom(64 << 20)
     process = start_process()
     alice, receiver, _ = between_two(process, connect, tmp_path, data)
@@ -339,8 +343,10 @@ def test_two_clients_without_the_server_in_between(
     assert not [path for path in (process.folder / "files").rglob("*") if path.is_file()]
 
 
-def test_a_sender_who_is_killed_in_the_middle(start_process: StartProcess, connect: Connect, tmp_path: Path) -> None:
-    """Who fetches waits, and gets the rest when they are back, by whichever way."""
+def test_a_killed_sender_resumes_after_its_restart(
+    start_process: StartProcess, connect: Connect, tmp_path: Path
+) -> None:
+    """The receiver waits, and gets the rest when the sender is back, directly or through the server."""
     data = os.urandom(256 << 20)
     process = start_process()
     alice, receiver, file = between_two(process, connect, tmp_path, data)

@@ -1,4 +1,4 @@
-"""Who is let in by a sender who listens: a token is for one user, one file and one time."""
+"""The tokens of direct transfers: each is for one user, one file and one connection."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ SHA256 = hashlib.sha256(PHOTO).hexdigest()
 
 
 def request(line: Json, frame: Request, kind: type[Frame] = Error) -> Any:
-    """The answer, which has to be of that kind."""
+    """Return the answer, after a check of its kind."""
     answer = line.request(frame)
     assert isinstance(answer, kind), answer
     return answer
 
 
-def test_only_who_may_fetch_it_gets_a_token(server: Server, connect: Connect) -> None:
-    """And only its sender is told of it; each asking has another one."""
+def test_only_a_receiver_gets_a_token(server: Server, connect: Connect) -> None:
+    """Only the sender learns the token, and each request gets another one."""
     alice, bob, carol = (connect(server.address, name) for name in ("alice", "bob", "carol"))
     file = alice.request(Offer(name="a", size=3, user="bob")).file
     assert request(bob, Reach(file=file)).code == "not-direct"
@@ -79,8 +79,8 @@ def test_only_who_may_fetch_it_gets_a_token(server: Server, connect: Connect) ->
     assert carol.of(Visitor) == bob.of(Visitor) == []
 
 
-def test_a_sender_who_is_gone_is_not_reached(server: Server, connect: Connect) -> None:
-    """Nor is one who is asked for more often than anybody would."""
+def test_a_disconnected_sender_cannot_be_reached(server: Server, connect: Connect) -> None:
+    """Neither can one who was asked for 100 times."""
     alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
     file = alice.request(Offer(name="a", size=3, user="bob")).file
     line = Json(server.address)
@@ -102,7 +102,7 @@ def test_a_sender_who_is_gone_is_not_reached(server: Server, connect: Connect) -
 
 @pytest.fixture
 def door(photo: Path) -> Iterator[DirectListener]:
-    """A sender who listens."""
+    """A DirectListener with one file."""
     source = Source(str(photo))
     info = Ranges(file="abcd2345", name="photo.jpg", size=source.size, sender="alice", sha256=SHA256)
     with DirectListener("127.0.0.1", 0, source, info, lambda _: None) as made:
@@ -110,7 +110,7 @@ def door(photo: Path) -> Iterator[DirectListener]:
 
 
 def heard(door: DirectListener, *frames: Frame, raw: bytes = b"") -> bytes:
-    """All that a listener says to somebody who says this, until it hangs up."""
+    """Return all bytes that the listener answers until it hangs up."""
     with socket.create_connection(("127.0.0.1", door.port), 10) as line:
         line.sendall(b"".join(map(JsonLines.encode, frames)) + raw)
         said = b""
@@ -126,8 +126,8 @@ def _received(line: socket.socket) -> bytes:
         return b""
 
 
-def test_who_has_no_token_is_told_nothing(door: DirectListener, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither is one who is silent, nor one with the token of another, nor one whose token was used or is old."""
+def test_without_a_valid_token_no_byte_is_sent(door: DirectListener, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wrong, missing, foreign, used and expired tokens, other protocols, and silence."""
     monkeypatch.setattr(listener_module, "_PATIENCE", 0.1)
     door.expect("Bob", "secret")
     assert heard(door, Attach(name="bob", token="secre")) == b""
@@ -143,8 +143,8 @@ def test_who_has_no_token_is_told_nothing(door: DirectListener, monkeypatch: pyt
     assert not door.busy
 
 
-def test_a_token_is_good_once_and_for_one_file(door: DirectListener, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is asked for beside it ends the line; a token that comes late is waited for."""
+def test_a_token_is_valid_once_and_for_one_file(door: DirectListener, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request for another file ends the connection. The listener waits for a token that comes late."""
     line = threading.Timer(0.05, door.expect, ("bob", "secret"))
     line.start()
     channel = JsonFileChannel("127.0.0.1", door.port, "Bob", "secret")
@@ -167,8 +167,8 @@ def test_a_token_is_good_once_and_for_one_file(door: DirectListener, monkeypatch
         assert heard(door, Attach(name="bob", token="again"), wrong) == JsonLines.encode(Attached(name="alice"))
 
 
-def test_so_many_lines_and_no_more(door: DirectListener) -> None:
-    """Who comes too late is sent away at once; when somebody goes, there is room."""
+def test_the_number_of_connections_is_limited(door: DirectListener) -> None:
+    """A connection over the limit is closed at once."""
     lines = [socket.create_connection(("127.0.0.1", door.port), 10) for _ in range(listener_module._CONNECTIONS)]
     assert heard(door) == b""
     for line in lines:
@@ -178,8 +178,8 @@ def test_so_many_lines_and_no_more(door: DirectListener) -> None:
         JsonFileChannel("127.0.0.1", door.port, "bob", "x", within=1.0)
 
 
-def test_a_sender_who_listens_is_told_of_the_end(server: Server, connect: Connect) -> None:
-    """Else a line of theirs would wait for ever for somebody to come: the offer was taken back on another one."""
+def test_a_listening_sender_learns_that_the_offer_was_cancelled(server: Server, connect: Connect) -> None:
+    """Else its channel would wait without end, because another connection cancelled the offer."""
     alice = connect(server.address, "alice")
     file = alice.request(Offer(name="a", size=3, user="bob")).file
     line = connect(server.address)
@@ -191,8 +191,8 @@ def test_a_sender_who_listens_is_told_of_the_end(server: Server, connect: Connec
     assert alice.of(Wanted) == []
 
 
-def test_who_has_it_before_its_sender_is_back_hears_of_them(server: Server, connect: Connect) -> None:
-    """As after a restart of the server; also if that was amid the first receipt, which was noted already."""
+def test_a_receiver_learns_when_the_sender_is_back(server: Server, connect: Connect) -> None:
+    """After a restart of the server, which has already stored the receipt."""
     alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
     file = alice.request(Offer(name="a", size=3, user="bob")).file
     server.chat.store.note_fetched(file, "bob")
@@ -205,10 +205,10 @@ def test_who_has_it_before_its_sender_is_back_hears_of_them(server: Server, conn
 
 
 @pytest.mark.parametrize("wait", [JsonFileChannel.more, lambda channel: channel.event(1.0)], ids=["more", "event"])
-def test_a_line_that_is_closed_before_a_wait_is_lost(
+def test_a_channel_that_is_closed_before_a_wait_raises_connection_lost(
     server: Server, connect: Connect, wait: Callable[[JsonFileChannel], object]
 ) -> None:
-    """By whoever stops the transfer: it is no error of the disk."""
+    """Stopping a transfer closes its channel; that must not look like an error of the disk."""
     alice = connect(server.address, "alice")
     channel = JsonFileChannel(*endpoint(server.address), "alice", alice.welcome.token)
     channel.close()
@@ -217,7 +217,7 @@ def test_a_line_that_is_closed_before_a_wait_is_lost(
 
 
 def test_nothing_goes_directly_to_a_channel(server: Server, connect: Connect) -> None:
-    """The first who had it would end it for the others."""
+    """The first receiver would end it for the others."""
     alice = connect(server.address, "alice")
     alice.request(Join("lab"))
     file = alice.request(Offer(name="a", size=3, channel="lab")).file
@@ -226,8 +226,8 @@ def test_nothing_goes_directly_to_a_channel(server: Server, connect: Connect) ->
     request(alice, Listen(file=file, port=0), Ok)
 
 
-def test_a_file_to_oneself_ends_too(server: Server, connect: Connect) -> None:
-    """From one machine to another: its sender need not wait for somebody else."""
+def test_a_direct_transfer_to_oneself_completes(server: Server, connect: Connect) -> None:
+    """From one machine to another of the same user."""
     alice = connect(server.address, "alice")
     file = alice.request(Offer(name="a", size=3, user="alice")).file
     alice.request(Listen(file=file, port=7, sha256=SHA256))

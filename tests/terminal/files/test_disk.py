@@ -1,4 +1,4 @@
-"""The client's disk: what is read of a file that is sent, what is written of one that comes, and how far it is."""
+"""The client's files on disk: sources of uploads, targets of downloads, and the progress line."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ def test_a_folder_is_its_files_one_after_the_other(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["nothing", "empty", "/dev/null", "a\0b", "~nobody-of-that-name/x"])
-def test_what_cannot_be_sent_is_refused(tmp_path: Path, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_source_is_refused(tmp_path: Path, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(Refused):
         Source(path)
 
 
-def test_a_tilde_is_a_home_or_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a shell; it ended the client."""
+def test_a_tilde_is_expanded_or_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a shell. An unknown user's tilde once ended the client."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "~draft").write_text("abc")
@@ -75,7 +75,7 @@ def test_nothing_is_written_outside_the_folder(tmp_path: Path, name: str) -> Non
     assert len(list(folder.iterdir())) == 2
 
 
-def test_nothing_is_written_over(tmp_path: Path) -> None:
+def test_no_file_is_replaced(tmp_path: Path) -> None:
     for number in range(3):
         target = Target(tmp_path, info("a.txt", 1), 0)
         target.append(memoryview(b"%d" % number))
@@ -89,12 +89,12 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
     assert everything(tmp_path / "d (1)") == {"x_y": b"1", "x_y (1)": b"!"}
 
 
-def test_a_part_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_a_partial_file_resumes(tmp_path: Path) -> None:
     target = Target(tmp_path, info("a", 6), 0)
     target.append(memoryview(b"abc"))
     with pytest.raises(Refused) as refused:
         Target(tmp_path, info("a", 6), 0)
-    assert refused.value.code == "file-conflict"  # one at a time
+    assert refused.value.code == "file-conflict"  # one download at a time
     target.close()
     assert everything(tmp_path) == {"a.abcd2345.part": b"abc"}
     target = Target(tmp_path, info("a", 6), 0)
@@ -108,7 +108,7 @@ def test_a_part_goes_on_where_it_was(tmp_path: Path) -> None:
     assert everything(tmp_path) == {"a": b"abXdef"}
 
 
-def test_what_is_too_large_is_refused_before_a_byte_is_taken(tmp_path: Path) -> None:
+def test_a_file_that_is_too_large_is_refused_before_a_byte_is_fetched(tmp_path: Path) -> None:
     with pytest.raises(Refused) as refused:
         Target(tmp_path, info("a", 101), 100)
     assert refused.value.code == "too-large"
@@ -119,7 +119,7 @@ def test_what_is_too_large_is_refused_before_a_byte_is_taken(tmp_path: Path) -> 
         Target(Path("/proc/nowhere"), info("a", 1), 0)
 
 
-def test_a_link_in_the_place_of_a_part_is_not_followed(tmp_path: Path) -> None:
+def test_a_link_in_place_of_the_partial_file_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "a.abcd2345.part").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(Refused):
         Target(tmp_path, info("a", 1), 0)
@@ -155,7 +155,7 @@ def test_the_rate_is_that_of_the_last_seconds_and_starts_anew_with_each_connecti
     assert progress.rate == 200.0
 
 
-def test_a_part_that_is_too_long_is_cut(tmp_path: Path) -> None:
+def test_a_partial_file_that_is_too_long_is_cut(tmp_path: Path) -> None:
     (tmp_path / "a.abcd2345.part").write_bytes(b"abcdef")
     target = Target(tmp_path, info("a", 3), 0)
     assert target.digest() == hashlib.sha256(b"abc").hexdigest()
@@ -176,8 +176,8 @@ def test_each_file_of_a_folder_is_checked_and_a_rewritten_one_has_changed(tmp_pa
         source.check()
 
 
-def test_of_a_folder_that_has_no_room_the_part_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And nothing else; with room, it goes on."""
+def test_a_folder_without_room_keeps_its_partial_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It leaves no other file. With room, the download completes."""
     parts = [FilePart("a", 2), FilePart("sub/b", 3)]
     target = Target(tmp_path, info("d", 5, parts), 0)
     target.append(memoryview(b"abcde"))
@@ -198,8 +198,8 @@ def test_of_a_folder_that_has_no_room_the_part_stays(tmp_path: Path, monkeypatch
     assert everything(tmp_path) == {"d/a": b"ab", "d/sub/b": b"cde"}
 
 
-def test_what_there_is_no_room_for_leaves_nothing(tmp_path: Path) -> None:
-    """But for what was there before."""
+def test_a_download_without_room_leaves_nothing(tmp_path: Path) -> None:
+    """An earlier partial file stays."""
     with pytest.raises(Refused, match="x needs 1,153 PB; "):
         Target(tmp_path, info("x", 1 << 60), 0)
     assert everything(tmp_path) == {}
@@ -209,8 +209,8 @@ def test_what_there_is_no_room_for_leaves_nothing(tmp_path: Path) -> None:
     assert everything(tmp_path) == {"x.abcd2345.part": b"abc"}
 
 
-def test_what_cannot_be_read_now_has_not_changed(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As what has changed is taken back."""
+def test_a_temporary_read_error_is_not_a_change(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change cancels the offer; such an error must not."""
     source = Source(str(photo))
 
     def none(*_: object) -> int:

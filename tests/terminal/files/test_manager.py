@@ -1,4 +1,4 @@
-"""The transfer manager: how many files are at work at a time, and what the person is told of them."""
+"""The transfer manager: how many transfers work at a time, and what it displays of them."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ def test_slots_are_limited_and_a_released_one_goes_to_another_holder() -> None:
     assert Holder(slots).start().end() == [True]
 
 
-def test_files_that_wait_for_somebody_hold_up_no_others(
+def test_transfers_that_wait_for_a_person_do_not_hold_up_others(
     start_process: StartProcess, connect: Callable[..., Json], tmp_path: Path
 ) -> None:
-    """Those that are to be fetched directly by who is away, however many."""
+    """Nine direct transfers wait for a user who is away."""
     process = start_process()
     bob = connect(process.address, "bob")
     lines = []
@@ -80,10 +80,10 @@ def test_files_that_wait_for_somebody_hold_up_no_others(
         alice.kill()
 
 
-def test_what_is_said_of_files_on_the_screen(
+def test_transfers_on_the_screen(
     server: Server, start_screen: Callable[..., Screen], connect: Callable[..., Json], tmp_path: Path
 ) -> None:
-    """Before it begins there is no progress; who is away is; a sentence names the file once; what ends is not there."""
+    """Notes instead of a progress bar, a receiver who is away, each file named once, no line after the end."""
     alice, folder = connect(server.address, "alice"), tmp_path / "in"
     file = offer(alice)
     fill(alice, file)

@@ -1,4 +1,4 @@
-"""The client's transfers against a real server: a further line each way, and two clients as processes."""
+"""Uploads and downloads through a real server, by file channels and by two client processes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OpenChannel = Callable[[Json], JsonFileChannel]
 
 @pytest.fixture
 def open_channel(server: Server) -> Iterator[OpenChannel]:
-    """A further line of somebody: `open_channel(connection)`."""
+    """Open a file channel of a connected user: `open_channel(connection)`."""
     made: list[JsonFileChannel] = []
 
     def make(client: Json) -> JsonFileChannel:
@@ -45,19 +45,19 @@ def open_channel(server: Server) -> Iterator[OpenChannel]:
 
 
 def sending(path: Path, to: str = "bob") -> Upload:
-    """A transfer."""
+    """Return an upload."""
     return Upload(SendFile(to=to, path=str(path)), lambda: None)
 
 
 def fetching(file: str, folder: Path, ask: Callable[[str], bool] = lambda _: True, largest: int = 0) -> Download:
-    """Another one."""
+    """Return a download."""
     return Download(GetFile(file=file), folder, largest, ask, lambda: None)
 
 
-def test_a_file_comes_as_it_was(
+def test_a_file_arrives_unchanged(
     server: Server, connect: Connect, open_channel: OpenChannel, photo: Path, tmp_path: Path
 ) -> None:
-    """With the receipt; and sent once more, nothing is sent."""
+    """The sender gets a receipt. The second upload of the same file sends no byte."""
     alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
     transfer = sending(photo)
     assert transfer.run(open_channel(alice)) == f"Sent photo.jpg (3.0 MB) to bob: {transfer.file} (through the server)"
@@ -73,10 +73,10 @@ def test_a_file_comes_as_it_was(
     assert again.file != transfer.file
 
 
-def test_a_receipt_that_is_lost_is_given_again(
+def test_a_lost_receipt_is_sent_again(
     server: Server, connect: Connect, open_channel: OpenChannel, photo: Path, tmp_path: Path
 ) -> None:
-    """The file is there once."""
+    """The file is stored once."""
     alice = connect(server.address, "alice")
     transfer = sending(photo, "alice")
     transfer.run(open_channel(alice))
@@ -92,8 +92,9 @@ def test_a_receipt_that_is_lost_is_given_again(
     assert everything(tmp_path / "in") == {"photo.jpg": PHOTO}
 
 
-def test_a_folder_comes_as_it_was(server: Server, connect: Connect, open_channel: OpenChannel, tmp_path: Path) -> None:
-    """To all of a channel."""
+def test_a_folder_arrives_unchanged_in_a_channel(
+    server: Server, connect: Connect, open_channel: OpenChannel, tmp_path: Path
+) -> None:
     alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
     for client in (alice, bob):
         client.request(Join("lab"))
@@ -110,10 +111,10 @@ def test_a_folder_comes_as_it_was(server: Server, connect: Connect, open_channel
     assert refused.value.code == "no-such-channel"
 
 
-def test_a_fetch_that_follows(
+def test_a_download_follows_the_upload(
     server: Server, connect: Connect, open_channel: OpenChannel, photo: Path, tmp_path: Path
 ) -> None:
-    """It begins while nothing is there, and ends with the upload."""
+    """It begins before the first byte is uploaded, and ends with the upload."""
     alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
     channel, offered, waiting = open_channel(alice), threading.Event(), threading.Event()
     transfer = sending(photo)
@@ -142,10 +143,10 @@ def test_a_fetch_that_follows(
     assert everything(tmp_path / "in") == {"photo.jpg": PHOTO}
 
 
-def test_a_cut_line_costs_nothing(
+def test_transfers_resume_after_a_lost_connection(
     server: Server, connect: Connect, open_channel: OpenChannel, photo: Path, tmp_path: Path
 ) -> None:
-    """Both sides go on where they were; with `no`, the receiver begins anew."""
+    """Both sides continue where they were. If the user answers no, the download begins again."""
     alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
     transfer, channel = sending(photo), open_channel(alice)
     puts: list[int] = []
@@ -194,10 +195,10 @@ def test_a_cut_line_costs_nothing(
     assert asked == ["Resume photo.jpg (33 %)?"] * 2
 
 
-def test_damage_is_mended(
+def test_damaged_parts_are_repaired(
     server: Server, connect: Connect, open_channel: OpenChannel, photo: Path, tmp_path: Path
 ) -> None:
-    """On the way up and on the way down; what cannot be mended stays a part."""
+    """In an upload and in a download. What cannot be repaired stays a partial file."""
     alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
     channel, damaged = open_channel(alice), list[int]()
 
@@ -227,15 +228,15 @@ def test_damage_is_mended(
     with pytest.raises(Refused) as refused:
         fetching(transfer.file, tmp_path / "in").run(channel)
     assert refused.value.code == "checksum-mismatch"
-    assert sums == [0]  # to ask again would be in vain
+    assert sums == [0]  # another attempt would change nothing
     assert part.exists()
     assert set(everything(tmp_path / "in")) == {"photo.jpg", part.name}
 
 
-def test_a_stopped_transfer_leaves_its_part(
+def test_a_stopped_download_keeps_its_partial_file(
     server: Server, connect: Connect, open_channel: OpenChannel, photo: Path, tmp_path: Path
 ) -> None:
-    """And one that is refused leaves nothing."""
+    """A refused download leaves nothing."""
     alice = connect(server.address, "alice")
     transfer = sending(photo)
     transfer.run(open_channel(alice))
@@ -252,8 +253,9 @@ def test_a_stopped_transfer_leaves_its_part(
     assert not (tmp_path / "other").exists()
 
 
-def test_a_small_chunk_is_enough(start_server: StartServer, connect: Connect, photo: Path, tmp_path: Path) -> None:
-    """A server that gives less than was asked for is asked again."""
+def test_a_server_with_small_chunks_is_asked_again(
+    start_server: StartServer, connect: Connect, photo: Path, tmp_path: Path
+) -> None:
     server = start_server(limits=Limits(chunk=50_000))
     alice = connect(server.address, "alice")
     channel = JsonFileChannel(*endpoint(server.address), "alice", alice.welcome.token)
@@ -264,8 +266,8 @@ def test_a_small_chunk_is_enough(start_server: StartServer, connect: Connect, ph
     channel.close()
 
 
-def test_a_line_that_somebody_closed_is_lost(server: Server, connect: Connect) -> None:
-    """Whatever is asked of it, as it may have been closed at any moment."""
+def test_every_method_of_a_closed_channel_raises_connection_lost(server: Server, connect: Connect) -> None:
+    """Another thread may close it at any moment."""
     alice = connect(server.address, "alice")
     file = offer(alice)
     for what in (
@@ -284,8 +286,8 @@ def test_a_line_that_somebody_closed_is_lost(server: Server, connect: Connect) -
 # Processes
 
 
-def test_two_clients_and_a_server_that_is_killed(start_process: StartProcess, connect: Connect, tmp_path: Path) -> None:
-    """Amid the way up, and amid the way down: it goes on by itself, and is right."""
+def test_transfers_survive_a_killed_server(start_process: StartProcess, connect: Connect, tmp_path: Path) -> None:
+    """The server is killed during the upload and during the download."""
     data = os.urandom(48 << 20)
     (tmp_path / "big").write_bytes(data)
     process = start_process()
@@ -306,10 +308,10 @@ def test_two_clients_and_a_server_that_is_killed(start_process: StartProcess, co
 
 
 @pytest.mark.parametrize("way", ["mqtt", "socket"])
-def test_by_mqtt_a_file_is_sent_and_fetched_alike(
+def test_files_over_mqtt_are_sent_and_fetched(
     start_process: StartProcess, connect: Connect, tmp_path: Path, way: str
 ) -> None:
-    """Over the one line that there is, also when the server is killed meanwhile; and to the other kind of line."""
+    """Over the MQTT connection, also while the server is killed; and from MQTT to a client on the socket."""
     data = os.urandom(8 << 20)
     (tmp_path / "big").write_bytes(data)
     (tmp_path / "folder").mkdir()
@@ -332,17 +334,17 @@ def test_by_mqtt_a_file_is_sent_and_fetched_alike(
 
 
 def wait_for_part(folder: Path, process: Process) -> None:
-    """Until something has come: asking the server is what takes the time."""
+    """Wait until the first bytes came, by requests to the server."""
     line = Json(process.address, "waiter")
     while not list(folder.glob("*.part")) and not (folder / "big").exists():
         line.request(Join("waiting"))
     line.close()
 
 
-def test_a_file_that_changes_is_taken_back(
+def test_the_offer_of_a_file_that_changes_is_cancelled(
     server: Server, connect: Connect, open_channel: OpenChannel, photo: Path, tmp_path: Path
 ) -> None:
-    """Nobody could ever finish it: it counts no more, and who waits for it is told, and keeps no part."""
+    """Nobody could complete it. Its waiting receiver gets an error and keeps no partial file."""
     alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
     channel, transfer, fetch = open_channel(alice), sending(photo), list[Download]()
     ended: list[str] = []

@@ -1,4 +1,4 @@
-"""The client's state, without a socket: what is sent and shown, also when the line breaks."""
+"""The client's state without a socket: what it sends and displays, also when the connection breaks."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from wire.frames import (
     Who,
 )
 
-# What the line may do
+# The connection
 
 
 class AnyCut(RuleBasedStateMachine):
-    """However the line breaks: every post is kept once, in order, and every entry is shown once, in order."""
+    """Wherever the connection breaks: every post is stored once, and every entry displayed once, in order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ AnyCut.TestCase.settings = settings(max_examples=60, stateful_step_count=40, dea
 test_any_cut = AnyCut.TestCase
 
 
-def test_the_state_of_the_line_is_said_once_and_not_for_every_attempt() -> None:
+def test_a_lost_connection_is_displayed_once_for_all_attempts() -> None:
     line = Wire(FakeServer())
     for _ in range(3):
         line.cut("Connection refused")
@@ -122,7 +122,7 @@ def test_the_state_of_the_line_is_said_once_and_not_for_every_attempt() -> None:
     ]
 
 
-def test_the_reason_that_the_server_gave_is_the_one_that_is_said() -> None:
+def test_the_reason_of_the_server_is_displayed() -> None:
     line = wire()
     line.down.append(Closing(reason="The server is going down.", code="closing"))
     line.client_reads()
@@ -131,14 +131,14 @@ def test_the_reason_that_the_server_gave_is_the_one_that_is_said() -> None:
     assert line.state.ended is None
 
 
-def test_replaced_is_the_end() -> None:
+def test_replaced_ends_the_client() -> None:
     line = wire()
     line.down.append(Closing(reason="You have connected from elsewhere.", code="replaced"))
     line.client_reads()
     assert line.state.ended == Ended("You have connected from elsewhere.")
 
 
-def test_what_is_typed_without_a_line_is_shown_as_waiting_and_sent_once_there_is_one() -> None:
+def test_lines_typed_offline_are_displayed_as_unsent_and_sent_later() -> None:
     line = wire("lab", join="lab")
     line.cut()
     line.type("one", "/msg bob two", "/who lab")
@@ -151,7 +151,7 @@ def test_what_is_typed_without_a_line_is_shown_as_waiting_and_sent_once_there_is
     assert len(sent(line, Who)) == 1
 
 
-def test_what_is_typed_before_the_first_line_waits_until_it_can_be_understood() -> None:
+def test_lines_typed_before_the_first_welcome_wait_for_it() -> None:
     line = Wire(FakeServer("lab"))
     line.type("/join lab", "hello", "lab: hello again", "note: this is text")
     assert line.state.unsent == ["/join lab", "hello", "lab: hello again", "note: this is text"]
@@ -161,7 +161,7 @@ def test_what_is_typed_before_the_first_line_waits_until_it_can_be_understood() 
     assert line.state.settled
 
 
-def test_nothing_is_settled_before_we_were_let_in() -> None:
+def test_nothing_is_settled_before_the_first_welcome() -> None:
     line = Wire(FakeServer())
     assert not line.state.settled
     line.dial()
@@ -181,7 +181,7 @@ def test_a_leave_whose_answer_was_lost_is_done() -> None:
     assert not [item for item in line.shown if isinstance(item, Error)]
 
 
-def test_what_is_said_after_a_join_whose_answer_was_lost_is_shown_once() -> None:
+def test_entries_after_a_join_whose_answer_was_lost_are_displayed_once() -> None:
     line = wire("lab")
     line.server.post("lab", "bob", "before")
     line.type("/join lab")
@@ -212,7 +212,7 @@ def test_a_store_with_other_numbers_is_read_from_its_own_tail() -> None:
 # Entries
 
 
-def test_an_entry_that_was_had_is_dropped_and_one_that_is_missing_is_told_of() -> None:
+def test_a_repeated_entry_is_dropped_and_a_missing_one_is_a_gap() -> None:
     line = wire("lab", join="lab")
     line.shown.clear()
     line.state.receive([entry(1), entry(1), entry(2), entry(5), entry(2)])
@@ -229,7 +229,7 @@ def test_a_gap_moves_the_cursor_once() -> None:
     assert line.shown == [gap, entry(8)]
 
 
-def test_what_was_said_while_away_and_what_is_our_own_is_marked() -> None:
+def test_past_and_own_entries_are_marked() -> None:
     line = wire("lab", join="lab")
     line.cut()
     line.server.post("lab", "bob", "you are away")
@@ -243,7 +243,7 @@ def test_what_was_said_while_away_and_what_is_our_own_is_marked() -> None:
     assert [item.past for item in state.take().show if isinstance(item, ShownFrame)] == [False, True, False]
 
 
-def test_acknowledgements_are_coalesced_and_come_after_what_they_acknowledge() -> None:
+def test_acknowledgements_are_coalesced_and_follow_their_entries() -> None:
     line = wire("lab", join="lab")
     for number in range(1, 4):
         line.server.post("lab", "bob", str(number))
@@ -254,7 +254,7 @@ def test_acknowledgements_are_coalesced_and_come_after_what_they_acknowledge() -
     assert [frame.number for frame in sent(line, Seen) if isinstance(frame, Seen)] == [1, 3]
 
 
-def test_leaving_acknowledges_what_was_shown_and_shows_nothing_more() -> None:
+def test_leaving_acknowledges_displayed_entries_and_displays_no_more() -> None:
     line = wire("lab", join="lab")
     line.server.post("lab", "bob", "one")
     line.server_sends()
@@ -274,13 +274,13 @@ def test_leaving_acknowledges_what_was_shown_and_shows_nothing_more() -> None:
     assert (before, line.state.ended) == (None, Ended(clean=True))
 
 
-def test_leaving_without_a_line_is_over_at_once() -> None:
+def test_leaving_offline_ends_at_once() -> None:
     state = State(Credentials(ME, None))
     state.leave()
     assert state.ended == Ended(clean=True)
 
 
-def test_everything_of_ours_must_have_come_back_before_all_is_settled() -> None:
+def test_own_entries_must_come_back_before_all_is_settled() -> None:
     line = wire("lab", join="lab")
     line.type("hello")
     post = line.up.popleft()
@@ -292,17 +292,17 @@ def test_everything_of_ours_must_have_come_back_before_all_is_settled() -> None:
     assert settled == [False, False, True]
 
 
-# What the server may say
+# Frames from the server
 
 
-def test_something_that_does_not_speak_the_protocol_is_no_server() -> None:
+def test_another_protocol_is_not_a_partyline_server() -> None:
     state = State(Credentials(ME, None), where="here:22")
     state.connected()
     state.receive([Malformed("bad-frame", "no JSON")])
     assert state.ended == Ended("here:22 is not a Partyline server.")
 
 
-def test_of_a_newer_server_we_leave_out_what_we_do_not_know() -> None:
+def test_unknown_frames_of_a_newer_server_are_ignored() -> None:
     line = wire()
     line.shown.clear()
     line.state.receive([Malformed("unknown-frame", "reaction"), Malformed("bad-frame", "?"), Pong()])
@@ -317,7 +317,7 @@ def test_an_error_without_ref_is_remembered() -> None:
     assert line.state.unmatched_error == "Something broke."
 
 
-def test_events_are_shown_and_their_names_are_learned() -> None:
+def test_events_are_displayed_and_their_names_learned() -> None:
     line = wire()
     events = [Presence("bob", "join", "lab"), Delivered("carol", 1), Presence("\x1b[2J", "join", "l/b")]
     line.shown.clear()

@@ -1,4 +1,4 @@
-"""The client's state, without a socket: what becomes of what is typed, and as whom it says hello."""
+"""The client's state without a socket: what typed lines do, and the credentials of its `hello`."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def test_the_current_channel_is_the_one_joined_last_and_is_named_in_every_reques
 
 
 @pytest.mark.parametrize("typed", ["hello", "/leave", "/topic", "/history"])
-def test_without_a_channel_there_is_nowhere_to_say_it(typed: str) -> None:
+def test_a_line_that_needs_a_channel_is_refused_without_one(typed: str) -> None:
     line = wire()
     line.type(typed)
     assert line.sentences()[0] == "You are in no channel. /join lobby joins one."
     assert line.state.settled
 
 
-def test_a_channel_that_we_are_not_in_is_refused_and_any_other_colon_is_text() -> None:
+def test_a_channel_that_is_not_joined_is_refused_and_any_other_colon_is_text() -> None:
     line = wire("lab", "ops", join="lab")
     line.type("ops: over there", "12:30 lunch", "LAB: shouted", "see: there", "#lab: with a hash")
     line.settle()
@@ -54,7 +54,7 @@ def test_a_channel_that_we_are_not_in_is_refused_and_any_other_colon_is_text() -
     assert [entry.text for entry in line.entries("lab")] == ["12:30 lunch", "shouted", "see: there", "with a hash"]
 
 
-def test_a_channel_that_was_made_since_is_known_when_it_is_addressed() -> None:
+def test_a_channel_created_later_is_recognised() -> None:
     line = wire("lab", join="lab")
     line.type("news: is text")
     line.settle()
@@ -78,7 +78,7 @@ def test_the_topic_of_the_current_channel_or_of_one_that_is_named() -> None:
     assert len(answers) == 9, "nobody sees the questions that come first: for Tea and attic"
 
 
-def test_a_mistake_is_refused_here_and_the_text_is_not_lost() -> None:
+def test_mistakes_are_refused_by_the_client_and_the_text_is_displayed() -> None:
     line = wire("lab", join="lab")
     line.type("/jion lab", "/msg bob", "x" * 20_000)
     refused = [item for item in line.shown if isinstance(item, Error)]
@@ -87,7 +87,7 @@ def test_a_mistake_is_refused_here_and_the_text_is_not_lost() -> None:
     assert line.state.settled
 
 
-def test_a_refused_join_leads_back() -> None:
+def test_a_refused_join_restores_the_current_channel() -> None:
     line = wire("lab", join="lab")
     line.type("/join other")
     assert line.state.rooms.current == "other"
@@ -97,7 +97,7 @@ def test_a_refused_join_leads_back() -> None:
     assert line.state.rooms.current == "lab"
 
 
-def test_a_refused_join_of_a_joined_channel_leads_nowhere() -> None:
+def test_a_refused_join_of_a_joined_channel_changes_nothing() -> None:
     line = wire("lab", join="lab")
     line.type("/join lab")
     join = line.up.popleft()
@@ -157,7 +157,7 @@ def test_a_refused_post_shows_what_was_not_sent() -> None:
     assert line.state.rooms.current == ""
 
 
-def test_help_needs_no_server_and_exit_is_a_wish() -> None:
+def test_help_needs_no_server_and_exit_is_noted() -> None:
     state = State(Credentials(ME, None))
     state.typed("/help who")
     (item,) = state.take().show
@@ -178,7 +178,7 @@ def test_control_characters_are_not_sent() -> None:
 
 
 def login_errors(state: State, *codes: str) -> list[Frame]:
-    """Refuse every `hello` with the next code; what was sent."""
+    """Refuse each `hello` with the next code. Return the frames that were sent."""
     said: list[Frame] = []
     state.connected()
     for code in codes:
@@ -189,7 +189,7 @@ def login_errors(state: State, *codes: str) -> list[Frame]:
     return said
 
 
-def test_a_registered_name_takes_its_password_and_a_wrong_one_is_not_tried_again() -> None:
+def test_a_wrong_password_is_asked_for_again_and_not_repeated() -> None:
     state = State(Credentials("alice", "wrong"))
     login_errors(state, "wrong-password")
     assert state.credentials.question == "password"
@@ -200,7 +200,7 @@ def test_a_registered_name_takes_its_password_and_a_wrong_one_is_not_tried_again
     assert state.credentials.question is None
 
 
-def test_without_its_password_another_name_can_be_taken() -> None:
+def test_an_empty_password_asks_for_another_name() -> None:
     state = State(Credentials("alice", None))
     login_errors(state, "need-password")
     state.answer("")
@@ -213,7 +213,7 @@ def test_without_its_password_another_name_can_be_taken() -> None:
     assert (hello.name, hello.password) == ("bob", None)
 
 
-def test_a_question_is_put_once_and_silently_kept_over_a_lost_line() -> None:
+def test_a_question_survives_a_lost_connection_without_another_note() -> None:
     state = State(Credentials("alice", None))
     login_errors(state, "need-password")
     state.take()
@@ -224,7 +224,7 @@ def test_a_question_is_put_once_and_silently_kept_over_a_lost_line() -> None:
     assert state.credentials.question == "password"
 
 
-def test_a_full_server_is_tried_again() -> None:
+def test_a_full_server_is_retried() -> None:
     state = State(Credentials("alice", None))
     login_errors(state, "server-full")
     step = state.take()
@@ -232,7 +232,7 @@ def test_a_full_server_is_tried_again() -> None:
     assert state.credentials.question is None
 
 
-def test_somebody_else_starts_from_nothing() -> None:
+def test_another_name_starts_without_token_and_cursors() -> None:
     line = wire("lab", join="lab")
     line.type("hello")
     line.settle()
@@ -254,7 +254,7 @@ def test_the_token_goes_back_to_the_server_and_nowhere_else() -> None:
     assert [frame.token for frame in line.shown if isinstance(frame, Welcome)] == [""]
 
 
-def test_a_name_that_was_registered_takes_its_password_on_the_next_line() -> None:
+def test_a_registered_name_sends_its_password_on_the_next_connection() -> None:
     line = wire()
     line.type("/register sesame")
     line.state.receive([Registered(name=ME, ref=line.up[0].ref)])  # type: ignore[attr-defined]

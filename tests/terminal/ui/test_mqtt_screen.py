@@ -1,4 +1,4 @@
-"""The client over MQTT in tmux, against a real server: lines that are lost, and a password."""
+"""The client over MQTT in tmux, against a real server: lost connections, and a password."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wire.frames import Entry, Join, Register, Say
 
 
 @pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
-def test_on_a_screen_it_comes_back_by_itself_and_everything_is_there_once(
+def test_the_screen_reconnects_and_displays_everything_once(
     process: Process, start_screen: Callable[..., Screen], connect: Callable[..., Json]
 ) -> None:
     where = url(process.address)
@@ -51,7 +51,7 @@ def test_on_a_screen_it_comes_back_by_itself_and_everything_is_there_once(
 
 
 @pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
-def test_on_a_screen_a_password_is_asked_for_on_one_line_however_long_it_takes(
+def test_the_screen_asks_for_a_password_without_a_lost_connection(
     server: Server, start_screen: Callable[..., Screen]
 ) -> None:
     with Json(server.address, "carol") as carol:

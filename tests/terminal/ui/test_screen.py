@@ -18,7 +18,7 @@ from wire.frames import Entry, Join, Msg, Register, Say
 pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
 
 
-def test_what_is_being_typed_stays_whole_while_messages_arrive(
+def test_the_input_line_stays_whole_while_messages_arrive(
     server: Server, start_screen: Callable[..., Screen], connect: Callable[..., Json]
 ) -> None:
     screen = start_screen(server.address)
@@ -45,7 +45,7 @@ def test_what_is_being_typed_stays_whole_while_messages_arrive(
     screen.expect_last("[lab]")
 
 
-def test_it_comes_back_by_itself_and_everything_is_there_once(
+def test_the_screen_reconnects_and_displays_everything_once(
     process: Process, start_screen: Callable[..., Screen]
 ) -> None:
     screen = start_screen(process.address, "--name", "alice")
@@ -67,9 +67,7 @@ def test_it_comes_back_by_itself_and_everything_is_there_once(
     assert sum("Reconnected to" in line for line in lines) == 1
 
 
-def test_leaving_without_a_line_warns_of_what_is_not_sent(
-    process: Process, start_screen: Callable[..., Screen]
-) -> None:
+def test_leaving_offline_warns_of_unsent_messages(process: Process, start_screen: Callable[..., Screen]) -> None:
     process.kill()
     screen = start_screen(process.address, "--name", "alice")
     screen.expect(f"* Could not connect to {process.address} (Connection refused). Retrying.")
@@ -119,7 +117,7 @@ def test_a_password_is_asked_for_and_never_shown(
 
 
 @pytest.mark.parametrize("how", ["exit", "C-c", "C-d"])
-def test_leaving_says_goodbye_and_leaves_nothing_behind(
+def test_leaving_frees_the_name(
     server: Server, start_screen: Callable[..., Screen], connect: Callable[..., Json], how: str
 ) -> None:
     screen = start_screen(server.address, "--name", "alice")
@@ -133,7 +131,7 @@ def test_leaving_says_goodbye_and_leaves_nothing_behind(
     connect(server.address, "alice")  # the name is free
 
 
-def test_nothing_that_others_say_acts_on_the_terminal(
+def test_messages_cannot_control_the_terminal(
     server: Server, start_screen: Callable[..., Screen], connect: Callable[..., Json]
 ) -> None:
     screen = start_screen(server.address, "--name", "alice")
@@ -145,7 +143,7 @@ def test_nothing_that_others_say_acts_on_the_terminal(
     assert "bob -> alice: [2J]0;titleup[Aover" in lines
 
 
-def test_what_is_seen_is_acknowledged(
+def test_displayed_messages_are_acknowledged(
     server: Server, start_screen: Callable[..., Screen], connect: Callable[..., Json]
 ) -> None:
     bob = connect(server.address, "bob")
@@ -160,7 +158,7 @@ def test_what_is_seen_is_acknowledged(
     assert again.of(Entry) == []
 
 
-def test_a_file_is_a_line_above_the_input_and_a_part_is_a_question(
+def test_a_transfer_is_a_line_above_the_input_and_a_partial_file_a_question(
     server: Server, start_screen: Callable[..., Screen], connect: Callable[..., Json], tmp_path: Path
 ) -> None:
     alice, folder = connect(server.address, "alice"), tmp_path / "in"

@@ -21,7 +21,7 @@ from wire.frames import History, Join, Msg, Register, Say
 from wire.limits import Limits
 
 
-def test_it_does_what_is_typed_prints_what_comes_and_ends_with_zero(server: Server) -> None:
+def test_it_runs_commands_prints_what_comes_and_exits_with_0(server: Server) -> None:
     typed = "/join lab\nhello\nlab: again\nnote: text\n/msg bob hi\n/who lab\n/help who\n"
     done = run(server.address, "--name", "alice", typed=typed)
     assert (done.returncode, done.stderr) == (0, "")
@@ -56,14 +56,14 @@ def test_json_prints_the_frames(server: Server) -> None:
         ("/join lab\n" + "x" * 20_000 + "\nhello\n", "! A message has at most"),
     ],
 )
-def test_what_is_refused_is_said_on_stderr_and_by_the_exit_code(server: Server, typed: str, reason: str) -> None:
+def test_a_refused_command_is_an_error_on_stderr_and_exit_code_1(server: Server, typed: str, reason: str) -> None:
     done = run(server.address, "--name", "alice", typed=typed)
     assert done.returncode == 1
     assert done.stderr.startswith(reason)
     assert "!" not in done.stdout
 
 
-def test_an_empty_stdin_fetches_what_was_missed_once(server: Server, connect: Callable[..., Json]) -> None:
+def test_an_empty_stdin_prints_missed_messages_once(server: Server, connect: Callable[..., Json]) -> None:
     run(server.address, "--name", "alice", typed="/join lab\nexit\nnot read any more\n")
     bob = connect(server.address, "bob")
     bob.request(Join("lab"))
@@ -77,7 +77,7 @@ def test_an_empty_stdin_fetches_what_was_missed_once(server: Server, connect: Ca
     assert (first.returncode, second.returncode) == (0, 0)
 
 
-def test_who_it_is_can_come_from_the_environment_and_a_file(
+def test_name_and_password_come_from_the_environment_or_a_file(
     server: Server, connect: Callable[..., Json], tmp_path: Path
 ) -> None:
     with Json(server.address, "carol") as carol:
@@ -98,7 +98,7 @@ def test_who_it_is_can_come_from_the_environment_and_a_file(
     assert "dora is taken" in taken.stderr
 
 
-def test_without_a_server_it_gives_up_in_time_and_says_so(process: Process) -> None:
+def test_without_a_server_it_gives_up_after_its_wait(process: Process) -> None:
     process.kill()
     done = run(process.address, "--name", "alice", "--wait", "0.3", typed="lab: one\ntwo\n")
     assert done.returncode == 1
@@ -109,7 +109,7 @@ def test_without_a_server_it_gives_up_in_time_and_says_so(process: Process) -> N
     )
 
 
-def test_what_is_no_partyline_server_is_told_apart() -> None:
+def test_another_server_is_recognised() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def greet() -> None:
@@ -126,7 +126,7 @@ def test_what_is_no_partyline_server_is_told_apart() -> None:
     assert done.stderr.endswith("is not a Partyline server.\n")
 
 
-def test_a_server_that_is_killed_keeps_every_post_once_and_the_listener_sees_each_once(
+def test_a_killed_server_keeps_every_post_once_and_the_listener_prints_each_once(
     process: Process, running: Callable[..., Running]
 ) -> None:
     listener = running(process.address, "--name", "ear", "--listen")
@@ -159,7 +159,7 @@ def test_a_server_that_is_killed_keeps_every_post_once_and_the_listener_sees_eac
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_after_a_goodbye(server: Server, running: Callable[..., Running], number: int) -> None:
+def test_a_signal_ends_it_and_frees_the_name(server: Server, running: Callable[..., Running], number: int) -> None:
     client = running(server.address, "--name", "alice", "--listen")
     client.expect("Welcome")
     code, _, errors = client.end(number)
@@ -167,7 +167,7 @@ def test_a_signal_ends_it_after_a_goodbye(server: Server, running: Callable[...,
     assert run(server.address, "--name", "alice").returncode == 0, "the name is free again"
 
 
-def test_it_ends_quietly_when_nobody_reads_its_output(server: Server, running: Callable[..., Running]) -> None:
+def test_it_ends_quietly_when_its_reader_is_gone(server: Server, running: Callable[..., Running]) -> None:
     client = running(server.address, "--name", "alice", "--listen")
     client.expect("Welcome")
     assert client.process.stdout is not None
@@ -177,7 +177,7 @@ def test_it_ends_quietly_when_nobody_reads_its_output(server: Server, running: C
     assert (code, errors or "") == (0, "")
 
 
-def test_it_needs_no_standard_streams_at_all(server: Server) -> None:
+def test_it_works_without_standard_streams(server: Server) -> None:
     arguments = " ".join(command(server.address, "--name", "alice"))
     done = subprocess.run(["sh", "-c", f"{arguments} <&- >&- 2>&-"], env=environment(), timeout=DEADLINE)
     assert done.returncode == 0

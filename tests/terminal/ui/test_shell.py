@@ -1,4 +1,4 @@
-"""The client's parts between the state and the terminal: options, colours, completion, the line."""
+"""The client's parts around the state: options, colours, completion, and the JSON link."""
 
 from __future__ import annotations
 
@@ -117,19 +117,19 @@ SOME: list[DisplayItem] = [
 
 
 @pytest.mark.parametrize("item", SOME)
-def test_nothing_that_is_shown_acts_on_the_terminal(item: DisplayItem) -> None:
+def test_displayed_items_cannot_control_the_terminal(item: DisplayItem) -> None:
     for line in paint(item):
         for colour, text in line:
             assert colour in PALETTE
             assert not set(text) & set("\x1b\x07\u202e\x9b\r")
 
 
-def test_a_message_of_several_lines_cannot_pass_for_anothers() -> None:
+def test_a_message_of_several_lines_cannot_imitate_another_message() -> None:
     (line,) = paint(ShownFrame(Entry(1, 0, "bob", "a\n[lab] root: b", "lab")))
     assert "".join(text for _, text in line) == "[lab] bob: a\n    [lab] root: b"
 
 
-def test_what_is_ours_direct_or_past_looks_different() -> None:
+def test_own_private_and_past_entries_look_different() -> None:
     def look(**how: bool) -> list[tuple[str, str]]:
         return paint(ShownFrame(Entry(1, 0, "bob", "a: b", "lab"), **how))[0]
 
@@ -146,7 +146,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_output_is_coloured_on_a_terminal_only_and_if_that_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_output_is_coloured_on_a_terminal_without_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
     terminal, plain, unwanted = Terminal(), io.StringIO(), Terminal()
     line = [("error", "! no"), ("", ".")]
@@ -199,11 +199,11 @@ def test_tab_completes_commands_channels_and_names(completer: WordCompleter, typ
     assert [completion.text for completion in found] == completed
 
 
-# The line
+# The JSON link
 
 
 class Peer:
-    """A listening socket, and a JsonLink that dials it."""
+    """A listening socket, and a JsonLink that connects to it."""
 
     def __init__(self) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -231,7 +231,7 @@ def peer() -> Iterator[Peer]:
     assert not [thread for thread in threading.enumerate() if thread.name == "partyline-link"]
 
 
-def test_the_link_dials_again_and_sends_nothing_old(peer: Peer) -> None:
+def test_the_link_reconnects_and_sends_nothing_old(peer: Peer) -> None:
     peer.link.start()
     first = peer.accept()
     peer.expect(Connected)
@@ -251,8 +251,8 @@ def test_the_link_dials_again_and_sends_nothing_old(peer: Peer) -> None:
         assert len(received.frames) == 1
 
 
-def test_the_link_passes_over_the_greeting_for_people(peer: Peer) -> None:
-    """Which comes to whoever says nothing for a moment; a line like that later on is no frame."""
+def test_the_link_skips_the_greeting_for_people(peer: Peer) -> None:
+    """The server sends it to a connection that is silent at first. Later, the same line is no frame."""
     peer.link.start()
     with peer.accept() as server:
         peer.expect(Connected)
@@ -266,7 +266,7 @@ def test_the_link_passes_over_the_greeting_for_people(peer: Peer) -> None:
         assert [type(frame) for frame in received.frames] == [Malformed]
 
 
-def test_the_link_says_why_there_is_no_line() -> None:
+def test_the_link_delivers_the_reason_of_a_failed_attempt() -> None:
     peer = Peer()
     peer.listener.close()
     peer.link.start()
@@ -276,7 +276,7 @@ def test_the_link_says_why_there_is_no_line() -> None:
     peer.link.stop()
 
 
-def test_a_sender_does_not_wait_for_a_server_that_does_not_read(peer: Peer) -> None:
+def test_send_does_not_block_while_the_server_does_not_read(peer: Peer) -> None:
     peer.link.start()
     with peer.accept() as connection:
         peer.expect(Connected)
@@ -289,7 +289,7 @@ def test_a_sender_does_not_wait_for_a_server_that_does_not_read(peer: Peer) -> N
         assert size == wanted
 
 
-def test_a_dropped_line_is_dialled_again(peer: Peer) -> None:
+def test_a_dropped_connection_is_opened_again(peer: Peer) -> None:
     peer.link.start()
     with peer.accept():
         peer.expect(Connected)
@@ -299,7 +299,7 @@ def test_a_dropped_line_is_dialled_again(peer: Peer) -> None:
             peer.expect(Connected)
 
 
-def test_a_silent_server_is_asked_for_a_sign_of_life_and_given_up(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_server_is_pinged_and_then_given_up(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(link_module, "_SILENCE", 0.02)
     peer.link.start()
     with peer.accept() as connection:
@@ -308,7 +308,7 @@ def test_a_silent_server_is_asked_for_a_sign_of_life_and_given_up(peer: Peer, mo
         assert peer.expect(Disconnected) == Disconnected("the server does not respond")
 
 
-def test_pauses_grow_differ_and_end_somewhere() -> None:
+def test_pauses_grow_up_to_a_limit_and_are_random() -> None:
     def at(chance: float) -> Callable[[], float]:
         return lambda: chance
 
