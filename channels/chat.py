@@ -1,6 +1,6 @@
-"""Floor 2: the chat: channels and private conversations by name, and what can be done with them.
+"""Floor 2: the chat: everything that connections share: channels and private logs by name, users, files, the journal.
 
-It knows users and logs; who asks, and in which words, is the session's business (session.py).
+It knows users and logs. What a connection may ask is in dispatch.py, and how it is answered in requests/.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ log_ = logging.getLogger("partyline.chat")
 
 
 class Watcher(Protocol):
-    """Who is to know what happens in the chat beside its readers. Called by any thread, with no lock held."""
+    """Is told of changes in the chat that concern more than its readers. Called by any thread, with no lock held."""
 
     def channel_made(self, log: Log) -> None:
-        """There is a new channel."""
+        """A channel was created."""
 
     def presence_changed(self, user: User) -> None:
-        """A user has come, or has gone: then they have no sessions."""
+        """A user has connected, or has disconnected and has no sessions."""
 
 
 class Chat:
@@ -60,8 +60,8 @@ class Chat:
         self.read_tracker = ReadTracker(self.journal.carry)
         self.watchers: list[Watcher] = []
         self.since = now()
-        self.bridge: Callable[[], BridgeStatus] | None = None  # if there is a mirror; any thread asks, holding no lock
-        self.closing = False  # the server goes down: nobody is told who leaves
+        self.bridge: Callable[[], BridgeStatus] | None = None  # set by a mirror; any thread calls it, with no lock held
+        self.closing = False  # the server goes down, so no presence is sent
         self._lock = leaf()
         self._logs: dict[int, Log] = {}
         self._channels: dict[str, Log] = {}
@@ -70,7 +70,7 @@ class Chat:
             self.log(row)
 
     def log(self, row: LogRow) -> Log:
-        """The one Log of a row."""
+        """Return the one Log of a row."""
         with self._lock:
             log = self._logs.get(row.id)
             if log is None:
@@ -79,7 +79,7 @@ class Chat:
             return log
 
     def log_of(self, id: int) -> Log | None:
-        """The log of that id."""
+        """Return the log of that id; None for an unknown id."""
         log = self._logs.get(id)
         if log is None and (row := self.store.log(id)) is not None:
             log = self.log(row)
@@ -88,28 +88,31 @@ class Chat:
     # Channels
 
     def channel(self, name: str) -> Log | None:
-        """The channel of that name, if there is one."""
+        """Return the channel of that name; None if it does not exist."""
         return self._channels.get(name) or self._channels.get(fold(name))
 
     def has_channel(self, name: str) -> bool:
-        """Return True if there is a channel of that name."""
+        """Return True if a channel of that name exists."""
         return self.channel(name) is not None
 
     def known_channel(self, name: str) -> Log:
-        """The channel of that name. Raises Refused if there is none."""
+        """Return the channel of that name. Raises Refused if it does not exist."""
         name = check_name(name, "channel name")
         log = self.channel(name)
         if log is None:
-            raise Refused("no-such-channel", f"There is no channel {name}: /join {name} makes it.")
+            raise Refused("no-such-channel", f"The channel {name} does not exist. /join {name} creates it.")
         return log
 
     def join(self, name: str, user: User) -> Log:
-        """Make the user a member of a channel, which is made if it is new, and have all their readers follow it."""
+        """Make the user a member of a channel, which is created if needed, and have the user's readers follow it."""
         log = self.open_channel(check_name(name, "channel name"))
         if log in user.joined:
             return log
         if len(user.joined) >= self.limits.channels:
-            raise Refused("too-many-channels", f"You may be in {self.limits.channels} channels; /leave one first.")
+            raise Refused(
+                "too-many-channels",
+                f"You are in {self.limits.channels} channels, which is the limit. /leave one first.",
+            )
         cursor = self.store.join(log.row, user.key)
         user.joined[log] = None
         for session in user.sessions:
@@ -118,7 +121,7 @@ class Chat:
         return log
 
     def open_channel(self, name: str) -> Log:
-        """The channel of a name that keeps the rule, made if it is new."""
+        """Return the channel of a valid name, which is created if needed."""
         log = self.channel(name)
         if log is None:
             log = self.log(self.store.open_channel(name))
@@ -127,7 +130,7 @@ class Chat:
         return log
 
     def leave(self, log: Log, user: User) -> None:
-        """End the user's membership; none of their lines gets anything more of it."""
+        """End the user's membership, and have the user's readers follow the channel no longer."""
         self.store.leave(log.row, user.key)
         user.joined.pop(log, None)
         self.files.membership_ended()
@@ -136,11 +139,11 @@ class Chat:
         self._tell(self._others(log, user), Presence(user.name, "leave", log.channel), log)
 
     def all_channels(self) -> list[Log]:
-        """Every channel."""
+        """Return every channel."""
         return list(self._channels.values())
 
     def channels(self, user: User) -> list[ChannelInfo]:
-        """Every channel, sorted by name, as the user sees it."""
+        """Return every channel, sorted by name, as the user sees it."""
         counts = self.store.member_counts()
         return [
             ChannelInfo(log.row.name, counts.get(log.row.id, 0), log.tail, log.topic, log in user.joined)
@@ -148,12 +151,12 @@ class Chat:
         ]
 
     def members(self, log: Log) -> list[Member]:
-        """A channel's members, sorted by name."""
+        """Return a channel's members, sorted by name."""
         find = self.directory.find
         return [Member(account.name, find(account.key) is not None) for account in self.store.members(log.row)]
 
     def set_topic(self, log: Log, topic: str, user: User) -> None:
-        """Keep a channel's topic and tell those who are there."""
+        """Store a channel's topic, and tell the other members who are connected."""
         self.store.set_topic(log.row, topic)
         log.topic = topic
         self._tell(self._others(log, user), TopicChanged(log.row.name, topic, user.name), log)
@@ -161,7 +164,7 @@ class Chat:
     # Private logs
 
     def private_log(self, one: str, other: str) -> Log:
-        """The conversation of two users, by name; whoever of them is online follows it. Raises Refused."""
+        """Return the private log of two users, by name, and have both users' readers follow it. Raises Refused."""
         other = check_name(other, "user name")
         log = self._private_logs.get(private_key(one, other))
         if log is None:
@@ -170,7 +173,7 @@ class Chat:
         return log
 
     def _follow_private_log(self, log: Log) -> None:
-        """Have both users' readers follow a conversation that may be new, or that they had all of until now."""
+        """Have both users' readers follow a private log, which may be new, or had nothing to send them until now."""
         for key in set(log.row.key.split(":")):
             user = self.directory.find(key)
             for session in user.sessions if user is not None else ():
@@ -178,12 +181,12 @@ class Chat:
                     session.reader.follow(log, self.store.cursor(log.row, key) or 0)
 
     def _deliver(self, log: Log) -> None:
-        """Called by the journal: whoever has come since the message was sent follows the conversation now."""
+        """Deliver a log, a private one also to users who have connected since the post. Called by the journal."""
         if log.channel is None:
             try:
                 self._follow_private_log(log)
             except StoreError as error:
-                log_.error("somebody has to come back to get a message: %s", error)
+                log_.error("Could not deliver a private message; its receiver gets it at the next login: %s", error)
         log.deliver()
 
     def _delivered(self) -> None:
@@ -192,15 +195,15 @@ class Chat:
     # Users
 
     def account(self, name: str) -> Account:
-        """The account of a user who was ever named. Raises Refused."""
+        """Return the account of a user. Raises Refused for an unknown one."""
         name = check_name(name, "user name")
         account = self.store.account(name)
         if account is None:
-            raise Refused("no-such-user", f"Nobody called {name} was ever here.")
+            raise Refused("no-such-user", f"No user called {name} has ever connected.")
         return account
 
     def whois(self, name: str) -> UserInfo:
-        """What is known of a user. Raises Refused if there never was one."""
+        """Return what is known of a user. Raises Refused for an unknown one."""
         account = self.account(name)
         channels = [
             membership.log.name
@@ -220,7 +223,7 @@ class Chat:
         return info
 
     def status(self) -> ServerStatus:
-        """How the server is."""
+        """Return the status of the server and its broker."""
         users = self.directory.users()
         return ServerStatus(
             version=VERSION,
@@ -231,14 +234,14 @@ class Chat:
             bridge=self.bridge() if self.bridge is not None else None,
         )
 
-    def arrived(self, user: User) -> None:
-        """Tell those who share a channel with the user that they are here."""
+    def connected(self, user: User) -> None:
+        """Tell the users who share a channel with a user that the user has connected."""
         self._tell(self._neighbours(user), Presence(user.name, "online"))
         for watcher in self.watchers:
             watcher.presence_changed(user)
 
-    def departed(self, user: User) -> None:
-        """Keep when the user was last seen, and tell those who share a channel with them."""
+    def disconnected(self, user: User) -> None:
+        """Store when a user was last seen, and tell the users who share a channel that the user has disconnected."""
         self.journal.saw(user.key, now())
         if not self.closing:
             self._tell(self._neighbours(user), Presence(user.name, "offline"))
@@ -246,7 +249,7 @@ class Chat:
                 watcher.presence_changed(user)
 
     def _others(self, log: Log, user: User) -> list[Follower]:
-        """The log's followers but the user's own; nobody if it is so full that comings and goings are noise."""
+        """Return the followers of a log but the user's own; none if it has so many that presence would be noise."""
         followers = log.followers
         if len(followers) > self.limits.presence:
             return []
@@ -261,7 +264,7 @@ class Chat:
             follower.notify(frame, log)
 
     def _moved(self, log: Log, user_key: str, number: int) -> None:
-        """A stored cursor has moved: the other side of a private conversation is told."""
+        """Tell the other user of a private log that a user's stored cursor has moved. Called by the journal."""
         if log.channel is not None:
             return
         name, other = log.peer(user_key), log.row.key.split(":")
@@ -272,7 +275,7 @@ class Chat:
                 session.reader.notify(Delivered(me, number))
 
     def close(self) -> None:
-        """The server goes down, and every connection has ended: commit what is left of them."""
+        """Commit what the connections have left, and end the threads. Called when every connection has ended."""
         self.read_tracker.close()
         self.files.close()
         self.journal.carry(wait=True)
@@ -280,7 +283,7 @@ class Chat:
     # History
 
     def history(self, log: Log, after: int | None, before: int | None, limit: int) -> list[Entry]:
-        """A page: at most `limit` entries after a number, before one, or the last ones."""
+        """Return a page: at most `limit` entries after a number, before a number, or the last ones."""
         limit = min(limit, self.limits.page)
         if after is None:
             end = log.tail if before is None else min(before - 1, log.tail)

@@ -1,4 +1,4 @@
-"""Floor 2: the directory: who is connected, under which name, by which doors."""
+"""Floor 2: the directory: the connected users by name, and their sessions."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ConnectedSession(Protocol):
 
 
 class User:
-    """Somebody who is connected. `joined` is the channels they are in; `token` shows who is the name's holder."""
+    """A connected user. `joined` has the user's channels; only who holds the name has its `token`."""
 
     __slots__ = ("joined", "key", "loaded", "name", "registered", "sessions", "since", "token")
 
@@ -57,12 +57,14 @@ class User:
 
 
 class Directory:
-    """Names and who holds them: a guest's name is held once, a registered one by every connection that logs in."""
+    """Names and the users who hold them. A guest has one session, a registered user one for each connection."""
 
     def __init__(self) -> None:
         self._lock = leaf()
         self._online: dict[str, User] = {}
-        self._registered: set[str] = set()  # since the start: newer than an account that was read just before
+        self._registered: set[str] = (
+            set()
+        )  # names registered since the start, of which an account that was just read may not know
 
     def claim(
         self, account: Account, session: ConnectedSession, token: str | None, *, proven: bool
@@ -78,9 +80,11 @@ class Directory:
             registered = account.password is not None or account.key in self._registered
             if not proven and not (user is not None and _same(token, user.token)):
                 if registered:
-                    raise Refused("need-password", f"{account.name} is registered: it takes its password.")
+                    raise Refused("need-password", f"The name {account.name} is registered. Log in with its password.")
                 if user is not None:
-                    raise Refused("name-taken", f"{account.name} is taken: somebody is connected under that name.")
+                    raise Refused(
+                        "name-taken", f"The name {account.name} is taken: another user is connected under it."
+                    )
             first = user is None
             if user is None:
                 user = self._online[account.key] = User(account, registered=registered)
@@ -89,7 +93,7 @@ class Directory:
             return user, replaced, first
 
     def release(self, user: User, session: ConnectedSession) -> bool:
-        """Let go of a connection's hold; whether it was the user's last."""
+        """Remove a session. Return True if it was the user's last one, so that the name is free."""
         with self._lock:
             if session not in user.sessions:
                 return False
@@ -100,28 +104,28 @@ class Directory:
             return True
 
     def load(self, user: User, channels: Iterable[Log]) -> None:
-        """Note which channels the user is in, as read from the store; only the first connection's reading counts."""
+        """Set the user's channels, as read from the store. No-op if another connection of the user has set them."""
         with self._lock:
             if not user.loaded:
                 user.joined.update(dict.fromkeys(channels))
                 user.loaded = True
 
     def registered(self, user: User) -> None:
-        """Note that the name takes a password from now on."""
+        """Require a password for the name from now on."""
         with self._lock:
             user.registered = True
             self._registered.add(user.key)
 
     def find(self, key: str) -> User | None:
-        """The user if they are connected."""
+        """Return the connected user of that key; None if the user is not connected."""
         return self._online.get(key)
 
     def is_there(self, name: str) -> bool:
-        """Whether somebody of that name is connected."""
+        """Return True if the user of that name is connected."""
         return fold(name) in self._online
 
     def users(self) -> list[User]:
-        """Everyone who is connected, sorted by name."""
+        """Return all connected users, sorted by name."""
         with self._lock:
             users = list(self._online.values())
         return sorted(users, key=lambda user: user.key)

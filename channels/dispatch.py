@@ -88,9 +88,9 @@ TABLE: tuple[Row, ...] = (
 
 # The answer to what the table does not have in a state.
 _ABSENT: Mapping[State, tuple[str, str]] = {
-    State.NAMELESS: ("hello-first", "Say who you are first."),
-    State.NAMED: ("already-named", "You have a name already."),
-    State.ATTACHED: ("not-allowed", "This line is for files only."),
+    State.NAMELESS: ("hello-first", "Give your name first."),
+    State.NAMED: ("already-named", "You have logged in already."),
+    State.ATTACHED: ("not-allowed", "This connection is for files only."),
 }
 
 _HAS_ROLE: Mapping[Role, Callable[[Session], bool]] = {Role.ANYONE: lambda session: True}

@@ -1,9 +1,9 @@
-"""Floor 2: the journal: every post of every log on its way through one commit to delivery.
+"""Floor 2: the journal: it commits the posts of all logs and has them delivered.
 
-The poster carries (leader and followers): a thread puts what it has read into the queue and tries to become the
-leader, without blocking. The leader commits all that is waiting in one transaction, shows it to the logs, lets go of
-the lead, and then delivers; whoever fails to become the leader goes back to its socket. After letting go of the lead,
-the leader looks at the queue once more, so nothing can be left behind. Under load the batches grow by themselves.
+The poster carries: a thread puts the posts that it has read into the queue and tries to take the lead, without
+blocking. The leader commits all waiting posts in one transaction, adds them to the logs, releases the lead, and then
+delivers. A thread that does not get the lead goes back to its socket. The leader looks at the queue again after
+releasing the lead, so no post is left behind. Under load the transactions grow by themselves.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from .log import Block, Log
 
 log_ = logging.getLogger("partyline.journal")
 
-_COMMIT = 4 << 20  # bytes of posts in one transaction, so that a flood does not hold up who comes after it
-_POST = 64  # bytes that a post takes beside its text
+_COMMIT = 4 << 20  # bytes of posts in one transaction, so that a flood does not hold up the posts after it
+_POST = 64  # bytes that a post takes in addition to its text
 
 
 @dataclass(slots=True, eq=False)
 class Posting:
-    """Posts of one user to one log, in order, and what is to be done when they are stored or are not."""
+    """Posts of one user to one log, in order. The leader calls `stored` with their numbers, or `refused`."""
 
     log: Log
     sender_key: str
@@ -43,7 +43,7 @@ class Posting:
 
     @property
     def size(self) -> int:
-        """About how many bytes it takes."""
+        """About how many bytes the posts take."""
         return sum([len(post.text) for post in self.posts]) + _POST * len(self.posts)
 
 
@@ -52,7 +52,7 @@ class JournalStore(Entries, Members, Protocol):
 
 
 class Journal:
-    """The queue, the lead, and the blocks that stay in memory for readers who lag a little."""
+    """The queue, the lead, and the blocks that stay in memory for readers that are a little behind."""
 
     def __init__(
         self,
@@ -62,9 +62,9 @@ class Journal:
         deliver: Callable[[Log], None] = Log.deliver,
         delivered: Callable[[], None] = lambda: None,
     ) -> None:
-        """`moved` is told of each stored cursor that has moved, `deliver` of each log that has something new.
+        """`moved` is called for each cursor that was stored, `deliver` for each log that a commit has added to.
 
-        `delivered` is called after all logs that a commit touched.
+        `delivered` is called once after all logs of a commit.
         """
         self._store = store
         self._limits = limits
@@ -72,18 +72,18 @@ class Journal:
         self._deliver = deliver
         self._delivered = delivered
         self._lock = leaf()
-        self._lead = threading.Lock()  # a baton, not a leaf: it is held across the commit
+        self._lead = threading.Lock()  # a baton, not a leaf: the leader holds it across the commit
         self._queue: deque[Posting] = deque()
         self._queued = 0  # bytes
         self._cursors: dict[tuple[Log, str], int] = {}  # by log and user key
         self._seen: dict[str, int] = {}
-        self._kept: deque[tuple[Log, Block]] = deque()  # of all logs, in order of commit; the leader's own
+        self._kept: deque[tuple[Log, Block]] = deque()  # of all logs, in order of commit; only the leader uses it
         self._kept_size = 0
 
     def post(self, posting: Posting, *, carry: bool = True) -> None:
-        """Store and deliver it, or leave that to the leader. Waits while too much is waiting already.
+        """Store and deliver a posting, or leave that to the leader. Wait for the lead if the queue is full.
 
-        Without `carry`, it may wait until the poster, who has more of them, calls `carry`.
+        `carry=False` leaves it in the queue until the next `carry`, for a poster that has more of them.
         """
         size = posting.size
         with self._lock:
@@ -94,19 +94,19 @@ class Journal:
             self.carry(wait=full)
 
     def move(self, log: Log, user: str, number: int) -> None:
-        """Have a stored cursor moved, forwards, with the next commit."""
+        """Move a stored cursor with the next commit. A cursor only moves forwards."""
         key = (log, user)
         with self._lock:
             if number > self._cursors.get(key, 0):
                 self._cursors[key] = number
 
     def saw(self, user: str, at: int) -> None:
-        """Have it stored when a user was last seen, with the next commit."""
+        """Store with the next commit when a user was last seen, in milliseconds since 1970."""
         with self._lock:
             self._seen[user] = at
 
     def carry(self, *, wait: bool = False) -> None:
-        """Become the leader, if the lead is free (or, with `wait`, when it is), until nothing is waiting."""
+        """Commit and deliver until nothing waits, if the lead is free. With `wait`, wait for the lead first."""
         nothing_held("carry the journal")
         while (wait or self._queue or self._cursors or self._seen) and self._lead.acquire(blocking=wait):
             wait = False
@@ -123,7 +123,7 @@ class Journal:
                 self._moved(log, user, number)
 
     def _commit(self) -> list[Log]:
-        """Commit what is waiting, tell the posters, and show it; the logs that have something new."""
+        """Commit the waiting posts, tell the posters, and add them to the logs. Return these logs."""
         postings = self._take()
         if not postings:
             return []
@@ -163,11 +163,11 @@ class Journal:
 
     def _refuse(self, postings: Sequence[Posting], error: Exception) -> None:
         if isinstance(error, StoreError):
-            log_.error("%d posts refused: %s", sum(len(posting.posts) for posting in postings), error)
-            refused = Refused("not-stored", f"It was not kept: {error}")
+            log_.error("Could not store %d posts: %s", sum(len(posting.posts) for posting in postings), error)
+            refused = Refused("not-stored", f"Not stored: {error}")
         else:
-            log_.exception("a commit failed", exc_info=error)
-            refused = Refused("internal", "It was not kept: the server made a mistake; its log says more.")
+            log_.exception("A commit failed", exc_info=error)
+            refused = Refused("internal", "Not stored, because of an error in the server. Its log has the details.")
         for posting in postings:
             posting.refused(posting, refused)
 
@@ -180,6 +180,6 @@ class Journal:
         try:
             self._store.move({(log.row.id, user): number for (log, user), number in cursors.items()}, seen)
         except StoreError as error:
-            log_.error("cursors were not kept, so some entries will come twice: %s", error)
+            log_.error("Could not store cursors, so some entries will be sent twice: %s", error)
             return {}
         return cursors

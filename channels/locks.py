@@ -1,6 +1,6 @@
-"""Floor 2: locks that are leaves: while a thread holds one, it takes no other and calls no store.
+"""Floor 2: locks that are leaves: a thread that holds one takes no other lock and calls no store.
 
-With PARTYLINE_CHECK_LOCKS=1 in the environment every such lock asserts it; the tests run like that.
+With PARTYLINE_CHECK_LOCKS=1 in the environment, every such lock asserts this. The tests run with it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _held = threading.local()
 
 
 class _CheckedLeaf:
-    """A lock that fails when its thread holds a leaf already."""
+    """A lock that asserts that its thread holds no other leaf."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -33,10 +33,10 @@ class _CheckedLeaf:
 
 
 def leaf() -> threading.Lock | _CheckedLeaf:
-    """A new leaf lock, for use in a `with`."""
+    """Return a new leaf lock, for use in a `with`."""
     return _CheckedLeaf() if CHECKED else threading.Lock()
 
 
 def nothing_held(intent: str) -> None:
-    """Fail, when locks are checked, if this thread holds a leaf; `intent` says what it was about to do."""
+    """Assert, when locks are checked, that this thread holds no leaf. `intent` says what the thread is about to do."""
     assert not CHECKED or getattr(_held, "by", None) is None, f"about to {intent} while holding a lock"

@@ -1,7 +1,7 @@
 """Floor 2: a log in memory: its tail, its latest entries, and the followers that are told of new ones.
 
-Delivery is by leader and followers: whoever finds the baton free carries all that is waiting, in order, to every
-follower; whoever finds it taken goes on, for the one who has it looks once more before and after letting go.
+A thread delivers by taking the log's baton, without blocking: it then takes all waiting blocks, in order, to every
+follower. A thread that finds the baton taken goes on, since its holder looks for more blocks after releasing it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _GATHER = 65_536  # bytes of small blocks that are sent to a lagging reader at o
 
 
 class Block:
-    """Consecutive batches of one log with no gap, and their bytes in each dialect that somebody reads them in."""
+    """Consecutive batches of one log, without a gap, and their bytes in each dialect that a reader uses."""
 
     __slots__ = ("_encoded", "batches", "first", "last", "size")
 
@@ -33,14 +33,14 @@ class Block:
         self._encoded: dict[str, bytes] = {}
 
     def encoded(self, dialect: EntryEncoding) -> bytes:
-        """The same bytes object for every reader of the dialect."""
+        """Return the entries in a dialect: the same bytes object for every reader of the dialect."""
         data = self._encoded.get(dialect.key)
         if data is None:
             data = self._encoded[dialect.key] = self.encode(dialect)
         return data
 
     def encode(self, dialect: EntryEncoding, *, past: bool = False) -> bytes:
-        """The bytes in a dialect, made anew."""
+        """Return the entries in a dialect, encoded anew; `past` if they are not news."""
         encode = dialect.encode_entries
         return b"".join([encode(batch.entries, batch.seq, past=past) for batch in self.batches])
 
@@ -98,7 +98,7 @@ class ReadableLog(Protocol):
 
 
 class Log:
-    """One channel or private conversation. `tail` is the last committed number; it moves under `_lock` only."""
+    """One channel or private log. `tail` is the last committed number; it moves under `_lock` only."""
 
     __slots__ = ("_baton", "_lock", "_recent", "_undelivered", "followers", "row", "tail", "topic")
 
@@ -118,7 +118,7 @@ class Log:
         return self.row.name if self.row.kind == "channel" else None
 
     def peer(self, user_key: str) -> str | None:
-        """The other user of a private log, by name; None for a channel."""
+        """Return the name of the other user of a private log; None for a channel."""
         if self.row.kind == "channel":
             return None
         return self.row.other if self.row.key.startswith(f"{user_key}:") else self.row.name
@@ -139,7 +139,7 @@ class Log:
             self.followers = tuple([other for other in self.followers if other is not follower])
 
     def publish(self, block: Block) -> None:
-        """Show a committed block to followers; called by the journal's leader, in order of commit."""
+        """Add a committed block, which `deliver` takes to the followers. Called in the order of commit."""
         with self._lock:
             assert block.first == self.tail + 1, f"{self.row.key}: {block.first} does not follow {self.tail}"
             self._recent.append(block)
@@ -147,12 +147,12 @@ class Log:
             self.tail = block.last
 
     def forget(self) -> None:
-        """Keep the oldest block no longer in memory."""
+        """Drop the oldest block from memory."""
         with self._lock:
             self._recent.popleft()
 
     def recent(self, after: int, dialect: EntryEncoding, *, past: bool) -> tuple[bytes, int] | None:
-        """Bytes of some blocks that follow number `after`, and their last number; None if only the store has them."""
+        """See `ReadableLog.recent`. The result is None if only the store has the entries."""
         blocks = self._after(after, _GATHER)
         if not blocks:
             return None
@@ -163,7 +163,7 @@ class Log:
         return b"".join(pieces) if len(pieces) > 1 else pieces[0], blocks[-1].last
 
     def following(self, store: Entries, after: int, limit: int) -> list[Batch]:
-        """Batches that follow number `after`, from memory or else from the store: at most `limit` entries."""
+        """Return batches that follow number `after`, at most `limit` entries, from memory or else from the store."""
         batches: list[Batch] = []
         for block in self._after(after, _GATHER):
             for batch in block.batches:
@@ -173,7 +173,7 @@ class Log:
         return batches or store.read_runs(self.row, after, limit)
 
     def _after(self, after: int, size: int) -> list[Block]:
-        """Blocks in memory with what follows number `after`, up to about so many bytes; the first may be a part."""
+        """Return blocks in memory that follow number `after`, about `size` bytes; the first may be a part of one."""
         blocks: list[Block] = []
         with self._lock:
             recent = self._recent
@@ -189,12 +189,12 @@ class Log:
         return blocks
 
     def oldest_recent(self) -> int:
-        """The first number that is in memory; the one after the tail if nothing is."""
+        """Return the first number in memory; the one after the tail if nothing is."""
         with self._lock:
             return self._recent[0].first if self._recent else self.tail + 1
 
     def deliver(self) -> None:
-        """Carry what is waiting to every reader, or leave it to whoever is at it."""
+        """Take the waiting blocks to every follower, or leave that to the thread that has the baton. Never blocks."""
         waiting = self._undelivered
         while waiting and self._baton.acquire(blocking=False):
             try:
@@ -206,7 +206,7 @@ class Log:
                 self._baton.release()
 
     def _take(self) -> Block:
-        """All that is waiting as one block, so that a crowd of small commits costs each reader one send."""
+        """Return all waiting blocks as one, so that many small commits cost each reader one send."""
         with self._lock:
             blocks = list(self._undelivered)
             self._undelivered.clear()
@@ -218,7 +218,7 @@ def _last(block: Block) -> int:
 
 
 def _part(batch: Batch, after: int, limit: int | None = None) -> Batch:
-    """The entries of a batch that follow number `after`, at most so many."""
+    """Return the entries of a batch that follow number `after`, at most `limit`."""
     skipped = max(0, after + 1 - batch.first)
     end = len(batch.entries) if limit is None else min(skipped + limit, len(batch.entries))
     if end - skipped == len(batch.entries):

@@ -1,8 +1,8 @@
-"""Floor 2: a reader: one connection's cursors, and what is on its way to it.
+"""Floor 2: a reader: the cursors of one connection, and the bytes on their way to its peer.
 
-A reader is level or behind. While it is level, whoever delivers sends straight to it, without blocking. When its
-outlet does not take everything, it is behind: what was cut off waits in `_backlog`, its cursors stay where they are,
-deliveries pass it by, and the pump walks it through its logs until it is level again.
+A reader is level or behind. While it is level, the thread that delivers a block sends it at once, without blocking.
+When the outlet does not take all bytes, the reader is behind: the rest waits in `_backlog`, the cursors stay, the
+reader ignores new blocks, and the write pump walks it through its logs until it is level again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .locks import leaf
 from .log import Block, ReadableLog
 
 _PAGE = 256  # entries that are read from the store at once
-_TURN = 16  # pieces that one reader is sent before the pump turns to the next
+_TURN = 16  # pieces that one reader is sent before the write pump turns to the next
 
 
 L = TypeVar("L", bound=ReadableLog)
@@ -31,23 +31,23 @@ class Outlet(Protocol):
     """The door's end of a connection."""
 
     def transmit(self, data: bytes | memoryview, *, answered: bool = False) -> int:
-        """Send without blocking; how many bytes were taken. A broken line takes everything.
+        """Send without blocking; return how many bytes were taken. A broken connection takes all of them.
 
-        `answered`: the peer will answer this at once.
+        `answered`: the peer answers these bytes at once.
         """
 
     def when_writable(self) -> None:
-        """Have `Reader.walk` called by the pump once the line takes bytes again."""
+        """Have the write pump call `Reader.walk` once the connection takes bytes again."""
 
     def hang_up(self) -> None:
-        """Read nothing more from the peer; the connection's own thread then ends it."""
+        """Read nothing more from the peer, so that the connection's own thread ends the connection."""
 
     def unacknowledged(self) -> int:
-        """How many bytes the peer's machine has not acknowledged yet."""
+        """Return how many bytes the peer's machine has not acknowledged; at least 1 for a broken connection."""
 
 
 class Reader(Generic[L]):
-    """What one connection reads. `_lock` is the connection's send lock: it alone is held while something is sent."""
+    """A `Follower` and a `SessionReader` with one peer. `_lock` is the connection's send lock: every send holds it."""
 
     __slots__ = (
         "_acknowledged", "_backlog", "_behind", "_closed", "_cursors", "_held", "_lock",
@@ -62,19 +62,16 @@ class Reader(Generic[L]):
         self._outlet = outlet
         self._lock = leaf()
         self._cursors: dict[L, int] = {}
-        self._acknowledged: dict[L, int] = {}  # what of it the peer has had for certain
+        self._acknowledged: dict[L, int] = {}  # up to which number the peer has the entries for certain
         self._backlog: deque[memoryview] | None = None  # what the outlet did not take, in order
-        self._waiting = 0  # its bytes
+        self._waiting = 0  # bytes in the backlog
         self._behind = False
         self._closed = False
-        self._held: list[tuple[L, int, int | None]] | None = None  # what is to be followed after `begin`
-        self._room: tuple[int, threading.Event] | None = None  # somebody waits until so few bytes are waiting
+        self._held: list[tuple[L, int, int | None]] | None = None  # the logs to follow from `begin` on
+        self._room: tuple[int, threading.Event] | None = None  # a waiting thread, and the bytes until which it waits
 
     def follow(self, log: L, after: int, acknowledged: int | None = None) -> None:
-        """Read a log from the entry after number `after` on. No harm if it is followed already.
-
-        `acknowledged` is the stored cursor, if that is another number.
-        """
+        """See `SessionReader.follow`."""
         with self._lock:
             if self._held is not None:
                 self._held.append((log, after, acknowledged))
@@ -84,12 +81,12 @@ class Reader(Generic[L]):
             self._attach(log)
 
     def hold(self) -> None:
-        """Read nothing until `begin`: the peer has not been told yet who it is."""
+        """See `SessionReader.hold`."""
         with self._lock:
             self._held = []
 
     def begin(self, starts: Sequence[tuple[L, int, int | None]]) -> None:
-        """Follow these logs, each as `follow` does, and then what others had this reader follow meanwhile."""
+        """See `SessionReader.begin`."""
         with self._lock:
             held, self._held = self._held or [], None
             placed = [start[0] for start in (*starts, *held) if self._place_locked(*start)]
@@ -97,7 +94,7 @@ class Reader(Generic[L]):
             self._attach(log)
 
     def _place_locked(self, log: L, after: int, acknowledged: int | None) -> bool:
-        """Put the cursor where it begins, unless there is one."""
+        """Set the cursor of a log that has none. Return False if it has one, or if the reader is closed."""
         if self._closed or log in self._cursors:
             return False
         self._cursors[log] = after
@@ -110,26 +107,26 @@ class Reader(Generic[L]):
             attached = log in self._cursors and not self._closed
             if attached and log.tail > self._cursors[log]:
                 self._fall_behind_locked()
-        if not attached:  # closed, or unfollowed, by another thread meanwhile
+        if not attached:  # another thread has closed the reader or unfollowed the log meanwhile
             log.detach(self)
 
     def unfollow(self, log: L) -> None:
-        """Read a log no more; nothing of it comes after this has returned."""
+        """Send nothing of a log after this has returned."""
         with self._lock:
             self._cursors.pop(log, None)
         log.detach(self)
 
     def followed(self) -> list[L]:
-        """The logs that are read."""
+        """Return the logs that are followed."""
         with self._lock:
             return list(self._cursors)
 
     def follows(self, log: L) -> bool:
-        """Whether the log is read."""
+        """Return True if the log is followed."""
         return log in self._cursors
 
     def acknowledge(self, log: L, number: int) -> int | None:
-        """The peer has had a log's entries up to `number`: how far its cursor is to be moved, None if not at all."""
+        """See `SessionReader.acknowledge`."""
         with self._lock:
             number = min(number, self._cursors.get(log, 0))
             if number <= self._acknowledged.get(log, 0):
@@ -138,10 +135,7 @@ class Reader(Generic[L]):
             return number
 
     def newly_read(self) -> tuple[list[tuple[L, int]], bool]:
-        """How far a person's reader has come since this was asked last, if their machine has all that was sent.
-
-        And whether there is more on its way.
-        """
+        """See `SessionReader.newly_read`. Entries count as read when the peer's machine has acknowledged all bytes."""
         if self.dialect.acknowledges:
             return [], False
         with self._lock:
@@ -152,7 +146,7 @@ class Reader(Generic[L]):
             return moved, self._behind and not self._closed
 
     def offer(self, log: L, block: Block) -> None:
-        """Send a new block, if the reader is level. Called by whoever delivers the log, in order."""
+        """Send a new block if the reader is level. See `Follower.offer`."""
         with self._lock:
             if self._behind or self._closed:
                 return
@@ -164,28 +158,28 @@ class Reader(Generic[L]):
                 return
             self._cursors[log] = block.last
             data = block.encoded(self.dialect)
-            taken = self._outlet.transmit(data)  # whoever is level has no backlog
+            taken = self._outlet.transmit(data)  # a level reader has no backlog
             if taken < len(data):
                 self._keep_locked(data, taken)
 
     def reply(self, frame: Frame) -> None:
-        """Send an answer, after whatever waits already."""
+        """Send an answer, after everything that waits already."""
         data, payload = self.dialect.encode_apart(frame)
         if data:
             self.reply_bytes(data, payload)
 
     def reply_bytes(self, data: bytes, payload: bytes = b"") -> None:
-        """Send the bytes of answers, after whatever waits already, and a payload after them."""
+        """Send encoded answers, after everything that waits already, and a payload after them."""
         with self._lock:
             self._send_locked(data)
             self._send_locked(payload)
 
     def notify(self, frame: Frame, log: L | None = None) -> None:
-        """Send something that matters just now; a reader who is behind, or has left its `log`, goes without."""
+        """Send a notice, or drop it if the reader is behind or held, or does not follow `log`."""
         self.notify_bytes(self.dialect.encode(frame), log)
 
     def notify_bytes(self, data: bytes, log: L | None = None) -> None:
-        """The same with the bytes."""
+        """Send an encoded notice, as `notify` does."""
         with self._lock:
             if not self._behind and self._held is None and (log is None or log in self._cursors):
                 self._send_locked(data)
@@ -202,7 +196,7 @@ class Reader(Generic[L]):
             self._keep_locked(data, taken)
 
     def _keep_locked(self, data: bytes, taken: int) -> None:
-        """The outlet has taken only so many bytes: the rest waits."""
+        """Keep what the outlet has not taken."""
         if self._backlog is None:
             self._backlog = deque()
         self._backlog.append(memoryview(data)[taken:])
@@ -215,7 +209,7 @@ class Reader(Generic[L]):
             self._outlet.when_writable()
 
     def walk(self, store: Entries, limits: Limits) -> None:
-        """Go on towards the tails, as far as the line takes it. Called by the pump alone."""
+        """Send entries up to the tails, as far as the outlet takes them. Called by the write pump alone."""
         for _ in range(_TURN):
             with self._lock:
                 if self._closed or not self._flush_locked():
@@ -238,7 +232,7 @@ class Reader(Generic[L]):
             self._fall_behind_locked()
 
     def _following(self, store: Entries, limits: Limits, log: L, cursor: int) -> tuple[bytes, int]:
-        """What comes after `cursor`, as bytes, and its last number: from memory, from the store, or a gap notice."""
+        """Return the bytes that follow `cursor`, and their last number: from memory, the store, or as a gap notice."""
         tail = log.tail
         if tail - cursor > limits.lag:
             return self._gap(log, cursor, tail - limits.after_gap)
@@ -256,11 +250,11 @@ class Reader(Generic[L]):
         return self.dialect.encode(self.gap(log, cursor, to)), to
 
     def gap(self, log: L, after: int, to: int) -> Gap:
-        """The notice that the entries after number `after`, up to `to`, were left out."""
+        """Return the notice that the entries after number `after`, up to `to`, were left out."""
         return Gap(first=after + 1, last=to, channel=log.channel, user=log.peer(self.user_key))
 
     def _flush_locked(self) -> bool:
-        """Send what waits; whether all of it went out."""
+        """Send the backlog. Return True if all of it was taken."""
         backlog = self._backlog
         while backlog:
             piece = backlog[0]
@@ -276,10 +270,7 @@ class Reader(Generic[L]):
         return not backlog
 
     def wait_for_room(self, limit: int, timeout: float | None = None) -> bool:
-        """Wait until at most `limit` bytes are waiting: the price of asking faster than reading. Own thread only.
-
-        False if that was not so within `timeout` seconds.
-        """
+        """See `SessionReader.wait_for_room`. A peer that asks faster than it reads is not read meanwhile."""
         if self._waiting <= limit or self._closed:
             return True
         with self._lock:
@@ -293,22 +284,22 @@ class Reader(Generic[L]):
         return there
 
     def wait_until_level(self, timeout: float) -> None:
-        """Wait until the line has taken all that there is to be read, or so many seconds. Own thread only."""
+        """Wait until everything is sent, at most `timeout` seconds. Own thread only."""
         with self._lock:
             if not self._behind or self._closed:
                 return
             event = threading.Event()
-            self._room = (-1, event)  # whoever is level has nothing waiting, but not the other way round
+            self._room = (-1, event)  # `walk` sets it when the reader is level; an empty backlog does not
         event.wait(timeout)
         with self._lock:
             self._room = None
 
     def hang_up(self) -> None:
-        """Have the connection ended by its own thread."""
+        """Have the connection's own thread end the connection."""
         self._outlet.hang_up()
 
     def close(self) -> None:
-        """Read nothing more; what was sent may still arrive."""
+        """Send nothing more. Bytes that the outlet has taken may still reach the peer."""
         with self._lock:
             self._closed = True
             logs = list(self._cursors)

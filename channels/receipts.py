@@ -1,4 +1,4 @@
-"""Floor 2: receipts: what is told to senders of what they posted, once it is stored."""
+"""Floor 2: receipts: what senders are told when their posts are stored."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .journal import Posting
 
 Ref: TypeAlias = int | str | None
 Shortcut: TypeAlias = Callable[[Sequence[Ref]], bytes | None]
-"""Turns the refs of posts into all that a peer is told of them; None if it is to be told more, with numbers."""
+"""Encodes the refs of posts as their whole receipt; returns None if the peer needs the numbers, too."""
 
 
 def receipts(
@@ -21,7 +21,10 @@ def receipts(
     is_there: Callable[[str], bool],
     shortcut: Shortcut | None,
 ) -> bytes:
-    """Receipts for private messages, and for posts with a `ref`; `is_there` knows by name who is connected."""
+    """Return encoded receipts for private messages and for posts with a `ref`; empty if the posting has neither.
+
+    `is_there` returns True for the name of a connected user.
+    """
     asked = [at for at, post in enumerate(posting.posts) if post.ref is not None or type(post) is Msg]
     if not asked:
         return b""

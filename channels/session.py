@@ -98,7 +98,7 @@ class Session:
         """Return the channel of that name, or the current one for an empty name. Raises Refused for a non-member."""
         log = self.current if not channel else self.chat.known_channel(channel)
         if log is None:
-            raise Refused("no-channel", "You are in no channel: /join lobby, for one.")
+            raise Refused("no-channel", "You are in no channel. /join lobby joins one.")
         if self.user is None or log not in self.user.joined:
             raise Refused("not-a-member", f"You are not in {log.row.name}: /join {log.row.name} first.")
         return log
@@ -132,7 +132,7 @@ class Session:
             self._settle()
             for post in posts:
                 if not post.text.strip():
-                    self._refuse(post, Refused("empty", "There is no text to send."))
+                    self._refuse(post, Refused("empty", "The message has no text."))
             posts = [post for post in posts if post.text.strip()]
         self._post(log, posts)
 
@@ -233,7 +233,7 @@ class Session:
             self.chat.journal.carry(wait=not self.chat.closing)
             self.reader.close()
             if self.chat.directory.release(user, self):
-                self.chat.departed(user)
+                self.chat.disconnected(user)
             self.chat.journal.carry()
         self.reader.close()
 

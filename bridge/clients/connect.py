@@ -130,7 +130,7 @@ def _last_will(topics: Topics, packet: Connect, me: str, limits: Limits) -> Last
             raise Refused("too-long", f"A message has at most {limits.line} bytes.")
         request = topics.request(will.topic, will.payload, me)
         if isinstance(request, Say | Msg) and not request.text.strip():
-            raise Refused("empty", "There is no text to send.")
+            raise Refused("empty", "The message has no text.")
         if not topics.may_be_will(will.topic):
             raise Refused("not-allowed", "A will is a post, a live message, or the message that you have left.")
     except Refused as refused:

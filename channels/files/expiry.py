@@ -1,4 +1,4 @@
-"""Floor 2: expiry: what is kept for a time is ended after it, by a thread that sleeps until the next is due."""
+"""Floor 2: expiry: a thread that waits until the next file expires, and ends it."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from wire.clock import now
 
 log_ = logging.getLogger("partyline.files")
 
-_AGAIN = 60_000  # milliseconds until what could not be ended is tried again
+_AGAIN = 60_000  # milliseconds until it tries again after an error
 
 
 class Expiry:
     """Owns the thread `expiry`. All methods may be called from any thread. Times are milliseconds since 1970."""
 
     def __init__(self, sweep: Callable[[], int | None]) -> None:
-        """`sweep` ends what is overdue, and says when the next is due, or None: nothing is. It is called at once."""
+        """`sweep` ends what is overdue and returns when the next is due, None for never. It is called at once."""
         self._sweep = sweep
         self._look()
-        self._next: int | None = None  # what the thread waits for; None: it may not have looked since it was woken
+        self._next: int | None = None  # when the thread looks next; None: never, or it is about to look
         self._wake = threading.Event()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="expiry", daemon=True)
         self._thread.start()
 
     def due(self, until: int) -> None:
-        """Something new is to be ended then."""
+        """Have the thread look at the time `until`, or earlier."""
         waiting = self._next
-        if waiting is None or until < waiting or waiting <= now():  # the last, if the clock was set, or stood still
+        if waiting is None or until < waiting or waiting <= now():  # the last one if the clock was set, or stood still
             self._wake.set()
 
     def _run(self) -> None:
@@ -46,7 +46,7 @@ class Expiry:
         try:
             return self._sweep()
         except Exception:
-            log_.exception("files whose time is over are still there")
+            log_.exception("Could not remove expired files")
             return now() + _AGAIN
 
     def close(self) -> None:

@@ -37,7 +37,7 @@ class OpenFile:
         row = self.upload.row
         assert row is not None
         if row.state == "gone":
-            raise Refused("gone", f"{row.name} is not offered any more.")
+            raise Refused("gone", f"{row.name} is no longer offered.")
         return row
 
     @property
@@ -85,7 +85,7 @@ class OpenFiles:
         """Return a file that the user offers. Raises Refused."""
         found = self.open(file)
         if found.row.sender != self._reader.user_key:
-            raise Refused("not-allowed", f"{found.row.name} is {found.row.sender_name}'s to fill.")
+            raise Refused("not-allowed", f"Only {found.row.sender_name} can upload {found.row.name}.")
         return found
 
     def descriptor(self, found: OpenFile) -> int:

@@ -1,7 +1,7 @@
-"""Floor 2: a file while it is filled: what is there of it, who writes it, who waits for more of it.
+"""Floor 2: an upload: the ranges of a file that the server has, who writes them, and who waits for more.
 
-Bytes are written first and recorded afterwards, so what is recorded is there after `kill -9`. What is there is not
-written over, so its checksum can be made as it comes; only after a checksum that did not fit it is.
+Bytes are written before their range is recorded, so the recorded ranges outlive `kill -9`. Bytes that the server has
+are not written over, so that the checksum can be computed as they come. After a checksum that did not match, they are.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ from ..session_reader import SessionReader
 from .direct_sender import DirectSender
 
 _PIECE = 1 << 20  # bytes that are read at once to make a checksum
-_HOLES = 4_096  # ranges of one file: what comes in crumbs, all over it, would be slow to record
-_WATCHERS = 10_000
+_RANGES = 4_096  # of one file; many small ranges all over it would be slow to record
+_WATCHERS = 10_000  # readers that wait for one file
 
 
 class Upload:
-    """One file that is being filled, or that somebody waits for. `users` counts who has it open: see `Files.enter`.
+    """One file that is open. `users` counts the connections that have it open: see `Files.enter`.
 
-    `_turn` is a baton, not a leaf: whoever fills, finishes or ends the file holds it while they write, and only those
-    who do the same with the same file wait for it. `ranges` is one object that is replaced, so looking takes no lock.
+    `_turn` is a baton, not a leaf: a thread that writes, finishes or ends the file holds it across the disk's work, and
+    only threads that do the same with the same file wait for it. `ranges` is one immutable object that is replaced, so
+    that reading it takes no lock.
     """
 
     def __init__(self, id: str, store: Files, blobs: Blobs) -> None:
@@ -36,24 +37,24 @@ class Upload:
         self.users = 0
         self.row: FileRow | None = None
         self.ranges = EMPTY
-        self.version = 0  # counts what has changed
+        self.version = 0  # counts the changes
         self._store = store
         self._blobs = blobs
         self._turn = threading.Lock()
-        self.direct_sender: DirectSender | None = None  # its sender, who lets people fetch it directly
+        self.direct_sender: DirectSender | None = None  # where its sender listens
         self._lock = leaf()
         self._watchers: set[SessionReader] = set()
         self._descriptor = -1
         self._hash = hashlib.sha256()
-        self._hashed = 0  # bytes that are in it
-        self._doubtful = False  # a checksum did not fit: what is there may be written over
+        self._hashed = 0  # bytes that `_hash` covers
+        self._doubtful = False  # a checksum did not match, so any bytes may be written over
 
     def load(self) -> FileRow | None:
-        """The file as stored, which is looked up once; afterwards it changes here only."""
+        """Return the file's row, None for an unknown id. It is read from the store once, and changes here only."""
         with self._turn:
             if self.row is None:
                 self.row = self._store.file(self.id)
-                if self.row is not None and self.row.ranges:  # after a loss of power, a part may have lost its end
+                if self.row is not None and self.row.ranges:  # a part may have lost its end with the power
                     self.ranges = clip(self.row.ranges, self._blobs.part_size(self.id))
             return self.row
 
@@ -61,27 +62,27 @@ class Upload:
         row = self.row
         assert row is not None
         if row.state == "gone":
-            raise Refused("gone", f"{row.name} is not offered any more.")
+            raise Refused("gone", f"{row.name} is no longer offered.")
         return row
 
-    # Filling
+    # Writing
 
     def put(self, offset: int, data: bytes | memoryview, sha256: str = "") -> None:
-        """Keep bytes of the file. Raises Refused, or OSError when the disk does not take them."""
+        """Write bytes of the file that the server does not have. Raises Refused, or OSError from the disk."""
         end = offset + len(data)
         with self._turn:
             row = self._open_row()
             if end > row.size:
-                raise Refused("bad-range", f"{row.name} has {row.size} bytes; these would be {offset} to {end}.")
+                raise Refused("bad-range", f"{row.name} has {row.size} bytes, so bytes {offset} to {end} do not exist.")
             if row.state == "done":
                 return  # a repeat
             if sha256 and hashlib.sha256(data).hexdigest() != sha256.lower():
-                raise Refused("checksum-mismatch", f"Bytes {offset} to {end} are not those of that SHA-256.")
+                raise Refused("checksum-mismatch", f"The SHA-256 of bytes {offset} to {end} does not match.")
             gaps: RangeSet = ((offset, end),) if self._doubtful else missing(self.ranges, offset, end)
             if gaps:
                 self._write(gaps, offset, memoryview(data))
                 self._record(offset, end)
-            # Not if some of it was there before, and may be something else: then `finish` reads what is there.
+            # Not if the server had some of the bytes, which may differ: then `finish` reads them from the disk.
             if offset <= self._hashed < end and gaps == ((self._hashed, end),) and not self._doubtful:
                 self._hash.update(memoryview(data)[self._hashed - offset :])
                 self._hashed = end
@@ -97,13 +98,16 @@ class Upload:
         ranges = add(self.ranges, first, end)
         if ranges == self.ranges:
             return
-        if len(ranges) > _HOLES:
-            raise Refused("bad-range", f"There are {_HOLES} holes in what is there; fill some first.")
+        if len(ranges) > _RANGES:
+            raise Refused("bad-range", f"The upload has {_RANGES} gaps. Fill some of them first.")
         self._store.keep_ranges(self.id, ranges)
         self.ranges = ranges
 
     def finish(self, sha256: str, size: int | None, keep_blob: threading.Lock) -> FileRow:
-        """Verify the whole and make it a blob, holding the baton `keep_blob`; the row. Raises Refused, OSError."""
+        """Verify the file, make it a blob while holding the baton `keep_blob`, and return its row.
+
+        Raises Refused, or OSError from the disk.
+        """
         with self._turn:
             row = self._open_row()
             if size is not None and size != row.size:
@@ -111,21 +115,21 @@ class Upload:
             sha256 = sha256 or row.sha256
             if row.state == "done":
                 if row.sha256 != sha256:
-                    raise Refused("checksum-mismatch", f"{row.name} is finished, with the SHA-256 {row.sha256}.")
+                    raise Refused("checksum-mismatch", f"{row.name} is complete, with the SHA-256 {row.sha256}.")
                 return row
             gaps = missing(self.ranges, 0, row.size)
             if gaps:
-                raise Refused("incomplete", f"{row.name} lacks bytes {gaps[0][0]} to {gaps[0][1]}.")
+                raise Refused("incomplete", f"Bytes {gaps[0][0]} to {gaps[0][1]} of {row.name} are missing.")
             digest = self._digest(row.size)
             if (sha256 or digest) != digest:
                 self._hash, self._hashed, self._doubtful = hashlib.sha256(), 0, True
-                raise Refused("checksum-mismatch", f"{row.name} is all there, but it does not have that SHA-256.")
+                raise Refused("checksum-mismatch", f"{row.name} is complete, but its SHA-256 does not match.")
             if self._descriptor < 0:
                 self._descriptor = self._blobs.open_part(self.id)  # an empty file has none yet
             with keep_blob:
                 self._blobs.keep(self.id, digest)
                 if not self._store.finish_file(self.id, digest):
-                    raise Refused("gone", f"{row.name} is not offered any more.")
+                    raise Refused("gone", f"{row.name} is no longer offered.")
             self.row = row = self._store.file(self.id) or row
             self._blobs.drop_part(self.id)
             self._close()
@@ -138,13 +142,13 @@ class Upload:
                 self._descriptor = self._blobs.open_part(self.id)
             piece = os.pread(self._descriptor, min(_PIECE, size - self._hashed), self._hashed)
             if not piece:
-                raise Refused("incomplete", "The part has been damaged; send it again.")
+                raise Refused("incomplete", "The uploaded part is damaged. Send the file again.")
             self._hash.update(piece)
             self._hashed += len(piece)
         return self._hash.hexdigest()
 
     def end(self, drop_blob: threading.Lock) -> None:
-        """Nobody is to have the file any more: remove what is there, while holding the baton `drop_blob`."""
+        """End the offer, and remove the bytes, its blob while holding the baton `drop_blob`."""
         with self._turn:
             with drop_blob:
                 sha256 = self._store.drop_file(self.id)
@@ -153,13 +157,13 @@ class Upload:
             self._blobs.drop_part(self.id)
             self._close()
             self.row, self.ranges = self._store.file(self.id), EMPTY
-        self.want()  # who listens would wait for ever
+        self.want()  # a sender that listens would wait for ever
         self.changed()
 
     # Waiting for more
 
     def watch(self, reader: SessionReader, version: int) -> None:
-        """Tell a reader, once, when there is more than there was at `version`; at once if that is so already."""
+        """Tell a reader, once, when the file has changed since `version`, which may be now."""
         with self._lock:
             news = self.version != version
             if not news and len(self._watchers) < _WATCHERS:
@@ -168,7 +172,7 @@ class Upload:
             reader.reply(More(self.id))
 
     def changed(self) -> None:
-        """Tell whoever waits."""
+        """Tell the readers that wait for a change."""
         with self._lock:
             self.version += 1
             watchers, self._watchers = self._watchers, set()
@@ -176,14 +180,14 @@ class Upload:
             reader.reply(More(self.id))
 
     def want(self) -> None:
-        """Somebody needs it from here: a sender who has it to be fetched directly is told, once."""
+        """Tell a sender that listens, once, that a receiver needs the file from the server."""
         with self._lock:
             sender, self.direct_sender = self.direct_sender, None
         if sender is not None:
             sender.reader.reply(Wanted(self.id))
 
     def forget(self, reader: SessionReader) -> None:
-        """A reader is not interested any more."""
+        """Tell a reader nothing more, as a receiver or as a sender."""
         sender = self.direct_sender
         if sender is not None and sender.reader is reader:
             self.direct_sender = None
@@ -196,6 +200,6 @@ class Upload:
             self._descriptor = -1
 
     def close(self) -> None:
-        """Nobody has it open any more."""
+        """Close the part. Called when no connection has the file open."""
         with self._turn:
             self._close()

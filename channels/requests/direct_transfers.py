@@ -32,7 +32,7 @@ def listen(session: Session, frame: Listen) -> Ok:
         raise Refused("bad-frame", "A SHA-256 has 64 hexadecimal digits.")
     log = session.chat.log_of(found.row.log)
     if log is None or log.channel is not None:  # the first receiver that has it would end it for all others
-        raise Refused("not-direct", "A file goes directly to a user, not to a channel.")
+        raise Refused("not-direct", "A direct transfer goes to a user, not to a channel.")
     if found.row.state != "done":
         found.upload.direct_sender = DirectSender(session.reader, _host(session.address), frame.port, sha256)
         found.upload.changed()  # for a receiver that waits for a sender who was away
@@ -45,9 +45,9 @@ def reach(session: Session, frame: Reach) -> Way:
     row, sender = found.row, found.upload.direct_sender
     found.unreached = _UNDER_WAY if sender is None else 0
     if sender is None or row.state == "done" or not _reachable(sender.host, _host(session.address)):
-        raise Refused("not-direct", f"{row.name} comes by the server.")
+        raise Refused("not-direct", f"{row.name} is fetched from the server, not directly.")
     if next(sender.visitors) >= _VISITORS:
-        raise Refused("not-direct", f"{row.name} was asked for too often; it comes by the server.")
+        raise Refused("not-direct", f"{row.name} was requested too often. Fetch it from the server.")
     token = secrets.token_urlsafe(24)
     sender.reader.reply(Visitor(row.id, session.holder.name, token))
     return Way(file=frame.file, host=sender.host, port=sender.port, token=token, sha256=sender.sha256)

@@ -75,7 +75,7 @@ def _announce(session: Session, user: User, log: Log, post: Say | Msg) -> int:
 
 def _log(session: Session, user: User, frame: Offer) -> Log:
     if frame.channel and frame.user:
-        raise Refused("bad-frame", "A file is offered to a channel or to a user.")
+        raise Refused("bad-frame", "Offer a file to a channel or to a user, not to both.")
     if frame.user:
         return session.chat.private_log(user.name, frame.user)
     if session.user is not None:
@@ -112,12 +112,12 @@ def cancel(session: Session, frame: Cancel) -> Cancelled:
     """Take an offer back. Raises Refused for a user who has not made it."""
     row = session.files.open(frame.file).row
     if row.sender != session.holder.key:
-        raise Refused("not-allowed", f"{row.name} is {row.sender_name}'s: nobody else can take it back.")
+        raise Refused("not-allowed", f"Only {row.sender_name} can take {row.name} back.")
     session.chat.files.end(row.id)
     return Cancelled(file=row.id, name=row.name)
 
 
 def by_client(_session: Session, frame: Request) -> Answer:
     """Refuse a command that only a client can do, which reads and writes files on the user's machine."""
-    what = "fetched" if isinstance(frame, GetFile) else "sent"
-    raise Refused("client-only", f"Files are {what} with client.py, or by a program: see docs/protocol.md.")
+    verb = "fetches" if isinstance(frame, GetFile) else "sends"
+    raise Refused("client-only", f"Only client.py {verb} files, or a program: see docs/protocol.md.")

@@ -32,7 +32,7 @@ def seen(session: Session, frame: Seen) -> Ok | None:
     else:
         log = session.joined(frame.channel)
     if log is None:
-        raise Refused("no-such-user", f"You have no conversation with {frame.user}.")
+        raise Refused("no-such-user", f"You have no private messages with {frame.user}.")
     number = session.reader.acknowledge(log, frame.number)
     if number is not None:
         chat.journal.move(log, user.key, number)

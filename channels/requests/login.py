@@ -26,7 +26,7 @@ def hello(session: Session, frame: Hello) -> None:
         proven = _proven(session, frame.password, account.password)
     elif account.password is not None and frame.token is None:
         session.asked = account.name
-        raise Refused("need-password", f"{account.name} is registered: what is the password?")
+        raise Refused("need-password", f"The name {account.name} is registered. What is the password?")
     user, memberships = take_name(session, account, frame.token, proven=proven)
     session.fetches_directly = frame.direct
     session.reader.reply(_welcome(session, user, memberships, frame))
@@ -60,7 +60,7 @@ def take_name(session: Session, account: Account, token: str | None, *, proven: 
     session.current = next(reversed(user.joined), None)
     session.log_in(user)
     if first:
-        chat.arrived(user)
+        chat.connected(user)
     return user, memberships
 
 
@@ -69,8 +69,8 @@ def _proven(session: Session, password: str, kept: str) -> bool:
         return True
     session.tries += 1
     if session.tries >= session.chat.limits.password_tries:
-        raise PeerError("wrong-password", "That was the wrong password too often.")
-    raise Refused("wrong-password", "That is not the password; try again.")
+        raise PeerError("wrong-password", "Too many wrong passwords.")
+    raise Refused("wrong-password", "The password is wrong. Try again.")
 
 
 def _welcome(session: Session, user: User, memberships: Sequence[Membership], frame: Hello) -> Welcome:
@@ -113,6 +113,6 @@ def attach(session: Session, frame: Attach) -> Attached:
     """Be a further connection of a user who is connected. Raises Refused for a wrong token."""
     user = session.chat.directory.find(fold(check_name(frame.name)))
     if user is None or not hmac.compare_digest(user.token.encode(), frame.token.encode()):
-        raise Refused("not-allowed", "Nobody of that name has that token.")
+        raise Refused("not-allowed", "That token does not belong to that name.")
     session.attach(user)
     return Attached(name=user.name, most=session.chat.limits.payload)

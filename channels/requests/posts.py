@@ -19,5 +19,5 @@ def line(session: Session, frame: Line) -> None:
 def msg(session: Session, frame: Msg) -> None:
     """Post a private message."""
     if not frame.text.strip():
-        raise Refused("empty", "There is no text to send.")
+        raise Refused("empty", "The message has no text.")
     session.post(session.chat.private_log(session.holder.name, frame.user), frame)

@@ -49,7 +49,7 @@ def _failed(upload: Upload, error: OSError) -> Exception:
     if error.errno not in _FULL:
         return error
     log_.error("file %s: %s", upload.id, error)
-    return Refused("not-stored", f"The server's disk would not have it: {error.strerror}.")
+    return Refused("not-stored", f"The server could not write to its disk: {error.strerror}.")
 
 
 def have(session: Session, frame: Have) -> Ranges:
@@ -83,8 +83,10 @@ def get(session: Session, frame: Get) -> Chunk:
     session.reader.wait_for_room(0)
     found = session.files.open(frame.file)
     version, size = found.upload.version, found.row.size
-    if frame.offset + frame.length > size:
-        raise Refused("bad-range", f"{found.row.name} has {size} bytes; there are no {frame.length} at {frame.offset}.")
+    last = frame.offset + frame.length
+    if last > size:
+        sentence = f"{found.row.name} has {size} bytes, so bytes {frame.offset} to {last} do not exist."
+        raise Refused("bad-range", sentence)
     end = min(reach(found.available, frame.offset), frame.offset + min(frame.length, session.chat.limits.chunk))
     if end <= frame.offset:
         _wait_for_more(session, found, version)
@@ -98,7 +100,7 @@ def sum_of(session: Session, frame: Sum) -> SumIs:
     found = session.files.open(frame.file)
     end = frame.offset + frame.length
     if end > found.row.size or frame.length > _SUM or reach(found.available, frame.offset) < end:
-        raise Refused("bad-range", f"A checksum is of at most {_SUM} bytes, which must be there.")
+        raise Refused("bad-range", f"A checksum covers at most {_SUM} bytes, all of which the server must have.")
     descriptor, at, made = session.files.descriptor(found), frame.offset, hashlib.sha256()
     while at < end and (piece := os.pread(descriptor, min(_PIECE, end - at), at)):
         made.update(piece)
@@ -116,7 +118,7 @@ def taken(session: Session, frame: Taken) -> Ok:
         if direct is None and frame.sha256:  # the sender may be back in a moment, as after a restart of this server
             found.upload.watch(session.reader, version)
         if direct is None or frame.sha256.lower() != direct.sha256:
-            raise Refused("incomplete", f"{row.name} is not all there yet.")
+            raise Refused("incomplete", f"{row.name} is not complete yet.")
     fetched = Fetched(row.id, row.name, user.name)
     if (user.key != row.sender or direct is not None) and session.chat.files.note_fetched(row, user.name):
         sender = session.chat.directory.find(row.sender)

@@ -66,12 +66,12 @@ def test_after_leaving_nothing_of_it_arrives(doors: tuple[str, str], meet: Meet)
     alice.wait_for("hall", "in the other one now")
     with pytest.raises(Refusal, match="not in lab"):
         bob.leave("lab")
-    with pytest.raises(Refusal, match="no channel attic"):
+    with pytest.raises(Refusal, match="channel attic does not exist"):
         bob.leave("attic")
     bob.leave("hall")
-    with pytest.raises(Refusal, match="no channel: /join"):
+    with pytest.raises(Refusal, match=r"no channel\. /join"):
         bob.leave()
-    with pytest.raises(Refusal, match="no channel: /join"):
+    with pytest.raises(Refusal, match=r"no channel\. /join"):
         bob.say("to whom?")
 
 
@@ -143,7 +143,7 @@ def test_to_a_channel_that_was_not_joined(door: str, meet: Meet) -> None:
     alice.join("lab")
     with pytest.raises(Refusal, match="not in attic: /join attic"):
         alice.say("hello", "attic")
-    with pytest.raises(Refusal, match="no channel attic2: /join attic2"):
+    with pytest.raises(Refusal, match=r"channel attic2 does not exist\. /join attic2"):
         alice.topic("#attic2" if door == "text" else "attic2")
 
 

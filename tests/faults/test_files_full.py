@@ -76,7 +76,7 @@ def test_the_servers_disk_is_full(start_process: StartProcess, connect: Connect,
     send = [process.address, "--name", "alice"]
     done = run(*send, typed=f"/send bob {tmp_path / 'x'}\n")
     assert done.returncode == 1
-    assert "! x: The server's disk would not have it: File too large." in done.stderr
+    assert "! x: The server could not write to its disk: File too large." in done.stderr
     alice, bob = connect(process.address, "alice"), connect(process.address, "bob")
     (info,) = alice.request(Files()).files
     assert (info.done, info.have) == (False, 3 << 20)

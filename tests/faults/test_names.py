@@ -61,7 +61,7 @@ def test_exactly_one_gets_the_name(server: Server, count: int) -> None:
             assert len(winners) == 1, f"{len(winners)} have the name"
             assert len(refusals) == count - 1
             assert {refusal.code for refusal in refusals} <= {"name-taken"}
-            assert all("is taken: somebody is connected under that name." in refusal.error for refusal in refusals)
+            assert all("is taken: another user is connected under it." in refusal.error for refusal in refusals)
             winner = clients[winners[0]]
             names = [member.name.lower() for member in winner.request(Who()).members]
             assert names.count("zoe") == 1

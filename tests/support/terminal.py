@@ -150,7 +150,7 @@ class FakeServer:
             case Topic(channel=channel):
                 if channel in self.logs:
                     return TopicIs(channel=channel, topic="")
-                return Error(code="no-such-channel", error=f"There is no channel {channel}.")
+                return Error(code="no-such-channel", error=f"The channel {channel} does not exist.")
             case Bye():
                 return Closing(reason="Goodbye.")
         raise AssertionError(f"the fake server does not know {frame!r}")

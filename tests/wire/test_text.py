@@ -190,7 +190,7 @@ def test_what_is_shown() -> None:
     """Some lines, as people see them."""
     assert TextLines.encode(Entry(1, 0, "ann", "hi", "lab")) == b"[lab] ann: hi\n"
     assert TextLines.encode(Entry(1, 0, "ann", "hi", None, "bob")) == b"ann -> bob: hi\n"
-    assert TextLines.encode(Error(code="empty", error="There is no text to send.")) == b"! There is no text to send.\n"
+    assert TextLines.encode(Error(code="empty", error="The message has no text.")) == b"! The message has no text.\n"
     assert TextLines.encode(Joined(channel="lab", tail=2, topic="Soldering", members=1)) == (
         b"* You are in lab (1 member). Topic: Soldering\n* 2 entries so far: /history lab\n"
     )

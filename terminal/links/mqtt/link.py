@@ -173,7 +173,9 @@ def _error(refused: ConnectRefused, hello: Hello) -> Error:
     code, sentence = "not-allowed", refused.sentence
     if refused.code == Reason.BAD_USER_NAME_OR_PASSWORD or (refused.code == Reason.NOT_AUTHORIZED and not sentence):
         code = "need-password" if hello.password is None else "wrong-password"
-        sentence = f"{hello.name} needs a password." if hello.password is None else "That is not the password."
+        sentence = "The password is wrong. Try again."
+        if hello.password is None:
+            sentence = f"{hello.name} needs a password."
     elif refused.code == Reason.NOT_AUTHORIZED:
         code = "name-taken"
     elif not sentence:

@@ -29,7 +29,7 @@ class MqttTalker(Talker):
         )  # fmt: skip
         answer = self.line.expect(ConnAck)
         if answer.reason:
-            raise Refusal(answer.properties.reason_string or "not the password, or registered")
+            raise Refusal(answer.properties.reason_string or "The password is wrong, or the name is registered")
         self.current = ""
         self.line.subscribe(f"chat/to/{self.name}/#", "chat/presence/+")
 

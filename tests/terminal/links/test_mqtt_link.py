@@ -32,7 +32,7 @@ from wire.mqtt import V5, V311, ConnAck, Connect, Disconnect, MqttPackets, Reaso
     [
         (0x86, "", None, "need-password"),
         (0x86, "The name alice is registered, and the password is wrong.", "x", "wrong-password"),
-        (0x87, "alice is taken: somebody is connected under that name.", None, "name-taken"),
+        (0x87, "The name alice is taken: another user is connected under it.", None, "name-taken"),
         (0x87, "", "x", "wrong-password"),
         (0x89, "", None, "not-allowed"),
     ],

@@ -61,7 +61,7 @@ def test_the_screen_asks_for_a_password_without_a_lost_connection(
     screen.type("carol", "Enter")
     screen.expect_last("Password for carol:")
     screen.type("wrong", "Enter")
-    screen.expect("! That is not the password.")
+    screen.expect("! The password is wrong.")
     screen.type("sesame")
     screen.type("", "Enter")
     screen.expect_last(">")

@@ -104,7 +104,7 @@ def test_a_password_is_asked_for_and_never_shown(
     screen = start_screen(server.address, "--name", "carol")
     screen.expect_last("Password for carol:")
     screen.type("wrong", "Enter")
-    screen.expect("! That is not the password; try again.")
+    screen.expect("! The password is wrong. Try again.")
     screen.type("sesame")
     screen.type("", "Enter")
     screen.expect_last(">")

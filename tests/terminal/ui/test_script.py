@@ -90,7 +90,7 @@ def test_name_and_password_come_from_the_environment_or_a_file(
     nobody = run(server.address, typed="hello\n")
     assert (without.returncode, wrong.returncode, nobody.returncode) == (1, 1, 2)
     assert "PARTYLINE_PASSWORD" in without.stderr
-    assert "not the password" in wrong.stderr
+    assert "password is wrong" in wrong.stderr
     assert "--name" in nobody.stderr
     connect(server.address, "dora")
     taken = run(server.address, "--name", "dora")

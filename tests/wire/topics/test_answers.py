@@ -50,9 +50,9 @@ def test_answers_go_to_where_they_were_asked() -> None:
 
 
 def test_an_error_names_what_it_is_about() -> None:
-    error = Error(code="empty", error="There is no text to send.", id="7", channel="lab")
+    error = Error(code="empty", error="The message has no text.", id="7", channel="lab")
     assert json.loads(CHAT.payload(error, "alice", None)) == {
-        "topic": "chat/from/alice/say/lab", "id": "7", "code": "empty", "error": "There is no text to send.",
+        "topic": "chat/from/alice/say/lab", "id": "7", "code": "empty", "error": "The message has no text.",
     }  # fmt: skip
     assert json.loads(CHAT.payload(error, "alice", "chat/x"))["topic"] == "chat/x"
     assert "topic" not in json.loads(CHAT.payload(Error(code="empty", error="!"), "alice", None))
