@@ -88,7 +88,7 @@ def test_history_in_pages(door: str, meet: Meet) -> None:
     assert alice.history("@bob", 5) == [("bob", "a secret")]
     with pytest.raises(Refusal, match="channel attic does not exist"):
         alice.history("attic", 5)
-    with pytest.raises(Refusal, match="Nobody called zoe"):
+    with pytest.raises(Refusal, match="No user called zoe"):
         alice.history("@zoe", 5)
     assert meet(door, "eve").history("@bob", 5) == [], "a conversation of others is none of hers"
 

@@ -111,7 +111,7 @@ def test_a_line_of_100_mb(process: Process, kind: str, named: bool) -> None:
     else:
         line.send("alice") if not named else None
         line.send("/whois nobody")
-        line.expect("Nobody called nobody")
+        line.expect("No user called nobody")
         assert line.seen.count("A line has at most") == 1
         assert line.seen.count("\n! ") + line.seen.startswith("! ") == 2
     line.close()
@@ -151,7 +151,7 @@ def test_a_name_that_is_none_gets_one_line(server: Server, dial: Callable[..., T
     line.send(name)
     first = line.expect("")
     line.send("alice", f"/join {name}", f"/whois {name}", "/whois nobody-at-all")
-    line.expect("Nobody called nobody-at-all")
+    line.expect("No user called nobody-at-all")
     assert _harmless(line.seen), ascii(line.seen)
     if re.fullmatch(r"[#@]?[A-Za-z0-9_-]{1,32}", typed):
         assert first.startswith("Welcome, ")
@@ -209,7 +209,7 @@ def test_nothing_that_acts_on_a_terminal_reaches_one(
         commands += [f"/{typed}", f"/join {typed}", f"/msg {typed} x", f"/help {typed}", f"lab: {typed}"]
     for person in (alice, late):
         person.send(*commands, "/whois nobody-at-all")
-        person.expect("Nobody called nobody-at-all")
+        person.expect("No user called nobody-at-all")
         assert _harmless(person.seen), [ascii(line) for line in person.seen.split("\n") if not _harmless(line)][:5]
         assert not re.search(r"^(\S+ )?\[lab\] admin: |^! fake", person.seen, re.MULTILINE), "nobody speaks for another"
 

@@ -125,7 +125,7 @@ class TextTalker(Talker):
     def sync(self) -> None:
         marker = f"nobody-{next(self._markers)}"
         self.line.send(f"/whois {marker}")
-        self._read(f"! Nobody called {marker} ")
+        self._read(f"! No user called {marker} ")
 
     def _entries(self) -> list[tuple[str, Said]]:
         """Every entry that came, but for those of answers to history."""

@@ -52,7 +52,7 @@ def test_json_prints_the_frames(server: Server) -> None:
     [
         ("/nonsense\n", "! Unknown command /nonsense"),
         ("hello\n", "! You are in no channel"),
-        ("/join lab\n/whois nobody\n", "! Nobody called nobody"),
+        ("/join lab\n/whois nobody\n", "! No user called nobody"),
         ("/join lab\n" + "x" * 20_000 + "\nhello\n", "! A message has at most"),
     ],
 )
