@@ -70,7 +70,7 @@ class TextTalker(Talker):
         self._read(f"{self.name} -> ")  # one's own message comes back
         self.sync()
         start = next(at for at in reversed(range(len(self._lines))) if self._lines[at].endswith(f": {text}"))
-        return any("is away; the message is kept" in line for line in self._lines[max(0, start - 2) :])
+        return any("is away. The server keeps the message" in line for line in self._lines[max(0, start - 2) :])
 
     def who(self, channel: str = "") -> tuple[list[str], list[str]]:
         head = f"* In {channel}: " if channel else "* Online: "
