@@ -32,7 +32,7 @@ from store import Durability, Store, data_folder, open_store
 from wire import VERSION
 from wire.errors import LocalError
 from wire.limits import Limits
-from wire.mqtt import V311
+from wire.mqtt import CONNECT_FIRST_BYTE, V311
 from wire.topics import ROOT, Topics
 
 log = logging.getLogger("partyline")
@@ -70,7 +70,8 @@ class Server:
         try:
             self.chat = Chat(self._store, config.limits)
             self._mqtt = SharedState(self.chat, Topics(config.root))
-            self._door = Door(self.chat, {b"{": json_speaker, b"\x10": partial(MqttSession, self._mqtt)})
+            connect = bytes((CONNECT_FIRST_BYTE,))
+            self._door = Door(self.chat, {b"{": json_speaker, connect: partial(MqttSession, self._mqtt)})
             self._embedded: BrokerSupervisor | None = None
             self._mirror: Mirror | None = None
             try:

@@ -1,1 +1,1 @@
-"""What is written about Partyline, and the tool that keeps the generated parts of it current."""
+"""The documentation of Partyline, and the tool that keeps its generated parts current."""

@@ -1,4 +1,4 @@
-"""The tool that writes the generated parts of the documentation: `python -m docs.reference` (`--check` only looks).
+"""Writes the generated parts of the documentation: `python -m docs.reference`; `--check` only compares them.
 
 A part stands between `<!-- name -->` and `<!-- /name -->`, and is made from the code that it describes.
 """
@@ -45,17 +45,17 @@ _GROUPS: tuple[tuple[str, Sequence[type[Any]]], ...] = (
 _INTRODUCTION = {
     "Requests": "Each may carry `ref`: an integer, or a string of up to 64 characters.",
     "Answers": "Each carries the `ref` of its request, if that had one.",
-    "Events": "They come unasked and have no `ref`.",
+    "Events": "The server sends them unasked, without `ref`.",
     "Objects inside frames": "They have no `op`.",
 }
 
 
 class Missing(Exception):
-    """A file lacks the markers of a part; the message says which."""
+    """A file has no markers of a part; the message names them."""
 
 
 def frames() -> str:
-    """The reference of all frames, from their types and what is written above them in wire/frames/."""
+    """Return the reference of all frames, from their types and docstrings in wire/frames/."""
     lines: list[str] = []
     for title, kinds in _GROUPS:
         lines += [f"### {title}", "", _INTRODUCTION[title], ""]
@@ -71,21 +71,21 @@ def _op(kind: type[Any]) -> str:
 
 
 def _info(kind: type[Any]) -> types.StructType:
-    """The fields of a structure and their types."""
+    """Return the fields of a structure and their types."""
     info = types.type_info(kind)
     assert isinstance(info, types.StructType)
     return info
 
 
 def _fields(kind: type[Any], required: str) -> list[str]:
-    """A table of the fields that are on the line, those that must be there first; nothing if there are none."""
+    """Return the table of the fields of a frame's line, the required ones first; empty without fields."""
     rows = [field for field in _info(kind).fields if field.name not in ("ref", "payload")]
     if not rows:
         return []
     rows.sort(key=lambda field: not field.required)
     table = ["| field | type | if left out |", "| --- | --- | --- |"]
     for field in rows:
-        what = "so many raw bytes follow the line" if field.name == "bytes" else _words(field.type)
+        what = "count of the raw bytes after the line" if field.name == "bytes" else _words(field.type)
         table.append(f"| `{field.name}` | {what} | {required if field.required else _default(field)} |")
     return [*table, ""]
 
@@ -96,7 +96,7 @@ def _default(field: types.Field) -> str:
 
 
 def _words(kind: types.Type) -> str:
-    """A type as a reader of JSON says it."""
+    """Return a type in the words of JSON."""
     match kind:
         case types.IntType(ge=ge):
             return f"integer from {ge}" if ge is not None else "integer"
@@ -116,12 +116,12 @@ def _words(kind: types.Type) -> str:
 
 
 def errors() -> str:
-    """The table of error codes."""
+    """Return the table of error codes."""
     return "\n".join(["| code | when |", "| --- | --- |", *(f"| `{code}` | {text} |" for code, text in CODES.items())])
 
 
 def limits() -> str:
-    """The table of limits: their defaults, and the comments beside them in wire/limits.py."""
+    """Return the table of limits, with their defaults and the comments in wire/limits.py."""
     table = ["| limit | default | what it counts |", "| --- | --- | --- |"]
     comments = _limit_comments()
     table += [f"| `{name}` | {getattr(Limits(), name):,} | {comments[name]} |" for name in Limits.__struct_fields__]
@@ -129,7 +129,7 @@ def limits() -> str:
 
 
 def _limit_comments() -> dict[str, str]:
-    """What is written beside each limit."""
+    """Return the comment beside each limit."""
     source = inspect.getsource(limits_module)
     return dict(re.findall(r"^    (\w+): .*?  # (.+)$", source, re.MULTILINE))
 
@@ -152,7 +152,7 @@ def _also(aliases: Sequence[str]) -> str:
 
 
 def topics() -> str:
-    """The table of MQTT topics below the usual root."""
+    """Return the table of MQTT topics below the default root."""
     table = ["| topic | written by | purpose | answer |", "| --- | --- | --- | --- |"]
     for row in TABLE:
         answer = f"`{_op(row.answer)}`" if row.answer is not None else ""
@@ -161,7 +161,7 @@ def topics() -> str:
 
 
 def _writer(row: Row) -> str:
-    """Who writes a topic, and in which way."""
+    """Return the writer of a topic, and the special ways of writing it."""
     ways = [way for way, applies in (("retained", row.retained), ("or its will", row.will)) if applies]
     return ", ".join([row.writer.value, *ways])
 
@@ -174,7 +174,7 @@ PARTS: dict[str, dict[str, Callable[[], str]]] = {
 
 
 def fill(text: str, parts: Mapping[str, Callable[[], str]]) -> str:
-    """The text with each part between its markers made anew. Raises Missing."""
+    """Return the text with a new version of each part between its markers. Raises Missing."""
     for name, make in parts.items():
         start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
         if start not in text or end not in text.partition(start)[2]:
@@ -185,7 +185,7 @@ def fill(text: str, parts: Mapping[str, Callable[[], str]]) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Write what is not current, or, with --check, name it; 1 if there was something to do or to complain about."""
+    """Write the parts that are not current, or name them with --check. Return 1 if a part is missing or named."""
     status = 0
     for name, parts in PARTS.items():
         file = ROOT / name
@@ -203,7 +203,7 @@ def main(arguments: Sequence[str]) -> int:
             status = 1
         else:
             file.write_text(new)
-            print(f"{name} is written anew")
+            print(f"{name} is updated")
     return status
 
 

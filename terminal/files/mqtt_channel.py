@@ -1,5 +1,6 @@
-"""Floor 4: files over the one line that an MQTT client has: each request is a command below `file/<id>/`, see
-wire/topics/files.py. Pure, but for the channel, which a transfer's thread waits in.
+"""Floor 4: channels for files over the one connection of an MQTT client.
+
+Each request is a command of wire/topics/files.py. The thread of a transfer waits in its channel for the answers.
 """
 
 from __future__ import annotations
@@ -38,16 +39,16 @@ from wire.frames import (
 
 from .channel import ConnectionLostError
 
-_SILENCE = 60.0  # seconds without an answer: the line is lost
-_FOLLOWING = 600.0  # seconds that a sender may pause before we look once more
-_PIECE = 1 << 17  # bytes of a chunk: what is said goes on between two of them
-_WINDOW = 8
+_SILENCE = 60.0  # seconds without an answer until the connection counts as lost
+_FOLLOWING = 600.0  # seconds without news of a file, after which the transfer asks again
+_CHUNK = 1 << 17  # bytes; messages are sent between two chunks
+_WINDOW = 8  # unanswered requests of one channel
 
 A = TypeVar("A", bound=Answer)
 
 
 class MqttFileChannels:
-    """Who waits for which answers. `send` is the link's; `take` and `lost` are for whoever the link delivers to."""
+    """All open channels. `send` is that of the link; the receiver of its events calls `take` and `lost`."""
 
     def __init__(self, send: Callable[[Iterable[Frame]], None]) -> None:
         self._send = send
@@ -67,7 +68,7 @@ class MqttFileChannels:
             self._channels.pop(number, None)
 
     def take(self, frame: Frame) -> bool:
-        """Hand a frame to the channel that it is for; False if it is for somebody else."""
+        """Pass a frame to its channel. Return False if the frame is for no channel."""
         if isinstance(frame, More):
             for channel in self._all():
                 channel.came.put(frame)
@@ -82,7 +83,7 @@ class MqttFileChannels:
         return True
 
     def lost(self) -> None:
-        """The line is lost, and every answer with it."""
+        """End the waits of all channels, as the connection is lost."""
         for channel in self._all():
             channel.came.put(None)
 
@@ -92,9 +93,9 @@ class MqttFileChannels:
 
 
 class MqttFileChannel:
-    """A FileChannel (see channel.py) over the link that everything else goes over, too."""
+    """A FileChannel (see channel.py) over the link that also carries the messages."""
 
-    chunk = _PIECE
+    chunk = _CHUNK
 
     def __init__(self, number: int, send: Callable[[Iterable[Frame]], None], closed: Callable[[int], None]) -> None:
         self.came: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
@@ -104,11 +105,11 @@ class MqttFileChannel:
         self._refs = itertools.count(1)
         self._puts: deque[str] = deque()
         self._early: dict[str, Frame] = {}
-        self._file = ""  # whose news we wait for
+        self._file = ""  # the file whose `more` counts as news
         self._news = False
 
     def close(self) -> None:
-        """Wait for nothing more."""
+        """Close the channel, and end a wait in it."""
         self._closed(self._number)
         self.came.put(None)
 
@@ -127,7 +128,7 @@ class MqttFileChannel:
         if isinstance(answer, Error):
             raise Refused(answer.code if answer.code in CODES else "internal", answer.error)
         if not isinstance(answer, kind):
-            raise ConnectionLostError("the server answers something else")
+            raise ConnectionLostError("the server sent an unexpected answer")
         return answer
 
     def _next(self, seconds: float) -> Frame:
@@ -136,47 +137,47 @@ class MqttFileChannel:
         except queue.Empty:
             raise ConnectionLostError("no answer") from None
         if frame is None:
-            raise ConnectionLostError("the line is lost")
+            raise ConnectionLostError("the connection is lost")
         self._news = self._news or (isinstance(frame, More) and frame.file == self._file)
         return frame
 
     def offer(self, offer: Offer) -> Offered:
-        """Offer a file; what is there of it."""
+        """Offer a file. Return what the server has of it."""
         return self._wait(self._ask(offer), Offered)
 
     def put(self, file: str, offset: int, data: bytes | memoryview) -> None:
-        """Send a chunk; up to a window of them wait for their answers."""
+        """Send a chunk. Up to `_WINDOW` chunks wait for their answers."""
         self._puts.append(self._ask(Put(file=file, offset=offset, bytes=len(data), payload=bytes(data))))
         while len(self._puts) > _WINDOW:
             self._wait(self._puts.popleft(), Kept)
 
     def settle(self) -> None:
-        """Wait until all chunks are kept."""
+        """Wait until the server has stored all chunks."""
         while self._puts:
             self._wait(self._puts.popleft(), Kept)
 
     def finish(self, file: str, sha256: str, size: int) -> None:
-        """All is sent."""
+        """Finish the upload."""
         self._wait(self._ask(Finish(file=file, sha256=sha256, size=size)), Finished)
 
     def cancel(self, file: str) -> None:
-        """Take an offer back."""
+        """Take the offer back."""
         self._wait(self._ask(Cancel(file=file)), Cancelled)
 
     def have(self, file: str, *, watch: bool = False) -> Ranges:
-        """What is there of a file."""
+        """Return what the server has of a file; with `watch`, it announces further bytes."""
         self._file, self._news = file, False
         return self._wait(self._ask(Have(file=file, watch=watch)), Ranges)
 
     def fetch(self, file: str, first: int, end: int) -> Iterator[memoryview]:
-        """A range in order: some requests are under way at a time; it ends where nothing more is there."""
+        """Yield the bytes of a range in order, up to where the server has no more. Requests overlap."""
         self._file, self._news = file, False
         asked: deque[tuple[str, int]] = deque()
         at = ahead = first
         short = False
         while at < end and (asked or not short):
             while not short and ahead < end and len(asked) < _WINDOW:
-                length = min(_PIECE, end - ahead)
+                length = min(_CHUNK, end - ahead)
                 asked.append((self._ask(Get(file=file, offset=ahead, length=length)), length))
                 ahead += length
             ref, length = asked.popleft()
@@ -187,14 +188,14 @@ class MqttFileChannel:
             short = short or len(chunk.payload) < length
 
     def more(self) -> None:
-        """Wait until there is more."""
+        """Wait until the server has more of the file."""
         while not self._news:
             self._next(_FOLLOWING)
 
     def sum(self, file: str, first: int, length: int) -> str:
-        """The SHA-256 of a range."""
+        """Return the SHA-256 of a range."""
         return self._wait(self._ask(Sum(file=file, offset=first, length=length)), SumIs).sha256
 
     def taken(self, file: str) -> None:
-        """We have it."""
+        """Report that the file is complete and correct."""
         self._wait(self._ask(Taken(file=file)), Ok)

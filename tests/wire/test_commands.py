@@ -51,15 +51,15 @@ WORDS = {
     "[channel or @user]": "@bob", "[n]": "5", "[before]": "30", "[text]": "Tonight", "[command]": "join",
     "<user or #channel>": "#lab", "<path>": "my photo.jpg", "<id>": "k3x7abcd", "[folder]": "new photos",
 }  # fmt: skip
-OPEN_ENDED = {"<text>", "[text]", "<password>", "<path>", "[folder]"}  # all that follows
+OPEN_ENDED = {"<text>", "[text]", "<password>", "<path>", "[folder]"}  # the rest of the line
 _ARGUMENT = re.compile(r"<[^>]+>|\[[^]]+\]")
 
 
 def written(command: Command) -> list[str]:
-    """Every way to write it that its usage promises: with none, one, … all of its optional arguments."""
+    """Return all lines that the usage allows: with none, one, … all of its optional arguments."""
     arguments = _ARGUMENT.findall(command.usage)
     needed = [argument for argument in arguments if argument.startswith("<")]
-    assert arguments[: len(needed)] == needed, "what may be left out comes last"
+    assert arguments[: len(needed)] == needed, "optional arguments come last"
     names = (command.name, *command.aliases)
     return [
         " ".join([name, *(WORDS[argument] for argument in arguments[:count])])
@@ -69,7 +69,7 @@ def written(command: Command) -> list[str]:
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 def test_every_usage_can_be_written(command: Command) -> None:
-    """In all its forms, in capitals and with spaces around; and it means the same kind of frame."""
+    """Every form of a command, also in capitals and with spaces around it, has one type of frame."""
     kinds = set()
     for line in written(command):
         request = parse(line)
@@ -97,7 +97,7 @@ def test_what_does_not_fit_shows_the_usage(command: Command) -> None:
 
 
 def test_everything_that_a_person_may_ask_is_in_the_table() -> None:
-    """What is not, is what people do without a command, and what programs alone need."""
+    """The other requests are those that people make without a command, and those of programs."""
     reached: set[object] = {type(parse(line)) for command in COMMANDS for line in written(command)}
     by_programs: set[object] = {
         Hello, Say, Seen, Ping, Attach, Offer, Put, Have, Finish, Get, Sum, Taken, Listen, Reach,
@@ -106,7 +106,7 @@ def test_everything_that_a_person_may_ask_is_in_the_table() -> None:
 
 
 def test_names_are_unique_and_rows_complete() -> None:
-    """No alias hides a command, and every row has what the help shows."""
+    """No alias hides a command, and every row has a summary."""
     names = [name for command in COMMANDS for name in (command.name, *command.aliases)]
     assert len(names) == len(set(names))
     for command in COMMANDS:
@@ -117,7 +117,7 @@ def test_names_are_unique_and_rows_complete() -> None:
 
 
 def test_help_shows_everything() -> None:
-    """Each command and each way to speak on a line of its own, aligned; and each command by itself."""
+    """Each command and each way to post has an aligned line; each command also has its own help."""
     lines = help_lines()
     rows = [*((command.usage, command.summary) for command in COMMANDS), *PLAIN]
     assert [re.split(r"  +", line, maxsplit=1) for line in lines] == [list(row) for row in rows]
@@ -140,7 +140,7 @@ def test_help_shows_everything() -> None:
     ],
 )  # fmt: skip
 def test_a_slip_gets_the_nearest_command(typed: str, meant: str | None) -> None:
-    """And what is near to nothing gets the way to the help."""
+    """A name that is near to no command gets a hint to the help."""
     with pytest.raises(Refused) as refused:
         parse(typed)
     assert refused.value.code == "unknown-command"
@@ -188,7 +188,7 @@ def test_a_slip_gets_the_nearest_command(typed: str, meant: str | None) -> None:
     ],
 )
 def test_what_a_line_means(line: str, meaning: Request | None) -> None:
-    """Its frame, or None for what is no command but speech."""
+    """A command has a frame; any other line is a post, and has none."""
     assert parse(line) == meaning
 
 
@@ -250,7 +250,7 @@ def test_the_word_on_which_the_meaning_depends(typed: Line | Topic, word: str) -
 
 @given(line=st.builds("{}{}".format, st.sampled_from(["", "/", "/join ", "/history ", "/topic "]), hostile_text()))
 def test_any_line_is_a_command_speech_or_refused(line: str) -> None:
-    """Nothing that can be typed makes it fail otherwise."""
+    """Any text is a command, a post, or refused with a sentence."""
     try:
         request = parse(line)
     except Refused as error:

@@ -1,4 +1,4 @@
-"""The JSON dialect: round trips, any cut of the same bytes, and what becomes of bytes that are no frames."""
+"""The JSON dialect: round trips, bytes cut anywhere, and bytes that are not frames."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ PING = b'{"op":"ping","bytes":%d,"ref":7}\n'
 
 
 def receive(chunks: Sequence[bytes], limits: Limits = SMALL) -> list[Any]:
-    """What one connection makes of these chunks; its buffer stays within the limits all the while."""
+    """Return the frames of these chunks on one connection, whose buffer stays within the limits."""
     lines = JsonLines(limits)
     got = []
     for chunk in chunks:
@@ -164,7 +164,7 @@ def test_a_mistake_is_named_in_its_place(line: bytes, code: str, ref: int | str 
 
 
 def test_a_payload_over_the_limit_is_skipped() -> None:
-    """It is refused with its ref, nothing of it is kept, and what follows it is understood."""
+    """The answer has its ref, none of its bytes stay in memory, and the next frame is decoded."""
     huge = b'{"op":"bye"}\n' * 10
     limits = Limits(payload=50)
     sent = PING % len(huge) + huge + b'{"op":"join","channel":"a"}\n'
@@ -206,6 +206,6 @@ def test_hello_does_not_share_its_defaults() -> None:
 
 
 def test_defaults_are_left_out() -> None:
-    """What goes on the wire is short."""
+    """Fields with their default value are not on the wire."""
     assert JsonLines.encode(Say("x")) == b'{"op":"say","text":"x"}\n'
     assert msgspec.json.decode(JsonLines.encode(Ping(payload=b"abc"))[:-3]) == {"op": "ping", "bytes": 3}

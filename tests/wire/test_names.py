@@ -23,7 +23,7 @@ def test_good_names_pass(name: str, sign: str) -> None:
 
 @given(name=hostile_text() | st.text(max_size=40))
 def test_a_name_is_good_or_refused(name: str) -> None:
-    """Nothing else gets through, and the refusal quotes it safely."""
+    """Any other text is refused, and the refusal quotes it safely."""
     if re.fullmatch(r"[#@]?[A-Za-z0-9_-]{1,32}", name):
         assert check_name(name) in name
         return

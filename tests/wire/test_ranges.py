@@ -24,7 +24,7 @@ def numbers(ranges: list[list[int]] | tuple[tuple[int, int], ...]) -> set[int]:
 
 @given(spans=SPANS)
 def test_a_set_of_ranges_is_a_set_of_numbers(spans: list[list[int]]) -> None:
-    """Whatever the order; sorted, without touching ranges, so the same set is the same value."""
+    """In any order: the ranges are sorted and do not touch, so equal sets are equal values."""
     made = union(spans)
     assert numbers(made) == numbers(spans)
     assert total(made) == len(numbers(spans))
@@ -59,13 +59,13 @@ EVIL = (
 
 @pytest.mark.parametrize("name", EVIL)
 def test_a_reduced_name_of_the_worst_kind_is_one_plain_file(name: str) -> None:
-    """Nothing leads out of the folder."""
+    """No path leaves the folder."""
     check_reduced(safe_name(name))
 
 
 @given(name=hostile_text() | st.text("./\\:~ \0aé", max_size=30))
 def test_a_reduced_name_is_one_plain_file(name: str) -> None:
-    """Whatever was given; and reducing it again changes nothing."""
+    """For any text. Reducing the result again changes nothing."""
     reduced = safe_name(name)
     check_reduced(reduced)
     assert safe_name(reduced) == reduced
@@ -94,7 +94,7 @@ def test_a_plain_name_stays_as_it_is() -> None:
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\\b", "a\0b", "x" * 256, "a\nb", "\x1b[2J", "a\tb"])
 def test_a_name_that_is_no_name_is_refused(name: str) -> None:
-    """With a code, before anything is kept; and as a step of a path likewise."""
+    """With a code, and also as a component of a path."""
     with pytest.raises(Refused) as refused:
         check_file_name(name)
     assert refused.value.code == "bad-file-name"

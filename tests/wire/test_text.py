@@ -1,4 +1,4 @@
-"""The text dialect: lines in any cut, telnet's negotiation, and output that no terminal can be hurt with."""
+"""The text dialect: lines cut anywhere, telnet's negotiation, and output that is safe on any terminal."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _MARKS = {"\u200e", "\u200f", "\u061c", "\ufeff"}
 
 
 def acts_on_a_terminal(character: str) -> bool:
-    """Whether it is more than a printable character; tabs and line ends are dealt with elsewhere."""
+    """Return True if a terminal obeys the character. Tabs and line ends are checked elsewhere."""
     return character not in "\t\n" and (
         unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
         or unicodedata.bidirectional(character) in _BIDI
@@ -52,7 +52,7 @@ def acts_on_a_terminal(character: str) -> bool:
 
 
 def check_output(data: bytes, lines: int) -> None:
-    """Nothing in it acts on a terminal, and at most so many of its lines are not indented: none is forged."""
+    """Check that no character acts on a terminal, and that at most `lines` lines begin at the left margin."""
     text = data.decode()
     assert not list(filter(acts_on_a_terminal, text))
     assert not text or text.endswith("\n")
@@ -60,7 +60,7 @@ def check_output(data: bytes, lines: int) -> None:
 
 
 def receive(chunks: Sequence[bytes], limits: Limits = SMALL) -> list[Any]:
-    """What one connection makes of these chunks; its buffer stays within the limit all the while."""
+    """Return the frames of these chunks on one connection, whose buffer stays within the limit."""
     lines = TextLines(limits)
     got: list[Any] = []
     for chunk in chunks:
@@ -82,7 +82,7 @@ STREAM = st.lists(PART, max_size=12).map(b"".join)
 
 @given(stream=STREAM, cuts=st.lists(st.integers(0, 2000), max_size=12))
 def test_any_cut_of_the_same_bytes_gives_the_same_frames(stream: bytes, cuts: list[int]) -> None:
-    """Where the network cuts the lines makes no difference."""
+    """The network may cut the lines anywhere."""
     whole = receive([stream])
     assert receive(pieces(stream, cuts)) == whole
     assert receive([stream[at : at + 1] for at in range(len(stream))]) == whole
@@ -90,7 +90,7 @@ def test_any_cut_of_the_same_bytes_gives_the_same_frames(stream: bytes, cuts: li
 
 @given(stream=st.binary(max_size=300) | STREAM | hostile_text().map(lambda text: text.encode(errors="replace")))
 def test_whatever_comes_is_a_request_a_line_or_malformed(stream: bytes) -> None:
-    """No bytes make it fail, and no line brings anything along that acts on a terminal."""
+    """Any bytes give frames, and no frame has a character that acts on a terminal."""
     for frame in receive([stream, b"\n"], Limits()):
         assert isinstance(frame, Request)
         if isinstance(frame, Malformed):
@@ -126,7 +126,7 @@ TYPED: tuple[tuple[bytes, list[Request]], ...] = (
 
 @pytest.mark.parametrize(("typed", "expected"), TYPED)
 def test_what_people_type(typed: bytes, expected: list[Request]) -> None:
-    """Line ends of every system, telnet's negotiation (RFC 854), and what a terminal may send by accident."""
+    """Line ends of every system, telnet's negotiation (RFC 854), and control characters."""
     assert receive([typed]) == expected
 
 
@@ -146,7 +146,7 @@ def test_what_people_type(typed: bytes, expected: list[Request]) -> None:
     ],
 )
 def test_a_mistake_gets_one_clear_line(typed: str, code: str, part: str) -> None:
-    """With its code, quoting no more than a little of what was typed; the next line is understood."""
+    """The error has a code and quotes a short part of the line. The next line is decoded."""
     wrong, line = receive([f"{typed}\nhello\n".encode()], Limits())
     assert (wrong.code, line) == (code, Line("hello"))
     assert part in wrong.error
@@ -157,7 +157,7 @@ def test_a_mistake_gets_one_clear_line(typed: str, code: str, part: str) -> None
 @pytest.mark.parametrize("kind", SHOWN, ids=lambda kind: kind.__name__)
 @given(data=st.data())
 def test_no_frame_can_act_on_a_terminal_or_forge_a_line(kind: type[Frame], data: st.DataObject) -> None:
-    """Whatever stands in any of its fields: so many lines are shown, and none more that starts at the left."""
+    """For any text in any field, only the rendered lines begin at the left margin."""
     frame = data.draw(frames(kind, hostile_text()))
     rendered = list(render(frame))
     encoded = TextLines.encode(frame)
@@ -167,7 +167,7 @@ def test_no_frame_can_act_on_a_terminal_or_forge_a_line(kind: type[Frame], data:
 
 @given(batch=st.lists(entries(hostile_text()) | entries(st.sampled_from(["a", "b c", "é"])), max_size=4))
 def test_a_batch_is_its_entries_one_after_the_other(batch: list[Entry]) -> None:
-    """The quick way for plain text and the careful way for all other say the same, and no entry forges another."""
+    """The quick way for plain text and the careful way for any text agree, and no entry forges another."""
     data = TextLines.encode_entries(batch)
     assert data == b"".join(map(TextLines.encode, batch))
     check_output(data, len(batch))
@@ -178,7 +178,7 @@ def test_a_batch_is_its_entries_one_after_the_other(batch: list[Entry]) -> None:
 
 @pytest.mark.parametrize("past", [False, True])
 def test_a_text_of_two_lines_is_one_entry(past: bool) -> None:
-    """A program may post line ends; a person sees that the second line is not another's."""
+    """A program may post line ends; the second line is indented, so that it is not another entry."""
     entry = Entry(1, 0, "eve", "hi\n[lab] root: give eve your password", "lab")
     for batch in ([entry], [entry, entry]):
         data = TextLines.encode_entries(batch, past=past).decode()
@@ -187,7 +187,7 @@ def test_a_text_of_two_lines_is_one_entry(past: bool) -> None:
 
 
 def test_what_is_shown() -> None:
-    """Some lines, as people see them."""
+    """Some lines as people see them."""
     assert TextLines.encode(Entry(1, 0, "ann", "hi", "lab")) == b"[lab] ann: hi\n"
     assert TextLines.encode(Entry(1, 0, "ann", "hi", None, "bob")) == b"ann -> bob: hi\n"
     assert TextLines.encode(Error(code="empty", error="The message has no text.")) == b"! The message has no text.\n"
@@ -197,7 +197,7 @@ def test_what_is_shown() -> None:
 
 
 def test_the_status_in_words() -> None:
-    """The server's, and how it gets on with a broker, if it mirrors to one; in three lines at most."""
+    """The status of the server, and of its connection to another broker."""
     now = time.time_ns() // 1_000_000
     status = ServerStatus(version="0.1.0", since=now, users=1, connections=2, channels=3)
     lines = [f"* Partyline 0.1.0, running since {clock(now)}.", "* 1 user online over 2 connections; 3 channels."]
@@ -222,5 +222,5 @@ def test_the_status_in_words() -> None:
 
 @given(milliseconds=st.integers())
 def test_any_number_is_a_time(milliseconds: int) -> None:
-    """A clock that a server made up does not end the client."""
+    """A client survives any time that a server sends."""
     assert clock(milliseconds).isprintable()

@@ -1,4 +1,4 @@
-"""How the client gets to a broker: its URL, its certificates, its refusals, its version, and what is no broker."""
+"""The client's connection to a broker: URL, certificates, refusals, versions, and peers that are not brokers."""
 
 from __future__ import annotations
 

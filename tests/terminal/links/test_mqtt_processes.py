@@ -96,7 +96,7 @@ def only_311(connection: socket.socket) -> socket.socket | None:
 
 @pytest.fixture(params=["MQTT 5", "MQTT 3.1.1"])
 def address(request: pytest.FixtureRequest, server: Server, relay: Callable[..., Relay]) -> str:
-    """Where a server is reached: by a client's first choice, or only in the older version."""
+    """A server that a client reaches by MQTT 5, or only by 3.1.1."""
     return server.address if request.param == "MQTT 5" else relay(server.address, only_311).address
 
 

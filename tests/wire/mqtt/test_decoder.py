@@ -335,7 +335,7 @@ def test_pubacks_of_what_nobody_has_subscribed_to_come_as_runs_to_who_wants_that
 
 
 def test_an_identifier_of_0_in_a_long_run_costs_no_more_than_the_run() -> None:
-    """It was quadratic once: the run was read again for each of its PUBACKs."""
+    """The decoder does not read the run again for each PUBACK."""
     run = encode(PubAcks((1,) * 60_000), V311)
     first, error = connected(V311).receive(run + b"\x40\x02\x00\x00")
     assert first == PubAcks((1,) * 60_000)

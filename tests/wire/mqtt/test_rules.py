@@ -278,7 +278,7 @@ def with_properties(kind: Kind, *properties: bytes) -> Item:
 
 
 def needed(kind: Kind, row: Property) -> tuple[bytes, ...]:
-    """What must be beside a property for it to be legal at all."""
+    """Return the properties without which a property is illegal."""
     alone = row.name == "authentication_method" or kind not in (Kind.AUTH, Kind.CONNECT)
     return () if alone else (METHOD,)
 

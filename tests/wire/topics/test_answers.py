@@ -30,7 +30,7 @@ CHAT = Topics()
 
 
 def test_answers_go_to_where_they_were_asked() -> None:
-    """Whatever the spelling in the question, the one who asks has subscribed to that of the answer."""
+    """The client has subscribed to its own spelling of its name, which may differ from that in the request."""
     for asked, answer in (
         ("chat/from/alice/lookup/BOB", UserInfo(name="Bob", online=True)),
         ("chat/from/alice/history/@bob", Page(entries=[], tail=0, user="bob")),

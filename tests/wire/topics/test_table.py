@@ -81,7 +81,7 @@ def test_a_request_comes_back_from_its_topic(row: Row, data: st.DataObject) -> N
 
 @given(data=st.data(), row=st.sampled_from(ASKED))
 def test_any_request_is_carried_or_refused(data: st.DataObject, row: Row) -> None:
-    """Whatever its fields hold, the topic is one of the row's, and is never another client's."""
+    """For any fields, the topic is one of the row, and never another client's."""
     request = data.draw(frames(row.frame))
     try:
         topic, payload = CHAT.ask(request, ME)
