@@ -27,7 +27,7 @@ from tests.support.clients import Text
 from tests.support.fixtures import StartProcess, StartServer
 from tests.support.mqtt import MqttLine
 from tests.support.repository import ROOT
-from tests.support.waiting import DEADLINE
+from tests.support.waiting import DEADLINE, eventually
 from wire.errors import LocalError
 from wire.mqtt import V311
 
@@ -68,6 +68,13 @@ def child(broker: BrokerSupervisor) -> int:
     """Return the process id of the child."""
     assert broker._child is not None
     return broker._child.pid
+
+
+def stop(pid: int) -> None:
+    """Stop a process, and wait until it has stopped: its threads go on for a moment after the signal."""
+    os.kill(pid, signal.SIGSTOP)
+    stat = Path(f"/proc/{pid}/stat")
+    eventually(lambda: stat.read_text().rpartition(") ")[2].startswith("T"), lambda: f"{pid} does not stop")
 
 
 def enter(broker: BrokerSupervisor, mqtt: Callable[..., MqttLine], **fields: Any) -> MqttLine:
@@ -128,7 +135,7 @@ def test_close_kills_a_process_that_hangs(
     monkeypatch.setattr(supervisor, "_STOP_TIMEOUT", 0.2)
     broker = started(make())
     process = watch(child(broker))
-    os.kill(child(broker), signal.SIGSTOP)
+    stop(child(broker))
     broker.close()
     assert process.is_gone(0)
 
@@ -259,7 +266,7 @@ def test_the_process_ends_after_the_server_was_killed(data: Path, watch: Callabl
         pid = int(parent.stdout.readline())
         process = watch(pid)
         if hangs:
-            os.kill(pid, signal.SIGSTOP)
+            stop(pid)
         parent.kill()
         parent.wait()
         if hangs:

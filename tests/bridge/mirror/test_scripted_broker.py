@@ -17,10 +17,12 @@ from server import Config, Server
 from store import StoreError
 from tests.support.brokers.scripted import ScriptedBroker, Visit, broker, server, status, wait
 from tests.support.clients import Json
+from tests.support.fixtures import StartServer
 from tests.support.mqtt import body
 from tests.support.stores import WatchedStore
 from tests.support.waiting import eventually
 from wire.frames import Join, Register, Say, Whois
+from wire.limits import Limits
 from wire.mqtt import V5, V311, PingReq, PubAck, Publish, Reason
 
 __all__ = ["broker", "server"]
@@ -151,6 +153,25 @@ def test_unacknowledged_entries_are_published_again_in_order(
     again = second.messages("chat/channels/lab")
     assert [packet.dup for packet in again] == [True, True, True, True, False]
     wait(server, lambda status: status.behind == 0)
+
+
+def test_no_entry_is_left_out_however_long_the_broker_was_away(
+    start_server: StartServer, broker: ScriptedBroker, connect: Connected
+) -> None:
+    """Clients of the server would get a gap instead."""
+    server = start_server(broker=BrokerConfig(url=broker.url), limits=Limits(lag=10))
+    visit = broker.visit()
+    visit.open()
+    alice = connect(server.address, "alice")
+    alice.request(Join("lab"))
+    visit.close()
+    wait(server, lambda status: not status.connected)
+    alice.send(*[Say(f"{n}", "lab") for n in range(49)])
+    alice.request(Say("49", "lab"))
+    again = broker.newest()
+    again.open(present=True)
+    again.message("chat/channels/lab/text", lambda packet: packet.payload == b"alice: 49")
+    assert texts(again) == [f"{n}" for n in range(50)]
 
 
 def test_cursors_survive_a_restart_of_the_server(broker: ScriptedBroker, tmp_path: Path) -> None:

@@ -6,11 +6,13 @@ import ssl
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bridge.clients import MqttReader
 from bridge.mirror import Broker, BrokerConfig, parse_broker
 from bridge.mirror.outgoing import MirrorReader, UserLog
 from channels.log import Block, Log
@@ -115,6 +117,7 @@ class Wire:
 
     def __init__(self, version: int) -> None:
         self.room = 1 << 30
+        self.ended = False  # the reader has hung up
         self.wanted = False  # the reader waits until it is writable
         self._packets = MqttPackets(1 << 28, version=version)
         self.flying: deque[Publish] = deque()
@@ -135,7 +138,7 @@ class Wire:
         self.wanted = True
 
     def hang_up(self) -> None:
-        raise AssertionError("nobody hangs up")
+        self.ended = True
 
     def unacknowledged(self) -> int:
         return 0
@@ -282,3 +285,29 @@ def test_the_two_users_of_a_private_log_have_cursors_of_their_own() -> None:
     model.acknowledge([0, 0])
     assert model.cursors == {"lab": 0, "alice": 3, "bob": 3}
     model.go()
+
+
+def test_a_broker_that_takes_far_too_little_is_hung_up_on() -> None:
+    """Answers wait in memory, entries do not."""
+    model = Model(V5, None)
+    model.wire.room = 0
+    piece = b"x" * Limits().backlog
+    for _ in range(16):
+        model.reader.reply_bytes(piece)
+    assert not model.wire.ended
+    model.reader.reply_bytes(b"x")
+    assert model.wire.ended
+
+
+def test_clients_of_the_server_are_sent_an_entry_before_the_broker() -> None:
+    model = Model(V5, None)
+    client = MqttReader[Log](Wire(V5), cast("Any", None), lambda log: None, 1 << 16)
+    for log in model.logs.values():
+        log.attach(client)
+        assert log.followers == (client, model.reader)
+
+
+def test_a_closed_reader_follows_no_log() -> None:
+    model = Model(V5, None)
+    model.go()
+    assert [log.followers for log in model.logs.values()] == [(), ()]
