@@ -21,6 +21,7 @@ class Cursor:
     channel: str | None
     user: str | None
     had: int | None = None
+    joined_at: int | None = None  # the tail at the join, which stands for `had` in `hello`
     acknowledged: int = 0
     in_flight: Ref = None  # the `ref` of a `seen` without an answer
     past: int = 0  # entries up to this number were posted while we were away
@@ -47,8 +48,12 @@ class Cursors:
         self._in_flight.clear()
 
     def since(self) -> dict[str, int]:
-        """Return the last number of each log, for `hello`."""
-        return {key: cursor.had for key, cursor in self._logs.items() if cursor.had is not None}
+        """Return for `hello` the last number of each log, or the number at which its channel was joined.
+
+        To a client that names none, the server sends the last 500 missed entries only.
+        """
+        numbers = {key: cursor.joined_at if cursor.had is None else cursor.had for key, cursor in self._logs.items()}
+        return {key: number for key, number in numbers.items() if number is not None}
 
     def channels(self) -> dict[str, str]:
         """Return the joined channels, key to name, in the order of joining."""
@@ -70,6 +75,14 @@ class Cursors:
         key = log_key(channel, user)
         return self._logs.setdefault(key, Cursor(channel, user))
 
+    def join(self, channel: str, tail: int) -> None:
+        """Open the cursor of a joined channel; no-op for one that has a cursor.
+
+        `had` stays None, because an entry that is posted in the moment of the join may have a number up to `tail`.
+        """
+        if log_key(channel, None) not in self._logs:
+            self.open(channel, None).joined_at = tail
+
     def close(self, channel: str) -> None:
         """Forget a channel that was left: after another join, the entries in between are not ours."""
         self._logs.pop(fold(channel), None)
@@ -90,6 +103,8 @@ class Cursors:
             if cursor.had is not None:
                 # A lower tail is that of another store with other numbers. The server reads `hello` the same way.
                 cursor.had = min(cursor.had, log.tail)
+            if cursor.joined_at is not None:
+                cursor.joined_at = min(cursor.joined_at, log.tail)
             self._note_due(cursor)
 
     def take(self, entry: Entry, me: str) -> tuple[Cursor, int | None]:

@@ -358,7 +358,7 @@ class State:
             self._show(frame)
 
     def _joined(self, frame: Joined) -> None:
-        self._cursors.open(frame.channel, None)
+        self._cursors.join(frame.channel, frame.tail)
         self.rooms.entered(frame.channel)
         self._other(frame)
 

@@ -55,6 +55,23 @@ def test_a_seen_that_was_lost_with_its_connection_is_sent_again() -> None:
     assert [frame.number for frame in seen(cursors, 2)] == [2]
 
 
+def test_an_entry_that_comes_in_the_moment_of_a_join_is_not_dropped() -> None:
+    cursors = Cursors()
+    cursors.join("lab", 4)
+    assert cursors.since() == {"lab": 4}
+    assert cursors.take(entry(4), ME)[1] == 3
+    assert cursors.since() == {"lab": 4}
+    cursors.join("lab", 9)  # it is joined already: entries up to 9 are still to come
+    assert cursors.since() == {"lab": 4}
+
+
+def test_of_a_store_with_other_numbers_no_higher_number_is_asked_for() -> None:
+    cursors = Cursors()
+    cursors.join("lab", 4)
+    cursors.welcome([LogState(2, 2, "lab")])
+    assert cursors.since() == {"lab": 2}
+
+
 def test_a_left_channel_is_forgotten() -> None:
     cursors = Cursors()
     cursors.take(entry(7), ME)

@@ -16,6 +16,7 @@ from wire.frames import (
     Delivered,
     Error,
     Gap,
+    Hello,
     Joined,
     Leave,
     Left,
@@ -192,6 +193,22 @@ def test_entries_after_a_join_whose_answer_was_lost_are_displayed_once() -> None
     line.settle()
     assert [entry.text for entry in line.entries("lab")] == ["after"]
     assert Joined in map(type, line.shown)
+
+
+def test_a_channel_without_an_entry_since_its_join_resumes_at_the_join() -> None:
+    """Without a number in `since`, the server would skip all but the last 500 entries."""
+    line = wire("lab")
+    line.server.post("lab", "bob", "before")
+    line.type("/join lab")
+    line.settle()
+    line.cut()
+    line.server.post("lab", "bob", "meanwhile")
+    line.dial()
+    hello = line.up[0]
+    assert isinstance(hello, Hello)
+    assert hello.since == {"lab": 1}
+    line.settle()
+    assert [entry.text for entry in line.entries("lab")] == ["meanwhile"]
 
 
 def test_a_store_with_other_numbers_is_read_from_its_own_tail() -> None:
