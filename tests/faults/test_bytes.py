@@ -11,7 +11,6 @@ import pytest
 
 from server import Server
 from tests.support.clients import Bulk, Gone, Json, Text
-from tests.support.fixtures import Enter
 from tests.support.processes import Process, counts, memory, peak_memory, returns_to, serves
 from tests.support.strategies import pieces
 from wire.frames import Entry, Error, Frame, Hello, History, Join, Malformed, Msg, Ping, Pong, Say, Stored, Topic, Whois
@@ -242,11 +241,10 @@ def test_a_program_gets_the_text_as_it_was(server: Server, connect: Connect) -> 
         b'{"op":"hello","name":"x","since":{"lab":%d}}' % 2**70,
     ],
 )
-def test_numbers_and_lengths_beyond_all_bounds(server: Server, enter: Enter, frame: bytes) -> None:
-    alice = enter(server.address, "json", "alice")
-    alice.join("lab")
-    line: Json = alice.line  # type: ignore[attr-defined]
+def test_numbers_and_lengths_beyond_all_bounds(server: Server, connect: Connect, frame: bytes) -> None:
+    line = connect(server.address, "alice")
+    line.request(Join("lab"))
     line.send_bytes(frame[:-1] + b',"ref":"huge"}\n')
     answer: Frame = line.expect(Frame, lambda frame: getattr(frame, "ref", None) == "huge" or isinstance(frame, Error))
     if not line.ended and getattr(answer, "code", "") != "too-long":
-        alice.say("and the connection goes on", "lab")
+        assert isinstance(line.request(Say("and the connection goes on", "lab")), Stored)
