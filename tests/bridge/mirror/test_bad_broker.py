@@ -39,6 +39,12 @@ def test_a_refused_subscription_is_reported(
     assert [record.message for record in caplog.records].count(f"mirror not connected: {sentence}") == 1
 
 
+def test_a_broker_without_qos_1_is_reported(server: Server, broker: ScriptedBroker) -> None:
+    broker.visit().accept(maximum_qos=0)
+    found = wait(server, lambda status: "QoS" in status.error)
+    assert found.error == f"{broker.address}: it does not accept QoS 1, so entries could be lost"
+
+
 def test_a_rejected_message_is_reported_once(
     server: Server, broker: ScriptedBroker, connect: Connected, caplog: pytest.LogCaptureFixture
 ) -> None:
