@@ -35,6 +35,21 @@ def test_a_post_after_gone_is_not_taken(server: Server, mqtt: Mqtt, version: int
     assert not [each for each in answers if getattr(each, "packet_id", 0) == 9], "nothing acknowledges it"
 
 
+@pytest.mark.parametrize("qos", [0, 1])
+def test_a_post_to_a_topic_used_before_keeps_the_limits(server: Server, mqtt: Mqtt, qos: int) -> None:
+    """Such a post takes a short way, which must refuse the same payloads."""
+    limit = server.chat.limits.line
+    alice = mqtt(server.address, "alice")
+    alice.subscribe("chat/to/alice/error")
+    for payload, code in ((b"x" * (limit + 1), "too-long"), (b"", "empty"), (b"\xff", "bad-frame")):
+        alice.do("say/lab", b"x" * limit, qos)
+        alice.do("say/lab", payload, qos)
+        assert alice.error()["code"] == code
+    alice.do("say/lab", b'{"text": "as JSON"}', qos)
+    alice.ping()
+    assert [len(text) for text in texts(server)] == [limit, limit, limit, len("as JSON")]
+
+
 def test_pubrel_frees_the_packet_identifier_of_a_live_message(server: Server, mqtt: Mqtt, version: int) -> None:
     """[MQTT-4.3.3-2]: the same identifier then brings another message; without the PUBREL it is a duplicate."""
     alice, bob = mqtt(server.address, "alice", version=version), mqtt(server.address, "bob")
