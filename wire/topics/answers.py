@@ -1,4 +1,4 @@
-"""Floor 0: the usual way of an answer: as JSON on the topic that was asked, with `to` in place of `from`."""
+"""Floor 0: answers as JSON on the topic of their request, with `to` in place of `from`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 from wire.frames import Answer, Error, Request
 
 from .payloads import BAD_JSON, encode_whole
-from .row import About, Reply
+from .row import About, AnswerFormat
 
 
 def _topic(_: Answer, asked: str) -> str:
@@ -29,7 +29,7 @@ def _read(_request: Request, kind: type[Answer], payload: bytes, _about: About |
         return None
 
 
-JSON_REPLY = Reply(_topic, _payload, _read, own_topic=False)
+JSON_ANSWER = AnswerFormat(_topic, _payload, _read, own_topic=False)
 
 
 def error_payload(error: Error, topic: str | None) -> bytes:

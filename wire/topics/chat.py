@@ -99,7 +99,7 @@ ROWS: tuple[Row, ...] = (
         "read entries: `{\"since\", \"limit\"}`, `{\"before\", \"limit\"}`, or an empty payload for the last 50",
         form(History, _Span), answer=Page),
     Row("from/<me>/who[/<channel>]", "list the users who are online, or the members of a channel",
-        ignored(Who), answer=Members, meanings={"channel": _CHANNEL_OR_NONE}),
+        ignored(Who), answer=Members, overrides={"channel": _CHANNEL_OR_NONE}),
     Row("from/<me>/channels", "list the channels", ignored(Channels), answer=ChannelList),
     Row("from/<me>/topic/<channel>", "show the topic of a channel, or set it to the payload",
         Payload(Topic, _read_topic, _write_topic), answer=TopicIs),

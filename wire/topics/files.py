@@ -40,7 +40,7 @@ from wire.mqtt import Reason
 
 from .levels import OWN_FILE, sha256
 from .payloads import BAD_JSON, Fields, Payload, decoded, form, ignored, raw
-from .row import About, Reply, Row, Writer
+from .row import About, AnswerFormat, Row, Writer
 
 _MOST = 2**53 - 1  # the largest integer that every JSON library keeps exactly
 _MORE = b'{"more":true}'
@@ -112,13 +112,13 @@ def _span(frame: type[Get] | type[Sum]) -> Payload:
 # The answers
 
 
-def _reply_topic(answer: Answer, asked: str) -> str:
+def _answer_topic(answer: Answer, asked: str) -> str:
     """The topic of an answer to the command `file/<id>/…`."""
     file = "/".join(asked.split("/", 2)[:2])
     return f"{file}/{answer.offset}" if isinstance(answer, Chunk) else file
 
 
-def _reply_payload(answer: Answer, asked: str) -> bytes:
+def _answer_payload(answer: Answer, asked: str) -> bytes:
     if isinstance(answer, Chunk):
         return answer.payload
     if isinstance(answer, Error):
@@ -131,14 +131,14 @@ def _reply_payload(answer: Answer, asked: str) -> bytes:
 
 
 def _details(answer: Answer) -> dict[str, Any]:
-    """The fields of an answer that the command does not hold."""
+    """The fields of an answer that the command does not have."""
     fields = dict(msgspec.to_builtins(answer))
     for name in ("op", "ref") if isinstance(answer, Offered) else ("op", "ref", "offset", "length"):
         fields.pop(name, None)
     return fields
 
 
-def _read_reply(request: Request, kind: type[Answer], payload: bytes, about: About | None) -> Answer | None:
+def _read_answer(request: Request, kind: type[Answer], payload: bytes, about: About | None) -> Answer | None:
     if isinstance(request, Get) and about is not None and about.offset is not None:
         return Chunk(file=request.file, offset=request.offset, bytes=len(payload), payload=payload)
     try:
@@ -151,7 +151,7 @@ def _read_reply(request: Request, kind: type[Answer], payload: bytes, about: Abo
         return None
 
 
-_REPLY = Reply(_reply_topic, _reply_payload, _read_reply, own_topic=True)
+_FILE_ANSWER = AnswerFormat(_answer_topic, _answer_payload, _read_answer, own_topic=True)
 
 
 def _about(values: Sequence[str], payload: bytes, asked: str) -> About | None:
@@ -170,7 +170,9 @@ def _about_bytes(values: Sequence[str], _: bytes, asked: str) -> About | None:
 
 
 def _command(pattern: str, what: str, payload: Payload, answer: type[Answer], **rest: Any) -> Row:
-    return Row(f"from/<me>/file/<id>/{pattern}", what, payload, answer=answer, reply=_REPLY, large=True, **rest)
+    return Row(
+        f"from/<me>/file/<id>/{pattern}", what, payload, answer=answer, answer_format=_FILE_ANSWER, large=True, **rest
+    )
 
 
 def _read_more(fields: Fields, payload: bytes) -> More | None:
@@ -189,7 +191,7 @@ MORE = Row(
 COMMANDS: tuple[Row, ...] = (
     _command("init",
              "offer a file, as `<id>`: `{\"name\", \"size\", \"to\", \"checksum\"}`; `to` is a user or `#channel`",
-             Payload(Offer, _read_init, _write_init), Offered, meanings={"id": OWN_FILE}),
+             Payload(Offer, _read_init, _write_init), Offered, overrides={"id": OWN_FILE}),
     _command("<offset>[/<sha256>]", "send bytes of the file from that offset on; a SHA-256 has them checked",
              raw(Put), Kept),
     _command("fin/<size>[/<sha256>]", "finish the upload; a SHA-256 has the file checked", ignored(Finish), Finished),

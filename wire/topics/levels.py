@@ -1,4 +1,4 @@
-"""Floor 0: the levels of a topic that hold a value: how a frame's field becomes a level, and a level the field."""
+"""Floor 0: the levels of a topic that hold a value: from a level to the field of a frame, and back."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _MOST = 2**53 - 1  # the largest integer that every JSON library keeps exactly
 class Level:
     """One kind of level.
 
-    `read` returns the fields that a level stands for, and `write` the level for a frame that the client `me` writes or
-    reads. Both raise Refused. A level that `write` returns empty is left out, if the pattern says that it may be.
+    `read` returns the fields that a level holds. `write` returns the level for a frame that the client `me` writes or
+    reads; an empty one is left out if it is optional. Both raise Refused.
     """
 
     read: Callable[[str], dict[str, Any]]
@@ -34,7 +34,7 @@ def peer(entry: Entry, me: str) -> str | None:
 
 
 def _read_channel(level: str) -> dict[str, Any]:
-    if level.startswith("@"):  # without this check, a message for one user would be said in a channel
+    if level.startswith("@"):  # else a message for one user would go to a channel
         raise Refused("bad-name", f"{shorten(level)} is not a channel; msg/<user> sends to one user.")
     return {"channel": check_name(level, "channel name")}
 
@@ -106,7 +106,7 @@ USER = Level(lambda level: {"user": check_name(level, "user name")}, _write_user
 PEER = Level(lambda level: {"user": level}, lambda entry, me: peer(entry, me) or "")
 OWN_FILE = Level(lambda level: {"id": _file_id(level)}, lambda frame, _: _file_id(frame.id))
 
-# The levels by the name that they have in a pattern; a row may give one of them another meaning.
+# The levels by their name in a pattern.
 LEVELS: dict[str, Level] = {
     "me": ME,
     "channel": CHANNEL,

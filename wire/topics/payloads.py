@@ -1,4 +1,4 @@
-"""Floor 0: the payloads of topics: how they become the rest of a frame, and a frame the payload."""
+"""Floor 0: the payloads of topics: from the fields in a topic and a payload to a frame, and back."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ class Payload:
 
 
 def ignored(frame: type[Frame], sent: bytes = b"") -> Payload:
-    """The topic says everything; any payload is accepted."""
+    """The topic holds all fields; any payload is accepted."""
     return Payload(frame, lambda fields, _: frame(**fields), lambda _: sent)
 
 
 def blank(frame: type[Frame]) -> Payload:
-    """The payload is empty."""
+    """An empty payload."""
     return Payload(frame, lambda fields, payload: None if payload.strip() else frame(**fields), lambda _: b"")
 
 
 def raw(frame: type[Frame]) -> Payload:
-    """The payload is that of the frame."""
+    """The raw bytes of the frame's payload."""
 
     def read(fields: Fields, payload: bytes) -> Frame:
         return frame(**fields, bytes=len(payload), payload=payload)

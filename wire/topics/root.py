@@ -12,16 +12,16 @@ from wire.mqtt import matches
 from wire.names import fold, shorten
 
 from . import chat, server
-from .answers import JSON_REPLY, error_payload
+from .answers import JSON_ANSWER, error_payload
 from .messages import LiveMessage, ServerState, UserPresence
 from .payloads import Fields
-from .row import About, Reply, Row, Writer
-from .table import EVENTS, FIRST_LEVELS, REPLIES, REQUESTS, STATES, find
+from .row import About, AnswerFormat, Row, Writer
+from .table import ANSWER_FORMATS, EVENTS, FIRST_LEVELS, REQUESTS, STATES, find
 
 ROOT = "chat"
 
-_CACHED = 4_096  # topics whose meaning is kept
-_SHORT = 256  # characters of the longest of them
+_CACHED = 4_096  # topics that are kept parsed
+_SHORT = 256  # characters of the longest topic that is kept
 
 
 class Topics:
@@ -39,9 +39,9 @@ class Topics:
         self._events = {row.frame: _around(root, row)[1] for row in server.EVENTS}
         self.requests = f"{root}/from/#"  # the filter of all requests of all clients
         self.server = f"{root}/{server.SERVER.pattern}"
-        self._meanings = lru_cache(_CACHED)(self._parse)  # clients publish to the same few topics
+        self._cached_parse = lru_cache(_CACHED)(self._parse)  # each client publishes to few topics
 
-    # The topic of a thing
+    # Topics by name
 
     def channel(self, name: str) -> str:
         """Return the topic of a channel's entries."""
@@ -78,7 +78,7 @@ class Topics:
     # What clients write
 
     def ask(self, request: Request, me: str) -> tuple[str, bytes]:
-        """Return the topic and the payload of a request. Raises Refused if MQTT cannot carry it."""
+        """Return the topic and the payload of a request of the client `me`. Raises Refused if MQTT cannot carry it."""
         row = REQUESTS.get(type(request))
         if row is None:
             raise Refused("unknown-command", "That request is not available over MQTT.")
@@ -87,16 +87,16 @@ class Topics:
     def request(self, topic: str, payload: bytes, me: str, limit: int | None = None) -> Request | LiveMessage:
         """Return what the client `me` asks with a PUBLISH. Raises Refused.
 
-        `limit` is the largest payload in bytes; that of a row for large payloads may be longer.
+        `limit` is the longest payload in bytes; the topics of files have no such limit.
         """
         try:
-            meanings = (self._meanings if len(topic) <= _SHORT else self._parse)(topic, me)
+            parsed = (self._cached_parse if len(topic) <= _SHORT else self._parse)(topic, me)
         except Refused:
             self._check_size(self._find(topic)[0], payload, limit)
             raise
         if limit is not None and len(payload) > limit:
-            self._check_size([row for row, _ in meanings], payload, limit)
-        for row, fields in meanings:
+            self._check_size([row for row, _ in parsed], payload, limit)
+        for row, fields in parsed:
             found: Request | LiveMessage | None = row.payload.read(fields, payload)
             if found is not None:
                 return found
@@ -151,28 +151,28 @@ class Topics:
 
         None for a frame that MQTT has no topic for. An answer goes to the `response_topic`, if the request has one.
         """
-        reply, levels = self._reply(asked)
-        event = None if reply.own_topic and isinstance(frame, Error) else EVENTS.get(type(frame))
+        answers, levels = self._answer_format(asked)
+        event = None if answers.own_topic and isinstance(frame, Error) else EVENTS.get(type(frame))
         if event is not None:
             end = self._events.get(type(frame))
             topic = f"{self._start}{event.topic(frame, me)}" if end is None else f"{self._to}{me}{end}"
         elif levels is not None and isinstance(frame, Answer):
-            topic = f"{self._to}{me}/{reply.topic(frame, levels)}"
+            topic = f"{self._to}{me}/{answers.topic(frame, levels)}"
         else:
             return None
-        return topic if response_topic is None or reply.own_topic else response_topic
+        return topic if response_topic is None or answers.own_topic else response_topic
 
     def payload(self, frame: Frame, me: str, asked: str | None) -> bytes:
         """Return the payload of the event or the answer that `place` has a topic for."""
         event = EVENTS.get(type(frame))
         if event is not None and not isinstance(frame, Error):
             return event.payload.write(frame)
-        reply, levels = self._reply(asked)
-        if isinstance(frame, Error) and not reply.own_topic:
+        answers, levels = self._answer_format(asked)
+        if isinstance(frame, Error) and not answers.own_topic:
             return error_payload(frame, self._subject(frame, me) if asked is None else asked)
         assert levels is not None
         assert isinstance(frame, Answer)
-        return reply.payload(frame, levels)
+        return answers.payload(frame, levels)
 
     def error(self, error: Error, me: str, topic: str) -> tuple[str, bytes]:
         """Return the topic and the payload of an error about a message to `topic` that is not read as a request."""
@@ -184,15 +184,15 @@ class Topics:
         return f"{self._start}{row.topic(state, '')}", row.payload.write(state)
 
     def _subject(self, error: Error, me: str) -> str | None:
-        """The topic that an error is about, if it is about a post of which only the channel is known."""
+        """The topic of the post that an error is about, if only the channel of the post is known."""
         return f"{self._from}{me}/say/{error.channel}" if error.channel else None
 
-    def _reply(self, asked: str | None) -> tuple[Reply, str | None]:
-        """The way of the answers to what was published to `asked`, and its levels below `from/<me>/`."""
+    def _answer_format(self, asked: str | None) -> tuple[AnswerFormat, str | None]:
+        """The format of the answers to what was published to `asked`, and its levels below `from/<me>/`."""
         if asked is None:
-            return JSON_REPLY, None
+            return JSON_ANSWER, None
         levels = asked[len(self._from) :].partition("/")[2]
-        return REPLIES.get(levels.partition("/")[0], JSON_REPLY), levels
+        return ANSWER_FORMATS.get(levels.partition("/")[0], JSON_ANSWER), levels
 
     # What clients read
 
@@ -225,13 +225,13 @@ class Topics:
         """Return the answer to a request that a payload holds, or the error; None if it holds neither."""
         row = REQUESTS[type(request)]
         assert row.answer is not None
-        found = (row.reply or JSON_REPLY).read(request, row.answer, payload, about)
+        found = (row.answer_format or JSON_ANSWER).read(request, row.answer, payload, about)
         if found is not None:
             found.ref = request.ref
         return found
 
     def _find(self, topic: str) -> tuple[Sequence[Row], list[str]]:
-        """The rows of a topic, and its levels that hold a value."""
+        """The rows of a topic, and the values in it."""
         return find(topic[len(self._start) :].split("/")) if topic.startswith(self._start) else ((), [])
 
     # Filters

@@ -1,4 +1,4 @@
-"""Floor 0: one row of the table of topics: a topic, what it carries, and the way from a frame to it and back."""
+"""Floor 0: one row of the table of topics: a pattern, and the translation between its topics and a type of frame."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .payloads import Fields, Payload
 
 
 class Writer(Enum):
-    """Who publishes to a topic."""
+    """The side that publishes to a topic."""
 
     CLIENT = "client"
     SERVER = "server"
@@ -22,10 +22,10 @@ class Writer(Enum):
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """The request that a message of the server is about: a post by its id, any other request by its topic.
+    """The request that a message of the server answers: a post by its `id`, any other request by its `topic`.
 
-    `any_case`: the topic may differ in upper and lower case. `offset` is that of the bytes of a file that the message
-    carries, None if it carries none.
+    With `any_case`, the topic may differ in upper and lower case. `offset` is that of the bytes of a file in the
+    payload; None if the payload has no bytes of a file.
     """
 
     id: str | None = None
@@ -35,10 +35,11 @@ class About:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """The way of the answers to a request; a topic here is the levels below `to/<me>/`, or `from/<me>/` of the request.
+class AnswerFormat:
+    """The topics and payloads of the answers to a request.
 
-    `own_topic`: every answer, errors too, goes to that topic, and never to the response topic of MQTT 5.
+    Topics here are the levels below `from/<me>/` of the request, and below `to/<me>/` of the answer. With `own_topic`,
+    all answers and errors go to that topic, and never to the response topic of MQTT 5.
     """
 
     topic: Callable[[Answer, str], str]
@@ -49,13 +50,12 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A topic below the root, and what it carries.
+    """One topic below the root, and the type of frame that it carries.
 
-    `about` is for what the server writes in answer to a request. It takes the values in the topic, the payload, and
-    `<root>/from/<me>/`.
-
-    In the `pattern`, `<name>` is a level that holds a value, and `[/<name>]` one that may be left out at the end.
-    `<me>` is the client that writes the topic, or the one that reads it if the server writes.
+    In the `pattern`, `<name>` is a level that holds a value, and `[/<name>]` an optional one at the end. `<me>` is the
+    client that writes the topic, or that reads it if the server writes. `what` describes the topic in the docs. `about`
+    returns what a message of the server says about the request that it answers, from the values in its topic, its
+    payload, and `<root>/from/<me>/`.
     """
 
     pattern: str
@@ -63,24 +63,24 @@ class Row:
     payload: Payload
     _: KW_ONLY
     writer: Writer = Writer.CLIENT
-    answer: type[Answer] | None = None  # what answers the request, which the client writes
-    reply: Reply | None = None  # the way of the answer
+    answer: type[Answer] | None = None  # the answer to the request that a client writes
+    answer_format: AnswerFormat | None = None  # the topic and payload of the answer; None: as JSON
     about: Callable[[Sequence[str], bytes, str], About | None] | None = None
-    will: bool = False  # it may be a client's will
+    will: bool = False  # a client may have it as its will
     retained: bool = False
-    large: bool = False  # the payload may be as long as a packet, not only as a message of the chat
-    meanings: dict[str, Level] = field(default_factory=dict)  # of the pattern's levels, if they are not the usual ones
+    large: bool = False  # the payload may be as long as a packet, else as a message
+    overrides: dict[str, Level] = field(default_factory=dict)  # levels that differ from those in LEVELS
     levels: tuple[str, ...] = field(init=False)
-    optional: bool = field(init=False)  # the last level may be left out
+    optional: bool = field(init=False)  # the last level is optional
     _values: tuple[tuple[int, Level], ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Take the pattern apart."""
+        """Split the pattern."""
         levels = tuple(self.pattern.replace("[", "").replace("]", "").split("/"))
         named = [(at, level[1:-1]) for at, level in enumerate(levels) if level.startswith("<")]
         object.__setattr__(self, "levels", levels)
         object.__setattr__(self, "optional", self.pattern.endswith("]"))
-        object.__setattr__(self, "_values", tuple((at, self.meanings.get(name) or LEVELS[name]) for at, name in named))
+        object.__setattr__(self, "_values", tuple((at, self.overrides.get(name) or LEVELS[name]) for at, name in named))
 
     @property
     def frame(self) -> type[Any]:
@@ -88,9 +88,9 @@ class Row:
         return self.payload.frame
 
     def fields(self, values: Sequence[str]) -> Fields:
-        """Return the fields that the levels of a topic hold, which are its values in their order. Raises Refused.
+        """Return the fields that the values in a topic hold. Raises Refused.
 
-        The last value is read first: it has all levels that the pattern does not have.
+        The last value is read first, as it includes the levels of a topic that is too long.
         """
         fields: Fields = {}
         for value, (_, level) in reversed(list(zip(values, self._values, strict=False))):

@@ -91,7 +91,7 @@ MESSAGE = Row(
     "every direct message to me or from me, as JSON",
     _ENTRY,
     writer=Writer.SERVER,
-    meanings={"me": _READER, "user": PEER},
+    overrides={"me": _READER, "user": PEER},
 )
 STORED = Row(
     "to/<me>/stored",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import chat, files, server
-from .row import Reply, Row, Writer
+from .row import AnswerFormat, Row, Writer
 
 TABLE: tuple[Row, ...] = (*chat.ROWS, *files.COMMANDS, *server.ROWS, *files.ANSWERS)
 
@@ -73,8 +73,10 @@ REQUESTS: dict[type[Any], Row] = {row.frame: row for row in TABLE if row.writer 
 # The topics of frames that come unasked, or are for every client of a user and not only for the one that asked.
 EVENTS: dict[type[Any], Row] = {row.frame: row for row in server.EVENTS} | {files.MORE.frame: files.MORE}
 STATES: dict[type[Any], Row] = {row.frame: row for row in server.STATES}
-# The first level of the commands that have their own way of answers.
-REPLIES: dict[str, Reply] = {row.levels[2]: row.reply for row in REQUESTS.values() if row.reply is not None}
+# The answer format of commands by their first level, if it is not JSON.
+ANSWER_FORMATS: dict[str, AnswerFormat] = {
+    row.levels[2]: row.answer_format for row in REQUESTS.values() if row.answer_format is not None
+}
 
 # A row for each first level: all topics that share it have the same writer and the same readers.
 FIRST_LEVELS: dict[str, Row] = {row.levels[0]: row for row in TABLE}
