@@ -47,7 +47,7 @@ from wire.frames import (
 from wire.jsonlines import JsonLines
 from wire.limits import Limits
 from wire.names import fold, one_line, printable, shorten
-from wire.text import commands
+from wire.text import help_lines, parse
 
 from .credentials import Credentials
 from .cursors import Cursors
@@ -175,11 +175,11 @@ class State:
             self._step.show.append(Note(shorten(line, _QUOTED), "unsent"))
 
     def _command(self, line: str) -> None:
-        match commands.parse(line):
+        match parse(line):
             case Bye():
                 self.leaving = True
             case Help(command=command):
-                self._show(HelpText(lines=commands.help_lines(command)))
+                self._show(HelpText(lines=help_lines(command)))
             case SendFile() | GetFile() | Cancel() as order:
                 self._orders.append(order)
             case request:

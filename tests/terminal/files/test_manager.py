@@ -108,3 +108,20 @@ def test_transfers_on_the_screen(
     screen.type(f"/cancel {offered.split('/get ')[1].split()[0]}", "Enter")
     lines = screen.expect("* note is no longer offered.")
     assert not [line for line in lines if "partial file is kept" in line]
+
+
+def test_a_cancelled_download_keeps_its_partial_file_and_does_not_concern_the_server(
+    server: Server, start_screen: Callable[..., Screen], connect: Callable[..., Json], tmp_path: Path
+) -> None:
+    alice = connect(server.address, "alice")
+    screen = start_screen(server.address, "--name", "bob", "--downloads", str(tmp_path / "in"))
+    screen.expect_last(">")
+    file = offer(alice)
+    screen.type(f"/get {file}", "Enter")
+    screen.expect("get x.bin: 0 %, waiting for the sender")
+    screen.type(f"/cancel {file}", "Enter")
+    screen.expect("* Stopped x.bin. The partial file is kept; /get resumes it.")
+    screen.type("/who", "Enter")
+    lines = screen.until(lambda lines: any(line.startswith("* Online: ") for line in lines))
+    assert not [line for line in lines if line.startswith("!")]
+    assert (tmp_path / "in" / f"x.bin.{file}.part").exists()

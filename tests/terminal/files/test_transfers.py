@@ -62,7 +62,11 @@ def test_a_file_arrives_unchanged(
     transfer = sending(photo)
     assert transfer.run(open_channel(alice)) == f"Sent photo.jpg (3.0 MB) to bob: {transfer.file} (through the server)"
     assert sending(photo).run(open_channel(alice)) == f"photo.jpg (3.0 MB) was already on the server: {transfer.file}"
-    fetch = fetching(transfer.file, tmp_path / "in")
+
+    def never(question: str) -> bool:
+        raise AssertionError(f"without a partial file: {question}")
+
+    fetch = fetching(transfer.file, tmp_path / "in", never)
     assert fetch.run(open_channel(bob)).startswith("Received photo.jpg (3.0 MB): ")
     assert everything(tmp_path / "in") == {"photo.jpg": PHOTO}
     assert fetch.control.progress.done == len(PHOTO)
