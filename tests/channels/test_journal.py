@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import pytest
 
+from channels.journal import Posting
 from channels.log import Log
-from channels.reader import Reader
+from store import Appended, Part, StoreError
 from tests.support.journal import FakeOutlet, Poster, Stage
 from tests.support.waiting import DEADLINE, eventually
-from wire.frames import Entry, Gap
-from wire.jsonlines import JsonLines
+from wire.frames import Entry, Gap, Say
 from wire.limits import Limits
 
 MakeStage = Callable[..., Stage]
@@ -348,13 +348,54 @@ def test_readers_are_told_in_the_order_of_commits_across_leaders(stage: MakeStag
     _expect(slow, log, one, 0)
 
 
-def test_a_follower_that_is_told_last_comes_after_all_others(stage: MakeStage) -> None:
-    class Patient(Reader[Log]):
-        told_last = True
+def test_a_cursor_only_moves_forwards(stage: MakeStage) -> None:
+    """Also before its commit: the higher number counts, in whichever order two connections note theirs."""
+    one = stage()
+    log = one.logs[0]
+    for number in (3, 5, 4):
+        one.journal.move(log, "ann", number)
+    one.journal.carry()
+    assert one.store.cursors == {(log.row.id, "ann"): 5}
+    assert one.moved == [("ann", 5)]
 
-    made = stage()
-    (log, *_), outlet = made.logs, FakeOutlet(made.pump, 1.0)
-    readers = [kind(outlet, JsonLines()) for kind in (Reader[Log], Patient, Reader[Log], Patient, Reader[Log])]
-    for reader in (*readers, *readers):
-        log.attach(reader)
-    assert log.followers == tuple(readers[at] for at in (0, 2, 4, 1, 3))
+
+def test_a_cursor_that_is_not_stored_is_not_told_as_delivered(
+    stage: MakeStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = stage()
+
+    def fail(*_: object) -> None:
+        raise StoreError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(one.store, "move", fail)
+        one.journal.move(one.logs[0], "ann", 1)
+        one.journal.carry()
+        assert one.moved == []
+    one.journal.move(one.logs[0], "ann", 2)
+    one.journal.carry()
+    assert one.moved == [("ann", 2)]
+
+
+def test_a_transaction_has_a_limit(stage: MakeStage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits above it goes into the next one, so that the posts after a flood wait for one transaction at most."""
+    monkeypatch.setattr("channels.journal._COMMIT", 10_000)
+    one = stage(Limits(queue=1 << 30))
+    log, sizes = one.logs[0], list[int]()
+    append = one.store.append
+
+    def counted(parts: Sequence[Part], now: int) -> Appended:
+        sizes.append(sum(len(post.text) for part in parts for post in part.posts))
+        return append(parts, now)
+
+    monkeypatch.setattr(one.store, "append", counted)
+
+    def ignore(*_: object) -> None:
+        """Nobody waits for it."""
+
+    for _ in range(50):
+        one.journal.post(Posting(log, "ann", "ann", [Say("x" * 1_000)], ignore, ignore), carry=False)
+    one.journal.carry()
+    assert sum(sizes) == 50_000
+    assert max(sizes) <= 10_000
+    assert log.tail == 50

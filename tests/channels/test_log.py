@@ -1,0 +1,86 @@
+"""A log: its followers in order, and no block that waits for the next one."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from channels.log import Block, Log
+from store import Batch, LogRow
+from tests.support.waiting import DEADLINE
+from wire.frames import Entry, Frame
+
+
+class Follower:
+    """Notes the blocks that it is offered."""
+
+    def __init__(self, *, told_last: bool = False) -> None:
+        self.told_last = told_last
+        self.user_key = ""
+        self.blocks: list[tuple[int, int]] = []
+
+    def offer(self, log: Log, block: Block) -> None:
+        self.blocks.append((block.first, block.last))
+
+    def notify(self, frame: Frame, log: Log | None = None) -> None:
+        raise AssertionError("a log sends no notices")
+
+
+def _log() -> Log:
+    return Log(LogRow(2, "channel", "lab", "lab", "", "", 0))
+
+
+def _publish(log: Log) -> None:
+    number = log.tail + 1
+    log.publish(Block(Batch(log.row, number, number, number, [Entry(number, 0, "ann", "x", "lab")], 1)))
+
+
+def test_a_block_that_comes_as_the_baton_is_released_is_delivered() -> None:
+    """The thread that brings it finds the baton taken and goes on, so the holder has to look again."""
+    log, follower = _log(), Follower()
+    log.attach(follower)
+    baton: Any = log._baton
+
+    class Baton:
+        """Lets another thread come just before it is released for the first time."""
+
+        def __init__(self) -> None:
+            self.released = False
+
+        def acquire(self, *, blocking: bool) -> bool:
+            taken: bool = baton.acquire(blocking=blocking)
+            return taken
+
+        def release(self) -> None:
+            if not self.released:
+                self.released = True
+                _publish(log)
+                thread = threading.Thread(target=log.deliver)
+                thread.start()
+                thread.join(DEADLINE)
+                assert not thread.is_alive(), "it waits for the baton"
+            baton.release()
+
+    log._baton = Baton()  # type: ignore[assignment]
+    _publish(log)
+    log.deliver()
+    assert follower.blocks == [(1, 1), (2, 2)]
+
+
+def test_blocks_that_wait_go_as_one() -> None:
+    log, follower = _log(), Follower()
+    log.attach(follower)
+    for _ in range(3):
+        _publish(log)
+    log.deliver()
+    assert follower.blocks == [(1, 3)]
+
+
+def test_a_follower_that_is_told_last_comes_after_all_others() -> None:
+    log = _log()
+    followers = [Follower(told_last=last) for last in (False, True, False, True, False)]
+    for follower in (*followers, *followers):
+        log.attach(follower)
+    assert log.followers == tuple(followers[at] for at in (0, 2, 4, 1, 3))
+    log.detach(followers[2])
+    assert log.followers == tuple(followers[at] for at in (0, 4, 1, 3))
