@@ -174,8 +174,8 @@ def test_a_reader_that_is_closed_while_it_attaches_is_detached() -> None:
 
     class Closing(Log):
         def attach(self, follower: Any) -> None:
-            super().attach(follower)
             made.reader.close()
+            super().attach(follower)
 
     log = Closing(made.log.row)
     made.reader.follow(log, 0)
