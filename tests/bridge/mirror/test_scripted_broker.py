@@ -174,6 +174,23 @@ def test_no_entry_is_left_out_however_long_the_broker_was_away(
     assert texts(again) == [f"{n}" for n in range(50)]
 
 
+def test_cursors_are_stored_while_the_connection_lasts(
+    server: Server, broker: ScriptedBroker, connect: Connected
+) -> None:
+    """After `kill -9`, only what was acknowledged a moment before is published again."""
+    visit = broker.visit()
+    visit.open()
+    alice = connect(server.address, "alice")
+    alice.request(Join("lab"))
+    alice.request(Say("one", "lab"))
+    visit.message("chat/channels/lab/text")
+    log = server.chat.known_channel("lab")
+    eventually(
+        lambda: server.chat.store.client_cursors("/chat").get(log.row.id) == 1, lambda: "the cursor is not stored"
+    )
+    assert status(server).connected
+
+
 def test_cursors_survive_a_restart_of_the_server(broker: ScriptedBroker, tmp_path: Path) -> None:
     config = Config(port=0, mqtt_port=0, data=str(tmp_path / "data"), broker=BrokerConfig(url=broker.url))
     with closing(Server(config)) as server, Json(server.address, "alice") as alice:
