@@ -126,11 +126,11 @@ class MirrorUsers:
 
         `requests` are the types of requests that its topic may stand for.
         """
-        user = self._by_name.get(me)
         if Register in requests:
             self._register(me, packet)
             return
-        if Gone in requests and user is None:
+        user = self._by_name.get(me)
+        if user is None and Gone in requests:
             self._sender.send(encode_receipt(packet.qos, packet.packet_id))
             return
         if user is None:

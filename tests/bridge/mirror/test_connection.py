@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import threading
 import time
+from contextlib import closing
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -13,14 +15,14 @@ from bridge.mirror import BrokerConfig, mirror
 from bridge.mirror.users import MirrorUsers
 from channels import accounts
 from channels.directory import Directory, User
-from server import Server
+from server import Config, Server
 from tests.support.brokers.scripted import ScriptedBroker, Visit, broker
 from tests.support.clients import Json
 from tests.support.fixtures import StartServer
 from tests.support.mqtt import body
 from tests.support.waiting import eventually
-from wire.frames import Register
-from wire.mqtt import PubAck, Publish, Reason
+from wire.frames import Msg, Register
+from wire.mqtt import V5, V311, PubAck, PubComp, Publish, PubRec, PubRel, Reason, Unsubscribe
 
 __all__ = ["broker"]
 
@@ -166,3 +168,72 @@ def test_a_lost_session_is_logged(
     for present, count in ((False, 0), (True, 0), (False, 1)):
         accepted(broker, present=present).close()
         assert caplog.text.count(lost) == count
+
+
+def test_another_broker_has_not_lost_the_session(
+    broker: ScriptedBroker, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The session that the store knows of is that of another address."""
+    with closing(ScriptedBroker()) as another:
+        for each in (broker, another):
+            config = Config(port=0, mqtt_port=0, data=str(tmp_path / "data"), broker=BrokerConfig(url=each.url))
+            with closing(Server(config)):
+                accepted(each).pong()
+    assert "did not keep our session" not in caplog.text
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_version_is_tried_anew_after_a_refusal(start_server: StartServer, broker: ScriptedBroker) -> None:
+    """A broker that was replaced may speak the newer version; one that only closed a connection speaks the same."""
+    start_server(broker=BrokerConfig(url=broker.url))
+    versions: list[int] = []
+    for reason in (Reason.UNSUPPORTED_PROTOCOL_VERSION, None, Reason.NOT_AUTHORIZED, None):
+        visit = broker.visit()
+        versions.append(visit.connect.version)
+        if reason is not None:
+            visit.refuse(reason)
+        else:
+            visit.open()
+            visit.close()
+    assert versions == [V5, V311, V311, V5]
+
+
+@pytest.mark.usefixtures("quick")
+def test_private_messages_that_came_during_an_outage_are_published_after_it(
+    start_server: StartServer, broker: ScriptedBroker
+) -> None:
+    """The user need not say `register` again."""
+    server = start_server(broker=BrokerConfig(url=broker.url))
+    visit = broker.visit()
+    visit.open()
+    visit.bring("chat/from/bob/register", "")
+    visit.message("chat/to/bob/register")
+    visit.close()
+    assert server.chat.bridge is not None
+    bridge = server.chat.bridge
+    eventually(lambda: not bridge().connected, lambda: "it is connected")
+    with Json(server.address, "alice") as alice:
+        alice.request(Msg("bob", "meanwhile"))
+        again = broker.newest()
+        again.open(present=True)
+        assert body(again.message("chat/to/bob/msg/alice"))["text"] == "meanwhile"
+
+
+def test_a_message_at_qos_2_is_completed(start_server: StartServer, broker: ScriptedBroker) -> None:
+    start_server(broker=BrokerConfig(url=broker.url))
+    visit = broker.visit()
+    visit.open()
+    visit.send(Publish("chat/from/oven/say/lab", b"bread", 2, packet_id=7))
+    visit.expect(PubRec, lambda packet: packet.packet_id == 7)
+    visit.send(PubRel(7))
+    visit.expect(PubComp, lambda packet: packet.packet_id == 7)
+    assert body(visit.message("chat/channels/lab"))["text"] == "bread"
+
+
+def test_presence_is_read_only_until_the_retained_messages_have_come(
+    start_server: StartServer, broker: ScriptedBroker
+) -> None:
+    start_server(broker=BrokerConfig(url=broker.url))
+    visit = accepted(broker)
+    visit.pong()
+    assert visit.expect(Unsubscribe).filters == ("chat/presence/+",)

@@ -7,12 +7,14 @@ import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 import bridge.mirror.connection
 import bridge.mirror.mirror
-from bridge.mirror import BrokerConfig
+from bridge.mirror import BrokerConfig, Mirror
 from server import Server
 from tests.support.brokers import Mosquitto, StartBroker, free_port
 from tests.support.brokers.scripted import ScriptedBroker
@@ -169,6 +171,18 @@ def test_pauses_grow_and_differ(monkeypatch: pytest.MonkeyPatch, start_server: S
         most = min(2.0**at, 60.0)
         assert most / 2 <= pause <= most
     assert len(set(pauses)) == len(pauses)
+
+
+def test_pauses_begin_anew_after_a_stable_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    mirror = cast("Any", object.__new__(Mirror))
+    mirror._connect_and_serve = lambda: "it ended"
+    mirror._status = SimpleNamespace(disconnected=lambda error, quiet: len(pauses) in (3, 4))
+    mirror._closing = SimpleNamespace(is_set=lambda: len(pauses) == 7, wait=pauses.append)
+    monkeypatch.setattr(bridge.mirror.mirror, "_PAUSES", (1.0, 60.0))
+    monkeypatch.setattr(bridge.mirror.mirror, "random", SimpleNamespace(uniform=lambda least, most: most))
+    mirror._run()
+    assert pauses == [1, 2, 4, 1, 1, 2, 4]
 
 
 # What the operator is told
