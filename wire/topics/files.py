@@ -38,7 +38,7 @@ from wire.frames import (
 )
 from wire.mqtt import Reason
 
-from .levels import OWN_FILE, sha256
+from .levels import KNOWN_FILE, OWN_FILE, sha256
 from .payloads import BAD_JSON, Fields, Payload, decoded, form, ignored, raw
 from .row import About, AnswerFormat, Row, Writer
 
@@ -186,6 +186,7 @@ MORE = Row(
     Payload(More, _read_more, lambda _: _MORE),
     writer=Writer.SERVER,
     about=_about,
+    overrides={"id": KNOWN_FILE},
 )
 
 COMMANDS: tuple[Row, ...] = (

@@ -104,6 +104,7 @@ ME = Level(lambda _: {}, lambda _, me: me)
 CHANNEL = Level(_read_channel, _write_channel)
 USER = Level(lambda level: {"user": check_name(level, "user name")}, _write_user)
 PEER = Level(lambda level: {"user": level}, lambda entry, me: peer(entry, me) or "")
+KNOWN_FILE = Level(lambda level: {"file": _file_id(level)}, lambda frame, _: str(frame.file))  # the server has the file
 OWN_FILE = Level(lambda level: {"id": _file_id(level)}, lambda frame, _: _file_id(frame.id))
 
 # The levels by their name in a pattern.

@@ -7,18 +7,23 @@ import json
 import pytest
 
 from tests.support.terminal import ME
+from wire.errors import Refused
 from wire.frames import (
     ChannelList,
+    Chunk,
     Delivered,
     Entry,
     Error,
     Frame,
     Gap,
+    Get,
     Join,
     Joined,
     Members,
+    More,
     Page,
     Presence,
+    Say,
     ServerStatus,
     Stored,
     UserInfo,
@@ -99,3 +104,35 @@ DIRECT = Entry(1, 1, "bob", "hi", to="alice")
 )
 def test_an_event_is_what_its_topic_says(topic: str, payload: bytes, frame: Frame | None) -> None:
     assert CHAT.read(topic, payload, ME) == frame
+
+
+def test_an_event_about_a_file_goes_out_whatever_its_id() -> None:
+    """An id that was given over JSON may have characters that the topics of commands do not allow."""
+    assert CHAT.place(More("my file"), "alice", None) == "chat/to/alice/file/my file"
+    assert CHAT.payload(More("my file"), "alice", None) == b'{"more":true}'
+
+
+def test_answers_about_a_file_have_a_topic_of_their_own() -> None:
+    """They never go to the response topic, and neither do their errors."""
+    asked, response = "chat/from/alice/file/f-1/get", "chat/to/alice/reply/1"
+    chunk = Chunk(file="f-1", offset=3, bytes=2, payload=b"ab")
+    assert CHAT.place(chunk, "alice", asked, response) == "chat/to/alice/file/f-1/3"
+    error = Error(code="gone", error="It is gone.")
+    assert CHAT.place(error, "alice", asked, response) == "chat/to/alice/file/f-1"
+    assert json.loads(CHAT.payload(error, "alice", asked)) == {
+        "topic": "file/f-1/get", "reason_code": 131, "reason_description": "gone", "code": "gone",
+        "error": "It is gone.",
+    }  # fmt: skip
+    assert CHAT.place(error, "alice", "chat/from/alice/join/lab", response) == response
+    assert CHAT.place(Members(members=[]), "alice", "chat/from/alice/who", response) == response
+    refused = b'{"topic": "file/f-1/get", "reason_code": 131, "code": "gone", "error": "It is gone."}'
+    assert CHAT.answer(Get(file="f-1", offset=3, length=2), refused) == error
+
+
+def test_a_payload_may_be_as_long_as_the_limit() -> None:
+    assert CHAT.request("chat/from/alice/say/lab", b"123456789", "alice", limit=9) == Say("123456789", "lab")
+    with pytest.raises(Refused):
+        CHAT.request("chat/from/alice/say/lab", b"1234567890", "alice", limit=9)
+    with pytest.raises(Refused) as refused:
+        CHAT.request("chat/elsewhere", b"1234567890", "alice", limit=9)
+    assert refused.value.code == "too-long"
