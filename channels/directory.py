@@ -26,7 +26,7 @@ class ConnectedSession(Protocol):
 
     @property
     def transport(self) -> str:
-        """How it is connected: socket, mqtt or broker."""
+        """The kind of its connection: socket, mqtt or broker."""
 
     @property
     def fetches_directly(self) -> bool:
@@ -34,7 +34,7 @@ class ConnectedSession(Protocol):
 
     @property
     def reader(self) -> SessionReader:
-        """What sends to the peer."""
+        """The reader that sends to the peer."""
 
     def replaced(self) -> None:
         """End the connection: its name has been taken over. Called by the thread of the connection that did it."""

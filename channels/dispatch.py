@@ -18,13 +18,13 @@ Handler: TypeAlias = Callable[[Session, Any], Answer | None]
 
 
 class Role(StrEnum):
-    """Who may ask for something."""
+    """The role that a request needs."""
 
     ANYONE = "anyone"
 
 
 class Order(Enum):
-    """How a request stands to the posts before it, which the journal may not have stored yet."""
+    """The order of a request and of the posts before it, which the journal may not have stored yet."""
 
     AFTER_POSTS = "after"  # answered when they are stored
     POST = "post"  # a post itself, which the journal keeps in order

@@ -46,7 +46,7 @@ class Block:
 
 
 class Follower(Protocol):
-    """What a log tells of its new blocks and of its news. Any thread may call it."""
+    """A reader as its logs see it: it is told of new blocks and of notices. Any thread may call it."""
 
     @property
     def told_last(self) -> bool:
@@ -64,7 +64,7 @@ class Follower(Protocol):
 
 
 class ReadableLog(Protocol):
-    """What a reader needs of a log. It is compared by identity."""
+    """A log as its readers see it. It is compared by identity."""
 
     @property
     def row(self) -> LogRow:

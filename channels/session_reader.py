@@ -1,4 +1,4 @@
-"""Floor 2: what a session, the chat and the file requests need of the reader of a connection."""
+"""Floor 2: the reader of a connection, as sessions, the chat and the file requests see it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .log import Log
 
 
 class SessionReader(Protocol):
-    """What one connection is sent: entries of logs, answers to requests, and notices.
+    """Sends entries of logs, answers to requests, and notices to the peer of one connection.
 
     `Reader` sends all of it to one peer. An object that shares a line with others may pass some of it on, or drop it.
     Any thread may call a method that does not name a thread.

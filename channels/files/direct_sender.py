@@ -11,7 +11,7 @@ from ..session_reader import SessionReader
 
 @dataclass(frozen=True, slots=True)
 class DirectSender:
-    """Where a sender listens, and the SHA-256 of its file; `reader` is told of each receiver."""
+    """A sender that listens at `host` and `port`, and the SHA-256 of its file. `reader` is told of each receiver."""
 
     reader: SessionReader
     host: str

@@ -1,4 +1,4 @@
-"""Leaders and followers under stress, without disk and sockets: nothing waits for ever, every reader has the log."""
+"""The journal under stress, without disk and sockets: no post is left behind, and every reader gets the whole log."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def stage() -> Iterator[MakeStage]:
 
 
 def _run(*works: Callable[[], None]) -> None:
-    """All at once, each in a thread; their failures are this one's."""
+    """Run all at once, each in a thread. Fail if one fails or hangs."""
     failures: list[BaseException] = []
 
     def guarded(work: Callable[[], None]) -> None:
@@ -54,21 +54,21 @@ def _run(*works: Callable[[], None]) -> None:
 
 
 def _level(outlet: FakeOutlet, logs: list[Log]) -> bool:
-    """Whether the reader has been sent all that there is, and the outlet has taken it."""
+    """Return True if the reader has sent everything, and the outlet has taken it."""
     reader = outlet.reader
     with reader._lock:
         return not reader._backlog and all(reader._cursors.get(log, log.tail) == log.tail for log in logs)
 
 
 def _expect(outlet: FakeOutlet, log: Log, stage: Stage, after: int) -> None:
-    """The reader had just the log's entries that follow `after`, in order."""
+    """Check that the reader sent exactly the log's entries that follow `after`, in order."""
     eventually(lambda: _level(outlet, stage.logs), lambda: f"a reader of {log.row.name} does not come to the end")
     had = [frame for frame in outlet.frames() if isinstance(frame, Entry) and frame.channel == log.row.name]
     assert had == stage.store.kept.get(log.row.id, [])[after:]
 
 
 def test_no_post_waits_for_the_next_one(stage: MakeStage) -> None:
-    """Whoever finds the lead taken goes away; so its holder must look again, whatever it was doing."""
+    """A thread that finds the lead taken goes on, so the leader has to look again after releasing it."""
     one = stage(logs=2)
     posters = [Poster(one, f"poster{n}") for n in range(4)]
 
@@ -108,8 +108,8 @@ def test_no_cursor_waits_for_the_next_one(stage: MakeStage) -> None:
 
 
 @pytest.mark.parametrize("method", ["append", "move"])
-def test_what_comes_while_the_lead_is_taken_is_carried(stage: MakeStage, method: str) -> None:
-    """The same, at the worst moment: the leader has looked at the queue, and is in the store."""
+def test_a_post_while_the_lead_is_taken_is_carried(stage: MakeStage, method: str) -> None:
+    """A post and a cursor come while the leader, which has looked at the queue, is in the store."""
     one = stage()
     log = one.logs[0]
     first, second = Poster(one, "first"), Poster(one, "second")
@@ -184,7 +184,7 @@ def test_every_reader_ends_with_the_log(stage: MakeStage, cache: int, greed: flo
         assert one.store.reads
 
 
-def test_what_the_store_refuses_nobody_sees(stage: MakeStage) -> None:
+def test_posts_that_the_store_refuses_are_not_delivered(stage: MakeStage) -> None:
     one = stage(Limits(cache=5_000, lag=1 << 30), logs=2, failing=0.2, mistaken=0.05)
     posters = [Poster(one, f"poster{n}") for n in range(4)]
     outlets = [one.outlet(0.6) for _ in range(4)]
@@ -252,7 +252,7 @@ def test_after_unfollowing_nothing_comes(stage: MakeStage) -> None:
 
 
 @pytest.mark.parametrize("limits", [Limits(lag=50, missed=20), Limits(lag=50), Limits(lag=0, missed=0), Limits(lag=1)])
-def test_who_is_too_far_behind_gets_a_gap_and_the_rest(stage: MakeStage, limits: Limits) -> None:
+def test_a_reader_too_far_behind_gets_a_gap_and_the_rest(stage: MakeStage, limits: Limits) -> None:
     """Each number once and in order, as an entry or in a gap, whichever of the two limits is the larger."""
     one = stage(limits)
     log = one.logs[0]
@@ -305,7 +305,7 @@ def test_a_closed_reader_takes_nothing_and_holds_up_nobody(stage: MakeStage) -> 
 
 
 def test_too_much_in_the_queue_makes_the_poster_wait(stage: MakeStage) -> None:
-    """A full queue is carried by whoever filled it, so it stays as small as its limit."""
+    """The thread that fills the queue waits for the lead, so the queue stays near its limit."""
     one = stage(Limits(queue=1_000))
     posters = [Poster(one, f"poster{n}") for n in range(4)]
     most = 0
@@ -322,7 +322,7 @@ def test_too_much_in_the_queue_makes_the_poster_wait(stage: MakeStage) -> None:
 
 
 def test_readers_are_told_in_the_order_of_commits_across_leaders(stage: MakeStage) -> None:
-    """A leader who is held up in the middle of delivering is not overtaken."""
+    """A leader that is held up while it delivers is not overtaken."""
     one = stage()
     log = one.logs[0]
     held, go = threading.Event(), threading.Event()
@@ -349,7 +349,7 @@ def test_readers_are_told_in_the_order_of_commits_across_leaders(stage: MakeStag
 
 
 def test_a_cursor_only_moves_forwards(stage: MakeStage) -> None:
-    """Also before its commit: the higher number counts, in whichever order two connections note theirs."""
+    """Also before its commit: the higher number counts, whichever of two connections comes first."""
     one = stage()
     log = one.logs[0]
     for number in (3, 5, 4):
@@ -378,7 +378,7 @@ def test_a_cursor_that_is_not_stored_is_not_told_as_delivered(
 
 
 def test_a_transaction_has_a_limit(stage: MakeStage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What waits above it goes into the next one, so that the posts after a flood wait for one transaction at most."""
+    """Posts above it go into the next one, so that a post after a flood waits for one transaction at most."""
     monkeypatch.setattr("channels.journal._COMMIT", 10_000)
     one = stage(Limits(queue=1 << 30))
     log, sizes = one.logs[0], list[int]()
@@ -391,7 +391,7 @@ def test_a_transaction_has_a_limit(stage: MakeStage, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(one.store, "append", counted)
 
     def ignore(*_: object) -> None:
-        """Nobody waits for it."""
+        """No-op: this test looks at the store."""
 
     for _ in range(50):
         one.journal.post(Posting(log, "ann", "ann", [Say("x" * 1_000)], ignore, ignore), carry=False)

@@ -28,7 +28,7 @@ class Session:
         return more
 
     def wait(self) -> None:
-        """Until nothing was on its way."""
+        """Wait until nothing is on its way."""
         assert self.level.wait(DEADLINE)
         self.level.clear()
 
@@ -50,7 +50,7 @@ class Carrier:
 
 @pytest.fixture
 def carrier() -> Carrier:
-    """What commits the cursors."""
+    """A journal that commits nothing."""
     return Carrier()
 
 

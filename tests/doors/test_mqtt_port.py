@@ -1,4 +1,4 @@
-"""The port of MQTT devices: the same protocols as on the other one, but nobody is greeted as a person."""
+"""The port for MQTT devices has the same protocols as the other port, but greets no silent peer as a person."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders of thousands of files, and servers that take little at a time."""
+"""Folders of thousands of files, and servers with small limits of a payload."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ Connect = Callable[..., Json]
 
 
 def sending(path: Path) -> Upload:
-    """A transfer, to oneself."""
+    """Return a transfer that sends a folder to its own user."""
     return Upload(SendFile(to="alice", path=str(path)), lambda: None)
 
 
 def fetching(file: str, folder: Path) -> Download:
-    """Another one."""
+    """Return a transfer that fetches it."""
     return Download(GetFile(file=file), folder, 0, lambda _: True, lambda: None)
 
 
 def test_a_folder_of_thousands(start_server: StartServer, connect: Connect) -> None:
-    """Its parts follow the line, which is too short for them; their names take room, and count, until it is gone."""
+    """Its parts follow the frame's line, which is too short for them. Their names count until the offer ends."""
     server = start_server(limits=Limits(files_per_user=600_000))
     alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
     parts = [FilePart(f"{number:0200}", 1) for number in range(2_000)]
@@ -52,7 +52,7 @@ def test_a_folder_of_thousands(start_server: StartServer, connect: Connect) -> N
 
 
 def test_the_client_sends_a_folder_of_thousands(server: Server, connect: Connect, tmp_path: Path) -> None:
-    """And one that has more than that is refused."""
+    """The client refuses a folder that has more files than the server takes."""
     alice = connect(server.address, "alice")
     channel = JsonFileChannel(*endpoint(server.address), "alice", alice.welcome.token)
     folder = tmp_path / "things"
@@ -75,7 +75,7 @@ def test_the_client_sends_a_folder_of_thousands(server: Server, connect: Connect
 
 
 def test_a_server_that_takes_less_at_a_time(start_server: StartServer, connect: Connect, tmp_path: Path) -> None:
-    """It says so, and is asked for no more; what cannot be cut is refused."""
+    """The server tells its limit, and the client sends no more at a time. It refuses what it cannot cut."""
     server = start_server(limits=Limits(payload=10_000))
     alice = connect(server.address, "alice")
     channel = JsonFileChannel(*endpoint(server.address), "alice", alice.welcome.token)
@@ -94,7 +94,7 @@ def test_a_server_that_takes_less_at_a_time(start_server: StartServer, connect: 
 
 
 def test_a_server_that_takes_no_payload(start_server: StartServer, connect: Connect, tmp_path: Path) -> None:
-    """It is said, where the client tried for ever, and nothing is offered."""
+    """The client says so and offers nothing, instead of trying for ever."""
     server = start_server(limits=Limits(payload=0))
     alice = connect(server.address, "alice")
     channel = JsonFileChannel(*endpoint(server.address), "alice", alice.welcome.token)

@@ -1,4 +1,4 @@
-"""Files that last: until their time is over, when nothing can be stored, and when the server is killed with -9."""
+"""Stored files: their expiry, a full disk, a store that fails, and kill -9."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Connect = Callable[..., Json]
 def test_files_end(
     start_server: StartServer, connect: Connect, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """When their time is over they cannot be fetched, and with the next start they are removed."""
+    """An expired file cannot be fetched, and the next start removes it."""
     now = [1_790_000_000_000]
     monkeypatch.setattr("channels.files.registry.now", lambda: now[0])
     server = Server(Config(port=0, mqtt_port=0, data=str(tmp_path / "data"), limits=Limits(file_days=2)))
@@ -51,7 +51,7 @@ def test_files_end(
 
 
 def test_a_full_disk(server: Server, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One clear error; nothing is recorded that is not there; when there is room, it goes on."""
+    """The upload is refused with one error, records no range without bytes, and goes on when the disk has room."""
     alice = connect(server.address, "alice")
     file = offer(alice)
 
@@ -65,10 +65,10 @@ def test_a_full_disk(server: Server, connect: Connect, monkeypatch: pytest.Monke
     fill(alice, file)
 
 
-def test_files_leave_room_for_what_is_said(
+def test_files_leave_room_on_the_disk_for_messages(
     server: Server, connect: Connect, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """On a disk that a file had filled no message was kept, the file could not be taken back, and no server started."""
+    """On a full disk the server could store no message, take back no file, and not start."""
     alice = connect(server.address, "alice")
     file = offer(alice)
     put(alice, file, 0, 1_000)
@@ -81,7 +81,7 @@ def test_files_leave_room_for_what_is_said(
 
 
 def test_a_store_that_fails_records_nothing(server: Server, connect: Connect, stores: list[WatchedStore]) -> None:
-    """The bytes may be there, but nobody is told so."""
+    """The part may have the bytes, but no range says so."""
     alice = connect(server.address, "alice")
     file = offer(alice)
 
@@ -101,7 +101,7 @@ def test_a_store_that_fails_records_nothing(server: Server, connect: Connect, st
 
 
 def test_after_kill_9_it_goes_on(start_process: StartProcess, connect: Connect) -> None:
-    """What was acknowledged is there, what was offered and finished, too; the offer made again is the same."""
+    """Acknowledged bytes, offers and finished files are kept. An offer that is made again is the same one."""
     process = start_process()
     alice = connect(process.address, "alice")
     whole, half = offer(alice), offer(alice, id="h")
@@ -120,7 +120,7 @@ def test_after_kill_9_it_goes_on(start_process: StartProcess, connect: Connect) 
 
 
 def test_killed_amid_the_transfer_what_is_recorded_is_right(start_process: StartProcess, connect: Connect) -> None:
-    """Kill -9 while chunks are under way, some times over: what `have` names is what was sent."""
+    """After each kill -9 while chunks are under way, the ranges of `have` hold the bytes that were sent."""
     process = start_process()
     data, chance = os.urandom(4 << 20), random.Random(7)
     piece = 1 << 16
@@ -142,10 +142,10 @@ def test_killed_amid_the_transfer_what_is_recorded_is_right(start_process: Start
     assert fetch(connect(process.address, "bob"), state.file) == data
 
 
-def test_files_end_when_their_time_is_over(
+def test_files_expire_while_the_server_runs(
     start_server: StartServer, connect: Connect, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """While the server runs, and who has one open is told."""
+    """A connection that has one open is told."""
     clock = [now()]
     monkeypatch.setattr("channels.files.registry.now", lambda: clock[0])
     monkeypatch.setattr("channels.files.expiry.now", lambda: clock[0])
@@ -166,7 +166,7 @@ def test_files_end_when_their_time_is_over(
 
 
 def test_expiry_waits_until_the_next_is_due() -> None:
-    """It looks when it is made, when that time has come, when something sooner is due, and again after a failure."""
+    """It looks when it is made, when that time has come, when an earlier one is due, and again after a failure."""
     looks: queue.SimpleQueue[None] = queue.SimpleQueue()
     answers: list[int | Exception | None] = [None, None, now() + 50, RuntimeError("no disk"), now() + 10**15, None]
     left = iter(answers)
@@ -193,7 +193,7 @@ def test_expiry_waits_until_the_next_is_due() -> None:
 
 
 def test_a_part_that_has_lost_its_end(start_server: StartServer, connect: Connect, tmp_path: Path) -> None:
-    """As after a loss of power: what is not there is sent again, and what is there is not."""
+    """After a loss of power, only the bytes that are missing are sent again."""
     server = Server(Config(port=0, mqtt_port=0, data=str(tmp_path / "data")))
     alice = connect(server.address, "alice")
     file = offer(alice, id="mine")

@@ -1,4 +1,4 @@
-"""Files of a channel are for its members, as long as they are."""
+"""Only members of a channel can fetch its files, and only as long as they are members."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from wire.frames import Attach, Bye, Get, Have, Join, Leave, Offer, Sum, Taken
 Connect = Callable[..., Json]
 
 
-def test_who_leaves_a_channel_has_no_more_of_its_files(server: Server, connect: Connect) -> None:
-    """On no line of theirs, though the file is open there; the others go on. A conversation cannot be left."""
+def test_a_user_who_leaves_a_channel_cannot_fetch_its_files(server: Server, connect: Connect) -> None:
+    """On none of the user's connections, though they have the file open. Other members go on. Private logs stay."""
     alice, bob, carol = (connect(server.address, name) for name in ("alice", "bob", "carol"))
     for client in (alice, bob, carol):
         client.request(Join("lab"))
@@ -39,8 +39,8 @@ def test_who_leaves_a_channel_has_no_more_of_its_files(server: Server, connect: 
     assert line.request(get).payload == DATA[:9]
 
 
-def test_a_further_line_knows_no_more_than_the_first(server: Server, connect: Connect) -> None:
-    """What its user has left since they came again, on other lines, they have left there, too."""
+def test_an_attached_connection_has_no_older_memberships(server: Server, connect: Connect) -> None:
+    """The user has logged in again and left a channel: the attached connection cannot offer files there."""
     alice = connect(server.address, "alice")
     alice.request(Join("lab"))
     line = connect(server.address)

@@ -1,4 +1,4 @@
-"""Files over the JSON dialect: offering, filling in any order, following, fetching; and everything that is refused."""
+"""Files over the JSON dialect: offers, uploads in any order, fetching while they are uploaded, and every refusal."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ Connect = Callable[..., Json]
 
 
 def test_a_file_to_a_user(server: Server, connect: Connect) -> None:
-    """From the offer to the receipt; the entry points at the file, and the list says who has it."""
+    """From the offer to the receipt. The entry points at the file, and the list names the users who have fetched it."""
     alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
     file = offer(alice)
     entry = bob.expect(Entry)
@@ -64,7 +64,7 @@ def test_a_file_to_a_user(server: Server, connect: Connect) -> None:
 
 
 def test_chunks_in_any_order_and_twice(server: Server, connect: Connect) -> None:
-    """What is there stays as it is; `have` says which ranges are; a finish before the end is refused."""
+    """Bytes that the server has are not written over, `have` lists their ranges, and an early finish is refused."""
     alice = connect(server.address, "alice")
     file = offer(alice)
     chance = random.Random(5)
@@ -84,8 +84,8 @@ def test_chunks_in_any_order_and_twice(server: Server, connect: Connect) -> None
     assert fetch(alice, file) == DATA
 
 
-def test_what_overlaps_and_differs_never_passes(server: Server, connect: Connect) -> None:
-    """The checksum is of what is on disk, not of what came."""
+def test_overlapping_chunks_that_differ_never_pass(server: Server, connect: Connect) -> None:
+    """The checksum covers the bytes on the disk, not those that came."""
     alice = connect(server.address, "alice")
     file = offer(alice)
     put(alice, file, 100, 200, bytes(len(DATA)))
@@ -94,7 +94,7 @@ def test_what_overlaps_and_differs_never_passes(server: Server, connect: Connect
 
 
 def test_a_wrong_checksum_keeps_the_part_and_can_be_mended(server: Server, connect: Connect) -> None:
-    """`sum` shows which range differs; only after the mismatch is what is there written over."""
+    """`sum` shows which range differs. Bytes are written over only after the mismatch."""
     alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
     file = offer(alice)
     wrong = bytearray(DATA)
@@ -118,7 +118,7 @@ def test_a_wrong_checksum_keeps_the_part_and_can_be_mended(server: Server, conne
 
 
 def test_a_fetch_follows_the_upload(server: Server, connect: Connect) -> None:
-    """With nothing there it is told when there is more, and at the end that it is done."""
+    """A receiver that is ahead of the upload is told when the server has more, and at the end that the file is done."""
     alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
     file = offer(alice)
     assert bob.request(Get(file=file, offset=0, length=9)).payload == b""
@@ -137,8 +137,8 @@ def test_a_fetch_follows_the_upload(server: Server, connect: Connect) -> None:
     assert fetch(bob, file) == DATA
 
 
-def test_a_further_line_carries_files_only(server: Server, connect: Connect) -> None:
-    """It takes the token of somebody who is connected, and holds up nothing that is said on the other."""
+def test_an_attached_connection_is_for_files_only(server: Server, connect: Connect) -> None:
+    """It needs the token of a connected user, and does not hold up the user's posts on the other connection."""
     alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
     file = offer(alice)
     line = connect(server.address)
@@ -158,8 +158,8 @@ def test_a_further_line_carries_files_only(server: Server, connect: Connect) -> 
     assert not [frame for frame in line.received + other.until_closed() if isinstance(frame, Entry)]
 
 
-def test_nobody_else_learns_that_there_is_a_file(server: Server, connect: Connect) -> None:
-    """For them each request is answered as for an id that there is none of; and in a channel, members may."""
+def test_no_other_user_learns_that_a_file_exists(server: Server, connect: Connect) -> None:
+    """Every request of theirs is answered as for an unknown id. Members of a channel may fetch its files."""
     alice, bob, carol = (connect(server.address, name) for name in ("alice", "bob", "carol"))
     file = offer(alice, id="mine")
     fill(alice, file)
@@ -184,7 +184,7 @@ def test_nobody_else_learns_that_there_is_a_file(server: Server, connect: Connec
 
 
 def test_the_same_offer_twice_is_one(server: Server, connect: Connect) -> None:
-    """One entry; the answer says what is there. Another file under that id is a conflict."""
+    """It has one entry, and the answer lists the ranges. Another file with that id is a conflict."""
     alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
     file = offer(alice, id="a-1")
     put(alice, file, 0, 100)
@@ -197,7 +197,7 @@ def test_the_same_offer_twice_is_one(server: Server, connect: Connect) -> None:
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "C:\\x", "a\0b", "x" * 300, ".", "", "a/b"])
 def test_bad_names_are_refused(server: Server, connect: Connect, name: str) -> None:
-    """Each with one clear error, and nothing is kept."""
+    """Each gets one error, and nothing is stored."""
     alice = connect(server.address, "alice")
     assert refused(alice, Offer(name=name, size=1, user="bob")) == "bad-file-name"
     part = FilePart(f"x/{name}/../y", 1)
@@ -206,7 +206,7 @@ def test_bad_names_are_refused(server: Server, connect: Connect, name: str) -> N
 
 
 def test_bad_ranges_are_refused(server: Server, connect: Connect) -> None:
-    """Past the end, and a size that lies; negative and huge ones are no frames at all."""
+    """Ranges past the end, and a wrong size, are refused. Negative and huge numbers are not frames."""
     alice = connect(server.address, "alice")
     file = offer(alice, size=100)
     for request in (
@@ -225,7 +225,7 @@ def test_bad_ranges_are_refused(server: Server, connect: Connect) -> None:
 
 
 def test_limits(start_server: StartServer, connect: Connect) -> None:
-    """One file's, one user's, and all; what is taken back makes room."""
+    """The limits of one file, one user and all files. A file that is taken back makes room."""
     server = start_server(limits=Limits(file_size=1000, files_per_user=1500, files=2000))
     alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
     assert refused(alice, Offer(name="x", size=1001, user="bob")) == "too-large"
@@ -237,8 +237,8 @@ def test_limits(start_server: StartServer, connect: Connect) -> None:
     offer(alice, size=1000)
 
 
-def test_what_is_taken_back_is_gone(server: Server, connect: Connect, tmp_path: Path) -> None:
-    """For whoever was fetching it, too; a content that another file has stays."""
+def test_a_file_that_is_taken_back_is_gone(server: Server, connect: Connect, tmp_path: Path) -> None:
+    """Also for a receiver that is fetching it. Another file with the same content stays."""
     alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
     one, other = offer(alice), offer(alice)
     fill(alice, one)
@@ -262,7 +262,7 @@ def test_what_is_taken_back_is_gone(server: Server, connect: Connect, tmp_path: 
 
 
 def test_an_empty_file_and_a_folder(server: Server, connect: Connect) -> None:
-    """Nothing is a content, too; a folder is its files one after the other."""
+    """A file may have no bytes. A folder is the bytes of its files in order."""
     alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
     file = offer(alice, size=0, name="empty")
     fill(alice, file, b"")
@@ -275,8 +275,8 @@ def test_an_empty_file_and_a_folder(server: Server, connect: Connect) -> None:
     assert bob.expect(Entry, lambda entry: entry.file == file).text.startswith("offers dir/ (2 files, 7 bytes): ")
 
 
-def test_in_nc_the_offers_are_lines(server: Server, connect: Connect, dial: Callable[..., Text]) -> None:
-    """With how to fetch them; and what cannot be done there is said."""
+def test_a_text_client_sees_offers_as_lines(server: Server, connect: Connect, dial: Callable[..., Text]) -> None:
+    """They say how to fetch the file. Commands that need client.py are refused."""
     alice, bob = connect(server.address, "alice"), dial(server.address, "bob")
     file = offer(alice)
     bob.expect(f"alice -> bob: offers x.bin (307 kB): /get {file} in client.py")
