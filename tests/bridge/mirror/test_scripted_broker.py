@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.mirror import BrokerConfig
+from bridge.mirror.progress import ChannelProgress
 from server import Config, Server
 from store import StoreError
 from tests.support.brokers.scripted import ScriptedBroker, Visit, broker, server, status, wait
@@ -189,6 +190,23 @@ def test_cursors_are_stored_while_the_connection_lasts(
         lambda: server.chat.store.client_cursors("/chat").get(log.row.id) == 1, lambda: "the cursor is not stored"
     )
     assert status(server).connected
+
+
+def test_cursors_are_stored_when_the_connection_ends(
+    server: Server, broker: ScriptedBroker, connect: Connected, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may end before they would be stored."""
+    monkeypatch.setattr(ChannelProgress, "unstored", False)
+    visit = broker.visit()
+    visit.open()
+    alice = connect(server.address, "alice")
+    alice.request(Join("lab"))
+    alice.request(Say("one", "lab"))
+    visit.message("chat/channels/lab/text")
+    wait(server, lambda status: status.behind == 0)
+    visit.close()
+    log, store = server.chat.known_channel("lab"), server.chat.store
+    eventually(lambda: store.client_cursors("/chat").get(log.row.id) == 1, lambda: "the cursor is not stored")
 
 
 def test_cursors_survive_a_restart_of_the_server(broker: ScriptedBroker, tmp_path: Path) -> None:
