@@ -19,12 +19,12 @@ from bench.rows.mirror import MIRROR_ROWS
 from bench.rows.mqtt import MQTT_ROWS
 from bench.rows.row import QUICK, Measured, Plan, Row
 from bench.rows.socket import ROWS as SOCKET_ROWS
-from bench.socket.room import Lost
+from bench.socket.pool import RunFailed
 
 from .markdown import markdown
 from .meter import DISTURBED, wait_until_quiet
 from .peers import PEERS, Peer
-from .table import US, Result, heading, lines, verdicts
+from .table import PARTYLINE, Result, heading, lines, verdicts
 
 ROWS = (*SOCKET_ROWS, *MQTT_ROWS, *MIRROR_ROWS, *RELAY_ROWS)
 RUN_SECONDS = 180  # after which a run counts as failed, whatever it waits for
@@ -49,13 +49,15 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, help=f"the median of so many is shown (default {default.rounds})")
     parser.add_argument("--seconds", type=float, help=f"of load in each run (default {default.seconds:g})")
     parser.add_argument("--size", type=int, help=f"bytes of a message's text (default {default.size})")
-    parser.add_argument("--listeners", type=int, help=f"in rows a, c, d, m0, m2 and n4 (default {default.listeners})")
+    parser.add_argument(
+        "--subscribers", type=int, help=f"in rows a, c, d, m0, m2 and n4 (default {default.subscribers})"
+    )
     parser.add_argument("--channels", type=int, help=f"in row b (default {default.channels})")
     parser.add_argument("--rate", type=int, help=f"messages a second in row d (default {default.rate})")
     parser.add_argument("--mqtt-rate", type=int, help=f"the same in rows m3 and n2 (default {default.mqtt_rate})")
     parser.add_argument("--idle", type=int, help=f"connections in row e (default {default.idle})")
     parser.add_argument("--mqtt-idle", type=int, help=f"connections in row m4 (default {default.mqtt_idle})")
-    parser.add_argument("--arrivals", type=int, help=f"connections in row f (default {default.arrivals})")
+    parser.add_argument("--logins", type=int, help=f"connections in row f (default {default.logins})")
     parser.add_argument("--entries", type=int, help=f"in the log of row g (default {default.entries})")
     parser.add_argument("--backlog", type=int, help=f"entries in row n3 (default {default.backlog})")
     parser.add_argument(
@@ -101,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given["json"].write_text(json.dumps(_record(results), indent=1))
     if given["markdown"]:
         given["markdown"].write_text(markdown(rows, plan, results) + "\n")
-    return int(any(result[US].failure for result in results.values() if US in result))
+    return int(any(result[PARTYLINE].failure for result in results.values() if PARTYLINE in result))
 
 
 def measure(row: Row, peers: Sequence[Peer], plan: Plan) -> dict[str, Result]:
@@ -114,7 +116,7 @@ def measure(row: Row, peers: Sequence[Peer], plan: Plan) -> dict[str, Result]:
                 continue
             try:
                 results[peer.name] = replace(so_far, rounds=[*so_far.rounds, _undisturbed(row, peer, plan)])
-            except (Lost, OSError, LookupError, ValueError) as error:
+            except (RunFailed, OSError, LookupError, ValueError) as error:
                 notes = " ".join(getattr(error, "__notes__", []))
                 results[peer.name] = replace(so_far, failure=f"{error} {notes}".strip())
     return results

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from .rows.row import Metric, Plan, Row
-from .table import US, Result
+from .table import PARTYLINE, Result
 
 _DIGITS = 3  # significant digits of a number
 _RATIO_DIGITS = 2  # significant digits of a ratio
@@ -17,8 +17,8 @@ _RATIO_DIGITS = 2  # significant digits of a ratio
 
 def markdown(rows: Sequence[Row], plan: Plan, results: Mapping[str, Mapping[str, Result]]) -> str:
     """Return the table of these rows; `results` maps a row's key and a server's name to what was measured."""
-    peers = list(dict.fromkeys(name for row in rows for name in results[row.key] if name != US))
-    header = ("row", "measured", US, *peers)
+    peers = list(dict.fromkeys(name for row in rows for name in results[row.key] if name != PARTYLINE))
+    header = ("row", "measured", PARTYLINE, *peers)
     lines = [header, ("---",) * len(header)]
     for row in rows:
         lines += _lines(row, plan, results[row.key], peers)
@@ -26,7 +26,7 @@ def markdown(rows: Sequence[Row], plan: Plan, results: Mapping[str, Mapping[str,
 
 
 def _lines(row: Row, plan: Plan, results: Mapping[str, Result], peers: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    ours = results.get(US)
+    ours = results.get(PARTYLINE)
     if ours is None or ours.failure:
         return
     for number, metric in enumerate(row.metrics):
@@ -54,6 +54,6 @@ def _rounded(value: float, digits: int, *, up: bool) -> str:
     if not value:
         return "0"
     places = digits - 1 - math.floor(math.log10(abs(value)))
-    scaled = round(value * 10.0**places, 6)  # without the noise of binary fractions
+    scaled = round(value * 10.0**places, 6)  # without the unasked_bytes of binary fractions
     whole = math.ceil(scaled) if up else math.floor(scaled)
     return f"{whole / 10.0**places:,.{max(0, places)}f}"

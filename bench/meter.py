@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from .peers import Running
+from .peers import RunningPeer
 
 TICKS = os.sysconf("SC_CLK_TCK")
 DISTURBED = 0.15  # of a core that somebody else uses: enough to spoil a run
@@ -26,7 +26,7 @@ class Usage:
 class Meter:
     """Runs from its creation until `read`."""
 
-    def __init__(self, *servers: Running) -> None:
+    def __init__(self, *servers: RunningPeer) -> None:
         """Of several servers that work together, the sum is what `server` says."""
         self._servers = servers
         self._start = self._now()

@@ -28,7 +28,7 @@ class PeerFailed(OSError):
 
 
 @dataclass(frozen=True)
-class Running:
+class RunningPeer:
     """A server that answers."""
 
     process: subprocess.Popen[bytes]
@@ -52,7 +52,7 @@ class Peer(ABC):
 
     name: str
     dialect: Dialect
-    says_ready = False  # it prints a line when it is ready
+    prints_ready = False  # it prints a line when it is ready
     window = 20_000  # messages on their way in a saturated run; more does not make any of them faster
 
     @abstractmethod
@@ -76,7 +76,7 @@ class Peer(ABC):
         raise PeerFailed(f"{self.name} did not open port {port}")
 
     @contextmanager
-    def running(self, folder: Path, port: int | None = None) -> Iterator[Running]:
+    def running(self, folder: Path, port: int | None = None) -> Iterator[RunningPeer]:
         """Start it with its data in `folder`, on that port or a free one, and end it."""
         program = self.find()
         if program is None:
@@ -85,12 +85,12 @@ class Peer(ABC):
         port = port or free_port()
         command = self.command(program, folder, port)
         with (folder / "output").open("wb") as log:
-            out = subprocess.PIPE if self.says_ready else log
+            out = subprocess.PIPE if self.prints_ready else log
             started = time.perf_counter()
             process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=log)
         try:
             port = self.wait(process, port)
-            yield Running(process, port, self.dialect, time.perf_counter() - started)
+            yield RunningPeer(process, port, self.dialect, time.perf_counter() - started)
         except Exception as error:
             error.add_note(f"{self.name}: exit {process.poll()}: {(folder / 'output').read_text()[-2000:]}")
             raise
@@ -122,7 +122,7 @@ class PartylinePeer(Peer):
 
     name = "Partyline"
     dialect: Dialect = Partyline()
-    says_ready = True
+    prints_ready = True
 
     def find(self) -> str | None:
         return sys.executable if (ROOT / "server.py").exists() else None

@@ -10,7 +10,7 @@ from bench.rows.row import BEST, SELF, Measured, Metric, Plan, Row
 
 from .meter import DISTURBED, Usage
 
-US = "Partyline"
+PARTYLINE = "Partyline"
 SATURATED = 0.9  # of a core: from here on the generator may be what limits
 
 HEADER = ("server", "measured", "median", "spread", "Partyline is", "target", "generator", "server")
@@ -98,8 +98,8 @@ def _usable(results: Mapping[str, Result]) -> dict[str, Result]:
 
 
 def _compared(server: str, number: int, results: Mapping[str, Result]) -> str:
-    us = _usable(results).get(US)
-    if server == US or us is None:
+    us = _usable(results).get(PARTYLINE)
+    if server == PARTYLINE or us is None:
         return ""
     return f"{us.median(number) / results[server].median(number):.2f} x"
 
@@ -107,7 +107,7 @@ def _compared(server: str, number: int, results: Mapping[str, Result]) -> str:
 def _met(against: str, number: int, metric: Metric, results: Mapping[str, Result]) -> bool | None:
     """Whether a target is met; None if there is nothing to compare."""
     usable = _usable(results)
-    us = usable.pop(US, None)
+    us = usable.pop(PARTYLINE, None)
     bound = metric.targets.get(against)
     if us is None or bound is None:
         return None
@@ -128,7 +128,7 @@ def _target(server: str, number: int, metric: Metric, results: Mapping[str, Resu
     """The target beside the line that it is about, and whether it is met."""
     texts = []
     for against, bound in metric.targets.items():
-        if server == (US if against in (SELF, BEST) else against):
+        if server == (PARTYLINE if against in (SELF, BEST) else against):
             sign = "≥" if metric.more_is_better else "≤"
             unit = {SELF: f" {metric.unit}", BEST: " x best"}.get(against, " x")
             met = _met(against, number, metric, results)

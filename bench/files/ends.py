@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.socket.room import Lost
+from bench.socket.pool import RunFailed
 from terminal.files.channel import JsonFileChannel
 from terminal.files.direct_offer import DIRECTLY, DirectOptions
 from terminal.files.download import Download
@@ -81,7 +81,7 @@ def get_directly(port: int, name: str, token: str, folder: str) -> Work:
 
         transfer = Download(GetFile(file=file), Path(folder), 0, lambda _: True, changed, direct=True)
         if not transfer.run(channel).endswith(f"({DIRECTLY})"):
-            raise Lost("it did not come directly")
+            raise RunFailed("it did not come directly")
         return str(time.perf_counter() - began[0])
 
     return work

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.mqtt.load import IN_FLIGHT
-from bench.socket.room import SETUP_SECONDS, Lost
+from bench.socket.pool import SETUP_SECONDS, RunFailed
 from wire.mqtt import (
     V311,
     ConnAck,
@@ -58,7 +58,7 @@ class Device:
             while not self._came:
                 data = self._sock.recv(1 << 20)
                 if not data:
-                    raise Lost("the server has hung up on the device")
+                    raise RunFailed("the server has hung up on the device")
                 self._came.extend(self._packets.receive(data))
             packet = self._came.popleft()
             if isinstance(packet, PubAcks | PubAck):
@@ -82,7 +82,7 @@ class Device:
             if packet.topic.count("/") == 4:
                 answer: dict[str, Any] = json.loads(packet.payload)
                 if answer.get("reason_code", 0):
-                    raise Lost(f"{answer}")
+                    raise RunFailed(f"{answer}")
                 if answer.get("topic") == command:
                     return answer
 
@@ -125,4 +125,4 @@ def download(port: int, name: str, file: str, path: str) -> None:
             made.update(data)
             target.write(data)
     if made.hexdigest() != state["sha256"]:
-        raise Lost("the file is another one")
+        raise RunFailed("the file is another one")

@@ -9,19 +9,19 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import ClassVar
 
-from bench.mqtt.room import Acknowledger, PartylineBroker, first_deliveries
+from bench.mqtt.pool import Acknowledger, PartylineBroker, first_deliveries
 from bench.peers import PartylinePeer, free_port
 from bench.socket.dialects import packet, string
 from bench.socket.load import Saturation
-from bench.socket.room import CHUNK, SETUP_SECONDS, Client, Lost, filled_room
+from bench.socket.pool import CHUNK, SETUP_SECONDS, Client, RunFailed, client_pool
 
-from .room import ON_BROKER, ON_DOOR, MirroringPeer, SiteBroker, wait_for_mirror
+from .pool import ON_BROKER, ON_DOOR, MirroringPeer, SiteBroker, wait_for_mirror
 
-CHANNEL = "room000"  # as `filled_room` calls its first one
+CHANNEL = "room000"  # as `client_pool` calls its first one
 PATIENCE = 70.0  # seconds without a delivery: the pause before Partyline tries again is up to a minute
 
 
-class Lasting(PartylineBroker):
+class PersistentSession(PartylineBroker):
     """A client whose session the broker keeps."""
 
     connack: ClassVar[bytes] = b"\x20\x02\x01\x00"  # with a session that was there already
@@ -36,7 +36,7 @@ class Subscriber:
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self._client = Client(port, "reader", Lasting())
+        self._client = Client(port, "reader", PersistentSession())
         self._client.ask(*ON_BROKER.subscribe([ON_BROKER.read_topic(CHANNEL)], 1))
         self._id_at = self._size = 0
 
@@ -51,15 +51,15 @@ class Subscriber:
         """Connect again; when the first and the last of so many further entries have come (`time.perf_counter`)."""
         self._client.sock.close()
         with socket.create_connection(("127.0.0.1", self._port), SETUP_SECONDS) as sock:
-            sock.sendall(Lasting().login("reader"))
-            connack = sock.recv(len(Lasting.connack), socket.MSG_WAITALL)
-            if connack != Lasting.connack:
-                raise Lost(f"the broker has not kept the subscriber's session: {connack!r}")
+            sock.sendall(PersistentSession().login("reader"))
+            connack = sock.recv(len(PersistentSession.connack), socket.MSG_WAITALL)
+            if connack != PersistentSession.connack:
+                raise RunFailed(f"the broker has not kept the subscriber's session: {connack!r}")
             sock.setblocking(False)
             acknowledger, buffer, first = Acknowledger(sock, self._id_at, self._size, 2), bytearray(CHUNK), 0.0
             while acknowledger.acknowledged < entries:
                 if not select.select([sock], [], [], PATIENCE)[0] or not acknowledger.receive(buffer):
-                    raise Lost(f"{entries - acknowledger.acknowledged} of {entries} entries did not come")
+                    raise RunFailed(f"{entries - acknowledger.acknowledged} of {entries} entries did not come")
                 first = first or time.perf_counter()
             return first, time.perf_counter()
 
@@ -75,11 +75,11 @@ def outage(folder: Path, entries: int, size: int) -> tuple[float, float]:
         with MirroringPeer(port).running(folder / "partyline") as partyline:
             wait_for_mirror(port)
             subscriber = Subscriber(port)
-            with filled_room(ON_DOOR, partyline.port, channels=1, listeners=1, talkers=1, size=size) as room:
+            with client_pool(ON_DOOR, partyline.port, channels=1, subscribers=1, publishers=1, size=size) as pool:
                 subscriber.take_first()
                 life.close()
-                Saturation(room, PartylinePeer.window).run(0.0, entries)
-                missed = room.channels[0].posts()
+                Saturation(pool, PartylinePeer.window).run(0.0, entries)
+                missed = pool.channels[0].posts()
                 with broker.running(folder / "broker", port):
                     back = time.perf_counter()
                     first, last = subscriber.take(missed)

@@ -1,6 +1,6 @@
 """The rows about files, for Partyline only: how fast one goes through the relay, what many receivers cost.
 
-Where speeds are compared, all that is written is in memory, if there is room: a relay writes twice what a plain
+Where speeds are compared, all that is written is in memory, if there is pool: a relay writes twice what a plain
 transfer does, and beyond some gigabytes it would be the disk that is measured.
 """
 
@@ -21,15 +21,15 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 from bench.meter import Meter, Usage
-from bench.peers import ROOT, Peer, Running
-from bench.socket.load import SingleTalker
-from bench.socket.room import SETUP_SECONDS, Client, Lost, filled_room
+from bench.peers import ROOT, Peer, RunningPeer
+from bench.socket.load import SinglePublisher
+from bench.socket.pool import SETUP_SECONDS, Client, RunFailed, client_pool
 
 from .row import SELF, Measured, Metric, Plan, Row
 
 RECEIVERS = 100
 SHARED = 16 << 20  # bytes of the file that all of them fetch
-LISTENERS = 10
+SUBSCRIBERS = 10
 _GET = 1 << 18
 GIGABIT = 118_000_000  # bytes of a file a second over such a line
 
@@ -48,7 +48,7 @@ class End:
         assert self.process.stdout
         line = self.process.stdout.readline().strip()
         if not line:
-            raise Lost("an end of the transfer has failed")
+            raise RunFailed("an end of the transfer has failed")
         return line
 
     def begin(self, word: str = "") -> None:
@@ -68,12 +68,12 @@ class End:
 class Person(Client):
     """Somebody who is connected, and may have further lines for files. A context manager."""
 
-    def __init__(self, server: Running, name: str) -> None:
+    def __init__(self, server: RunningPeer, name: str) -> None:
         self.sock = socket.create_connection(("127.0.0.1", server.port), SETUP_SECONDS)
         self.name = name
         self.token = json.loads(self.ask(server.dialect.login(name), b"\n"))["token"]
 
-    def line(self, server: Running) -> socket.socket:
+    def line(self, server: RunningPeer) -> socket.socket:
         """A further line."""
         sock = socket.create_connection(("127.0.0.1", server.port), SETUP_SECONDS)
         sock.sendall(json.dumps({"op": "attach", "name": self.name, "token": self.token}).encode() + b"\n")
@@ -111,7 +111,7 @@ def _make(path: Path, size: int) -> Path:
 
 @contextmanager
 def room_for(folder: Path, size: int) -> Iterator[Path]:
-    """A folder in memory, if there is room for four files of that size; else the one that was given."""
+    """A folder in memory, if there is pool for four files of that size; else the one that was given."""
     memory = Path("/dev/shm")
     if not memory.is_dir() or shutil.disk_usage(memory).free < 4 * size:
         yield folder
@@ -135,14 +135,14 @@ def plain(folder: Path, path: Path) -> float:
 
 
 @contextmanager
-def couple(server: Running) -> Iterator[tuple[Person, Person]]:
+def couple(server: RunningPeer) -> Iterator[tuple[Person, Person]]:
     """Who sends, and who receives."""
     with Person(server, "alice") as alice, Person(server, "bob") as bob:
         yield alice, bob
 
 
 def relayed(
-    server: Running, people: tuple[Person, Person], folder: Path, path: Path, *, following: bool
+    server: RunningPeer, people: tuple[Person, Person], folder: Path, path: Path, *, following: bool
 ) -> tuple[float, float]:
     """Seconds of the way up and of the way down, to one that hashes, writes and verifies.
 
@@ -242,7 +242,7 @@ def directly(peer: Peer, folder: Path, plan: Plan) -> Measured:
         return Measured((beside / seconds, size / seconds, size / beside), usage)
 
 
-def crowd(peer: Peer, folder: Path, plan: Plan) -> Measured:
+def clients(peer: Peer, folder: Path, plan: Plan) -> Measured:
     """Row f2: the most that the server's memory was, above what it was before; nobody looks at the bytes."""
     with peer.running(folder) as server, Person(server, "alice") as alice, ExitStack() as stack:
         path = _make(folder / "shared", SHARED)
@@ -293,17 +293,19 @@ def waiting(peer: Peer, folder: Path, plan: Plan) -> Measured:
 def _p99(peer: Peer, folder: Path, plan: Plan, path: Path | None) -> tuple[float, Usage]:
     with (
         peer.running(folder) as server,
-        filled_room(server.dialect, server.port, channels=1, listeners=LISTENERS, talkers=1, size=plan.size) as room,
+        client_pool(
+            server.dialect, server.port, channels=1, subscribers=SUBSCRIBERS, publishers=1, size=plan.size
+        ) as pool,
         _transfer(server, folder, path) if path is not None else nullcontext(),
     ):
         meter = Meter(server)
-        latencies = sorted(SingleTalker(room).paced(plan.seconds, plan.rate).latencies)
+        latencies = sorted(SinglePublisher(pool).paced(plan.seconds, plan.rate).latencies)
         return latencies[len(latencies) * 99 // 100], meter.read()
 
 
 @contextmanager
-def _transfer(server: Running, folder: Path, path: Path) -> Iterator[None]:
-    """A file that is on its way meanwhile, at the rate of a gigabit line. Raises Lost if it comes to its end."""
+def _transfer(server: RunningPeer, folder: Path, path: Path) -> Iterator[None]:
+    """A file that is on its way meanwhile, at the rate of a gigabit line. Raises RunFailed if it comes to its end."""
     with couple(server) as (alice, bob), ExitStack() as stack:
         sending = stack.enter_context(End("send", server.port, "alice", alice.token, "bob", path, GIGABIT))
         getting = stack.enter_context(End("get", server.port, "bob", bob.token, folder / "in"))
@@ -313,7 +315,7 @@ def _transfer(server: Running, folder: Path, path: Path) -> Iterator[None]:
         getting.begin(bob.file())
         yield
         if getting.process.poll() is not None:
-            raise Lost("the file came to its end too early")
+            raise RunFailed("the file came to its end too early")
 
 
 _RATES = (
@@ -340,12 +342,12 @@ RELAY_ROWS: tuple[Row, ...] = (
             Metric("memory over idle", "MiB", 1 << 20, more_is_better=False, targets={SELF: 64.0}),
             Metric("all together", "MB/s", 1e6),
         ),
-        crowd,
+        clients,
         True,
     ),
     Row(
         "f3",
-        f"{{rate}} messages a second to {LISTENERS} receivers while a file is relayed at {GIGABIT // 10**6} MB/s",
+        f"{{rate}} messages a second to {SUBSCRIBERS} receivers while a file is relayed at {GIGABIT // 10**6} MB/s",
         (
             Metric("p99, with / without", "x", more_is_better=False, targets={SELF: 2.0}),
             Metric("latency, p99, with", "ms", 1e-3, more_is_better=False),

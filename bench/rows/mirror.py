@@ -7,19 +7,19 @@ from pathlib import Path
 
 from bench.meter import Meter
 from bench.mirror.outage import outage
-from bench.mirror.room import ON_BROKER, ON_DOOR, Site, SiteBroker, chatter, inwards, outwards, site
-from bench.mqtt.load import Heard, MqttPaced, MqttSaturation
-from bench.mqtt.room import Broker, MqttRoom
-from bench.peers import PartylinePeer, Peer, Running
-from bench.socket.load import SingleTalker
-from bench.socket.room import Room, filled_room
+from bench.mirror.pool import ON_BROKER, ON_DOOR, Site, SiteBroker, background_publisher, inbound, outbound, site
+from bench.mqtt.load import MirrorSaturation, MqttPaced, MqttSaturation
+from bench.mqtt.pool import Broker, MqttPool
+from bench.peers import PartylinePeer, Peer, RunningPeer
+from bench.socket.load import SinglePublisher
+from bench.socket.pool import ClientPool, client_pool
 
 from .row import SELF, Measured, Metric, Plan, Row
 
 PUBLISHERS = 10  # on the broker in row n0
 IN_FLIGHT = 20  # mosquitto's `max_inflight_messages`, if it is not configured
 TURNS = 12  # of each side in row n4
-MODEST = 100  # messages a second from the broker in row n4
+BACKGROUND_RATE = 100  # messages a second from the broker in row n4
 
 
 def from_broker(_peer: Peer, folder: Path, plan: Plan) -> Measured:
@@ -28,10 +28,10 @@ def from_broker(_peer: Peer, folder: Path, plan: Plan) -> Measured:
     for in_flight in (0, IN_FLIGHT):
         with (
             site(folder / f"{in_flight}", in_flight) as both,
-            inwards(both, listeners=1, talkers=PUBLISHERS, size=plan.size) as room,
+            inbound(both, subscribers=1, publishers=PUBLISHERS, size=plan.size) as pool,
         ):
             meter = Meter(both.partyline, both.broker)
-            outcome = MqttSaturation(room, plan.window or PartylinePeer.window).run(plan.seconds)
+            outcome = MqttSaturation(pool, plan.window or PartylinePeer.window).run(plan.seconds)
             meters.append(meter.read())
             rates.append(outcome.deliveries / outcome.seconds)
     return Measured(tuple(rates), meters[0])
@@ -43,10 +43,10 @@ def to_broker(_peer: Peer, folder: Path, plan: Plan) -> Measured:
     for in_flight in (0, IN_FLIGHT):
         with (
             site(folder / f"{in_flight}", in_flight) as both,
-            outwards(both, listeners=1, talkers=1, size=plan.size) as room,
+            outbound(both, subscribers=1, publishers=1, size=plan.size) as pool,
         ):
             meter = Meter(both.partyline, both.broker)
-            outcome = Heard(room, plan.window or PartylinePeer.window).run(plan.seconds)
+            outcome = MirrorSaturation(pool, plan.window or PartylinePeer.window).run(plan.seconds)
             meters.append(meter.read())
             rates.append(outcome.deliveries / outcome.seconds)
     return Measured(tuple(rates), meters[0])
@@ -66,43 +66,43 @@ def added_latency(_peer: Peer, folder: Path, plan: Plan) -> Measured:
 
 def _latencies(both: Site, dialect: Broker, name: str, plan: Plan) -> tuple[float, float]:
     """The median and the 99th percentile from a publisher on the broker to a subscriber there."""
-    room = MqttRoom(dialect, 1)
+    pool = MqttPool(dialect, 1)
     try:
-        room.fill(both.broker.port, name, 1, 1, plan.size)
-        latencies = sorted(MqttPaced(room).paced(plan.seconds, plan.mqtt_rate).latencies)
+        pool.fill(both.broker.port, name, 1, 1, plan.size)
+        latencies = sorted(MqttPaced(pool).paced(plan.seconds, plan.mqtt_rate).latencies)
         return latencies[len(latencies) // 2], latencies[len(latencies) * 99 // 100]
     finally:
-        room.close()
+        pool.close()
 
 
-def caught_up(_peer: Peer, folder: Path, plan: Plan) -> Measured:
+def catch_up(_peer: Peer, folder: Path, plan: Plan) -> Measured:
     """Row n3."""
     return Measured(outage(folder, plan.backlog, plan.size))
 
 
-def beside_people(_peer: Peer, folder: Path, plan: Plan) -> Measured:
+def rate_with_broker_load(_peer: Peer, folder: Path, plan: Plan) -> Measured:
     """Row n4: without and with take turns, so that what disturbs the machine disturbs both."""
     with (
         PartylinePeer().running(folder / "alone") as alone,
         site(folder) as both,
-        _people(alone, plan) as here,
-        _people(both.partyline, plan) as there,
+        _one_channel(alone, plan) as here,
+        _one_channel(both.partyline, plan) as there,
     ):
         meter = Meter(alone, both.partyline, both.broker)
-        without, beside = SingleTalker(here), SingleTalker(there)
+        without, beside = SinglePublisher(here), SinglePublisher(there)
         seconds = [0.0, 0.0]
         for _ in range(TURNS):
             quiet = without.one_at_a_time(plan.seconds / TURNS)
-            with chatter(both, MODEST, plan.size):
+            with background_publisher(both, BACKGROUND_RATE, plan.size):
                 loud = beside.one_at_a_time(plan.seconds / TURNS)
             seconds = [seconds[0] + quiet.seconds, seconds[1] + loud.seconds]
         rate = loud.deliveries / seconds[1]
         return Measured((rate / (quiet.deliveries / seconds[0]), rate), meter.read())
 
 
-def _people(server: Running, plan: Plan) -> AbstractContextManager[Room]:
+def _one_channel(server: RunningPeer, plan: Plan) -> AbstractContextManager[ClientPool]:
     """As in row c."""
-    return filled_room(ON_DOOR, server.port, channels=1, listeners=plan.listeners, talkers=1, size=plan.size)
+    return client_pool(ON_DOOR, server.port, channels=1, subscribers=plan.subscribers, publishers=1, size=plan.size)
 
 
 MIRROR_ROWS: tuple[Row, ...] = (
@@ -144,17 +144,17 @@ MIRROR_ROWS: tuple[Row, ...] = (
             Metric("return to last entry", "s", more_is_better=False, targets={SELF: 15.0}),
             Metric("entries once back", "k/s", 1e3),
         ),
-        caught_up,
+        catch_up,
         needs=SiteBroker(),
     ),
     Row(
         "n4",
-        f"mirror: as row c, while somebody on the broker says {MODEST} things a second elsewhere",
+        f"mirror: as row c, while somebody on the broker says {BACKGROUND_RATE} things a second elsewhere",
         (
             Metric("rate, with / without", "x", targets={SELF: 0.9}),
             Metric("deliveries", "M/s", 1e6),
         ),
-        beside_people,
+        rate_with_broker_load,
         needs=SiteBroker(),
     ),
 )

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from bench.meter import Meter
 from bench.mqtt.load import IN_FLIGHT, MqttPaced, MqttSaturation
-from bench.mqtt.room import MQTT_PEERS, mqtt_room, wildcards
-from bench.peers import Peer, Running
-from bench.socket.arrivals import arrivals
+from bench.mqtt.pool import MQTT_PEERS, mqtt_pool, wildcards
+from bench.peers import Peer, RunningPeer
+from bench.socket.logins import logins
 
 from .row import SELF, Measured, Metric, Plan, Row
 
@@ -17,39 +17,39 @@ FILTERS = 100
 SPEAKERS = frozenset(MQTT_PEERS)
 
 
-def _saturated(peer: Peer, folder: Path, plan: Plan, *, qos: int, listeners: int, talkers: int) -> Measured:
+def _saturated(peer: Peer, folder: Path, plan: Plan, *, qos: int, subscribers: int, publishers: int) -> Measured:
     with (
         MQTT_PEERS[peer.name].running(folder) as server,
-        mqtt_room(server, qos=qos, listeners=listeners, talkers=talkers, size=plan.size) as room,
+        mqtt_pool(server, qos=qos, subscribers=subscribers, publishers=publishers, size=plan.size) as pool,
     ):
         meter = Meter(server)
-        outcome = MqttSaturation(room, plan.window or peer.window).run(plan.seconds)
+        outcome = MqttSaturation(pool, plan.window or peer.window).run(plan.seconds)
         return Measured((outcome.deliveries / outcome.seconds,), meter.read())
 
 
 def fan_out(peer: Peer, folder: Path, plan: Plan) -> Measured:
     """Row m0."""
-    return _saturated(peer, folder, plan, qos=0, listeners=plan.listeners, talkers=4)
+    return _saturated(peer, folder, plan, qos=0, subscribers=plan.subscribers, publishers=4)
 
 
 def one_to_one(peer: Peer, folder: Path, plan: Plan) -> Measured:
     """Row m1."""
-    return _saturated(peer, folder, plan, qos=1, listeners=1, talkers=1)
+    return _saturated(peer, folder, plan, qos=1, subscribers=1, publishers=1)
 
 
 def acknowledged_fan_out(peer: Peer, folder: Path, plan: Plan) -> Measured:
     """Row m2."""
-    return _saturated(peer, folder, plan, qos=1, listeners=plan.listeners, talkers=1)
+    return _saturated(peer, folder, plan, qos=1, subscribers=plan.subscribers, publishers=1)
 
 
 def latency(peer: Peer, folder: Path, plan: Plan) -> Measured:
     """Row m3."""
     with (
         MQTT_PEERS[peer.name].running(folder) as server,
-        mqtt_room(server, qos=1, listeners=10, talkers=1, size=plan.size) as room,
+        mqtt_pool(server, qos=1, subscribers=10, publishers=1, size=plan.size) as pool,
     ):
         meter = Meter(server)
-        outcome = MqttPaced(room).paced(plan.seconds, plan.mqtt_rate)
+        outcome = MqttPaced(pool).paced(plan.seconds, plan.mqtt_rate)
         usage = meter.read()
         latencies = sorted(outcome.latencies)
         return Measured((latencies[len(latencies) // 2], latencies[len(latencies) * 99 // 100]), usage)
@@ -57,10 +57,10 @@ def latency(peer: Peer, folder: Path, plan: Plan) -> Measured:
 
 def idle_memory(peer: Peer, folder: Path, plan: Plan) -> Measured:
     """Row m4, as row e."""
-    with MQTT_PEERS[peer.name].running(folder) as server, arrivals(server.port, server.dialect) as crowd:
-        crowd.admit(10)
+    with MQTT_PEERS[peer.name].running(folder) as server, logins(server.port, server.dialect) as clients:
+        clients.log_in(10)
         before = server.memory()
-        crowd.admit(plan.mqtt_idle)
+        clients.log_in(plan.mqtt_idle)
         return Measured(((server.memory() - before) / plan.mqtt_idle,))
 
 
@@ -76,10 +76,10 @@ def filters(peer: Peer, folder: Path, plan: Plan) -> Measured:
         return Measured((sum(during) / (before + after), sum(during) / 2), meter.read())
 
 
-def _rate(server: Running, plan: Plan, window: int, name: str) -> float:
+def _rate(server: RunningPeer, plan: Plan, window: int, name: str) -> float:
     """Deliveries a second from one publisher to one subscriber at QoS 0."""
-    with mqtt_room(server, qos=0, listeners=1, talkers=1, size=plan.size, name=name) as room:
-        outcome = MqttSaturation(room, window).run(plan.seconds)
+    with mqtt_pool(server, qos=0, subscribers=1, publishers=1, size=plan.size, name=name) as pool:
+        outcome = MqttSaturation(pool, window).run(plan.seconds)
         return outcome.deliveries / outcome.seconds
 
 
@@ -90,7 +90,7 @@ def _deliveries(**targets: float) -> Metric:
 MQTT_ROWS: tuple[Row, ...] = (
     Row(
         "m0",
-        "MQTT, QoS 0: 4 publishers and {listeners} subscribers, saturated",
+        "MQTT, QoS 0: 4 publishers and {subscribers} subscribers, saturated",
         (_deliveries(NATS=3.0, Mosquitto=30.0),),
         fan_out,
         peers=SPEAKERS,
@@ -104,7 +104,7 @@ MQTT_ROWS: tuple[Row, ...] = (
     ),
     Row(
         "m2",
-        f"MQTT, QoS 1: 1 publisher with {IN_FLIGHT} in flight and {{listeners}} subscribers, saturated",
+        f"MQTT, QoS 1: 1 publisher with {IN_FLIGHT} in flight and {{subscribers}} subscribers, saturated",
         (_deliveries(Mosquitto=2.0),),
         acknowledged_fan_out,
         peers=SPEAKERS,

@@ -17,11 +17,11 @@ class Plan:
     rounds: int = 3
     seconds: float = 3.0  # of each run
     size: int = 100  # bytes of a message's text
-    listeners: int = 100
+    subscribers: int = 100
     rate: int = 200  # messages a second in row d
     channels: int = 100  # in row b
     idle: int = 5_000  # connections in row e
-    arrivals: int = 2_000  # connections in row f
+    logins: int = 2_000  # connections in row f
     entries: int = 1_000_000  # in the log of row g
     mqtt_rate: int = 100  # messages a second in row m3
     mqtt_idle: int = 5_000  # connections in row m4
@@ -34,10 +34,10 @@ class Plan:
 QUICK = Plan(
     rounds=1,
     seconds=0.3,
-    listeners=20,
+    subscribers=20,
     channels=10,
     idle=200,
-    arrivals=100,
+    logins=100,
     entries=2_000,
     mqtt_idle=2_000,
     backlog=2_000,

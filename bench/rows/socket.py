@@ -7,31 +7,31 @@ from pathlib import Path
 
 from bench.meter import Meter
 from bench.peers import Peer
-from bench.socket.arrivals import arrivals
 from bench.socket.history import fill, read_pages
-from bench.socket.load import Saturation, SingleTalker
-from bench.socket.room import filled_room
+from bench.socket.load import Saturation, SinglePublisher
+from bench.socket.logins import logins
+from bench.socket.pool import client_pool
 
 from .row import BEST, SELF, Measured, Metric, Plan, Row
 
 
 def _saturated(peer: Peer, folder: Path, plan: Plan, *, wide: bool, with_ids: bool = False) -> Measured:
-    channels, listeners, talkers = (plan.channels, 10, 1) if wide else (1, plan.listeners, 4)
+    channels, subscribers, publishers = (plan.channels, 10, 1) if wide else (1, plan.subscribers, 4)
     with (
         peer.running(folder) as server,
-        filled_room(
+        client_pool(
             server.dialect,
             server.port,
             channels=channels,
-            listeners=listeners,
-            talkers=talkers,
+            subscribers=subscribers,
+            publishers=publishers,
             size=plan.size,
             with_ids=with_ids,
-        ) as room,
+        ) as pool,
     ):
         window = (plan.window or peer.window) // channels
         meter = Meter(server)
-        outcome = Saturation(room, window).run(plan.seconds)
+        outcome = Saturation(pool, window).run(plan.seconds)
         return Measured((outcome.deliveries / outcome.seconds,), meter.read())
 
 
@@ -54,12 +54,12 @@ def one_at_a_time(peer: Peer, folder: Path, plan: Plan) -> Measured:
     """Row c."""
     with (
         peer.running(folder) as server,
-        filled_room(
-            server.dialect, server.port, channels=1, listeners=plan.listeners, talkers=1, size=plan.size
-        ) as room,
+        client_pool(
+            server.dialect, server.port, channels=1, subscribers=plan.subscribers, publishers=1, size=plan.size
+        ) as pool,
     ):
         meter = Meter(server)
-        outcome = SingleTalker(room).one_at_a_time(plan.seconds)
+        outcome = SinglePublisher(pool).one_at_a_time(plan.seconds)
         return Measured((outcome.deliveries / outcome.seconds,), meter.read())
 
 
@@ -67,12 +67,12 @@ def latency(peer: Peer, folder: Path, plan: Plan) -> Measured:
     """Row d."""
     with (
         peer.running(folder) as server,
-        filled_room(
-            server.dialect, server.port, channels=1, listeners=plan.listeners, talkers=1, size=plan.size
-        ) as room,
+        client_pool(
+            server.dialect, server.port, channels=1, subscribers=plan.subscribers, publishers=1, size=plan.size
+        ) as pool,
     ):
         meter = Meter(server)
-        outcome = SingleTalker(room).paced(plan.seconds, plan.rate)
+        outcome = SinglePublisher(pool).paced(plan.seconds, plan.rate)
         usage = meter.read()
         latencies = sorted(outcome.latencies)
         return Measured((latencies[len(latencies) // 2], latencies[len(latencies) * 99 // 100]), usage)
@@ -80,19 +80,19 @@ def latency(peer: Peer, folder: Path, plan: Plan) -> Measured:
 
 def idle_memory(peer: Peer, folder: Path, plan: Plan) -> Measured:
     """Row e. The first few clients pay for what is needed once, and are not counted."""
-    with peer.running(folder) as server, arrivals(server.port, server.dialect) as crowd:
-        crowd.admit(10)
+    with peer.running(folder) as server, logins(server.port, server.dialect) as clients:
+        clients.log_in(10)
         before = server.memory()
-        crowd.admit(plan.idle)
+        clients.log_in(plan.idle)
         return Measured(((server.memory() - before) / plan.idle,))
 
 
-def arrival_rate(peer: Peer, folder: Path, plan: Plan) -> Measured:
+def login_rate(peer: Peer, folder: Path, plan: Plan) -> Measured:
     """Row f."""
-    with peer.running(folder) as server, arrivals(server.port, server.dialect) as crowd:
-        crowd.admit(10)
+    with peer.running(folder) as server, logins(server.port, server.dialect) as clients:
+        clients.log_in(10)
         meter = Meter(server)
-        return Measured((plan.arrivals / crowd.admit(plan.arrivals),), meter.read())
+        return Measured((plan.logins / clients.log_in(plan.logins),), meter.read())
 
 
 def long_log(peer: Peer, folder: Path, plan: Plan) -> Measured:
@@ -114,7 +114,7 @@ def _deliveries(**targets: float) -> Metric:
 ROWS: tuple[Row, ...] = (
     Row(
         "a",
-        "4 senders and {listeners} receivers in one channel, saturated",
+        "4 senders and {subscribers} receivers in one channel, saturated",
         (_deliveries(NATS=2.5, ngircd=6.0),),
         one_channel,
     ),
@@ -125,10 +125,10 @@ ROWS: tuple[Row, ...] = (
         (_deliveries(NATS=0.5, ngircd=2.0),),
         many_channels,
     ),
-    Row("c", "one message at a time to {listeners} receivers", (_deliveries(ngircd=0.9),), one_at_a_time),
+    Row("c", "one message at a time to {subscribers} receivers", (_deliveries(ngircd=0.9),), one_at_a_time),
     Row(
         "d",
-        "{rate} messages a second to {listeners} receivers",
+        "{rate} messages a second to {subscribers} receivers",
         (
             Metric("latency, p50", "ms", 1e-3, more_is_better=False),
             Metric("latency, p99", "ms", 1e-3, more_is_better=False, targets={BEST: 1.5}),
@@ -141,7 +141,7 @@ ROWS: tuple[Row, ...] = (
         (Metric("memory of each", "KiB", 1024, more_is_better=False, targets={SELF: 40.0}),),
         idle_memory,
     ),
-    Row("f", "{arrivals:,} clients arriving, 4 at a time", (Metric("logins", "1/s"),), arrival_rate),
+    Row("f", "{logins:,} clients arriving, 4 at a time", (Metric("logins", "1/s"),), login_rate),
     Row(
         "g",
         "a channel of {entries:,} entries",

@@ -1,7 +1,7 @@
 """What the load generator says to each kind of server, and how it recognises the answers: bytes only, no I/O.
 
 A delivery is counted by its size, not by looking into it: the texts and the names have a fixed length, so every
-delivery in a channel is as long as the one before, apart from Partyline's number, whose digits `Ruler` knows.
+delivery in a channel is as long as the one before, apart from Partyline's number, whose digits `SizeModel` knows.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ class Dialect(ABC):
     """One protocol, as seen by a client that logs in, joins, pings and posts."""
 
     numbered: ClassVar[bool] = False  # deliveries carry a number that grows by one
-    hears_itself: ClassVar[bool] = True  # who posts gets the post back, like the other members
-    noise: ClassVar[int] = 0  # bytes that the server may send once, unasked, to each connection
+    echoes: ClassVar[bool] = True  # who posts gets the post back, like the other members
+    unasked_bytes: ClassVar[int] = 0  # bytes that the server may send once, unasked, to each connection
     welcomed: ClassVar[bytes]  # is in the answer to `login`
     joined: ClassVar[bytes]  # is in the answer to `join`
     ping: ClassVar[bytes]
@@ -59,7 +59,9 @@ class Partyline(Dialect):
 class Nats(Dialect):
     """The core protocol of NATS; a channel is a subject."""
 
-    noise = len(b"PING\r\n")  # two seconds after a client has come, to measure its round trip; it can't be turned off
+    unasked_bytes = len(
+        b"PING\r\n"
+    )  # two seconds after a client has come, to measure its round trip; it can't be turned off
     welcomed = b"PONG\r\n"
     joined = b"PONG\r\n"
     ping = b"PING\r\n"
@@ -78,7 +80,7 @@ class Nats(Dialect):
 class Irc(Dialect):
     """IRC (RFC 2812), as ngircd speaks it."""
 
-    hears_itself = False
+    echoes = False
     welcomed = b" 376 "  # RPL_ENDOFMOTD
     joined = b" 366 "  # RPL_ENDOFNAMES
     ping = b"PING p\r\n"
@@ -125,7 +127,7 @@ def packet(first: int, body: bytes) -> bytes:
     return bytes([first]) + length + body
 
 
-class Ruler:
+class SizeModel:
     """Converts received bytes to received messages, for one channel.
 
     The first `sample` deliveries of the channel, numbered from 1, had `size` bytes together; it measures what follows.

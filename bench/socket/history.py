@@ -7,25 +7,25 @@ import random
 import statistics
 import time
 
-from bench.peers import Running
+from bench.peers import RunningPeer
 
 from .load import Saturation
-from .room import Client, Lost, filled_room
+from .pool import Client, RunFailed, client_pool
 
 PAGE = 100  # entries
 PAGES = 200  # that are asked for, one after the other
 WINDOW = 20_000
 
 
-def fill(server: Running, entries: int, size: int) -> str:
+def fill(server: RunningPeer, entries: int, size: int) -> str:
     """Post at least so many entries to one channel; gives its name."""
-    with filled_room(server.dialect, server.port, channels=1, listeners=1, talkers=1, size=size) as room:
-        (channel,) = room.channels
-        Saturation(room, WINDOW).run(0.0, entries)
+    with client_pool(server.dialect, server.port, channels=1, subscribers=1, publishers=1, size=size) as pool:
+        (channel,) = pool.channels
+        Saturation(pool, WINDOW).run(0.0, entries)
         return channel.name
 
 
-def read_pages(server: Running, channel: str, entries: int) -> tuple[float, float]:
+def read_pages(server: RunningPeer, channel: str, entries: int) -> tuple[float, float]:
     """The median seconds of a page from anywhere in the middle, and of the last page."""
     reader = Client(server.port, "reader", server.dialect)
     try:
@@ -51,5 +51,5 @@ def _page(reader: Client, channel: str, before: int | None) -> float:
     numbers = [entry["number"] for entry in page["entries"]]
     last = page["tail"] if before is None else before - 1
     if numbers != list(range(last - PAGE + 1, last + 1)):
-        raise Lost(f"the page before {before} has the entries {numbers[:1]} to {numbers[-1:]}")
+        raise RunFailed(f"the page before {before} has the entries {numbers[:1]} to {numbers[-1:]}")
     return taken

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from .room import CHUNK, Channel, Lost, Room, Talker
+from .pool import CHUNK, Channel, ClientPool, Publisher, RunFailed
 
 STALL_SECONDS = 8.0  # without a byte for so long, what is missing counts as lost
 TICK_SECONDS = 0.001  # how often the windows are looked at
@@ -30,20 +30,20 @@ class Outcome:
 
 
 def _never(_buffer: bytearray) -> int:
-    raise AssertionError("not a connection of this room")
+    raise AssertionError("not a connection of this pool")
 
 
 class Load:
     """The receiving half, which all runs share."""
 
-    def __init__(self, room: Room) -> None:
-        self.room = room
+    def __init__(self, pool: ClientPool) -> None:
+        self.pool = pool
         self._buffer = bytearray(CHUNK)
-        highest = max(client.fd for client in room.clients)
+        highest = max(client.fd for client in pool.clients)
         self.got = [0] * (highest + 1)  # bytes, by file descriptor
         self.total = 0  # bytes, from all
         self._receive: list[Callable[[bytearray], int]] = [_never] * (highest + 1)
-        for client in room.clients:
+        for client in pool.clients:
             self._receive[client.fd] = client.sock.recv_into
         self._heard_at = time.perf_counter()
 
@@ -51,12 +51,12 @@ class Load:
         """Receive once from every connection that has something; gives those that can be written to again."""
         got, receive, buffer = self.got, self._receive, self._buffer
         writable, total = [], 0
-        events = self.room.epoll.poll(seconds, 4096)
+        events = self.pool.epoll.poll(seconds, 4096)
         for fd, event in events:
             if event != select.EPOLLOUT:
                 size = receive[fd](buffer)
                 if not size:
-                    raise Lost("the server closed a connection")
+                    raise RunFailed("the server closed a connection")
                 got[fd] += size
                 total += size
             if event & select.EPOLLOUT:
@@ -66,7 +66,7 @@ class Load:
         if events:
             self._heard_at = now
         elif now - self._heard_at > STALL_SECONDS:
-            raise Lost(f"nothing came for {STALL_SECONDS:.0f} s")
+            raise RunFailed(f"nothing came for {STALL_SECONDS:.0f} s")
         return writable
 
     @contextmanager
@@ -82,49 +82,49 @@ class Load:
 
     def expected(self, channel: Channel) -> dict[int, int]:
         """The bytes that each member is to have since the run began, by file descriptor."""
-        ruler, posts = channel.ruler, channel.posts()
-        every = dict.fromkeys(channel.listening(), ruler.total(posts))
-        for talker in channel.talkers:
-            own = 0 if self.room.dialect.hears_itself else talker.posts() - 1
-            every[talker.client.fd] = ruler.total(posts - own)
+        size_model, posts = channel.size_model, channel.posts()
+        every = dict.fromkeys(channel.subscriber_fds(), size_model.total(posts))
+        for publisher in channel.publishers:
+            own = 0 if self.pool.dialect.echoes else publisher.posts() - 1
+            every[publisher.client.fd] = size_model.total(posts - own)
         return every
 
     def deliveries(self) -> int:
         """How many deliveries the posts of all channels make."""
         total = 0
-        for channel in self.room.channels:
-            members = len(channel.listeners) + len(channel.talkers)
-            total += channel.posts() * (members if self.room.dialect.hears_itself else members - 1)
+        for channel in self.pool.channels:
+            members = len(channel.subscribers) + len(channel.publishers)
+            total += channel.posts() * (members if self.pool.dialect.echoes else members - 1)
         return total
 
     def finish(self) -> None:
         """Receive until every member has everything, and no byte more than it should."""
         missing: dict[int, int] = {}
-        for channel in self.room.channels:
+        for channel in self.pool.channels:
             missing.update(self.expected(channel))
         every = dict(missing)
         while missing:
             self.poll(TICK_SECONDS)
             missing = {fd: size for fd, size in missing.items() if self.got[fd] < size}
         for fd, size in every.items():
-            if self.got[fd] - size not in (0, self.room.dialect.noise):
-                raise Lost(f"a member got {self.got[fd]} bytes, not {size}")
+            if self.got[fd] - size not in (0, self.pool.dialect.unasked_bytes):
+                raise RunFailed(f"a member got {self.got[fd]} bytes, not {size}")
 
 
 class Saturation(Load):
-    """Every talker posts as fast as the server takes it, but no more than a window ahead of the slowest listener."""
+    """Every publisher posts as fast as the server takes it, but no more than a window ahead of the slowest listener."""
 
-    def __init__(self, room: Room, window: int) -> None:
-        super().__init__(room)
+    def __init__(self, pool: ClientPool, window: int) -> None:
+        super().__init__(pool)
         self._window = window
-        self._by_fd = {talker.client.fd: talker for channel in room.channels for talker in channel.talkers}
+        self._by_fd = {publisher.client.fd: publisher for channel in pool.channels for publisher in channel.publishers}
 
     def run(self, seconds: float, posts: int = 0) -> Outcome:
         """Post for so long and at least so many, then wait until everything has arrived."""
         with self.measured() as clock:
             stop = time.perf_counter() + seconds
-            while (now := time.perf_counter()) < stop or sum(channel.posts() for channel in self.room.channels) < posts:
-                for channel in self.room.channels:
+            while (now := time.perf_counter()) < stop or sum(channel.posts() for channel in self.pool.channels) < posts:
+                for channel in self.pool.channels:
                     self._widen(channel)
                 tick = now + TICK_SECONDS
                 while time.perf_counter() < tick:
@@ -136,68 +136,73 @@ class Saturation(Load):
         return Outcome(self.deliveries(), taken)
 
     def _widen(self, channel: Channel) -> None:
-        """Let the talkers go on, if the slowest listener has come far enough."""
-        slowest = min([self.got[fd] for fd in channel.listening()])
-        ahead = channel.posts() - channel.ruler.count(slowest)
-        share = (self._window - ahead) // len(channel.talkers)
-        if share * 4 * len(channel.talkers) < self._window:
+        """Let the publishers go on, if the slowest listener has come far enough."""
+        slowest = min([self.got[fd] for fd in channel.subscriber_fds()])
+        ahead = channel.posts() - channel.size_model.count(slowest)
+        share = (self._window - ahead) // len(channel.publishers)
+        if share * 4 * len(channel.publishers) < self._window:
             return
-        for talker in channel.talkers:
-            talker.allowed = (talker.posts() + share) * talker.feed.size
-            if not talker.blocked:
-                self._push(talker)
+        for publisher in channel.publishers:
+            publisher.allowed = (publisher.posts() + share) * publisher.feed.size
+            if not publisher.blocked:
+                self._push(publisher)
 
-    def _push(self, talker: Talker) -> None:
+    def _push(self, publisher: Publisher) -> None:
         """Send what the window and the kernel allow."""
-        sock, feed = talker.client.sock, talker.feed
+        sock, feed = publisher.client.sock, publisher.feed
         full = False
-        while (rest := talker.allowed - talker.sent) > 0 and not full:
+        while (rest := publisher.allowed - publisher.sent) > 0 and not full:
             try:
-                talker.sent += sock.send(feed.take(talker.sent, rest))
+                publisher.sent += sock.send(feed.take(publisher.sent, rest))
             except BlockingIOError:
                 full = True
-        if full != talker.blocked:
-            talker.blocked = full
-            self.room.epoll.modify(sock.fileno(), select.EPOLLIN | (select.EPOLLOUT if full else 0))
+        if full != publisher.blocked:
+            publisher.blocked = full
+            self.pool.epoll.modify(sock.fileno(), select.EPOLLIN | (select.EPOLLOUT if full else 0))
 
     def _complete_posts(self) -> None:
         """Send the rest of the posts that have gone out in part."""
-        talkers = list(self._by_fd.values())
-        for talker in talkers:
-            talker.allowed = -(-talker.sent // talker.feed.size) * talker.feed.size
-            self._push(talker)
-        while any(talker.blocked for talker in talkers):
+        publishers = list(self._by_fd.values())
+        for publisher in publishers:
+            publisher.allowed = -(-publisher.sent // publisher.feed.size) * publisher.feed.size
+            self._push(publisher)
+        while any(publisher.blocked for publisher in publishers):
             for fd in self.poll(TICK_SECONDS):
                 self._push(self._by_fd[fd])
 
 
-class SingleTalker(Load):
+class SinglePublisher(Load):
     """Runs in which one member posts one message after the other."""
 
-    def __init__(self, room: Room) -> None:
-        super().__init__(room)
-        (self._channel,) = room.channels
-        (self._talker,) = self._channel.talkers
-        self._hearers = self._channel.listening()
-        if room.dialect.hears_itself:
-            self._hearers.append(self._talker.client.fd)
+    def __init__(self, pool: ClientPool) -> None:
+        super().__init__(pool)
+        (self._channel,) = pool.channels
+        (self._publisher,) = self._channel.publishers
+        self._receiver_fds = self._channel.subscriber_fds()
+        if pool.dialect.echoes:
+            self._receiver_fds.append(self._publisher.client.fd)
 
     def _post(self) -> None:
-        talker = self._talker
-        if talker.client.sock.send(talker.feed.take(talker.sent, talker.feed.size)) < talker.feed.size:
-            raise Lost("the server does not read")
-        talker.sent += talker.feed.size
+        publisher = self._publisher
+        if publisher.client.sock.send(publisher.feed.take(publisher.sent, publisher.feed.size)) < publisher.feed.size:
+            raise RunFailed("the server does not read")
+        publisher.sent += publisher.feed.size
 
     def one_at_a_time(self, seconds: float) -> Outcome:
         """The next message goes out when everybody has the last one. Done again, the outcome has all deliveries."""
-        ruler, got, hearers, posts = self._channel.ruler, self.got, len(self._hearers), self._channel.posts()
+        size_model, got, receivers, posts = (
+            self._channel.size_model,
+            self.got,
+            len(self._receiver_fds),
+            self._channel.posts(),
+        )
         with self.measured() as clock:
             stop = time.perf_counter() + seconds
             while time.perf_counter() < stop:
                 posts += 1
-                target = ruler.total(posts)
+                target = size_model.total(posts)
                 self._post()
-                while self.total < target * hearers or any(got[fd] < target for fd in self._hearers):
+                while self.total < target * receivers or any(got[fd] < target for fd in self._receiver_fds):
                     self.poll(1.0)
             taken = clock()
         self.finish()
@@ -208,7 +213,7 @@ class SingleTalker(Load):
         count = int(seconds * rate)
         sent_at: list[float] = []
         received: list[tuple[int, int, float]] = []
-        enough = self._channel.ruler.total(count) * len(self._hearers)
+        enough = self._channel.size_model.total(count) * len(self._receiver_fds)
         with self.measured() as clock:
             start = time.perf_counter() + TICK_SECONDS
             while len(sent_at) < count or self.total < enough:
@@ -225,22 +230,22 @@ class SingleTalker(Load):
     def _poll_timed(self, seconds: float, received: list[tuple[int, int, float]]) -> None:
         """As `poll`, and note when each connection had how many bytes."""
         now = time.perf_counter()
-        for fd, _ in self.room.epoll.poll(seconds, 4096):
+        for fd, _ in self.pool.epoll.poll(seconds, 4096):
             size = self._receive[fd](self._buffer)
             now = time.perf_counter()
             if not size:
-                raise Lost("the server closed a connection")
+                raise RunFailed("the server closed a connection")
             self.got[fd] += size
             self.total += size
             received.append((fd, self.got[fd], now))
             self._heard_at = now
         if now - self._heard_at > STALL_SECONDS:
-            raise Lost(f"nothing came for {STALL_SECONDS:.0f} s")
+            raise RunFailed(f"nothing came for {STALL_SECONDS:.0f} s")
 
     def _latencies(self, sent_at: list[float], received: list[tuple[int, int, float]]) -> list[float]:
         """The seconds from each post to each of its deliveries."""
-        bounds = [self._channel.ruler.total(post + 1) for post in range(len(sent_at))]
-        had = dict.fromkeys(self._hearers, 0)
+        bounds = [self._channel.size_model.total(post + 1) for post in range(len(sent_at))]
+        had = dict.fromkeys(self._receiver_fds, 0)
         latencies = []
         for fd, size, at in received:
             if fd not in had:

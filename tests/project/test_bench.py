@@ -11,33 +11,33 @@ import pytest
 
 from bench.__main__ import main
 from bench.markdown import markdown
-from bench.mirror.room import SiteBroker
-from bench.mqtt.room import Acknowledger, PartylineBroker
+from bench.mirror.pool import SiteBroker
+from bench.mqtt.pool import Acknowledger, PartylineBroker
 from bench.rows.mirror import MIRROR_ROWS
 from bench.rows.row import SELF, Measured, Metric, Plan, Row
 from bench.rows.socket import ROWS
-from bench.socket.dialects import ID_PLACE, Ruler
-from bench.socket.room import Feed, Lost
-from bench.table import US, Result, lines, verdicts
+from bench.socket.dialects import ID_PLACE, SizeModel
+from bench.socket.pool import Feed, RunFailed
+from bench.table import PARTYLINE, Result, lines, verdicts
 
 
 @pytest.mark.parametrize("sample", [1, 4, 9, 12, 101])
 def test_ruler_converts_bytes_of_numbered_deliveries(sample: int) -> None:
     sizes = [150 + len(str(number)) for number in range(1, 1_200)]
-    ruler = Ruler(sum(sizes[:sample]), sample, numbered=True)
+    size_model = SizeModel(sum(sizes[:sample]), sample, numbered=True)
     for count, total in enumerate(accumulate(sizes[sample:]), 1):
-        assert ruler.total(count) == total
-        assert ruler.count(total) == count
-        assert ruler.count(total - 1) == count - 1
+        assert size_model.total(count) == total
+        assert size_model.count(total) == count
+        assert size_model.count(total - 1) == count - 1
 
 
 def test_ruler_refuses_a_sample_that_is_not_made_of_equal_deliveries() -> None:
     with pytest.raises(ValueError, match="3 deliveries"):
-        Ruler(301, 3, numbered=False)
+        SizeModel(301, 3, numbered=False)
 
 
 def test_feed_goes_on_where_the_kernel_stopped() -> None:
-    feed = Feed(b"abcdefg\n", talker=0)
+    feed = Feed(b"abcdefg\n", publisher=0)
     sent = b""
     while len(sent) < 200_000:
         sent += bytes(feed.take(len(sent), 200_000 - len(sent))[:4_321])
@@ -45,7 +45,7 @@ def test_feed_goes_on_where_the_kernel_stopped() -> None:
 
 
 def test_feed_never_repeats_an_id() -> None:
-    feeds = [Feed(f"<{ID_PLACE}>".encode(), talker) for talker in range(2)]
+    feeds = [Feed(f"<{ID_PLACE}>".encode(), publisher) for publisher in range(2)]
     ids: set[bytes] = set()
     for feed in feeds:
         sent = b""
@@ -59,7 +59,7 @@ def test_table_compares_and_judges() -> None:
     rates = Metric("rate", "1/s", targets={"NATS": 2.0, SELF: 100.0})
     row = Row("x", "some work", (rates,), lambda *_: Measured(()))
     results = {
-        US: Result([Measured((90.0,)), Measured((300.0,)), Measured((110.0,))]),
+        PARTYLINE: Result([Measured((90.0,)), Measured((300.0,)), Measured((110.0,))]),
         "NATS": Result([Measured((50.0,))]),
         "ngircd": Result([], failure="it did not start"),
     }
@@ -72,10 +72,13 @@ def test_table_compares_and_judges() -> None:
 def test_the_table_of_the_readme_rounds_nothing_in_our_favour() -> None:
     """A rate and its ratio are rounded down, a time and its ratio up; a row without Partyline is left out."""
     metrics = (Metric("rate", "k/s", 1e3), Metric("time", "ms", 1e-3, more_is_better=False))
-    row = Row("x", "work on {listeners} receivers", metrics, lambda *_: Measured(()))
-    results = {US: Result([Measured((1_999_999.0, 0.001_231))]), "NATS": Result([Measured((1_000_000.0, 0.001))])}
+    row = Row("x", "work on {subscribers} receivers", metrics, lambda *_: Measured(()))
+    results = {
+        PARTYLINE: Result([Measured((1_999_999.0, 0.001_231))]),
+        "NATS": Result([Measured((1_000_000.0, 0.001))]),
+    }
     broken = Row("y", "nothing", metrics, lambda *_: Measured(()))
-    lines = markdown([row, broken], Plan(), {"x": results, "y": {US: Result([], failure="it did not start")}})
+    lines = markdown([row, broken], Plan(), {"x": results, "y": {PARTYLINE: Result([], failure="it did not start")}})
     assert lines.splitlines() == [
         "| row | measured | Partyline | NATS |",
         "| --- | --- | --- | --- |",
@@ -87,7 +90,7 @@ def test_the_table_of_the_readme_rounds_nothing_in_our_favour() -> None:
 def test_a_saturated_and_a_paced_row_run_against_partyline(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = ["a+id", "d"]
     record = tmp_path / "record.json"
-    small = ["--peers", "Partyline", "--quick", "--listeners", "3", "--seconds", "0.1", "--json", str(record)]
+    small = ["--peers", "Partyline", "--quick", "--subscribers", "3", "--seconds", "0.1", "--json", str(record)]
     assert main([*rows, *small]) == 0, capsys.readouterr().out
     found = json.loads(record.read_text())
     assert set(found) == set(rows) <= {row.key for row in ROWS}
@@ -97,11 +100,11 @@ def test_a_saturated_and_a_paced_row_run_against_partyline(tmp_path: Path, capsy
 @pytest.mark.parametrize("cut", [1, 7, 100, 1_000, 100_000])
 def test_acknowledger_finds_the_identifiers_of_deliveries_that_get_longer(cut: int) -> None:
     publish = PartylineBroker().publish
-    deliveries = [publish("chat/room", b'{"number":%d}' % number, number * 7) for number in range(4, 1_200)]
+    deliveries = [publish("chat/pool", b'{"number":%d}' % number, number * 7) for number in range(4, 1_200)]
     data, had = b"".join(deliveries), b""
     server, client = socket.socketpair()
     with server, client:
-        subscriber = Acknowledger(client, 2 + 2 + len("chat/room"), len(deliveries[0]), 4)
+        subscriber = Acknowledger(client, 2 + 2 + len("chat/pool"), len(deliveries[0]), 4)
         for at in range(0, len(data), cut):
             server.sendall(data[at : at + cut])
             assert subscriber.receive(bytearray(100_000)) == len(data[at : at + cut])
@@ -112,17 +115,17 @@ def test_acknowledger_finds_the_identifiers_of_deliveries_that_get_longer(cut: i
 def test_acknowledger_refuses_what_comes_twice() -> None:
     server, client = socket.socketpair()
     with server, client:
-        delivery = PartylineBroker().publish("chat/room", b"hello", 1)
+        delivery = PartylineBroker().publish("chat/pool", b"hello", 1)
         subscriber = Acknowledger(client, 13, len(delivery), None)
         server.sendall(delivery + b"\x3a" + delivery[1:])
-        with pytest.raises(Lost, match="came twice"):
+        with pytest.raises(RunFailed, match="came twice"):
             subscriber.receive(bytearray(100))
 
 
 def test_mqtt_rows_run_against_partyline(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = ["m2", "m3"]
     record = tmp_path / "record.json"
-    small = ["--peers", "Partyline", "--quick", "--listeners", "3", "--seconds", "0.1", "--json", str(record)]
+    small = ["--peers", "Partyline", "--quick", "--subscribers", "3", "--seconds", "0.1", "--json", str(record)]
     assert main([*rows, *small]) == 0, capsys.readouterr().out
     found = json.loads(record.read_text())
     assert all(value > 0 for row in rows for measured in found[row]["Partyline"]["rounds"] for value in measured)
@@ -132,7 +135,7 @@ def test_mqtt_rows_run_against_partyline(tmp_path: Path, capsys: pytest.CaptureF
 @pytest.mark.parametrize("row", [row.key for row in MIRROR_ROWS])
 def test_mirror_rows_run_with_mosquitto(row: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     record = tmp_path / "record.json"
-    small = ["--quick", "--listeners", "3", "--seconds", "0.2", "--json", str(record)]
+    small = ["--quick", "--subscribers", "3", "--seconds", "0.2", "--json", str(record)]
     assert main([row, *small]) == 0, capsys.readouterr().out
     (measured,) = json.loads(record.read_text())[row]["Partyline"]["rounds"]
     assert len(measured) > 1

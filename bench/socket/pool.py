@@ -1,4 +1,4 @@
-"""A room full of connections: the clients of one run, logged in, joined, and level with the server.
+"""A pool full of connections: the clients of one run, logged in, joined, and level with the server.
 
 Every connection of a channel is a member and hears what is said there; those that post are members like the others. So
 each server does the same work, and every delivery that it makes counts, those to the posting connections included.
@@ -13,26 +13,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from .dialects import ID_PLACE, Dialect, Ruler
+from .dialects import ID_PLACE, Dialect, SizeModel
 
-SETUP_SECONDS = 20.0  # for one answer while the room is filled
+SETUP_SECONDS = 20.0  # for one answer while the pool is filled
 QUIET_SECONDS = 0.05  # without a byte for so long, nothing of the joining is still under way
 BLOCK = 65_536  # bytes of posts that are handed to the kernel at once
 CHUNK = 1 << 20  # bytes that are received at once
 
 
-class Lost(Exception):
+class RunFailed(Exception):
     """Deliveries are missing, or the server has closed a connection."""
 
 
 class Feed:
-    """What one talker sends: an endless string of posts of one size."""
+    """What one publisher sends: an endless string of posts of one size."""
 
-    def __init__(self, post: bytes, talker: int) -> None:
+    def __init__(self, post: bytes, publisher: int) -> None:
         self.size = len(post)
         self._head, place, self._tail = post.partition(ID_PLACE.encode())
         self._with_ids = bool(place)
-        self._first = talker * 10 ** (len(ID_PLACE) - 2)  # ids of two talkers never meet
+        self._first = publisher * 10 ** (len(ID_PLACE) - 2)  # ids of two publishers never meet
         self._per_block = max(1, BLOCK // self.size)
         self._block = memoryview(post * (self._per_block + 1))
         self._number = -1
@@ -54,7 +54,7 @@ class Feed:
 
 
 class Client:
-    """A connection that has logged in. While the room is filled it blocks."""
+    """A connection that has logged in. While the pool is filled it blocks."""
 
     def __init__(self, port: int, name: str, dialect: Dialect) -> None:
         self.sock = socket.create_connection(("127.0.0.1", port), SETUP_SECONDS)
@@ -77,13 +77,13 @@ class Client:
             except TimeoutError:
                 data = b""
             if not data:
-                raise Lost(f"no {marker!r}, but {seen[-300:]!r}")
+                raise RunFailed(f"no {marker!r}, but {seen[-300:]!r}")
             seen += data
         return seen
 
 
 @dataclass
-class Talker:
+class Publisher:
     """A member that posts, and how far it is."""
 
     client: Client
@@ -99,23 +99,23 @@ class Talker:
 
 @dataclass
 class Channel:
-    """The members of one channel. `ruler` measures what comes after the first post of each talker."""
+    """The members of one channel. `size_model` measures what comes after the first post of each publisher."""
 
     name: str
-    listeners: list[Client]
-    talkers: list[Talker]
-    ruler: Ruler = field(init=False)
+    subscribers: list[Client]
+    publishers: list[Publisher]
+    size_model: SizeModel = field(init=False)
 
-    def listening(self) -> list[int]:
-        """The file descriptors of the listeners."""
-        return [client.fd for client in self.listeners]
+    def subscriber_fds(self) -> list[int]:
+        """The file descriptors of the subscribers."""
+        return [client.fd for client in self.subscribers]
 
     def posts(self) -> int:
-        """Posts since the first of each talker."""
-        return sum(talker.posts() for talker in self.talkers) - len(self.talkers)
+        """Posts since the first of each publisher."""
+        return sum(publisher.posts() for publisher in self.publishers) - len(self.publishers)
 
 
-class Room:
+class ClientPool:
     """All channels of a run. `epoll` has every connection."""
 
     def __init__(self, dialect: Dialect) -> None:
@@ -125,7 +125,7 @@ class Room:
         self.epoll = select.epoll()
 
     def connect(self, port: int, dialect: Dialect | None = None) -> Client:
-        """A further client, under a name of the usual length, in the room's dialect or another."""
+        """A further client, under a name of the usual length, in the pool's dialect or another."""
         client = Client(port, f"u{len(self.clients):05d}", dialect or self.dialect)
         self.clients.append(client)
         return client
@@ -138,7 +138,7 @@ class Room:
             for fd, _ in events:
                 size = len(socks[fd].recv(CHUNK))
                 if not size:
-                    raise Lost("the server closed a connection while the room was filled")
+                    raise RunFailed("the server closed a connection while the pool was filled")
                 got[fd] += size
         return got
 
@@ -153,22 +153,22 @@ class Room:
         self.settle()
 
     def sample(self) -> None:
-        """Let every talker post once, and learn from it how long a delivery is."""
+        """Let every publisher post once, and learn from it how long a delivery is."""
         for channel in self.channels:
-            for talker in channel.talkers:
-                talker.sent = talker.client.sock.send(talker.feed.take(0, talker.feed.size))
+            for publisher in channel.publishers:
+                publisher.sent = publisher.client.sock.send(publisher.feed.take(0, publisher.feed.size))
         got = dict.fromkeys((client.fd for client in self.clients), 0)
         end = time.monotonic() + SETUP_SECONDS
-        while not all(got[fd] for channel in self.channels for fd in channel.listening()):
+        while not all(got[fd] for channel in self.channels for fd in channel.subscriber_fds()):
             if time.monotonic() > end:
-                raise Lost("the first message did not reach everybody")
+                raise RunFailed("the first message did not reach everybody")
             for fd, size in self.settle().items():
                 got[fd] += size
         for channel in self.channels:
-            sizes = {got[fd] for fd in channel.listening()}
+            sizes = {got[fd] for fd in channel.subscriber_fds()}
             if len(sizes) != 1:
-                raise Lost(f"the members of a channel were sent different amounts: {sizes}")
-            channel.ruler = Ruler(sizes.pop(), len(channel.talkers), numbered=self.dialect.numbered)
+                raise RunFailed(f"the members of a channel were sent different amounts: {sizes}")
+            channel.size_model = SizeModel(sizes.pop(), len(channel.publishers), numbered=self.dialect.numbered)
 
     def close(self) -> None:
         """Close all connections."""
@@ -178,30 +178,30 @@ class Room:
 
 
 @contextmanager
-def filled_room(
+def client_pool(
     dialect: Dialect,
     port: int,
     *,
     channels: int,
-    listeners: int,
-    talkers: int,
+    subscribers: int,
+    publishers: int,
     size: int,
     with_ids: bool = False,
-) -> Iterator[Room]:
-    """Channels with so many listeners and talkers each, who post texts of `size` bytes."""
-    room = Room(dialect)
+) -> Iterator[ClientPool]:
+    """Channels with so many subscribers and publishers each, who post texts of `size` bytes."""
+    pool = ClientPool(dialect)
     text = "x" * size
     try:
         for number in range(channels):
-            name = f"room{number:03d}"
-            members = [room.connect(port) for _ in range(listeners + talkers)]
+            name = f"pool{number:03d}"
+            members = [pool.connect(port) for _ in range(subscribers + publishers)]
             for member in members:
                 member.ask(dialect.join(name), dialect.joined)
             post = dialect.post(name, text, with_id=with_ids)
-            speaking = [Talker(member, Feed(post, nth)) for nth, member in enumerate(members[listeners:])]
-            room.channels.append(Channel(name, members[:listeners], speaking))
-        room.level()
-        room.sample()
-        yield room
+            senders = [Publisher(member, Feed(post, nth)) for nth, member in enumerate(members[subscribers:])]
+            pool.channels.append(Channel(name, members[:subscribers], senders))
+        pool.level()
+        pool.sample()
+        yield pool
     finally:
-        room.close()
+        pool.close()

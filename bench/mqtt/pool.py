@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 
-from bench.peers import MosquittoPeer, NatsPeer, PartylinePeer, Peer, Running
-from bench.socket.dialects import Mqtt, Ruler, packet, string
-from bench.socket.room import CHUNK, SETUP_SECONDS, Channel, Client, Feed, Lost, Room, Talker
+from bench.peers import MosquittoPeer, NatsPeer, PartylinePeer, Peer, RunningPeer
+from bench.socket.dialects import Mqtt, SizeModel, packet, string
+from bench.socket.pool import CHUNK, SETUP_SECONDS, Channel, Client, ClientPool, Feed, Publisher, RunFailed
 
 PACKET_IDS = 1_000  # that a publisher uses in turn; far more than it has in flight
 PUBACK = 4  # bytes
@@ -25,7 +25,7 @@ _PUBLISH = (0x30, 0x32)  # the first byte of a delivery, by QoS; never as a dupl
 class Broker(Mqtt):
     """MQTT with user names, on a broker that passes on whatever is published to a topic, as it is."""
 
-    hears_itself = False
+    echoes = False
 
     def login(self, name: str) -> bytes:
         user_name_clean_session_no_keep_alive = b"\x82\x00\x00"
@@ -140,7 +140,7 @@ class Acknowledger:
         """The PUBACKs for so many deliveries of one size."""
         size, at = self._size, self._id_at
         if packets[::size].count(_PUBLISH[1]) != count:
-            raise Lost("something else than a delivery of the usual size came, or one came twice")
+            raise RunFailed("something else than a delivery of the usual size came, or one came twice")
         acks = bytearray(b"\x40\x02\0\0" * count)
         acks[2::PUBACK] = packets[at::size]
         acks[3::PUBACK] = packets[at + 1 :: size]
@@ -152,10 +152,10 @@ class Acknowledger:
                 del acks[: self._sock.send(acks)]
             except BlockingIOError:
                 if not select.select([], [self._sock], [], SETUP_SECONDS)[1]:
-                    raise Lost("the server does not read acknowledgements") from None
+                    raise RunFailed("the server does not read acknowledgements") from None
 
 
-class MqttRoom(Room):
+class MqttPool(ClientPool):
     """One topic with its publishers and subscribers."""
 
     def __init__(self, broker: Broker, qos: int) -> None:
@@ -164,10 +164,10 @@ class MqttRoom(Room):
         self.qos = qos
         self.acknowledgers: dict[int, Acknowledger] = {}  # of the subscribers at QoS 1, by file descriptor
 
-    def fill(self, port: int, name: str, listeners: int, talkers: int, size: int) -> None:
+    def fill(self, port: int, name: str, subscribers: int, publishers: int, size: int) -> None:
         """Connect and subscribe; then every publisher posts once, which tells how long a delivery is."""
-        members = [self._subscriber(port, name) for _ in range(listeners)]
-        channel = Channel(name, members, [self._publisher(port, name, size) for _ in range(talkers)])
+        members = [self._subscriber(port, name) for _ in range(subscribers)]
+        channel = Channel(name, members, [self._publisher(port, name, size) for _ in range(publishers)])
         self.channels.append(channel)
         self._sample(channel)
         self.level()
@@ -177,9 +177,9 @@ class MqttRoom(Room):
         client.ask(*self.broker.subscribe([self.broker.read_topic(name)], self.qos))
         return client
 
-    def _publisher(self, port: int, name: str, size: int) -> Talker:
+    def _publisher(self, port: int, name: str, size: int) -> Publisher:
         topic = self.broker.write_topic(name, f"u{len(self.clients):05d}")  # as `connect` calls it
-        return Talker(self.connect(port), self._feed(topic, b"x" * size))
+        return Publisher(self.connect(port), self._feed(topic, b"x" * size))
 
     def _feed(self, topic: str, payload: bytes) -> Feed:
         if not self.qos:
@@ -187,20 +187,20 @@ class MqttRoom(Room):
         return PostsWithIds([self.broker.publish(topic, payload, number + 1) for number in range(PACKET_IDS)])
 
     def _sample(self, channel: Channel) -> None:
-        for talker in channel.talkers:
-            talker.client.sock.sendall(talker.feed.take(0, talker.feed.size))
-            talker.sent = talker.feed.size
-            if talker.client.dialect is self.broker and self.qos:
-                talker.client.expect(packet(0x40, b"\x00\x01"))
+        for publisher in channel.publishers:
+            publisher.client.sock.sendall(publisher.feed.take(0, publisher.feed.size))
+            publisher.sent = publisher.feed.size
+            if publisher.client.dialect is self.broker and self.qos:
+                publisher.client.expect(packet(0x40, b"\x00\x01"))
         sizes = set()
-        for client in channel.listeners:
-            deliveries = first_deliveries(client, len(channel.talkers), self.qos)
+        for client in channel.subscribers:
+            deliveries = first_deliveries(client, len(channel.publishers), self.qos)
             sizes.add(tuple(map(len, deliveries)))
             if self.qos:
                 self._acknowledge(client, deliveries, self.broker.read_topic(channel.name))
         if len(set(chain.from_iterable(sizes))) != 1:
-            raise Lost(f"the first deliveries differ in size: {sizes}")
-        channel.ruler = Ruler(sum(sizes.pop()), len(channel.talkers), numbered=self.broker.numbered)
+            raise RunFailed(f"the first deliveries differ in size: {sizes}")
+        channel.size_model = SizeModel(sum(sizes.pop()), len(channel.publishers), numbered=self.broker.numbered)
 
     def _acknowledge(self, client: Client, deliveries: Sequence[bytes], topic: str) -> None:
         """The first ones; from here on an `Acknowledger` does it."""
@@ -220,10 +220,10 @@ def first_deliveries(client: Client, count: int, qos: int) -> list[bytes]:
         except TimeoutError:
             more = b""
         if not more:
-            raise Lost(f"the first message did not reach everybody: {data!r}")
+            raise RunFailed(f"the first message did not reach everybody: {data!r}")
         data += more
     if any(each[0] != _PUBLISH[qos] for each in packets) or sum(map(len, packets)) != len(data):
-        raise Lost(f"something else than the first messages came: {data!r}")
+        raise RunFailed(f"something else than the first messages came: {data!r}")
     return packets
 
 
@@ -239,27 +239,27 @@ def _split(data: bytes) -> list[bytes]:
     return packets
 
 
-def broker_of(server: Running) -> Broker:
+def broker_of(server: RunningPeer) -> Broker:
     """How a server that was started from MQTT_PEERS is spoken to."""
     assert isinstance(server.dialect, Broker)
     return server.dialect
 
 
 @contextmanager
-def mqtt_room(
-    server: Running, *, qos: int, listeners: int, talkers: int, size: int, name: str = "room000"
-) -> Iterator[MqttRoom]:
+def mqtt_pool(
+    server: RunningPeer, *, qos: int, subscribers: int, publishers: int, size: int, name: str = "room000"
+) -> Iterator[MqttPool]:
     """A topic with so many subscribers, and publishers that post payloads of `size` bytes. A name is used once."""
-    room = MqttRoom(broker_of(server), qos)
+    pool = MqttPool(broker_of(server), qos)
     try:
-        room.fill(server.port, name, listeners, talkers, size)
-        yield room
+        pool.fill(server.port, name, subscribers, publishers, size)
+        yield pool
     finally:
-        room.close()
+        pool.close()
 
 
 @contextmanager
-def wildcards(server: Running, clients: int, each: int) -> Iterator[None]:
+def wildcards(server: RunningPeer, clients: int, each: int) -> Iterator[None]:
     """So many further subscribers with so many filters each that match nothing."""
     broker, holders = broker_of(server), []
     try:

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from .dialects import Dialect
-from .room import SETUP_SECONDS, Lost
+from .pool import SETUP_SECONDS, RunFailed
 
 WORKERS = 4  # clients on their way in at the same time
 
 
-class Arrivals:
+class LoginLoad:
     """Lets clients in, a few at a time: connect, log in, wait for the answer, stay."""
 
     def __init__(self, port: int, dialect: Dialect) -> None:
@@ -23,7 +23,7 @@ class Arrivals:
         self._dialect = dialect
         self._waiting: dict[int, bytes] = {}  # those that have no answer yet, with what they have got of it
 
-    def admit(self, count: int) -> float:
+    def log_in(self, count: int) -> float:
         """Let in so many more; gives the seconds that it took."""
         started = time.perf_counter()
         left = count
@@ -34,7 +34,7 @@ class Arrivals:
                     left -= 1
                 events = epoll.poll(SETUP_SECONDS)
                 if not events:
-                    raise Lost(f"{len(self.socks)} clients are in, and the next one is not answered")
+                    raise RunFailed(f"{len(self.socks)} clients are in, and the next one is not answered")
                 for fd, _ in events:
                     if self._answered(fd):
                         epoll.unregister(fd)
@@ -50,7 +50,7 @@ class Arrivals:
     def _answered(self, fd: int) -> bool:
         data = self.socks[fd].recv(65_536)
         if not data:
-            raise Lost(f"client {len(self.socks)} was turned away: {self._waiting[fd]!r}")
+            raise RunFailed(f"client {len(self.socks)} was turned away: {self._waiting[fd]!r}")
         self._waiting[fd] += data
         if self._dialect.welcomed not in self._waiting[fd]:
             return False
@@ -59,11 +59,11 @@ class Arrivals:
 
 
 @contextmanager
-def arrivals(port: int, dialect: Dialect) -> Iterator[Arrivals]:
-    """A crowd that leaves at the end."""
-    crowd = Arrivals(port, dialect)
+def logins(port: int, dialect: Dialect) -> Iterator[LoginLoad]:
+    """A clients that leaves at the end."""
+    clients = LoginLoad(port, dialect)
     try:
-        yield crowd
+        yield clients
     finally:
-        for sock in crowd.socks.values():
+        for sock in clients.socks.values():
             sock.close()

@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.mqtt.room import MosquittoMqttPeer, MqttRoom, PartylineBroker
-from bench.peers import PartylinePeer, Running
+from bench.mqtt.pool import MosquittoMqttPeer, MqttPool, PartylineBroker
+from bench.peers import PartylinePeer, RunningPeer
 from bench.socket.dialects import Partyline, packet
-from bench.socket.room import Channel, Client, Feed, Lost, Talker
+from bench.socket.pool import Channel, Client, Feed, Publisher, RunFailed
 
 ON_BROKER = PartylineBroker()  # clients of the broker use the topics that Partyline has on its own door
 ON_DOOR = Partyline()
@@ -53,8 +53,8 @@ class MirroringPeer(PartylinePeer):
 class Site:
     """Both servers, connected to each other."""
 
-    partyline: Running
-    broker: Running
+    partyline: RunningPeer
+    broker: RunningPeer
 
 
 @contextmanager
@@ -77,21 +77,21 @@ def wait_for_mirror(port: int) -> None:
         client.sock.close()
 
 
-class Inwards(MqttRoom):
+class InboundPool(MqttPool):
     """Publishers on the broker at QoS 1, and people on the socket door who hear them."""
 
     def __init__(self) -> None:
         super().__init__(ON_BROKER, 1)
 
-    def settle_in(self, site: Site, name: str, listeners: int, talkers: int, size: int) -> None:
+    def connect_both(self, site: Site, name: str, subscribers: int, publishers: int, size: int) -> None:
         """Connect and join; then every publisher posts once, which tells how long a delivery is."""
-        members = [self.connect(site.partyline.port, ON_DOOR) for _ in range(listeners)]
+        members = [self.connect(site.partyline.port, ON_DOOR) for _ in range(subscribers)]
         for member in members:
             member.ask(ON_DOOR.join(name), ON_DOOR.joined)
-        speaking = [self._publisher(site.broker.port, name, size) for _ in range(talkers)]
-        for talker in speaking:
-            self._join(talker.client, name)
-        self.channels.append(Channel(name, members, speaking))
+        senders = [self._publisher(site.broker.port, name, size) for _ in range(publishers)]
+        for publisher in senders:
+            self._join(publisher.client, name)
+        self.channels.append(Channel(name, members, senders))
         self.level()
         self.sample()
 
@@ -102,7 +102,7 @@ class Inwards(MqttRoom):
         client.ask(ON_BROKER.publish(f"chat/from/{me}/join/{name}", b""), b'"channel"')
 
 
-class Outwards(MqttRoom):
+class OutboundPool(MqttPool):
     """People on the socket door, and subscribers on the broker at QoS 1 who hear them."""
 
     def __init__(self, door: int) -> None:
@@ -110,36 +110,36 @@ class Outwards(MqttRoom):
         super().__init__(ON_BROKER, 1)
         self._door = door
 
-    def _publisher(self, port: int, name: str, size: int) -> Talker:
+    def _publisher(self, port: int, name: str, size: int) -> Publisher:
         client = self.connect(self._door, ON_DOOR)
         client.ask(ON_DOOR.join(name), ON_DOOR.joined)
-        return Talker(client, Feed(ON_DOOR.post(name, "x" * size), 0))
+        return Publisher(client, Feed(ON_DOOR.post(name, "x" * size), 0))
 
 
 @contextmanager
-def inwards(site: Site, *, listeners: int, talkers: int, size: int) -> Iterator[MqttRoom]:
+def inbound(site: Site, *, subscribers: int, publishers: int, size: int) -> Iterator[MqttPool]:
     """A channel with so many publishers on the broker, and members on the socket door."""
-    room = Inwards()
+    pool = InboundPool()
     try:
-        room.settle_in(site, "room000", listeners, talkers, size)
-        yield room
+        pool.connect_both(site, "room000", subscribers, publishers, size)
+        yield pool
     finally:
-        room.close()
+        pool.close()
 
 
 @contextmanager
-def outwards(site: Site, *, listeners: int, talkers: int, size: int) -> Iterator[MqttRoom]:
+def outbound(site: Site, *, subscribers: int, publishers: int, size: int) -> Iterator[MqttPool]:
     """A channel with so many people who talk on the socket door, and subscribers on the broker."""
-    room = Outwards(site.partyline.port)
+    pool = OutboundPool(site.partyline.port)
     try:
-        room.fill(site.broker.port, "room000", listeners, talkers, size)
-        yield room
+        pool.fill(site.broker.port, "room000", subscribers, publishers, size)
+        yield pool
     finally:
-        room.close()
+        pool.close()
 
 
 @contextmanager
-def chatter(site: Site, rate: int, size: int) -> Iterator[None]:
+def background_publisher(site: Site, rate: int, size: int) -> Iterator[None]:
     """Meanwhile somebody on the broker says so many things a second, in a channel of their own."""
     client = Client(site.broker.port, "chatter", ON_BROKER)
     post = ON_BROKER.publish(ON_BROKER.write_topic("chatter", "chatter"), b"x" * size, 1)
@@ -161,4 +161,4 @@ def chatter(site: Site, rate: int, size: int) -> Iterator[None]:
         thread.join()
         client.sock.close()
     if failed.is_set():
-        raise Lost("what is said on the broker is not acknowledged")
+        raise RunFailed("what is said on the broker is not acknowledged")
