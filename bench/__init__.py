@@ -1,1 +1,1 @@
-"""The benchmark: Partyline beside the servers people would otherwise use, under one load generator."""
+"""The benchmark: one load generator measures Partyline and other servers in the same run."""

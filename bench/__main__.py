@@ -1,4 +1,4 @@
-"""The program: `python -m bench` starts each server in turn, loads it, and prints the table."""
+"""The program: `python -m bench` starts each server in turn, runs the load and prints the table."""
 
 from __future__ import annotations
 
@@ -27,38 +27,40 @@ from .peers import PEERS, Peer
 from .table import PARTYLINE, Result, heading, lines, verdicts
 
 ROWS = (*SOCKET_ROWS, *MQTT_ROWS, *MIRROR_ROWS, *RELAY_ROWS)
-RUN_SECONDS = 180  # after which a run counts as failed, whatever it waits for
+RUN_SECONDS = 180  # after which a run counts as failed
 
 
 def options() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m bench",
-        description="Partyline beside NATS, ngircd and Mosquitto, under the same load generator, in one run. "
-        "Partyline commits every message to SQLite before it delivers it; the others keep nothing.",
+        description="Measure Partyline, NATS, ngircd and Mosquitto with one load generator in the same run. "
+        "Partyline commits every message to SQLite before it delivers it; the others store nothing, "
+        "except NATS in rows m1 to m3.",
         epilog="Rows: " + "; ".join(row.titled(Plan()) for row in ROWS) + ". "
-        "Every connection of a channel is a member and hears what is said there, those that post included; over "
-        "MQTT those that post do not subscribe. Every delivery is counted. The factors under 'Partyline is' are "
-        "Partyline's number divided by the peer's. In rows n0 to n4, what `server` used is Partyline's and the "
-        "broker's together.",
+        "In rows a to d every publisher is a member of its channel and receives its own messages, except with ngircd; "
+        "over MQTT publishers do not subscribe. Every delivery counts. 'Partyline is' is Partyline's number divided "
+        "by the peer's. In rows n0 to n4, 'server' is the processor time of Partyline and the broker together.",
     )
     default = Plan()
-    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"which rows (default all): {_names(ROWS)}")
-    parser.add_argument("--peers", help="which servers, with commas between (default: all that are installed)")
-    parser.add_argument("--quick", action="store_true", help="small numbers and one round: does it work at all?")
-    parser.add_argument("--rounds", type=int, help=f"the median of so many is shown (default {default.rounds})")
-    parser.add_argument("--seconds", type=float, help=f"of load in each run (default {default.seconds:g})")
-    parser.add_argument("--size", type=int, help=f"bytes of a message's text (default {default.size})")
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"rows to measure (default: all): {_names(ROWS)}")
+    parser.add_argument("--peers", help="servers to measure, separated by commas (default: all that are installed)")
+    parser.add_argument("--quick", action="store_true", help="small loads and one round, to check that the rows work")
+    parser.add_argument("--rounds", type=int, help=f"rounds; the table shows their medians (default {default.rounds})")
+    parser.add_argument("--seconds", type=float, help=f"seconds of load in each run (default {default.seconds:g})")
+    parser.add_argument("--size", type=int, help=f"bytes of text in a message (default {default.size})")
     parser.add_argument(
-        "--subscribers", type=int, help=f"in rows a, c, d, m0, m2 and n4 (default {default.subscribers})"
+        "--subscribers", type=int, help=f"subscribers in rows a, c, d, m0, m2 and n4 (default {default.subscribers})"
     )
-    parser.add_argument("--channels", type=int, help=f"in row b (default {default.channels})")
+    parser.add_argument("--channels", type=int, help=f"channels in row b (default {default.channels})")
     parser.add_argument("--rate", type=int, help=f"messages a second in row d (default {default.rate})")
-    parser.add_argument("--mqtt-rate", type=int, help=f"the same in rows m3 and n2 (default {default.mqtt_rate})")
+    parser.add_argument(
+        "--mqtt-rate", type=int, help=f"messages a second in rows m3 and n2 (default {default.mqtt_rate})"
+    )
     parser.add_argument("--idle", type=int, help=f"connections in row e (default {default.idle})")
     parser.add_argument("--mqtt-idle", type=int, help=f"connections in row m4 (default {default.mqtt_idle})")
-    parser.add_argument("--logins", type=int, help=f"connections in row f (default {default.logins})")
-    parser.add_argument("--entries", type=int, help=f"in the log of row g (default {default.entries})")
+    parser.add_argument("--logins", type=int, help=f"logins in row f (default {default.logins})")
+    parser.add_argument("--entries", type=int, help=f"entries of the channel in row g (default {default.entries})")
     parser.add_argument("--backlog", type=int, help=f"entries in row n3 (default {default.backlog})")
     parser.add_argument(
         "--file-mib", type=int, help=f"MiB of the file in rows f0, f1, f4 and f5 (default {default.file_mib})"
@@ -66,13 +68,17 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument(
         "--window",
         type=int,
-        help="messages on their way in rows a, b, m0 to m2, n0 and n1 (default: what suits the peer)",
+        help="undelivered messages in rows a, b, m0 to m2, n0 and n1 (default: set for each server)",
     )
     parser.add_argument(
-        "--patience", type=float, help="seconds to wait before a run for a quiet machine, and to repeat a disturbed run"
+        "--patience",
+        type=float,
+        help="seconds to wait for an idle machine before a run, and to repeat a disturbed run (default 0)",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers of every round to FILE, too")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the medians to FILE as the README's table")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers of every round to FILE")
+    parser.add_argument(
+        "--markdown", type=Path, metavar="FILE", help="also write the medians to FILE, as the README's table"
+    )
     return parser
 
 
@@ -81,12 +87,12 @@ def _names(rows: Sequence[Row]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit status: 1 if Partyline failed in a row, 2 for wrong options, otherwise 0."""
+    """Run the program; return 1 if Partyline failed in a row, otherwise 0. Wrong options exit with 2."""
     parser = options()
     given = vars(parser.parse_args(arguments))
     rows = [row for row in ROWS if not given["rows"] or row.key in given["rows"]]
     if unknown := set(given["rows"]) - {row.key for row in ROWS}:
-        parser.error(f"there is no row {', '.join(sorted(unknown))}; there are {_names(ROWS)}")
+        parser.error(f"unknown row: {', '.join(sorted(unknown))}. The rows are {_names(ROWS)}.")
     peers = _chosen(parser, given["peers"])
     sizes = {key: value for key, value in given.items() if key in Plan.__dataclass_fields__ and value is not None}
     plan = replace(QUICK if given["quick"] else Plan(), **sizes)
@@ -107,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measure(row: Row, peers: Sequence[Peer], plan: Plan) -> dict[str, Result]:
-    """One row: the servers take turns in every round, so that what disturbs the machine disturbs all of them."""
+    """Measure one row. The servers take turns in each round, so that a disturbance of the machine affects all."""
     results = {peer.name: Result([]) for peer in peers if row.fits(peer)}
     for _ in range(plan.rounds):
         for peer in peers:
@@ -123,7 +129,7 @@ def measure(row: Row, peers: Sequence[Peer], plan: Plan) -> dict[str, Result]:
 
 
 def _undisturbed(row: Row, peer: Peer, plan: Plan) -> Measured:
-    """One run; again while somebody disturbs it and our patience lasts, and then the least disturbed."""
+    """Return an undisturbed run, or the least disturbed one within the plan's patience."""
     end = time.monotonic() + plan.patience
     least: Measured | None = None
     while True:
@@ -138,7 +144,7 @@ def _undisturbed(row: Row, peer: Peer, plan: Plan) -> Measured:
 
 
 def _once(row: Row, peer: Peer, plan: Plan) -> Measured:
-    """One run, bounded in time."""
+    """Return one run. Raises TimeoutError after RUN_SECONDS."""
     signal.signal(signal.SIGALRM, _too_long)
     signal.alarm(RUN_SECONDS)
     try:
@@ -151,7 +157,9 @@ def _once(row: Row, peer: Peer, plan: Plan) -> Measured:
 def _chosen(parser: argparse.ArgumentParser, names: str | None) -> list[Peer]:
     wanted = {name.strip().lower() for name in names.split(",")} if names else {peer.name.lower() for peer in PEERS}
     if unknown := wanted - {peer.name.lower() for peer in PEERS}:
-        parser.error(f"there is no peer {', '.join(sorted(unknown))}; there are {', '.join(p.name for p in PEERS)}")
+        parser.error(
+            f"unknown server: {', '.join(sorted(unknown))}. The servers are {', '.join(p.name for p in PEERS)}."
+        )
     return [peer for peer in PEERS if peer.name.lower() in wanted and peer.find()]
 
 
@@ -160,14 +168,14 @@ def _circumstances(peers: Sequence[Peer], plan: Plan) -> str:
     return (
         f"{os.cpu_count()} cores, Python {sys.version.split()[0]}; {plan.size}-byte messages; "
         f"{plan.rounds} rounds of {plan.seconds:g} s, median.\n"
-        + "Partyline commits to SQLite before it delivers; the others keep nothing on disk, but for NATS in m1 to m3."
-        + (f"\nSkipped, because not installed or not asked for: {', '.join(skipped)}." if skipped else "")
+        + "Partyline commits to SQLite before it delivers; the others store nothing, except NATS in rows m1 to m3."
+        + (f"\nSkipped, not installed or not selected: {', '.join(skipped)}." if skipped else "")
         + "\n"
     )
 
 
 def _record(results: dict[str, dict[str, Result]]) -> dict[str, object]:
-    """The numbers for a machine: row, server, then the values of each round in the row's base units (1/s, s, bytes)."""
+    """Return the numbers by row and server: the values of each round in base units (1/s, s, bytes)."""
     return {
         row: {
             server: {"rounds": [measured.values for measured in result.rounds], "failure": result.failure}
@@ -178,11 +186,11 @@ def _record(results: dict[str, dict[str, Result]]) -> dict[str, object]:
 
 
 def _too_long(_signal: int, _frame: FrameType | None) -> None:
-    raise TimeoutError(f"not done after {RUN_SECONDS} s")
+    raise TimeoutError(f"the run took longer than {RUN_SECONDS} s")
 
 
 def _terminated(_signal: int, _frame: FrameType | None) -> None:
-    sys.exit("stopped")  # unwinds, so that the servers are ended, too
+    sys.exit("stopped")  # unwinds the stack, which ends the servers
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The results as a Markdown table for the README: one line for each number, one column for each server.
+"""The results as the README's Markdown table: one line for each metric, one column for each server.
 
-A number of Partyline, and its ratio to a peer, is never rounded in Partyline's favour.
+Rounding never favours Partyline, neither in its own numbers nor in the ratios.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _RATIO_DIGITS = 2  # significant digits of a ratio
 
 
 def markdown(rows: Sequence[Row], plan: Plan, results: Mapping[str, Mapping[str, Result]]) -> str:
-    """Return the table of these rows; `results` maps a row's key and a server's name to what was measured."""
+    """Return the table of these rows; `results` maps a row's key and a server's name to a result."""
     peers = list(dict.fromkeys(name for row in rows for name in results[row.key] if name != PARTYLINE))
     header = ("row", "measured", PARTYLINE, *peers)
     lines = [header, ("---",) * len(header)]
@@ -33,7 +33,7 @@ def _lines(row: Row, plan: Plan, results: Mapping[str, Result], peers: Sequence[
         title = row.titled(plan) if number == 0 else ""
         own = ours.median(number)
         cells = [_compared(own, results[peer], number, metric) if peer in results else "" for peer in peers]
-        yield title, metric.name, _amount(own, metric, favours=not metric.more_is_better), *cells
+        yield title, metric.name, _amount(own, metric, up=not metric.more_is_better), *cells
 
 
 def _compared(own: float, peer: Result, number: int, metric: Metric) -> str:
@@ -41,12 +41,12 @@ def _compared(own: float, peer: Result, number: int, metric: Metric) -> str:
         return "failed"
     theirs = peer.median(number)
     ratio = _rounded(own / theirs, _RATIO_DIGITS, up=not metric.more_is_better) if theirs else "-"
-    return f"{_amount(theirs, metric, favours=metric.more_is_better)} ({ratio} x)"
+    return f"{_amount(theirs, metric, up=metric.more_is_better)} ({ratio} x)"
 
 
-def _amount(value: float, metric: Metric, *, favours: bool) -> str:
-    """Return a number with its unit, rounded up if that `favours` no claim of ours, otherwise down."""
-    return f"{_rounded(value / metric.per_unit, _DIGITS, up=favours)} {metric.unit}"
+def _amount(value: float, metric: Metric, *, up: bool) -> str:
+    """Return a number with its unit, rounded up if `up`, otherwise down."""
+    return f"{_rounded(value / metric.per_unit, _DIGITS, up=up)} {metric.unit}"
 
 
 def _rounded(value: float, digits: int, *, up: bool) -> str:

@@ -1,4 +1,4 @@
-"""Who used the processor during a run: the server, this generator, and anybody else, who would spoil the numbers."""
+"""The processor time of a run: of the server, of the load generator, and of all other processes."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 from .peers import RunningPeer
 
 TICKS = os.sysconf("SC_CLK_TCK")
-DISTURBED = 0.15  # of a core that somebody else uses: enough to spoil a run
+DISTURBED = 0.15  # of a core: a run during which other processes use as much is disturbed
 LOOK_SECONDS = 0.4
 
 
 @dataclass(frozen=True)
 class Usage:
-    """Shares of one core, so a machine with two cores has 2.0 to give."""
+    """Shares of one core: on a machine with two cores they add up to 2.0 at most."""
 
     generator: float
     server: float
@@ -24,15 +24,15 @@ class Usage:
 
 
 class Meter:
-    """Runs from its creation until `read`."""
+    """Measures from its creation until `read`."""
 
     def __init__(self, *servers: RunningPeer) -> None:
-        """Of several servers that work together, the sum is what `server` says."""
+        """`Usage.server` is the sum of these servers."""
         self._servers = servers
         self._start = self._now()
 
     def read(self) -> Usage:
-        """What was used since."""
+        """Return the usage since the creation."""
         wall, own, server, everything = (now - then for now, then in zip(self._now(), self._start, strict=True))
         wall = max(wall, 1e-6)
         return Usage(own / wall, server / wall, max(0.0, everything - own - server) / wall)
@@ -42,7 +42,7 @@ class Meter:
 
 
 def wait_until_quiet(seconds: float) -> None:
-    """Wait, for so long at most, until nobody else keeps this machine busy. The kernel does not tell, so look."""
+    """Wait until other processes leave the machine idle, for `seconds` at most. The kernel does not notify, so poll."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         before = _busy()
@@ -52,7 +52,7 @@ def wait_until_quiet(seconds: float) -> None:
 
 
 def _busy() -> float:
-    """Seconds of processor time that were used on this machine, or taken from it by its host (proc(5))."""
+    """Return the seconds of processor time used on this machine, or taken from it by its host (proc(5))."""
     user, nice, system, _idle, _iowait, irq, softirq, steal = map(
         int, Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
     )

@@ -1,4 +1,4 @@
-"""The servers under test: how each is found, configured, started on 127.0.0.1 and ended by its process id."""
+"""The servers under test: each class finds, configures, starts and ends one, on 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class PeerFailed(OSError):
-    """A server did not start, or ended before it was asked to."""
+    """A server did not start, or ended too early."""
 
 
 @dataclass(frozen=True)
 class RunningPeer:
-    """A server that answers."""
+    """A server that accepts connections."""
 
     process: subprocess.Popen[bytes]
     port: int
@@ -37,12 +37,12 @@ class RunningPeer:
     started_in: float  # seconds from the start of the process until it was ready
 
     def cpu(self) -> float:
-        """Seconds of processor time that it has used."""
+        """Return the seconds of processor time that the server has used."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS
 
     def memory(self) -> int:
-        """Resident memory in bytes."""
+        """Return the resident memory in bytes."""
         pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
@@ -52,32 +52,32 @@ class Peer(ABC):
 
     name: str
     dialect: Dialect
-    prints_ready = False  # it prints a line when it is ready
-    window = 20_000  # messages on their way in a saturated run; more does not make any of them faster
+    prints_ready = False  # the server prints a line when it is ready
+    window = 20_000  # undelivered messages in a saturated run; a larger window makes no server faster
 
     @abstractmethod
     def find(self) -> str | None:
-        """The program, or None if it is not installed."""
+        """Return the path of the program, or None if it is not installed."""
 
     @abstractmethod
     def command(self, program: str, folder: Path, port: int) -> list[str]:
-        """Write the configuration into `folder` and give the command line."""
+        """Write the configuration into `folder` and return the command line."""
 
     def wait(self, process: subprocess.Popen[bytes], port: int) -> int:
-        """Wait until the server accepts connections and give its port."""
+        """Wait until the server accepts connections; return its port. Raises PeerFailed after READY_SECONDS."""
         end = time.monotonic() + READY_SECONDS
         while time.monotonic() < end and process.poll() is None:
             try:
                 socket.create_connection(("127.0.0.1", port), 1).close()
             except ConnectionRefusedError:
-                time.sleep(0.01)  # a peer has no way to tell us that it is ready
+                time.sleep(0.01)  # a peer has no way to tell that it is ready
             else:
                 return port
         raise PeerFailed(f"{self.name} did not open port {port}")
 
     @contextmanager
     def running(self, folder: Path, port: int | None = None) -> Iterator[RunningPeer]:
-        """Start it with its data in `folder`, on that port or a free one, and end it."""
+        """Start the server with its data in `folder`, on the given port or a free one; end it afterwards."""
         program = self.find()
         if program is None:
             raise PeerFailed(f"{self.name} is not installed")
@@ -110,7 +110,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody uses at the moment."""
+    """Return a TCP port of 127.0.0.1 that is not in use."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -118,7 +118,7 @@ def free_port() -> int:
 
 
 class PartylinePeer(Peer):
-    """This checkout's `server.py`, with what it does by default: every message is in SQLite before it is delivered."""
+    """This checkout's `server.py` with its defaults: it commits every message to SQLite before it delivers it."""
 
     name = "Partyline"
     dialect: Dialect = Partyline()
@@ -131,9 +131,9 @@ class PartylinePeer(Peer):
         return [program, "server.py", "--port", "0", "--data", str(folder / "data")]
 
     def wait(self, process: subprocess.Popen[bytes], port: int) -> int:
-        """The ready line names the addresses; the first port in it is the socket door."""
+        """Read the ready line, which names the addresses; return its first port, that of the socket door."""
         assert process.stdout
-        line = process.stdout.readline().decode()  # the end of the process ends this, too
+        line = process.stdout.readline().decode()  # returns at the end of the process, too
         found = re.search(r":(\d{2,5})\b", line)
         if not found:
             raise PeerFailed(f"no address in the ready line {line!r}")
@@ -150,7 +150,7 @@ class Installed(Peer):
 
 
 class NatsPeer(Installed):
-    """NATS, core protocol: nothing is stored. `max_pending` is raised so that it never drops a slow consumer."""
+    """NATS, core protocol: it stores nothing. A high `max_pending` keeps it from dropping a slow consumer."""
 
     name = "NATS"
     program = "nats-server"
@@ -166,7 +166,7 @@ class NatsPeer(Installed):
 
 
 class NgircdPeer(Installed):
-    """ngircd without flood protection, connection limits, name look-ups and log."""
+    """ngircd without flood protection, connection limits, name lookups and log."""
 
     name = "ngircd"
     program = "ngircd"
@@ -187,8 +187,8 @@ class NgircdPeer(Installed):
 class MosquittoPeer(Installed):
     """Mosquitto at QoS 0 without persistence, limits and log.
 
-    Its rate does not depend on the window, and with that of the others it would take it a quarter of a minute to
-    deliver what is still on its way when a run ends.
+    Its rate does not depend on the window. With the window of the others, it would take 15 seconds to deliver the
+    rest at the end of a run.
     """
 
     name = "Mosquitto"

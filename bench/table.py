@@ -1,4 +1,4 @@
-"""The results as one table for people: a line for each server in each row, and beneath it what to be wary of."""
+"""The results as a table on the screen: a line for each server in each row, and warnings below it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bench.rows.row import BEST, SELF, Measured, Metric, Plan, Row
 from .meter import DISTURBED, Usage
 
 PARTYLINE = "Partyline"
-SATURATED = 0.9  # of a core: from here on the generator may be what limits
+SATURATED = 0.9  # of a core: from here on the load generator may be the bottleneck
 
 HEADER = ("server", "measured", "median", "spread", "Partyline is", "target", "generator", "server")
 WIDTHS = (10, 20, 14, 18, 13, 18, 10, 7)
@@ -19,7 +19,7 @@ WIDTHS = (10, 20, 14, 18, 13, 18, 10, 7)
 
 @dataclass(frozen=True)
 class Result:
-    """All rounds of one server in one row; or why there are none."""
+    """The rounds of one server in one row, or the reason of its failure."""
 
     rounds: Sequence[Measured]
     failure: str = ""
@@ -31,7 +31,7 @@ class Result:
         return statistics.median(self.values(metric))
 
     def usage(self) -> Usage | None:
-        """The median of each share."""
+        """Return the median of each share, or None if no round has a usage."""
         usages = [measured.usage for measured in self.rounds if measured.usage]
         if not usages:
             return None
@@ -39,15 +39,15 @@ class Result:
 
 
 def heading() -> str:
-    """The first line of the table."""
+    """Return the header of the table."""
     return _line(HEADER) + "\n" + "-" * (sum(WIDTHS) + 2 * len(WIDTHS))
 
 
 def lines(row: Row, plan: Plan, results: Mapping[str, Result]) -> Iterator[str]:
-    """The lines of one row."""
+    """Yield the lines of one row."""
     yield row.titled(plan)
     if not results:
-        yield "  Not measured: what it takes is not installed or not asked for."
+        yield "  Not measured: a server that it needs is not installed or not selected."
     for server, result in results.items():
         if result.failure:
             yield _line((server, f"failed: {result.failure}"))
@@ -70,7 +70,7 @@ def lines(row: Row, plan: Plan, results: Mapping[str, Result]) -> Iterator[str]:
 
 
 def verdicts(row: Row, results: Mapping[str, Result]) -> dict[str, bool]:
-    """Every target of the row for which there is something to compare, and whether it is met."""
+    """Return each target of the row that has a number to compare with: True if it is met."""
     found = {}
     for number, metric in enumerate(row.metrics):
         for against in metric.targets:
@@ -105,7 +105,7 @@ def _compared(server: str, number: int, results: Mapping[str, Result]) -> str:
 
 
 def _met(against: str, number: int, metric: Metric, results: Mapping[str, Result]) -> bool | None:
-    """Whether a target is met; None if there is nothing to compare."""
+    """Return True if a target is met, or None without a number to compare with."""
     usable = _usable(results)
     us = usable.pop(PARTYLINE, None)
     bound = metric.targets.get(against)
@@ -125,7 +125,7 @@ def _met(against: str, number: int, metric: Metric, results: Mapping[str, Result
 
 
 def _target(server: str, number: int, metric: Metric, results: Mapping[str, Result]) -> str:
-    """The target beside the line that it is about, and whether it is met."""
+    """Return the targets of one line, each with `met` or `MISSED`."""
     texts = []
     for against, bound in metric.targets.items():
         if server == (PARTYLINE if against in (SELF, BEST) else against):
@@ -139,6 +139,6 @@ def _target(server: str, number: int, metric: Metric, results: Mapping[str, Resu
 def _warnings(server: str, result: Result) -> Iterator[str]:
     usage = result.usage()
     if usage and usage.generator > SATURATED:
-        yield f"  ! {server}: the generator used {usage.generator:.0%} of a core; it may be what limits here."
+        yield f"  ! {server}: the load generator used {usage.generator:.0%} of a core and may be the bottleneck."
     if usage and usage.others > DISTURBED:
-        yield f"  ! {server}: something else used {usage.others:.0%} of a core meanwhile; do not trust the numbers."
+        yield f"  ! {server}: other processes used {usage.others:.0%} of a core; do not trust the numbers."

@@ -1,4 +1,4 @@
-"""The two ends of a file that goes over MQTT 3.1.1 at QoS 1: EMQX's commands up, `get` down."""
+"""A file over MQTT 3.1.1 at QoS 1: upload by EMQX's commands, download by `get`."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ from wire.mqtt import (
 )
 
 _SEGMENT = 1 << 18  # bytes
-_AHEAD = 8  # ranges that are asked for before they have come
+_AHEAD = 8  # ranges requested before they arrive
 _LARGEST = 1 << 24  # bytes of a packet
 
 
 class Device:
-    """A client that hears what is for it."""
+    """A client that subscribes to the topics addressed to it."""
 
     def __init__(self, port: int, name: str) -> None:
         self._sock = socket.create_connection(("127.0.0.1", port), SETUP_SECONDS)
         self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._packets = MqttPackets(_LARGEST, version=V311)
-        self._came: deque[Any] = deque()
+        self._received: deque[Any] = deque()
         self._name = name
         self._unacknowledged = 0
         self._published = 0
@@ -53,21 +53,21 @@ class Device:
         self._sock.sendall(encode(packet, V311))
 
     def _next(self, kind: type | None = None) -> Any:
-        """The next packet, or the next one of a kind; PUBACKs are counted."""
+        """Return the next packet, or the next one of a kind; count the PUBACKs on the way. Raises RunFailed."""
         while True:
-            while not self._came:
+            while not self._received:
                 data = self._sock.recv(1 << 20)
                 if not data:
-                    raise RunFailed("the server has hung up on the device")
-                self._came.extend(self._packets.receive(data))
-            packet = self._came.popleft()
+                    raise RunFailed("the server closed the connection of the device")
+                self._received.extend(self._packets.receive(data))
+            packet = self._received.popleft()
             if isinstance(packet, PubAcks | PubAck):
                 self._unacknowledged -= len(packet.packet_ids) if isinstance(packet, PubAcks) else 1
             if kind is None or isinstance(packet, kind):
                 return packet
 
     def do(self, command: str, payload: bytes = b"") -> None:
-        """Publish below our own name, within what may be in flight."""
+        """Publish a command below the device's name, with at most IN_FLIGHT messages without a PUBACK."""
         while self._unacknowledged >= IN_FLIGHT:
             self._next()
         self._unacknowledged += 1
@@ -76,7 +76,7 @@ class Device:
         self._send(Publish(f"chat/from/{self._name}/{command}", payload, 1, packet_id=packet_id))
 
     def answer(self, command: str) -> dict[str, Any]:
-        """Wait for what became of a command."""
+        """Return the answer to a command. Raises RunFailed if the server refused it."""
         while True:
             packet = self._next(Publish)
             if packet.topic.count("/") == 4:
@@ -87,7 +87,7 @@ class Device:
                     return answer
 
     def chunks(self, file: str, size: int) -> Iterator[bytes]:
-        """All of a file, in order."""
+        """Yield the file's content in order."""
         asked = at = 0
         while at < size:
             while asked < size and asked - at < _AHEAD * _SEGMENT:
@@ -101,7 +101,7 @@ class Device:
 
 
 def upload(port: int, name: str, to: str, path: str) -> str:
-    """Offer and send a file, and have it verified; its id."""
+    """Offer and send a file; return its id once the server has verified it."""
     device, size, made = Device(port, name), os.stat(path).st_size, hashlib.sha256()
     device.do("file/own/init", json.dumps({"name": Path(path).name, "size": size, "to": to}).encode())
     file: str = device.answer("file/own/init")["file"]
@@ -125,4 +125,4 @@ def download(port: int, name: str, file: str, path: str) -> None:
             made.update(data)
             target.write(data)
     if made.hexdigest() != state["sha256"]:
-        raise RunFailed("the file is another one")
+        raise RunFailed("the checksum of the file is wrong")

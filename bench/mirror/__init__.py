@@ -1,1 +1,1 @@
-"""Load through another broker."""
+"""The load through a broker to which Partyline mirrors its channels."""

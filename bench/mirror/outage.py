@@ -1,4 +1,4 @@
-"""An outage of the broker that Partyline mirrors to: what was said meanwhile has to be caught up with."""
+"""The load of an outage: the broker restarts, and Partyline sends it the entries of the time between."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from bench.socket.pool import CHUNK, SETUP_SECONDS, Client, RunFailed, client_po
 
 from .pool import ON_BROKER, ON_DOOR, MirroringPeer, SiteBroker, wait_for_mirror
 
-CHANNEL = "room000"  # as `client_pool` calls its first one
-PATIENCE = 70.0  # seconds without a delivery: the pause before Partyline tries again is up to a minute
+CHANNEL = "room000"  # the name that `client_pool` gives to its first channel
+PATIENCE = 70.0  # seconds without a delivery; Partyline pauses up to 60 seconds before it connects again
 
 
 class PersistentSession(PartylineBroker):
-    """A client whose session the broker keeps."""
+    """MQTT without a clean session: the broker keeps the client's session."""
 
-    connack: ClassVar[bytes] = b"\x20\x02\x01\x00"  # with a session that was there already
+    connack: ClassVar[bytes] = b"\x20\x02\x01\x00"  # accepted, session present
 
     def login(self, name: str) -> bytes:
         user_name_no_keep_alive = b"\x80\x00\x00"
@@ -32,7 +32,7 @@ class PersistentSession(PartylineBroker):
 
 
 class Subscriber:
-    """Reads a channel on the broker at QoS 1, over its restart."""
+    """Reads a channel on the broker at QoS 1, before and after the restart."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -41,33 +41,34 @@ class Subscriber:
         self._id_at = self._size = 0
 
     def take_first(self) -> None:
-        """The channel's first entry, which tells how long a delivery is."""
+        """Read the channel's first entry, to learn the size of a delivery."""
         (first,) = first_deliveries(self._client, 1, 1)
         topic = ON_BROKER.read_topic(CHANNEL).encode()
         self._id_at, self._size = first.index(topic) + len(topic), len(first)
         self._client.sock.sendall(b"\x40\x02" + first[self._id_at : self._id_at + 2])
 
     def take(self, entries: int) -> tuple[float, float]:
-        """Connect again; when the first and the last of so many further entries have come (`time.perf_counter`)."""
+        """Connect again and read `entries` entries; return the `time.perf_counter` of the first and the last."""
         self._client.sock.close()
         with socket.create_connection(("127.0.0.1", self._port), SETUP_SECONDS) as sock:
             sock.sendall(PersistentSession().login("reader"))
             connack = sock.recv(len(PersistentSession.connack), socket.MSG_WAITALL)
             if connack != PersistentSession.connack:
-                raise RunFailed(f"the broker has not kept the subscriber's session: {connack!r}")
+                raise RunFailed(f"the broker did not keep the subscriber's session: {connack!r}")
             sock.setblocking(False)
             acknowledger, buffer, first = Acknowledger(sock, self._id_at, self._size, 2), bytearray(CHUNK), 0.0
             while acknowledger.acknowledged < entries:
                 if not select.select([sock], [], [], PATIENCE)[0] or not acknowledger.receive(buffer):
-                    raise RunFailed(f"{entries - acknowledger.acknowledged} of {entries} entries did not come")
+                    raise RunFailed(f"{entries - acknowledger.acknowledged} of {entries} entries did not arrive")
                 first = first or time.perf_counter()
             return first, time.perf_counter()
 
 
 def outage(folder: Path, entries: int, size: int) -> tuple[float, float]:
-    """At least so many entries are said while the broker is away.
+    """Post at least `entries` entries while the broker is down.
 
-    The seconds from its return until a subscriber has the last of them, and how many a second came once they came.
+    Return the seconds from its restart until a subscriber has the last entry, and the entries a second from the first
+    one on.
     """
     port, broker = free_port(), SiteBroker()
     with ExitStack() as life:

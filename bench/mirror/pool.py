@@ -1,7 +1,7 @@
-"""A site with a broker of its own: a Partyline that mirrors to a mosquitto, and rooms with people on either side.
+"""A site with a broker: Partyline mirrors to mosquitto, and the clients of a run are on both servers.
 
-Mosquitto keeps sessions over its restart, and has no limit of what it queues; how much it lets be in flight is a
-matter of its `max_inflight_messages`, in both directions.
+Mosquitto keeps sessions over a restart and queues without a limit. Its `max_inflight_messages` limits the messages
+in flight in both directions.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from bench.peers import PartylinePeer, RunningPeer
 from bench.socket.dialects import Partyline, packet
 from bench.socket.pool import Channel, Client, Feed, Publisher, RunFailed
 
-ON_BROKER = PartylineBroker()  # clients of the broker use the topics that Partyline has on its own door
+ON_BROKER = PartylineBroker()  # the broker has the same topics as Partyline's own door
 ON_DOOR = Partyline()
 
 
 class SiteBroker(MosquittoMqttPeer):
-    """Mosquitto, as a site would have it."""
+    """Mosquitto with persistence, as a site runs it."""
 
     def __init__(self, in_flight: int = 0) -> None:
-        """`in_flight` is its `max_inflight_messages`; 0: no limit."""
+        """`in_flight` is `max_inflight_messages`; 0 means no limit."""
         self._in_flight = in_flight
 
     def command(self, program: str, folder: Path, port: int) -> list[str]:
@@ -51,7 +51,7 @@ class MirroringPeer(PartylinePeer):
 
 @dataclass(frozen=True)
 class Site:
-    """Both servers, connected to each other."""
+    """Partyline and the broker to which it mirrors."""
 
     partyline: RunningPeer
     broker: RunningPeer
@@ -59,7 +59,7 @@ class Site:
 
 @contextmanager
 def site(folder: Path, in_flight: int = 0) -> Iterator[Site]:
-    """Start both, and wait until Partyline mirrors."""
+    """Start both servers, and wait until Partyline mirrors."""
     with (
         SiteBroker(in_flight).running(folder / "broker") as broker,
         MirroringPeer(broker.port).running(folder / "partyline") as partyline,
@@ -69,8 +69,8 @@ def site(folder: Path, in_flight: int = 0) -> Iterator[Site]:
 
 
 def wait_for_mirror(port: int) -> None:
-    """Return when Partyline has said on the broker that it is online; by then it has subscribed."""
-    client = Client(port, "waiting", ON_BROKER)
+    """Wait until Partyline has published its status `online`, which it does after it has subscribed."""
+    client = Client(port, "observer", ON_BROKER)
     try:
         client.ask(ON_BROKER.subscribe(["chat/server"], 0)[0], b"online")
     finally:
@@ -78,13 +78,13 @@ def wait_for_mirror(port: int) -> None:
 
 
 class InboundPool(MqttPool):
-    """Publishers on the broker at QoS 1, and people on the socket door who hear them."""
+    """Publishers on the broker at QoS 1, and members on the socket door."""
 
     def __init__(self) -> None:
         super().__init__(ON_BROKER, 1)
 
     def connect_both(self, site: Site, name: str, subscribers: int, publishers: int, size: int) -> None:
-        """Connect and join; then every publisher posts once, which tells how long a delivery is."""
+        """Connect and join on both sides; then post once from every publisher, to learn the size of a delivery."""
         members = [self.connect(site.partyline.port, ON_DOOR) for _ in range(subscribers)]
         for member in members:
             member.ask(ON_DOOR.join(name), ON_DOOR.joined)
@@ -96,14 +96,14 @@ class InboundPool(MqttPool):
         self.sample()
 
     def _join(self, client: Client, name: str) -> None:
-        """So that what is said is all that the members hear from now on."""
+        """Join the channel and wait for it, so that members receive no notice of the join during the run."""
         me = f"u{self.clients.index(client):05d}"
         client.ask(*ON_BROKER.subscribe([f"chat/to/{me}/join/{name}"], 0))
         client.ask(ON_BROKER.publish(f"chat/from/{me}/join/{name}", b""), b'"channel"')
 
 
 class OutboundPool(MqttPool):
-    """People on the socket door, and subscribers on the broker at QoS 1 who hear them."""
+    """Publishers on the socket door, and subscribers on the broker at QoS 1."""
 
     def __init__(self, door: int) -> None:
         """`door` is the port of the socket door."""
@@ -118,7 +118,7 @@ class OutboundPool(MqttPool):
 
 @contextmanager
 def inbound(site: Site, *, subscribers: int, publishers: int, size: int) -> Iterator[MqttPool]:
-    """A channel with so many publishers on the broker, and members on the socket door."""
+    """Yield a channel with publishers on the broker and members on the socket door."""
     pool = InboundPool()
     try:
         pool.connect_both(site, "room000", subscribers, publishers, size)
@@ -129,7 +129,7 @@ def inbound(site: Site, *, subscribers: int, publishers: int, size: int) -> Iter
 
 @contextmanager
 def outbound(site: Site, *, subscribers: int, publishers: int, size: int) -> Iterator[MqttPool]:
-    """A channel with so many people who talk on the socket door, and subscribers on the broker."""
+    """Yield a channel with publishers on the socket door and subscribers on the broker."""
     pool = OutboundPool(site.partyline.port)
     try:
         pool.fill(site.broker.port, "room000", subscribers, publishers, size)
@@ -140,19 +140,19 @@ def outbound(site: Site, *, subscribers: int, publishers: int, size: int) -> Ite
 
 @contextmanager
 def background_publisher(site: Site, rate: int, size: int) -> Iterator[None]:
-    """Meanwhile somebody on the broker says so many things a second, in a channel of their own."""
+    """Publish `rate` messages a second on the broker meanwhile, in another channel. Raises RunFailed."""
     client = Client(site.broker.port, "chatter", ON_BROKER)
     post = ON_BROKER.publish(ON_BROKER.write_topic("chatter", "chatter"), b"x" * size, 1)
     done, failed = threading.Event(), threading.Event()
 
-    def talk() -> None:
+    def publish() -> None:
         while not done.wait(1 / rate):
             client.sock.sendall(post)
             if client.sock.recv(4, socket.MSG_WAITALL) != packet(0x40, b"\x00\x01"):
                 failed.set()
                 return
 
-    thread = threading.Thread(target=talk, name="chatter")
+    thread = threading.Thread(target=publish, name="background-publisher")
     thread.start()
     try:
         yield
@@ -161,4 +161,4 @@ def background_publisher(site: Site, rate: int, size: int) -> Iterator[None]:
         thread.join()
         client.sock.close()
     if failed.is_set():
-        raise RunFailed("what is said on the broker is not acknowledged")
+        raise RunFailed("the broker did not acknowledge a message")

@@ -1,1 +1,1 @@
-"""Load over MQTT."""
+"""The load over MQTT."""

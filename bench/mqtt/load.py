@@ -1,4 +1,4 @@
-"""The load over MQTT: as in `load`, but publishers hear only acknowledgements, and subscribers may send some."""
+"""The load generator over MQTT: publishers receive PUBACKs only, and subscribers at QoS 1 send them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from bench.socket.pool import CHUNK, SETUP_SECONDS, Channel, Publisher, RunFaile
 
 from .pool import PUBACK, MqttPool
 
-IN_FLIGHT = 20  # messages of a publisher at QoS 1 that have no PUBACK yet
+IN_FLIGHT = 20  # messages without a PUBACK that a publisher at QoS 1 may have
 
 
 class _MqttLoad(Load):
-    """What the runs share."""
+    """Common to the runs over MQTT."""
 
     def _attach(self, pool: MqttPool) -> None:
-        """Let the subscribers acknowledge."""
+        """Receive through the acknowledgers of the subscribers."""
         for fd, acknowledger in pool.acknowledgers.items():
             self._receive[fd] = acknowledger.receive
 
@@ -28,17 +28,17 @@ class _MqttLoad(Load):
 
 
 class MqttSaturation(_MqttLoad, Saturation):
-    """As fast as the server takes it, within the window; at QoS 1 also with at most IN_FLIGHT of each publisher."""
+    """Every publisher posts as fast as the window allows; at QoS 1 it has at most IN_FLIGHT posts without a PUBACK."""
 
     def __init__(self, pool: MqttPool, window: int) -> None:
         super().__init__(pool, window)
         self._attach(pool)
         self._qos = pool.qos
-        self._open = bool(pool.qos)  # PUBACKs let the publishers go on
-        self._ahead = 0  # posts that each publisher may have made, as far as the window goes
+        self._open = bool(pool.qos)  # a PUBACK allows a further post
+        self._ahead = 0  # posts that each publisher may send within the window
 
     def expected(self, channel: Channel) -> dict[int, int]:
-        """Publishers are to have their PUBACKs, and nothing else."""
+        """Return the deliveries of the subscribers and the PUBACKs of the publishers, in bytes."""
         puback = PUBACK if self._qos else 0
         acks = {publisher.client.fd: (publisher.posts() - 1) * puback for publisher in channel.publishers}
         return super().expected(channel) | acks
@@ -60,7 +60,7 @@ class MqttSaturation(_MqttLoad, Saturation):
             self._refill(publisher)
 
     def _refill(self, publisher: Publisher) -> None:
-        """At QoS 1: post as many as were acknowledged."""
+        """At QoS 1: post once more for each PUBACK."""
         acknowledged = 1 + self.got[publisher.client.fd] // PUBACK
         publisher.allowed = max(publisher.sent, min(acknowledged + IN_FLIGHT, self._ahead) * publisher.feed.size)
         if publisher.allowed > publisher.sent and not publisher.blocked:
@@ -72,7 +72,7 @@ class MqttSaturation(_MqttLoad, Saturation):
 
 
 class MirrorSaturation(_MqttLoad, Saturation):
-    """As fast as the server takes it from people on the socket door, counted where subscribers hear it."""
+    """Publishers on the socket door post as fast as the window allows; only the subscribers' deliveries count."""
 
     def __init__(self, pool: MqttPool, window: int) -> None:
         super().__init__(pool, window)
@@ -80,7 +80,7 @@ class MirrorSaturation(_MqttLoad, Saturation):
 
 
 class MqttPaced(_MqttLoad, SinglePublisher):
-    """A steady rate from one publisher. Its PUBACKs are read at the end, as they are no deliveries."""
+    """A steady rate from one publisher, whose PUBACKs are read after the run."""
 
     def __init__(self, pool: MqttPool) -> None:
         super().__init__(pool)

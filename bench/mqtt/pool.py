@@ -1,7 +1,7 @@
 """The clients of one run over MQTT 3.1.1: publishers that do not subscribe, and subscribers at QoS 0 or 1.
 
-The servers are the same as in the other rows, spoken to on their MQTT side. A delivery is counted by its size there,
-too; at QoS 1 the sizes tell where the packet identifiers are, so that a whole run of packets is acknowledged at once.
+The load generator counts deliveries by their size here, too. At QoS 1 the size gives the offsets of the packet
+identifiers, so that a subscriber acknowledges all packets of one `recv` at once.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from bench.peers import MosquittoPeer, NatsPeer, PartylinePeer, Peer, RunningPee
 from bench.socket.dialects import Mqtt, SizeModel, packet, string
 from bench.socket.pool import CHUNK, SETUP_SECONDS, Channel, Client, ClientPool, Feed, Publisher, RunFailed
 
-PACKET_IDS = 1_000  # that a publisher uses in turn; far more than it has in flight
+PACKET_IDS = 1_000  # that a publisher uses in turn, far more than are in flight
 PUBACK = 4  # bytes
-_PUBLISH = (0x30, 0x32)  # the first byte of a delivery, by QoS; never as a duplicate, as no connection is lost
+_PUBLISH = (0x30, 0x32)  # the first byte of a delivery, by QoS; without DUP, as no client reconnects
 
 
 class Broker(Mqtt):
-    """MQTT with user names, on a broker that passes on whatever is published to a topic, as it is."""
+    """MQTT with user names, on a broker that delivers each PUBLISH unchanged."""
 
     echoes = False
 
@@ -33,27 +33,27 @@ class Broker(Mqtt):
         return packet(0x10, start + string(name) + string(name))
 
     def read_topic(self, channel: str) -> str:
-        """Where subscribers hear what is said in a channel."""
+        """Return the topic to which subscribers of a channel subscribe."""
         return f"chat/channels/{channel}"
 
     def write_topic(self, channel: str, name: str) -> str:
-        """Where a publisher of that name says it."""
+        """Return the topic to which the publisher of that name publishes."""
         return self.read_topic(channel)
 
     def subscribe(self, filters: Sequence[str], qos: int) -> tuple[bytes, bytes]:
-        """A SUBSCRIBE, and the SUBACK that grants all of it."""
+        """Return a SUBSCRIBE, and the SUBACK that grants all of its filters."""
         body = b"".join([string(each) + bytes([qos]) for each in filters])
         return packet(0x82, b"\x00\x01" + body), packet(0x90, b"\x00\x01" + bytes([qos]) * len(filters))
 
     def publish(self, topic: str, payload: bytes, packet_id: int = 0) -> bytes:
-        """A PUBLISH: at QoS 1 if it has a packet identifier."""
+        """Return a PUBLISH: at QoS 1 if it has a packet identifier, else at QoS 0."""
         if not packet_id:
             return packet(0x30, string(topic) + payload)
         return packet(0x32, string(topic) + packet_id.to_bytes(2, "big") + payload)
 
 
 class PartylineBroker(Broker):
-    """Partyline, where a publisher writes below its own name, and an entry's JSON is what subscribers get."""
+    """Partyline: a publisher writes below its own name, and subscribers receive an entry as JSON."""
 
     numbered = True
 
@@ -62,19 +62,19 @@ class PartylineBroker(Broker):
 
 
 class PartylineMqttPeer(PartylinePeer):
-    """Partyline, spoken to in MQTT on the port that it has for everything."""
+    """Partyline, which serves MQTT on its one port."""
 
     dialect = PartylineBroker()
 
 
 class MosquittoMqttPeer(MosquittoPeer):
-    """Mosquitto without persistence and limits, as in the other rows."""
+    """Mosquitto without persistence and limits, with user names."""
 
     dialect = Broker()
 
 
 class NatsMqttPeer(NatsPeer):
-    """NATS with its MQTT side, which needs JetStream; what is published at QoS 1 goes to its files."""
+    """NATS with its MQTT gateway, which needs JetStream: it writes messages at QoS 1 to files."""
 
     dialect = Broker()
 
@@ -93,7 +93,7 @@ MQTT_PEERS: dict[str, Peer] = {peer.name: peer for peer in (PartylineMqttPeer(),
 
 
 class PostsWithIds(Feed):
-    """What a publisher at QoS 1 sends: the same post for ever, under packet identifiers that take turns."""
+    """An endless byte string of one post, with packet identifiers in turn, which a publisher at QoS 1 sends."""
 
     def __init__(self, posts: Sequence[bytes]) -> None:
         super().__init__(posts[0], 0)
@@ -105,20 +105,22 @@ class PostsWithIds(Feed):
 
 
 class Acknowledger:
-    """Receives for one subscriber at QoS 1, and acknowledges what has come in full, all that came together at once."""
+    """Receives for one subscriber at QoS 1, and acknowledges all complete deliveries of one `recv` at once."""
 
     def __init__(self, sock: socket.socket, id_at: int, size: int, number: int | None) -> None:
-        """The next delivery has `size` bytes, its packet identifier at `id_at`, and the number `number`, if any."""
+        """The next delivery has `size` bytes, its packet identifier at `id_at`, and entry number `number`, if any."""
         self._sock = sock
         self._id_at = id_at
         self._size = size
         self._digits = len(str(number))
-        self._left = (1 << 62) if number is None else 10**self._digits - number  # deliveries until one is longer
+        self._left = (
+            (1 << 62) if number is None else 10**self._digits - number
+        )  # deliveries until the number has one more digit
         self._rest = bytearray()
         self.acknowledged = 0
 
     def receive(self, buffer: bytearray) -> int:
-        """As `recv_into`."""
+        """Receive into the buffer and acknowledge; return the number of bytes, as `socket.recv_into` does."""
         got = self._sock.recv_into(buffer)
         data = self._rest + memoryview(buffer)[:got]
         at, acks = 0, bytearray()
@@ -137,10 +139,10 @@ class Acknowledger:
         return got
 
     def _acks(self, packets: bytearray, count: int) -> bytearray:
-        """The PUBACKs for so many deliveries of one size."""
+        """Return the PUBACKs for `count` deliveries of one size."""
         size, at = self._size, self._id_at
         if packets[::size].count(_PUBLISH[1]) != count:
-            raise RunFailed("something else than a delivery of the usual size came, or one came twice")
+            raise RunFailed("received a duplicate, or a packet that is not a delivery of the expected size")
         acks = bytearray(b"\x40\x02\0\0" * count)
         acks[2::PUBACK] = packets[at::size]
         acks[3::PUBACK] = packets[at + 1 :: size]
@@ -156,16 +158,16 @@ class Acknowledger:
 
 
 class MqttPool(ClientPool):
-    """One topic with its publishers and subscribers."""
+    """The publishers and subscribers of one topic."""
 
     def __init__(self, broker: Broker, qos: int) -> None:
         super().__init__(broker)
         self.broker = broker
         self.qos = qos
-        self.acknowledgers: dict[int, Acknowledger] = {}  # of the subscribers at QoS 1, by file descriptor
+        self.acknowledgers: dict[int, Acknowledger] = {}  # one for each subscriber at QoS 1, by its file descriptor
 
     def fill(self, port: int, name: str, subscribers: int, publishers: int, size: int) -> None:
-        """Connect and subscribe; then every publisher posts once, which tells how long a delivery is."""
+        """Connect and subscribe; then post once from every publisher, to learn the size of a delivery."""
         members = [self._subscriber(port, name) for _ in range(subscribers)]
         channel = Channel(name, members, [self._publisher(port, name, size) for _ in range(publishers)])
         self.channels.append(channel)
@@ -178,7 +180,7 @@ class MqttPool(ClientPool):
         return client
 
     def _publisher(self, port: int, name: str, size: int) -> Publisher:
-        topic = self.broker.write_topic(name, f"u{len(self.clients):05d}")  # as `connect` calls it
+        topic = self.broker.write_topic(name, f"u{len(self.clients):05d}")  # the name that `connect` gives
         return Publisher(self.connect(port), self._feed(topic, b"x" * size))
 
     def _feed(self, topic: str, payload: bytes) -> Feed:
@@ -203,7 +205,7 @@ class MqttPool(ClientPool):
         channel.size_model = SizeModel(sum(sizes.pop()), len(channel.publishers), numbered=self.broker.numbered)
 
     def _acknowledge(self, client: Client, deliveries: Sequence[bytes], topic: str) -> None:
-        """The first ones; from here on an `Acknowledger` does it."""
+        """Acknowledge the first deliveries; add an `Acknowledger` for the following ones."""
         size = len(deliveries[0])
         id_at = deliveries[0].index(topic.encode()) + len(topic)
         client.sock.sendall(b"".join([b"\x40\x02" + each[id_at : id_at + 2] for each in deliveries]))
@@ -212,7 +214,7 @@ class MqttPool(ClientPool):
 
 
 def first_deliveries(client: Client, count: int, qos: int) -> list[bytes]:
-    """The first so many packets; they have to be PUBLISHes."""
+    """Return the first `count` packets. Raises RunFailed unless they are PUBLISHes of this QoS."""
     data = b""
     while len(packets := _split(data)) < count:
         try:
@@ -220,15 +222,15 @@ def first_deliveries(client: Client, count: int, qos: int) -> list[bytes]:
         except TimeoutError:
             more = b""
         if not more:
-            raise RunFailed(f"the first message did not reach everybody: {data!r}")
+            raise RunFailed(f"the first message did not reach every subscriber: {data!r}")
         data += more
     if any(each[0] != _PUBLISH[qos] for each in packets) or sum(map(len, packets)) != len(data):
-        raise RunFailed(f"something else than the first messages came: {data!r}")
+        raise RunFailed(f"expected the first messages, received {data!r}")
     return packets
 
 
 def _split(data: bytes) -> list[bytes]:
-    """Whole packets with a remaining length below 16384."""
+    """Return the complete packets of `data`, whose remaining lengths are below 16384."""
     packets = []
     while len(data) > 2:
         size = data[1] + 2 if data[1] < 128 else (data[1] & 127 | data[2] << 7) + 3
@@ -240,7 +242,7 @@ def _split(data: bytes) -> list[bytes]:
 
 
 def broker_of(server: RunningPeer) -> Broker:
-    """How a server that was started from MQTT_PEERS is spoken to."""
+    """Return the dialect of a server that was started from MQTT_PEERS."""
     assert isinstance(server.dialect, Broker)
     return server.dialect
 
@@ -249,7 +251,7 @@ def broker_of(server: RunningPeer) -> Broker:
 def mqtt_pool(
     server: RunningPeer, *, qos: int, subscribers: int, publishers: int, size: int, name: str = "room000"
 ) -> Iterator[MqttPool]:
-    """A topic with so many subscribers, and publishers that post payloads of `size` bytes. A name is used once."""
+    """Yield a topic with so many subscribers, and publishers of payloads of `size` bytes. Use a name once a server."""
     pool = MqttPool(broker_of(server), qos)
     try:
         pool.fill(server.port, name, subscribers, publishers, size)
@@ -260,7 +262,7 @@ def mqtt_pool(
 
 @contextmanager
 def wildcards(server: RunningPeer, clients: int, each: int) -> Iterator[None]:
-    """So many further subscribers with so many filters each that match nothing."""
+    """Connect `clients` further subscribers with `each` filters each, none of which matches."""
     broker, holders = broker_of(server), []
     try:
         for nth in range(clients):

@@ -1,1 +1,1 @@
-"""The rows of the table: the pieces of work, what each measures, and the targets."""
+"""The rows of the table: each has a load, metrics and targets."""

@@ -1,4 +1,4 @@
-"""The rows through another broker: a Partyline that mirrors to a mosquitto, QoS 1 on all ways."""
+"""The rows through another broker: Partyline mirrors to mosquitto, at QoS 1 in both directions."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from bench.socket.pool import ClientPool, client_pool
 from .row import SELF, Measured, Metric, Plan, Row
 
 PUBLISHERS = 10  # on the broker in row n0
-IN_FLIGHT = 20  # mosquitto's `max_inflight_messages`, if it is not configured
-TURNS = 12  # of each side in row n4
+IN_FLIGHT = 20  # the default of mosquitto's `max_inflight_messages`
+TURNS = 12  # turns of each server in row n4
 BACKGROUND_RATE = 100  # messages a second from the broker in row n4
 
 
 def from_broker(_peer: Peer, folder: Path, plan: Plan) -> Measured:
-    """Row n0. What counts is what a member on the socket door has, as that is committed."""
+    """Row n0: count the deliveries to a member on the socket door, as these are committed."""
     rates, meters = [], []
     for in_flight in (0, IN_FLIGHT):
         with (
@@ -38,7 +38,7 @@ def from_broker(_peer: Peer, folder: Path, plan: Plan) -> Measured:
 
 
 def to_broker(_peer: Peer, folder: Path, plan: Plan) -> Measured:
-    """Row n1."""
+    """Row n1: count the deliveries to a subscriber on the broker."""
     rates, meters = [], []
     for in_flight in (0, IN_FLIGHT):
         with (
@@ -53,8 +53,7 @@ def to_broker(_peer: Peer, folder: Path, plan: Plan) -> Measured:
 
 
 def added_latency(_peer: Peer, folder: Path, plan: Plan) -> Measured:
-    """Row n2: the same publisher and subscriber, on the topic of a channel that Partyline does not have, and on one
-    by way of Partyline."""
+    """Row n2: publish on a topic that Partyline does not mirror, and on one that goes through Partyline."""
     with site(folder) as both:
         meter = Meter(both.partyline, both.broker)
         alone = _latencies(both, Broker(), "alone00", plan)
@@ -65,7 +64,7 @@ def added_latency(_peer: Peer, folder: Path, plan: Plan) -> Measured:
 
 
 def _latencies(both: Site, dialect: Broker, name: str, plan: Plan) -> tuple[float, float]:
-    """The median and the 99th percentile from a publisher on the broker to a subscriber there."""
+    """Return the median and the 99th percentile in seconds from a publisher to a subscriber, both on the broker."""
     pool = MqttPool(dialect, 1)
     try:
         pool.fill(both.broker.port, name, 1, 1, plan.size)
@@ -76,12 +75,12 @@ def _latencies(both: Site, dialect: Broker, name: str, plan: Plan) -> tuple[floa
 
 
 def catch_up(_peer: Peer, folder: Path, plan: Plan) -> Measured:
-    """Row n3."""
+    """Row n3: restart the broker, with a backlog."""
     return Measured(outage(folder, plan.backlog, plan.size))
 
 
 def rate_with_broker_load(_peer: Peer, folder: Path, plan: Plan) -> Measured:
-    """Row n4: without and with take turns, so that what disturbs the machine disturbs both."""
+    """Row n4: both servers take turns, so that a disturbance of the machine affects both."""
     with (
         PartylinePeer().running(folder / "alone") as alone,
         site(folder) as both,
@@ -89,67 +88,67 @@ def rate_with_broker_load(_peer: Peer, folder: Path, plan: Plan) -> Measured:
         _one_channel(both.partyline, plan) as there,
     ):
         meter = Meter(alone, both.partyline, both.broker)
-        without, beside = SinglePublisher(here), SinglePublisher(there)
+        alone_load, mirror_load = SinglePublisher(here), SinglePublisher(there)
         seconds = [0.0, 0.0]
         for _ in range(TURNS):
-            quiet = without.one_at_a_time(plan.seconds / TURNS)
+            plain = alone_load.one_at_a_time(plan.seconds / TURNS)
             with background_publisher(both, BACKGROUND_RATE, plan.size):
-                loud = beside.one_at_a_time(plan.seconds / TURNS)
-            seconds = [seconds[0] + quiet.seconds, seconds[1] + loud.seconds]
-        rate = loud.deliveries / seconds[1]
-        return Measured((rate / (quiet.deliveries / seconds[0]), rate), meter.read())
+                busy = mirror_load.one_at_a_time(plan.seconds / TURNS)
+            seconds = [seconds[0] + plain.seconds, seconds[1] + busy.seconds]
+        rate = busy.deliveries / seconds[1]
+        return Measured((rate / (plain.deliveries / seconds[0]), rate), meter.read())
 
 
 def _one_channel(server: RunningPeer, plan: Plan) -> AbstractContextManager[ClientPool]:
-    """As in row c."""
+    """Return the client pool of row c."""
     return client_pool(ON_DOOR, server.port, channels=1, subscribers=plan.subscribers, publishers=1, size=plan.size)
 
 
 MIRROR_ROWS: tuple[Row, ...] = (
     Row(
         "n0",
-        f"mirror: {PUBLISHERS} publishers on the broker, counted when committed",
+        f"mirror, {PUBLISHERS} publishers on the broker to 1 member",
         (
             Metric("messages", "k/s", 1e3, targets={SELF: 10.0}),
-            Metric(f"at most {IN_FLIGHT} in flight", "k/s", 1e3),
+            Metric(f"messages, {IN_FLIGHT} in flight", "k/s", 1e3),
         ),
         from_broker,
         needs=SiteBroker(),
     ),
     Row(
         "n1",
-        "mirror: 1 sender on the socket door, counted at 1 subscriber on the broker",
+        "mirror, 1 sender to 1 subscriber on the broker",
         (
             Metric("messages", "k/s", 1e3, targets={SELF: 10.0}),
-            Metric(f"at most {IN_FLIGHT} in flight", "k/s", 1e3),
+            Metric(f"messages, {IN_FLIGHT} in flight", "k/s", 1e3),
         ),
         to_broker,
         needs=SiteBroker(),
     ),
     Row(
         "n2",
-        "mirror: {mqtt_rate} messages a second from the broker through Partyline to the broker",
+        "mirror, {mqtt_rate} messages a second, broker to Partyline to broker",
         (
             Metric("added latency, p50", "ms", 1e-3, more_is_better=False),
             Metric("added latency, p99", "ms", 1e-3, more_is_better=False, targets={SELF: 10.0}),
-            Metric("p99 of the broker", "ms", 1e-3, more_is_better=False),
+            Metric("latency of the broker, p99", "ms", 1e-3, more_is_better=False),
         ),
         added_latency,
         needs=SiteBroker(),
     ),
     Row(
         "n3",
-        "mirror: {backlog:,} entries said while the broker was away",
+        "mirror, {backlog:,} messages posted while the broker was down",
         (
-            Metric("return to last entry", "s", more_is_better=False, targets={SELF: 15.0}),
-            Metric("entries once back", "k/s", 1e3),
+            Metric("until the last message", "s", more_is_better=False, targets={SELF: 15.0}),
+            Metric("messages", "k/s", 1e3),
         ),
         catch_up,
         needs=SiteBroker(),
     ),
     Row(
         "n4",
-        f"mirror: as row c, while somebody on the broker says {BACKGROUND_RATE} things a second elsewhere",
+        f"as c, with {BACKGROUND_RATE} messages a second on the broker",
         (
             Metric("rate, with / without", "x", targets={SELF: 0.9}),
             Metric("deliveries", "M/s", 1e6),

@@ -1,4 +1,4 @@
-"""The rows over MQTT 3.1.1: Partyline on its one port, NATS on its MQTT side, and Mosquitto."""
+"""The rows over MQTT 3.1.1: Partyline on its one port, the MQTT gateway of NATS, and Mosquitto."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from bench.socket.logins import logins
 
 from .row import SELF, Measured, Metric, Plan, Row
 
-HOLDERS = 10  # clients that hold the wildcard filters of row m5, as Partyline gives no client more than FILTERS
+WILDCARD_CLIENTS = 10  # clients with the wildcard filters of row m5; Partyline allows a client FILTERS of them
 FILTERS = 100
-SPEAKERS = frozenset(MQTT_PEERS)
+WITH_MQTT = frozenset(MQTT_PEERS)
 
 
 def _saturated(peer: Peer, folder: Path, plan: Plan, *, qos: int, subscribers: int, publishers: int) -> Measured:
@@ -56,7 +56,7 @@ def latency(peer: Peer, folder: Path, plan: Plan) -> Measured:
 
 
 def idle_memory(peer: Peer, folder: Path, plan: Plan) -> Measured:
-    """Row m4, as row e."""
+    """Row m4: as row e."""
     with MQTT_PEERS[peer.name].running(folder) as server, logins(server.port, server.dialect) as clients:
         clients.log_in(10)
         before = server.memory()
@@ -65,19 +65,19 @@ def idle_memory(peer: Peer, folder: Path, plan: Plan) -> Measured:
 
 
 def filters(peer: Peer, folder: Path, plan: Plan) -> Measured:
-    """Row m5: without, with, with, without, so that a server that gets slower or faster by itself does not count."""
+    """Row m5: without, with, with, without the filters, so that a steady drift of the server cancels out."""
     with MQTT_PEERS[peer.name].running(folder) as server:
         window = plan.window or peer.window
         meter = Meter(server)
         before = _rate(server, plan, window, "room000")
-        with wildcards(server, HOLDERS, FILTERS):
+        with wildcards(server, WILDCARD_CLIENTS, FILTERS):
             during = [_rate(server, plan, window, f"room00{nth}") for nth in (1, 2)]
         after = _rate(server, plan, window, "room003")
         return Measured((sum(during) / (before + after), sum(during) / 2), meter.read())
 
 
 def _rate(server: RunningPeer, plan: Plan, window: int, name: str) -> float:
-    """Deliveries a second from one publisher to one subscriber at QoS 0."""
+    """Return the deliveries a second from one publisher to one subscriber at QoS 0."""
     with mqtt_pool(server, qos=0, subscribers=1, publishers=1, size=plan.size, name=name) as pool:
         outcome = MqttSaturation(pool, window).run(plan.seconds)
         return outcome.deliveries / outcome.seconds
@@ -90,47 +90,47 @@ def _deliveries(**targets: float) -> Metric:
 MQTT_ROWS: tuple[Row, ...] = (
     Row(
         "m0",
-        "MQTT, QoS 0: 4 publishers and {subscribers} subscribers, saturated",
+        "MQTT QoS 0, 4 publishers, {subscribers} subscribers",
         (_deliveries(NATS=3.0, Mosquitto=30.0),),
         fan_out,
-        peers=SPEAKERS,
+        peers=WITH_MQTT,
     ),
     Row(
         "m1",
-        f"MQTT, QoS 1: 1 publisher with {IN_FLIGHT} in flight and 1 subscriber, saturated",
+        f"MQTT QoS 1, 1 publisher, 1 subscriber, {IN_FLIGHT} in flight",
         (_deliveries(Mosquitto=1.0),),
         one_to_one,
-        peers=SPEAKERS,
+        peers=WITH_MQTT,
     ),
     Row(
         "m2",
-        f"MQTT, QoS 1: 1 publisher with {IN_FLIGHT} in flight and {{subscribers}} subscribers, saturated",
+        f"MQTT QoS 1, 1 publisher, {{subscribers}} subscribers, {IN_FLIGHT} in flight",
         (_deliveries(Mosquitto=2.0),),
         acknowledged_fan_out,
-        peers=SPEAKERS,
+        peers=WITH_MQTT,
     ),
     Row(
         "m3",
-        "MQTT, QoS 1: {mqtt_rate} messages a second to 10 subscribers",
+        "MQTT QoS 1, {mqtt_rate} messages a second, 10 subscribers",
         (
             Metric("latency, p50", "ms", 1e-3, more_is_better=False),
             Metric("latency, p99", "ms", 1e-3, more_is_better=False, targets={"Mosquitto": 2.0}),
         ),
         latency,
-        peers=SPEAKERS,
+        peers=WITH_MQTT,
     ),
     Row(
         "m4",
-        "MQTT: {mqtt_idle:,} idle connections",
-        (Metric("memory of each", "KiB", 1024, more_is_better=False, targets={SELF: 40.0}),),
+        "MQTT, {mqtt_idle:,} idle connections",
+        (Metric("memory per connection", "KiB", 1024, more_is_better=False, targets={SELF: 40.0}),),
         idle_memory,
-        peers=SPEAKERS,
+        peers=WITH_MQTT,
     ),
     Row(
         "m5",
-        f"MQTT, QoS 0: 1 publisher and 1 subscriber, while {HOLDERS} others hold {FILTERS} wildcard filters each",
+        f"MQTT QoS 0, 1 publisher, 1 subscriber, {WILDCARD_CLIENTS * FILTERS:,} other wildcard filters",
         (Metric("rate, with / without", "x", targets={SELF: 0.9}), _deliveries()),
         filters,
-        peers=SPEAKERS,
+        peers=WITH_MQTT,
     ),
 )

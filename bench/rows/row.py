@@ -1,4 +1,4 @@
-"""A row of the table: one piece of work, what it measures, and the targets."""
+"""A row of the table: one load, its metrics and their targets; and the plan, the sizes of all loads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.peers import Peer
 
 @dataclass(frozen=True)
 class Plan:
-    """How much of everything. The windows are messages on their way, in all channels together."""
+    """The sizes of all loads."""
 
     rounds: int = 3
     seconds: float = 3.0  # of each run
@@ -26,8 +26,8 @@ class Plan:
     mqtt_rate: int = 100  # messages a second in row m3
     mqtt_idle: int = 5_000  # connections in row m4
     backlog: int = 100_000  # entries in row n3
-    file_mib: int = 1_024  # in rows f0 and f1
-    window: int | None = None  # instead of the peer's own
+    file_mib: int = 1_024  # in rows f0, f1, f4 and f5
+    window: int | None = None  # undelivered messages in all channels together, instead of the peer's own window
     patience: float = 0.0  # seconds to wait for a quiet machine before each run, and to repeat a disturbed one
 
 
@@ -42,7 +42,7 @@ QUICK = Plan(
     mqtt_idle=2_000,
     backlog=2_000,
     file_mib=64,
-)  # does it work at all?
+)  # for a check that a row works
 
 BEST = "best peer"
 SELF = "itself"
@@ -50,18 +50,18 @@ SELF = "itself"
 
 @dataclass(frozen=True)
 class Metric:
-    """One number. `targets` maps a peer to the factor that Partyline's number is to reach, or SELF to a bound."""
+    """One number. `targets` maps a peer to the factor that Partyline has to reach, or SELF to a bound."""
 
     name: str
     unit: str
-    per_unit: float = 1.0  # how many of the measured (1/s, s, bytes) make one of `unit`
+    per_unit: float = 1.0  # base units (1/s, s, bytes) in one `unit`
     more_is_better: bool = True
     targets: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What one run gave: the numbers in the order of the row's metrics."""
+    """The result of one run: the numbers in the order of the row's metrics."""
 
     values: tuple[float, ...]
     usage: Usage | None = None
@@ -69,22 +69,22 @@ class Measured:
 
 @dataclass(frozen=True)
 class Row:
-    """One piece of work. `title` has the plan's amounts in braces."""
+    """One load. `title` has fields of the plan in braces."""
 
     key: str
     title: str
     metrics: tuple[Metric, ...]
     run: Callable[[Peer, Path, Plan], Measured]
     partyline_only: bool = False
-    peers: frozenset[str] = frozenset()  # that can do it, if not all can
-    needs: Peer | None = None  # what else has to be installed; such a row is for Partyline only
+    peers: frozenset[str] = frozenset()  # that can take part; empty: all
+    needs: Peer | None = None  # a further server; such a row is for Partyline only
 
     def fits(self, peer: Peer) -> bool:
-        """Whether that server takes part."""
+        """Return True if the server takes part."""
         if self.needs is not None:
             return peer.name == "Partyline" and self.needs.find() is not None
         return peer.name in self.peers if self.peers else peer.name == "Partyline" or not self.partyline_only
 
     def titled(self, plan: Plan) -> str:
-        """The key and the title, with the plan's amounts."""
+        """Return the key and the title with the plan's values."""
         return f"({self.key}) {self.title.format_map(asdict(plan))}"

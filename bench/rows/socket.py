@@ -1,4 +1,4 @@
-"""The rows of the socket dialects: throughput, latency, memory, logins, and a long log."""
+"""The rows on the socket door: throughput, latency, memory, logins, and a long log."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def latency(peer: Peer, folder: Path, plan: Plan) -> Measured:
 
 
 def idle_memory(peer: Peer, folder: Path, plan: Plan) -> Measured:
-    """Row e. The first few clients pay for what is needed once, and are not counted."""
+    """Row e: ten clients connect before, as the first ones allocate what all share."""
     with peer.running(folder) as server, logins(server.port, server.dialect) as clients:
         clients.log_in(10)
         before = server.memory()
@@ -114,21 +114,21 @@ def _deliveries(**targets: float) -> Metric:
 ROWS: tuple[Row, ...] = (
     Row(
         "a",
-        "4 senders and {subscribers} receivers in one channel, saturated",
+        "1 channel, 4 senders, {subscribers} receivers",
         (_deliveries(NATS=2.5, ngircd=6.0),),
         one_channel,
     ),
-    Row("a+id", "as a, each post with an id (exactly once)", (_deliveries(),), one_channel_with_ids, True),
+    Row("a+id", "as a, each message with an id", (_deliveries(),), one_channel_with_ids, True),
     Row(
         "b",
-        "{channels} channels of 1 sender and 10 receivers, saturated",
+        "{channels} channels, each 1 sender, 10 receivers",
         (_deliveries(NATS=0.5, ngircd=2.0),),
         many_channels,
     ),
-    Row("c", "one message at a time to {subscribers} receivers", (_deliveries(ngircd=0.9),), one_at_a_time),
+    Row("c", "1 message at a time, {subscribers} receivers", (_deliveries(ngircd=0.9),), one_at_a_time),
     Row(
         "d",
-        "{rate} messages a second to {subscribers} receivers",
+        "{rate} messages a second, {subscribers} receivers",
         (
             Metric("latency, p50", "ms", 1e-3, more_is_better=False),
             Metric("latency, p99", "ms", 1e-3, more_is_better=False, targets={BEST: 1.5}),
@@ -138,18 +138,18 @@ ROWS: tuple[Row, ...] = (
     Row(
         "e",
         "{idle:,} idle connections",
-        (Metric("memory of each", "KiB", 1024, more_is_better=False, targets={SELF: 40.0}),),
+        (Metric("memory per connection", "KiB", 1024, more_is_better=False, targets={SELF: 40.0}),),
         idle_memory,
     ),
-    Row("f", "{logins:,} clients arriving, 4 at a time", (Metric("logins", "1/s"),), login_rate),
+    Row("f", "{logins:,} logins, 4 at a time", (Metric("logins", "1/s"),), login_rate),
     Row(
         "g",
-        "a channel of {entries:,} entries",
+        "1 channel of {entries:,} entries",
         (
-            Metric("page of 100, middle", "ms", 1e-3, more_is_better=False, targets={SELF: 5.0}),
-            Metric("page of 100, tail", "ms", 1e-3, more_is_better=False, targets={SELF: 5.0}),
-            Metric("start to ready", "s", more_is_better=False, targets={SELF: 1.0}),
-            Metric("start, empty store", "s", more_is_better=False),
+            Metric("read 100 entries, middle", "ms", 1e-3, more_is_better=False, targets={SELF: 5.0}),
+            Metric("read 100 entries, end", "ms", 1e-3, more_is_better=False, targets={SELF: 5.0}),
+            Metric("server start", "s", more_is_better=False, targets={SELF: 1.0}),
+            Metric("server start, empty", "s", more_is_better=False),
         ),
         long_log,
         True,

@@ -1,1 +1,1 @@
-"""Load on the text and JSON dialects, and on peers that speak lines."""
+"""The load on Partyline's JSON dialect, and on NATS, ngircd and Mosquitto in their own protocols."""

@@ -1,7 +1,7 @@
-"""What the load generator says to each kind of server, and how it recognises the answers: bytes only, no I/O.
+"""The protocol of each server as a client speaks it: requests and the marks of their answers, without I/O.
 
-A delivery is counted by its size, not by looking into it: the texts and the names have a fixed length, so every
-delivery in a channel is as long as the one before, apart from Partyline's number, whose digits `SizeModel` knows.
+The load generator counts deliveries by their size and does not parse them. Texts and names have a fixed length, so all
+deliveries in a channel have the same size, except for the digits of Partyline's number, which `SizeModel` adds.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ class Dialect(ABC):
     """One protocol, as seen by a client that logs in, joins, pings and posts."""
 
     numbered: ClassVar[bool] = False  # deliveries carry a number that grows by one
-    echoes: ClassVar[bool] = True  # who posts gets the post back, like the other members
-    unasked_bytes: ClassVar[int] = 0  # bytes that the server may send once, unasked, to each connection
+    echoes: ClassVar[bool] = True  # a publisher receives its own posts, like the other members
+    unasked_bytes: ClassVar[int] = 0  # bytes that the server may send to each connection once, unasked
     welcomed: ClassVar[bytes]  # is in the answer to `login`
     joined: ClassVar[bytes]  # is in the answer to `join`
     ping: ClassVar[bytes]
@@ -25,15 +25,15 @@ class Dialect(ABC):
 
     @abstractmethod
     def login(self, name: str) -> bytes:
-        """The bytes that make a fresh connection a named one."""
+        """Return the request that logs a new connection in."""
 
     @abstractmethod
     def join(self, channel: str) -> bytes:
-        """The bytes that make the connection a member of `channel`."""
+        """Return the request that makes the connection a member of `channel`."""
 
     @abstractmethod
     def post(self, channel: str, text: str, *, with_id: bool = False) -> bytes:
-        """One message to a channel; always the same bytes for the same arguments."""
+        """Return one message to a channel: the same bytes for the same arguments."""
 
 
 class Partyline(Dialect):
@@ -59,9 +59,7 @@ class Partyline(Dialect):
 class Nats(Dialect):
     """The core protocol of NATS; a channel is a subject."""
 
-    unasked_bytes = len(
-        b"PING\r\n"
-    )  # two seconds after a client has come, to measure its round trip; it can't be turned off
+    unasked_bytes = len(b"PING\r\n")  # 2 seconds after the login, to measure the round trip; no setting turns it off
     welcomed = b"PONG\r\n"
     joined = b"PONG\r\n"
     ping = b"PING\r\n"
@@ -116,21 +114,21 @@ class Mqtt(Dialect):
 
 
 def string(text: str) -> bytes:
-    """A string as MQTT writes it (section 1.5.3): its length, then UTF-8."""
+    """Return an MQTT string (section 1.5.3): its length, then UTF-8."""
     return len(text).to_bytes(2, "big") + text.encode()
 
 
 def packet(first: int, body: bytes) -> bytes:
-    """A control packet (section 2.2) with a remaining length below 16384."""
+    """Return a control packet (section 2.2) with a remaining length below 16384."""
     size = len(body)
     length = bytes([size]) if size < 128 else bytes([size % 128 | 128, size // 128])
     return bytes([first]) + length + body
 
 
 class SizeModel:
-    """Converts received bytes to received messages, for one channel.
+    """The size of the deliveries of one channel, to convert received bytes to received messages.
 
-    The first `sample` deliveries of the channel, numbered from 1, had `size` bytes together; it measures what follows.
+    The first `sample` deliveries, numbered from 1, had `size` bytes together. The model starts after them.
     """
 
     def __init__(self, size: int, sample: int, *, numbered: bool) -> None:
@@ -138,16 +136,16 @@ class SizeModel:
         self._first = 1
         self._base, rest = divmod(size - (self._digits(sample) if numbered else 0), sample)
         if rest:
-            raise ValueError(f"{sample} deliveries of one size can't have {size} bytes")
+            raise ValueError(f"{sample} deliveries of equal size cannot have {size} bytes together")
         self._first = sample + 1
 
     def total(self, count: int) -> int:
-        """The bytes of the next `count` deliveries."""
+        """Return the number of bytes of the next `count` deliveries."""
         total = self._base * count
         return total + self._digits(count) if self._numbered else total
 
     def count(self, size: int) -> int:
-        """How many whole deliveries the next `size` bytes hold."""
+        """Return the number of whole deliveries in the next `size` bytes."""
         if not self._numbered:
             return size // self._base
         guess = size // (self._base + 1)
@@ -156,7 +154,7 @@ class SizeModel:
         return guess
 
     def _digits(self, count: int) -> int:
-        """The digits of `count` numbers from the first: one for each, one more for each that is 10 or above, …"""
+        """Return the total number of digits of `count` numbers from the first one on."""
         last = self._first + count - 1
         digits, power = 0, 1
         while power <= last:

@@ -1,4 +1,4 @@
-"""A long log, for Partyline only: filling it through the socket, and reading pages of it."""
+"""The load of a long log: fill one through the socket, and read pages of it. Partyline only."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .load import Saturation
 from .pool import Client, RunFailed, client_pool
 
 PAGE = 100  # entries
-PAGES = 200  # that are asked for, one after the other
+PAGES = 200  # requested one after another
 WINDOW = 20_000
 
 
 def fill(server: RunningPeer, entries: int, size: int) -> str:
-    """Post at least so many entries to one channel; gives its name."""
+    """Post at least `entries` entries to one channel; return its name."""
     with client_pool(server.dialect, server.port, channels=1, subscribers=1, publishers=1, size=size) as pool:
         (channel,) = pool.channels
         Saturation(pool, WINDOW).run(0.0, entries)
@@ -26,7 +26,7 @@ def fill(server: RunningPeer, entries: int, size: int) -> str:
 
 
 def read_pages(server: RunningPeer, channel: str, entries: int) -> tuple[float, float]:
-    """The median seconds of a page from anywhere in the middle, and of the last page."""
+    """Return the median seconds for a page from a random place in the middle, and for the last page."""
     reader = Client(server.port, "reader", server.dialect)
     try:
         reader.ask(server.dialect.join(channel), server.dialect.joined)
@@ -39,17 +39,17 @@ def read_pages(server: RunningPeer, channel: str, entries: int) -> tuple[float, 
 
 
 def _page(reader: Client, channel: str, before: int | None) -> float:
-    """Ask for one page, check that it is the right one, and give the seconds from the question to the answer."""
+    """Request one page and check its entries; return the seconds from the request to the answer. Raises RunFailed."""
     request = {"op": "history", "channel": channel, "limit": PAGE, "ref": "h"}
     if before is not None:
         request["before"] = before
-    question = json.dumps(request).encode() + b"\n"
+    line = json.dumps(request).encode() + b"\n"
     start = time.perf_counter()
-    answer = reader.ask(question, b"\n")
+    answer = reader.ask(line, b"\n")
     taken = time.perf_counter() - start
     page = json.loads(answer)
     numbers = [entry["number"] for entry in page["entries"]]
     last = page["tail"] if before is None else before - 1
     if numbers != list(range(last - PAGE + 1, last + 1)):
-        raise RunFailed(f"the page before {before} has the entries {numbers[:1]} to {numbers[-1:]}")
+        raise RunFailed(f"the page before entry {before} holds entries {numbers[:1]} to {numbers[-1:]}")
     return taken

@@ -1,7 +1,7 @@
-"""The load: saturated, one at a time, or at a steady rate. One epoll loop in one process, beside the server.
+"""The load generator: saturated, one message at a time, or at a steady rate, in one epoll loop.
 
-Receiving costs one `recv_into` for each wake-up, and nothing is looked into: a run ends only when every member has
-every delivery to the byte.
+It calls `recv_into` once for each wake-up and does not parse what it receives: a run ends when every member has
+received the exact number of bytes of its deliveries.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from dataclasses import dataclass, field
 
 from .pool import CHUNK, Channel, ClientPool, Publisher, RunFailed
 
-STALL_SECONDS = 8.0  # without a byte for so long, what is missing counts as lost
-TICK_SECONDS = 0.001  # how often the windows are looked at
+STALL_SECONDS = 8.0  # without a byte, after which the missing deliveries count as lost
+TICK_SECONDS = 0.001  # between two looks at the windows
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run has done."""
+    """The result of a run."""
 
     deliveries: int
     seconds: float
@@ -30,11 +30,11 @@ class Outcome:
 
 
 def _never(_buffer: bytearray) -> int:
-    raise AssertionError("not a connection of this pool")
+    raise AssertionError("this connection is not of the pool")
 
 
 class Load:
-    """The receiving half, which all runs share."""
+    """The receiving side, common to all runs."""
 
     def __init__(self, pool: ClientPool) -> None:
         self.pool = pool
@@ -48,7 +48,7 @@ class Load:
         self._heard_at = time.perf_counter()
 
     def poll(self, seconds: float) -> list[int]:
-        """Receive once from every connection that has something; gives those that can be written to again."""
+        """Receive once from every readable connection; return the file descriptors of the writable ones."""
         got, receive, buffer = self.got, self._receive, self._buffer
         writable, total = [], 0
         events = self.pool.epoll.poll(seconds, 4096)
@@ -66,12 +66,12 @@ class Load:
         if events:
             self._heard_at = now
         elif now - self._heard_at > STALL_SECONDS:
-            raise RunFailed(f"nothing came for {STALL_SECONDS:.0f} s")
+            raise RunFailed(f"received nothing for {STALL_SECONDS:.0f} s")
         return writable
 
     @contextmanager
     def measured(self) -> Iterator[Callable[[], float]]:
-        """No garbage collection meanwhile; gives what tells the seconds from the start to the last byte received."""
+        """Turn garbage collection off; yield a function that returns the seconds until the last byte received."""
         gc.collect()
         gc.disable()
         try:
@@ -81,7 +81,7 @@ class Load:
             gc.enable()
 
     def expected(self, channel: Channel) -> dict[int, int]:
-        """The bytes that each member is to have since the run began, by file descriptor."""
+        """Return the bytes that each member has to receive in the run, by file descriptor."""
         size_model, posts = channel.size_model, channel.posts()
         every = dict.fromkeys(channel.subscriber_fds(), size_model.total(posts))
         for publisher in channel.publishers:
@@ -112,7 +112,7 @@ class Load:
 
 
 class Saturation(Load):
-    """Every publisher posts as fast as the server takes it, but no more than a window ahead of the slowest listener."""
+    """Every publisher posts as fast as the server reads, up to a window ahead of the slowest subscriber."""
 
     def __init__(self, pool: ClientPool, window: int) -> None:
         super().__init__(pool)
@@ -120,7 +120,7 @@ class Saturation(Load):
         self._by_fd = {publisher.client.fd: publisher for channel in pool.channels for publisher in channel.publishers}
 
     def run(self, seconds: float, posts: int = 0) -> Outcome:
-        """Post for so long and at least so many, then wait until everything has arrived."""
+        """Post for `seconds` and at least `posts` times, then wait for all deliveries."""
         with self.measured() as clock:
             stop = time.perf_counter() + seconds
             while (now := time.perf_counter()) < stop or sum(channel.posts() for channel in self.pool.channels) < posts:
@@ -136,7 +136,7 @@ class Saturation(Load):
         return Outcome(self.deliveries(), taken)
 
     def _widen(self, channel: Channel) -> None:
-        """Let the publishers go on, if the slowest listener has come far enough."""
+        """Move the window up to the slowest subscriber, if that frees a quarter of it."""
         slowest = min([self.got[fd] for fd in channel.subscriber_fds()])
         ahead = channel.posts() - channel.size_model.count(slowest)
         share = (self._window - ahead) // len(channel.publishers)
@@ -148,7 +148,7 @@ class Saturation(Load):
                 self._push(publisher)
 
     def _push(self, publisher: Publisher) -> None:
-        """Send what the window and the kernel allow."""
+        """Send as much as the window and the socket take."""
         sock, feed = publisher.client.sock, publisher.feed
         full = False
         while (rest := publisher.allowed - publisher.sent) > 0 and not full:
@@ -161,7 +161,7 @@ class Saturation(Load):
             self.pool.epoll.modify(sock.fileno(), select.EPOLLIN | (select.EPOLLOUT if full else 0))
 
     def _complete_posts(self) -> None:
-        """Send the rest of the posts that have gone out in part."""
+        """Send the rest of each post that was sent in part."""
         publishers = list(self._by_fd.values())
         for publisher in publishers:
             publisher.allowed = -(-publisher.sent // publisher.feed.size) * publisher.feed.size
@@ -172,7 +172,7 @@ class Saturation(Load):
 
 
 class SinglePublisher(Load):
-    """Runs in which one member posts one message after the other."""
+    """Runs with one publisher."""
 
     def __init__(self, pool: ClientPool) -> None:
         super().__init__(pool)
@@ -189,7 +189,7 @@ class SinglePublisher(Load):
         publisher.sent += publisher.feed.size
 
     def one_at_a_time(self, seconds: float) -> Outcome:
-        """The next message goes out when everybody has the last one. Done again, the outcome has all deliveries."""
+        """Send each message when every member has the last one. The outcome counts those of earlier calls, too."""
         size_model, got, receivers, posts = (
             self._channel.size_model,
             self.got,
@@ -209,7 +209,7 @@ class SinglePublisher(Load):
         return Outcome(self.deliveries(), taken)
 
     def paced(self, seconds: float, rate: int) -> Outcome:
-        """So many messages a second, whether they arrive or not; the latency of each delivery is measured."""
+        """Send `rate` messages a second without waiting for deliveries; measure the latency of each delivery."""
         count = int(seconds * rate)
         sent_at: list[float] = []
         received: list[tuple[int, int, float]] = []
@@ -228,7 +228,7 @@ class SinglePublisher(Load):
         return Outcome(self.deliveries(), taken, self._latencies(sent_at, received))
 
     def _poll_timed(self, seconds: float, received: list[tuple[int, int, float]]) -> None:
-        """As `poll`, and note when each connection had how many bytes."""
+        """Poll, and append (file descriptor, bytes so far, time) for each reception."""
         now = time.perf_counter()
         for fd, _ in self.pool.epoll.poll(seconds, 4096):
             size = self._receive[fd](self._buffer)
@@ -240,10 +240,10 @@ class SinglePublisher(Load):
             received.append((fd, self.got[fd], now))
             self._heard_at = now
         if now - self._heard_at > STALL_SECONDS:
-            raise RunFailed(f"nothing came for {STALL_SECONDS:.0f} s")
+            raise RunFailed(f"received nothing for {STALL_SECONDS:.0f} s")
 
     def _latencies(self, sent_at: list[float], received: list[tuple[int, int, float]]) -> list[float]:
-        """The seconds from each post to each of its deliveries."""
+        """Return the seconds from each post to each of its deliveries."""
         bounds = [self._channel.size_model.total(post + 1) for post in range(len(sent_at))]
         had = dict.fromkeys(self._receiver_fds, 0)
         latencies = []

@@ -1,7 +1,7 @@
-"""A pool full of connections: the clients of one run, logged in, joined, and level with the server.
+"""The clients of one run: connected, logged in and joined, with no answer of the server outstanding.
 
-Every connection of a channel is a member and hears what is said there; those that post are members like the others. So
-each server does the same work, and every delivery that it makes counts, those to the posting connections included.
+Every connection of a channel is a member, the publishers too, and receives each post. So each server does the same
+work, and every delivery counts, those to the publishers included.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ from dataclasses import dataclass, field
 
 from .dialects import ID_PLACE, Dialect, SizeModel
 
-SETUP_SECONDS = 20.0  # for one answer while the pool is filled
-QUIET_SECONDS = 0.05  # without a byte for so long, nothing of the joining is still under way
-BLOCK = 65_536  # bytes of posts that are handed to the kernel at once
-CHUNK = 1 << 20  # bytes that are received at once
+SETUP_SECONDS = 20.0  # for one answer while the clients connect
+QUIET_SECONDS = 0.05  # without a byte, after which no answer to a join is still on its way
+BLOCK = 65_536  # bytes of posts in one `send`
+CHUNK = 1 << 20  # bytes in one `recv`
 
 
 class RunFailed(Exception):
-    """Deliveries are missing, or the server has closed a connection."""
+    """Deliveries are missing, the server closed a connection, or it gave a wrong answer."""
 
 
 class Feed:
-    """What one publisher sends: an endless string of posts of one size."""
+    """An endless byte string of posts of one size, which one publisher sends."""
 
     def __init__(self, post: bytes, publisher: int) -> None:
         self.size = len(post)
         self._head, place, self._tail = post.partition(ID_PLACE.encode())
         self._with_ids = bool(place)
-        self._first = publisher * 10 ** (len(ID_PLACE) - 2)  # ids of two publishers never meet
+        self._first = publisher * 10 ** (len(ID_PLACE) - 2)  # two publishers never use the same id
         self._per_block = max(1, BLOCK // self.size)
         self._block = memoryview(post * (self._per_block + 1))
         self._number = -1
 
     def take(self, start: int, limit: int) -> memoryview:
-        """Up to `limit` bytes, beginning `start` bytes from the first post."""
+        """Return up to `limit` bytes of the string, from offset `start` on."""
         if not self._with_ids:
             start %= self.size
         else:
@@ -54,7 +54,7 @@ class Feed:
 
 
 class Client:
-    """A connection that has logged in. While the pool is filled it blocks."""
+    """A connection that has logged in. Its socket blocks until `ClientPool.level`."""
 
     def __init__(self, port: int, name: str, dialect: Dialect) -> None:
         self.sock = socket.create_connection(("127.0.0.1", port), SETUP_SECONDS)
@@ -64,12 +64,12 @@ class Client:
         self.ask(dialect.login(name), dialect.welcomed)
 
     def ask(self, request: bytes, marker: bytes) -> bytes:
-        """Send a request and read until its answer has come."""
+        """Send a request; return all bytes up to the answer, which contains `marker`. Raises RunFailed."""
         self.sock.sendall(request)
         return self.expect(marker)
 
     def expect(self, marker: bytes) -> bytes:
-        """Read until `marker` has come."""
+        """Return all bytes received until `marker` is among them. Raises RunFailed after SETUP_SECONDS."""
         seen = b""
         while marker not in seen:
             try:
@@ -77,29 +77,29 @@ class Client:
             except TimeoutError:
                 data = b""
             if not data:
-                raise RunFailed(f"no {marker!r}, but {seen[-300:]!r}")
+                raise RunFailed(f"expected {marker!r}, received {seen[-300:]!r}")
             seen += data
         return seen
 
 
 @dataclass
 class Publisher:
-    """A member that posts, and how far it is."""
+    """A member that posts, with its progress."""
 
     client: Client
     feed: Feed
     sent: int = 0  # bytes
-    allowed: int = 0  # bytes that the window lets it have sent
-    blocked: bool = False  # the kernel takes no more at the moment
+    allowed: int = 0  # bytes that it may have sent within the window
+    blocked: bool = False  # its socket is full
 
     def posts(self) -> int:
-        """Posts that have gone out in full."""
+        """Return the number of posts sent in full."""
         return self.sent // self.feed.size
 
 
 @dataclass
 class Channel:
-    """The members of one channel. `size_model` measures what comes after the first post of each publisher."""
+    """The members of one channel. `size_model` starts after the first post of each publisher."""
 
     name: str
     subscribers: list[Client]
@@ -107,16 +107,15 @@ class Channel:
     size_model: SizeModel = field(init=False)
 
     def subscriber_fds(self) -> list[int]:
-        """The file descriptors of the subscribers."""
         return [client.fd for client in self.subscribers]
 
     def posts(self) -> int:
-        """Posts since the first of each publisher."""
+        """Return the number of posts since the first of each publisher."""
         return sum(publisher.posts() for publisher in self.publishers) - len(self.publishers)
 
 
 class ClientPool:
-    """All channels of a run. `epoll` has every connection."""
+    """The clients and channels of a run. `epoll` watches every connection."""
 
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
@@ -125,25 +124,25 @@ class ClientPool:
         self.epoll = select.epoll()
 
     def connect(self, port: int, dialect: Dialect | None = None) -> Client:
-        """A further client, under a name of the usual length, in the pool's dialect or another."""
+        """Add a client that speaks the pool's dialect or the given one. All names have the same length."""
         client = Client(port, f"u{len(self.clients):05d}", dialect or self.dialect)
         self.clients.append(client)
         return client
 
     def settle(self) -> dict[int, int]:
-        """Read until nothing comes any more; gives the bytes by file descriptor."""
+        """Read until QUIET_SECONDS pass without a byte; return the number of bytes by file descriptor."""
         socks = {client.fd: client.sock for client in self.clients}
         got = dict.fromkeys(socks, 0)
         while events := self.epoll.poll(QUIET_SECONDS, 4096):
             for fd, _ in events:
                 size = len(socks[fd].recv(CHUNK))
                 if not size:
-                    raise RunFailed("the server closed a connection while the pool was filled")
+                    raise RunFailed("the server closed a connection before the load began")
                 got[fd] += size
         return got
 
     def level(self) -> None:
-        """Wait until nothing of the joining is under way; from here on the sockets do not block."""
+        """Wait until the server has answered every join; then make the sockets non-blocking."""
         for client in self.clients:
             client.sock.sendall(client.dialect.ping)
         for client in self.clients:
@@ -153,7 +152,7 @@ class ClientPool:
         self.settle()
 
     def sample(self) -> None:
-        """Let every publisher post once, and learn from it how long a delivery is."""
+        """Post once from every publisher, to learn the size of a delivery."""
         for channel in self.channels:
             for publisher in channel.publishers:
                 publisher.sent = publisher.client.sock.send(publisher.feed.take(0, publisher.feed.size))
@@ -161,17 +160,16 @@ class ClientPool:
         end = time.monotonic() + SETUP_SECONDS
         while not all(got[fd] for channel in self.channels for fd in channel.subscriber_fds()):
             if time.monotonic() > end:
-                raise RunFailed("the first message did not reach everybody")
+                raise RunFailed("the first message did not reach every subscriber")
             for fd, size in self.settle().items():
                 got[fd] += size
         for channel in self.channels:
             sizes = {got[fd] for fd in channel.subscriber_fds()}
             if len(sizes) != 1:
-                raise RunFailed(f"the members of a channel were sent different amounts: {sizes}")
+                raise RunFailed(f"the subscribers of a channel received different numbers of bytes: {sizes}")
             channel.size_model = SizeModel(sizes.pop(), len(channel.publishers), numbered=self.dialect.numbered)
 
     def close(self) -> None:
-        """Close all connections."""
         self.epoll.close()
         for client in self.clients:
             client.sock.close()
@@ -188,12 +186,12 @@ def client_pool(
     size: int,
     with_ids: bool = False,
 ) -> Iterator[ClientPool]:
-    """Channels with so many subscribers and publishers each, who post texts of `size` bytes."""
+    """Yield `channels` channels with so many subscribers and publishers each, and posts of `size` bytes of text."""
     pool = ClientPool(dialect)
     text = "x" * size
     try:
         for number in range(channels):
-            name = f"pool{number:03d}"
+            name = f"room{number:03d}"
             members = [pool.connect(port) for _ in range(subscribers + publishers)]
             for member in members:
                 member.ask(dialect.join(name), dialect.joined)

@@ -1,4 +1,4 @@
-"""The benchmark: its arithmetic, and that it still fits the server, as one small row against Partyline."""
+"""Tests of the benchmark: its arithmetic, its tables, and small rows against Partyline."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bench.table import PARTYLINE, Result, lines, verdicts
 
 
 @pytest.mark.parametrize("sample", [1, 4, 9, 12, 101])
-def test_ruler_converts_bytes_of_numbered_deliveries(sample: int) -> None:
+def test_size_model_converts_bytes_of_numbered_deliveries(sample: int) -> None:
     sizes = [150 + len(str(number)) for number in range(1, 1_200)]
     size_model = SizeModel(sum(sizes[:sample]), sample, numbered=True)
     for count, total in enumerate(accumulate(sizes[sample:]), 1):
@@ -31,12 +31,12 @@ def test_ruler_converts_bytes_of_numbered_deliveries(sample: int) -> None:
         assert size_model.count(total - 1) == count - 1
 
 
-def test_ruler_refuses_a_sample_that_is_not_made_of_equal_deliveries() -> None:
+def test_size_model_refuses_a_sample_of_unequal_deliveries() -> None:
     with pytest.raises(ValueError, match="3 deliveries"):
         SizeModel(301, 3, numbered=False)
 
 
-def test_feed_goes_on_where_the_kernel_stopped() -> None:
+def test_feed_continues_after_a_partial_send() -> None:
     feed = Feed(b"abcdefg\n", publisher=0)
     sent = b""
     while len(sent) < 200_000:
@@ -55,7 +55,7 @@ def test_feed_never_repeats_an_id() -> None:
     assert len(ids) == 2 * 10_000 + 1
 
 
-def test_table_compares_and_judges() -> None:
+def test_table_compares_with_peers_and_targets() -> None:
     rates = Metric("rate", "1/s", targets={"NATS": 2.0, SELF: 100.0})
     row = Row("x", "some work", (rates,), lambda *_: Measured(()))
     results = {
@@ -69,8 +69,8 @@ def test_table_compares_and_judges() -> None:
     assert verdicts(row, results) == {"x: rate, NATS": True, "x: rate, itself": True}
 
 
-def test_the_table_of_the_readme_rounds_nothing_in_our_favour() -> None:
-    """A rate and its ratio are rounded down, a time and its ratio up; a row without Partyline is left out."""
+def test_the_markdown_table_never_rounds_in_partylines_favour() -> None:
+    """Round a rate and its ratio down, a time and its ratio up; omit a row without Partyline."""
     metrics = (Metric("rate", "k/s", 1e3), Metric("time", "ms", 1e-3, more_is_better=False))
     row = Row("x", "work on {subscribers} receivers", metrics, lambda *_: Measured(()))
     results = {
@@ -100,11 +100,11 @@ def test_a_saturated_and_a_paced_row_run_against_partyline(tmp_path: Path, capsy
 @pytest.mark.parametrize("cut", [1, 7, 100, 1_000, 100_000])
 def test_acknowledger_finds_the_identifiers_of_deliveries_that_get_longer(cut: int) -> None:
     publish = PartylineBroker().publish
-    deliveries = [publish("chat/pool", b'{"number":%d}' % number, number * 7) for number in range(4, 1_200)]
+    deliveries = [publish("chat/room", b'{"number":%d}' % number, number * 7) for number in range(4, 1_200)]
     data, had = b"".join(deliveries), b""
     server, client = socket.socketpair()
     with server, client:
-        subscriber = Acknowledger(client, 2 + 2 + len("chat/pool"), len(deliveries[0]), 4)
+        subscriber = Acknowledger(client, 2 + 2 + len("chat/room"), len(deliveries[0]), 4)
         for at in range(0, len(data), cut):
             server.sendall(data[at : at + cut])
             assert subscriber.receive(bytearray(100_000)) == len(data[at : at + cut])
@@ -112,13 +112,13 @@ def test_acknowledger_finds_the_identifiers_of_deliveries_that_get_longer(cut: i
     assert had == b"".join([b"\x40\x02" + (number * 7).to_bytes(2, "big") for number in range(4, 1_200)])
 
 
-def test_acknowledger_refuses_what_comes_twice() -> None:
+def test_acknowledger_refuses_a_duplicate() -> None:
     server, client = socket.socketpair()
     with server, client:
-        delivery = PartylineBroker().publish("chat/pool", b"hello", 1)
+        delivery = PartylineBroker().publish("chat/room", b"hello", 1)
         subscriber = Acknowledger(client, 13, len(delivery), None)
         server.sendall(delivery + b"\x3a" + delivery[1:])
-        with pytest.raises(RunFailed, match="came twice"):
+        with pytest.raises(RunFailed, match="duplicate"):
             subscriber.receive(bytearray(100))
 
 
@@ -139,7 +139,7 @@ def test_mirror_rows_run_with_mosquitto(row: str, tmp_path: Path, capsys: pytest
     assert main([row, *small]) == 0, capsys.readouterr().out
     (measured,) = json.loads(record.read_text())[row]["Partyline"]["rounds"]
     assert len(measured) > 1
-    assert measured[0] > 0 or row == "n2"  # a latency may be lower with than without, by chance
+    assert measured[0] > 0 or row == "n2"  # the mirror may add no latency, by chance
 
 
 def test_file_rows_run_against_partyline(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
