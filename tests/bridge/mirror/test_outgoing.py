@@ -1,115 +1,22 @@
-"""Parts of the mirror without a broker: addresses, skipped packets, and the reader against a model."""
+"""The mirror's reader, against a model."""
 
 from __future__ import annotations
 
-import ssl
 from collections import deque
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, cast
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.clients import MqttReader
-from bridge.mirror import Broker, BrokerConfig, parse_broker
 from bridge.mirror.outgoing import MirrorReader, UserLog
 from channels.log import Block, Log
 from store import Batch, LogRow, Store
-from tests.support.mqtt.samples import pieces
-from wire.errors import LocalError
 from wire.frames import Entry
 from wire.limits import Limits
-from wire.mqtt import V5, V311, MqttPackets, Oversized, Properties, Publish, encode
+from wire.mqtt import V5, V311, MqttPackets, Properties, Publish
 from wire.topics import Topics
-
-# Addresses
-
-
-@pytest.mark.parametrize(
-    ("url", "wanted"),
-    [
-        ("mqtt://host", Broker("host", 1883)),
-        ("mqtt://host:1884/", Broker("host", 1884)),
-        ("MQTT://Host", Broker("host", 1883)),
-        ("mqtt://us@host", Broker("host", 1883, "us")),
-        ("mqtt://us:p%40ss%3A@host", Broker("host", 1883, "us", "p@ss:")),
-        ("mqtt://[::1]:1884", Broker("::1", 1884)),
-    ],
-)
-def test_an_address(url: str, wanted: Broker) -> None:
-    assert parse_broker(BrokerConfig(url=url)) == wanted
-    assert "p@ss" not in repr(wanted)
-
-
-def test_an_address_over_tls(tmp_path: Path) -> None:
-    found = parse_broker(BrokerConfig(url="mqtts://host"))
-    assert (found.host, found.port) == ("host", 8883)
-    assert found.tls is not None
-    assert found.tls.verify_mode is ssl.CERT_REQUIRED
-    assert found.tls.check_hostname
-    assert parse_broker(BrokerConfig(url="mqtt://[::1]")).address == "[::1]:1883"
-
-
-@pytest.mark.parametrize(
-    ("fields", "part"),
-    [
-        ({"url": "host"}, "The broker's address has the form mqtt://"),
-        ({"url": "host:1883"}, "The broker's address has the form mqtt://"),
-        ({"url": "http://host"}, "The broker's address has the form mqtt://"),
-        ({"url": "mqtt://"}, "The broker's address has the form mqtt://"),
-        ({"url": "mqtt://:1883"}, "The broker's address has the form mqtt://"),
-        ({"url": "mqtt://host/chat"}, "The broker's address has the form mqtt://"),
-        ({"url": "mqtt://host?x=1"}, "The broker's address has the form mqtt://"),
-        ({"url": "mqtt://host:port"}, "The broker's address is wrong ("),
-        ({"url": "mqtt://host:70000"}, "The broker's address is wrong ("),
-        ({"url": "mqtt://host:0"}, "The broker's address has the form mqtt://"),
-        ({"url": "mqtt://[::1"}, "The broker's address is wrong ("),
-        ({"url": "mqtt://host", "ca": "x"}, "has to begin with mqtts://"),
-        ({"url": "mqtts://host", "ca": "/nowhere"}, "Cannot use the CA file /nowhere: No such file"),
-        ({"url": "mqtts://host", "key": "x"}, "needs a certificate beside it"),
-        ({"url": "mqtts://host", "cert": "/nowhere"}, "Cannot use the certificate /nowhere: No such file"),
-    ],
-)
-def test_a_wrong_address_is_one_clear_sentence(fields: dict[str, str], part: str) -> None:
-    with pytest.raises(LocalError) as raised:
-        parse_broker(BrokerConfig(**fields))  # type: ignore[arg-type]
-    sentence = str(raised.value)
-    assert part in sentence
-    assert sentence.endswith(".")
-    assert "\n" not in sentence
-
-
-# Packets that are too large are skipped
-
-
-_MESSAGES = st.lists(
-    st.tuples(st.sampled_from(["a", "chat/from/oven/say/lab"]), st.integers(0, 400), st.integers(0, 1))
-)
-
-
-@given(st.sampled_from([V311, V5]), _MESSAGES, st.lists(st.integers(0, 10_000), max_size=20))
-def test_too_large_packets_are_skipped_in_any_cut(
-    version: int, messages: list[tuple[str, int, int]], cuts: list[int]
-) -> None:
-    limit = 100
-    packets = [
-        Publish(topic, b"x" * size, qos, packet_id=at * qos) for at, (topic, size, qos) in enumerate(messages, 1)
-    ]
-    encoded = [encode(packet, version) for packet in packets]
-    connection = MqttPackets(limit, version=version, skips=True)
-    found = [item for piece in pieces(b"".join(encoded), cuts) for item in connection.receive(piece)]
-    assert len(found) == len(packets)
-    for item, packet, data in zip(found, packets, encoded, strict=True):
-        body = len(data) - (2 if len(data) - 2 < 128 else 3)
-        if body > limit:
-            assert item == Oversized(packet.topic, packet.qos, packet.packet_id, body)
-        else:
-            assert item == packet
-
-
-# The reader
 
 
 class Wire:
