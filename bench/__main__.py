@@ -168,7 +168,7 @@ def _circumstances(peers: Sequence[Peer], plan: Plan) -> str:
     return (
         f"{os.cpu_count()} cores, Python {sys.version.split()[0]}; {plan.size}-byte messages; "
         f"{plan.rounds} rounds of {plan.seconds:g} s, median.\n"
-        + "Partyline commits to SQLite before it delivers; the others store nothing, except NATS in rows m1 to m3."
+        "Partyline commits to SQLite before it delivers; the others store nothing, except NATS in rows m1 to m3."
         + (f"\nSkipped, not installed or not selected: {', '.join(skipped)}." if skipped else "")
         + "\n"
     )

@@ -130,7 +130,7 @@ class Journal:
         parts = [Part(posting.log.row, posting.sender_key, posting.sender, posting.posts) for posting in postings]
         try:
             appended = self._store.append(parts, now())
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - `_refuse` logs it, and answers every posting
             self._refuse(postings, error)
             return []
         logs = {posting.log.row.id: posting.log for posting in postings}
@@ -166,7 +166,7 @@ class Journal:
             log_.error("Could not store %d posts: %s", sum(len(posting.posts) for posting in postings), error)
             refused = Refused("not-stored", f"Not stored: {error}")
         else:
-            log_.exception("A commit failed", exc_info=error)
+            log_.error("A commit failed", exc_info=error)
             refused = Refused("internal", "Not stored, because of an error in the server. Its log has the details.")
         for posting in postings:
             posting.refused(posting, refused)

@@ -51,7 +51,7 @@ class ClientSession:
         """Display items of the transfer manager."""
         try:
             self._show(items)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - `until` raises it
             self.fail(error)
 
     def start(self) -> None:
@@ -75,7 +75,7 @@ class ClientSession:
                     self.state.lost(reason, reached=reached)
                 case Received(frames):
                     self.state.receive([frame for frame in frames if not self.transfers.mqtt_channels.take(frame)])
-        except Exception as error:  # reported by `until`: the link's thread could not handle it
+        except Exception as error:  # noqa: BLE001 - `until` raises it, as the link's thread could not handle it
             self.fail(error)
         self.turn()
 
@@ -94,7 +94,7 @@ class ClientSession:
             for order in step.files:
                 self._order(order)
             self._changed()
-        except Exception as error:  # e.g. a closed stdout
+        except Exception as error:  # noqa: BLE001 - `until` raises it, e.g. of a closed stdout
             self.fail(error)
         self._turned.set()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import socket
 from collections import deque
 from collections.abc import Iterator
@@ -102,7 +101,7 @@ class Device:
 
 def upload(port: int, name: str, to: str, path: str) -> str:
     """Offer and send a file; return its id once the server has verified it."""
-    device, size, made = Device(port, name), os.stat(path).st_size, hashlib.sha256()
+    device, size, made = Device(port, name), Path(path).stat().st_size, hashlib.sha256()
     device.do("file/own/init", json.dumps({"name": Path(path).name, "size": size, "to": to}).encode())
     file: str = device.answer("file/own/init")["file"]
     with Path(path).open("rb") as source:

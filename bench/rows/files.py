@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
+from typing import Self
 
 from bench.meter import Meter, Usage
 from bench.peers import ROOT, Peer, RunningPeer
@@ -57,7 +58,7 @@ class End:
         self.process.stdin.write(f"{word}\n")
         self.process.stdin.flush()
 
-    def __enter__(self) -> End:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -88,7 +89,7 @@ class Person(Client):
             seen += self.expect(b"\n")
         return found[1].decode()
 
-    def __enter__(self) -> Person:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -177,13 +178,13 @@ def relayed(
 def _speed(peer: Peer, folder: Path, plan: Plan, *, following: bool) -> Measured:
     """Plain before and after, so that a machine that gets slower or faster does not count."""
     size = plan.file_mib << 20
-    with room_for(folder, size) as folder, peer.running(folder) as server, couple(server) as people:
-        path = _make(folder / "big", size)
-        before = plain(folder, path)
+    with room_for(folder, size) as place, peer.running(place) as server, couple(server) as people:
+        path = _make(place / "big", size)
+        before = plain(place, path)
         meter = Meter(server)
-        up, down = relayed(server, people, folder, path, following=following)
+        up, down = relayed(server, people, place, path, following=following)
         usage = meter.read()
-        beside = (before + plain(folder, path)) / 2
+        beside = (before + plain(place, path)) / 2
         return Measured((beside / down, size / down, size / up, size / beside), usage)
 
 
@@ -200,8 +201,8 @@ def later(peer: Peer, folder: Path, plan: Plan) -> Measured:
 def over_mqtt(peer: Peer, folder: Path, plan: Plan) -> Measured:
     """Row f4."""
     size = plan.file_mib << 20
-    with room_for(folder, size) as folder, peer.running(folder) as server:
-        path, copy = _make(folder / "big", size), folder / "copy"
+    with room_for(folder, size) as place, peer.running(place) as server:
+        path, copy = _make(place / "big", size), place / "copy"
         with (
             End("mqtt_send", server.port, "oven", "lamp", path) as sending,
             End("mqtt_get", server.port, "lamp", copy) as getting,
@@ -222,13 +223,13 @@ def over_mqtt(peer: Peer, folder: Path, plan: Plan) -> Measured:
 def directly(peer: Peer, folder: Path, plan: Plan) -> Measured:
     """Row f5: from the first byte to the verified file; before that, the sender has made the checksum."""
     size = plan.file_mib << 20
-    with room_for(folder, size) as folder, peer.running(folder) as server, couple(server) as (alice, bob):
-        path = _make(folder / "big", size)
-        before = plain(folder, path)
+    with room_for(folder, size) as place, peer.running(place) as server, couple(server) as (alice, bob):
+        path = _make(place / "big", size)
+        before = plain(place, path)
         meter = Meter(server)
         with (
             End("host", server.port, "alice", alice.token, "bob", path) as sending,
-            End("get_directly", server.port, "bob", bob.token, folder / "in") as getting,
+            End("get_directly", server.port, "bob", bob.token, place / "in") as getting,
         ):
             sending.line()
             getting.line()
@@ -237,8 +238,8 @@ def directly(peer: Peer, folder: Path, plan: Plan) -> Measured:
             seconds = float(getting.line())
             sending.line()
         usage = meter.read()
-        (folder / "in" / path.name).unlink()
-        beside = (before + plain(folder, path)) / 2
+        (place / "in" / path.name).unlink()
+        beside = (before + plain(place, path)) / 2
         return Measured((beside / seconds, size / seconds, size / beside), usage)
 
 

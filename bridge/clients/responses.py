@@ -142,7 +142,10 @@ class Responses:
     def subscriptions_changed(self) -> None:
         """Note for all clients of the user whether one of them has subscribed to receipts."""
         everyone = [self, *[responses for _, responses in self._others()]]
-        wanted = any(each._is_subscribed(self._topics.event_topic(Stored, each.me)) for each in everyone)
+        wanted = any(
+            each._is_subscribed(self._topics.event_topic(Stored, each.me))  # noqa: SLF001 - of the same class
+            for each in everyone
+        )
         for each in everyone:
             each.tells_stored = wanted
 

@@ -7,6 +7,7 @@ and will. So the login happens here first, and the client ids of each user are k
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 from amqtt.adapters import BufferReader, ReaderAdapter, WriterAdapter
@@ -104,7 +105,5 @@ async def _send(writer: WriterAdapter, data: bytes) -> None:
 
 
 async def _close(writer: WriterAdapter) -> None:
-    try:
+    with contextlib.suppress(OSError, asyncio.IncompleteReadError):
         await writer.close()
-    except (OSError, asyncio.IncompleteReadError):
-        pass

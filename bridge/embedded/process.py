@@ -7,6 +7,7 @@ process prints `ready` when it serves clients. It ends when its standard input d
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -65,10 +66,8 @@ class AmqttBroker(Broker):
         key = client_session.client_id or ""
         while (before := self._open.get(key)) is not None:
             await before[0].handle_connection_closed()
-            try:
+            with contextlib.suppress(TimeoutError):  # if it had not started yet, it did not get the first call
                 await asyncio.wait_for(before[1].wait(), _RETRY)
-            except TimeoutError:  # the old connection had not started yet, so it did not get the first call
-                pass
         done = asyncio.Event()
         self._open[key] = (handler, done)
         try:
@@ -140,8 +139,8 @@ async def _serve(settings: ProcessSettings) -> None:
     await stop.wait()
     try:
         await asyncio.wait_for(broker.shutdown(), _STOP_TIMEOUT)
-    except Exception as error:  # the process ends anyway, and keeps nothing
-        logging.warning("not all connections ended cleanly: %r", error)
+    except Exception as error:  # noqa: BLE001 - the process ends anyway, and keeps nothing
+        logging.getLogger("partyline.broker").warning("not all connections ended cleanly: %r", error)
     finally:
         ended.set()
 

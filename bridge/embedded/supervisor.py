@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-import os
 import random
 import secrets
 import socket
@@ -129,7 +128,7 @@ class BrokerSupervisor:
         """Start a child and send it its settings. Return None after `close`."""
         assert self._listener is not None
         number = self._listener.fileno()
-        settings = ProcessSettings(number, os.path.abspath(self._data), self._root, self._user, self._secret)
+        settings = ProcessSettings(number, str(self._data.absolute()), self._root, self._user, self._secret)
         with self._lock:
             if self._closing:
                 return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Set
+from collections.abc import Set as AbstractSet
 from typing import Any
 from urllib.parse import quote
 
@@ -121,7 +121,7 @@ class MirrorUsers:
                 log_.warning("%s cannot be restored as a user of the broker: %s", stored.me, refused.sentence)
                 self._chat.store.drop_client(client.key)
 
-    def take(self, me: str, requests: Set[type[Any]], packet: Publish) -> None:
+    def take(self, me: str, requests: AbstractSet[type[Any]], packet: Publish) -> None:
         """Handle a PUBLISH of the user whose name the broker let the client write. Raises Refused, StoreError.
 
         `requests` are the types of requests that its topic may stand for.

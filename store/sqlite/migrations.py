@@ -11,20 +11,30 @@ def _first(db: Connection) -> None:
     for statement in (
         "CREATE TABLE version (number INTEGER NOT NULL)",
         "INSERT INTO version VALUES (0)",
-        "CREATE TABLE accounts (key TEXT NOT NULL PRIMARY KEY, name TEXT NOT NULL, password TEXT,"
-        " seen BIGINT NOT NULL)",
-        "CREATE TABLE logs (id INTEGER NOT NULL PRIMARY KEY, kind TEXT NOT NULL, key TEXT NOT NULL,"
-        " name TEXT NOT NULL, other TEXT NOT NULL, topic TEXT NOT NULL, tail BIGINT NOT NULL,"
-        " CONSTRAINT logs_key UNIQUE (kind, key))",
+        (
+            "CREATE TABLE accounts (key TEXT NOT NULL PRIMARY KEY, name TEXT NOT NULL, password TEXT,"
+            " seen BIGINT NOT NULL)"
+        ),
+        (
+            "CREATE TABLE logs (id INTEGER NOT NULL PRIMARY KEY, kind TEXT NOT NULL, key TEXT NOT NULL,"
+            " name TEXT NOT NULL, other TEXT NOT NULL, topic TEXT NOT NULL, tail BIGINT NOT NULL,"
+            " CONSTRAINT logs_key UNIQUE (kind, key))"
+        ),
         "INSERT INTO logs VALUES (1, 'journal', '', '', '', '', 0)",
-        'CREATE TABLE members (log BIGINT NOT NULL, "user" TEXT NOT NULL, cursor BIGINT NOT NULL,'
-        ' joined BIGINT NOT NULL, PRIMARY KEY (log, "user")) WITHOUT ROWID',
+        (
+            'CREATE TABLE members (log BIGINT NOT NULL, "user" TEXT NOT NULL, cursor BIGINT NOT NULL,'
+            ' joined BIGINT NOT NULL, PRIMARY KEY (log, "user")) WITHOUT ROWID'
+        ),
         'CREATE INDEX members_user ON members ("user")',
-        "CREATE TABLE runs (seq INTEGER NOT NULL PRIMARY KEY, log BIGINT NOT NULL, last BIGINT NOT NULL,"
-        " count INTEGER NOT NULL, body TEXT NOT NULL)",
+        (
+            "CREATE TABLE runs (seq INTEGER NOT NULL PRIMARY KEY, log BIGINT NOT NULL, last BIGINT NOT NULL,"
+            " count INTEGER NOT NULL, body TEXT NOT NULL)"
+        ),
         "CREATE UNIQUE INDEX runs_log ON runs (log, last)",
-        "CREATE TABLE ids (sender TEXT NOT NULL, id TEXT NOT NULL, log BIGINT NOT NULL, number BIGINT NOT NULL,"
-        " PRIMARY KEY (sender, id)) WITHOUT ROWID",
+        (
+            "CREATE TABLE ids (sender TEXT NOT NULL, id TEXT NOT NULL, log BIGINT NOT NULL, number BIGINT NOT NULL,"
+            " PRIMARY KEY (sender, id)) WITHOUT ROWID"
+        ),
     ):
         db.execute(text(statement))
 
@@ -33,8 +43,10 @@ def _clients(db: Connection) -> None:
     """Add the sessions of clients."""
     for statement in (
         "CREATE TABLE clients (key TEXT NOT NULL PRIMARY KEY, expiry BIGINT, until BIGINT, state TEXT NOT NULL)",
-        "CREATE TABLE client_cursors (client TEXT NOT NULL, log BIGINT NOT NULL, cursor BIGINT NOT NULL,"
-        " PRIMARY KEY (client, log)) WITHOUT ROWID",
+        (
+            "CREATE TABLE client_cursors (client TEXT NOT NULL, log BIGINT NOT NULL, cursor BIGINT NOT NULL,"
+            " PRIMARY KEY (client, log)) WITHOUT ROWID"
+        ),
     ):
         db.execute(text(statement))
 
@@ -42,15 +54,19 @@ def _clients(db: Connection) -> None:
 def _files(db: Connection) -> None:
     """Add files, and who has fetched them."""
     for statement in (
-        "CREATE TABLE files (id TEXT NOT NULL PRIMARY KEY, log BIGINT NOT NULL, sender TEXT NOT NULL,"
-        " sender_name TEXT NOT NULL, own TEXT NOT NULL, name TEXT NOT NULL, size BIGINT NOT NULL,"
-        ' made BIGINT NOT NULL, "until" BIGINT NOT NULL, state TEXT NOT NULL, sha256 TEXT NOT NULL,'
-        " ranges TEXT NOT NULL, parts TEXT NOT NULL, number BIGINT NOT NULL,"
-        " CONSTRAINT files_own UNIQUE (sender, own))",
+        (
+            "CREATE TABLE files (id TEXT NOT NULL PRIMARY KEY, log BIGINT NOT NULL, sender TEXT NOT NULL,"
+            " sender_name TEXT NOT NULL, own TEXT NOT NULL, name TEXT NOT NULL, size BIGINT NOT NULL,"
+            ' made BIGINT NOT NULL, "until" BIGINT NOT NULL, state TEXT NOT NULL, sha256 TEXT NOT NULL,'
+            " ranges TEXT NOT NULL, parts TEXT NOT NULL, number BIGINT NOT NULL,"
+            " CONSTRAINT files_own UNIQUE (sender, own))"
+        ),
         "CREATE INDEX files_log ON files (log)",
         "CREATE INDEX files_sha256 ON files (sha256)",
-        'CREATE TABLE fetches (file TEXT NOT NULL, "user" TEXT NOT NULL, name TEXT NOT NULL,'
-        ' PRIMARY KEY (file, "user")) WITHOUT ROWID',
+        (
+            'CREATE TABLE fetches (file TEXT NOT NULL, "user" TEXT NOT NULL, name TEXT NOT NULL,'
+            ' PRIMARY KEY (file, "user")) WITHOUT ROWID'
+        ),
     ):
         db.execute(text(statement))
 
@@ -58,8 +74,10 @@ def _files(db: Connection) -> None:
 def _ids(db: Connection) -> None:
     """Add the log to the key of a post's id: the same id in another log is another post."""
     for statement in (
-        "CREATE TABLE ids_anew (sender TEXT NOT NULL, id TEXT NOT NULL, log BIGINT NOT NULL, number BIGINT NOT NULL,"
-        " PRIMARY KEY (sender, id, log)) WITHOUT ROWID",
+        (
+            "CREATE TABLE ids_anew (sender TEXT NOT NULL, id TEXT NOT NULL, log BIGINT NOT NULL, "
+            "number BIGINT NOT NULL, PRIMARY KEY (sender, id, log)) WITHOUT ROWID"
+        ),
         "INSERT INTO ids_anew SELECT sender, id, log, number FROM ids",
         "DROP TABLE ids",
         "ALTER TABLE ids_anew RENAME TO ids",

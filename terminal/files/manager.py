@@ -172,7 +172,7 @@ class TransferManager:
             item = ShownFrame(
                 Error(code="not-stored", error=f"{transfer.control.progress.name}: {error.strerror or error}.")
             )
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the user sees it, and the other transfers go on
             item = ShownFrame(
                 Error(code="internal", error=f"{transfer.control.progress.name}: {type(error).__name__}: {error}")
             )

@@ -66,7 +66,7 @@ class Source:
     def twin(self) -> Source:
         """Return a copy that another thread can read."""
         twin = copy.copy(self)
-        twin._open = (-1, -1)
+        twin._open = (-1, -1)  # noqa: SLF001 - of the same class
         return twin
 
     def id(self, to: str, attempt: int) -> str:

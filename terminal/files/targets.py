@@ -121,7 +121,7 @@ class Target:
                     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
                 except FileExistsError:
                     continue
-                os.replace(part, path)
+                part.replace(path)
                 return path
             part.unlink()
             return path

@@ -62,7 +62,7 @@ class Baseline:
     def limit(self, tests: Sequence[str], workers: int) -> float:
         """Return the seconds after which a run of these tests counts as hanging."""
         alone = sum(self.seconds[test] for test in tests)
-        return _START_SECONDS + _SLOWNESS * max(alone / workers, max(self.seconds[test] for test in tests))
+        return _START_SECONDS + _SLOWNESS * max(alone / workers, *(self.seconds[test] for test in tests))
 
 
 def measure(folder: Path, workers: int) -> Baseline:

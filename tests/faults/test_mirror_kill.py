@@ -1,5 +1,7 @@
-"""`kill -9` of the server under load, with publishers on the broker: what the broker acknowledged is in the log, and
-all that is in the log was on the broker, in order."""
+"""`kill -9` of the server under load, with publishers on the broker.
+
+What the broker acknowledged is in the log, and all that is in the log was on the broker, in order.
+"""
 
 from __future__ import annotations
 
@@ -183,7 +185,7 @@ def _until_all_there(line: Json, wanted: set[str]) -> dict[str, list[Entry]]:
     def all_there() -> bool:
         for channel, entries in logs.items():
             while page := line.request(History(channel=channel, after=len(entries), limit=1_000)).entries:
-                entries += page
+                entries.extend(page)
             assert [entry.number for entry in entries] == list(range(1, len(entries) + 1)), "numbers without a gap"
         return not lost() and line.request(Status()).bridge.behind == 0
 

@@ -173,7 +173,7 @@ def _read_all(address: str) -> dict[str, list[Entry]]:
     with Json(address, "auditor", limits=Limits(line=1 << 26)) as line:
         for channel, entries in logs.items():
             while page := line.request(History(channel=channel, after=len(entries), limit=1_000)).entries:
-                entries += page
+                entries.extend(page)
             assert [entry.number for entry in entries] == list(range(1, len(entries) + 1)), "numbers without a gap"
     return logs
 

@@ -145,8 +145,7 @@ def _never_reads(process: Process, name: str, make: Callable[[int], Request], co
             pass
         with _member(process, f"{name}-other") as other:
             assert isinstance(_ask(other, Ping()), Pong), "the others are served"
-        grown = peak_memory(process.pid) - before
-    return grown
+        return peak_memory(process.pid) - before
 
 
 @pytest.mark.parametrize(

@@ -58,8 +58,7 @@ def shake_hands(
             there = Stream(pair[1], client, name)
         except OSError:
             pair[1].close()
-            with pytest.raises(OSError):
-                future.result(DEADLINE)
+            assert isinstance(future.exception(DEADLINE), OSError)
             raise
         return future.result(DEADLINE), there
 
@@ -202,14 +201,14 @@ def test_a_peer_that_leaves_fails_the_handshake(pair: Pair, certificate: Certifi
     ("make", "sentence"),
     [
         (lambda _: client_context("/nowhere"), "Cannot use the CA file /nowhere: No such file or directory."),
-        (lambda bad: client_context(bad), "Cannot use the CA file {bad}: no certificate or crl found."),
+        (client_context, "Cannot use the CA file {bad}: no certificate or crl found."),
         (lambda bad: client_context(key=bad), "The key {bad} needs a certificate beside it."),
         (
             lambda _: client_context(cert="/nowhere"),
             "Cannot use the certificate /nowhere: No such file or directory.",
         ),
         (
-            lambda bad: server_context(bad),
+            server_context,
             "Cannot use the certificate {bad}: no certificate and key in PEM form found.",
         ),
         (

@@ -57,6 +57,7 @@ def call(installed: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedP
         return subprocess.run(
             [str(installed / "bin" / command), *arguments],
             cwd=tmp_path, env=environment(), input=typed, capture_output=True, text=True, timeout=_PATIENCE,
+            check=False,
         )  # fmt: skip
 
     return run

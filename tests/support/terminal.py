@@ -229,8 +229,7 @@ class Wire:
 
     def sentences(self) -> list[str]:
         """The notes and the errors that were shown."""
-        texts = [item if isinstance(item, str) else item.error for item in self.shown if isinstance(item, str | Error)]
-        return texts
+        return [item if isinstance(item, str) else item.error for item in self.shown if isinstance(item, str | Error)]
 
 
 def _label(entry: Entry) -> str:

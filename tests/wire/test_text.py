@@ -205,8 +205,10 @@ def test_the_status_in_words() -> None:
     status.bridge = BridgeStatus("mosquitto:1883", True, now, "5", behind=3, received=120, sent=400, refused=2)
     assert render(status) == [
         *lines,
-        f"* Broker: connected to mosquitto:1883 over MQTT 5 since {clock(now)}; 3 entries behind;"
-        " 120 messages in, 400 out, 2 refused.",
+        (
+            f"* Broker: connected to mosquitto:1883 over MQTT 5 since {clock(now)}; 3 entries behind;"
+            " 120 messages in, 400 out, 2 refused."
+        ),
     ]
     status.bridge.error = "mosquitto:1883 does not take all that we publish."
     assert render(status)[2] == (

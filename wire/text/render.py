@@ -170,8 +170,10 @@ def _user(frame: UserInfo) -> list[str]:
     kind = "a registered user" if frame.registered else "a guest"
     if frame.online:
         lines = [
-            f"* {frame.name} is online, {kind}, by {', '.join(frame.doors)}"
-            f" from {frame.address}, since {clock(frame.since or 0)}."
+            (
+                f"* {frame.name} is online, {kind}, by {', '.join(frame.doors)}"
+                f" from {frame.address}, since {clock(frame.since or 0)}."
+            )
         ]
     elif frame.seen:
         lines = [f"* {frame.name} is away, {kind}, last seen {clock(frame.seen)}."]
@@ -202,8 +204,10 @@ def _topic_is(frame: TopicIs) -> list[str]:
 def _status(frame: ServerStatus) -> list[str]:
     lines = [
         f"* Partyline {frame.version}, running since {clock(frame.since)}.",
-        f"* {_count(frame.users, 'user')} online over {_count(frame.connections, 'connection')};"
-        f" {_count(frame.channels, 'channel')}.",
+        (
+            f"* {_count(frame.users, 'user')} online over {_count(frame.connections, 'connection')};"
+            f" {_count(frame.channels, 'channel')}."
+        ),
     ]
     return lines if frame.bridge is None else [*lines, f"* Broker: {_bridge(frame.bridge)}."]
 

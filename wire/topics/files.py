@@ -96,7 +96,7 @@ def _write_init(offer: Offer) -> bytes:
     return msgspec.json.encode(body)
 
 
-def _span(frame: type[Get] | type[Sum]) -> Payload:
+def _span(frame: type[Get | Sum]) -> Payload:
     def read(fields: Fields, payload: bytes) -> Get | Sum:
         span = decoded(payload, _Span)
         if span.length is None:

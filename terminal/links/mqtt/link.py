@@ -93,7 +93,7 @@ class MqttLink(Link):
             return self._run_connection(connection, hello) or self._ended("dropped")
         except PeerError as error:
             return self._ended(error.sentence)
-        except Exception as error:  # an error of paho: this connection is lost, and the next one may work
+        except Exception as error:  # noqa: BLE001 - an error of paho: this connection is lost, and the next one may work
             return self._ended(_reason(error))
         finally:
             connection.close()

@@ -55,7 +55,7 @@ def ask_emqx(text: str, write: bool, topic: str, me: str) -> bool:
         assert found is not None, line
         verdict, who, action, topics = found.groups()
         patterns = [each.replace("${username}", me) for each in re.findall(r'"([^"]+)"', topics)]
-        mine = who == "all" or who == f'{{user, "{me}"}}'
+        mine = who in ("all", f'{{user, "{me}"}}')
         asked = action in ("all", "publish" if write else "subscribe")
         if mine and asked and any(matches(each, topic) for each in patterns):
             return verdict == "allow"

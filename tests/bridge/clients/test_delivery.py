@@ -239,7 +239,8 @@ class Reading(RuleBasedStateMachine):
         while self.client.flying:
             taken, self.client.flying = self.client.flying, []
             self._acknowledged([id for id, _, _ in taken])
-        for (name, text), last in self.client.last.items():
+        for (name, text), first in self.client.last.items():
+            last = first
             while last in self.client.jumps[name]:
                 last = self.client.jumps[name][last]
             log = self.logs[NAMES.index(name)]

@@ -316,7 +316,7 @@ class Directory:
 def retained(desk: Desk, directory: Directory, seen: dict[str, int] | None = None) -> RetainedState:
     """The state with that directory; `seen` are the accounts of who was there before."""
     accounts = {name: SimpleNamespace(name=name, seen=at) for name, at in (seen or {}).items()}
-    store = SimpleNamespace(account=lambda name: accounts.get(name))
+    store = SimpleNamespace(account=accounts.get)
     chat = SimpleNamespace(directory=directory, store=store)
     return RetainedState(cast("Chat", chat), TOPICS, desk.registry)
 

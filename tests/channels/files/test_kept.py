@@ -131,7 +131,7 @@ def test_killed_amid_the_transfer_what_is_recorded_is_right(start_process: Start
             for at in range(first, end, 1 << 18):
                 length = min(1 << 18, end - at)
                 assert alice.request(Get(file=state.file, offset=at, length=length)).payload == data[at : at + length]
-        spans = [at for at in range(0, len(data), piece)]
+        spans = list(range(0, len(data), piece))
         chance.shuffle(spans)
         alice.send(*[Put(file=state.file, offset=at, payload=data[at : at + piece], ref=f"p{at}") for at in spans[:30]])
         alice.expect(Kept)

@@ -155,8 +155,7 @@ def from_clients(version: int) -> st.SearchStrategy[Any]:
     subscriptions = st.builds(Subscription, filters, st.integers(0, 2))
     if version == V5:
         subscriptions = st.builds(
-            lambda each, *options: Subscription(each, *options),
-            filters, st.integers(0, 2), st.booleans(), st.booleans(), st.integers(0, 2),
+            Subscription, filters, st.integers(0, 2), st.booleans(), st.booleans(), st.integers(0, 2),
         ).filter(lambda each: not (each.no_local and each.filter.startswith("$share/")))  # fmt: skip
     lists = st.lists(subscriptions, min_size=1, max_size=4).map(tuple)
     leaving = st.builds(Disconnect, reasons(Kind.DISCONNECT, version), properties(Kind.DISCONNECT, version))

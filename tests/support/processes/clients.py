@@ -47,7 +47,13 @@ class _Watch:
 def run(*arguments: str, typed: str = "", **more: str) -> subprocess.CompletedProcess[str]:
     """Run the client to its end with `typed` as its stdin."""
     return subprocess.run(
-        command(*arguments), input=typed, env=environment(**more), capture_output=True, text=True, timeout=DEADLINE
+        command(*arguments),
+        input=typed,
+        env=environment(**more),
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
     )
 
 

@@ -75,7 +75,7 @@ class Tmux:
         done = subprocess.run(
             ["tmux", "-S", str(self._socket), "-f", os.devnull, *arguments],
             env={**self._environment, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"},
-            capture_output=True, text=True, timeout=DEADLINE,
+            capture_output=True, text=True, timeout=DEADLINE, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return done.stdout

@@ -253,10 +253,11 @@ def _is_part_of_a_topic(text: str) -> bool:
 
 
 def test_no_other_folder_writes_a_topic_down() -> None:
-    found = []
-    for folder in ("bridge", "terminal", "channels", "doors"):
-        for file in Path(ROOT, folder).rglob("*.py"):
-            for node in ast.walk(ast.parse(file.read_text())):
-                if isinstance(node, ast.Constant) and isinstance(node.value, str) and _is_part_of_a_topic(node.value):
-                    found.append(f"{file.relative_to(ROOT)}:{node.lineno}: {node.value!r}")
+    found = [
+        f"{file.relative_to(ROOT)}:{node.lineno}: {node.value!r}"
+        for folder in ("bridge", "terminal", "channels", "doors")
+        for file in Path(ROOT, folder).rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and _is_part_of_a_topic(node.value)
+    ]
     assert found == []
