@@ -48,7 +48,7 @@ class Silent:
 
     async def read(self, n: int = -1) -> bytes:
         """Wait for ever."""
-        await asyncio.Event().wait()
+        await asyncio.get_running_loop().create_future()
         return b""
 
 
