@@ -20,15 +20,21 @@ from wire.frames import (
     Bye,
     Entry,
     Error,
+    FileInfo,
+    FileList,
     Frame,
+    Gap,
     Join,
     Joined,
     Line,
     Malformed,
     Msg,
+    Offered,
+    Page,
     Prompt,
     Request,
     ServerStatus,
+    Stored,
 )
 from wire.limits import Limits
 from wire.text import TextLines, clock, render
@@ -194,6 +200,33 @@ def test_what_is_shown() -> None:
     assert TextLines.encode(Joined(channel="lab", tail=2, topic="Soldering", members=1)) == (
         b"* You are in lab (1 member). Topic: Soldering\n* 2 entries so far: /history lab\n"
     )
+
+
+def test_the_lines_of_history_name_the_next_command() -> None:
+    entries_ = [Entry(number, 0, "ann", "hi", "lab") for number in (2, 3)]
+    assert render(Page(entries=entries_, tail=9, channel="lab"))[-1] == "* 2 to 3 of 9 in lab; older: /history lab 2 2"
+    entries_ = [Entry(1, 0, "ann", "hi", to="bob")]
+    assert render(Page(entries=entries_, tail=9, user="bob"))[-1] == "* 1 to 1 of 9 in @bob"
+    assert render(Page(entries=[], tail=0, channel="lab")) == ["* No entries in lab."]
+    assert render(Gap(first=1, last=70, channel="lab")) == [
+        "* Skipped 70 entries of lab (1 to 70). /history lab 70 71 shows the last of them."
+    ]
+    assert render(Gap(first=5, last=500, user="bob")) == [
+        "* Skipped 496 entries of @bob (5 to 500). /history @bob 100 501 shows the last of them."
+    ]
+
+
+def test_the_lines_of_files() -> None:
+    info = FileInfo("k3x7abcd", "photo.jpg", 3000, 2999, "ann", 0, 0, channel="lab", fetched=["bob"])
+    folder = FileInfo("k4", "results", 12, 12, "ann", 0, 0, user="ann", done=True, count=2)
+    assert list(render(FileList(files=[info, folder]))[:2]) == [
+        "* k3x7abcd    3.0 kB  photo.jpg by ann in lab, 99 % uploaded, fetched by bob",
+        "* k4        12 bytes  results/, 2 files, by ann in your conversation with ann",
+    ]
+    assert render(FileList(files=[])) == ["* No files are offered to you or by you."]
+    for away, lines in ((True, ["* bob is away. The server keeps the file for them."]), (False, [])):
+        assert render(Offered(file="k4", number=1, user="bob", away=away)) == lines
+        assert len(render(Stored(number=1, user="bob", away=away))) == len(lines)
 
 
 def test_the_status_in_words() -> None:

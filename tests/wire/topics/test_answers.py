@@ -124,6 +124,7 @@ def test_answers_about_a_file_have_a_topic_of_their_own() -> None:
         "error": "It is gone.",
     }  # fmt: skip
     assert CHAT.place(error, "alice", "chat/from/alice/join/lab", response) == response
+    assert CHAT.place(error, "alice", "chat/from/alice/join/lab") == "chat/to/alice/error"
     assert CHAT.place(Members(members=[]), "alice", "chat/from/alice/who", response) == response
     refused = b'{"topic": "file/f-1/get", "reason_code": 131, "code": "gone", "error": "It is gone."}'
     assert CHAT.answer(Get(file="f-1", offset=3, length=2), refused) == error
@@ -136,3 +137,6 @@ def test_a_payload_may_be_as_long_as_the_limit() -> None:
     with pytest.raises(Refused) as refused:
         CHAT.request("chat/elsewhere", b"1234567890", "alice", limit=9)
     assert refused.value.code == "too-long"
+    with pytest.raises(Refused) as refused:
+        CHAT.request("chat/elsewhere", b"123456789", "alice", limit=9)
+    assert refused.value.code == "not-allowed"
