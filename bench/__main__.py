@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
-from bench.rows.files import RELAY_ROWS
+from bench.rows.files import FILE_ROWS
 from bench.rows.mirror import MIRROR_ROWS
 from bench.rows.mqtt import MQTT_ROWS
 from bench.rows.row import QUICK, Measured, Plan, Row
@@ -22,11 +22,11 @@ from bench.rows.socket import ROWS as SOCKET_ROWS
 from bench.socket.pool import RunFailed
 
 from .markdown import markdown
-from .meter import DISTURBED, wait_until_quiet
+from .meter import DISTURBED, wait_until_idle
 from .peers import PEERS, Peer
 from .table import PARTYLINE, Result, heading, lines, verdicts
 
-ROWS = (*SOCKET_ROWS, *MQTT_ROWS, *MIRROR_ROWS, *RELAY_ROWS)
+ROWS = (*SOCKET_ROWS, *MQTT_ROWS, *MIRROR_ROWS, *FILE_ROWS)
 RUN_SECONDS = 180  # after which a run counts as failed
 
 
@@ -96,8 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     peers = _chosen(parser, given["peers"])
     sizes = {key: value for key, value in given.items() if key in Plan.__dataclass_fields__ and value is not None}
     plan = replace(QUICK if given["quick"] else Plan(), **sizes)
-    signal.signal(signal.SIGTERM, _terminated)
-    print(_circumstances(peers, plan), heading(), sep="\n", flush=True)
+    signal.signal(signal.SIGTERM, _stop)
+    print(_conditions(peers, plan), heading(), sep="\n", flush=True)
     results = {}
     for row in rows:
         results[row.key] = measure(row, peers, plan)
@@ -133,7 +133,7 @@ def _undisturbed(row: Row, peer: Peer, plan: Plan) -> Measured:
     end = time.monotonic() + plan.patience
     least: Measured | None = None
     while True:
-        wait_until_quiet(end - time.monotonic())
+        wait_until_idle(end - time.monotonic())
         measured = _once(row, peer, plan)
         if not measured.usage or measured.usage.others < DISTURBED:
             return measured
@@ -145,7 +145,7 @@ def _undisturbed(row: Row, peer: Peer, plan: Plan) -> Measured:
 
 def _once(row: Row, peer: Peer, plan: Plan) -> Measured:
     """Return one run. Raises TimeoutError after RUN_SECONDS."""
-    signal.signal(signal.SIGALRM, _too_long)
+    signal.signal(signal.SIGALRM, _time_out)
     signal.alarm(RUN_SECONDS)
     try:
         with tempfile.TemporaryDirectory(prefix="partyline-bench-") as folder:
@@ -163,7 +163,7 @@ def _chosen(parser: argparse.ArgumentParser, names: str | None) -> list[Peer]:
     return [peer for peer in PEERS if peer.name.lower() in wanted and peer.find()]
 
 
-def _circumstances(peers: Sequence[Peer], plan: Plan) -> str:
+def _conditions(peers: Sequence[Peer], plan: Plan) -> str:
     skipped = [peer.name for peer in PEERS if peer not in peers]
     return (
         f"{os.cpu_count()} cores, Python {sys.version.split()[0]}; {plan.size}-byte messages; "
@@ -185,11 +185,11 @@ def _record(results: dict[str, dict[str, Result]]) -> dict[str, object]:
     }
 
 
-def _too_long(_signal: int, _frame: FrameType | None) -> None:
+def _time_out(_signal: int, _frame: FrameType | None) -> None:
     raise TimeoutError(f"the run took longer than {RUN_SECONDS} s")
 
 
-def _terminated(_signal: int, _frame: FrameType | None) -> None:
+def _stop(_signal: int, _frame: FrameType | None) -> None:
     sys.exit("stopped")  # unwinds the stack, which ends the servers
 
 

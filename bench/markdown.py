@@ -54,6 +54,6 @@ def _rounded(value: float, digits: int, *, up: bool) -> str:
     if not value:
         return "0"
     places = digits - 1 - math.floor(math.log10(abs(value)))
-    scaled = round(value * 10.0**places, 6)  # without the unasked_bytes of binary fractions
+    scaled = round(value * 10.0**places, 6)  # removes the errors of binary fractions
     whole = math.ceil(scaled) if up else math.floor(scaled)
     return f"{whole / 10.0**places:,.{max(0, places)}f}"

@@ -11,7 +11,7 @@ from .peers import RunningPeer
 
 TICKS = os.sysconf("SC_CLK_TCK")
 DISTURBED = 0.15  # of a core: a run during which other processes use as much is disturbed
-LOOK_SECONDS = 0.4
+POLL_SECONDS = 0.4
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,13 @@ class Meter:
         return time.perf_counter(), time.process_time(), sum(each.cpu() for each in self._servers), _busy()
 
 
-def wait_until_quiet(seconds: float) -> None:
+def wait_until_idle(seconds: float) -> None:
     """Wait until other processes leave the machine idle, for `seconds` at most. The kernel does not notify, so poll."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         before = _busy()
-        time.sleep(LOOK_SECONDS)
-        if (_busy() - before) / LOOK_SECONDS < DISTURBED:
+        time.sleep(POLL_SECONDS)
+        if (_busy() - before) / POLL_SECONDS < DISTURBED:
             return
 
 

@@ -48,7 +48,7 @@ class RunningPeer:
 
 
 class Peer(ABC):
-    """A kind of server."""
+    """The configuration and the start of one kind of server."""
 
     name: str
     dialect: Dialect

@@ -87,12 +87,12 @@ class Device:
 
     def chunks(self, file: str, size: int) -> Iterator[bytes]:
         """Yield the file's content in order."""
-        asked = at = 0
+        requested = at = 0
         while at < size:
-            while asked < size and asked - at < _AHEAD * _SEGMENT:
-                length = min(_SEGMENT, size - asked)
-                self.do(f"file/{file}/get", json.dumps({"offset": asked, "length": length}).encode())
-                asked += length
+            while requested < size and requested - at < _AHEAD * _SEGMENT:
+                length = min(_SEGMENT, size - requested)
+                self.do(f"file/{file}/get", json.dumps({"offset": requested, "length": length}).encode())
+                requested += length
             packet = self._next(Publish)
             if packet.topic == f"chat/to/{self._name}/file/{file}/{at}":
                 yield packet.payload
@@ -101,27 +101,27 @@ class Device:
 
 def upload(port: int, name: str, to: str, path: str) -> str:
     """Offer and send a file; return its id once the server has verified it."""
-    device, size, made = Device(port, name), Path(path).stat().st_size, hashlib.sha256()
+    device, size, digest = Device(port, name), Path(path).stat().st_size, hashlib.sha256()
     device.do("file/own/init", json.dumps({"name": Path(path).name, "size": size, "to": to}).encode())
     file: str = device.answer("file/own/init")["file"]
     with Path(path).open("rb") as source:
         for at in range(0, size, _SEGMENT):
             data = source.read(_SEGMENT)
-            made.update(data)
+            digest.update(data)
             device.do(f"file/own/{at}", data)
-    device.do(f"file/own/fin/{size}/{made.hexdigest()}")
-    device.answer(f"file/own/fin/{size}/{made.hexdigest()}")
+    device.do(f"file/own/fin/{size}/{digest.hexdigest()}")
+    device.answer(f"file/own/fin/{size}/{digest.hexdigest()}")
     return file
 
 
 def download(port: int, name: str, file: str, path: str) -> None:
-    """Fetch, verify and write a file."""
-    device, made = Device(port, name), hashlib.sha256()
+    """Download, verify and write a file. Raises RunFailed if its checksum is wrong."""
+    device, digest = Device(port, name), hashlib.sha256()
     device.do(f"file/{file}/have")
     state = device.answer(f"file/{file}/have")
     with Path(path).open("wb") as target:
         for data in device.chunks(file, state["size"]):
-            made.update(data)
+            digest.update(data)
             target.write(data)
-    if made.hexdigest() != state["sha256"]:
+    if digest.hexdigest() != state["sha256"]:
         raise RunFailed("the checksum of the file is wrong")

@@ -154,7 +154,7 @@ class Acknowledger:
                 del acks[: self._sock.send(acks)]
             except BlockingIOError:
                 if not select.select([], [self._sock], [], SETUP_SECONDS)[1]:
-                    raise RunFailed("the server does not read acknowledgements") from None
+                    raise RunFailed("the server stopped reading acknowledgements") from None
 
 
 class MqttPool(ClientPool):

@@ -21,14 +21,14 @@ class Plan:
     rate: int = 200  # messages a second in row d
     channels: int = 100  # in row b
     idle: int = 5_000  # connections in row e
-    logins: int = 2_000  # connections in row f
+    logins: int = 2_000  # logins in row f
     entries: int = 1_000_000  # in the log of row g
     mqtt_rate: int = 100  # messages a second in row m3
     mqtt_idle: int = 5_000  # connections in row m4
     backlog: int = 100_000  # entries in row n3
     file_mib: int = 1_024  # in rows f0, f1, f4 and f5
     window: int | None = None  # undelivered messages in all channels together, instead of the peer's own window
-    patience: float = 0.0  # seconds to wait for a quiet machine before each run, and to repeat a disturbed one
+    patience: float = 0.0  # seconds to wait for an idle machine before each run, and to repeat a disturbed one
 
 
 QUICK = Plan(

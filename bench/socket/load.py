@@ -41,7 +41,7 @@ class Load:
         self._buffer = bytearray(CHUNK)
         highest = max(client.fd for client in pool.clients)
         self.got = [0] * (highest + 1)  # bytes, by file descriptor
-        self.total = 0  # bytes, from all
+        self.total = 0  # bytes from all connections
         self._receive: list[Callable[[bytearray], int]] = [_never] * (highest + 1)
         for client in pool.clients:
             self._receive[client.fd] = client.sock.recv_into
@@ -90,7 +90,7 @@ class Load:
         return every
 
     def deliveries(self) -> int:
-        """How many deliveries the posts of all channels make."""
+        """Return the number of deliveries of all posts."""
         total = 0
         for channel in self.pool.channels:
             members = len(channel.subscribers) + len(channel.publishers)
@@ -108,7 +108,7 @@ class Load:
             missing = {fd: size for fd, size in missing.items() if self.got[fd] < size}
         for fd, size in every.items():
             if self.got[fd] - size not in (0, self.pool.dialect.unasked_bytes):
-                raise RunFailed(f"a member got {self.got[fd]} bytes, not {size}")
+                raise RunFailed(f"a member received {self.got[fd]} bytes, expected {size}")
 
 
 class Saturation(Load):
@@ -185,7 +185,7 @@ class SinglePublisher(Load):
     def _post(self) -> None:
         publisher = self._publisher
         if publisher.client.sock.send(publisher.feed.take(publisher.sent, publisher.feed.size)) < publisher.feed.size:
-            raise RunFailed("the server does not read")
+            raise RunFailed("the server stopped reading")
         publisher.sent += publisher.feed.size
 
     def one_at_a_time(self, seconds: float) -> Outcome:

@@ -23,7 +23,7 @@ FUNCTION = 50  # lines, of what runs and of its tests
 SAID = 6  # lines of a function from which on it needs a docstring
 # The files that sleep, and why no event can wake them.
 SLEEPS = {
-    "bench/files/ends.py": "it keeps to a rate",
+    "bench/files/worker.py": "it keeps to a rate",
     "bench/meter.py": "it measures over a span of time",
     "bench/peers.py": "a peer has no way to tell that it is ready",
     "tests/support/waiting.py": "it looks at what tells nobody",

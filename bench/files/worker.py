@@ -1,8 +1,8 @@
-"""The two ends of a file on its way, each a process of its own: `python -m bench.files.ends KIND …`.
+"""The program of a process that sends or receives one file: `python -m bench.files.worker KIND …`.
 
-Each prints a line when it is ready, begins when a line comes, and prints one when it is done. The line that the
-receiver waits for names the file; a sender over MQTT prints the file's id in the end, a receiver that fetches directly
-how many seconds that took from its first byte on.
+It prints a line when it is ready, begins when it reads a line, and prints a line at the end. The line that a receiver
+reads is the id of the file. The last line is the file's id from a sender over MQTT, the seconds from the first byte on
+from a receiver that downloads directly, and `done` from the others.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from wire.frames import GetFile, SendFile
 from .mqtt import download, upload
 
 Work = Callable[[str], str | None]
-_PIECE = 1 << 18
+_CHUNK = 1 << 18
 
 
 def send(port: int, name: str, token: str, to: str, path: str, rate: int = 0) -> Work:
-    """Through the relay, as `/send` does; if there is a rate, at so many bytes a second."""
+    """Upload through the server, as `/send` does, at `rate` bytes a second unless that is 0."""
     channel = JsonFileChannel("127.0.0.1", port, name, token)
     began = 0.0
 
-    def changed() -> None:
+    def keep_rate() -> None:
         ahead = transfer.control.progress.done / rate - (time.perf_counter() - began) if rate else 0.0
         if ahead > 0:
             time.sleep(ahead)
 
-    transfer = Upload(SendFile(to=to, path=path), changed)
+    transfer = Upload(SendFile(to=to, path=path), keep_rate)
 
     def work(_: str) -> None:
         nonlocal began
@@ -49,7 +49,7 @@ def send(port: int, name: str, token: str, to: str, path: str, rate: int = 0) ->
 
 
 def get(port: int, name: str, token: str, folder: str) -> Work:
-    """Through the relay, as `/get` does: it hashes and writes."""
+    """Download through the server, as `/get` does: hash, write and verify."""
     channel = JsonFileChannel("127.0.0.1", port, name, token)
 
     def work(file: str) -> None:
@@ -59,7 +59,7 @@ def get(port: int, name: str, token: str, folder: str) -> Work:
 
 
 def host(port: int, name: str, token: str, to: str, path: str) -> Work:
-    """Have it fetched from here, as `/send --direct` does."""
+    """Offer a direct transfer, as `/send --direct` does."""
     channel = JsonFileChannel("127.0.0.1", port, name, token)
     transfer = Upload(SendFile(to=to, path=path, direct=True), lambda: None, DirectOptions())
 
@@ -70,35 +70,35 @@ def host(port: int, name: str, token: str, to: str, path: str) -> Work:
 
 
 def get_directly(port: int, name: str, token: str, folder: str) -> Work:
-    """Straight from its sender."""
+    """Download directly from the sender. Raises RunFailed if the server relays the file."""
     channel = JsonFileChannel("127.0.0.1", port, name, token)
     began: list[float] = []
 
     def work(file: str) -> str:
-        def changed() -> None:
+        def note_first_byte() -> None:
             if transfer.control.progress.way == DIRECTLY and not began:
                 began.append(time.perf_counter())
 
-        transfer = Download(GetFile(file=file), Path(folder), 0, lambda _: True, changed, direct=True)
+        transfer = Download(GetFile(file=file), Path(folder), 0, lambda _: True, note_first_byte, direct=True)
         if not transfer.run(channel).endswith(f"({DIRECTLY})"):
-            raise RunFailed("it did not come directly")
+            raise RunFailed("the file did not come directly")
         return str(time.perf_counter() - began[0])
 
     return work
 
 
 def mqtt_send(port: int, name: str, to: str, path: str) -> Work:
-    """Over MQTT, at QoS 1."""
+    """Upload over MQTT at QoS 1."""
     return lambda _: upload(port, name, to, path)
 
 
 def mqtt_get(port: int, name: str, path: str) -> Work:
-    """The same."""
+    """Download over MQTT at QoS 1."""
     return lambda file: download(port, name, file, path)
 
 
 def source(port: int, path: str) -> Work:
-    """A plain socket.sendfile."""
+    """Send by a plain `socket.sendfile`."""
     sock = socket.create_connection(("127.0.0.1", port))
     file = Path(path).open("rb")  # noqa: SIM115  (until the process ends)
 
@@ -112,18 +112,18 @@ def source(port: int, path: str) -> Work:
 
 
 def sink(path: str) -> Work:
-    """Takes what comes on one connection, hashes and writes it."""
+    """Receive on one connection; hash and write. Print the port first."""
     listener = socket.create_server(("127.0.0.1", 0))
     print(listener.getsockname()[1], flush=True)
     sock = listener.accept()[0]
 
     def work(_: str) -> None:
-        view, made = memoryview(bytearray(_PIECE)), hashlib.sha256()
+        view, digest = memoryview(bytearray(_CHUNK)), hashlib.sha256()
         with sock, Path(path).open("wb") as file:
             while got := sock.recv_into(view):
-                made.update(view[:got])
+                digest.update(view[:got])
                 os.write(file.fileno(), view[:got])
-        made.hexdigest()
+        digest.hexdigest()
 
     return work
 
@@ -134,7 +134,7 @@ _KINDS: dict[str, Callable[..., Work]] = {
 
 
 def main(kind: str, *given: str) -> None:
-    """Be one end."""
+    """Run the worker of this kind."""
     work = _KINDS[kind](*[int(each) if each.isdigit() else each for each in given])
     print("ready", flush=True)
     print(work(sys.stdin.readline().strip()) or "done", flush=True)
