@@ -167,16 +167,22 @@ class BrokerConnection:
 
 
 def connect(
-    broker: Broker, pump: WritePump, resume: Callable[[], None], packet: Connect
+    broker: Broker,
+    pump: WritePump,
+    resume: Callable[[], None],
+    opened: Callable[[BrokerConnection], None],
+    packet: Connect,
 ) -> tuple[BrokerConnection, MqttPackets, ConnAck, list[Item]]:
     """Connect in the MQTT version of `packet`, or in the other one if the broker does not speak it.
 
+    Calls `opened` with each connection before its handshake, which another thread may interrupt with `hang_up`.
     Returns the connection, the decoder, the CONNACK that accepts, and the items that came with it. Raises
     BrokerUnreachable.
     """
     other = msgspec.structs.replace(packet, version=V311 if packet.version == V5 else V5, properties=NONE)
     for attempt in (packet, other):
         connection = BrokerConnection(broker, pump, resume)
+        opened(connection)
         try:
             packets, connack, items = connection.handshake(attempt)
         except UnexpectedAnswer as error:

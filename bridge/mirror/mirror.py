@@ -16,7 +16,7 @@ from wire.frames import BridgeStatus
 from wire.mqtt import Disconnect, MqttError, encode
 
 from .address import Broker
-from .connection import BrokerUnreachable, connect
+from .connection import BrokerConnection, BrokerUnreachable, connect
 from .live import MirrorLive
 from .presence import MirrorPresence
 from .progress import ChannelProgress
@@ -75,7 +75,7 @@ class Mirror:
         if self._thread.is_alive():
             self._thread.join(_CLOSE_TIMEOUT)
             self._sender.hang_up()
-            self._thread.join(_CLOSE_TIMEOUT)  # it does not end in time if it is connecting just now
+            self._thread.join(_CLOSE_TIMEOUT)  # a TCP connection that is being made cannot be interrupted
         self._users.close()
 
     def _run(self) -> None:
@@ -98,13 +98,13 @@ class Mirror:
         sender, session = self._sender, self._session
         try:
             connection, packets, connack, items = connect(
-                self._broker, self._pump, sender.walk, session.connect_packet()
+                self._broker, self._pump, sender.walk, self._opened, session.connect_packet()
             )
         except BrokerUnreachable as error:
             sender.version = self._broker.version  # the broker may speak another version when it is back
             return str(error)
         try:
-            sender.use(connection, packets.version)  # before the check, as `close` sets the event first
+            sender.version = packets.version
             if self._closing.is_set():
                 return "The server is shutting down."
             return session.serve(connection, packets, connack, items)
@@ -117,6 +117,12 @@ class Mirror:
                 session.close()
             finally:
                 connection.close()
+
+    def _opened(self, connection: BrokerConnection) -> None:
+        """Have `close` end the connection, also during its handshake."""
+        self._sender.use(connection)
+        if self._closing.is_set():  # `close` sets the event before it looks for the connection
+            connection.hang_up()
 
     # The chat's watcher
 

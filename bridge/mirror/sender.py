@@ -31,9 +31,8 @@ class BrokerSender:
         self.limit = 0
         self.keep_alive: float = KEEP_ALIVE
 
-    def use(self, connection: BrokerConnection, version: int) -> None:
+    def use(self, connection: BrokerConnection) -> None:
         """Have `hang_up` and `end_output` end this connection from now on."""
-        self.version = version
         self._connection = connection
 
     def configure(self, told: Properties) -> None:

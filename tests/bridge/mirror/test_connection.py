@@ -170,6 +170,14 @@ def test_a_lost_session_is_logged(
         assert caplog.text.count(lost) == count
 
 
+@pytest.mark.usefixtures("quick")
+def test_the_server_stops_while_a_broker_has_not_answered(broker: ScriptedBroker, tmp_path: Path) -> None:
+    config = Config(port=0, mqtt_port=0, data=str(tmp_path / "data"), broker=BrokerConfig(url=broker.url))
+    with closing(Server(config)):
+        broker.visit()  # which has read CONNECT
+    assert "mirror" not in {thread.name for thread in threading.enumerate()}
+
+
 def test_another_broker_has_not_lost_the_session(
     broker: ScriptedBroker, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
