@@ -11,6 +11,7 @@ import subprocess
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -198,17 +199,25 @@ def install_mqtt_js() -> Path:
 
 def _install(folder: Path) -> None:
     """Install MQTT.js there, unless it is there already."""
-    if not (folder / "ready").exists():
-        options = ["--no-audit", "--no-fund", "--fetch-retries", "0", "--prefix", str(folder)]
-        command = ["npm", "install", *options, f"mqtt@{MQTT_JS}"]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-        except subprocess.TimeoutExpired:
-            pytest.skip("npm does not reach its registry")
-        if done.returncode:
-            pytest.skip(f"npm cannot install MQTT.js: {done.stderr.strip().splitlines()[-1:]}")
-        (folder / "ready").touch()
+    problem = "" if (folder / "ready").exists() else _npm(folder)
+    if problem:
+        pytest.skip(problem)
     (folder / "device.js").write_text(_SCRIPT)
+
+
+@cache
+def _npm(folder: Path) -> str:
+    """Return why npm cannot install it, or an empty string; asked once in a run."""
+    options = ["--no-audit", "--no-fund", "--fetch-retries", "0", "--prefix", str(folder)]
+    command = ["npm", "install", *options, f"mqtt@{MQTT_JS}"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    except subprocess.TimeoutExpired:
+        return "npm does not reach its registry"
+    if done.returncode:
+        return f"npm cannot install MQTT.js: {done.stderr.strip().splitlines()[:1]}"
+    (folder / "ready").touch()
+    return ""
 
 
 class MqttJs(Device):

@@ -1,7 +1,8 @@
-"""For the tests of the client: real processes, as filters and in tmux, that are killed when a test is over."""
+"""The client as a process that reads its standard input; the fixtures kill it when a test is over."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -17,10 +18,12 @@ from tests.support.waiting import DEADLINE
 
 
 def command(*arguments: str) -> list[str]:
+    """Return the command line of a client."""
     return [sys.executable, str(ROOT / "client.py"), *arguments]
 
 
 def environment(**more: str) -> dict[str, str]:
+    """Return the environment of a client: that of the tests without Partyline's own variables, and `more`."""
     plain = {key: value for key, value in os.environ.items() if not key.startswith("PARTYLINE_")}
     return {**plain, **more}
 
@@ -46,15 +49,33 @@ class _Watch:
 
 def run(*arguments: str, typed: str = "", **more: str) -> subprocess.CompletedProcess[str]:
     """Run the client to its end with `typed` as its stdin."""
-    return subprocess.run(
-        command(*arguments),
-        input=typed,
-        env=environment(**more),
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE,
-        check=False,
-    )
+    process = subprocess.Popen(
+        command(*arguments), env=environment(**more), text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    watch = _Watch(process)
+    said: tuple[list[str], list[str]] = ([], [])
+    readers = [
+        threading.Thread(target=_collect, args=(stream, lines, watch))
+        for stream, lines in zip((process.stdout, process.stderr), said, strict=True)
+    ]
+    with process:
+        for reader in readers:
+            reader.start()
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it has ended already
+            process.stdin.write(typed)
+            process.stdin.close()
+        for reader in readers:
+            reader.join()
+    watch.cancel()
+    return subprocess.CompletedProcess(process.args, process.returncode, "".join(said[0]), "".join(said[1]))
+
+
+def _collect(stream: IO[str], lines: list[str], watch: _Watch) -> None:
+    for line in stream:
+        watch.seen()
+        lines.append(line)
 
 
 class Running:
