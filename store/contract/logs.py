@@ -1,4 +1,4 @@
-"""Floor 1: a log as stored: the row of a channel or of a direct conversation."""
+"""Floor 1: a log as stored: the row of a channel or of a private conversation."""
 
 from __future__ import annotations
 

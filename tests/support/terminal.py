@@ -87,7 +87,7 @@ class FakeServer:
         log = self.logs.setdefault(label, Log(label))
         log.member = log.member or log.user is not None
         if log.user is not None and log.sent is None:
-            log.sent = log.seen  # a direct conversation is followed from its first message on
+            log.sent = log.seen  # a private conversation is followed from its first message on
         to = None if log.user is None else ME if sender == log.user else log.user
         log.entries.append(Entry(log.tail + 1, 1_700_000_000_000, sender, text, log.channel, to, id))
         if id is not None:

@@ -14,9 +14,9 @@ class Hello(Request, tag="hello", kw_only=True):
     """Log in with a name; answered with `welcome`, then with the entries that you missed.
 
     A registered name needs its `password`. The `token` of an earlier `welcome` takes the name over from a connection
-    that the network lost. `since` maps a channel, or `@user` for a direct conversation, to the number of the last entry
-    that you received there; the server sends the entries after it, each once, in order. `direct` says that you can
-    fetch files directly from their senders.
+    that the network lost. `since` maps a channel, or `@user` for a private conversation, to the number of the last
+    entry that you received there; the server sends the entries after it, each once, in order. `direct` says that you
+    can fetch files directly from their senders.
     """
 
     name: Name
@@ -74,7 +74,7 @@ class Whois(Request, tag="whois"):
 
 
 class History(Request, tag="history", kw_only=True):
-    """Read entries of a `channel`, or of the direct conversation with `user`; answered with `page`.
+    """Read entries of a `channel`, or of the private conversation with `user`; answered with `page`.
 
     With `after`: the entries after that number. With `before`: the last entries before that number. With neither: the
     last entries.
@@ -130,7 +130,7 @@ class Bye(Request, tag="bye"):
 
 
 class Entry(Frame, tag="entry", gc=False):
-    """One entry of a log: of `channel`, or, if it has `to`, of the direct conversation of `sender` and `to`.
+    """One entry of a log: of `channel`, or, if it has `to`, of the private conversation of `sender` and `to`.
 
     `number` counts from 1 in each log, without a gap; ignore a number that you already have. `time` is in milliseconds
     since 1970, UTC. `id` is the id that the sender gave. You also receive your own posts. An entry with `file` offers
@@ -217,7 +217,7 @@ class LogState(msgspec.Struct, omit_defaults=True):
 class Welcome(Answer, tag="welcome", kw_only=True):
     """You are logged in with `name`. The `token` lets you take the name over after a lost connection.
 
-    `logs` has your channels, and each direct conversation that has entries you have not acknowledged.
+    `logs` has your channels, and each private conversation that has entries you have not acknowledged.
     """
 
     name: Name

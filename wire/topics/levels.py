@@ -29,7 +29,7 @@ class Level:
 
 
 def peer(entry: Entry, me: str) -> str | None:
-    """Return the other user of a direct conversation, None for an entry of a channel."""
+    """Return the other user of a private conversation, None for an entry of a channel."""
     return entry.sender if entry.to is not None and fold(entry.sender) != fold(me) else entry.to
 
 

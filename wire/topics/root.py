@@ -52,7 +52,7 @@ class Topics:
         return f"{self._channel}{name}{self._text}"
 
     def message(self, me: str, peer: str) -> str:
-        """Return the topic on which `me` reads the direct conversation with `peer`."""
+        """Return the topic on which `me` reads the private conversation with `peer`."""
         return f"{self._to}{me}{self._message}{peer}"
 
     def presence(self, user: str) -> str:

@@ -183,7 +183,7 @@ def test_qos_0_is_for_connected_clients(server: Server, mqtt: Mqtt, filler: Json
 def test_an_acknowledged_direct_message_is_read_for_all_clients_of_its_user(
     server: Server, mqtt: Mqtt, filler: Json, version: int
 ) -> None:
-    """The cursor of a direct conversation belongs to the user."""
+    """The cursor of a private conversation belongs to the user."""
     alice = mqtt(server.address, "alice", **keep(version))
     alice.subscribe("chat/to/alice/#")
     alice.disconnect()
