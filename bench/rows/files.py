@@ -180,9 +180,9 @@ FILE_ROWS: tuple[Row, ...] = (
         "file of {file_mib:,} MiB, downloaded during the upload",
         _RATES,
         relay_while_sent,
-        True,
+        partyline_only=True,
     ),
-    Row("f1", "file of {file_mib:,} MiB, downloaded after the upload", _RATES, relay_after_sent, True),
+    Row("f1", "file of {file_mib:,} MiB, downloaded after the upload", _RATES, relay_after_sent, partyline_only=True),
     Row(
         "f2",
         f"file of {SHARED >> 20} MiB, {RECEIVERS} downloads at the same time",
@@ -191,7 +191,7 @@ FILE_ROWS: tuple[Row, ...] = (
             Metric("all downloads", "MB/s", 1e6),
         ),
         many_receivers,
-        True,
+        partyline_only=True,
     ),
     Row(
         "f3",
@@ -202,14 +202,14 @@ FILE_ROWS: tuple[Row, ...] = (
             Metric("latency, p99, without", "ms", 1e-3, more_is_better=False),
         ),
         latency_during_transfer,
-        True,
+        partyline_only=True,
     ),
     Row(
         "f4",
         "file of {file_mib:,} MiB over MQTT QoS 1, downloaded after the upload",
         (Metric("upload", "MB/s", 1e6, targets={SELF: 100.0}), Metric("download", "MB/s", 1e6)),
         over_mqtt,
-        True,
+        partyline_only=True,
     ),
     Row(
         "f5",
@@ -220,6 +220,6 @@ FILE_ROWS: tuple[Row, ...] = (
             Metric("plain sendfile", "MB/s", 1e6),
         ),
         direct,
-        True,
+        partyline_only=True,
     ),
 )

@@ -17,7 +17,7 @@ from bench.socket.pool import ClientPool, client_pool
 from .row import SELF, Measured, Metric, Plan, Row
 
 PUBLISHERS = 10  # on the broker in row n0
-IN_FLIGHT = 20  # the default of mosquitto's `max_inflight_messages`
+DEFAULT_IN_FLIGHT = 20  # the default of mosquitto's `max_inflight_messages`
 TURNS = 12  # turns of each server in row n4
 BACKGROUND_RATE = 100  # messages a second from the broker in row n4
 
@@ -25,7 +25,7 @@ BACKGROUND_RATE = 100  # messages a second from the broker in row n4
 def from_broker(_peer: Peer, folder: Path, plan: Plan) -> Measured:
     """Row n0: count the deliveries to a member on the socket door, as these are committed."""
     rates, meters = [], []
-    for in_flight in (0, IN_FLIGHT):
+    for in_flight in (0, DEFAULT_IN_FLIGHT):
         with (
             site(folder / f"{in_flight}", in_flight) as both,
             inbound(both, subscribers=1, publishers=PUBLISHERS, size=plan.size) as pool,
@@ -40,7 +40,7 @@ def from_broker(_peer: Peer, folder: Path, plan: Plan) -> Measured:
 def to_broker(_peer: Peer, folder: Path, plan: Plan) -> Measured:
     """Row n1: count the deliveries to a subscriber on the broker."""
     rates, meters = [], []
-    for in_flight in (0, IN_FLIGHT):
+    for in_flight in (0, DEFAULT_IN_FLIGHT):
         with (
             site(folder / f"{in_flight}", in_flight) as both,
             outbound(both, subscribers=1, publishers=1, size=plan.size) as pool,
@@ -110,7 +110,7 @@ MIRROR_ROWS: tuple[Row, ...] = (
         f"mirror, {PUBLISHERS} publishers on the broker to 1 member",
         (
             Metric("messages", "k/s", 1e3, targets={SELF: 10.0}),
-            Metric(f"messages, {IN_FLIGHT} in flight", "k/s", 1e3),
+            Metric(f"messages, {DEFAULT_IN_FLIGHT} in flight", "k/s", 1e3),
         ),
         from_broker,
         needs=SiteBroker(),
@@ -120,7 +120,7 @@ MIRROR_ROWS: tuple[Row, ...] = (
         "mirror, 1 sender to 1 subscriber on the broker",
         (
             Metric("messages", "k/s", 1e3, targets={SELF: 10.0}),
-            Metric(f"messages, {IN_FLIGHT} in flight", "k/s", 1e3),
+            Metric(f"messages, {DEFAULT_IN_FLIGHT} in flight", "k/s", 1e3),
         ),
         to_broker,
         needs=SiteBroker(),

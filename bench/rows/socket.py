@@ -118,7 +118,7 @@ ROWS: tuple[Row, ...] = (
         (_deliveries(NATS=2.5, ngircd=6.0),),
         one_channel,
     ),
-    Row("a+id", "as a, each message with an id", (_deliveries(),), one_channel_with_ids, True),
+    Row("a+id", "as a, each message with an id", (_deliveries(),), one_channel_with_ids, partyline_only=True),
     Row(
         "b",
         "{channels} channels, each 1 sender, 10 receivers",
@@ -152,6 +152,6 @@ ROWS: tuple[Row, ...] = (
             Metric("server start, empty", "s", more_is_better=False),
         ),
         long_log,
-        True,
+        partyline_only=True,
     ),
 )

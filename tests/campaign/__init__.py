@@ -1,1 +1,1 @@
-"""Long campaigns, run by `make campaign`, for which `make test` has no time."""
+"""Mutation testing: `python -m tests.campaign.mutants` samples faults of the product and checks that a test fails."""
