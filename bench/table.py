@@ -14,7 +14,7 @@ PARTYLINE = "Partyline"
 SATURATED = 0.9  # of a core: from here on the load generator may be the bottleneck
 
 HEADER = ("server", "measured", "median", "spread", "Partyline is", "target", "generator", "server")
-WIDTHS = (10, 20, 14, 18, 13, 18, 10, 7)
+WIDTHS = (10, 26, 14, 18, 13, 18, 10, 7)
 
 
 @dataclass(frozen=True)

@@ -159,7 +159,7 @@ def relay(
 
 @contextmanager
 def relaying(server: RunningPeer, folder: Path, path: Path, rate: int) -> Iterator[None]:
-    """Relay a file at `rate` bytes a second meanwhile. Raises RunFailed if the transfer ends before."""
+    """Relay a file at `rate` bytes a second during the block. Raises RunFailed if the transfer ends before it."""
     with two_users(server) as (alice, bob), ExitStack() as stack:
         sending = stack.enter_context(Worker("send", server.port, "alice", alice.token, "bob", path, rate))
         receiving = stack.enter_context(Worker("get", server.port, "bob", bob.token, folder / "in"))

@@ -140,9 +140,9 @@ def outbound(site: Site, *, subscribers: int, publishers: int, size: int) -> Ite
 
 @contextmanager
 def background_publisher(site: Site, rate: int, size: int) -> Iterator[None]:
-    """Publish `rate` messages a second on the broker meanwhile, in another channel. Raises RunFailed."""
-    client = Client(site.broker.port, "chatter", ON_BROKER)
-    post = ON_BROKER.publish(ON_BROKER.write_topic("chatter", "chatter"), b"x" * size, 1)
+    """Publish `rate` messages a second on the broker during the block, in another channel. Raises RunFailed."""
+    client = Client(site.broker.port, "background", ON_BROKER)
+    post = ON_BROKER.publish(ON_BROKER.write_topic("background", "background"), b"x" * size, 1)
     done, failed = threading.Event(), threading.Event()
 
     def publish() -> None:
