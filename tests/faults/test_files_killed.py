@@ -36,7 +36,7 @@ class Client:
 
     def start(self) -> None:
         """Start it."""
-        options = [self._proxy.address, "--name", self.name, "--wait", "60", "--downloads", str(self.downloads)]
+        options = [self._proxy.address, "--name", self.name, "--wait", "600", "--downloads", str(self.downloads)]
         self.process = subprocess.Popen(
             command(*options), env=environment(), text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -55,7 +55,7 @@ class Client:
 
     def end(self) -> str:
         """Wait until it has done it; what it said."""
-        _, err = self.process.communicate(timeout=DEADLINE)
+        _, err = self.process.communicate(timeout=10 * DEADLINE)
         assert self.process.returncode == 0, err
         return err
 

@@ -10,7 +10,7 @@ from tests.support.clients import Bulk, Json, Text
 from tests.support.fixtures import StartProcess
 from tests.support.load import Poster, Scene
 from tests.support.processes import Process
-from tests.support.waiting import DEADLINE, eventually, random_moment
+from tests.support.waiting import DEADLINE, ended, eventually, random_moment
 from wire.frames import Delivered, Entry, Error, Gap, History, Join, Msg, Page, Ping, Pong, Say
 
 KILLS = 20
@@ -71,8 +71,7 @@ def test_twenty_kills_under_load(start_process: StartProcess) -> None:
             _kill_and_start(process, scene)
         _progress(scene, posters, 300)
         scene.drain.set()
-        for thread in threads[:_POSTERS]:
-            thread.join(DEADLINE)
+        ended(threads[:_POSTERS], lambda: _acknowledged(posters))
         assert not scene.failures, scene.failures
         log = _read_all(process.address)
         _check_log(log, posters)
@@ -147,9 +146,7 @@ def _check_readers(
         if reader.name == "reader0":
             wanted |= {place: numbers[-1] for place, numbers in private.items()}
         reader.wanted = wanted
-    for thread in threads:
-        thread.join(DEADLINE)
-        assert not thread.is_alive(), "a reader does not come to the end"
+    ended(threads, lambda: [sum(map(len, reader.had.values())) for reader in readers])
     for reader in readers:
         assert reader.had["lab"] == log, f"{reader.name} has another list"
     for place, numbers in private.items():

@@ -15,7 +15,7 @@ from tests.support.clients import Bulk, Gone, Json
 from tests.support.fixtures import StartProcess
 from tests.support.load import Poster, Scene
 from tests.support.mqtt import BulkMqtt
-from tests.support.waiting import DEADLINE, eventually, random_moment
+from tests.support.waiting import DEADLINE, ended, eventually, random_moment
 from wire.frames import Entry, History, Join, Status
 from wire.limits import Limits
 from wire.mqtt import V5, V311, PubAck, PubAcks, Publish, SubAck, Subscribe, Subscription
@@ -141,15 +141,14 @@ def test_ten_kills_under_load(start_process: StartProcess, start_broker: StartBr
             inside.up.set()
         for scene in (outside, inside):
             scene.drain.set()
-        for thread in threads:
-            thread.join(DEADLINE)
-            assert not thread.is_alive(), thread.name
+        ended(
+            threads, lambda: [len(each.acknowledged) for each in publishers] + [len(each.numbers) for each in posters]
+        )
         wanted = {text for each in publishers for text in each.acknowledged}
         with Json(process.address, "auditor", limits=Limits(line=1 << 26)) as line:
             logs = _until_all_there(line, wanted)
         subscriber.wanted = {name: (len(log), len(set(_lines(log)))) for name, log in logs.items()}
-        listening.join(DEADLINE)
-        assert not listening.is_alive(), f"not all of the log has come to the broker: {subscriber}"
+        ended([listening], lambda: subscriber)
     finally:
         for scene in (outside, inside):
             scene.stop.set()

@@ -13,7 +13,7 @@ from tests.support.clients import Json
 from tests.support.fixtures import StartProcess
 from tests.support.load import Scene
 from tests.support.mqtt import BulkMqtt
-from tests.support.waiting import DEADLINE, eventually, random_moment
+from tests.support.waiting import DEADLINE, ended, eventually, random_moment
 from wire.frames import Entry, History
 from wire.limits import Limits
 from wire.mqtt import V5, V311, PubAck, PubAcks, Publish, SubAck, Subscribe, Subscription
@@ -135,15 +135,12 @@ def test_twenty_kills_under_load(start_process: StartProcess) -> None:
             process.restart()
             scene.up.set()
         scene.drain.set()
-        for thread in threads[3:]:
-            thread.join(DEADLINE)
+        ended(threads[3:], lambda: _acknowledged(publishers))
         assert not scene.failures, scene.failures
         logs = _read_all(process.address)
         for subscriber in subscribers:
             subscriber.wanted = {name: len(log) for name, log in logs.items()}
-        for thread in threads[:3]:  # the one that takes 20 at a time needs a round trip for each 20
-            thread.join(DEADLINE)
-            assert not thread.is_alive(), "a subscriber does not come to the end"
+        ended(threads[:3], lambda: [sum(map(len, each.had.values())) for each in subscribers])
     finally:
         scene.stop.set()
         scene.drain.set()

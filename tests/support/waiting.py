@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 DEADLINE = 60.0  # seconds without a sign of life, on the slowest machine; no test waits that long for a success
 _LOOK = 0.005  # seconds between two looks at what tells nobody
@@ -25,6 +26,14 @@ def eventually(fits: Callable[[], bool], what: Callable[[], str]) -> None:
             assert what() != last, last
             end, last = time.monotonic() + DEADLINE, what()
         time.sleep(_LOOK)
+
+
+def ended(threads: Sequence[threading.Thread], progress: Callable[[], object]) -> None:
+    """Return when the threads have ended. The deadline counts from the last change of `progress()`."""
+    eventually(
+        lambda: not any([thread.is_alive() for thread in threads]),
+        lambda: f"{[thread.name for thread in threads if thread.is_alive()]} do not end: {progress()}",
+    )
 
 
 def random_moment() -> None:
