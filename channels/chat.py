@@ -103,11 +103,14 @@ class Chat:
             raise Refused("no-such-channel", f"The channel {name} does not exist. /join {name} creates it.")
         return log
 
-    def join(self, name: str, user: User) -> Log:
-        """Make the user a member of a channel, which is created if needed, and have the user's readers follow it."""
+    def join(self, name: str, user: User) -> tuple[Log, int]:
+        """Make the user a member of a channel, which is created if needed, and have the user's readers follow it.
+
+        Return the channel and the number after which the readers follow it, its tail for a user who is in it already.
+        """
         log = self.open_channel(check_name(name, "channel name"))
         if log in user.joined:
-            return log
+            return log, log.tail
         if len(user.joined) >= self.limits.channels:
             raise Refused(
                 "too-many-channels",
@@ -118,7 +121,7 @@ class Chat:
         for session in user.sessions:
             session.reader.follow(log, cursor)
         self._tell(self._others(log, user), Presence(user.name, "join", log.channel), log)
-        return log
+        return log, cursor
 
     def open_channel(self, name: str) -> Log:
         """Return the channel of a valid name, which is created if needed."""

@@ -133,7 +133,7 @@ class PublishHandler:
         log = chat.channel(channel)
         if log is None or log not in user.joined:
             self._settle()
-            log = chat.join(channel, user)
+            log, _ = chat.join(channel, user)
         if len(self._channels) < _MAX_TOPICS:
             self._channels[topic] = log
         return log.row.name

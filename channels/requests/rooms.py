@@ -13,9 +13,10 @@ from ..session import Session
 
 def join(session: Session, frame: Join) -> Joined:
     """Join a channel, which becomes the current one."""
-    log = session.current = session.chat.join(frame.channel, session.holder)
+    log, tail = session.chat.join(frame.channel, session.holder)
+    session.current = log
     members = session.chat.store.member_count(log.row)
-    return Joined(channel=log.row.name, tail=log.tail, topic=log.topic, members=members)
+    return Joined(channel=log.row.name, tail=tail, topic=log.topic, members=members)
 
 
 def leave(session: Session, frame: Leave) -> Left:

@@ -143,6 +143,23 @@ def test_joining_amid_another_connections_login(server: Server, stores: list[Wat
         assert client.expect(Entry).text == "hello"
 
 
+@pytest.mark.parametrize("name", ["member_count", "join"])
+def test_an_entry_amid_a_join_comes_after_the_tail_of_the_answer_or_is_counted_in_it(
+    server: Server, stores: list[WatchedStore], connect: Connect, name: str
+) -> None:
+    """A client over MQTT reads the history after the tail: it would miss an entry that is neither."""
+    alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
+    bob.request(Join("lab"))
+    bob.request(Say("before", "lab"))
+    _before_store(stores[0], name, lambda: bob.request(Say("meanwhile", "lab")))
+    joined = alice.request(Join("lab"))
+    page = bob.request(History(channel="lab", after=joined.tail))
+    bob.request(Say("after", "lab"))
+    alice.expect(Entry, lambda entry: entry.text == "after")
+    assert [entry.text for entry in page.entries] == (["meanwhile"] if name == "member_count" else [])
+    assert [entry.number for entry in alice.of(Entry)] == list(range(joined.tail + 1, 4))
+
+
 def test_leaving_amid_another_connections_login(server: Server, stores: list[WatchedStore], connect: Connect) -> None:
     bob, first = connect(server.address, "bob"), connect(server.address, "alice")
     first.request(Register("correct-horse"))
