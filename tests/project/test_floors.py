@@ -31,9 +31,6 @@ SLEEPS = {
 _OUTSIDE = {"build"}
 _SURFACE = "__init__.py"
 
-# Imports that still pass by a surface. This set only shrinks.
-PAST_A_SURFACE: set[str] = set()
-
 
 def part(file: Path) -> str:
     """The part of the project that a file belongs to: its top folder, or its own name."""
@@ -171,7 +168,7 @@ def test_other_folders_import_the_surface_only() -> None:
         for other in file_imports(file)
         if part(file) != part(other) and not _is_surface(other)
     }
-    assert wrong <= PAST_A_SURFACE, sorted(wrong - PAST_A_SURFACE)
+    assert sorted(wrong) == []
 
 
 def _is_surface(file: Path) -> bool:
