@@ -74,7 +74,7 @@ class ClientSession:
                 case Disconnected(reason, reached):
                     self.state.lost(reason, reached=reached)
                 case Received(frames):
-                    self.state.receive([frame for frame in frames if not self.transfers.mqtt_channels.take(frame)])
+                    self.state.receive([frame for frame in frames if not self.transfers.mqtt_connections.take(frame)])
         except Exception as error:  # noqa: BLE001 - `until` raises it, as the link's thread could not handle it
             self.fail(error)
         self.turn()

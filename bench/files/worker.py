@@ -16,9 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.socket.pool import RunFailed
-from terminal.files.channel import JsonFileChannel
 from terminal.files.direct_offer import DIRECTLY, DirectOptions
 from terminal.files.download import Download
+from terminal.files.json_connection import JsonFileConnection
 from terminal.files.upload import Upload
 from wire.frames import GetFile, SendFile
 
@@ -30,7 +30,7 @@ _CHUNK = 1 << 18
 
 def send(port: int, name: str, token: str, to: str, path: str, rate: int = 0) -> Work:
     """Upload through the server, as `/send` does, at `rate` bytes a second unless that is 0."""
-    channel = JsonFileChannel("127.0.0.1", port, name, token)
+    connection = JsonFileConnection("127.0.0.1", port, name, token)
     began = 0.0
 
     def keep_rate() -> None:
@@ -43,35 +43,35 @@ def send(port: int, name: str, token: str, to: str, path: str, rate: int = 0) ->
     def work(_: str) -> None:
         nonlocal began
         began = time.perf_counter()
-        transfer.run(channel)
+        transfer.run(connection)
 
     return work
 
 
 def get(port: int, name: str, token: str, folder: str) -> Work:
     """Download through the server, as `/get` does: hash, write and verify."""
-    channel = JsonFileChannel("127.0.0.1", port, name, token)
+    connection = JsonFileConnection("127.0.0.1", port, name, token)
 
     def work(file: str) -> None:
-        Download(GetFile(file=file), Path(folder), 0, lambda _: True, lambda: None).run(channel)
+        Download(GetFile(file=file), Path(folder), 0, lambda _: True, lambda: None).run(connection)
 
     return work
 
 
 def host(port: int, name: str, token: str, to: str, path: str) -> Work:
     """Offer a direct transfer, as `/send --direct` does."""
-    channel = JsonFileChannel("127.0.0.1", port, name, token)
+    connection = JsonFileConnection("127.0.0.1", port, name, token)
     transfer = Upload(SendFile(to=to, path=path, direct=True), lambda: None, DirectOptions())
 
     def work(_: str) -> None:
-        transfer.run(channel)
+        transfer.run(connection)
 
     return work
 
 
 def get_directly(port: int, name: str, token: str, folder: str) -> Work:
     """Download directly from the sender. Raises RunFailed if the server relays the file."""
-    channel = JsonFileChannel("127.0.0.1", port, name, token)
+    connection = JsonFileConnection("127.0.0.1", port, name, token)
     began: list[float] = []
 
     def work(file: str) -> str:
@@ -80,7 +80,7 @@ def get_directly(port: int, name: str, token: str, folder: str) -> Work:
                 began.append(time.perf_counter())
 
         transfer = Download(GetFile(file=file), Path(folder), 0, lambda _: True, note_first_byte, direct=True)
-        if not transfer.run(channel).endswith(f"({DIRECTLY})"):
+        if not transfer.run(connection).endswith(f"({DIRECTLY})"):
             raise RunFailed("the file did not come directly")
         return str(time.perf_counter() - began[0])
 

@@ -1,6 +1,6 @@
 """Floor 4: the client's file transfers: uploads, downloads, and those that go directly from one client to another.
 
-Each transfer has a thread and a channel of its own, so that no message waits for a file.
+Each transfer has a thread and a file connection of its own, so that no message waits for a file.
 """
 
 from .direct_offer import DirectOptions

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from net import NetError
 from wire.frames import Fetched, Ranges, Visitor
 
-from .channel import ConnectionLostError, JsonFileChannel
+from .connection import ConnectionLostError
 from .direct_listener import DirectListener
+from .json_connection import JsonFileConnection
 from .sources import Source
 
 DIRECTLY, THROUGH_SERVER = "directly", "through the server"
@@ -42,7 +43,7 @@ class DirectOffer:
         self._stopped = threading.Event()
 
     def run(
-        self, channel: JsonFileChannel, file: str, port: int, patience: float | None,
+        self, connection: JsonFileConnection, file: str, port: int, patience: float | None,
         while_waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> bool:  # fmt: skip
         """Listen until the file was fetched; False if it must be uploaded, because a user needs it from the server.
@@ -51,33 +52,33 @@ class DirectOffer:
         `while_waiting` is open while it waits. Raises Refused or ConnectionLostError.
         """
         try:
-            listener = self._listen(channel, file, port)
+            listener = self._listen(connection, file, port)
         except (NetError, OSError):  # the port is in use, or the file cannot be read
             return False
         self._source.check()
-        channel.listen(file, listener.port, self._sha256)
+        connection.listen(file, listener.port, self._sha256)
         with while_waiting():
-            return self._wait(channel, file, listener, patience)
+            return self._wait(connection, file, listener, patience)
 
     @staticmethod
-    def _wait(channel: JsonFileChannel, file: str, listener: DirectListener, patience: float | None) -> bool:
+    def _wait(connection: JsonFileConnection, file: str, listener: DirectListener, patience: float | None) -> bool:
         while True:
-            event = channel.event(patience)
+            event = connection.event(patience)
             if isinstance(event, Fetched):
                 return True
             if isinstance(event, Visitor):
                 listener.expect(event.user, event.token)
             elif event is not None or (patience is not None and not listener.busy):
-                channel.listen(file, 0)
+                connection.listen(file, 0)
                 return False
 
-    def _listen(self, channel: JsonFileChannel, file: str, port: int) -> DirectListener:
+    def _listen(self, connection: JsonFileConnection, file: str, port: int) -> DirectListener:
         if self._listener is None:
             source = self._source
             self._sha256 = self._digest()
-            info = Ranges(file=file, name=source.name, size=source.size, sender=channel.name, sha256=self._sha256)
+            info = Ranges(file=file, name=source.name, size=source.size, sender=connection.name, sha256=self._sha256)
             info.parts = source.parts
-            self._listener = DirectListener(channel.here, port, source, info, self._served)
+            self._listener = DirectListener(connection.here, port, source, info, self._served)
         return self._listener
 
     def _digest(self) -> str:

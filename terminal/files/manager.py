@@ -20,10 +20,11 @@ from wire.frames import Error, Frame, GetFile, SendFile
 
 from ..links import pause
 from ..state import DisplayItem, Note, ShownFrame
-from .channel import ConnectionLostError, FileChannel, JsonFileChannel
+from .connection import ConnectionLostError, FileConnection
 from .direct_offer import DirectOptions
 from .download import Download
-from .mqtt_channel import MqttFileChannels
+from .json_connection import JsonFileConnection
+from .mqtt_connection import MqttFileConnections
 from .slots import Slots
 from .transfer import StoppedError, Transfer
 from .upload import Upload
@@ -65,12 +66,12 @@ class TransferManager:
 
     def __init__(self, options: FileOptions, ui: UserInterface, send: Callable[[Iterable[Frame]], None]) -> None:
         """`send` sends frames over the link."""
-        self.mqtt_channels = MqttFileChannels(send)
+        self.mqtt_connections = MqttFileConnections(send)
         self._options = options
         self._ui = ui
         self._loop: asyncio.AbstractEventLoop | None = None
         self._running: dict[Transfer, threading.Thread] = {}
-        self._channels: dict[Transfer, FileChannel] = {}  # each transfer's thread changes its own only
+        self._connections: dict[Transfer, FileConnection] = {}  # each transfer's thread changes its own only
         self._slots = Slots(_SLOTS)
         self._online = threading.Condition()
         self._login: tuple[str, str] | None = None  # name and token; None while offline; under _online
@@ -86,7 +87,7 @@ class TransferManager:
             self._login = login
             self._online.notify_all()
         if login is None:
-            self.mqtt_channels.lost()
+            self.mqtt_connections.lost()
 
     @property
     def idle(self) -> bool:
@@ -133,9 +134,9 @@ class TransferManager:
 
     def _stop(self, transfer: Transfer) -> None:
         transfer.stop()
-        channel = self._channels.get(transfer)
-        if channel is not None:
-            channel.close()
+        connection = self._connections.get(transfer)
+        if connection is not None:
+            connection.close()
         with self._online:
             self._online.notify_all()
         self._slots.wake()
@@ -187,7 +188,7 @@ class TransferManager:
             name, token = self._wait_until_online(transfer, pause(attempt) if attempt else 0.0)
             before = transfer.control.progress.done
             try:
-                channel = self._connect(name, token)
+                connection = self._connect(name, token)
             except (
                 Refused,
                 ConnectionLostError,
@@ -195,15 +196,15 @@ class TransferManager:
                 self._lost(transfer, error)
                 attempt += 1
                 continue
-            self._channels[transfer] = channel
+            self._connections[transfer] = connection
             try:
-                return transfer.run(channel)
+                return transfer.run(connection)
             except ConnectionLostError as error:
                 self._lost(transfer, error)
                 attempt = 1 if transfer.control.progress.done > before else attempt + 1
             finally:
-                self._channels.pop(transfer, None)
-                channel.close()
+                self._connections.pop(transfer, None)
+                connection.close()
 
     def _lost(self, transfer: Transfer, error: Exception) -> None:
         transfer.control.progress.note = f"waiting for the connection ({error})"
@@ -213,10 +214,10 @@ class TransferManager:
         transfer.control.progress.note = "waiting for another transfer"
         self._progressed()
 
-    def _connect(self, name: str, token: str) -> FileChannel:
+    def _connect(self, name: str, token: str) -> FileConnection:
         if not self._options.host:
-            return self.mqtt_channels.open()
-        return JsonFileChannel(self._options.host, self._options.port, name, token)
+            return self.mqtt_connections.open()
+        return JsonFileConnection(self._options.host, self._options.port, name, token)
 
     def _wait_until_online(self, transfer: Transfer, seconds: float) -> tuple[str, str]:
         """Wait `seconds`, then until the client is online. Return name and token. Raises StoppedError."""

@@ -1,7 +1,7 @@
 """Floor 4: what uploads and downloads share: progress, stopping, and the contract with the transfer manager.
 
-A transfer belongs to one thread and gets a FileChannel for each connection; it continues where the last connection
-ended. It raises ConnectionLostError when another attempt makes sense, and Refused when none does.
+A transfer belongs to one thread. Each attempt gets a new FileConnection, and continues where the last one ended. It
+raises ConnectionLostError when another attempt makes sense, and Refused when none does.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from .channel import FileChannel
+from .connection import FileConnection
 from .progress import Progress
 
 CHECKED = 4 << 20  # bytes of one checksum, when the differing parts of a damaged file are looked for
@@ -74,7 +74,7 @@ class Transfer(Protocol):
     file: str
     control: TransferControl
 
-    def run(self, channel: FileChannel) -> str:
+    def run(self, connection: FileConnection) -> str:
         """Transfer what is missing; return the sentence that tells the user the result."""
 
     def stop(self) -> None:

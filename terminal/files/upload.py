@@ -11,8 +11,9 @@ from wire.file_names import size_words
 from wire.frames import Offer, Offered, SendFile
 from wire.ranges import missing, union
 
-from .channel import ConnectionLostError, FileChannel, JsonFileChannel
+from .connection import ConnectionLostError, FileConnection
 from .direct_offer import DIRECTLY, THROUGH_SERVER, DirectOffer, DirectOptions
+from .json_connection import JsonFileConnection
 from .progress import Progress
 from .sources import ChangedError, Source
 from .transfer import CHECKED, REPAIRS, TransferControl
@@ -35,36 +36,36 @@ class Upload:
         self._direct_offer = DirectOffer(self._source, self._served)
         self.control = TransferControl(Progress("send", self._source.name), changed)
 
-    def run(self, channel: FileChannel) -> str:
+    def run(self, connection: FileConnection) -> str:
         """Offer the file; serve it from here, or upload what the server does not have."""
         try:
-            return self._run(channel)
+            return self._run(connection)
         except ChangedError:
             if self.file:
-                self._cancel(channel)
+                self._cancel(connection)
             raise
 
-    def _cancel(self, channel: FileChannel) -> None:
+    def _cancel(self, connection: FileConnection) -> None:
         """Cancel the offer of a file that has changed: nobody can complete it, and it must not count for the quota."""
         with contextlib.suppress(Refused):
-            channel.settle()
+            connection.settle()
         with contextlib.suppress(Refused, ConnectionLostError):
-            channel.cancel(self.file)
+            connection.cancel(self.file)
 
-    def _run(self, channel: FileChannel) -> str:
-        offered = self.offer(channel)
+    def _run(self, connection: FileConnection) -> str:
+        offered = self.offer(connection)
         self.file = offered.file
         what = f"{self._source.name} ({size_words(self._source.size)})"
         size = self._source.size
         if size > 0 and not missing(union(offered.have), 0, size):
-            self._upload(channel, offered)
+            self._upload(connection, offered)
             return f"{what} was already on the server: {self.file}"
         directly = False
-        if self._goes_directly(offered) and isinstance(channel, JsonFileChannel):
-            directly = self._serve(channel, offered)
+        if self._goes_directly(offered) and isinstance(connection, JsonFileConnection):
+            directly = self._serve(connection, offered)
         if not directly:
             self._direct, self.control.progress.way = None, ""
-            self._upload(channel, offered)
+            self._upload(connection, offered)
         to = f"{self._to}, who is away" if offered.away and not directly else self._to
         return f"Sent {what} to {to}: {self.file} ({DIRECTLY if directly else THROUGH_SERVER})"
 
@@ -77,12 +78,12 @@ class Upload:
             return False
         return self._only_directly or (self._direct.patience > 0 and offered.direct and not offered.have)
 
-    def _serve(self, channel: JsonFileChannel, offered: Offered) -> bool:
+    def _serve(self, connection: JsonFileConnection, offered: Offered) -> bool:
         """Let the user fetch the file from here; False if it must be uploaded after all."""
         assert self._direct is not None
         self.control.wait(f"waiting for {offered.user} to fetch it")
         patience = None if self._only_directly else self._direct.patience
-        return self._direct_offer.run(channel, self.file, self._direct.port, patience, self.control.while_waiting)
+        return self._direct_offer.run(connection, self.file, self._direct.port, patience, self.control.while_waiting)
 
     def _served(self, end: int) -> None:
         """Show that a piece that ends at `end` was sent directly. The listener's threads call it."""
@@ -94,31 +95,31 @@ class Upload:
             self.control.begin(self._source.size, end)
         self.control.show(end)
 
-    def _upload(self, channel: FileChannel, offered: Offered) -> None:
+    def _upload(self, connection: FileConnection, offered: Offered) -> None:
         """Send what the server does not have, and have the whole verified."""
         source, size = self._source, self._source.size
         have = union(offered.have)
         self.control.begin(size, 0)
         digest, at = hashlib.sha256(), 0
         while at < size:
-            data = source.read(at, min(channel.chunk, size - at))
+            data = source.read(at, min(connection.chunk, size - at))
             digest.update(data)
             for first, end in missing(have, at, at + len(data)):
-                channel.put(self.file, first, memoryview(data)[first - at : end - at])
+                connection.put(self.file, first, memoryview(data)[first - at : end - at])
             at += len(data)
             self.control.advance(at)
-        channel.settle()
+        connection.settle()
         source.check()
-        self._finish(channel, digest.hexdigest())
+        self._finish(connection, digest.hexdigest())
 
-    def offer(self, channel: FileChannel) -> Offered:
+    def offer(self, connection: FileConnection) -> Offered:
         """Offer the file; an offer that was made before gets the same answer again."""
         source = self._source
         room, user = (self._to[1:], "") if self._to.startswith("#") else ("", self._to)
         for attempt in range(_OFFERS):
             id = source.id(self._to, attempt)
             try:
-                return channel.offer(
+                return connection.offer(
                     Offer(name=source.name, size=source.size, id=id, parts=source.parts, channel=room, user=user)
                 )
             except Refused as refused:
@@ -126,26 +127,26 @@ class Upload:
                     raise
         raise AssertionError
 
-    def _finish(self, channel: FileChannel, sha256: str) -> None:
+    def _finish(self, connection: FileConnection, sha256: str) -> None:
         """Have the server verify the file; send damaged parts again."""
         for attempt in range(REPAIRS):
             try:
-                channel.finish(self.file, sha256, self._source.size)
+                connection.finish(self.file, sha256, self._source.size)
                 return
             except Refused as refused:
-                if refused.code != "checksum-mismatch" or attempt == REPAIRS - 1 or not self._repair(channel):
+                if refused.code != "checksum-mismatch" or attempt == REPAIRS - 1 or not self._repair(connection):
                     raise
 
-    def _repair(self, channel: FileChannel) -> bool:
+    def _repair(self, connection: FileConnection) -> bool:
         """Send the differing parts again; return True if any part differed."""
-        source, chunk, repaired = self._source, channel.chunk, False
+        source, chunk, repaired = self._source, connection.chunk, False
         for at in range(0, source.size, CHECKED):
             data = source.read(at, min(CHECKED, source.size - at))
-            if channel.sum(self.file, at, len(data)) != hashlib.sha256(data).hexdigest():
+            if connection.sum(self.file, at, len(data)) != hashlib.sha256(data).hexdigest():
                 repaired = True
                 for first in range(0, len(data), chunk):
-                    channel.put(self.file, at + first, memoryview(data)[first : first + chunk])
-        channel.settle()
+                    connection.put(self.file, at + first, memoryview(data)[first : first + chunk])
+        connection.settle()
         return repaired
 
     def stop(self) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from server import Server
-from terminal.files.channel import ConnectionLostError, JsonFileChannel
+from terminal.files.connection import ConnectionLostError
 from terminal.files.download import Download
+from terminal.files.json_connection import JsonFileConnection
 from terminal.files.transfer import Transfer
 from terminal.files.upload import Upload
 from tests.support.clients import Json, endpoint
@@ -67,13 +68,13 @@ def carried(transfer: Transfer, proxy: FileProxy, client: Json) -> str:
         for _ in range(_LINES):
             try:
                 where = endpoint(proxy.address)
-                channel = JsonFileChannel(*where, client.welcome.name, client.welcome.token, silence=1.0)
-                channel.chunk = 1 << 16
+                connection = JsonFileConnection(*where, client.welcome.name, client.welcome.token, silence=1.0)
+                connection.chunk = 1 << 16
                 try:
-                    transfer.run(channel)
+                    transfer.run(connection)
                     return ""
                 finally:
-                    channel.close()
+                    connection.close()
             except ConnectionLostError:
                 continue
         raise AssertionError("it does not come to its end")
@@ -125,16 +126,16 @@ def test_a_line_lost_after_the_file_has_its_name(
         raise ConnectionLostError
 
     for taken_back in (False, True):
-        sending.run(JsonFileChannel(host, port, "alice", alice.welcome.token))
+        sending.run(JsonFileConnection(host, port, "alice", alice.welcome.token))
         folder = tmp_path / str(taken_back)
         fetching = Download(GetFile(file=sending.file), folder, 0, lambda _: True, lambda: None)
-        channel = JsonFileChannel(host, port, "bob", bob.welcome.token)
-        monkeypatch.setattr(channel, "taken", lose)
+        connection = JsonFileConnection(host, port, "bob", bob.welcome.token)
+        monkeypatch.setattr(connection, "taken", lose)
         with pytest.raises(ConnectionLostError):
-            fetching.run(channel)
+            fetching.run(connection)
         if taken_back:
             alice.request(Cancel(file=sending.file))
-        said = fetching.run(JsonFileChannel(host, port, "bob", bob.welcome.token))
+        said = fetching.run(JsonFileConnection(host, port, "bob", bob.welcome.token))
         assert (said, [path.name for path in folder.iterdir()]) == (
             f"Received x (1.0 kB): {folder / 'x'} (through the server)",
             ["x"],

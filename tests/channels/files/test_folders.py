@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from server import Server
-from terminal.files.channel import JsonFileChannel
 from terminal.files.download import Download
+from terminal.files.json_connection import JsonFileConnection
 from terminal.files.upload import Upload
 from tests.support.clients import Json, endpoint
 from tests.support.files import PHOTO, everything, fill, refused
@@ -41,7 +41,7 @@ def test_a_folder_of_thousands(start_server: StartServer, connect: Connect) -> N
     file = alice.request(behind).file
     assert bob.expect(Entry).text == f"offers d/ (2000 files, 2.0 kB): /get {file} in client.py"
     fill(alice, file, bytes(2_000))
-    line = JsonFileChannel(*endpoint(server.address), "bob", bob.welcome.token)
+    line = JsonFileConnection(*endpoint(server.address), "bob", bob.welcome.token)
     assert line.have(file).parts == parts
     line.close()
     assert refused(alice, behind) == "quota"
@@ -54,14 +54,14 @@ def test_a_folder_of_thousands(start_server: StartServer, connect: Connect) -> N
 def test_the_client_sends_a_folder_of_thousands(server: Server, connect: Connect, tmp_path: Path) -> None:
     """The client refuses a folder that has more files than the server takes."""
     alice = connect(server.address, "alice")
-    channel = JsonFileChannel(*endpoint(server.address), "alice", alice.welcome.token)
+    connection = JsonFileConnection(*endpoint(server.address), "alice", alice.welcome.token)
     folder = tmp_path / "things"
     folder.mkdir()
     for number in range(3_000):
         (folder / f"{number:0100}").write_bytes(b"%d" % number)
     transfer = sending(folder)
-    transfer.run(channel)
-    fetching(transfer.file, tmp_path / "in").run(channel)
+    transfer.run(connection)
+    fetching(transfer.file, tmp_path / "in").run(connection)
     assert everything(tmp_path / "in" / "things") == everything(folder)
     for number in range(5_000):
         (folder / f"x{number:0200}").touch()
@@ -71,35 +71,35 @@ def test_the_client_sends_a_folder_of_thousands(server: Server, connect: Connect
         refused.value.sentence
         == "things has too many files, or their names are too long. Pack it into an archive first."
     )
-    channel.close()
+    connection.close()
 
 
 def test_a_server_that_takes_less_at_a_time(start_server: StartServer, connect: Connect, tmp_path: Path) -> None:
     """The server tells its limit, and the client sends no more at a time. It refuses what it cannot cut."""
     server = start_server(limits=Limits(payload=10_000))
     alice = connect(server.address, "alice")
-    channel = JsonFileChannel(*endpoint(server.address), "alice", alice.welcome.token)
+    connection = JsonFileConnection(*endpoint(server.address), "alice", alice.welcome.token)
     (tmp_path / "x").write_bytes(PHOTO[:100_000])
     transfer = sending(tmp_path / "x")
-    transfer.run(channel)
-    fetching(transfer.file, tmp_path / "in").run(channel)
+    transfer.run(connection)
+    fetching(transfer.file, tmp_path / "in").run(connection)
     assert everything(tmp_path / "in") == {"x": PHOTO[:100_000]}
     (tmp_path / "d").mkdir()
     for number in range(200):
         (tmp_path / "d" / f"{number:0100}").touch()
     with pytest.raises(Refused) as refused:
-        sending(tmp_path / "d").run(channel)
+        sending(tmp_path / "d").run(connection)
     assert refused.value.code == "too-large"
-    channel.close()
+    connection.close()
 
 
 def test_a_server_that_takes_no_payload(start_server: StartServer, connect: Connect, tmp_path: Path) -> None:
     """The client says so and offers nothing, instead of trying for ever."""
     server = start_server(limits=Limits(payload=0))
     alice = connect(server.address, "alice")
-    channel = JsonFileChannel(*endpoint(server.address), "alice", alice.welcome.token)
+    connection = JsonFileConnection(*endpoint(server.address), "alice", alice.welcome.token)
     (tmp_path / "x").write_bytes(b"x")
     with pytest.raises(Refused, match="accepts no files"):
-        sending(tmp_path / "x").run(channel)
+        sending(tmp_path / "x").run(connection)
     assert alice.request(Files()).files == []
-    channel.close()
+    connection.close()

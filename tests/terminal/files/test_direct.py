@@ -13,9 +13,10 @@ import pytest
 
 from server import Server
 from terminal.files import download as download_module
-from terminal.files.channel import ConnectionLostError, JsonFileChannel
+from terminal.files.connection import ConnectionLostError
 from terminal.files.direct_offer import DirectOptions
 from terminal.files.download import Download
+from terminal.files.json_connection import JsonFileConnection
 from terminal.files.upload import Upload
 from tests.support.clients import Json, endpoint
 from tests.support.files import PHOTO, entry_file, everything
@@ -38,23 +39,23 @@ class Two:
         self.stored = tmp_path / "data" / "files"
         self.alice = connect(server.address, "alice")
         self.bob = connect(server.address, "bob", direct=True)
-        self.channels: list[JsonFileChannel] = []
+        self.connections: list[JsonFileConnection] = []
         self.said: list[object] = []
         self._threads: list[threading.Thread] = []
 
-    def open_channel(self, client: Json) -> JsonFileChannel:
-        """Open a file channel for one of them."""
-        self.channels.append(JsonFileChannel(*self.where, client.welcome.name, client.welcome.token))
-        return self.channels[-1]
+    def open_connection(self, client: Json) -> JsonFileConnection:
+        """Open a file connection for one of them."""
+        self.connections.append(JsonFileConnection(*self.where, client.welcome.name, client.welcome.token))
+        return self.connections[-1]
 
     def send(self, path: Path, *, asked: bool = True, patience: float = 0.0) -> Upload:
         """Have alice send a file on a thread of its own."""
         transfer = Upload(SendFile(to="bob", path=str(path), direct=asked), lambda: None, DirectOptions(0, patience))
-        channel = self.open_channel(self.alice)
+        connection = self.open_connection(self.alice)
 
         def run() -> None:
             try:
-                self.said.append(transfer.run(channel))
+                self.said.append(transfer.run(connection))
             except (ConnectionLostError, Refused) as error:
                 self.said.append(error)
             finally:
@@ -68,7 +69,7 @@ class Two:
         """Have bob fetch it. Return the download and its result."""
         transfer = Download(GetFile(file=file), self.folder, 0, lambda _: True, lambda: None, direct=direct)
         try:
-            return transfer, transfer.run(self.open_channel(self.bob))
+            return transfer, transfer.run(self.open_connection(self.bob))
         finally:
             transfer.close()
 
@@ -84,9 +85,9 @@ class Two:
         self._threads.clear()
 
     def close(self) -> None:
-        """Close all channels."""
-        for channel in self.channels:
-            channel.close()
+        """Close all connections."""
+        for connection in self.connections:
+            connection.close()
         self.end()
 
 
@@ -157,7 +158,7 @@ def test_without_direct_a_sender_waits_within_patience_for_a_receiver_who_is_onl
     two.bob.close()
     plain = connect(f"{two.where[0]}:{two.where[1]}", "carol")
     transfer = Upload(SendFile(to="carol", path=str(photo)), lambda: None, DirectOptions(0, 60.0))
-    assert transfer.run(two.open_channel(two.alice)).endswith("(through the server)")
+    assert transfer.run(two.open_connection(two.alice)).endswith("(through the server)")
     transfer.close()
     plain.expect(Entry)
 
@@ -179,12 +180,12 @@ def test_an_unreachable_sender_is_replaced_by_the_server(
         port = int(hole.getsockname()[1])
         if how == "closed":
             hole.close()
-        tell = JsonFileChannel.listen
+        tell = JsonFileConnection.listen
 
-        def listen(channel: JsonFileChannel, file: str, real: int, sha256: str = "") -> None:
-            tell(channel, file, port if real else 0, sha256)
+        def listen(connection: JsonFileConnection, file: str, real: int, sha256: str = "") -> None:
+            tell(connection, file, port if real else 0, sha256)
 
-        monkeypatch.setattr(JsonFileChannel, "listen", listen)
+        monkeypatch.setattr(JsonFileConnection, "listen", listen)
         two.send(photo)
         _, said = two.fetch(entry_file(two.bob))
     two.end()
@@ -197,15 +198,15 @@ class Damage:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[int, bytes], bytes]) -> None:
         self.count = 0
-        read = JsonFileChannel._read
+        read = JsonFileConnection._read
 
-        def bad(channel: JsonFileChannel, count: int) -> None:
-            read(channel, count)
-            if channel._silence == download_module._STALL:
+        def bad(connection: JsonFileConnection, count: int) -> None:
+            read(connection, count)
+            if connection._silence == download_module._STALL:
                 self.count += 1
-                channel._view[:count] = spoil(self.count, bytes(channel._view[:count]))
+                connection._view[:count] = spoil(self.count, bytes(connection._view[:count]))
 
-        monkeypatch.setattr(JsonFileChannel, "_read", bad)
+        monkeypatch.setattr(JsonFileConnection, "_read", bad)
 
 
 def test_a_direct_connection_that_breaks_is_continued_through_the_server(
@@ -213,18 +214,18 @@ def test_a_direct_connection_that_breaks_is_continued_through_the_server(
 ) -> None:
     """The server sends only the rest."""
     fetched: list[tuple[bool, int]] = []
-    real = JsonFileChannel.fetch
+    real = JsonFileConnection.fetch
 
-    def note(channel: JsonFileChannel, file: str, first: int, end: int) -> Any:
-        fetched.append((channel._silence == download_module._STALL, first))
-        return real(channel, file, first, end)
+    def note(connection: JsonFileConnection, file: str, first: int, end: int) -> Any:
+        fetched.append((connection._silence == download_module._STALL, first))
+        return real(connection, file, first, end)
 
     def cut(count: int, piece: bytes) -> bytes:
         if count == 6:
             raise ValueError("cut")
         return piece
 
-    monkeypatch.setattr(JsonFileChannel, "fetch", note)
+    monkeypatch.setattr(JsonFileConnection, "fetch", note)
     Damage(monkeypatch, cut)
     two.send(photo)
     _, said = two.fetch(entry_file(two.bob))
@@ -250,7 +251,7 @@ def test_a_download_continues_directly_when_its_sender_comes_back(two: Two, phot
     two.folder.mkdir()
     two.send(photo)
     file = entry_file(two.bob)
-    two.channels[0].close()
+    two.connections[0].close()
     two.end()
     assert isinstance(two.said.pop(), ConnectionLostError)
     (two.folder / f"photo.jpg.{file}.part").write_bytes(PHOTO[:1_000_000])
@@ -265,7 +266,7 @@ def test_a_download_continues_directly_when_its_sender_comes_back(two: Two, phot
 
     transfer.control.wait = waits  # type: ignore[method-assign]
     told: list[str] = []
-    thread = threading.Thread(target=lambda: told.append(transfer.run(two.open_channel(two.bob))))
+    thread = threading.Thread(target=lambda: told.append(transfer.run(two.open_connection(two.bob))))
     thread.start()
     assert waiting.wait(DEADLINE)
     two.send(photo)
@@ -295,11 +296,11 @@ def test_a_sender_who_comes_back_is_notified_of_the_receipt(server: Server, two:
     file = entry_file(two.bob)
     upload = server.chat.files.enter(file, "alice")
     transfer = Download(GetFile(file=file), two.folder, 0, lambda _: True, lambda: None, direct=True)
-    channel = two.open_channel(two.bob)
-    taken, learns = channel.taken, channel._wait_for_more
+    connection = two.open_connection(two.bob)
+    taken, learns = connection.taken, connection._wait_for_more
 
     def first(file: str, sha256: str = "") -> None:
-        two.channels[0].close()
+        two.connections[0].close()
         two.end()
         eventually(lambda: upload.direct_sender is None, lambda: "she still listens")
         taken(file, sha256)
@@ -308,8 +309,8 @@ def test_a_sender_who_comes_back_is_notified_of_the_receipt(server: Server, two:
         two.send(photo)
         return learns(until)
 
-    channel.taken, channel._wait_for_more = first, then  # type: ignore[method-assign]
-    assert transfer.run(channel).endswith("(directly)")
+    connection.taken, connection._wait_for_more = first, then  # type: ignore[method-assign]
+    assert transfer.run(connection).endswith("(directly)")
     two.end()
     server.chat.files.leave(upload)
     assert isinstance(two.said[0], ConnectionLostError)

@@ -13,8 +13,9 @@ import pytest
 
 from server import Server
 from terminal.files import direct_listener as listener_module
-from terminal.files.channel import ConnectionLostError, JsonFileChannel
+from terminal.files.connection import ConnectionLostError
 from terminal.files.direct_listener import DirectListener
+from terminal.files.json_connection import JsonFileConnection
 from terminal.files.sources import Source
 from tests.support.clients import Json, endpoint
 from tests.support.files import PHOTO
@@ -147,17 +148,17 @@ def test_a_token_is_valid_once_and_for_one_file(door: DirectListener, monkeypatc
     """A request for another file ends the connection. The listener waits for a token that comes late."""
     line = threading.Timer(0.05, door.expect, ("bob", "secret"))
     line.start()
-    channel = JsonFileChannel("127.0.0.1", door.port, "Bob", "secret")
-    assert b"".join(map(bytes, channel.fetch("abcd2345", 10, 1_000_000))) == PHOTO[10:1_000_000]
-    assert channel.sum("abcd2345", 5, 10) == hashlib.sha256(PHOTO[5:15]).hexdigest()
-    assert channel.have("abcd2345").sha256 == SHA256
+    connection = JsonFileConnection("127.0.0.1", door.port, "Bob", "secret")
+    assert b"".join(map(bytes, connection.fetch("abcd2345", 10, 1_000_000))) == PHOTO[10:1_000_000]
+    assert connection.sum("abcd2345", 5, 10) == hashlib.sha256(PHOTO[5:15]).hexdigest()
+    assert connection.have("abcd2345").sha256 == SHA256
     assert door.busy
     monkeypatch.setattr(listener_module, "_PATIENCE", 0.1)
     with pytest.raises(ConnectionLostError):
-        JsonFileChannel("127.0.0.1", door.port, "bob", "secret")
+        JsonFileConnection("127.0.0.1", door.port, "bob", "secret")
     with pytest.raises(ConnectionLostError):
-        channel.sum("other", 0, 1)
-    channel.close()
+        connection.sum("other", 0, 1)
+    connection.close()
     for wrong in (
         Get(file="abcd2345", offset=len(PHOTO), length=1),
         Put(file="abcd2345", offset=0, bytes=3, payload=b"abc"),
@@ -175,11 +176,11 @@ def test_the_number_of_connections_is_limited(door: DirectListener) -> None:
         line.close()
     door.close()
     with pytest.raises(ConnectionLostError):
-        JsonFileChannel("127.0.0.1", door.port, "bob", "x", within=1.0)
+        JsonFileConnection("127.0.0.1", door.port, "bob", "x", within=1.0)
 
 
 def test_a_listening_sender_learns_that_the_offer_was_cancelled(server: Server, connect: Connect) -> None:
-    """Else its channel would wait without end, because another connection cancelled the offer."""
+    """Else its connection would wait without end, because another connection cancelled the offer."""
     alice = connect(server.address, "alice")
     file = alice.request(Offer(name="a", size=3, user="bob")).file
     line = connect(server.address)
@@ -204,16 +205,18 @@ def test_a_receiver_learns_when_the_sender_is_back(server: Server, connect: Conn
     assert request(bob, Have(file=file)).code == "gone"
 
 
-@pytest.mark.parametrize("wait", [JsonFileChannel.more, lambda channel: channel.event(1.0)], ids=["more", "event"])
-def test_a_channel_that_is_closed_before_a_wait_raises_connection_lost(
-    server: Server, connect: Connect, wait: Callable[[JsonFileChannel], object]
+@pytest.mark.parametrize(
+    "wait", [JsonFileConnection.more, lambda connection: connection.event(1.0)], ids=["more", "event"]
+)
+def test_a_connection_that_is_closed_before_a_wait_raises_connection_lost(
+    server: Server, connect: Connect, wait: Callable[[JsonFileConnection], object]
 ) -> None:
-    """Stopping a transfer closes its channel; that must not look like an error of the disk."""
+    """Stopping a transfer closes its connection; that must not look like an error of the disk."""
     alice = connect(server.address, "alice")
-    channel = JsonFileChannel(*endpoint(server.address), "alice", alice.welcome.token)
-    channel.close()
+    connection = JsonFileConnection(*endpoint(server.address), "alice", alice.welcome.token)
+    connection.close()
     with pytest.raises(ConnectionLostError):
-        wait(channel)
+        wait(connection)
 
 
 def test_nothing_goes_directly_to_a_channel(server: Server, connect: Connect) -> None:

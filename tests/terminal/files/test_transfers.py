@@ -1,4 +1,4 @@
-"""Uploads and downloads through a real server, by file channels and by two client processes."""
+"""Uploads and downloads through a real server, by file connections and by two client processes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from server import Server
-from terminal.files.channel import ConnectionLostError, JsonFileChannel
+from terminal.files.connection import ConnectionLostError
 from terminal.files.download import Download
+from terminal.files.json_connection import JsonFileConnection
 from terminal.files.transfer import StoppedError
 from terminal.files.upload import Upload
 from tests.support.clients import Json, endpoint
@@ -27,21 +28,21 @@ from wire.frames import Cancel, Fetched, Files, GetFile, Have, Join, SendFile
 from wire.limits import Limits
 
 Connect = Callable[..., Json]
-OpenChannel = Callable[[Json], JsonFileChannel]
+OpenConnection = Callable[[Json], JsonFileConnection]
 
 
 @pytest.fixture
-def open_channel(server: Server) -> Iterator[OpenChannel]:
-    """Open a file channel of a connected user: `open_channel(connection)`."""
-    made: list[JsonFileChannel] = []
+def open_connection(server: Server) -> Iterator[OpenConnection]:
+    """Open a file connection of a connected user: `open_connection(connection)`."""
+    made: list[JsonFileConnection] = []
 
-    def make(client: Json) -> JsonFileChannel:
-        made.append(JsonFileChannel(*endpoint(server.address), client.welcome.name, client.welcome.token))
+    def make(client: Json) -> JsonFileConnection:
+        made.append(JsonFileConnection(*endpoint(server.address), client.welcome.name, client.welcome.token))
         return made[-1]
 
     yield make
-    for channel in made:
-        channel.close()
+    for connection in made:
+        connection.close()
 
 
 def sending(path: Path, to: str = "bob") -> Upload:
@@ -55,49 +56,53 @@ def fetching(file: str, folder: Path, ask: Callable[[str], bool] = lambda _: Tru
 
 
 def test_a_file_arrives_unchanged(
-    server: Server, connect: Connect, open_channel: OpenChannel, photo: Path, tmp_path: Path
+    server: Server, connect: Connect, open_connection: OpenConnection, photo: Path, tmp_path: Path
 ) -> None:
     """The sender gets a receipt. The second upload of the same file sends no byte."""
     alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
     transfer = sending(photo)
-    assert transfer.run(open_channel(alice)) == f"Sent photo.jpg (3.0 MB) to bob: {transfer.file} (through the server)"
-    assert sending(photo).run(open_channel(alice)) == f"photo.jpg (3.0 MB) was already on the server: {transfer.file}"
+    assert (
+        transfer.run(open_connection(alice)) == f"Sent photo.jpg (3.0 MB) to bob: {transfer.file} (through the server)"
+    )
+    assert (
+        sending(photo).run(open_connection(alice)) == f"photo.jpg (3.0 MB) was already on the server: {transfer.file}"
+    )
 
     def never(question: str) -> bool:
         raise AssertionError(f"without a partial file: {question}")
 
     fetch = fetching(transfer.file, tmp_path / "in", never)
-    assert fetch.run(open_channel(bob)).startswith("Received photo.jpg (3.0 MB): ")
+    assert fetch.run(open_connection(bob)).startswith("Received photo.jpg (3.0 MB): ")
     assert everything(tmp_path / "in") == {"photo.jpg": PHOTO}
     assert fetch.control.progress.done == len(PHOTO)
     assert alice.expect(Fetched).user == "bob"
     alice.request(Cancel(file=transfer.file))
     again = sending(photo)
-    again.run(open_channel(alice))
+    again.run(open_connection(alice))
     assert again.file != transfer.file
 
 
 def test_a_lost_receipt_is_sent_again(
-    server: Server, connect: Connect, open_channel: OpenChannel, photo: Path, tmp_path: Path
+    server: Server, connect: Connect, open_connection: OpenConnection, photo: Path, tmp_path: Path
 ) -> None:
     """The file is stored once."""
     alice = connect(server.address, "alice")
     transfer = sending(photo, "alice")
-    transfer.run(open_channel(alice))
-    channel, fetch = open_channel(alice), fetching(transfer.file, tmp_path / "in")
+    transfer.run(open_connection(alice))
+    connection, fetch = open_connection(alice), fetching(transfer.file, tmp_path / "in")
 
     def lost(file: str, sha256: str = "") -> None:
         raise ConnectionLostError("in that moment")
 
-    channel.taken = lost  # type: ignore[method-assign]
+    connection.taken = lost  # type: ignore[method-assign]
     with pytest.raises(ConnectionLostError):
-        fetch.run(channel)
-    assert fetch.run(open_channel(alice)).startswith("Received photo.jpg (3.0 MB): ")
+        fetch.run(connection)
+    assert fetch.run(open_connection(alice)).startswith("Received photo.jpg (3.0 MB): ")
     assert everything(tmp_path / "in") == {"photo.jpg": PHOTO}
 
 
 def test_a_folder_arrives_unchanged_in_a_channel(
-    server: Server, connect: Connect, open_channel: OpenChannel, tmp_path: Path
+    server: Server, connect: Connect, open_connection: OpenConnection, tmp_path: Path
 ) -> None:
     alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
     for client in (alice, bob):
@@ -107,31 +112,31 @@ def test_a_folder_arrives_unchanged_in_a_channel(
     for name, data in {"a": b"x" * 10, "deep/b": b"", "deep/er/c": PHOTO}.items():
         (folder / name).write_bytes(data)
     transfer = sending(folder, "#lab")
-    transfer.run(open_channel(alice))
-    fetching(transfer.file, tmp_path / "in").run(open_channel(bob))
+    transfer.run(open_connection(alice))
+    fetching(transfer.file, tmp_path / "in").run(open_connection(bob))
     assert everything(tmp_path / "in" / "things") == everything(folder)
     with pytest.raises(Refused) as refused:
-        sending(folder, "#den").run(open_channel(alice))
+        sending(folder, "#den").run(open_connection(alice))
     assert refused.value.code == "no-such-channel"
 
 
 def test_a_download_follows_the_upload(
-    server: Server, connect: Connect, open_channel: OpenChannel, photo: Path, tmp_path: Path
+    server: Server, connect: Connect, open_connection: OpenConnection, photo: Path, tmp_path: Path
 ) -> None:
     """It begins before the first byte is uploaded, and ends with the upload."""
     alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
-    channel, offered, waiting = open_channel(alice), threading.Event(), threading.Event()
+    connection, offered, waiting = open_connection(alice), threading.Event(), threading.Event()
     transfer = sending(photo)
 
-    def slow_offer(request: Any, offer: Any = channel.offer) -> Any:
+    def slow_offer(request: Any, offer: Any = connection.offer) -> Any:
         answer = offer(request)
         transfer.file = answer.file
         offered.set()
         waiting.wait(DEADLINE)
         return answer
 
-    channel.offer = slow_offer  # type: ignore[assignment,method-assign]
-    sender = threading.Thread(target=transfer.run, args=(channel,))
+    connection.offer = slow_offer  # type: ignore[assignment,method-assign]
+    sender = threading.Thread(target=transfer.run, args=(connection,))
     sender.start()
     assert offered.wait(DEADLINE)
     fetch = fetching(transfer.file, tmp_path / "in")
@@ -142,36 +147,36 @@ def test_a_download_follows_the_upload(
         waiting.set()
 
     fetch.control.wait = waits  # type: ignore[method-assign]
-    fetch.run(open_channel(bob))
+    fetch.run(open_connection(bob))
     sender.join()
     assert everything(tmp_path / "in") == {"photo.jpg": PHOTO}
 
 
 def test_transfers_resume_after_a_lost_connection(
-    server: Server, connect: Connect, open_channel: OpenChannel, photo: Path, tmp_path: Path
+    server: Server, connect: Connect, open_connection: OpenConnection, photo: Path, tmp_path: Path
 ) -> None:
     """Both sides continue where they were. If the user answers no, the download begins again."""
     alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
-    transfer, channel = sending(photo), open_channel(alice)
+    transfer, connection = sending(photo), open_connection(alice)
     puts: list[int] = []
 
-    def cut(file: str, offset: int, data: Any, put: Any = channel.put) -> None:
+    def cut(file: str, offset: int, data: Any, put: Any = connection.put) -> None:
         if offset > 0:
-            channel.settle()
-            channel.close()
+            connection.settle()
+            connection.close()
         put(file, offset, data)
 
-    channel.put = cut  # type: ignore[method-assign]
+    connection.put = cut  # type: ignore[method-assign]
     with pytest.raises(ConnectionLostError):
-        transfer.run(channel)
-    channel = open_channel(alice)
+        transfer.run(connection)
+    connection = open_connection(alice)
 
-    def note(file: str, offset: int, data: Any, put: Any = channel.put) -> None:
+    def note(file: str, offset: int, data: Any, put: Any = connection.put) -> None:
         puts.append(offset)
         put(file, offset, data)
 
-    channel.put = note  # type: ignore[method-assign]
-    transfer.run(channel)
+    connection.put = note  # type: ignore[method-assign]
+    transfer.run(connection)
     assert puts == [1 << 20, 2 << 20]
     asked: list[str] = []
 
@@ -186,51 +191,51 @@ def test_transfers_resume_after_a_lost_connection(
         folder = tmp_path / str(answer)
         folder.mkdir()
         (folder / f"photo.jpg.{transfer.file}.part").write_bytes(PHOTO[:1_000_000])
-        channel, fetched = open_channel(bob), list[int]()
+        connection, fetched = open_connection(bob), list[int]()
 
-        def fetch(file: str, first: int, end: int, real: Any = channel.fetch, to: list[int] = fetched) -> Any:
+        def fetch(file: str, first: int, end: int, real: Any = connection.fetch, to: list[int] = fetched) -> Any:
             to.append(first)
             return real(file, first, end)
 
-        channel.fetch = fetch  # type: ignore[method-assign]
-        fetching(transfer.file, folder, say(answer)).run(channel)
+        connection.fetch = fetch  # type: ignore[method-assign]
+        fetching(transfer.file, folder, say(answer)).run(connection)
         assert fetched == [sure]
         assert everything(folder) == {"photo.jpg": PHOTO}
     assert asked == ["Resume photo.jpg (33 %)?"] * 2
 
 
 def test_damaged_parts_are_repaired(
-    server: Server, connect: Connect, open_channel: OpenChannel, photo: Path, tmp_path: Path
+    server: Server, connect: Connect, open_connection: OpenConnection, photo: Path, tmp_path: Path
 ) -> None:
     """In an upload and in a download. What cannot be repaired stays a partial file."""
     alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
-    channel, damaged = open_channel(alice), list[int]()
+    connection, damaged = open_connection(alice), list[int]()
 
-    def damage(file: str, offset: int, data: Any, put: Any = channel.put) -> None:
+    def damage(file: str, offset: int, data: Any, put: Any = connection.put) -> None:
         if not damaged:
             damaged.append(offset)
             data = memoryview(bytes([data[0] ^ 1]) + bytes(data[1:]))
         put(file, offset, data)
 
-    channel.put = damage  # type: ignore[method-assign]
+    connection.put = damage  # type: ignore[method-assign]
     transfer = sending(photo)
-    transfer.run(channel)
+    transfer.run(connection)
     (tmp_path / "in").mkdir()
     part = tmp_path / "in" / f"photo.jpg.{transfer.file}.part"
     part.write_bytes(b"wrong" + PHOTO[5:1_000_000])
-    fetching(transfer.file, tmp_path / "in").run(open_channel(bob))
+    fetching(transfer.file, tmp_path / "in").run(open_connection(bob))
     assert everything(tmp_path / "in") == {"photo.jpg": PHOTO}
     part.write_bytes(b"wrong")
-    channel = open_channel(bob)
+    connection = open_connection(bob)
     sums: list[int] = []
 
     def same(file: str, first: int, length: int) -> str:
         sums.append(first)
         return hashlib.sha256(part.read_bytes()[:length]).hexdigest()
 
-    channel.sum = same  # type: ignore[method-assign]
+    connection.sum = same  # type: ignore[method-assign]
     with pytest.raises(Refused) as refused:
-        fetching(transfer.file, tmp_path / "in").run(channel)
+        fetching(transfer.file, tmp_path / "in").run(connection)
     assert refused.value.code == "checksum-mismatch"
     assert sums == [0]  # another attempt would change nothing
     assert part.exists()
@@ -238,22 +243,22 @@ def test_damaged_parts_are_repaired(
 
 
 def test_a_stopped_download_keeps_its_partial_file(
-    server: Server, connect: Connect, open_channel: OpenChannel, photo: Path, tmp_path: Path
+    server: Server, connect: Connect, open_connection: OpenConnection, photo: Path, tmp_path: Path
 ) -> None:
     """A refused download leaves nothing."""
     alice = connect(server.address, "alice")
     transfer = sending(photo)
-    transfer.run(open_channel(alice))
+    transfer.run(open_connection(alice))
     fetch = fetching(transfer.file, tmp_path / "in")
     fetch.stop()
     with pytest.raises(StoppedError):
-        fetch.run(open_channel(alice))
+        fetch.run(open_connection(alice))
     fetch.close()
     assert list(everything(tmp_path / "in")) == [f"photo.jpg.{transfer.file}.part"]
     with pytest.raises(Refused):
-        fetching(transfer.file, tmp_path / "other", largest=10).run(open_channel(alice))
+        fetching(transfer.file, tmp_path / "other", largest=10).run(open_connection(alice))
     with pytest.raises(Refused):
-        fetching("zzzzzzzz", tmp_path / "other").run(open_channel(alice))
+        fetching("zzzzzzzz", tmp_path / "other").run(open_connection(alice))
     assert not (tmp_path / "other").exists()
 
 
@@ -262,29 +267,29 @@ def test_a_server_with_small_chunks_is_asked_again(
 ) -> None:
     server = start_server(limits=Limits(chunk=50_000))
     alice = connect(server.address, "alice")
-    channel = JsonFileChannel(*endpoint(server.address), "alice", alice.welcome.token)
+    connection = JsonFileConnection(*endpoint(server.address), "alice", alice.welcome.token)
     transfer = sending(photo)
-    transfer.run(channel)
-    fetching(transfer.file, tmp_path / "in").run(channel)
+    transfer.run(connection)
+    fetching(transfer.file, tmp_path / "in").run(connection)
     assert everything(tmp_path / "in") == {"photo.jpg": PHOTO}
-    channel.close()
+    connection.close()
 
 
-def test_every_method_of_a_closed_channel_raises_connection_lost(server: Server, connect: Connect) -> None:
+def test_every_method_of_a_closed_connection_raises_connection_lost(server: Server, connect: Connect) -> None:
     """Another thread may close it at any moment."""
     alice = connect(server.address, "alice")
     file = offer(alice)
     for what in (
-        JsonFileChannel.more,
+        JsonFileConnection.more,
         lambda line: line.event(0),
         lambda line: line.have(file, watch=True),
         lambda line: line.put(file, 0, b"x"),
         lambda line: list(line.fetch(file, 0, 1)),
     ):
-        channel = JsonFileChannel(*endpoint(server.address), "alice", alice.welcome.token)
-        channel.close()
+        connection = JsonFileConnection(*endpoint(server.address), "alice", alice.welcome.token)
+        connection.close()
         with pytest.raises(ConnectionLostError):
-            what(channel)
+            what(connection)
 
 
 # Processes
@@ -346,20 +351,20 @@ def wait_for_part(folder: Path, process: Process) -> None:
 
 
 def test_the_offer_of_a_file_that_changes_is_cancelled(
-    server: Server, connect: Connect, open_channel: OpenChannel, photo: Path, tmp_path: Path
+    server: Server, connect: Connect, open_connection: OpenConnection, photo: Path, tmp_path: Path
 ) -> None:
     """Nobody could complete it. Its waiting receiver gets an error and keeps no partial file."""
     alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
-    channel, transfer, fetch = open_channel(alice), sending(photo), list[Download]()
+    connection, transfer, fetch = open_connection(alice), sending(photo), list[Download]()
     ended: list[str] = []
 
     def run() -> None:
         try:
-            fetch[0].run(open_channel(bob))
+            fetch[0].run(open_connection(bob))
         except Refused as refused:
             ended.append(refused.code)
 
-    def settle(real: Any = channel.settle) -> None:
+    def settle(real: Any = connection.settle) -> None:
         real()
         if fetch:
             return
@@ -377,9 +382,9 @@ def test_the_offer_of_a_file_that_changes_is_cancelled(
         photo.write_bytes(b"another")
 
     threads: list[threading.Thread] = []
-    channel.settle = settle  # type: ignore[method-assign]
+    connection.settle = settle  # type: ignore[method-assign]
     with pytest.raises(Refused) as refused:
-        transfer.run(channel)
+        transfer.run(connection)
     assert "changed during the transfer" in refused.value.sentence
     threads[0].join(DEADLINE)
     assert ended == ["gone"]

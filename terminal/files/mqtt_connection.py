@@ -1,6 +1,6 @@
-"""Floor 4: channels for files over the one connection of an MQTT client.
+"""Floor 4: file connections of an MQTT client: they share its one link to the broker with the messages.
 
-Each request is a command of wire/topics/files.py. The thread of a transfer waits in its channel for the answers.
+Each request is a command of wire/topics/files.py. A transfer's thread waits in its file connection for the answers.
 """
 
 from __future__ import annotations
@@ -37,63 +37,63 @@ from wire.frames import (
     Taken,
 )
 
-from .channel import ConnectionLostError
+from .connection import ConnectionLostError
 
 _SILENCE = 60.0  # seconds without an answer until the connection counts as lost
 _FOLLOWING = 600.0  # seconds without news of a file, after which the transfer asks again
 _CHUNK = 1 << 17  # bytes; messages are sent between two chunks
-_WINDOW = 8  # unanswered requests of one channel
+_WINDOW = 8  # unanswered requests of one file connection
 
 A = TypeVar("A", bound=Answer)
 
 
-class MqttFileChannels:
-    """All open channels. `send` is that of the link; the receiver of its events calls `take` and `lost`."""
+class MqttFileConnections:
+    """All open file connections. `send` is that of the link; the receiver of its events calls `take` and `lost`."""
 
     def __init__(self, send: Callable[[Iterable[Frame]], None]) -> None:
         self._send = send
         self._lock = threading.Lock()
-        self._channels: dict[int, MqttFileChannel] = {}
+        self._connections: dict[int, MqttFileConnection] = {}
         self._numbers = itertools.count(1)
 
-    def open(self) -> MqttFileChannel:
-        """Open another channel over the connection."""
+    def open(self) -> MqttFileConnection:
+        """Open another file connection over the link."""
         with self._lock:
             number = next(self._numbers)
-            channel = self._channels[number] = MqttFileChannel(number, self._send, self._close)
-        return channel
+            connection = self._connections[number] = MqttFileConnection(number, self._send, self._close)
+        return connection
 
     def _close(self, number: int) -> None:
         with self._lock:
-            self._channels.pop(number, None)
+            self._connections.pop(number, None)
 
     def take(self, frame: Frame) -> bool:
-        """Pass a frame to its channel. Return False if the frame is for no channel."""
+        """Pass a frame to its file connection. Return False if the frame is for none of them."""
         if isinstance(frame, More):
-            for channel in self._all():
-                channel.came.put(frame)
+            for connection in self._all():
+                connection.came.put(frame)
             return True
         ref = getattr(frame, "ref", None)
         if not isinstance(ref, str) or not ref.startswith("file "):
             return False
         with self._lock:
-            found = self._channels.get(int(ref.split()[1]))
+            found = self._connections.get(int(ref.split()[1]))
         if found is not None:
             found.came.put(frame)
         return True
 
     def lost(self) -> None:
-        """End the waits of all channels, as the connection is lost."""
-        for channel in self._all():
-            channel.came.put(None)
+        """End the waits of all file connections, as the link has lost its connection."""
+        for connection in self._all():
+            connection.came.put(None)
 
-    def _all(self) -> list[MqttFileChannel]:
+    def _all(self) -> list[MqttFileConnection]:
         with self._lock:
-            return list(self._channels.values())
+            return list(self._connections.values())
 
 
-class MqttFileChannel:
-    """A FileChannel (see channel.py) over the link that also carries the messages."""
+class MqttFileConnection:
+    """A FileConnection (see connection.py) over the link that also carries the messages."""
 
     chunk = _CHUNK
 
@@ -109,7 +109,7 @@ class MqttFileChannel:
         self._news = False
 
     def close(self) -> None:
-        """Close the channel, and end a wait in it."""
+        """Close the file connection, and end a wait in it. The link stays open."""
         self._closed(self._number)
         self.came.put(None)
 

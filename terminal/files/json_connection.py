@@ -1,4 +1,4 @@
-"""Floor 4: a connection of its own for one file, so that messages do not wait for it.
+"""Floor 4: a TCP connection of its own for one file, so that messages do not wait for the file.
 
 It speaks the JSON dialect, begins with `attach`, blocks, and belongs to the thread of one transfer.
 """
@@ -13,7 +13,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Iterator
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -56,6 +56,8 @@ from wire.frames import (
 )
 from wire.jsonlines import JsonLines
 
+from .connection import ConnectionLostError
+
 _CONNECTING = 10.0  # seconds
 _SILENCE = 60.0  # seconds without a byte while an answer is due, until the connection counts as lost
 _FOLLOWING = 600.0  # seconds that a sender may pause until a ping is sent
@@ -71,54 +73,8 @@ _decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(AnyReply)
 A = TypeVar("A", bound=Frame)
 
 
-class ConnectionLostError(Exception):
-    """The connection is lost, or could not be opened: try again later."""
-
-
-class FileChannel(Protocol):
-    """What a transfer needs of a connection.
-
-    Each method raises Refused if another attempt makes no sense, and ConnectionLostError if it does.
-    """
-
-    chunk: int  # bytes of a `put`
-
-    def offer(self, offer: Offer) -> Offered:
-        """Offer a file; the answer says which ranges the server has."""
-
-    def put(self, file: str, offset: int, data: bytes | memoryview) -> None:
-        """Send a chunk. Several chunks may be in flight."""
-
-    def settle(self) -> None:
-        """Wait until the server has stored all chunks."""
-
-    def finish(self, file: str, sha256: str, size: int) -> None:
-        """Have the server verify the whole file."""
-
-    def cancel(self, file: str) -> None:
-        """Cancel an offer."""
-
-    def have(self, file: str, *, watch: bool = False) -> Ranges:
-        """Return the ranges that the server has; with `watch`, `more` waits for further ones."""
-
-    def fetch(self, file: str, first: int, end: int) -> Iterator[memoryview]:
-        """Yield a range in order; each piece is valid until the next one. It ends early where no more is there yet."""
-
-    def more(self) -> None:
-        """Wait until the server has more of the file."""
-
-    def sum(self, file: str, first: int, length: int) -> str:
-        """Return the SHA-256 of a range, in hex."""
-
-    def taken(self, file: str) -> None:
-        """Report that the file has arrived here."""
-
-    def close(self) -> None:
-        """Close the connection; a running method raises ConnectionLostError. Any thread may call it."""
-
-
-class JsonFileChannel:
-    """A FileChannel over TCP: to the server or, with a token for it, directly to the client that has the file."""
+class JsonFileConnection:
+    """A FileConnection over TCP: to the server or, with a token for it, directly to the client that has the file."""
 
     chunk = 1 << 20  # at most
 
