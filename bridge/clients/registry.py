@@ -71,6 +71,7 @@ class Registry:
         self._connected: dict[str, ConnectedClient] = {}
         self._parting: dict[str, threading.Event] = {}  # by key: the connection has ended and its session is being kept
         self._leaving: dict[str, threading.Event] = {}  # by user key: a login waits for that user's client to be gone
+        self._logging_in: dict[tuple[str, ...], threading.Event] = {}  # by client: its connection is about to be added
         self._away: dict[str, _Away] = {}
         store.part_clients(now())
         store.end_clients(now())
@@ -90,6 +91,27 @@ class Registry:
     def connected_as(self, user_key: str) -> list[ConnectedClient]:
         """Return all connected clients of one user."""
         return [client for client in self.connected() if client.user_key == user_key]
+
+    @contextmanager
+    def logging_in(self, *client: str) -> Iterator[None]:
+        """Take a name and call `add` within the context; wait while another connection of the client is within it.
+
+        A client that gives up waiting for CONNACK connects again, and the server may read both CONNECTs at once. The
+        second connection could not take over the first, which has the name but is not added, and would be refused.
+        """
+        mine = threading.Event()
+        while True:
+            with self._lock:
+                other = self._logging_in.setdefault(client, mine)
+            if other is mine:
+                break
+            other.wait()
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._logging_in[client]
+            mine.set()
 
     def add(self, key: str, client: ConnectedClient) -> tuple[ConnectedClient | None, dict[int, int] | None]:
         """Register a connected client; wait while an earlier connection of it is still being closed.

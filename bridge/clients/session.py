@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import msgspec
@@ -133,12 +134,13 @@ class MqttSession:
 
     def _connect(self, packet: Connect) -> None:
         self._responses.limit = packet.properties.maximum_packet_size or 0  # first, as it holds for a refusal, too
-        login = connect.log_in(self._shared, self._session, packet, self.address)
-        self._will = login.will
-        self._responses.open(packet, login.me, self._session.user)
-        self._set_limits(packet, login)
-        self._key = login.key
-        previous, sent = self._shared.registry.add(self._key, self)
+        with self._one_login_at_a_time(packet):
+            login = connect.log_in(self._shared, self._session, packet, self.address)
+            self._will = login.will
+            self._responses.open(packet, login.me, self._session.user)
+            self._set_limits(packet, login)
+            self._key = login.key
+            previous, sent = self._shared.registry.add(self._key, self)
         self._shared.wills.client_connected(self._key, clean=packet.clean)
         if previous is not None:
             previous.taken_over(clean=packet.clean)
@@ -149,6 +151,12 @@ class MqttSession:
         self._reader.reply_bytes(welcome)
         self._responses.connected = True
         self._subscribe_handler.follow_private_logs()
+
+    def _one_login_at_a_time(self, packet: Connect) -> AbstractContextManager[None]:
+        """Return the context of a login. A client without a client id is never another connection's client."""
+        if not packet.client_id:
+            return nullcontext()
+        return self._shared.registry.logging_in(self.address, packet.username or "", packet.client_id)
 
     def _set_limits(self, packet: Connect, login: Login) -> None:
         """Note how much the client takes, how long it may be silent, and how long its state is kept."""

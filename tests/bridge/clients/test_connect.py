@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
 
 import pytest
 
+from channels import take_name
 from server import Server
 from tests.support.clients import Json, Text
 from tests.support.fixtures import StartServer
 from tests.support.mqtt import MqttLine, body, watch
+from tests.support.stores import WatchedStore
 from tests.support.waiting import DEADLINE, eventually
+from wire.errors import Refused
 from wire.frames import Presence, Register
 from wire.limits import Limits
 from wire.mqtt import V5, V311, Auth, ConnAck, Connect, Disconnect, PingReq, Properties, Publish, Reason
@@ -177,6 +183,43 @@ def test_a_client_that_connects_again_takes_its_connection_over(server: Server, 
     assert len(watcher.messages("chat/presence/alice")) == 1, "alice was online all the time"
     new.disconnect()
     watcher.message("chat/presence/alice", lambda packet: not body(packet)["online"])
+
+
+def test_a_client_that_connects_again_while_its_first_login_goes_on_takes_it_over(
+    server: Server, stores: list[WatchedStore], mqtt: Mqtt, version: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has not had its CONNACK in time: a slow server reads both CONNECTs at once."""
+    again = mqtt(server.address, "alice", connect=False, version=version)
+    decided = threading.Event()  # the second connection waits for the first, or was refused the name
+    registry = server._mqtt.registry
+    logging_in = registry.logging_in
+
+    def waiting(*client: str) -> AbstractContextManager[None]:
+        if client in registry._logging_in:
+            decided.set()
+        return logging_in(*client)
+
+    def taking(*arguments: Any, **named: Any) -> object:
+        try:
+            return take_name(*arguments, **named)
+        except Refused:
+            decided.set()
+            raise
+
+    def before(method: str) -> None:
+        """The first has the name, and is about to read its channels."""
+        if method == "memberships":
+            stores[0].before = None
+            again.send(Connect(version=version, username="alice", client_id="alice-line"))
+            assert decided.wait(DEADLINE)
+
+    monkeypatch.setattr(registry, "logging_in", waiting)
+    monkeypatch.setattr("bridge.clients.connect.take_name", taking)
+    stores[0].before = before
+    first = mqtt(server.address, "alice", version=version)
+    assert again.expect(ConnAck).reason == Reason.SUCCESS
+    first.until_closed()
+    again.do("say/lab", "hello")
 
 
 def test_a_login_waits_for_a_client_that_has_just_hung_up(

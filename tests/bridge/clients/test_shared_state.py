@@ -123,6 +123,36 @@ def test_a_client_is_found_by_its_key_and_its_user(desk: Desk) -> None:
     assert desk.registry.connected_as("alice") == [phone, tablet]
 
 
+def test_connections_of_one_client_log_in_one_after_the_other(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    waits = threading.Event()
+
+    def second() -> None:
+        with desk.registry.logging_in("10.0.0.1", "alice", "phone"):
+            done.append("second")
+
+    thread = threading.Thread(target=second)
+    with desk.registry.logging_in("10.0.0.1", "alice", "phone"):
+        (first,) = desk.registry._logging_in.values()
+        wait = first.wait
+
+        def noted(timeout: float | None = None) -> bool:
+            waits.set()
+            return wait(timeout)
+
+        monkeypatch.setattr(first, "wait", noted)
+        thread.start()
+        assert waits.wait(DEADLINE)
+        with desk.registry.logging_in("10.0.0.1", "alice", "tablet"):
+            done.append("another client")
+        done.append("first")
+    thread.join(DEADLINE)
+    assert done == ["another client", "first", "second"]
+    with pytest.raises(KeyError), desk.registry.logging_in("10.0.0.1", "alice", "phone"):
+        raise KeyError
+    assert not desk.registry._logging_in
+
+
 def test_a_client_that_connects_again_takes_the_first_over(desk: Desk) -> None:
     first, second = FakeClient(), FakeClient()
     desk.registry.add("alice/phone", first)
