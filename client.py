@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 
 from net import format_address
-from terminal.files import DirectOptions, FileOptions
+from terminal.files import DirectOptions, FileOptions, JsonFileConnection, MqttFileConnections, OpenConnection
 from terminal.links import (
     DEFAULT_HOST,
     DEFAULT_PORT,
@@ -177,10 +177,11 @@ def _password(file: Path | None) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class _Server:
-    """A server as the user names it, the link to it, and the user name and password in its address."""
+    """A server as the user names it, the link and file connections to it, and the name and password in its address."""
 
     where: str
     make_link: Callable[[Deliver], Link]
+    open_connection: OpenConnection
     file_options: FileOptions
     name: str | None = None
     password: str | None = None
@@ -197,13 +198,20 @@ def _server(options: argparse.Namespace) -> _Server:
             if options.direct == "auto"
             else None
         )
-        file_options = FileOptions(options.downloads, options.largest, host, port, direct)
-        return _Server(format_address(host, port), partial(JsonLink, host, port), file_options)
+        file_options = FileOptions(options.downloads, options.largest, direct)
+        return _Server(
+            format_address(host, port),
+            partial(JsonLink, host, port),
+            partial(JsonFileConnection, host, port),
+            file_options,
+        )
     from terminal.links.mqtt import MqttLink  # only here, because importing paho takes time
 
     tls = tls_context(options.ca) if broker.tls else None
     file_options = FileOptions(options.downloads, options.largest)
-    return _Server(str(broker), partial(MqttLink, broker, tls), file_options, broker.name, broker.password)
+    connections = MqttFileConnections()
+    make_link = partial(connections.make_link, partial(MqttLink, broker, tls))
+    return _Server(str(broker), make_link, connections.open, file_options, broker.name, broker.password)
 
 
 def _run(options: argparse.Namespace, program: str) -> int:
@@ -217,12 +225,18 @@ def _run(options: argparse.Namespace, program: str) -> int:
         from terminal.ui.screen import Screen  # only here, because importing prompt_toolkit takes time
 
         state = State(credentials, where=server.where, fetch_names=True)
-        return asyncio.run(Screen(state, server.make_link, server.file_options).run())
+        return asyncio.run(Screen(state, server.make_link, server.open_connection, server.file_options).run())
     if not credentials.name:
         raise LocalError("Your name is missing: give --name NAME or set PARTYLINE_NAME.")
     script = ScriptOptions(json=options.json, listen=options.listen, patience=options.wait, program=program)
     return asyncio.run(
-        Filter(State(credentials, where=server.where), server.make_link, server.file_options, script).run()
+        Filter(
+            State(credentials, where=server.where),
+            server.make_link,
+            server.open_connection,
+            server.file_options,
+            script,
+        ).run()
     )
 
 

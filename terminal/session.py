@@ -14,7 +14,7 @@ from collections.abc import Callable
 from wire.errors import Refused
 from wire.frames import Cancel, Error, GetFile, SendFile
 
-from .files import FileOptions, TransferManager, UserInterface
+from .files import FileOptions, OpenConnection, TransferManager, UserInterface
 from .links import Connected, Deliver, Disconnected, Event, Link, Received
 from .state import DisplayItem, ShownFrame, State
 
@@ -22,14 +22,15 @@ from .state import DisplayItem, ShownFrame, State
 class ClientSession:
     """The part that the screen and the filter share. The loop's thread calls all methods after `start`.
 
-    `make_link` gets the callback for the link's events, `show` gets what to display; `changed` is called after each
-    turn.
+    `make_link` gets the callback for the link's events, `open_connection` opens the connection of a transfer, `show`
+    gets what to display; `changed` is called after each turn.
     """
 
     def __init__(
         self,
         state: State,
         make_link: Callable[[Deliver], Link],
+        open_connection: OpenConnection,
         file_options: FileOptions,
         show: Callable[[list[DisplayItem]], None],
         changed: Callable[[], None] = lambda: None,
@@ -45,7 +46,7 @@ class ClientSession:
         self._turned = asyncio.Event()
         self._broken: BaseException | None = None
         ui = UserInterface(self._show_transfer, self.turn, ask or _agree)
-        self.transfers = TransferManager(file_options, ui, self._link.send)
+        self.transfers = TransferManager(file_options, open_connection, ui)
 
     def _show_transfer(self, items: list[DisplayItem]) -> None:
         """Display items of the transfer manager."""
@@ -74,7 +75,7 @@ class ClientSession:
                 case Disconnected(reason, reached):
                     self.state.lost(reason, reached=reached)
                 case Received(frames):
-                    self.state.receive([frame for frame in frames if not self.transfers.mqtt_connections.take(frame)])
+                    self.state.receive(frames)
         except Exception as error:  # noqa: BLE001 - `until` raises it, as the link's thread could not handle it
             self.fail(error)
         self.turn()

@@ -3,7 +3,18 @@
 Each transfer has a thread and a file connection of its own, so that no message waits for a file.
 """
 
+from .connection import OpenConnection
 from .direct_offer import DirectOptions
+from .json_connection import JsonFileConnection
 from .manager import FileOptions, TransferManager, UserInterface
+from .mqtt_connection import MqttFileConnections
 
-__all__ = ["DirectOptions", "FileOptions", "TransferManager", "UserInterface"]
+__all__ = [
+    "DirectOptions",
+    "FileOptions",
+    "JsonFileConnection",
+    "MqttFileConnections",
+    "OpenConnection",
+    "TransferManager",
+    "UserInterface",
+]

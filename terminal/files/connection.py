@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from typing import Protocol, TypeAlias
 
 from wire.frames import Offer, Offered, Ranges
 
@@ -19,6 +19,7 @@ class FileConnection(Protocol):
     """
 
     chunk: int  # bytes of a `put`
+    shared: bool  # True if all transfers of the client share one connection of the server
 
     def offer(self, offer: Offer) -> Offered:
         """Offer a file; the answer says which ranges the server has."""
@@ -52,3 +53,7 @@ class FileConnection(Protocol):
 
     def close(self) -> None:
         """Close the connection; a running method raises ConnectionLostError. Any thread may call it."""
+
+
+OpenConnection: TypeAlias = Callable[[str, str], FileConnection]
+"""Opens a connection for the user of this name and token. Raises Refused or ConnectionLostError."""

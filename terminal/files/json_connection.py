@@ -77,6 +77,7 @@ class JsonFileConnection:
     """A FileConnection over TCP: to the server or, with a token for it, directly to the client that has the file."""
 
     chunk = 1 << 20  # at most
+    shared = False
 
     def __init__(
         self, host: str, port: int, name: str, token: str, *, within: float = _CONNECTING, silence: float = _SILENCE

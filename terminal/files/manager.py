@@ -11,20 +11,18 @@ import concurrent.futures
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from wire.errors import LocalError, Refused
-from wire.frames import Error, Frame, GetFile, SendFile
+from wire.frames import Error, GetFile, SendFile
 
 from ..links import pause
 from ..state import DisplayItem, Note, ShownFrame
-from .connection import ConnectionLostError, FileConnection
+from .connection import ConnectionLostError, FileConnection, OpenConnection
 from .direct_offer import DirectOptions
 from .download import Download
-from .json_connection import JsonFileConnection
-from .mqtt_connection import MqttFileConnections
 from .slots import Slots
 from .transfer import StoppedError, Transfer
 from .upload import Upload
@@ -38,14 +36,11 @@ _ENDING = 2.0  # seconds for a thread to end
 class FileOptions:
     """The options of transfers: the download folder, and the largest size in bytes (0: any).
 
-    With the server's `host` and `port`, each transfer has a connection of its own; without, files go over the MQTT
-    link, between the messages. `direct` are the options of direct transfers; None turns them off.
+    `direct` are the options of direct transfers; None turns them off.
     """
 
     folder: Path
     largest: int
-    host: str = ""
-    port: int = 0
     direct: DirectOptions | None = None
 
 
@@ -64,10 +59,10 @@ class UserInterface:
 class TransferManager:
     """Start transfers, and retry them until they end."""
 
-    def __init__(self, options: FileOptions, ui: UserInterface, send: Callable[[Iterable[Frame]], None]) -> None:
-        """`send` sends frames over the link."""
-        self.mqtt_connections = MqttFileConnections(send)
+    def __init__(self, options: FileOptions, open_connection: OpenConnection, ui: UserInterface) -> None:
+        """`open_connection` opens a connection for each attempt. The transfer's thread calls it."""
         self._options = options
+        self._open_connection = open_connection
         self._ui = ui
         self._loop: asyncio.AbstractEventLoop | None = None
         self._running: dict[Transfer, threading.Thread] = {}
@@ -86,8 +81,6 @@ class TransferManager:
                 return
             self._login = login
             self._online.notify_all()
-        if login is None:
-            self.mqtt_connections.lost()
 
     @property
     def idle(self) -> bool:
@@ -106,11 +99,6 @@ class TransferManager:
         except Refused as refused:
             self._ui.show([ShownFrame(Error(code=refused.code, error=refused.sentence))])
             return
-        # Over MQTT, a waiting transfer keeps its slot: for each connection, the server follows so many files at a time.
-        if self._options.host:
-            transfer.control.while_waiting = lambda: self._slots.released(
-                transfer.control, lambda: self._crowded(transfer)
-            )
         thread = threading.Thread(target=self._run, args=(transfer,), name="partyline-file", daemon=True)
         self._running[transfer] = thread
         thread.start()
@@ -188,7 +176,7 @@ class TransferManager:
             name, token = self._wait_until_online(transfer, pause(attempt) if attempt else 0.0)
             before = transfer.control.progress.done
             try:
-                connection = self._connect(name, token)
+                connection = self._open_connection(name, token)
             except (
                 Refused,
                 ConnectionLostError,
@@ -197,6 +185,11 @@ class TransferManager:
                 attempt += 1
                 continue
             self._connections[transfer] = connection
+            # On a shared connection, a waiting transfer keeps its slot: for each, the server follows so many files.
+            if not connection.shared:
+                transfer.control.while_waiting = lambda: self._slots.released(
+                    transfer.control, lambda: self._crowded(transfer)
+                )
             try:
                 return transfer.run(connection)
             except ConnectionLostError as error:
@@ -213,11 +206,6 @@ class TransferManager:
     def _crowded(self, transfer: Transfer) -> None:
         transfer.control.progress.note = "waiting for another transfer"
         self._progressed()
-
-    def _connect(self, name: str, token: str) -> FileConnection:
-        if not self._options.host:
-            return self.mqtt_connections.open()
-        return JsonFileConnection(self._options.host, self._options.port, name, token)
 
     def _wait_until_online(self, transfer: Transfer, seconds: float) -> tuple[str, str]:
         """Wait `seconds`, then until the client is online. Return name and token. Raises StoppedError."""

@@ -10,6 +10,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import TypeVar
 
 from wire.errors import CODES, Refused
@@ -37,6 +38,7 @@ from wire.frames import (
     Taken,
 )
 
+from ..links import Deliver, Disconnected, Event, Link, Received
 from .connection import ConnectionLostError
 
 _SILENCE = 60.0  # seconds without an answer until the connection counts as lost
@@ -48,26 +50,42 @@ A = TypeVar("A", bound=Answer)
 
 
 class MqttFileConnections:
-    """All open file connections. `send` is that of the link; the receiver of its events calls `take` and `lost`."""
+    """All open file connections. The link's thread passes the answers on; any thread may call `open`."""
 
-    def __init__(self, send: Callable[[Iterable[Frame]], None]) -> None:
-        self._send = send
+    def __init__(self) -> None:
+        self._link: Link | None = None
         self._lock = threading.Lock()
         self._connections: dict[int, MqttFileConnection] = {}
         self._numbers = itertools.count(1)
 
-    def open(self) -> MqttFileConnection:
-        """Open another file connection over the link."""
+    def make_link(self, make: Callable[[Deliver], Link], deliver: Deliver) -> Link:
+        """Return the link that `make` returns. It delivers all but the frames of file connections."""
+        self._link = make(partial(self._pass_on, deliver))
+        return self._link
+
+    def open(self, _name: str, _token: str) -> MqttFileConnection:
+        """Open another file connection over the link, which has logged in."""
+        assert self._link is not None
         with self._lock:
             number = next(self._numbers)
-            connection = self._connections[number] = MqttFileConnection(number, self._send, self._close)
+            connection = self._connections[number] = MqttFileConnection(number, self._link.send, self._close)
         return connection
 
     def _close(self, number: int) -> None:
         with self._lock:
             self._connections.pop(number, None)
 
-    def take(self, frame: Frame) -> bool:
+    def _pass_on(self, deliver: Deliver, event: Event) -> None:
+        """Pass the frames of file connections to them, and everything else to `deliver`."""
+        if isinstance(event, Received):
+            event = Received([frame for frame in event.frames if not self._is_for_a_file(frame)])
+            if not event.frames:
+                return
+        deliver(event)
+        if isinstance(event, Disconnected):  # not earlier: a transfer would open its next connection over the lost link
+            self._lost()
+
+    def _is_for_a_file(self, frame: Frame) -> bool:
         """Pass a frame to its file connection. Return False if the frame is for none of them."""
         if isinstance(frame, More):
             for connection in self._all():
@@ -82,7 +100,7 @@ class MqttFileConnections:
             found.came.put(frame)
         return True
 
-    def lost(self) -> None:
+    def _lost(self) -> None:
         """End the waits of all file connections, as the link has lost its connection."""
         for connection in self._all():
             connection.came.put(None)
@@ -96,6 +114,7 @@ class MqttFileConnection:
     """A FileConnection (see connection.py) over the link that also carries the messages."""
 
     chunk = _CHUNK
+    shared = True
 
     def __init__(self, number: int, send: Callable[[Iterable[Frame]], None], closed: Callable[[int], None]) -> None:
         self.came: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()

@@ -23,7 +23,7 @@ from prompt_toolkit.styles import Style
 
 from wire.names import printable
 
-from ...files import FileOptions
+from ...files import FileOptions, OpenConnection
 from ...links import Deliver, Link
 from ...session import ClientSession
 from ...state import DisplayItem, Note, State
@@ -44,10 +44,16 @@ class _HiddenInput(Processor):
 class Screen:
     """The owner of the terminal. One asyncio loop does everything; Enter does not end the prompt, only leaving does."""
 
-    def __init__(self, state: State, make_link: Callable[[Deliver], Link], file_options: FileOptions) -> None:
+    def __init__(
+        self,
+        state: State,
+        make_link: Callable[[Deliver], Link],
+        open_connection: OpenConnection,
+        file_options: FileOptions,
+    ) -> None:
         self._state = state
         self._session = ClientSession(
-            state, make_link, file_options, self._show, self._changed, ask=self._ask_about_file
+            state, make_link, open_connection, file_options, self._show, self._changed, ask=self._ask_about_file
         )
         self._questions: deque[tuple[str, concurrent.futures.Future[bool]]] = deque()  # about files
         self._leaving = False

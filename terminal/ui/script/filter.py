@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from wire.frames import Error
 from wire.limits import Limits
 
-from ...files import FileOptions
+from ...files import FileOptions, OpenConnection
 from ...links import Deliver, Link
 from ...session import ClientSession
 from ...state import DisplayItem, Note, State
@@ -51,11 +51,16 @@ class Filter:
     """Read stdin line by line, print what comes, and end when every request is answered."""
 
     def __init__(
-        self, state: State, make_link: Callable[[Deliver], Link], file_options: FileOptions, options: ScriptOptions
+        self,
+        state: State,
+        make_link: Callable[[Deliver], Link],
+        open_connection: OpenConnection,
+        file_options: FileOptions,
+        options: ScriptOptions,
     ) -> None:
         self._state = state
         self._options = options
-        self._session = ClientSession(state, make_link, file_options, self._show)
+        self._session = ClientSession(state, make_link, open_connection, file_options, self._show)
         self._out, self._err = Output(sys.stdout), Output(sys.stderr)
         self._refused = False
         self._all_typed = False
