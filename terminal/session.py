@@ -92,22 +92,22 @@ class ClientSession:
                 self._link.drop()
             who = self.state.credentials
             self.transfers.online((who.name, who.token) if self.state.online else None)
-            for order in step.files:
-                self._order(order)
+            for command in step.files:
+                self._run_file_command(command)
             self._changed()
         except Exception as error:  # noqa: BLE001 - `until` raises it, e.g. of a closed stdout
             self.fail(error)
         self._turned.set()
 
-    def _order(self, order: SendFile | GetFile | Cancel) -> None:
+    def _run_file_command(self, command: SendFile | GetFile | Cancel) -> None:
         """Pass a file command to the transfer manager, or to the server if it cancels an offer."""
         try:
-            if isinstance(order, Cancel):
-                if not self.transfers.stop(order.file):
-                    self.state.ask(order)
+            if isinstance(command, Cancel):
+                if not self.transfers.stop(command.file):
+                    self.state.ask(command)
                     self._link.send(self.state.take().send)
             else:
-                self.transfers.order(order)
+                self.transfers.start_transfer(command)
         except Refused as refused:
             self._show([ShownFrame(Error(code=refused.code, error=refused.sentence))])
 

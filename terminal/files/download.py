@@ -29,12 +29,19 @@ class Download:
     """A Transfer that fetches one file or folder into a local folder."""
 
     def __init__(
-        self, order: GetFile, folder: Path, largest: int, ask: Ask, changed: Callable[[], None], *, direct: bool = False
+        self,
+        command: GetFile,
+        folder: Path,
+        largest: int,
+        ask: Ask,
+        changed: Callable[[], None],
+        *,
+        direct: bool = False,
     ) -> None:
         """With `direct`, the file comes directly from its sender where that is possible."""
-        self.file = order.file
-        self.control = TransferControl(Progress("get", order.file), changed)
-        self._folder = expanded(order.folder) if order.folder else folder
+        self.file = command.file
+        self.control = TransferControl(Progress("get", command.file), changed)
+        self._folder = expanded(command.folder) if command.folder else folder
         self._largest = largest
         self._ask = ask
         self._direct = direct

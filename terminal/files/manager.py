@@ -91,11 +91,11 @@ class TransferManager:
         """Return the progress of each transfer as a line."""
         return [transfer.control.progress.line() for transfer in self._running]
 
-    def order(self, order: SendFile | GetFile) -> None:
+    def start_transfer(self, command: SendFile | GetFile) -> None:
         """Start a transfer, or display why it cannot start."""
         self._loop = asyncio.get_running_loop()
         try:
-            transfer = self._transfer(order)
+            transfer = self._transfer(command)
         except Refused as refused:
             self._ui.show([ShownFrame(Error(code=refused.code, error=refused.sentence))])
             return
@@ -104,14 +104,14 @@ class TransferManager:
         thread.start()
         self._ui.changed()
 
-    def _transfer(self, order: SendFile | GetFile) -> Transfer:
-        if isinstance(order, SendFile):
-            return Upload(order, self._progressed, self._options.direct)
-        if any(transfer.file == order.file and isinstance(transfer, Download) for transfer in self._running):
-            raise Refused("file-conflict", f"{order.file} is already being downloaded.")
+    def _transfer(self, command: SendFile | GetFile) -> Transfer:
+        if isinstance(command, SendFile):
+            return Upload(command, self._progressed, self._options.direct)
+        if any(transfer.file == command.file and isinstance(transfer, Download) for transfer in self._running):
+            raise Refused("file-conflict", f"{command.file} is already being downloaded.")
         options = self._options
         direct = options.direct is not None
-        return Download(order, options.folder, options.largest, self._ask, self._progressed, direct=direct)
+        return Download(command, options.folder, options.largest, self._ask, self._progressed, direct=direct)
 
     def stop(self, file: str) -> bool:
         """Stop the transfers of a file. Return True if one was a download, which does not concern the server."""

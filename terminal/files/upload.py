@@ -24,14 +24,14 @@ _OFFERS = 20  # cancelled offers of the same content to the same people that are
 class Upload:
     """A Transfer that sends a file or a folder to a user or a channel."""
 
-    def __init__(self, order: SendFile, changed: Callable[[], None], direct: DirectOptions | None = None) -> None:
+    def __init__(self, command: SendFile, changed: Callable[[], None], direct: DirectOptions | None = None) -> None:
         """Without `direct`, the file goes through the server. Raises Refused if it cannot be read."""
-        if order.direct and direct is None:
+        if command.direct and direct is None:
             raise Refused("not-direct", "This client sends no files directly (--direct never, or an MQTT connection).")
         self.file = ""
-        self._to = order.to
-        self._source = Source(order.path)
-        self._only_directly = order.direct
+        self._to = command.to
+        self._source = Source(command.path)
+        self._only_directly = command.direct
         self._direct = direct  # None once the server needs the file
         self._direct_offer = DirectOffer(self._source, self._served)
         self.control = TransferControl(Progress("send", self._source.name), changed)

@@ -100,7 +100,7 @@ class State:
         self._typed: deque[tuple[str, Request | None]] = deque()  # lines without a request yet
         self._looked_up: str | None = None  # a channel that the server is asked about: does it exist?
         self._absent: str | None = None  # a channel that does not exist
-        self._orders: list[SendFile | GetFile | Cancel] = []  # file commands that wait for earlier answers
+        self._file_commands: list[SendFile | GetFile | Cancel] = []  # those that wait for earlier answers
         self._step = Step()
 
     @property
@@ -121,13 +121,13 @@ class State:
     @property
     def settled(self) -> bool:
         """True if all answers, our own posts and all missed entries came; never true before the first welcome."""
-        return self._welcomed and not self.unanswered and not self._orders and self._cursors.level
+        return self._welcomed and not self.unanswered and not self._file_commands and self._cursors.level
 
     def take(self) -> Step:
         """Return the next step. It acknowledges the entries that it displays, since displaying comes before sending."""
         step, self._step = self._step, Step()
         if not self.unanswered:
-            step.files, self._orders = self._orders, []
+            step.files, self._file_commands = self._file_commands, []
         if self.online and not self._bye_sent:
             step.send += self._cursors.acknowledgements(self._outbox.new_ref)
         return step
@@ -180,8 +180,8 @@ class State:
                 self.leaving = True
             case Help(command=command):
                 self._show(HelpText(lines=help_lines(command)))
-            case SendFile() | GetFile() | Cancel() as order:
-                self._orders.append(order)
+            case SendFile() | GetFile() | Cancel() as file_command:
+                self._file_commands.append(file_command)
             case request:
                 assert request is None or isinstance(request, Request)
                 self._typed.append((line, request))
