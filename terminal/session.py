@@ -83,7 +83,7 @@ class ClientSession:
     def turn(self) -> None:
         """Display and send the state's next step. Must be called after each change of the state."""
         try:
-            step = self.state.take()
+            step = self.state.next_step()
             if step.show:
                 self._show(step.show)
             if step.send:
@@ -105,7 +105,7 @@ class ClientSession:
             if isinstance(command, Cancel):
                 if not self.transfers.stop(command.file):
                     self.state.ask(command)
-                    self._link.send(self.state.take().send)
+                    self._link.send(self.state.next_step().send)
             else:
                 self.transfers.start_transfer(command)
         except Refused as refused:

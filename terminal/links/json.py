@@ -53,7 +53,7 @@ class JsonLink(Link):
             selector.register(self._wake_reader, selectors.EVENT_READ)
             selector.register(connection.peer, selectors.EVENT_READ)
             while not self._given_up:
-                writing = selectors.EVENT_WRITE if connection.send(self._take()) else 0
+                writing = selectors.EVENT_WRITE if connection.send(self._take_outgoing()) else 0
                 selector.modify(connection.peer, selectors.EVENT_READ | writing)
                 ready = selector.select(_SILENCE)
                 if not ready:

@@ -125,7 +125,7 @@ class Link(ABC):
     def _given_up(self) -> bool:
         return self._dropped or self._stopping.is_set()
 
-    def _take(self) -> list[Frame]:
+    def _take_outgoing(self) -> list[Frame]:
         """Return the frames to send now, and forget them."""
         with self._lock:
             frames, self._outgoing = self._outgoing, []

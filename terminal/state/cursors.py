@@ -107,7 +107,7 @@ class Cursors:
                 cursor.joined_at = min(cursor.joined_at, log.tail)
             self._note_due(cursor)
 
-    def take(self, entry: Entry, me: str) -> tuple[Cursor, int | None]:
+    def advance(self, entry: Entry, me: str) -> tuple[Cursor, int | None]:
         """Move the cursor to an entry. Return the number before it, or None if the entry came before."""
         peer = None if entry.to is None else entry.to if fold(entry.sender) == fold(me) else entry.sender
         cursor = self.open(entry.channel, peer)

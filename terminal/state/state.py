@@ -123,7 +123,7 @@ class State:
         """True if all answers, our own posts and all missed entries came; never true before the first welcome."""
         return self._welcomed and not self.unanswered and not self._file_commands and self._cursors.level
 
-    def take(self) -> Step:
+    def next_step(self) -> Step:
         """Return the next step. It acknowledges the entries that it displays, since displaying comes before sending."""
         step, self._step = self._step, Step()
         if not self.unanswered:
@@ -345,7 +345,7 @@ class State:
             self.ended = Ended(f"{self._where} is not a Partyline server.")
 
     def _entry(self, frame: Entry) -> None:
-        cursor, before = self._cursors.take(frame, self.credentials.name)
+        cursor, before = self._cursors.advance(frame, self.credentials.name)
         if before is None:
             return
         if frame.number > before + 1:

@@ -192,7 +192,7 @@ class Wire:
 
     def turn(self) -> None:
         """Do what the state wants done."""
-        step = self.state.take()
+        step = self.state.next_step()
         self.shown += [item.frame if isinstance(item, ShownFrame) else item.text for item in step.show]
         assert self.connected or not step.send, "sent without a line"
         self.up += step.send

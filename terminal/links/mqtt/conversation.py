@@ -108,7 +108,7 @@ class MqttConversation:
         self._subscribing[broker.subscribe(own)] = []
         self._ask(Here(), now)
 
-    def take(self) -> list[Frame]:
+    def take_frames(self) -> list[Frame]:
         """Return the frames for the state, and forget them."""
         frames, self._frames = self._frames, []
         return frames
@@ -209,7 +209,7 @@ class MqttConversation:
     def _handle(self, message: Message, *, early: bool = False) -> None:
         frame = self._topics.read(message.topic, message.payload, self._me)
         if isinstance(frame, Entry):
-            self._frames += self._logs.take(frame, message.packet_id)
+            self._frames += self._logs.handle(frame, message.packet_id)
             if frame.channel is None:
                 pass
             elif self._logs.reads(frame.channel):

@@ -86,7 +86,7 @@ class OrderedLogs:
         """Let a message be acknowledged in its turn, as it is not an entry or not for us."""
         self._open.pop(packet_id, None)
 
-    def take(self, entry: Entry, packet_id: int) -> list[Entry]:
+    def handle(self, entry: Entry, packet_id: int) -> list[Entry]:
         """Add an entry of the broker (`packet_id` 0 at QoS 0). Return the entries to pass on now."""
         user = peer(entry, self._me)
         key = log_key(entry.channel, user)

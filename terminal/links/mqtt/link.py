@@ -73,7 +73,7 @@ class MqttLink(Link):
     def _next_hello(self) -> Hello | None:
         """Wait for the state's `hello`; None after `drop` or `stop`."""
         while not self._given_up:
-            for frame in self._take():
+            for frame in self._take_outgoing():
                 if isinstance(frame, Hello):
                     return frame
             select.select([self._wake_reader], [], [])
@@ -122,7 +122,7 @@ class MqttLink(Link):
     def _exchange(self, conversation: MqttConversation, connection: PahoConnection) -> float:
         """Pass frames on in both directions. Return the seconds until something may be due."""
         now = time.monotonic()
-        for frame in self._take():
+        for frame in self._take_outgoing():
             conversation.ask(frame, now)
         conversation.go_on(now)
         self._deliver_frames(conversation)
@@ -132,7 +132,7 @@ class MqttLink(Link):
         return conversation.patience(now)
 
     def _deliver_frames(self, conversation: MqttConversation) -> None:
-        if frames := conversation.take():
+        if frames := conversation.take_frames():
             self._deliver(Received(frames))
 
     def _handle(self, event: ConnectionEvent, connection: PahoConnection, hello: Hello) -> None:

@@ -79,15 +79,15 @@ def test_a_welcome_comes_before_what_was_kept_and_brings_the_channels() -> None:
     assert broker.filters == ["chat/to/alice/#", "chat/presence/+", "chat/server"]
     conversation.received(Message("chat/channels/lab", JsonLines.encode(entry(3)), packet_id=7), 0.0)
     conversation.received(Message("chat/to/alice/gap", b'{"channel": "lab", "first": 1, "last": 9}'), 0.0)
-    assert conversation.take() == []
+    assert conversation.take_frames() == []
     welcome = Welcome(name=ME, server="s", token="", logs=[LogState(tail=3, seen=2, channel="lab")])
     conversation.received(said(b"1", welcome), 0.0)
-    assert conversation.take() == [msgspec.structs.replace(welcome, ref=1), entry(3)]
+    assert conversation.take_frames() == [msgspec.structs.replace(welcome, ref=1), entry(3)]
     assert broker.filters[3:] == ["chat/channels/lab"]
     conversation.ask(Seen(number=3, channel="lab", ref=9), 0.0)
     assert broker.acknowledged == [7]
     conversation.acknowledged(4, None, 0.0)
-    assert conversation.take() == [Ok(ref=9)]
+    assert conversation.take_frames() == [Ok(ref=9)]
 
 
 def test_the_broker_gets_no_more_than_it_takes_at_a_time_and_a_goodbye_waits_for_that() -> None:
@@ -103,7 +103,7 @@ def test_the_broker_gets_no_more_than_it_takes_at_a_time_and_a_goodbye_waits_for
         conversation.go_on(0.0)
     assert [topic.split("/")[3] for topic, _, _ in broker.published] == ["register", *["say"] * 5]
     assert conversation.finished
-    assert conversation.take()[-1] == Closing(reason="Goodbye.", ref=99)
+    assert conversation.take_frames()[-1] == Closing(reason="Goodbye.", ref=99)
 
 
 def test_where_no_server_answers_the_line_is_given_up() -> None:
@@ -123,7 +123,7 @@ def test_some_things_need_no_server() -> None:
     conversation, _ = talk()
     for request in (Ping(payload=b"x", ref=1), Help(ref=2), Join("a/b", ref=3)):
         conversation.ask(request, 0.0)
-    pong, help_text, refused = conversation.take()
+    pong, help_text, refused = conversation.take_frames()
     assert pong == Pong(payload=b"x", ref=1)
     assert isinstance(help_text, HelpText)
     assert isinstance(refused, Error)
@@ -135,12 +135,12 @@ def test_who_comes_and_goes_is_told_of_those_who_share_a_channel() -> None:
     state = LogState(tail=0, seen=0, channel="lab")
     conversation.received(said(b"1", Welcome(name=ME, server="s", token="", logs=[state])), 0.0)
     conversation.received(Message("chat/channels/lab", JsonLines.encode(entry(1))), 0.0)
-    conversation.take()
+    conversation.take_frames()
     for name in ("bob", "mallory", ME):
         body = msgspec.json.encode({"user": name, "online": True})
         conversation.received(Message(f"chat/presence/{name}", body, retained=True), 0.0)
         conversation.received(Message(f"chat/presence/{name}", body), 0.0)
-    assert conversation.take() == [Presence("bob", "online")]
+    assert conversation.take_frames() == [Presence("bob", "online")]
 
 
 def test_an_answer_from_an_earlier_line_is_nobodys() -> None:
@@ -148,4 +148,4 @@ def test_an_answer_from_an_earlier_line_is_nobodys() -> None:
     conversation.received(said(b"0", Stored(number=1, channel="lab")), 0.0)
     conversation.received(said(b"0", UserInfo(name="bob", online=True)), 0.0)
     conversation.received(said(b"1", Welcome(name=ME, server="s", token="")), 0.0)
-    assert len(conversation.take()) == 1
+    assert len(conversation.take_frames()) == 1

@@ -22,7 +22,7 @@ def test_whatever_the_broker_loses_repeats_or_mixes_up_goes_on_once_and_in_order
     shown: list[Entry] = []
     for packet_id, number in enumerate(came, 1):
         logs.arrived(packet_id)
-        shown += logs.take(entry(number), packet_id)
+        shown += logs.handle(entry(number), packet_id)
     while wanted := logs.histories():
         (pending,) = wanted
         after = pending.after or 0
@@ -37,7 +37,7 @@ def test_whatever_the_broker_loses_repeats_or_mixes_up_goes_on_once_and_in_order
 def test_what_nobody_has_any_more_does_not_hold_up_the_rest() -> None:
     logs = OrderedLogs(ME)
     logs.begin([LogState(tail=9, seen=3, channel="lab")], {"lab": 5})
-    assert logs.take(entry(8), 0) == []
+    assert logs.handle(entry(8), 0) == []
     (pending,) = logs.histories()
     assert logs.page(pending, None) == [entry(8)]
     assert logs.histories() == []
@@ -57,7 +57,7 @@ def test_what_was_not_seen_is_not_acknowledged_and_acknowledgements_keep_the_ord
     logs.begin([LogState(tail=0, seen=0, channel=channel) for channel in ("lab", "ops")], {})
     for packet_id, each in enumerate([entry(1), entry(1, channel="ops"), entry(2), entry(1, channel="left")], 1):
         logs.arrived(packet_id)
-        logs.take(each, packet_id)
+        logs.handle(each, packet_id)
     assert logs.acknowledgements() == []
     logs.see(Seen(number=2, channel="ops"))
     assert logs.acknowledgements() == []

@@ -253,11 +253,11 @@ def test_past_and_own_entries_are_marked() -> None:
     line.dial()
     line.settle()
     line.state.receive([entry(2, sender="Alice"), entry(3)])
-    items = [item for item in line.state.take().show if isinstance(item, ShownFrame)]
+    items = [item for item in line.state.next_step().show if isinstance(item, ShownFrame)]
     assert [(item.past, item.mine) for item in items] == [(False, True), (False, False)]
     state = State(Credentials(ME, None))
     state.receive([Welcome(name=ME, server="", token="", logs=[LogState(2, 1, "lab")]), entry(2), entry(3)])
-    assert [item.past for item in state.take().show if isinstance(item, ShownFrame)] == [False, True, False]
+    assert [item.past for item in state.next_step().show if isinstance(item, ShownFrame)] == [False, True, False]
 
 
 def test_acknowledgements_are_coalesced_and_follow_their_entries() -> None:

@@ -160,7 +160,7 @@ def test_a_refused_post_shows_what_was_not_sent() -> None:
 def test_help_needs_no_server_and_exit_is_noted() -> None:
     state = State(Credentials(ME, None))
     state.typed("/help who")
-    (item,) = state.take().show
+    (item,) = state.next_step().show
     assert isinstance(item, ShownFrame)
     assert isinstance(item.frame, HelpText)
     assert "/who" in item.frame.lines[0]
@@ -182,7 +182,7 @@ def login_errors(state: State, *codes: str) -> list[Frame]:
     said: list[Frame] = []
     state.connected()
     for code in codes:
-        hello = state.take().send[-1]
+        hello = state.next_step().send[-1]
         assert isinstance(hello, Hello)
         said.append(hello)
         state.receive([Error(code=code, error=f"No: {code}.", ref=hello.ref)])
@@ -194,7 +194,7 @@ def test_a_wrong_password_is_asked_for_again_and_not_repeated() -> None:
     login_errors(state, "wrong-password")
     assert state.credentials.question == "password"
     state.answer("right")
-    hello = state.take().send[-1]
+    hello = state.next_step().send[-1]
     assert isinstance(hello, Hello)
     assert (hello.name, hello.password) == ("alice", "right")
     assert state.credentials.question is None
@@ -208,7 +208,7 @@ def test_an_empty_password_asks_for_another_name() -> None:
     state.answer("no good")
     assert state.credentials.question == "name"
     state.answer("bob")
-    hello = state.take().send[-1]
+    hello = state.next_step().send[-1]
     assert isinstance(hello, Hello)
     assert (hello.name, hello.password) == ("bob", None)
 
@@ -216,18 +216,18 @@ def test_an_empty_password_asks_for_another_name() -> None:
 def test_a_question_survives_a_lost_connection_without_another_note() -> None:
     state = State(Credentials("alice", None))
     login_errors(state, "need-password")
-    state.take()
+    state.next_step()
     state.lost("login took too long")
     state.connected()
     login_errors(state, "need-password")
-    assert [item for item in state.take().show if isinstance(item, Note)] == []
+    assert [item for item in state.next_step().show if isinstance(item, Note)] == []
     assert state.credentials.question == "password"
 
 
 def test_a_full_server_is_retried() -> None:
     state = State(Credentials("alice", None))
     login_errors(state, "server-full")
-    step = state.take()
+    step = state.next_step()
     assert step.drop
     assert state.credentials.question is None
 
@@ -239,7 +239,7 @@ def test_another_name_starts_without_token_and_cursors() -> None:
     line.cut()
     login_errors(line.state, "name-taken")
     line.state.answer("alan")
-    hello = line.state.take().send[-1]
+    hello = line.state.next_step().send[-1]
     assert isinstance(hello, Hello)
     assert (hello.name, hello.token, hello.since) == ("alan", None, {})
 
