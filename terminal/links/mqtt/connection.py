@@ -12,8 +12,7 @@ import select
 import socket
 import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -24,7 +23,15 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from net import disable_nagle
 
-from .conversation import Message
+from .events import (
+    Accepted,
+    Acknowledged,
+    ConnectionEnded,
+    ConnectionEvent,
+    ConnectRefused,
+    Message,
+    Subscribed,
+)
 
 V5, V311 = MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311
 
@@ -38,46 +45,6 @@ _NO_RETAINED = 2  # retain handling: do not send retained messages at the subscr
 _LOST = {"Keep alive timeout": "the server does not respond", "Protocol error": "the server does not speak MQTT"}
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """CONNACK: the broker accepts the connection."""
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectRefused:
-    """CONNACK: the broker refuses the connection, with a reason code of MQTT 5 and perhaps a sentence."""
-
-    code: int
-    sentence: str
-
-
-@dataclass(frozen=True, slots=True)
-class Acknowledged:
-    """PUBACK; `refusal` is the reason if the broker refuses the publication."""
-
-    packet_id: int
-    refusal: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Subscribed:
-    """SUBACK: for each filter, True if the broker grants it."""
-
-    packet_id: int
-    granted: tuple[bool, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionEnded:
-    """The connection has ended; `code` is the reason code of the broker's DISCONNECT, if it sent one."""
-
-    code: int | None
-    reason: str
-
-
-ConnectionEvent: TypeAlias = Accepted | ConnectRefused | Acknowledged | Subscribed | ConnectionEnded | Message
-
-
 def _properties(kind: int, **values: int | str | bytes) -> Properties:
     properties = Properties(kind)  # type: ignore[no-untyped-call]
     for name, value in values.items():
@@ -86,7 +53,7 @@ def _properties(kind: int, **values: int | str | bytes) -> Properties:
 
 
 class PahoConnection:
-    """One connection to a broker; see `BrokerConnection` in conversation.py."""
+    """One connection to a broker; see `PacketSender` in events.py."""
 
     def __init__(self, client_id: str, version: MQTTProtocolVersion, tls: ssl.SSLContext | None) -> None:
         """The broker keeps the session for a while under the client id, but not by 3.1.1, which has no expiry."""
@@ -181,7 +148,7 @@ class PahoConnection:
             if peer is not None:
                 peer.close()
 
-    # As a BrokerConnection
+    # As a PacketSender
 
     def publish(self, topic: str, payload: bytes, reply: str, correlation: bytes) -> int:
         """Publish at QoS 1."""

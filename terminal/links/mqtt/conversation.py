@@ -9,10 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
 
-from terminal.state.cursors import log_key
 from wire.errors import PeerError, Refused
 from wire.frames import (
     Answer,
@@ -44,48 +41,19 @@ from wire.names import fold
 from wire.text import help_lines
 from wire.topics import Here, ServerState, Topics, UserPresence
 
+from ...state.cursors import log_key
 from .entries import OrderedLogs
+from .events import Message, PacketSender
 from .requests import PendingRequest, PendingRequests
 
 _WELCOME = 10.0  # seconds for the welcome, as a broker may have no server behind it
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A received PUBLISH. `packet_id` is 0 at QoS 0."""
-
-    topic: str
-    payload: bytes
-    packet_id: int = 0
-    retained: bool = False
-    correlation: bytes | None = None
-
-
-class BrokerConnection(Protocol):
-    """What the conversation needs of the connection. The methods return the packet identifier."""
-
-    @property
-    def window(self) -> int:
-        """The count of publications that the broker accepts before it acknowledges the first."""
-
-    def publish(self, topic: str, payload: bytes, reply: str, correlation: bytes) -> int:
-        """Publish at QoS 1; MQTT 5 adds the response topic and the correlation data."""
-
-    def subscribe(self, filters: Sequence[tuple[str, int]]) -> int:
-        """Subscribe to filters, each with its QoS."""
-
-    def unsubscribe(self, filters: Sequence[str]) -> None:
-        """Unsubscribe from filters."""
-
-    def acknowledge(self, packet_id: int) -> None:
-        """Acknowledge a message at QoS 1."""
 
 
 class MqttConversation:
     """The conversation of one connection. `finished` is true after our `bye`."""
 
     def __init__(
-        self, broker: BrokerConnection, topics: Topics, hello: Hello, reply: str, numbers: Iterator[int], now: float
+        self, broker: PacketSender, topics: Topics, hello: Hello, reply: str, numbers: Iterator[int], now: float
     ) -> None:
         """`reply` is the last level of the response topic; `numbers` numbers the correlation data."""
         self.welcomed = False

@@ -11,10 +11,11 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from terminal.state.cursors import log_key
 from wire.frames import Entry, Gap, History, LogState, Page, Seen
 from wire.limits import Limits
 from wire.topics import peer
+
+from ...state.cursors import log_key
 
 _PAGE = 100  # entries of one answer; even the longest fit into a packet that any broker accepts
 

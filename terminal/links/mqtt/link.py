@@ -14,25 +14,24 @@ import time
 
 from paho.mqtt.enums import MQTTProtocolVersion
 
-from terminal.links.address import MqttAddress
-from terminal.links.link import Deliver, Disconnected, Link, Received
 from wire.errors import PeerError
 from wire.frames import Closing, Error, Hello
 from wire.mqtt import Reason
 from wire.topics import ROOT, Gone, Topics
 
-from .connection import (
-    V5,
-    V311,
+from ..address import MqttAddress
+from ..link import Deliver, Disconnected, Link, Received
+from .connection import V5, V311, PahoConnection
+from .conversation import MqttConversation
+from .events import (
     Accepted,
     Acknowledged,
     ConnectionEnded,
     ConnectionEvent,
     ConnectRefused,
-    PahoConnection,
+    Message,
     Subscribed,
 )
-from .conversation import Message, MqttConversation
 
 _ANSWER = 5.0  # seconds for CONNACK; some brokers of 3.1.1 do not answer a CONNECT of MQTT 5
 _LEAVING = 1.0  # seconds that the broker may take to close the connection

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
-from terminal.links.mqtt.conversation import Message, MqttConversation
+from terminal.links.mqtt.conversation import MqttConversation
+from terminal.links.mqtt.events import Message
 from tests.support.terminal import ME, REPLY, TOPICS, entry
 from wire.errors import PeerError
 from wire.frames import (

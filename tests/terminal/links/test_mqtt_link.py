@@ -18,7 +18,8 @@ from terminal.links.address import MqttAddress, parse_url
 from terminal.links.link import Connected, Disconnected, Event, Received
 from terminal.links.mqtt import connection as mqtt_line
 from terminal.links.mqtt import link as mqtt_link
-from terminal.links.mqtt.connection import ConnectRefused, PahoConnection
+from terminal.links.mqtt.connection import PahoConnection
+from terminal.links.mqtt.events import Accepted, ConnectionEnded, ConnectRefused
 from terminal.links.mqtt.link import MqttLink, _error
 from tests.support.terminal import ME
 from tests.support.waiting import DEADLINE
@@ -179,7 +180,7 @@ def test_no_bytes_make_the_connection_do_anything_but_end_or_go_on(data: bytes) 
             broker.sendall(encode(ConnAck(Reason.SUCCESS), V5) + data)
         happened: list[object] = []
         with contextlib.suppress(Exception):
-            while not any(isinstance(each, mqtt_line.ConnectionEnded) for each in happened):
+            while not any(isinstance(each, ConnectionEnded) for each in happened):
                 happened += line.wait(near, DEADLINE)
         line.close()
-        assert mqtt_line.Accepted() in happened
+        assert Accepted() in happened
