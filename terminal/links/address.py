@@ -36,9 +36,13 @@ class MqttAddress:
 def parse_address(text: str, default_port: int = DEFAULT_PORT) -> tuple[str, int]:
     """Return host and port of `HOST`, `HOST:PORT`, `:PORT`, `[IPv6]`, `[IPv6]:PORT` or `IPv6`. Raises LocalError."""
     try:
-        return net.parse_address(text, DEFAULT_HOST, default_port)
+        host, port = net.parse_address(text, DEFAULT_HOST, default_port)
+        host.encode("idna")  # as the resolver does; it fails for a name that no DNS can have, such as a..b
     except net.NetError as error:
         raise LocalError(str(error)) from None
+    except UnicodeError:
+        raise LocalError(f"{host!r} is not a host name.") from None
+    return host, port
 
 
 def parse_url(text: str) -> MqttAddress | None:

@@ -14,7 +14,7 @@ from wire.jsonlines import JsonLines
 from wire.limits import Limits
 from wire.text import GREETING_START
 
-from .link import Deliver, Disconnected, Link, Received
+from .link import Deliver, Disconnected, Link, Received, connect_failure
 
 _CONNECTING = 10.0  # seconds for one attempt
 _SILENCE = 30.0  # seconds without a byte until a ping is sent, and until the connection is given up after it
@@ -32,8 +32,8 @@ class JsonLink(Link):
     def _dial(self) -> tuple[bool, Disconnected]:
         try:
             peer = socket.create_connection(self._address, _CONNECTING)
-        except OSError as error:
-            return False, Disconnected(error.strerror or str(error), reached=False)
+        except (OSError, UnicodeError) as error:
+            return False, Disconnected(connect_failure(error), reached=False)
         with peer:
             if self._stopping.is_set():
                 return False, Disconnected("")

@@ -52,6 +52,13 @@ def pause(attempt: int, chance: Callable[[], float] = random.random) -> float:
     return min(_LONGEST_PAUSE, 0.25 * 2.0 ** min(attempt, 10)) * (0.5 + chance() / 2)
 
 
+def connect_failure(error: OSError | UnicodeError) -> str:
+    """Return why a connection could not be opened."""
+    if isinstance(error, UnicodeError):  # of the resolver, which encodes the host
+        return "that is not a host name"
+    return error.strerror or str(error)
+
+
 class Link(ABC):
     """What JsonLink and MqttLink share. Any thread may call the public methods, but not from inside of `deliver`."""
 

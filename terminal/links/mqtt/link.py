@@ -20,7 +20,7 @@ from wire.mqtt import Reason
 from wire.topics import ROOT, Gone, Topics
 
 from ..address import MqttAddress
-from ..link import Deliver, Disconnected, Link, Received
+from ..link import Deliver, Disconnected, Link, Received, connect_failure
 from .connection import V5, V311, PahoConnection
 from .conversation import MqttConversation
 from .events import (
@@ -87,7 +87,7 @@ class MqttLink(Link):
             will, _ = self._topics.ask(Gone(), hello.name)
             connection.connect(self._address.host, self._address.port, hello.name, hello.password, will)
         except (OSError, UnicodeError) as error:
-            return False, Disconnected(_reason(error), reached=False)
+            return False, Disconnected(connect_failure(error), reached=False)
         try:
             return self._run_connection(connection, hello) or self._ended("dropped")
         except PeerError as error:

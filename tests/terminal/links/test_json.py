@@ -128,3 +128,12 @@ def test_a_silent_server_is_pinged_and_then_given_up(peer: Peer, monkeypatch: py
         peer.expect(Connected)
         assert connection.recv(100) == b'{"op":"ping"}\n'
         assert peer.expect(Disconnected) == Disconnected("the server does not respond")
+
+
+def test_a_host_that_no_resolver_takes_is_a_failed_attempt() -> None:
+    """The resolver raises UnicodeError for it, no OSError."""
+    events: queue.Queue[Event] = queue.Queue()
+    link = JsonLink("a..b", 7000, events.put)
+    link.start()
+    assert events.get(timeout=DEADLINE) == Disconnected("that is not a host name", reached=False)
+    link.stop()
