@@ -104,8 +104,8 @@ class ClientSession:
         try:
             if isinstance(command, Cancel):
                 if not self.transfers.stop(command.file):
-                    self.state.ask(command)
-                    self._link.send(self.state.next_step().send)
+                    self.state.cancel(command)
+                    self.turn()
             else:
                 self.transfers.start_transfer(command)
         except Refused as refused:

@@ -172,7 +172,11 @@ class State:
         except Refused as refused:
             self._refuse(refused)
         if not self.online and self.unanswered > before:
-            self._step.show.append(Note(shorten(line, _QUOTED), "unsent"))
+            self._note_unsent(line)
+
+    def _note_unsent(self, line: str) -> None:
+        """Display a typed line that waits for the connection."""
+        self._step.show.append(Note(shorten(line, _QUOTED), "unsent"))
 
     def _command(self, line: str) -> None:
         match parse(line):
@@ -182,6 +186,8 @@ class State:
                 self._show(HelpText(lines=help_lines(command)))
             case SendFile() | GetFile() | Cancel() as file_command:
                 self._file_commands.append(file_command)
+                if not self.online and not isinstance(file_command, Cancel):  # that may end a download here
+                    self._note_unsent(line)
             case request:
                 assert request is None or isinstance(request, Request)
                 self._typed.append((line, request))
@@ -216,9 +222,11 @@ class State:
         elif isinstance(request, Leave):
             self.rooms.step_out_of(request.channel)
 
-    def ask(self, request: Request) -> None:
-        """Send a request of the transfer manager; its answer is displayed. Raises Refused."""
-        self._ask(request)
+    def cancel(self, cancel: Cancel) -> None:
+        """Cancel an offer of a file, now or on the next connection; the answer is displayed. Raises Refused."""
+        self._ask(cancel)
+        if not self.online:
+            self._note_unsent(f"/cancel {cancel.file}")
 
     def _refuse(self, refused: Refused, unsent: str = "") -> None:
         """Display why the client itself refuses a line."""

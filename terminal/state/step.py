@@ -32,7 +32,7 @@ DisplayItem: TypeAlias = ShownFrame | Note
 class Step:
     """What to do now, in this order: display `show`, send `send`; with `drop`, close the connection and reconnect.
 
-    `files` are commands for the transfer manager; those that concern the server come back through `State.ask`.
+    `files` are commands for the transfer manager; a Cancel that concerns the server comes back through `State.cancel`.
     """
 
     show: list[DisplayItem] = field(default_factory=list)

@@ -9,6 +9,7 @@ from terminal.state.state import State
 from terminal.state.step import Note, ShownFrame
 from tests.support.terminal import ME, sent, wire
 from wire.frames import (
+    Cancel,
     Error,
     Frame,
     GetFile,
@@ -146,6 +147,24 @@ def test_a_file_command_waits_for_earlier_answers_and_runs_once() -> None:
     line.turn()
     assert len(line.files) == 1
     assert line.state.settled
+
+
+def test_file_commands_that_are_typed_offline_are_displayed_as_unsent() -> None:
+    """A `/cancel` is displayed once it is known to concern the server, as it may end a download of this client."""
+    line = wire("lab", join="lab")
+    line.type("/get k3x7abcd")
+    assert line.sentences() == []
+    line.cut()
+    line.shown.clear()
+    line.type("/get k3x7abcd", "/send bob /etc/hostname", "/cancel k3x7abcd")
+    assert line.sentences() == ["/get k3x7abcd", "/send bob /etc/hostname"]
+    line.state.cancel(Cancel(file="k3x7abcd"))
+    line.turn()
+    assert line.sentences()[2:] == ["/cancel k3x7abcd"]
+    line.dial()
+    line.server_reads()
+    line.client_reads()
+    assert [type(frame) for frame in line.up] == [Cancel]
 
 
 def test_a_refused_post_shows_what_was_not_sent() -> None:
