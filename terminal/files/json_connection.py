@@ -127,9 +127,9 @@ class JsonFileConnection:
 
     def put(self, file: str, offset: int, data: bytes | memoryview) -> None:
         """Send a chunk; up to 8 are in flight."""
-        self._send(Put(file=file, offset=offset, bytes=len(data)), data)
-        while len(self._due) > _PUTS:
+        while len(self._due) >= _PUTS:
             self._next()
+        self._send(Put(file=file, offset=offset, bytes=len(data)), data)
 
     def settle(self) -> None:
         """Wait until the server has stored all chunks."""

@@ -166,9 +166,9 @@ class MqttFileConnection:
 
     def put(self, file: str, offset: int, data: bytes | memoryview) -> None:
         """Send a chunk. Up to `_WINDOW` chunks wait for their answers."""
-        self._puts.append(self._ask(Put(file=file, offset=offset, bytes=len(data), payload=bytes(data))))
-        while len(self._puts) > _WINDOW:
+        while len(self._puts) >= _WINDOW:
             self._wait(self._puts.popleft(), Kept)
+        self._puts.append(self._ask(Put(file=file, offset=offset, bytes=len(data), payload=bytes(data))))
 
     def settle(self) -> None:
         """Wait until the server has stored all chunks."""

@@ -19,13 +19,13 @@ from terminal.files.download import Download
 from terminal.files.json_connection import JsonFileConnection
 from terminal.files.upload import Upload
 from tests.support.clients import Json, endpoint
-from tests.support.files import PHOTO, entry_file, everything
+from tests.support.files import DATA, PHOTO, entry_file, everything, fill, offer
 from tests.support.fixtures import StartProcess
 from tests.support.processes import Process
 from tests.support.processes.clients import Client
 from tests.support.waiting import DEADLINE, eventually
 from wire.errors import Refused
-from wire.frames import Entry, Fetched, FileList, Files, GetFile, SendFile
+from wire.frames import Entry, Fetched, FileList, Files, GetFile, SendFile, Way
 
 Connect = Callable[..., Json]
 
@@ -191,6 +191,44 @@ def test_an_unreachable_sender_is_replaced_by_the_server(
     two.end()
     assert said.endswith("(through the server)")
     assert everything(two.folder) == {"photo.jpg": PHOTO}
+
+
+def test_an_address_that_has_failed_is_not_tried_again(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The download asks where the sender is each time that the server has more, and is told the same address."""
+    with socket.create_server(("127.0.0.1", 0)) as hole:
+        port = int(hole.getsockname()[1])
+    asked, dialled = list[str](), list[int]()
+    connect = JsonFileConnection.__init__
+
+    def reach(_: JsonFileConnection, file: str) -> Way:
+        asked.append(file)
+        return Way(file=file, host="127.0.0.1", port=port, token="token", sha256="")
+
+    def note(connection: JsonFileConnection, host: str, port: int, *given: Any, **options: Any) -> None:
+        dialled.append(port)
+        connect(connection, host, port, *given, **options)
+
+    monkeypatch.setattr(JsonFileConnection, "reach", reach)
+    monkeypatch.setattr(JsonFileConnection, "__init__", note)
+    file, waiting = offer(two.alice), threading.Event()
+    transfer = Download(GetFile(file=file), two.folder, 0, lambda _: True, lambda: None, direct=True)
+    wait = transfer.control.wait
+
+    def waits(note: str) -> None:
+        wait(note)
+        if note.endswith("waiting for the sender"):
+            waiting.set()
+
+    monkeypatch.setattr(transfer.control, "wait", waits)
+    thread = threading.Thread(target=transfer.run, args=(two.open_connection(two.bob),))
+    thread.start()
+    assert waiting.wait(DEADLINE)
+    fill(two.alice, file)
+    thread.join(DEADLINE)
+    transfer.close()
+    assert everything(two.folder) == {"x.bin": DATA}
+    assert len(asked) >= 2
+    assert dialled.count(port) == 1
 
 
 class Damage:
