@@ -16,10 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.socket.pool import RunFailed
-from terminal.files.direct_offer import DIRECTLY, DirectOptions
-from terminal.files.download import Download
-from terminal.files.json_connection import JsonFileConnection
-from terminal.files.upload import Upload
+from terminal.files import DIRECTLY, DirectOptions, Download, JsonFileConnection, Upload
 from wire.frames import GetFile, SendFile
 
 from .mqtt import download, upload

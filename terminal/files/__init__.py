@@ -4,17 +4,22 @@ Each transfer has a thread and a file connection of its own, so that no message 
 """
 
 from .connection import OpenConnection
-from .direct_offer import DirectOptions
+from .direct_offer import DIRECTLY, DirectOptions
+from .download import Download
 from .json_connection import JsonFileConnection
 from .manager import FileOptions, TransferManager, UserInterface
 from .mqtt_connection import MqttFileConnections
+from .upload import Upload
 
 __all__ = [
+    "DIRECTLY",
     "DirectOptions",
+    "Download",
     "FileOptions",
     "JsonFileConnection",
     "MqttFileConnections",
     "OpenConnection",
     "TransferManager",
+    "Upload",
     "UserInterface",
 ]
