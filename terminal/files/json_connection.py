@@ -56,6 +56,7 @@ from wire.frames import (
 )
 from wire.jsonlines import JsonLines
 
+from ..links import connect_failure
 from .connection import ConnectionLostError
 
 _CONNECTING = 10.0  # seconds
@@ -86,8 +87,8 @@ class JsonFileConnection:
         until = time.monotonic() + within
         try:
             self._socket = socket.create_connection((host, port), within)
-        except OSError as error:
-            raise ConnectionLostError(error.strerror or str(error)) from error
+        except (OSError, UnicodeError) as error:
+            raise ConnectionLostError(connect_failure(error)) from error
         self.name = name
         self.here = str(self._socket.getsockname()[0])  # the address of this end
         self._silence = silence

@@ -78,14 +78,14 @@ class MqttFileConnections:
     def _pass_on(self, deliver: Deliver, event: Event) -> None:
         """Pass the frames of file connections to them, and everything else to `deliver`."""
         if isinstance(event, Received):
-            event = Received([frame for frame in event.frames if not self._is_for_a_file(frame)])
+            event = Received([frame for frame in event.frames if not self._dispatch(frame)])
             if not event.frames:
                 return
         deliver(event)
         if isinstance(event, Disconnected):  # not earlier: a transfer would open its next connection over the lost link
             self._lost()
 
-    def _is_for_a_file(self, frame: Frame) -> bool:
+    def _dispatch(self, frame: Frame) -> bool:
         """Pass a frame to its file connection. Return False if the frame is for none of them."""
         if isinstance(frame, More):
             for connection in self._all():

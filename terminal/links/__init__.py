@@ -5,7 +5,7 @@ JSON lines over TCP are here; `mqtt/` is a folder of its own, because importing 
 
 from .address import DEFAULT_HOST, DEFAULT_PORT, MqttAddress, parse_address, parse_url, tls_context
 from .json import JsonLink
-from .link import Connected, Deliver, Disconnected, Event, Link, Received, pause
+from .link import Connected, Deliver, Disconnected, Event, Link, Received, connect_failure, pause
 
 __all__ = [
     "DEFAULT_HOST",
@@ -18,6 +18,7 @@ __all__ = [
     "Link",
     "MqttAddress",
     "Received",
+    "connect_failure",
     "parse_address",
     "parse_url",
     "pause",

@@ -292,6 +292,12 @@ def test_every_method_of_a_closed_connection_raises_connection_lost(server: Serv
             what(connection)
 
 
+def test_a_host_that_no_resolver_takes_raises_connection_lost() -> None:
+    """The server tells the host of a direct transfer; the download then continues through the server."""
+    with pytest.raises(ConnectionLostError, match="that is not a host name"):
+        JsonFileConnection("a..b", 7000, "bob", "token")
+
+
 # Processes
 
 
