@@ -37,7 +37,10 @@ class Outlet(Protocol):
         """
 
     def when_writable(self) -> None:
-        """Have the write pump call `Reader.walk` once the connection takes bytes again."""
+        """Add the connection to the write pump, which calls its `resume_writing` once it takes bytes again.
+
+        `resume_writing` calls `Reader.walk`.
+        """
 
     def hang_up(self) -> None:
         """Read nothing more from the peer, so that the connection's own thread ends the connection."""

@@ -45,7 +45,7 @@ class Session:
         `shared`: the connection brings the posts of many users, so it has no rate limit, and its owner carries the
         journal.
 
-        The reader is held: it sends no entry before `catch_up` begins it.
+        The reader is held: it sends no entry before `SessionReader.begin`, which `requests.login.catch_up` calls.
         """
         self.chat = chat
         self.reader = reader

@@ -1,4 +1,4 @@
-"""Floor 0: the three kinds of errors, by who is at fault, and the codes that go on the wire."""
+"""Floor 0: the exceptions for a peer's mistakes and for a problem on this side, and the error codes on the wire."""
 
 from __future__ import annotations
 

@@ -127,7 +127,9 @@ class Files:
     # Open files
 
     def enter(self, id: str, user: str) -> Upload:
-        """Open a file for the user of that key; `leave` closes it. A user's own file has the user's own id, too.
+        """Open a file for the user of that key; `leave` closes it.
+
+        `id` is the server's id of the file, or the one that the user chose in the offer.
 
         Raises Refused, with the same sentence for an unknown file and for one that the user may not fetch.
         """

@@ -8,7 +8,7 @@ from wire.text import post_for
 
 from ..session import Session
 
-say = Session.gather  # as it is: every post comes by here
+say = Session.gather  # called directly: a wrapper would be one more call for each post to a channel
 
 
 def line(session: Session, frame: Line) -> None:
