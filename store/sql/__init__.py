@@ -1,25 +1,25 @@
 """Floor 1: the contract in SQL, the same for every database.
 
 Five parts, each one protocol of store/contract/, on a `Database`. schema.py has the tables. A further database is a
-file or folder beside this one: it implements `Database`, and fills in the `Dialect` and the `AppendStatements`, which
-hold all that differs between databases.
+file or folder beside this one: it implements `Database` and `AppendStatements`, makes a `SqlDialect`, and has its own
+migrations.
 """
 
 from __future__ import annotations
 
 from . import schema
 from .database import Database
-from .dialect import AppendStatements, Dialect, IdKey, IdRow, RunRow
+from .dialect import AppendStatements, IdKey, IdRow, RunRow, SqlDialect
 from .migrate import Step, migrate
 from .store import SqlStore
 
 __all__ = [
     "AppendStatements",
     "Database",
-    "Dialect",
     "IdKey",
     "IdRow",
     "RunRow",
+    "SqlDialect",
     "SqlStore",
     "Step",
     "migrate",

@@ -8,13 +8,13 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from .dialect import AppendStatements, Dialect
+from .dialect import AppendStatements, SqlDialect
 
 
 class Database(ABC):
     """One database. Any thread may call any method; every method raises StoreError if the database fails."""
 
-    dialect: Dialect
+    dialect: SqlDialect
     append_statements: AppendStatements
 
     @abstractmethod

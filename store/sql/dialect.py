@@ -1,4 +1,4 @@
-"""Floor 1: what differs between SQL databases. Each database fills in these two classes, and nothing else differs."""
+"""Floor 1: the SQL that differs between databases. Each has a `SqlDialect` and its own `AppendStatements`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ IdRow = tuple[str, str, int, int]  # the same with the number of the entry: the 
 
 
 @dataclass(frozen=True)
-class Dialect:
+class SqlDialect:
     """SQL as one database writes it.
 
     `compiler` is SQLAlchemy's dialect, with positional parameters; `insert` is that dialect's INSERT, which has

@@ -11,13 +11,13 @@ from collections.abc import Collection, Mapping, Sequence
 
 from sqlalchemy import and_, bindparam, func, insert, select
 
-from ..sql import AppendStatements, Dialect, IdKey, IdRow, RunRow, schema
+from ..sql import AppendStatements, IdKey, IdRow, RunRow, SqlDialect, schema
 
 
 class SqliteAppend(AppendStatements):
     """Called inside the one write transaction, which keeps other writers from all logs; so the tails can be cached."""
 
-    def __init__(self, dialect: Dialect) -> None:
+    def __init__(self, dialect: SqlDialect) -> None:
         text, runs, ids = dialect.text, schema.runs, schema.ids
         self._last = text(select(func.max(runs.c.last)).where(runs.c.log == bindparam("log")))
         self._last_of_all = text(select(func.max(runs.c.seq)))

@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
 from ..contract import Durability, StoreError
-from ..sql import Database, Dialect, migrate
+from ..sql import Database, SqlDialect, migrate
 from .append import SqliteAppend
 from .claim import claim
 from .migrations import STEPS
@@ -65,7 +65,7 @@ class SqliteDatabase(Database):
             self._writer = self.engine.connect()
             self._driver: _Driver = self._writer.connection.driver_connection  # type: ignore[assignment]
             self._writing = threading.Lock()  # held by the thread that uses the writer
-            self.dialect = Dialect(self.engine.dialect, insert)
+            self.dialect = SqlDialect(self.engine.dialect, insert)
             self.append_statements = self._append = SqliteAppend(self.dialect)
             with self.transaction() as db:
                 migrate(db, STEPS, str(self.file))

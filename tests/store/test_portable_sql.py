@@ -11,10 +11,10 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from store.blobs import Blobs
-from store.sql import AppendStatements, Database, Dialect, SqlStore, schema
+from store.sql import AppendStatements, Database, SqlDialect, SqlStore, schema
 from tests.support.repository import ROOT
 
-POSTGRESQL = Dialect(postgresql.dialect(paramstyle="format"), postgresql.insert)  # type: ignore[no-untyped-call]
+POSTGRESQL = SqlDialect(postgresql.dialect(paramstyle="format"), postgresql.insert)  # type: ignore[no-untyped-call]
 
 
 class NoDatabase(Database):
