@@ -77,7 +77,7 @@ class Entries(Protocol):
     def read(self, log: LogRow, after: int, limit: int) -> list[Entry]:
         """Return at most `limit` entries with numbers above `after`, ascending."""
 
-    def read_runs(self, log: LogRow, after: int, limit: int) -> list[Batch]:
+    def read_batches(self, log: LogRow, after: int, limit: int) -> list[Batch]:
         """Return the same entries as consecutive batches, as they were committed; the first and last may be cut."""
 
     def forget_id(self, sender: str, id: str) -> None:

@@ -65,9 +65,9 @@ class SqlEntries(SqlBase):
 
     def read(self, log: LogRow, after: int, limit: int) -> list[Entry]:
         """Return at most `limit` entries with numbers above `after`, ascending."""
-        return [entry for batch in self.read_runs(log, after, limit) for entry in batch.entries]
+        return [entry for batch in self.read_batches(log, after, limit) for entry in batch.entries]
 
-    def read_runs(self, log: LogRow, after: int, limit: int) -> list[Batch]:
+    def read_batches(self, log: LogRow, after: int, limit: int) -> list[Batch]:
         """Return the same entries as consecutive batches, as they were committed; the first and last may be cut."""
         batches: list[Batch] = []
         query = self._runs_after

@@ -75,7 +75,7 @@ class FakeStore:
         self.reads += 1
         return self.kept.get(log.id, [])[after : after + limit]
 
-    def read_runs(self, log: LogRow, after: int, limit: int) -> list[Batch]:
+    def read_batches(self, log: LogRow, after: int, limit: int) -> list[Batch]:
         """The same as a batch."""
         entries = self.read(log, after, limit)
         return [Batch(log, entries[0].number, entries[-1].number, 0, entries, 0)] if entries else []

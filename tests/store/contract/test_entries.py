@@ -42,7 +42,7 @@ def test_the_batches_of_an_append_are_what_a_read_shows(store: Store) -> None:
         mine = [batch for batch in batches if batch.log.id == log.id]
         assert all((batch.first, batch.last) == (batch.entries[0].number, batch.entries[-1].number) for batch in mine)
         assert [entry for batch in mine for entry in batch.entries] == store.read(log, 0, 9)
-        assert [(run.seq, run.entries) for run in store.read_runs(log, 0, 9)] == [
+        assert [(batch.seq, batch.entries) for batch in store.read_batches(log, 0, 9)] == [
             (one.seq, one.entries) for one in mine
         ]
 
@@ -101,10 +101,14 @@ def test_a_page_is_a_slice_of_the_log(store: Store, sizes: tuple[int, ...]) -> N
             page = store.read(lab, after, limit)
             assert [entry.text for entry in page] == everything[after : after + limit]
             assert [entry.number for entry in page] == [int(entry.text) + 1 for entry in page]
-            runs = store.read_runs(lab, after, limit)
-            assert [entry for run in runs for entry in run.entries] == page
-            assert all((run.first, run.last) == (run.entries[0].number, run.entries[-1].number) for run in runs)
-            assert [run.seq for run in runs] == [seqs[run.last - 1] for run in runs], "also of a run that is cut"
+            batches = store.read_batches(lab, after, limit)
+            assert [entry for batch in batches for entry in batch.entries] == page
+            assert all(
+                (batch.first, batch.last) == (batch.entries[0].number, batch.entries[-1].number) for batch in batches
+            )
+            assert [batch.seq for batch in batches] == [seqs[batch.last - 1] for batch in batches], (
+                "also of a batch that is cut"
+            )
 
 
 def test_an_id_that_the_server_makes_is_stored_once_and_not_shown(store: Store) -> None:
@@ -157,6 +161,6 @@ def test_the_size_of_a_batch_grows_with_its_texts(store: Store) -> None:
     (many,) = store.append([part(lab, "ann", *["x"] * (2 * RUN))], NOW).batches
     assert 100_000 < long.size < 110_000
     assert many.size > 2 * RUN * 100
-    runs = store.read_runs(lab, 0, 10_000)
-    assert 100_000 < runs[0].size < 110_000
-    assert len(runs) == 3
+    batches = store.read_batches(lab, 0, 10_000)
+    assert 100_000 < batches[0].size < 110_000
+    assert len(batches) == 3
