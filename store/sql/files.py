@@ -18,7 +18,7 @@ from ..contract import FileRow
 from .database import Database, SqlBase
 from .schema import fetches, files, members
 
-_here = files.c.state != "gone"
+_not_gone = files.c.state != "gone"
 _ranges = msgspec.json.Decoder(tuple[tuple[int, int], ...])
 _parts = msgspec.json.Decoder(list[FilePart])
 
@@ -45,7 +45,7 @@ class SqlFiles(SqlBase):
             size = row.size + len(values["parts"]) - len("[]")
             if per_user and _offered(db, files.c.sender == row.sender) + size > per_user:
                 raise Refused("quota", f"Your files may have {size_words(per_user)} in all. /cancel one first.")
-            if in_all and _offered(db, _here) + size > in_all:
+            if in_all and _offered(db, _not_gone) + size > in_all:
                 raise Refused("quota", f"All files here may have {size_words(in_all)} in all. Try again later.")
             db.execute(insert(files).values(values))
             return row
@@ -74,7 +74,7 @@ class SqlFiles(SqlBase):
 
     def finish_file(self, id: str, sha256: str) -> bool:
         """Mark a file as done, with the checksum of its content. Return False if it is gone."""
-        done = update(files).where(and_(files.c.id == id, _here)).values(state="done", sha256=sha256, ranges="[]")
+        done = update(files).where(and_(files.c.id == id, _not_gone)).values(state="done", sha256=sha256, ranges="[]")
         with self._database.transaction() as db:
             return db.execute(done).rowcount > 0
 
@@ -97,7 +97,7 @@ class SqlFiles(SqlBase):
         with self._database.reading() as db:
             found = db.execute(
                 select(files)
-                .where(and_(_here, or_(files.c.sender == key, files.c.log.in_(theirs))))
+                .where(and_(_not_gone, or_(files.c.sender == key, files.c.log.in_(theirs))))
                 .order_by(files.c.made, files.c.id)
             )
             return [_file(row) for row in found]
@@ -105,19 +105,19 @@ class SqlFiles(SqlBase):
     def overdue_files(self, now: int) -> list[str]:
         """Return the ids of files whose `until` is not after `now`, in milliseconds since 1970, sorted by `until`."""
         with self._database.reading() as db:
-            found = db.execute(select(files.c.id).where(and_(_here, files.c.until <= now)).order_by(files.c.until))
+            found = db.execute(select(files.c.id).where(and_(_not_gone, files.c.until <= now)).order_by(files.c.until))
             return [row.id for row in found]
 
     def next_overdue(self) -> int | None:
         """Return the earliest `until` of all files, in milliseconds since 1970; None without a file."""
         with self._database.reading() as db:
-            until = db.execute(select(func.min(files.c.until)).where(_here)).scalar_one()
+            until = db.execute(select(func.min(files.c.until)).where(_not_gone)).scalar_one()
         return None if until is None else int(until)
 
     def kept_files(self) -> tuple[set[str], set[str]]:
         """Return the ids of all open files, and the checksums of all files that are done."""
         with self._database.reading() as db:
-            found = db.execute(select(files.c.id, files.c.state, files.c.sha256).where(_here)).all()
+            found = db.execute(select(files.c.id, files.c.state, files.c.sha256).where(_not_gone)).all()
         return (
             {row.id for row in found if row.state == "open"},
             {row.sha256 for row in found if row.state == "done"},
@@ -143,7 +143,7 @@ class SqlFiles(SqlBase):
 def _offered(db: Connection, which: ColumnElement[bool]) -> int:
     """Return the bytes that these files take, with the names of the files in folders."""
     taken = func.sum(files.c.size + func.length(files.c.parts) - len("[]"))
-    return int(db.execute(select(func.coalesce(taken, 0)).where(and_(_here, which))).scalar_one())
+    return int(db.execute(select(func.coalesce(taken, 0)).where(and_(_not_gone, which))).scalar_one())
 
 
 def _find(db: Connection, which: ColumnElement[bool]) -> FileRow | None:
