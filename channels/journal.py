@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from store import Batch, Entries, Members, Part, StoreError
+from store import Batch, Entries, Members, NewPosts, StoreError
 from wire.clock import now
 from wire.errors import Refused
 from wire.frames import Msg, Say
@@ -127,9 +127,9 @@ class Journal:
         postings = self._take()
         if not postings:
             return []
-        parts = [Part(posting.log.row, posting.sender_key, posting.sender, posting.posts) for posting in postings]
+        posts = [NewPosts(posting.log.row, posting.sender_key, posting.sender, posting.posts) for posting in postings]
         try:
-            appended = self._store.append(parts, now())
+            appended = self._store.append(posts, now())
         except Exception as error:  # noqa: BLE001 - `_refuse` logs it, and answers every posting
             self._refuse(postings, error)
             return []

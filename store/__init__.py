@@ -21,7 +21,7 @@ from .contract import (
     LogRow,
     Members,
     Membership,
-    Part,
+    NewPosts,
     Store,
     StoreError,
     file_post_id,
@@ -32,6 +32,6 @@ from .sqlite import read_account
 
 __all__ = [
     "Account", "Accounts", "Appended", "Batch", "Blobs", "Client", "Clients", "Durability", "Entries", "FileRow",
-    "Files", "LogRow", "Members", "Membership", "Part", "Store", "StoreError", "data_folder", "file_post_id",
+    "Files", "LogRow", "Members", "Membership", "NewPosts", "Store", "StoreError", "data_folder", "file_post_id",
     "open_store", "private_key", "read_account",
 ]  # fmt: skip

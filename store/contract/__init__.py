@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from .accounts import Account, Accounts
 from .clients import Client, Clients
-from .entries import RUN, Appended, Batch, Entries, Part, file_of_post, file_post_id
+from .entries import RUN, Appended, Batch, Entries, NewPosts, file_of_post, file_post_id
 from .errors import StoreError
 from .files import FileRow, Files
 from .logs import Kind, LogRow, private_key
@@ -19,6 +19,6 @@ from .store import Durability, Store
 
 __all__ = [
     "RUN", "Account", "Accounts", "Appended", "Batch", "Client", "Clients", "Durability", "Entries", "FileRow",
-    "Files", "Kind", "LogRow", "Members", "Membership", "Part", "Store", "StoreError", "file_of_post", "file_post_id",
-    "private_key",
+    "Files", "Kind", "LogRow", "Members", "Membership", "NewPosts", "Store", "StoreError", "file_of_post",
+    "file_post_id", "private_key",
 ]  # fmt: skip

@@ -18,8 +18,8 @@ RUN = 256
 
 
 @dataclass(slots=True)
-class Part:
-    """Posts of one sender to one log, in order, that an append is to store.
+class NewPosts:
+    """Posts of one sender to one log, in order, that an append is to store: one posting without its callbacks.
 
     The server makes ids that begin with `/` for its own use: an entry does not show such an id, unless it comes from
     `file_post_id`; then the entry points at that file.
@@ -49,7 +49,7 @@ class Batch:
 
 @dataclass(slots=True)
 class Appended:
-    """The result of an append: one batch for each log with new entries, and for each part the numbers of its posts.
+    """The result of an append: one batch for each log with new entries, and for each posting the numbers of its posts.
 
     A post whose (sender, id) is stored in that log already makes no entry and gets the number of the stored one.
     """
@@ -71,8 +71,8 @@ def file_of_post(id: str | None) -> str | None:
 class Entries(Protocol):
     """The entries of all logs."""
 
-    def append(self, parts: Sequence[Part], now: int) -> Appended:
-        """Number the posts of all parts and store them, all or none; `now` in milliseconds since 1970."""
+    def append(self, postings: Sequence[NewPosts], now: int) -> Appended:
+        """Number the posts of all postings and store them, all or none; `now` in milliseconds since 1970."""
 
     def read(self, log: LogRow, after: int, limit: int) -> list[Entry]:
         """Return at most `limit` entries with numbers above `after`, ascending."""

@@ -9,7 +9,7 @@ from sqlalchemy import and_, bindparam, delete, select
 
 from wire.frames import Entry, Msg, Say
 
-from ..contract import RUN, Appended, Batch, LogRow, Part, file_of_post
+from ..contract import RUN, Appended, Batch, LogRow, NewPosts, file_of_post
 from .database import Database, SqlBase
 from .dialect import IdKey, IdRow, RunRow
 from .schema import ids, runs
@@ -35,22 +35,25 @@ class SqlEntries(SqlBase):
             .limit(bindparam("limit"))
         )
 
-    def append(self, parts: Sequence[Part], now: int) -> Appended:
-        """Number the posts of all parts and store them, all or none; `now` in milliseconds since 1970."""
+    def append(self, postings: Sequence[NewPosts], now: int) -> Appended:
+        """Number the posts of all postings and store them, all or none; `now` in milliseconds since 1970."""
         statements = self._statements
         with self._database.cursor_transaction() as cursor:
-            tails = statements.lock(cursor, {part.log.id for part in parts})
+            tails = statements.lock(cursor, {posting.log.id for posting in postings})
             keys = [
-                (part.sender_key, post.id, part.log.id) for part in parts for post in part.posts if post.id is not None
+                (posting.sender_key, post.id, posting.log.id)
+                for posting in postings
+                for post in posting.posts
+                if post.id is not None
             ]
             known = statements.find_ids(cursor, keys) if keys else None
             numbers: list[Sequence[int]] = []
             new: dict[int, _NewEntries] = {}
-            for part in parts:
-                entries = new.get(part.log.id)
+            for posting in postings:
+                entries = new.get(posting.log.id)
                 if entries is None:
-                    entries = new[part.log.id] = _NewEntries(part.log, tails[part.log.id] + 1)
-                numbers.append(entries.add(part, now) if known is None else entries.add_once(part, now, known))
+                    entries = new[posting.log.id] = _NewEntries(posting.log, tails[posting.log.id] + 1)
+                numbers.append(entries.add(posting, now) if known is None else entries.add_once(posting, now, known))
             new_runs: list[RunRow] = []
             batches: list[Batch] = []
             seq = statements.last_seq(cursor)
@@ -100,22 +103,22 @@ class _NewEntries:
         self.rows: list[_EntryRow] = []
         self.ids: list[IdRow] = []
 
-    def add(self, part: Part, now: int) -> Sequence[int]:
+    def add(self, posting: NewPosts, now: int) -> Sequence[int]:
         """Add posts none of which has an id; return their numbers."""
         start = self.first + len(self.rows)
-        sender = part.sender
-        self.rows.extend([(now, sender, post.text, None) for post in part.posts])
-        return range(start, start + len(part.posts))
+        sender = posting.sender
+        self.rows.extend([(now, sender, post.text, None) for post in posting.posts])
+        return range(start, start + len(posting.posts))
 
-    def add_once(self, part: Part, now: int, known: dict[IdKey, int]) -> Sequence[int]:
+    def add_once(self, posting: NewPosts, now: int, known: dict[IdKey, int]) -> Sequence[int]:
         """Add the posts whose ids have no number yet, and note their numbers in `known`; return the numbers of all."""
         numbers: list[int] = []
-        for post in part.posts:
-            key = None if post.id is None else (part.sender_key, post.id, self.log.id)
+        for post in posting.posts:
+            key = None if post.id is None else (posting.sender_key, post.id, self.log.id)
             number = 0 if key is None else known[key]
             if not number:
                 number = self.first + len(self.rows)
-                self.rows.append((now, part.sender, post.text, _shown(post)))
+                self.rows.append((now, posting.sender, post.text, _shown(post)))
                 if key is not None:
                     known[key] = number
                     self.ids.append((*key, number))

@@ -11,7 +11,7 @@ import pytest
 
 from channels.journal import Posting
 from channels.log import Log
-from store import Appended, Part, StoreError
+from store import Appended, NewPosts, StoreError
 from tests.support.journal import FakeOutlet, Poster, Stage
 from tests.support.waiting import DEADLINE, eventually
 from wire.frames import Entry, Gap, Say
@@ -384,9 +384,9 @@ def test_a_transaction_has_a_limit(stage: MakeStage, monkeypatch: pytest.MonkeyP
     log, sizes = one.logs[0], list[int]()
     append = one.store.append
 
-    def counted(parts: Sequence[Part], now: int) -> Appended:
-        sizes.append(sum(len(post.text) for part in parts for post in part.posts))
-        return append(parts, now)
+    def counted(postings: Sequence[NewPosts], now: int) -> Appended:
+        sizes.append(sum(len(post.text) for posting in postings for post in posting.posts))
+        return append(postings, now)
 
     monkeypatch.setattr(one.store, "append", counted)
 

@@ -13,7 +13,7 @@ from channels.journal import Journal, Posting
 from channels.locks import nothing_held
 from channels.log import Log
 from channels.reader import Reader
-from store import Appended, Batch, LogRow, Part, Store, StoreError
+from store import Appended, Batch, LogRow, NewPosts, Store, StoreError
 from wire.dialect import Encoding
 from wire.errors import Refused
 from wire.frames import Entry, Frame, Say
@@ -34,7 +34,7 @@ class FakeStore:
         self._lock = threading.Lock()
         self._seq = 0
 
-    def append(self, parts: Sequence[Part], now: int) -> Appended:
+    def append(self, postings: Sequence[NewPosts], now: int) -> Appended:
         """As the contract says, for posts without ids."""
         nothing_held("append")
         chance = random.random()
@@ -47,14 +47,14 @@ class FakeStore:
             self._busy()
             appended = Appended()
             fresh: dict[int, Batch] = {}
-            for part in parts:
-                kept = self.kept.setdefault(part.log.id, [])
-                batch = fresh.get(part.log.id)
+            for posting in postings:
+                kept = self.kept.setdefault(posting.log.id, [])
+                batch = fresh.get(posting.log.id)
                 if batch is None:
-                    batch = fresh[part.log.id] = Batch(part.log, len(kept) + 1, len(kept), 0, [], 0)
+                    batch = fresh[posting.log.id] = Batch(posting.log, len(kept) + 1, len(kept), 0, [], 0)
                 numbers = []
-                for post in part.posts:
-                    entry = Entry(len(kept) + 1, now, part.sender, post.text, part.log.name)
+                for post in posting.posts:
+                    entry = Entry(len(kept) + 1, now, posting.sender, post.text, posting.log.name)
                     kept.append(entry)
                     batch.entries.append(entry)
                     batch.size += len(post.text) + 32

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from store import Client, Store
-from tests.support.stores import NOW, Place, part
+from tests.support.stores import NOW, Place, posting
 
 
 def test_a_session_is_kept_until_it_ends(store: Store, place: Place) -> None:
@@ -50,7 +50,7 @@ def test_a_dropped_client_loses_its_cursors_and_ids(store: Store) -> None:
     store.join(lab, "ann")
     mine, others = "/dev/1", ("/dev2/1", "/de/1", "/dev0/1", "/dev", "dev/1")
     posts = [(id, id) for id in (mine, *others)]
-    store.append([part(lab, "ann", *posts), part(lab, "bob", (mine, mine))], NOW)
+    store.append([posting(lab, "ann", *posts), posting(lab, "bob", (mine, mine))], NOW)
     for key in ("ann/dev", "ann/dev2", "bob/dev"):
         store.save_client(Client(key, None, None, ""))
         store.move({(lab.id, key): 5}, {})
@@ -58,7 +58,7 @@ def test_a_dropped_client_loses_its_cursors_and_ids(store: Store) -> None:
     store.drop_client("ann/dev")
     assert (store.client("ann/dev", NOW), store.client_cursors("ann/dev")) == (None, {})
     assert store.client_cursors("ann/dev2") == store.client_cursors("bob/dev") == {lab.id: 5}
-    fresh = store.append([part(lab, "ann", *posts), part(lab, "bob", (mine, mine))], NOW).batches
+    fresh = store.append([posting(lab, "ann", *posts), posting(lab, "bob", (mine, mine))], NOW).batches
     assert [entry.text for batch in fresh for entry in batch.entries] == [mine]
     assert store.cursor(lab, "ann") == 0
 
@@ -68,7 +68,7 @@ def test_a_clients_cursors_are_its_own(store: Store) -> None:
     lab, den = store.open_channel("lab"), store.open_channel("den")
     store.open_account("ann")
     store.join(lab, "ann")
-    store.append([part(lab, "bob", "a", "b", "c")], NOW)
+    store.append([posting(lab, "bob", "a", "b", "c")], NOW)
     assert store.client_cursors("ann/dev") == {}
     store.move({(lab.id, "ann/dev"): 2, (lab.id, "ann"): 1, (den.id, "ann/dev"): 0}, {"ann": NOW})
     assert store.client_cursors("ann/dev") == {lab.id: 2, den.id: 0}

@@ -6,16 +6,16 @@ import pytest
 
 from store import Store, file_post_id
 from store.contract import RUN
-from tests.support.stores import NOW, Place, part, texts
+from tests.support.stores import NOW, Place, posting, texts
 from wire.frames import Entry
 
 
 def test_entries_are_numbered_from_one_without_a_gap(store: Store) -> None:
     """Each log counts by itself, also when one append has posts to several logs. A read returns the posts unchanged."""
     lab, bench = store.open_channel("lab"), store.open_channel("bench")
-    first = store.append([part(lab, "Ann", "a", "b"), part(bench, "Bob", "c"), part(lab, "Bob", "d")], NOW)
+    first = store.append([posting(lab, "Ann", "a", "b"), posting(bench, "Bob", "c"), posting(lab, "Bob", "d")], NOW)
     assert [list(row) for row in first.numbers] == [[1, 2], [1], [3]]
-    second = store.append([part(lab, "Ann", "e")], NOW + 1)
+    second = store.append([posting(lab, "Ann", "e")], NOW + 1)
     assert [list(row) for row in second.numbers] == [[4]]
     assert store.read(lab, 0, 9) == [
         Entry(1, NOW, "Ann", "a", "lab"),
@@ -30,9 +30,9 @@ def test_the_batches_of_an_append_are_what_a_read_shows(store: Store) -> None:
     """Delivery and history agree. The journal counts the entries of all logs in the order of commit."""
     lab, bench = store.open_channel("lab"), store.open_channel("bench")
     appended = [
-        store.append([part(lab, "ann", "a", ("b", "1")), part(bench, "bob", "c"), part(lab, "bob", "d")], NOW),
-        store.append([part(lab, "ann", ("b", "1"))], NOW),
-        store.append([part(bench, "ann", "e")], NOW),
+        store.append([posting(lab, "ann", "a", ("b", "1")), posting(bench, "bob", "c"), posting(lab, "bob", "d")], NOW),
+        store.append([posting(lab, "ann", ("b", "1"))], NOW),
+        store.append([posting(bench, "ann", "e")], NOW),
     ]
     batches = [batch for one in appended for batch in one.batches]
     seqs = [seq for batch in batches for seq in range(batch.seq - len(batch.entries) + 1, batch.seq + 1)]
@@ -48,17 +48,17 @@ def test_the_batches_of_an_append_are_what_a_read_shows(store: Store) -> None:
 
 
 def test_an_id_is_stored_once(store: Store, place: Place) -> None:
-    """It keeps its first number: twice in one part, in one append, in a later append, and after a restart."""
+    """It keeps its first number: twice in one posting, in one append, in a later append, and after a restart."""
     lab, bench = store.open_channel("lab"), store.open_channel("bench")
-    batch = [part(lab, "Ann", "a", ("b", "x"), ("b again", "x")), part(lab, "ANN", ("b once more", "x"), "c")]
+    batch = [posting(lab, "Ann", "a", ("b", "x"), ("b again", "x")), posting(lab, "ANN", ("b once more", "x"), "c")]
     assert [list(row) for row in store.append(batch, NOW).numbers] == [[1, 2, 2], [2, 3]]
-    assert [list(row) for row in store.append([part(lab, "ann", ("b", "x"), "d")], NOW).numbers] == [[2, 4]]
-    assert list(store.append([part(bench, "ann", ("elsewhere", "x"))], NOW).numbers[0]) == [1], "an id is one log's"
-    assert list(store.append([part(lab, "bob", ("b of bob", "x"))], NOW).numbers[0]) == [5]
+    assert [list(row) for row in store.append([posting(lab, "ann", ("b", "x"), "d")], NOW).numbers] == [[2, 4]]
+    assert list(store.append([posting(bench, "ann", ("elsewhere", "x"))], NOW).numbers[0]) == [1], "an id is one log's"
+    assert list(store.append([posting(lab, "bob", ("b of bob", "x"))], NOW).numbers[0]) == [5]
     expected = ["a", "b", "c", "d", "b of bob"]
     assert texts(store, lab) == expected
     again = place.open()
-    assert [list(row) for row in again.append([part(lab, "ann", ("b", "x"), "e")], NOW).numbers] == [[2, 6]]
+    assert [list(row) for row in again.append([posting(lab, "ann", ("b", "x"), "e")], NOW).numbers] == [[2, 6]]
     assert texts(again, lab) == [*expected, "e"]
     assert texts(again, bench) == ["elsewhere"]
 
@@ -66,11 +66,13 @@ def test_an_id_is_stored_once(store: Store, place: Place) -> None:
 def test_an_append_is_whole_or_not_at_all(store: Store) -> None:
     """A post that cannot be stored fails its append, which leaves no entry, no id and no gap."""
     lab, bench = store.open_channel("lab"), store.open_channel("bench")
-    store.append([part(lab, "ann", "a")], NOW)
+    store.append([posting(lab, "ann", "a")], NOW)
     with pytest.raises(UnicodeEncodeError):
-        store.append([part(lab, "ann", ("b", "1")), part(bench, "ann", "c"), part(bench, "ann", "\ud800")], NOW)
+        store.append(
+            [posting(lab, "ann", ("b", "1")), posting(bench, "ann", "c"), posting(bench, "ann", "\ud800")], NOW
+        )
     assert (texts(store, lab), texts(store, bench)) == (["a"], [])
-    after = store.append([part(bench, "ann", "d"), part(lab, "ann", ("b", "1"))], NOW)
+    after = store.append([posting(bench, "ann", "d"), posting(lab, "ann", ("b", "1"))], NOW)
     assert [list(row) for row in after.numbers] == [[1], [2]]
     assert sorted(batch.seq for batch in after.batches) == [2, 3]
 
@@ -79,7 +81,7 @@ def test_texts_come_back_as_they_were(store: Store) -> None:
     """All characters, quotes, line ends, NUL, and long texts; ids, too."""
     lab = store.open_channel("lab")
     odd = ["", " ", "\0", "a\0b", "'\"\\", "\n\r\t", "é\u2028\U0001f600", "null", "[]", "%s ? :x", "x" * 100_000]
-    store.append([part(lab, "ann", *((text, text[:60] or None) for text in odd))], NOW)
+    store.append([posting(lab, "ann", *((text, text[:60] or None) for text in odd))], NOW)
     assert texts(store, lab) == odd
     assert [entry.id for entry in store.read(lab, 0, 99)] == [text[:60] or None for text in odd]
 
@@ -93,7 +95,7 @@ def test_a_page_is_a_slice_of_the_log(store: Store, sizes: tuple[int, ...]) -> N
     for size in sizes:
         posts = [f"{len(everything) + at}" for at in range(size)]
         everything += posts
-        _, mine = store.append([part(other, "bob", "noise"), part(lab, "ann", *posts)], NOW).batches
+        _, mine = store.append([posting(other, "bob", "noise"), posting(lab, "ann", *posts)], NOW).batches
         seqs += range(mine.seq - size + 1, mine.seq + 1)
     total = len(everything)
     for after in {0, 1, RUN - 1, RUN, RUN + 1, total - 1, total, total + 1, 10**15}:
@@ -114,7 +116,7 @@ def test_a_page_is_a_slice_of_the_log(store: Store, sizes: tuple[int, ...]) -> N
 def test_an_id_that_the_server_makes_is_stored_once_and_not_shown(store: Store) -> None:
     """It begins with a slash. After `forget_id`, a post with it is a new one."""
     lab = store.open_channel("lab")
-    sent = part(lab, "ann", ("a", "/dev/1"), ("b", "shown"))
+    sent = posting(lab, "ann", ("a", "/dev/1"), ("b", "shown"))
     assert list(store.append([sent], NOW).numbers[0]) == [1, 2]
     again = store.append([sent], NOW)
     assert (list(again.numbers[0]), again.batches) == ([1, 2], [])
@@ -130,7 +132,7 @@ def test_an_id_that_the_server_makes_is_stored_once_and_not_shown(store: Store) 
 def test_a_file_post_makes_an_entry_that_points_at_the_file(store: Store) -> None:
     """In the batch that is delivered and in what is read; the entry shows no id."""
     lab = store.open_channel("lab")
-    sent = part(lab, "ann", ("f1.bin", file_post_id("f1")), ("no file", "/f1"), ("nor this", "x/file"))
+    sent = posting(lab, "ann", ("f1.bin", file_post_id("f1")), ("no file", "/f1"), ("nor this", "x/file"))
     (batch,) = store.append([sent], NOW).batches
     assert store.append([sent], NOW).batches == []
     expected = [("f1", None), (None, None), (None, "x/file")]
@@ -141,24 +143,24 @@ def test_a_file_post_makes_an_entry_that_points_at_the_file(store: Store) -> Non
 def test_the_sender_of_an_id_is_one_user_in_any_spelling(store: Store) -> None:
     """An entry has the spelling of its own post."""
     lab = store.open_channel("lab")
-    batches = store.append([part(lab, "Ann", ("a", "x")), part(lab, "ANN", ("b", "x"), ("c", "y"))], NOW).batches
+    batches = store.append([posting(lab, "Ann", ("a", "x")), posting(lab, "ANN", ("b", "x"), ("c", "y"))], NOW).batches
     assert [(entry.sender, entry.text) for entry in batches[0].entries] == [("Ann", "a"), ("ANN", "c")]
 
 
 def test_parts_without_posts_make_no_entries(store: Store) -> None:
     lab, den = store.open_channel("lab"), store.open_channel("den")
-    appended = store.append([part(lab, "ann"), part(den, "ann", "a"), part(lab, "bob")], NOW)
+    appended = store.append([posting(lab, "ann"), posting(den, "ann", "a"), posting(lab, "bob")], NOW)
     assert [list(row) for row in appended.numbers] == [[], [1], []]
     assert [(batch.log.name, batch.seq) for batch in appended.batches] == [("den", 1)]
     assert store.append([], NOW).batches == []
-    assert [batch.seq for batch in store.append([part(lab, "ann", "b")], NOW).batches] == [2]
+    assert [batch.seq for batch in store.append([posting(lab, "ann", "b")], NOW).batches] == [2]
 
 
 def test_the_size_of_a_batch_grows_with_its_texts(store: Store) -> None:
     """The memory for recent batches has a limit, so long texts and many entries must count, read or just appended."""
     lab = store.open_channel("lab")
-    (long,) = store.append([part(lab, "ann", "x" * 100_000)], NOW).batches
-    (many,) = store.append([part(lab, "ann", *["x"] * (2 * RUN))], NOW).batches
+    (long,) = store.append([posting(lab, "ann", "x" * 100_000)], NOW).batches
+    (many,) = store.append([posting(lab, "ann", *["x"] * (2 * RUN))], NOW).batches
     assert 100_000 < long.size < 110_000
     assert many.size > 2 * RUN * 100
     batches = store.read_batches(lab, 0, 10_000)

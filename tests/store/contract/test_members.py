@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from store import Store, private_key
-from tests.support.stores import NOW, part
+from tests.support.stores import NOW, posting
 from wire.frames import Entry
 
 
@@ -12,7 +12,7 @@ def test_channels_are_the_same_under_case_folding(store: Store) -> None:
     lab = store.open_channel("Lab")
     assert store.open_channel("LAB") == store.open_channel("lab") == lab
     assert (lab.kind, lab.key, lab.name, lab.tail, lab.topic) == ("channel", "lab", "Lab", 0, "")
-    store.append([part(lab, "ann", "a")], NOW)
+    store.append([posting(lab, "ann", "a")], NOW)
     store.set_topic(lab, "Soldering\0tonight")
     (found,) = store.channels()
     assert (found.id, found.name, found.tail, found.topic) == (lab.id, "Lab", 1, "Soldering\0tonight")
@@ -24,7 +24,7 @@ def test_a_private_log_has_two_members_from_the_start(store: Store) -> None:
     log = store.open_private_log("Bob", "ann")
     assert store.open_private_log("ANN", "bob") == store.find_private_log("BOB", "Ann") == log
     assert (log.kind, log.key, log.name, log.other) == ("direct", private_key("ann", "bob"), "ann", "Bob")
-    store.append([part(log, "Bob", "hi"), part(log, "ann", "ho")], NOW)
+    store.append([posting(log, "Bob", "hi"), posting(log, "ann", "ho")], NOW)
     assert store.read(log, 0, 9) == [
         Entry(1, NOW, "Bob", "hi", None, "ann"),
         Entry(2, NOW, "ann", "ho", None, "Bob"),
@@ -41,7 +41,7 @@ def test_a_private_log_has_two_members_from_the_start(store: Store) -> None:
 def test_a_private_log_with_oneself_has_one_member(store: Store) -> None:
     log = store.open_private_log("ann", "Ann")
     assert store.open_private_log("ANN", "ann") == log
-    store.append([part(log, "ann", "milk")], NOW)
+    store.append([posting(log, "ann", "milk")], NOW)
     assert store.read(log, 0, 9) == [Entry(1, NOW, "ann", "milk", None, "ann")]
     assert store.member_count(log) == 1
 
@@ -50,12 +50,12 @@ def test_a_cursor_moves_forwards_only(store: Store) -> None:
     """Only a member has a cursor. It begins at the tail, and a second join does not change it."""
     store.open_account("Ann")
     lab = store.open_channel("lab")
-    store.append([part(lab, "bob", "a", "b", "c")], NOW)
+    store.append([posting(lab, "bob", "a", "b", "c")], NOW)
     assert store.cursor(lab, "ann") is None
     store.move({(lab.id, "ann"): 2}, {})
     assert store.cursor(lab, "ann") is None
     assert store.join(lab, "ANN") == 3
-    store.append([part(lab, "bob", "d", "e")], NOW)
+    store.append([posting(lab, "bob", "d", "e")], NOW)
     assert store.join(lab, "ann") == 3
     for number, expected in ((4, 4), (2, 4), (4, 4), (5, 5), (0, 5)):
         store.move({(lab.id, "ann"): number}, {})

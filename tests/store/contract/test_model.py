@@ -17,7 +17,7 @@ from hypothesis.stateful import (
 )
 
 from store import LogRow
-from tests.support.stores import PLACES, part
+from tests.support.stores import PLACES, posting
 from wire.frames import Entry
 from wire.names import fold
 
@@ -121,13 +121,13 @@ class StoreMachine(RuleBasedStateMachine):
     def append(self, batch: list[tuple[int, str, list[tuple[str, str | None]]]]) -> None:
         """Append posts of several senders to several logs, some with ids that are stored already or occur twice."""
         self.now += 1
-        parts = [part(self.pick(at).row, self.sender(self.pick(at), name), *posts) for at, name, posts in batch]
+        postings = [posting(self.pick(at).row, self.sender(self.pick(at), name), *posts) for at, name, posts in batch]
         tails = {log.row.id: len(log.entries) for log in self.logs.values()}
         numbers: list[list[int]] = []
-        for one in parts:
+        for one in postings:
             log = self.logs[one.log.id]
             numbers.append([self.note_post(log, one.sender, post.text, post.id) for post in one.posts])
-        appended = self.store.append(parts, self.now)
+        appended = self.store.append(postings, self.now)
         assert [list(row) for row in appended.numbers] == numbers
         fresh = {id: log.entries[tails[id] :] for id, log in self.logs.items() if len(log.entries) > tails[id]}
         assert {batch.log.id: batch.entries for batch in appended.batches} == fresh

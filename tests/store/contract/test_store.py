@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 from store import Store
-from tests.support.stores import NOW, Place, part, texts
+from tests.support.stores import NOW, Place, posting, texts
 
 
 def test_everything_is_there_after_reopening(store: Store, place: Place) -> None:
@@ -15,7 +15,7 @@ def test_everything_is_there_after_reopening(store: Store, place: Place) -> None
     store.set_topic(lab, "Soldering")
     store.set_password("ann", "hash")
     store.join(lab, "ann")
-    store.append([part(lab, "Ann", "a", ("b", "1")), part(talk, "Ann", "hi")], NOW)
+    store.append([posting(lab, "Ann", "a", ("b", "1")), posting(talk, "Ann", "hi")], NOW)
     store.move({(lab.id, "ann"): 1}, {"bob": NOW})
 
     def everything(of: Store) -> object:
@@ -28,7 +28,7 @@ def test_everything_is_there_after_reopening(store: Store, place: Place) -> None
     before = everything(store)
     again = place.open()
     assert everything(again) == before
-    after = again.append([part(lab, "Ann", "c")], NOW)
+    after = again.append([posting(lab, "Ann", "c")], NOW)
     assert (list(after.numbers[0]), after.batches[0].seq) == ([3], 4)
 
 
@@ -53,7 +53,7 @@ def test_any_thread_may_call(store: Store) -> None:
 
     def write(name: str) -> None:
         for at in range(posts):
-            (numbers,) = store.append([part(lab, name, (f"{name}-{at}", str(at)))], NOW).numbers
+            (numbers,) = store.append([posting(lab, name, (f"{name}-{at}", str(at)))], NOW).numbers
             assert store.read(lab, numbers[0] - 1, 1)[0].text == f"{name}-{at}"
             store.move({(lab.id, name): numbers[0]}, {})
 

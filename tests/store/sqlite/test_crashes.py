@@ -19,7 +19,7 @@ FULL = """
 import resource, signal, sys
 from pathlib import Path
 from store import StoreError, open_store
-from tests.support.stores import part
+from tests.support.stores import posting
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 store = open_store(Path(sys.argv[1]))
 lab, den = store.open_channel("lab"), store.open_channel("den")
@@ -28,7 +28,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
 while failures < 3:
     posts = [(f"{kept + at}" + " " * 500, f"{kept + at}") for at in range(20)]
     try:
-        numbers = store.append([part(lab, "ann", *posts), part(den, "ann", "noise")], 1).numbers[0]
+        numbers = store.append([posting(lab, "ann", *posts), posting(den, "ann", "noise")], 1).numbers[0]
     except StoreError as error:
         failures += 1
         print(error)
@@ -44,7 +44,7 @@ for call in (lambda: store.open_channel("new"), lambda: store.set_topic(lab, "t"
 assert failures == 6, failures
 assert [int(entry.text) for entry in store.read(lab, 0, 10**6)] == list(range(kept)), "reading goes on"
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-after = store.append([part(lab, "ann", *posts)], 1)
+after = store.append([posting(lab, "ann", *posts)], 1)
 assert list(after.numbers[0]) == list(range(kept + 1, kept + 21)), after.numbers
 assert after.batches[0].seq == kept + kept // 20 + 20
 store.close()
@@ -70,14 +70,14 @@ KILLED = """
 import os, sys, threading
 from pathlib import Path
 from store import open_store
-from tests.support.stores import part
+from tests.support.stores import posting
 store = open_store(Path(sys.argv[1]))
 lab, den = store.open_channel("lab"), store.open_channel("den")
 def write(name):
     at = 0
     while True:
         posts = [(f"{name}-{at + i}", f"{at + i}") for i in range(1 + at % 5)]
-        _, numbers = store.append([part(den, name, "noise"), part(lab, name, *posts)], 1).numbers
+        _, numbers = store.append([posting(den, name, "noise"), posting(lab, name, *posts)], 1).numbers
         os.write(1, "".join(f"{number} {text}\\n" for number, (text, _) in zip(numbers, posts)).encode())
         at += len(posts)
 for at in range(4):

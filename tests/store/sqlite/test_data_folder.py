@@ -12,7 +12,7 @@ import pytest
 
 from store import StoreError, open_store
 from tests.support.repository import ROOT
-from tests.support.stores import NOW, part
+from tests.support.stores import NOW, posting
 
 
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_a_second_server_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=rf"in use by another server \(process {os.getpid()}\)"):
         open_store(tmp_path / "data" / "deep")
     lab = first.open_channel("lab")
-    first.append([part(lab, "ann", "still mine")], NOW)
+    first.append([posting(lab, "ann", "still mine")], NOW)
     first.close()
     open_store(tmp_path / "data" / "deep").close()
 

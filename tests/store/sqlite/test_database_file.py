@@ -12,7 +12,7 @@ import pytest
 from store import Durability, StoreError, open_store
 from store.sqlite import FILE, SqliteDatabase
 from store.sqlite import database as sqlite_database
-from tests.support.stores import NOW, part
+from tests.support.stores import NOW, posting
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_a_damaged_database_says_so(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     lab = store.open_channel("lab")
     for at in range(50):
-        store.append([part(lab, "ann", *[f"{at} " + "x" * 400 for _ in range(20)])], NOW)
+        store.append([posting(lab, "ann", *[f"{at} " + "x" * 400 for _ in range(20)])], NOW)
     store.close()
     file = tmp_path / FILE
     with file.open("r+b") as damaged:
@@ -81,7 +81,7 @@ def test_the_checkpointer_bounds_the_write_ahead_log(tmp_path: Path, monkeypatch
     written = 0
     while written < 5 * max(log.stat().st_size, 4 << 20):
         assert written < 400 << 20, f"after {written} bytes the log has {log.stat().st_size}"
-        store.append([part(lab, "ann", *posts)], NOW)
+        store.append([posting(lab, "ann", *posts)], NOW)
         written += 64 * 4096
     store.close()
     assert "store-checkpointer" not in {thread.name for thread in threading.enumerate()}
@@ -94,7 +94,7 @@ def test_any_number_of_sessions_can_end_at_once(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / FILE) as db:
         db.executemany("INSERT INTO clients VALUES (?, 1, 1, '')", [(f"ann/{at}",) for at in range(40_000)])
     lab = store.open_channel("lab")
-    store.append([part(lab, "ann", ("a", "/7/1"), ("b", "/x/1"))], NOW)
+    store.append([posting(lab, "ann", ("a", "/7/1"), ("b", "/x/1"))], NOW)
     store.end_clients(NOW)
     assert store.clients("") == []
     assert db.execute("SELECT id FROM ids").fetchall() == [("/x/1",)]

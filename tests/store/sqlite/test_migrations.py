@@ -13,7 +13,7 @@ from store import StoreError, open_store
 from store.sql import schema
 from store.sqlite import FILE, SqliteDatabase
 from store.sqlite.migrations import STEPS
-from tests.support.stores import NOW, part
+from tests.support.stores import NOW, posting
 from wire.frames import Entry
 
 # A database as the first released version wrote it. This never changes.
@@ -114,9 +114,9 @@ def test_the_first_versions_database_is_migrated(tmp_path: Path) -> None:
     ann = store.account("ann")
     assert ann is not None
     assert (ann.name, ann.password, ann.seen) == ("Ann", "hash", 5)
-    appended = store.append([part(lab, "bob", ("again", "x"), "new")], NOW)
+    appended = store.append([posting(lab, "bob", ("again", "x"), "new")], NOW)
     assert (list(appended.numbers[0]), appended.batches[0].seq) == ([2, 4], 5)
-    elsewhere = store.append([part(talk, "bob", ("the id of another log", "x"))], NOW)
+    elsewhere = store.append([posting(talk, "bob", ("the id of another log", "x"))], NOW)
     assert list(elsewhere.numbers[0]) == [2], "the same id in another log is another post"
     store.close()
     assert shape_of_file(tmp_path) == shape_of_schema()

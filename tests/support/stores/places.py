@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from store import LogRow, Part, Store, open_store
+from store import LogRow, NewPosts, Store, open_store
 from wire.frames import Msg, Say
 from wire.names import fold
 
@@ -61,7 +61,7 @@ class SqlitePlace(Place):
 PLACES: dict[str, Callable[[], Place]] = {"sqlite": SqlitePlace}
 
 
-def part(log: LogRow, sender: str, *posts: str | tuple[str, str | None]) -> Part:
+def posting(log: LogRow, sender: str, *posts: str | tuple[str, str | None]) -> NewPosts:
     """Return posts of one sender to one log; a post is a text, or a text with an id."""
     pairs = [(post, None) if isinstance(post, str) else post for post in posts]
     made: Sequence[Say | Msg]
@@ -69,7 +69,7 @@ def part(log: LogRow, sender: str, *posts: str | tuple[str, str | None]) -> Part
         made = [Say(text, log.name, id) for text, id in pairs]
     else:
         made = [Msg(log.other, text, id) for text, id in pairs]
-    return Part(log, fold(sender), sender, made)
+    return NewPosts(log, fold(sender), sender, made)
 
 
 def texts(store: Store, log: LogRow) -> list[str]:
