@@ -84,7 +84,7 @@ class OpenFiles:
     def own(self, file: str) -> OpenFile:
         """Return a file that the user offers. Raises Refused."""
         found = self.open(file)
-        if found.row.sender != self._reader.user_key:
+        if found.row.sender_key != self._reader.user_key:
             raise Refused("not-allowed", f"Only {found.row.sender_name} can upload {found.row.name}.")
         return found
 

@@ -95,7 +95,7 @@ class Files:
 
     def may_fetch(self, row: FileRow, user: str) -> bool:
         """Return True if the user of that key offers the file, or is in the log where it is offered."""
-        if row.sender == user:
+        if row.sender_key == user:
             return True
         log = self._store.log(row.log)
         return log is not None and self._store.cursor(log, user) is not None
@@ -117,7 +117,7 @@ class Files:
         """
         at = now()
         rows = [row for row in self._store.files_of(user) if row.until > at and row.number]
-        names = self._store.fetched([row.id for row in rows if row.sender == user])
+        names = self._store.fetched([row.id for row in rows if row.sender_key == user])
         return [(row, names.get(row.id, [])) for row in rows]
 
     def note_fetched(self, row: FileRow, name: str) -> bool:

@@ -111,7 +111,7 @@ def _info(session: Session, user: User, row: FileRow, fetched: list[str]) -> Fil
 def cancel(session: Session, frame: Cancel) -> Cancelled:
     """Take an offer back. Raises Refused for a user who has not made it."""
     row = session.files.open(frame.file).row
-    if row.sender != session.holder.key:
+    if row.sender_key != session.holder.key:
         raise Refused("not-allowed", f"Only {row.sender_name} can take {row.name} back.")
     session.chat.files.end(row.id)
     return Cancelled(file=row.id, name=row.name)

@@ -120,8 +120,8 @@ def taken(session: Session, frame: Taken) -> Ok:
         if direct is None or frame.sha256.lower() != direct.sha256:
             raise Refused("incomplete", f"{row.name} is not complete yet.")
     fetched = Fetched(row.id, row.name, user.name)
-    if (user.key != row.sender or direct is not None) and session.chat.files.note_fetched(row, user.name):
-        sender = session.chat.directory.find(row.sender)
+    if (user.key != row.sender_key or direct is not None) and session.chat.files.note_fetched(row, user.name):
+        sender = session.chat.directory.find(row.sender_key)
         for other in sender.sessions if sender is not None else ():
             other.reader.notify(fetched)
     if direct is not None:  # its one receiver has it, and the server has nothing to give to anybody else

@@ -12,7 +12,7 @@ from wire.ranges import RangeSet
 
 @dataclass(frozen=True, slots=True)
 class FileRow:
-    """A file that the user with key `sender` offers in the log with id `log`, under the sender's own id `own`.
+    """A file that the user with key `sender_key` offers in the log with id `log`, under the sender's own id `own`.
 
     `made` and `until` are in milliseconds since 1970. `state` is `open` during the upload, when `ranges` are on disk;
     `done` when the content is the blob `sha256`; `gone` when the offer has ended. `number` is the entry that offers
@@ -21,7 +21,7 @@ class FileRow:
 
     id: str
     log: int
-    sender: str
+    sender_key: str
     sender_name: str
     own: str
     name: str
@@ -48,8 +48,8 @@ class Files(Protocol):
     def file(self, id: str) -> FileRow | None:
         """Return the file with that id, None if it does not exist."""
 
-    def own_file(self, sender: str, own: str) -> FileRow | None:
-        """Return the file with that own id of the user with key `sender`, None if it does not exist."""
+    def own_file(self, sender_key: str, own: str) -> FileRow | None:
+        """Return the file with that own id of the user with key `sender_key`, None if it does not exist."""
 
     def set_file_number(self, id: str, number: int) -> None:
         """Store the number of the entry that offers a file."""

@@ -38,12 +38,12 @@ class SqlFiles(SqlBase):
         Raises Refused("quota").
         """
         with self._database.transaction() as db:
-            found = _find(db, and_(files.c.sender == row.sender, files.c.own == row.own))
+            found = _find(db, and_(files.c.sender == row.sender_key, files.c.own == row.own))
             if found is not None:
                 return found
             values = _values(row)
             size = row.size + len(values["parts"]) - len("[]")
-            if per_user and _offered(db, files.c.sender == row.sender) + size > per_user:
+            if per_user and _offered(db, files.c.sender == row.sender_key) + size > per_user:
                 raise Refused("quota", f"Your files may have {size_words(per_user)} in all. /cancel one first.")
             if in_all and _offered(db, _not_gone) + size > in_all:
                 raise Refused("quota", f"All files here may have {size_words(in_all)} in all. Try again later.")
@@ -55,10 +55,10 @@ class SqlFiles(SqlBase):
         with self._database.reading() as db:
             return _find(db, files.c.id == id)
 
-    def own_file(self, sender: str, own: str) -> FileRow | None:
-        """Return the file with that own id of the user with key `sender`, None if it does not exist."""
+    def own_file(self, sender_key: str, own: str) -> FileRow | None:
+        """Return the file with that own id of the user with key `sender_key`, None if it does not exist."""
         with self._database.reading() as db:
-            return _find(db, and_(files.c.sender == sender, files.c.own == own))
+            return _find(db, and_(files.c.sender == sender_key, files.c.own == own))
 
     def set_file_number(self, id: str, number: int) -> None:
         """Store the number of the entry that offers a file."""
@@ -160,7 +160,7 @@ def _file(row: Any) -> FileRow:
 
 def _values(row: FileRow) -> dict[str, Any]:
     return {
-        "id": row.id, "log": row.log, "sender": row.sender, "sender_name": row.sender_name, "own": row.own,
+        "id": row.id, "log": row.log, "sender": row.sender_key, "sender_name": row.sender_name, "own": row.own,
         "name": row.name, "size": row.size, "made": row.made, "until": row.until, "state": row.state,
         "sha256": row.sha256, "ranges": msgspec.json.encode(row.ranges).decode(),
         "parts": msgspec.json.encode(row.parts).decode(), "number": row.number,

@@ -15,10 +15,10 @@ NO_LIMIT = 0
 
 
 def offer(
-    store: Store, id: str, *, sender: str = "ann", log: int = 1, size: int = 100, until: int = NOW + 10
+    store: Store, id: str, *, sender_key: str = "ann", log: int = 1, size: int = 100, until: int = NOW + 10
 ) -> FileRow:
     """Offer a file of 100 bytes under the sender's own id `own-<id>`."""
-    row = FileRow(id, 1, sender, sender.title(), f"own-{id}", f"{id}.bin", 100, NOW, until)
+    row = FileRow(id, 1, sender_key, sender_key.title(), f"own-{id}", f"{id}.bin", 100, NOW, until)
     return store.add_file(row, NO_LIMIT, NO_LIMIT)
 
 
@@ -43,7 +43,7 @@ def test_an_own_id_stands_for_one_file_of_its_sender(store: Store) -> None:
     first = offer(store, "f1")
     assert store.add_file(replace(first, id="f2", name="other"), 1, 1) == first
     assert store.file("f2") is None
-    other = replace(first, id="f3", sender="bob")
+    other = replace(first, id="f3", sender_key="bob")
     assert store.add_file(other, NO_LIMIT, NO_LIMIT) == other
 
 
@@ -53,7 +53,7 @@ def test_an_own_id_stands_for_one_file_of_its_sender(store: Store) -> None:
 def test_quotas(store: Store, per_user: int, in_all: int, fits: bool) -> None:
     """One user's files and all files have at most so many bytes; a refused offer is not stored."""
     offer(store, "f1")
-    offer(store, "f2", sender="bob")
+    offer(store, "f2", sender_key="bob")
     row = FileRow("f3", 1, "ann", "Ann", "own", "f3", 100, NOW, NOW)
     if fits:
         store.add_file(row, per_user, in_all)
