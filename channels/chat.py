@@ -75,7 +75,7 @@ class Chat:
             log = self._logs.get(row.id)
             if log is None:
                 log = self._logs[row.id] = Log(row)
-                (self._channels if row.kind == "channel" else self._private_logs)[row.key] = log
+                (self._channels if row.is_channel else self._private_logs)[row.key] = log
             return log
 
     def log_of(self, id: int) -> Log | None:
@@ -209,9 +209,7 @@ class Chat:
         """Return what is known of a user. Raises Refused for an unknown one."""
         account = self.account(name)
         channels = [
-            membership.log.name
-            for membership in self.store.memberships(account.key)
-            if membership.log.kind == "channel"
+            membership.log.name for membership in self.store.memberships(account.key) if membership.log.is_channel
         ]
         info = UserInfo(
             name=account.name, online=False, registered=account.password is not None, channels=sorted(channels)

@@ -100,10 +100,11 @@ class ReadableLog(Protocol):
 class Log:
     """One channel or private log. `tail` is the last committed number; it moves under `_lock` only."""
 
-    __slots__ = ("_baton", "_lock", "_recent", "_undelivered", "followers", "row", "tail", "topic")
+    __slots__ = ("_baton", "_lock", "_recent", "_undelivered", "channel", "followers", "row", "tail", "topic")
 
     def __init__(self, row: LogRow) -> None:
         self.row = row
+        self.channel = row.name if row.is_channel else None  # None for a private log
         self.tail = row.tail
         self.topic = row.topic
         self.followers: tuple[Follower, ...] = ()
@@ -112,14 +113,9 @@ class Log:
         self._undelivered: deque[Block] = deque()
         self._baton = threading.Lock()
 
-    @property
-    def channel(self) -> str | None:
-        """The channel's name; None for a private log."""
-        return self.row.name if self.row.kind == "channel" else None
-
     def peer(self, user_key: str) -> str | None:
         """Return the name of the other user of a private log; None for a channel."""
-        if self.row.kind == "channel":
+        if self.channel is not None:
             return None
         return self.row.other if self.row.key.startswith(f"{user_key}:") else self.row.name
 

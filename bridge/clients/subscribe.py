@@ -102,7 +102,7 @@ class SubscribeHandler:
         unread = [
             membership
             for membership in chat.store.memberships(user.key)
-            if membership.log.kind == "direct"
+            if not membership.log.is_channel
             and not self._reader.follows(chat.log(membership.log))
             and self._subscriptions.encoding_of(chat.log(membership.log)) is not None
         ]

@@ -205,7 +205,7 @@ class MirrorUsers:
     def catch_up(self, user: MirrorUser) -> None:
         """Publish the private messages that the user has not had."""
         for membership in self._chat.store.memberships(user.key):
-            if membership.log.kind == "direct":
+            if not membership.log.is_channel:
                 user.reader.follow(self._chat.log(membership.log), membership.cursor)
 
     def _store(self, user: MirrorUser) -> None:

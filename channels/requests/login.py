@@ -56,7 +56,7 @@ def take_name(session: Session, account: Account, token: str | None, *, proven: 
     except StoreError:
         chat.directory.release(user, session)
         raise
-    chat.directory.load(user, [chat.log(each.log) for each in memberships if each.log.kind == "channel"])
+    chat.directory.load(user, [chat.log(each.log) for each in memberships if each.log.is_channel])
     session.current = next(reversed(user.joined), None)
     session.log_in(user)
     if first:
@@ -76,7 +76,7 @@ def _proven(session: Session, password: str, kept: str) -> bool:
 def _welcome(session: Session, user: User, memberships: Sequence[Membership], frame: Hello) -> Welcome:
     logs = [
         LogState(membership.log.tail, membership.cursor, membership.log.name)
-        if membership.log.kind == "channel"
+        if membership.log.is_channel
         else LogState(membership.log.tail, membership.cursor, user=session.chat.log(membership.log).peer(user.key))
         for membership in memberships
     ]

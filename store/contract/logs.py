@@ -14,7 +14,7 @@ Kind = Literal["channel", "direct"]  # "direct" is the kind of a private log, as
 class LogRow:
     """A log as stored. `tail` is the number of its last entry, 0 in an empty log.
 
-    A channel's `name` is spelled as it was first written, its `key` is the folded name. A direct log has the names of
+    A channel's `name` is spelled as it was first written, its `key` is the folded name. A private log has the names of
     its two users in `name` and `other`, sorted by their keys, and `private_key` as its `key`.
     """
 
@@ -26,7 +26,12 @@ class LogRow:
     topic: str
     tail: int
 
+    @property
+    def is_channel(self) -> bool:
+        """True for a channel, False for a private log."""
+        return self.kind == "channel"
+
 
 def private_key(one: str, other: str) -> str:
-    """Return the key of two users' direct log: their keys, sorted, with a colon between. No name has a colon."""
+    """Return the key of two users' private log: their keys, sorted, with a colon between. No name has a colon."""
     return ":".join(sorted((fold(one), fold(other))))

@@ -19,7 +19,7 @@ class Membership:
 
 
 class Members(Protocol):
-    """Channels and direct logs, their members, and the cursors. A user is given by name in any spelling."""
+    """Channels and private logs, their members, and the cursors. A user is given by name in any spelling."""
 
     def channels(self) -> list[LogRow]:
         """Return every channel."""
@@ -31,10 +31,10 @@ class Members(Protocol):
         """Return the channel of that name; create it if it does not exist."""
 
     def open_private_log(self, one: str, other: str) -> LogRow:
-        """Return the direct log of two users. Create it, with both as members, and their accounts if missing."""
+        """Return the private log of two users. Create it, with both as members, and their accounts if missing."""
 
     def find_private_log(self, one: str, other: str) -> LogRow | None:
-        """Return the direct log of two users, None if it does not exist."""
+        """Return the private log of two users, None if it does not exist."""
 
     def set_topic(self, log: LogRow, topic: str) -> None:
         """Store a channel's topic."""
@@ -46,7 +46,7 @@ class Members(Protocol):
         """End a membership; do nothing if the user is not a member."""
 
     def memberships(self, user: str) -> list[Membership]:
-        """Return a user's channels and the direct logs with entries above the cursor, in the order of joining."""
+        """Return a user's channels and the private logs with entries above the cursor, in the order of joining."""
 
     def members(self, log: LogRow) -> list[Account]:
         """Return the accounts of a log's members, sorted by key."""

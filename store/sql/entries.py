@@ -140,7 +140,7 @@ class _NewEntries:
 
 def _entries(log: LogRow, first: int, rows: Sequence[_EntryRow]) -> list[Entry]:
     """Return rows of one log as entries, numbered from `first`."""
-    if log.kind == "channel":
+    if log.is_channel:
         name = log.name
         made = [Entry(n, time, sender, text, name, None, id) for n, (time, sender, text, id) in enumerate(rows, first)]
     else:

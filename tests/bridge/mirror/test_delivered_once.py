@@ -105,7 +105,7 @@ def published(visit: Visit) -> list[str]:
 
 def is_acknowledged(server: Server) -> bool:
     """Return True if the store has bob's cursor at the tail of his only private log."""
-    return not [each for each in server.chat.store.memberships("bob") if each.log.kind != "channel"]
+    return not [each for each in server.chat.store.memberships("bob") if not each.log.is_channel]
 
 
 def test_a_delivery_that_is_late_does_not_start_at_an_old_cursor(

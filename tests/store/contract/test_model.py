@@ -96,7 +96,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(one=NAMES, other=NAMES)
     def open_private_log(self, one: str, other: str) -> None:
-        """Two users have one direct log, with both as members."""
+        """Two users have one private log, with both as members."""
         row = self.store.open_private_log(one, other)
         log = self.logs.setdefault(row.id, Model(row))
         names = sorted((self.account(one), self.account(other)), key=fold)
@@ -138,8 +138,8 @@ class StoreMachine(RuleBasedStateMachine):
             assert (one_batch.first, one_batch.last) == (one_batch.entries[0].number, one_batch.entries[-1].number)
 
     def sender(self, log: Model, name: str) -> str:
-        """Return the sender's name: in a direct log, that of one of its two users."""
-        if log.row.kind == "channel":
+        """Return the sender's name: in a private log, that of one of its two users."""
+        if log.row.is_channel:
             return name
         return log.row.name if fold(name) < "b" else log.row.other
 
@@ -148,7 +148,7 @@ class StoreMachine(RuleBasedStateMachine):
         if id is not None and (fold(sender), id, log.row.id) in self.ids:
             return self.ids[fold(sender), id, log.row.id]
         number = len(log.entries) + 1
-        channel = log.row.name if log.row.kind == "channel" else None
+        channel = log.row.name if log.row.is_channel else None
         other = log.row.other if sender == log.row.name else log.row.name
         shown = None if id == "/d/1" else id
         log.entries.append(Entry(number, self.now, sender, text, channel, None if channel else other, shown))
@@ -178,7 +178,7 @@ class StoreMachine(RuleBasedStateMachine):
         log = self.pick(at)
         self.store.open_account(name)
         self.account(name)
-        if log.row.kind == "channel":
+        if log.row.is_channel:
             self.note_join(log, fold(name), len(log.entries))
             assert self.store.join(log.row, name) == log.cursors[fold(name)]
 
@@ -187,7 +187,7 @@ class StoreMachine(RuleBasedStateMachine):
     def leave(self, at: int, name: str) -> None:
         """A user who is not a member may leave, too."""
         log = self.pick(at)
-        if log.row.kind == "channel":
+        if log.row.is_channel:
             self.store.leave(log.row, name)
             if log.cursors.pop(fold(name), None) is not None:
                 self.joined.remove((fold(name), log.row.id))
@@ -208,7 +208,7 @@ class StoreMachine(RuleBasedStateMachine):
     def set_topic(self, at: int, topic: str) -> None:
         """Set a channel's topic."""
         log = self.pick(at)
-        if log.row.kind == "channel":
+        if log.row.is_channel:
             self.store.set_topic(log.row, topic)
             log.topic = topic
 
@@ -228,7 +228,7 @@ class StoreMachine(RuleBasedStateMachine):
             mine = [(self.logs[id], self.logs[id].cursors[key]) for user, id in self.joined if user == key]
             wanted = [
                 (log.row.id, cursor) for log, cursor in mine
-                if log.row.kind == "channel" or len(log.entries) > cursor
+                if log.row.is_channel or len(log.entries) > cursor
             ]  # fmt: skip
             found = self.store.memberships(key)
             assert [(membership.log.id, membership.cursor) for membership in found] == wanted
@@ -244,7 +244,7 @@ class StoreMachine(RuleBasedStateMachine):
     def logs_agree(self) -> None:
         """Every channel, and every entry of every log."""
         channels = {row.id: row for row in self.store.channels()}
-        assert set(channels) == {id for id, log in self.logs.items() if log.row.kind == "channel"}
+        assert set(channels) == {id for id, log in self.logs.items() if log.row.is_channel}
         for row in channels.values():
             self.check_row(row)
         for log in self.logs.values():

@@ -10,7 +10,7 @@ from tests.support.stores import NOW, Place, posting, texts
 
 
 def test_everything_is_there_after_reopening(store: Store, place: Place) -> None:
-    """Entries, members, cursors, topics, accounts and direct logs; the next numbers follow the old ones."""
+    """Entries, members, cursors, topics, accounts and private logs; the next numbers follow the old ones."""
     lab, talk = store.open_channel("Lab"), store.open_private_log("Ann", "bob")
     store.set_topic(lab, "Soldering")
     store.set_password("ann", "hash")

@@ -65,7 +65,7 @@ def posting(log: LogRow, sender: str, *posts: str | tuple[str, str | None]) -> N
     """Return posts of one sender to one log; a post is a text, or a text with an id."""
     pairs = [(post, None) if isinstance(post, str) else post for post in posts]
     made: Sequence[Say | Msg]
-    if log.kind == "channel":
+    if log.is_channel:
         made = [Say(text, log.name, id) for text, id in pairs]
     else:
         made = [Msg(log.other, text, id) for text, id in pairs]
