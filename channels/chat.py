@@ -265,15 +265,17 @@ class Chat:
             follower.notify(frame, log)
 
     def _moved(self, log: Log, user_key: str, number: int) -> None:
-        """Tell the other user of a private log that a user's stored cursor has moved. Called by the journal."""
+        """Tell the partner in a private log that a user's stored cursor has moved. Called by the journal."""
         if log.channel is not None:
             return
-        name, other = log.peer(user_key), log.row.key.split(":")
-        peer = self.directory.find(other[0] if other[1] == user_key else other[1])
-        me = log.peer(peer.key) if peer is not None else None
-        if peer is not None and name is not None and me is not None and peer.key != user_key:
-            for session in peer.sessions:
-                session.reader.notify(Delivered(me, number))
+        one, other = log.row.key.split(":")
+        partner = self.directory.find(one if other == user_key else other)
+        if partner is None or partner.key == user_key:
+            return
+        reader_name = log.partner(partner.key)
+        assert reader_name is not None
+        for session in partner.sessions:
+            session.reader.notify(Delivered(reader_name, number))
 
     def close(self) -> None:
         """Commit what the connections have left, and end the threads. Called when every connection has ended."""

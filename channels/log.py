@@ -78,8 +78,8 @@ class ReadableLog(Protocol):
     def channel(self) -> str | None:
         """The channel's name; None for a private log."""
 
-    def peer(self, user_key: str) -> str | None:
-        """Return the name of the other user of a private log; None for a channel."""
+    def partner(self, user_key: str) -> str | None:
+        """Return the name of the user's partner in a private log; None for a channel."""
 
     def attach(self, follower: Any) -> None:
         """Have the follower told of what is committed from now on."""
@@ -113,8 +113,8 @@ class Log:
         self._undelivered: deque[Block] = deque()
         self._baton = threading.Lock()
 
-    def peer(self, user_key: str) -> str | None:
-        """Return the name of the other user of a private log; None for a channel."""
+    def partner(self, user_key: str) -> str | None:
+        """Return the name of the user's partner in a private log; None for a channel."""
         if self.channel is not None:
             return None
         return self.row.other if self.row.key.startswith(f"{user_key}:") else self.row.name

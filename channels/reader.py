@@ -254,7 +254,7 @@ class Reader(Generic[L]):
 
     def gap(self, log: L, after: int, to: int) -> Gap:
         """Return the notice that the entries after number `after`, up to `to`, were left out."""
-        return Gap(first=after + 1, last=to, channel=log.channel, user=log.peer(self.user_key))
+        return Gap(first=after + 1, last=to, channel=log.channel, user=log.partner(self.user_key))
 
     def _flush_locked(self) -> bool:
         """Send the backlog. Return True if all of it was taken."""

@@ -31,11 +31,11 @@ def receipts(
     if shortcut is not None and (short := shortcut([posting.posts[at].ref for at in asked])) is not None:
         return short
     log = posting.log
-    peer = log.peer(posting.sender_key)
-    away = peer is not None and not is_there(peer)
+    partner = log.partner(posting.sender_key)
+    away = partner is not None and not is_there(partner)
     return b"".join(
         [
-            encode(Stored(number=numbers[at], channel=log.channel, user=peer, away=away, id=post.id, ref=post.ref))
+            encode(Stored(number=numbers[at], channel=log.channel, user=partner, away=away, id=post.id, ref=post.ref))
             for at in asked
             for post in (posting.posts[at],)
         ]

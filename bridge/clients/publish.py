@@ -160,7 +160,7 @@ class PublishHandler:
         """Return the user's name and logs, like the answer to a program's `hello`."""
         chat, user = self._shared.chat, self._user
         pairs = [(membership, chat.log(membership.log)) for membership in chat.store.memberships(user.key)]
-        logs = [LogState(log.tail, each.cursor, log.channel, log.peer(user.key)) for each, log in pairs]
+        logs = [LogState(log.tail, each.cursor, log.channel, log.partner(user.key)) for each, log in pairs]
         return Welcome(name=user.name, server=f"partyline {VERSION}", token="", registered=user.registered, logs=logs)
 
     def _publish_live(self, packet: Publish, request: LiveMessage) -> None:

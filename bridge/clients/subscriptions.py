@@ -72,7 +72,7 @@ class Subscriptions:
         """Return the encoding in which the client is sent a log; None if no subscription matches it."""
         name = log.channel
         if name is None:
-            json = self.matching(self._topics.message(self._me, log.peer(self._account.key) or ""))
+            json = self.matching(self._topics.message(self._me, log.partner(self._account.key) or ""))
             text: list[Subscription] = []
         else:
             json = self.matching(self._topics.channel(name))

@@ -54,9 +54,9 @@ class UserLog:
         """The last committed number."""
         return self.whole.tail
 
-    def peer(self, user_key: str) -> str | None:
-        """Return the name of the other user."""
-        return self.whole.peer(user_key)
+    def partner(self, user_key: str) -> str | None:
+        """Return the name of the partner of the user with that key."""
+        return self.whole.partner(user_key)
 
     def attach(self, follower: object) -> None:
         """No-op: the reader follows the whole log, which may be there for both users."""

@@ -55,7 +55,7 @@ class UserReader:
 
     def gap(self, log: Log, after: int, to: int) -> Gap:
         """Return the notice that the entries after number `after`, up to `to`, are left out."""
-        return Gap(first=after + 1, last=to, channel=log.channel, user=log.peer(self.user_key))
+        return Gap(first=after + 1, last=to, channel=log.channel, user=log.partner(self.user_key))
 
     def reply(self, frame: Frame) -> None:
         """Send an answer."""

@@ -43,14 +43,14 @@ def offer(session: Session, frame: Offer) -> Offered:
         have = session.files.open(row.id).available
     else:
         text, id = describe(row), file_post_id(row.id)
-        post = Say(text, log.channel, id) if log.channel is not None else Msg(log.peer(user.key) or "", text, id)
+        post = Say(text, log.channel, id) if log.channel is not None else Msg(log.partner(user.key) or "", text, id)
         number = _announce(session, user, log, post)
         chat.files.offered(row, number)
-    peer = log.peer(user.key)
-    receiver = chat.directory.find(fold(peer)) if peer is not None else None
+    partner = log.partner(user.key)
+    receiver = chat.directory.find(fold(partner)) if partner is not None else None
     return Offered(
-        file=row.id, number=number, channel=log.channel, user=peer, have=[list(one) for one in have],
-        away=peer is not None and receiver is None,
+        file=row.id, number=number, channel=log.channel, user=partner, have=[list(one) for one in have],
+        away=partner is not None and receiver is None,
         direct=receiver is not None and any([other.fetches_directly for other in receiver.sessions]),
     )  # fmt: skip
 
@@ -104,7 +104,7 @@ def _info(session: Session, user: User, row: FileRow, fetched: list[str]) -> Fil
     return FileInfo(
         file=row.id, name=row.name, size=row.size, have=row.size if done else total(row.ranges),
         sender=row.sender_name, time=row.made, until=row.until, channel=log.channel if log is not None else None,
-        user=log.peer(user.key) if log is not None else None, done=done, count=len(row.parts) or 1, fetched=fetched,
+        user=log.partner(user.key) if log is not None else None, done=done, count=len(row.parts) or 1, fetched=fetched,
     )  # fmt: skip
 
 

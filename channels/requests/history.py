@@ -15,12 +15,12 @@ def history(session: Session, frame: History) -> Page:
         log = chat.known_channel(frame.channel) if frame.channel else session.joined("")
         entries = chat.history(log, frame.after, frame.before, frame.limit)
         return Page(entries=entries, tail=log.tail, channel=log.channel)
-    peer = chat.account(frame.user)
-    row = chat.store.find_private_log(session.holder.key, peer.key)
+    partner = chat.account(frame.user)
+    row = chat.store.find_private_log(session.holder.key, partner.key)
     if row is None:
-        return Page(entries=[], tail=0, user=peer.name)
+        return Page(entries=[], tail=0, user=partner.name)
     log = chat.log(row)
-    return Page(entries=chat.history(log, frame.after, frame.before, frame.limit), tail=log.tail, user=peer.name)
+    return Page(entries=chat.history(log, frame.after, frame.before, frame.limit), tail=log.tail, user=partner.name)
 
 
 def seen(session: Session, frame: Seen) -> Ok | None:

@@ -77,7 +77,7 @@ def _welcome(session: Session, user: User, memberships: Sequence[Membership], fr
     logs = [
         LogState(membership.log.tail, membership.cursor, membership.log.name)
         if membership.log.is_channel
-        else LogState(membership.log.tail, membership.cursor, user=session.chat.log(membership.log).peer(user.key))
+        else LogState(membership.log.tail, membership.cursor, user=session.chat.log(membership.log).partner(user.key))
         for membership in memberships
     ]
     return Welcome(
@@ -92,7 +92,7 @@ def catch_up(session: Session, user: User, memberships: Sequence[Membership], si
     starts: list[tuple[Log, int, int | None]] = []
     for membership in memberships:
         log = chat.log(membership.log)
-        label = f"@{fold(log.peer(user.key) or '')}" if log.channel is None else log.row.key
+        label = f"@{fold(log.partner(user.key) or '')}" if log.channel is None else log.row.key
         given = since.get(label)
         after = membership.cursor if given is None else min(given, membership.log.tail)
         missed = chat.limits.missed if log.channel is not None else chat.limits.lag
