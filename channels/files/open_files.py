@@ -11,7 +11,7 @@ from wire.ranges import RangeSet
 
 from ..session_reader import SessionReader
 from .registry import Files
-from .upload import Upload
+from .shared_file import SharedFile
 
 _MOST = 16  # files that one connection has open at once
 
@@ -20,13 +20,14 @@ _MOST = 16  # files that one connection has open at once
 class OpenFile:
     """A file that a connection has open.
 
+    `shared` is the same object for every connection that has the file open.
     `departures` is how many memberships had ended when the user's right to fetch it was checked.
     `descriptor` is the connection's own, -1 until it reads.
     `unreached` counts requests that the peer may have sent before it learned that the sender listens; 0 if it does not
     want the file directly.
     """
 
-    upload: Upload
+    shared: SharedFile
     departures: int
     descriptor: int = -1
     unreached: int = 0
@@ -34,7 +35,7 @@ class OpenFile:
     @property
     def row(self) -> FileRow:
         """The file as it is now. Raises Refused if it is not offered any more."""
-        row = self.upload.row
+        row = self.shared.row
         assert row is not None
         if row.state == "gone":
             raise Refused("gone", f"{row.name} is no longer offered.")
@@ -43,7 +44,7 @@ class OpenFile:
     @property
     def available(self) -> RangeSet:
         """The ranges that the server has. Raises Refused if the file is not offered any more."""
-        ranges = self.upload.ranges  # before the row, since a file that is done has no ranges
+        ranges = self.shared.ranges  # before the row, since a file that is done has no ranges
         row = self.row
         return ranges if row.state == "open" else ((0, row.size),) if row.size else ()
 
@@ -73,7 +74,7 @@ class OpenFiles:
     def _check_again(self, found: OpenFile, departures: int) -> None:
         """Raise Refused if the membership that has ended was this user's, in the log of the file."""
         try:
-            row = found.upload.row
+            row = found.shared.row
             assert row is not None
             self._files.check(row, self._reader.user_key)
         except BaseException:
@@ -104,8 +105,8 @@ class OpenFiles:
     def _close(self, found: OpenFile) -> None:
         if found.descriptor >= 0:
             os.close(found.descriptor)
-        found.upload.forget(self._reader)
-        self._files.leave(found.upload)
+        found.shared.forget(self._reader)
+        self._files.leave(found.shared)
 
     def close(self) -> None:
         """Close all files."""

@@ -19,7 +19,7 @@ from wire.limits import Limits
 
 from ..locks import leaf
 from .expiry import Expiry
-from .upload import Upload
+from .shared_file import SharedFile
 
 _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # no two look alike
 _ID = 8
@@ -35,7 +35,7 @@ class Files:
         self._store = store
         self._limits = limits
         self._lock = leaf()
-        self._uploads: dict[str, Upload] = {}  # those that a connection has open
+        self._open: dict[str, SharedFile] = {}  # those that a connection has open
         self._blobs = store.blobs()
         self._blob_turn = threading.Lock()  # a baton: a blob is not dropped while it becomes the blob of another file
         self.departures = 0  # memberships that have ended, after which open files are checked again
@@ -126,7 +126,7 @@ class Files:
 
     # Open files
 
-    def enter(self, id: str, user: str) -> Upload:
+    def enter(self, id: str, user: str) -> SharedFile:
         """Open a file for the user of that key; `leave` closes it.
 
         `id` is the server's id of the file, or the one that the user chose in the offer.
@@ -134,47 +134,47 @@ class Files:
         Raises Refused, with the same sentence for an unknown file and for one that the user may not fetch.
         """
         row = self._store.own_file(user, id)
-        upload = self._enter(row.id if row is not None else id)
+        shared = self._enter(row.id if row is not None else id)
         try:
-            row = upload.load()
+            row = shared.load()
             if row is None:
                 raise Refused("no-such-file", _NONE)
             self.check(row, user)
             if row.state == "gone" or row.until <= now():
                 raise Refused("gone", f"{row.name} is no longer offered.")
         except BaseException:
-            self.leave(upload)
+            self.leave(shared)
             raise
-        return upload
+        return shared
 
     def open_blob(self, row: FileRow) -> int:
         """Return a descriptor to read what the server has of a file. Raises OSError."""
         return self._blobs.read_blob(row.sha256) if row.state == "done" else self._blobs.read_part(row.id)
 
-    def _enter(self, id: str) -> Upload:
+    def _enter(self, id: str) -> SharedFile:
         with self._lock:
-            upload = self._uploads.get(id)
-            if upload is None:
-                upload = self._uploads[id] = Upload(id, self._store, self._blobs)
-            upload.users += 1
-            return upload
+            shared = self._open.get(id)
+            if shared is None:
+                shared = self._open[id] = SharedFile(id, self._store, self._blobs)
+            shared.users += 1
+            return shared
 
-    def leave(self, upload: Upload) -> None:
+    def leave(self, shared: SharedFile) -> None:
         """Close a file that `enter` has opened."""
         with self._lock:
-            upload.users -= 1
-            last = not upload.users and self._uploads.pop(upload.id, None) is upload
+            shared.users -= 1
+            last = not shared.users and self._open.pop(shared.id, None) is shared
         if last:
-            upload.close()
+            shared.close()
 
-    def finish(self, upload: Upload, sha256: str, size: int | None = None) -> FileRow:
-        """See `Upload.finish`. Without a `size`, it is not checked."""
-        return upload.finish(sha256.lower(), size, self._blob_turn)
+    def finish(self, shared: SharedFile, sha256: str, size: int | None = None) -> FileRow:
+        """See `SharedFile.finish`. Without a `size`, it is not checked."""
+        return shared.finish(sha256.lower(), size, self._blob_turn)
 
     def end(self, id: str) -> None:
         """End the offer of a file, and remove its bytes."""
-        upload = self._enter(id)
+        shared = self._enter(id)
         try:
-            upload.end(self._blob_turn)
+            shared.end(self._blob_turn)
         finally:
-            self.leave(upload)
+            self.leave(shared)

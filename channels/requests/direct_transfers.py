@@ -26,7 +26,7 @@ def listen(session: Session, frame: Listen) -> Ok:
     found = session.files.own(frame.file)
     sha256 = frame.sha256.lower()
     if not frame.port:
-        found.upload.direct_sender = None
+        found.shared.direct_sender = None
         return Ok()
     if _SHA256.fullmatch(sha256) is None:
         raise Refused("bad-frame", "A SHA-256 has 64 hexadecimal digits.")
@@ -34,15 +34,15 @@ def listen(session: Session, frame: Listen) -> Ok:
     if log is None or log.channel is not None:  # the first receiver that has it would end it for all others
         raise Refused("not-direct", "A direct transfer goes to a user, not to a channel.")
     if found.row.state != "done":
-        found.upload.direct_sender = DirectSender(session.reader, _host(session.address), frame.port, sha256)
-        found.upload.changed()  # for a receiver that waits for a sender who was away
+        found.shared.direct_sender = DirectSender(session.reader, _host(session.address), frame.port, sha256)
+        found.shared.changed()  # for a receiver that waits for a sender who was away
     return Ok()
 
 
 def reach(session: Session, frame: Reach) -> Way:
     """Return where the sender of a file listens, with a token that nobody else gets. Raises Refused."""
     found = session.files.open(frame.file)
-    row, sender = found.row, found.upload.direct_sender
+    row, sender = found.row, found.shared.direct_sender
     found.unreached = _UNDER_WAY if sender is None else 0
     if sender is None or row.state == "done" or not _reachable(sender.host, _host(session.address)):
         raise Refused("not-direct", f"{row.name} is fetched from the server, not directly.")

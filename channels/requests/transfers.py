@@ -14,7 +14,7 @@ from wire.errors import Refused
 from wire.frames import Chunk, Fetched, Finish, Finished, Get, Have, Kept, Ok, Put, Ranges, Sum, SumIs, Taken
 from wire.ranges import reach
 
-from ..files import OpenFile, Upload
+from ..files import OpenFile, SharedFile
 from ..session import Session
 
 log_ = logging.getLogger("partyline.files")
@@ -28,9 +28,9 @@ def put(session: Session, frame: Put) -> Kept:
     """Keep bytes of a file that the user offers."""
     found = session.files.own(frame.file)
     try:
-        found.upload.put(frame.offset, frame.payload, frame.sha256)
+        found.shared.put(frame.offset, frame.payload, frame.sha256)
     except OSError as error:
-        raise _failed(found.upload, error) from error
+        raise _failed(found.shared, error) from error
     return Kept(file=frame.file, offset=frame.offset, length=len(frame.payload))
 
 
@@ -38,24 +38,24 @@ def finish(session: Session, frame: Finish) -> Finished:
     """Verify a file of which everything was put, and keep it."""
     found = session.files.own(frame.file)
     try:
-        row = session.chat.files.finish(found.upload, frame.sha256, frame.size)
+        row = session.chat.files.finish(found.shared, frame.sha256, frame.size)
     except OSError as error:
-        raise _failed(found.upload, error) from error
+        raise _failed(found.shared, error) from error
     return Finished(file=frame.file, sha256=row.sha256)
 
 
-def _failed(upload: Upload, error: OSError) -> Exception:
+def _failed(shared: SharedFile, error: OSError) -> Exception:
     """Return the refusal for a disk that takes nothing more; any other error is returned as it is."""
     if error.errno not in _FULL:
         return error
-    log_.error("file %s: %s", upload.id, error)
+    log_.error("file %s: %s", shared.id, error)
     return Refused("not-stored", f"The server could not write to its disk: {error.strerror}.")
 
 
 def have(session: Session, frame: Have) -> Ranges:
     """Say which ranges of a file the server has; with `watch`, tell the peer when there is more."""
     found = session.files.open(frame.file)
-    version = found.upload.version
+    version = found.shared.version
     row, ranges = found.row, found.available
     done = row.state == "done"
     if frame.watch and not done:
@@ -71,18 +71,18 @@ def _wait_for_more(session: Session, found: OpenFile, version: int) -> None:
 
     The sender is not told if it has begun to listen since the peer asked: the peer is to fetch from it directly.
     """
-    if found.unreached and found.upload.direct_sender is not None:
+    if found.unreached and found.shared.direct_sender is not None:
         found.unreached, version = found.unreached - 1, -1
     else:
-        found.upload.want()
-    found.upload.watch(session.reader, version)
+        found.shared.want()
+    found.shared.watch(session.reader, version)
 
 
 def get(session: Session, frame: Get) -> Chunk:
     """Send as much of a range as the server has; if that is nothing, tell the peer when there is more."""
     session.reader.wait_for_room(0)
     found = session.files.open(frame.file)
-    version, size = found.upload.version, found.row.size
+    version, size = found.shared.version, found.row.size
     last = frame.offset + frame.length
     if last > size:
         sentence = f"{found.row.name} has {size} bytes, so bytes {frame.offset} to {last} do not exist."
@@ -111,12 +111,12 @@ def sum_of(session: Session, frame: Sum) -> SumIs:
 def taken(session: Session, frame: Taken) -> Ok:
     """Note that the user has all of a file. Its sender is told now, or by `files`."""
     found, user = session.files.open(frame.file), session.holder
-    row, version = found.row, found.upload.version
+    row, version = found.row, found.shared.version
     direct = None
     if row.state != "done":
-        direct = found.upload.direct_sender
+        direct = found.shared.direct_sender
         if direct is None and frame.sha256:  # the sender may be back in a moment, as after a restart of this server
-            found.upload.watch(session.reader, version)
+            found.shared.watch(session.reader, version)
         if direct is None or frame.sha256.lower() != direct.sha256:
             raise Refused("incomplete", f"{row.name} is not complete yet.")
     fetched = Fetched(row.id, row.name, user.name)
@@ -125,7 +125,7 @@ def taken(session: Session, frame: Taken) -> Ok:
         for other in sender.sessions if sender is not None else ():
             other.reader.notify(fetched)
     if direct is not None:  # its one receiver has it, and the server has nothing to give to anybody else
-        found.upload.direct_sender = None
+        found.shared.direct_sender = None
         session.chat.files.end(row.id)
         direct.reader.reply(fetched)
     return Ok()

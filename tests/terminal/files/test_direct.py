@@ -332,7 +332,7 @@ def test_a_sender_who_comes_back_is_notified_of_the_receipt(server: Server, two:
     """Both lose the server after the last byte, and the receiver reconnects first."""
     two.send(photo)
     file = entry_file(two.bob)
-    upload = server.chat.files.enter(file, "alice")
+    shared = server.chat.files.enter(file, "alice")
     transfer = Download(GetFile(file=file), two.folder, 0, lambda _: True, lambda: None, direct=True)
     connection = two.open_connection(two.bob)
     taken, learns = connection.taken, connection._wait_for_more
@@ -340,7 +340,7 @@ def test_a_sender_who_comes_back_is_notified_of_the_receipt(server: Server, two:
     def first(file: str, sha256: str = "") -> None:
         two.connections[0].close()
         two.end()
-        eventually(lambda: upload.direct_sender is None, lambda: "she still listens")
+        eventually(lambda: shared.direct_sender is None, lambda: "she still listens")
         taken(file, sha256)
 
     def then(until: float) -> bool:
@@ -350,7 +350,7 @@ def test_a_sender_who_comes_back_is_notified_of_the_receipt(server: Server, two:
     connection.taken, connection._wait_for_more = first, then  # type: ignore[method-assign]
     assert transfer.run(connection).endswith("(directly)")
     two.end()
-    server.chat.files.leave(upload)
+    server.chat.files.leave(shared)
     assert isinstance(two.said[0], ConnectionLostError)
     assert two.said[1] == f"Sent photo.jpg (3.0 MB) to bob: {file} (directly)"
     assert two.uploaded() == []

@@ -1,4 +1,4 @@
-"""Floor 2: an upload: the ranges of a file that the server has, who writes them, and who waits for more.
+"""Floor 2: a file that connections have open, during its upload or after: its ranges, its sender, its receivers.
 
 Bytes are written before their range is recorded, so the recorded ranges outlive `kill -9`. Bytes that the server has
 are not written over, so that the checksum can be computed as they come. After a checksum that did not match, they are.
@@ -24,8 +24,8 @@ _RANGES = 4_096  # of one file; many small ranges all over it would be slow to r
 _WATCHERS = 10_000  # readers that wait for one file
 
 
-class Upload:
-    """One file that is open. `users` counts the connections that have it open: see `Files.enter`.
+class SharedFile:
+    """One file, the same object for all connections that have it open. `users` counts them: see `Files.enter`.
 
     `_turn` is a baton, not a leaf: a thread that writes, finishes or ends the file holds it across the disk's work, and
     only threads that do the same with the same file wait for it. `ranges` is one immutable object that is replaced, so
