@@ -32,7 +32,7 @@ class Session:
     """One connection. Its own thread calls every method that does not name another thread."""
 
     __slots__ = (
-        "_carries", "_hung_up", "_posted", "_rate_limit", "_run", "_settled", "_slowed", "address", "asked",
+        "_carries", "_gathered", "_hung_up", "_posted", "_rate_limit", "_settled", "_slowed", "address", "asked",
         "attached_to", "chat", "current", "done", "fetches_directly", "files", "reader", "shortcut", "state",
         "transport", "tries", "user",
     )  # fmt: skip
@@ -62,7 +62,7 @@ class Session:
         self.done = False  # nothing more is to be read from the peer
         self.asked: str | None = None  # the registered name for which the peer was asked for a password
         self.tries = 0  # wrong passwords
-        self._run: list[Say] = []  # consecutive posts to one channel that the journal does not have yet
+        self._gathered: list[Say] = []  # consecutive posts to one channel that the journal does not have yet
         self._posted = 0  # postings handed to the journal, counted by the connection's thread
         self._settled = 0  # postings stored or refused, counted by the journal's leaders
         limit = chat.limits.posts_per_second
@@ -107,41 +107,42 @@ class Session:
 
     def gather(self, post: Say) -> None:
         """Post to a channel. Consecutive posts to one channel become one posting, at the latest with `flush`."""
-        run = self._run
-        if run and run[0].channel != post.channel:
+        gathered = self._gathered
+        if gathered and gathered[0].channel != post.channel:
             self.flush()
-            run = self._run
-        run.append(post)
+            gathered = self._gathered
+        gathered.append(post)
 
     def flush(self) -> None:
         """Hand the gathered posts to the journal. A peer that reads no receipts is not read either."""
-        if self._run:
-            run, self._run = self._run, []
-            self._post_run(run)
+        if self._gathered:
+            posts, self._gathered = self._gathered, []
+            self._post_or_refuse(posts)
             self.reader.wait_for_room(self.chat.limits.backlog)
 
-    def _post_run(self, posts: list[Say]) -> None:
+    def _post_or_refuse(self, posts: list[Say]) -> None:
+        """Post to the channel that all posts name. Refuse posts without text, and all posts to a channel not joined."""
         try:
             log = self.joined(posts[0].channel)
         except Refused as refused:
-            self._settle()
+            self._wait_for_journal()
             for post in posts:
                 self._refuse(post, refused)
             return
         if any([not post.text or post.text.isspace() for post in posts]):
-            self._settle()
+            self._wait_for_journal()
             for post in posts:
                 if not post.text.strip():
                     self._refuse(post, Refused("empty", "The message has no text."))
             posts = [post for post in posts if post.text.strip()]
-        self._post(log, posts)
+        self._hand_to_journal(log, posts)
 
     def post(self, log: Log, post: Msg) -> None:
         """Post to a log, after everything that was gathered."""
         self.flush()
-        self._post(log, [post])
+        self._hand_to_journal(log, [post])
 
-    def _post(self, log: Log, posts: Sequence[Say | Msg]) -> None:
+    def _hand_to_journal(self, log: Log, posts: Sequence[Say | Msg]) -> None:
         user = self.user
         assert user is not None
         while posts:
@@ -181,9 +182,9 @@ class Session:
     def settle(self) -> None:
         """Return when everything that this connection posted is stored or refused."""
         self.flush()
-        self._settle()
+        self._wait_for_journal()
 
-    def _settle(self) -> None:
+    def _wait_for_journal(self) -> None:
         while self._settled < self._posted:
             self.chat.journal.carry(wait=True)
 
