@@ -59,7 +59,7 @@ class Journal:
         store: JournalStore,
         limits: Limits,
         moved: Callable[[Log, str, int], None],
-        deliver: Callable[[Log], None] = Log.deliver,
+        deliver: Callable[[Log], None],
         delivered: Callable[[], None] = lambda: None,
     ) -> None:
         """`moved` is called for each cursor that was stored, `deliver` for each log that a commit has added to.

@@ -181,7 +181,9 @@ class Stage:
         self.store = FakeStore(failing, mistaken)
         self.limits = limits
         self.moved: list[tuple[str, int]] = []
-        self.journal = Journal(cast("Store", self.store), limits, lambda log, user, to: self.moved.append((user, to)))
+        self.journal = Journal(
+            cast("Store", self.store), limits, lambda log, user, to: self.moved.append((user, to)), Log.deliver
+        )
         self.logs = [Log(LogRow(n, "channel", f"log{n}", f"log{n}", "", "", 0)) for n in range(2, logs + 2)]
         self.pump = FakePump(cast("Store", self.store), limits)
 
