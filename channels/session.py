@@ -238,7 +238,7 @@ class Session:
             self.chat.journal.carry()
         self.reader.close()
 
-    def parted(self) -> None:
+    def note_last_read(self) -> None:
         """Store what the peer's machine has acknowledged in the end: the peer has ended its side, too."""
         self.note_read()
         self.chat.journal.carry()

@@ -76,7 +76,7 @@ class Connection:
             finally:
                 speaker.close()
             self._close_writing()
-            speaker.parted()
+            speaker.note_last_read()
         except OSError as error:
             if error.errno not in _GONE:
                 log.warning("%s: %s", self.address, error)

@@ -66,9 +66,9 @@ class LineSpeaker:
         """End the session."""
         self._session.close()
 
-    def parted(self) -> None:
+    def note_last_read(self) -> None:
         """Store what the peer's machine has acknowledged in the end."""
-        self._session.parted()
+        self._session.note_last_read()
 
     def hang_up(self) -> None:
         """Have the connection's own thread end the connection. Called by any thread."""

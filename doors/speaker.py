@@ -40,7 +40,7 @@ class Speaker(Protocol):
     def close(self) -> None:
         """Store what is to be kept, and tell the other users. Called once, when the connection has ended."""
 
-    def parted(self) -> None:
+    def note_last_read(self) -> None:
         """Store what the peer's machine has acknowledged in the end. Called once, after `close`.
 
         The peer has ended its side by then, or has had its time to do so.

@@ -296,9 +296,9 @@ class MqttSession:
         else:
             self._shared.wills.publish(user.name, will)
 
-    def parted(self) -> None:
+    def note_last_read(self) -> None:
         """Store how far the client's machine has acknowledged what it was sent: that is final now."""
-        self._session.parted()
+        self._session.note_last_read()
 
 
 _Handler = Callable[[MqttSession, Any], None]

@@ -49,8 +49,8 @@ class Speaker:
     def close(self) -> None:
         self.told.append("close")
 
-    def parted(self) -> None:
-        self.told.append("parted")
+    def note_last_read(self) -> None:
+        self.told.append("note_last_read")
 
     def hang_up(self) -> None:
         self.told.append("hang_up")
@@ -107,7 +107,7 @@ def test_a_walk_that_fails_ends_the_connection(line: Line) -> None:
     line.connection.resume_writing()
     assert line.closed()
     assert line.speaker.told[0] == "walk"
-    assert {"discard", "close", "parted"} < set(line.speaker.told)  # by this thread, and by the connection's
+    assert {"discard", "close", "note_last_read"} < set(line.speaker.told)  # by this thread, and by the connection's
 
 
 def test_a_walk_that_does_not_fail_leaves_it_open(line: Line) -> None:
@@ -123,14 +123,14 @@ def test_the_peer_s_mistake_is_told_and_ends_the_connection(line: Line) -> None:
     line.peer.sendall(b"wrong")
     line.peer.shutdown(socket.SHUT_WR)
     assert line.closed()
-    assert line.speaker.told == ["fail bad-frame", "close", "parted"]
+    assert line.speaker.told == ["fail bad-frame", "close", "note_last_read"]
 
 
 def test_the_peer_s_end_is_the_end(line: Line) -> None:
     line.open()
     line.peer.shutdown(socket.SHUT_WR)
     assert line.closed()
-    assert line.speaker.told == ["end", "close", "parted"]
+    assert line.speaker.told == ["end", "close", "note_last_read"]
 
 
 def test_the_peer_is_told_that_the_server_goes_down(line: Line) -> None:
@@ -145,4 +145,4 @@ def test_the_peer_is_told_that_the_server_goes_down(line: Line) -> None:
     line.connection.retire()
     line.peer.shutdown(socket.SHUT_WR)
     assert line.closed()
-    assert line.speaker.told == ["hang_up", "dismiss", "close", "parted"]
+    assert line.speaker.told == ["hang_up", "dismiss", "close", "note_last_read"]
