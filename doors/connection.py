@@ -115,7 +115,7 @@ class Connection:
         if data is None and not self._retired:
             raise speaker.overdue()
         if not self._retired:
-            speaker.end()
+            speaker.input_ended()
 
     def _receive(self, size: int, patience: float | None) -> bytes | None:
         """Return the next bytes, empty at the end, or None after `patience` seconds of silence."""

@@ -43,7 +43,7 @@ class LineSpeaker:
         """Do what the bytes ask. Raises PeerError."""
         handle(self._session, self._dialect.receive(data))
 
-    def end(self) -> None:
+    def input_ended(self) -> None:
         """Handle a last line without its line end, which a person may send, and let the answers go out."""
         if self._dialect.free_text:
             self.receive(b"\n")

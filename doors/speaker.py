@@ -25,7 +25,7 @@ class Speaker(Protocol):
     def receive(self, data: bytes) -> None:
         """Do what the bytes ask. Raises PeerError if nothing that comes after them can be understood."""
 
-    def end(self) -> None:
+    def input_ended(self) -> None:
         """Finish: the peer has ended its side."""
 
     def overdue(self) -> PeerError:

@@ -127,7 +127,7 @@ class MqttSession:
             raise MqttError(Reason.PROTOCOL_ERROR, f"{type(packet).__name__} is not expected here.")
         handler(self, packet)
 
-    def end(self) -> None:
+    def input_ended(self) -> None:
         """Discard an incomplete packet: the client has ended its side."""
 
     # CONNECT

@@ -34,8 +34,8 @@ class Speaker:
         if data == b"wrong":
             raise PeerError("bad-frame", "That is wrong.")
 
-    def end(self) -> None:
-        self.told.append("end")
+    def input_ended(self) -> None:
+        self.told.append("input_ended")
 
     def overdue(self) -> PeerError:
         return PeerError("too-slow", "That took too long.")
@@ -130,7 +130,7 @@ def test_the_peer_s_end_is_the_end(line: Line) -> None:
     line.open()
     line.peer.shutdown(socket.SHUT_WR)
     assert line.closed()
-    assert line.speaker.told == ["end", "close", "note_last_read"]
+    assert line.speaker.told == ["input_ended", "close", "note_last_read"]
 
 
 def test_the_peer_is_told_that_the_server_goes_down(line: Line) -> None:
