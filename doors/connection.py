@@ -192,7 +192,7 @@ class Connection:
         """End the connection at once, and send nothing more."""
         self._shut(socket.SHUT_RDWR)
         if self._speaker is not None:
-            self._speaker.discard()
+            self._speaker.stop_sending()
 
     def _shut(self, how: int) -> None:
         try:

@@ -78,7 +78,7 @@ class LineSpeaker:
         """Send the peer what it has not had yet. Called by the write pump."""
         self._reader.walk(store, limits)
 
-    def discard(self) -> None:
+    def stop_sending(self) -> None:
         """Send nothing more. Called by any thread."""
         self._reader.close()
 

@@ -52,7 +52,7 @@ class Speaker(Protocol):
     def walk(self, store: Entries, limits: Limits) -> None:
         """Send the peer what it has not had yet. Called by the write pump."""
 
-    def discard(self) -> None:
+    def stop_sending(self) -> None:
         """Send nothing more. Called by any thread."""
 
 

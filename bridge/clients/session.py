@@ -264,7 +264,7 @@ class MqttSession:
         """Send what the client has not been sent yet. Called by the pump."""
         self._reader.walk(store, limits)
 
-    def discard(self) -> None:
+    def stop_sending(self) -> None:
         """Send nothing more. Any thread may call it."""
         self._reader.close()
 
