@@ -1,4 +1,9 @@
-"""Floor 3: a speaker: the server's side of one protocol on one connection."""
+"""Floor 3: a speaker: the server's side of one protocol on one connection.
+
+The connection's thread calls `receive` for what comes; then `input_ended` if the peer ends its side, `fail` after an
+error or with the one from `overdue`, `dismiss` if the server goes down; and always `close`, then `note_last_read`.
+Any thread may call `hang_up`, which ends the input, and `stop_sending`, when the connection is cut.
+"""
 
 from __future__ import annotations
 

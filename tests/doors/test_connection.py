@@ -107,7 +107,9 @@ def test_a_walk_that_fails_ends_the_connection(line: Line) -> None:
     line.connection.resume_writing()
     assert line.closed()
     assert line.speaker.told[0] == "walk"
-    assert {"stop_sending", "close", "note_last_read"} < set(line.speaker.told)  # by this thread, and by the connection's
+    assert {"stop_sending", "close", "note_last_read"} < set(
+        line.speaker.told
+    )  # by this thread, and by the connection's
 
 
 def test_a_walk_that_does_not_fail_leaves_it_open(line: Line) -> None:
