@@ -27,7 +27,7 @@ from bridge.clients import MqttSession, SharedState
 from bridge.embedded import BrokerSupervisor
 from bridge.mirror import URL_FORMS, BrokerConfig, Mirror, embedded_address, parse_broker
 from channels import Chat
-from doors import Door, json_speaker
+from doors import GREETING, Door, SpeakerFactory, Speakers, encode_refusal, json_speaker, text_speaker
 from store import Durability, Store, data_folder, open_store
 from wire import VERSION
 from wire.errors import LocalError
@@ -70,14 +70,15 @@ class Server:
         try:
             self.chat = Chat(self._store, config.limits)
             self._mqtt = SharedState(self.chat, Topics(config.root))
-            connect = bytes((CONNECT_FIRST_BYTE,))
-            self._door = Door(self.chat, {b"{": json_speaker, connect: partial(MqttSession, self._mqtt)})
+            self._door = Door(self.chat)
             self._embedded: BrokerSupervisor | None = None
             self._mirror: Mirror | None = None
             try:
                 self._mirror = self._open_mirror(config)
-                self.address = self._door.open(config.host, config.port)
-                self.mqtt_address = self._open_mqtt(config)
+                speakers = self._speakers()
+                self.address = self._door.open(config.host, config.port, speakers)
+                # No greeting and no refusal there: MQTT has no packet for either before CONNECT.
+                self.mqtt_address = self._open_mqtt(config, replace(speakers, greeting=b"", refusal=None))
             except LocalError:
                 self._close_doors()
                 self.chat.close()
@@ -86,16 +87,22 @@ class Server:
             self._store.close()
             raise
 
-    def _open_mqtt(self, config: Config) -> str | None:
+    def _speakers(self) -> Speakers:
+        """Return the speakers of the main port."""
+        mqtt = partial(MqttSession, self._mqtt)
+        by_first_byte: dict[bytes, SpeakerFactory] = {b"{": json_speaker, bytes((CONNECT_FIRST_BYTE,)): mqtt}
+        return Speakers(by_first_byte, text_speaker, GREETING, encode_refusal)
+
+    def _open_mqtt(self, config: Config, speakers: Speakers) -> str | None:
         """Open the second port, which MQTT devices expect. Return its address, or None without one."""
         if config.mqtt_port == "none":
             return None
         if config.mqtt_port is not None:
-            return self._door.open(config.host, config.mqtt_port, greets=False)
+            return self._door.open(config.host, config.mqtt_port, speakers)
         if config.port == 0:  # a fixed port beside a free one would surprise
             return None
         try:
-            return self._door.open(config.host, MQTT_PORT, greets=False)
+            return self._door.open(config.host, MQTT_PORT, speakers)
         except LocalError as error:
             log.warning("MQTT devices can use the main port only: %s", error)
             return None

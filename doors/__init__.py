@@ -1,13 +1,16 @@
-"""Floor 3: the doors for sockets: ports with every dialect on them, and one thread for each connection.
+"""Floor 3: the door for sockets: ports, each with its dialects, and one thread for each connection.
 
-`Door` listens and owns the connections. The first byte of a peer chooses a `SpeakerFactory`, whose `Speaker` is the
-peer's side of the chat from then on. This folder has the speakers of text and JSON; MQTT's is in bridge/clients.
+`Door` listens and owns the connections. Each port has its `Speakers`: the first byte of a peer chooses one of their
+factories, whose `Speaker` is the peer's side of the chat from then on. This folder has the speakers of text and JSON;
+MQTT's is in bridge/clients. server.py chooses the speakers of each port.
 """
 
 from __future__ import annotations
 
 from .door import Door
-from .line_speaker import json_speaker, text_speaker
-from .speaker import Speaker, SpeakerFactory
+from .line_speaker import GREETING, encode_refusal, json_speaker, text_speaker
+from .speaker import Speaker, SpeakerFactory, Speakers
 
-__all__ = ["Door", "Speaker", "SpeakerFactory", "json_speaker", "text_speaker"]
+__all__ = [
+    "GREETING", "Door", "Speaker", "SpeakerFactory", "Speakers", "encode_refusal", "json_speaker", "text_speaker",
+]  # fmt: skip

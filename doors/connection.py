@@ -6,14 +6,13 @@ import errno
 import logging
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from channels import Chat, nothing_held
 from net import WritePump, host_of, send_holding_gil, set_receive_timeout, unacknowledged_bytes
 from wire.errors import PeerError
 
-from .line_speaker import GREETING, text_speaker
-from .speaker import Speaker, SpeakerFactory
+from .speaker import Speaker, Speakers
 
 log = logging.getLogger("partyline.door")
 
@@ -27,8 +26,8 @@ class Connection:
     """One connection. Its own thread runs `_run`; the speaker, the write pump and the door call the other methods."""
 
     __slots__ = (
-        "_broken", "_chat", "_ended", "_greets", "_patience", "_pump", "_retired", "_socket", "_speaker", "_speakers",
-        "address", "thread",
+        "_broken", "_chat", "_ended", "_patience", "_pump", "_retired", "_socket", "_speaker", "_speakers", "address",
+        "thread",
     )  # fmt: skip
 
     def __init__(
@@ -37,22 +36,16 @@ class Connection:
         address: str,
         chat: Chat,
         pump: WritePump,
-        speakers: Mapping[bytes, SpeakerFactory],
+        speakers: Speakers,
         ended: Callable[[Connection], None],
-        greets: bool,
     ) -> None:
-        """`speakers` are by the first byte that the peer sends; a peer with any other first byte speaks text.
-
-        `ended` is called by the connection's thread as the last thing it does. `greets`: greet a peer that is silent
-        for a moment, as a person.
-        """
+        """`ended` is called by the connection's thread as the last thing it does."""
         self.address = address
         self._socket = sock
         self._chat = chat
         self._pump = pump
         self._speakers = speakers
         self._ended = ended
-        self._greets = greets
         self._broken = False
         self._retired = False
         self._patience: float | None = None
@@ -64,7 +57,7 @@ class Connection:
     def _run(self) -> None:
         try:
             first = self._first_bytes()
-            speak = self._speakers.get((first or b"").lstrip()[:1], text_speaker)
+            speak = self._speakers.choose(first or b"")
             speaker = self._speaker = speak(self._chat, self, host_of(self.address))
             try:
                 try:
@@ -88,15 +81,15 @@ class Connection:
             self._ended(self)
 
     def _first_bytes(self) -> bytes | None:
-        """Return the first bytes from the peer, which show its protocol. Greet a peer that is silent for a moment.
+        """Return the first bytes from the peer, which show its protocol; None if it sends none in the time to log in.
 
-        Return None if nothing comes within the time to log in.
+        A peer that is silent for a moment is sent the greeting of the port, if the port has one.
         """
-        if self._greets:
+        if self._speakers.greeting:
             data = self._receive(_LEAST, GREET_AFTER)
             if data is not None:
                 return data
-            self.transmit(GREETING)
+            self.transmit(self._speakers.greeting)
         return self._receive(_LEAST, self._chat.limits.login_seconds)
 
     def _serve(self, speaker: Speaker, data: bytes | None) -> None:

@@ -8,17 +8,14 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
 
 from channels import Chat
 from net import KeepAlive, NetError, WritePump, disable_nagle, format_address, host_of, listen
 from wire.errors import LocalError
 from wire.frames import Closing
-from wire.jsonlines import JsonLines
-from wire.text import TextLines
 
 from .connection import Connection
-from .speaker import SpeakerFactory
+from .speaker import Speakers
 
 log = logging.getLogger("partyline.door")
 
@@ -32,10 +29,8 @@ _KEEP_ALIVE = KeepAlive(idle=60, interval=20, probes=3, limit_sends=True)  # end
 class Door:
     """Owns the listening sockets, their threads, the write pump, and every connection."""
 
-    def __init__(self, chat: Chat, speakers: Mapping[bytes, SpeakerFactory]) -> None:
-        """`speakers` are by the first byte that a peer sends; a peer with any other first byte speaks text."""
+    def __init__(self, chat: Chat) -> None:
         self._chat = chat
-        self._speakers = speakers
         self.pump = WritePump()
         self._lock = threading.Lock()
         self._connections: set[Connection] = set()
@@ -45,22 +40,19 @@ class Door:
         self._closing = False
         threading.stack_size(_STACK)
 
-    def open(self, host: str, port: int, *, greets: bool = True) -> str:
-        """Listen on a port (0: any free one), and return the address as `host:port`. Raises LocalError.
-
-        `greets`: greet a peer that is silent for a moment, as a person; False for a port that devices connect to.
-        """
+    def open(self, host: str, port: int, speakers: Speakers) -> str:
+        """Listen on a port (0: any free one), and return the address as `host:port`. Raises LocalError."""
         try:
             listener = listen(host, port, _BACKLOG)
         except NetError as error:
             raise LocalError(str(error)) from error
         address = format_address(*listener.getsockname()[:2])
-        thread = threading.Thread(target=self._accept, args=(listener, greets), name=f"door-{address}", daemon=True)
+        thread = threading.Thread(target=self._accept, args=(listener, speakers), name=f"door-{address}", daemon=True)
         self._listeners.append((listener, thread))
         thread.start()
         return address
 
-    def _accept(self, listener: socket.socket, greets: bool) -> None:
+    def _accept(self, listener: socket.socket, speakers: Speakers) -> None:
         """Accept until the listener is shut down. Runs in the thread `door-…`."""
         while True:
             try:
@@ -75,16 +67,16 @@ class Door:
                 continue
             address = format_address(*peer[:2])
             try:
-                self._admit(sock, address, greets)
+                self._admit(sock, address, speakers)
             except Exception:
                 log.exception("Could not admit %s", address)
                 sock.close()
 
-    def _admit(self, sock: socket.socket, address: str, greets: bool) -> None:
+    def _admit(self, sock: socket.socket, address: str, speakers: Speakers) -> None:
         disable_nagle(sock)
         _KEEP_ALIVE.apply(sock)
         limits = self._chat.limits
-        connection = Connection(sock, address, self._chat, self.pump, self._speakers, self._forget, greets)
+        connection = Connection(sock, address, self._chat, self.pump, speakers, self._forget)
         host = host_of(address)
         with self._lock:
             if len(self._connections) >= limits.connections:
@@ -103,7 +95,7 @@ class Door:
                 log.error("Could not start a thread for %s: %s", address, error)
                 self._forget(connection)
                 refusal = _full()
-        _turn_away(sock, refusal, greets)
+        _turn_away(sock, refusal, speakers)
 
     def _forget(self, connection: Connection) -> None:
         """Count a connection no longer. Called by its thread as the last thing it does."""
@@ -145,15 +137,12 @@ def _full() -> Closing:
     return Closing(reason="The server is full; try again later.", code="server-full")
 
 
-def _turn_away(sock: socket.socket, refusal: Closing, greets: bool) -> None:
-    """Send the reason, as JSON and as text, and close without waiting for the peer.
-
-    A device gets no reason: MQTT has no packet for it before CONNECT.
-    """
+def _turn_away(sock: socket.socket, refusal: Closing, speakers: Speakers) -> None:
+    """Send the reason, if the port has a form for it, and close without waiting for the peer."""
     sock.setblocking(False)
     try:
-        if greets:
-            sock.send(JsonLines.encode(refusal) + TextLines.encode(refusal))
+        if speakers.refusal is not None:
+            sock.send(speakers.refusal(refusal))
     except OSError as error:
         log.info("%s", error)
     sock.close()

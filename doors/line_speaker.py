@@ -91,3 +91,8 @@ def text_speaker(chat: Chat, outlet: Outlet, address: str) -> LineSpeaker:
 def json_speaker(chat: Chat, outlet: Outlet, address: str) -> LineSpeaker:
     """Return the speaker of the JSON dialect."""
     return LineSpeaker(chat, outlet, address, JsonLines(chat.limits))
+
+
+def encode_refusal(refusal: Closing) -> bytes:
+    """Return the reason to turn a peer away, as JSON and as text: the peer has not shown which one it speaks."""
+    return JsonLines.encode(refusal) + TextLines.encode(refusal)

@@ -7,12 +7,14 @@ Any thread may call `hang_up`, which ends the input, and `stop_sending`, when th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from channels import Chat, Outlet
 from store import Entries
 from wire.errors import PeerError
+from wire.frames import Closing
 from wire.limits import Limits
 
 
@@ -63,3 +65,22 @@ class Speaker(Protocol):
 
 SpeakerFactory: TypeAlias = Callable[[Chat, Outlet, str], Speaker]
 """Makes the speaker of a connection, from the chat, the connection's outlet and the peer's IP address."""
+
+
+@dataclass(frozen=True, slots=True)
+class Speakers:
+    """The protocols of one port: the first byte that a peer sends chooses one.
+
+    `fallback` is for any other first byte, and for a peer that sends nothing in the time to log in. `greeting` is sent
+    to a peer that is silent for a moment, and so may be a person; empty on a port that devices connect to. `refusal`
+    encodes why a peer is turned away before its first byte; None if the port has no form for that.
+    """
+
+    by_first_byte: Mapping[bytes, SpeakerFactory]
+    fallback: SpeakerFactory
+    greeting: bytes = b""
+    refusal: Callable[[Closing], bytes] | None = None
+
+    def choose(self, first: bytes) -> SpeakerFactory:
+        """Return the factory for a peer whose first bytes are `first`, which may be empty."""
+        return self.by_first_byte.get(first.lstrip()[:1], self.fallback)

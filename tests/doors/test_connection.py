@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 
 from channels import Chat
+from doors import Speakers, json_speaker, text_speaker
 from doors.connection import Connection
 from net import WritePump
 from store import Entries
@@ -73,9 +74,8 @@ class Line:
         self.speaker = Speaker()
         self.ended: list[Connection] = []
         chat = cast("Chat", SimpleNamespace(limits=Limits(), store=None))
-        self.connection = Connection(
-            ours, "127.0.0.1:9", chat, pump, {b"!": lambda *_: self.speaker}, self.ended.append, greets=False
-        )
+        speakers = Speakers({b"!": lambda *_: self.speaker}, text_speaker)
+        self.connection = Connection(ours, "127.0.0.1:9", chat, pump, speakers, self.ended.append)
         self.connection.thread.start()
 
     def open(self) -> None:
@@ -148,3 +148,11 @@ def test_the_peer_is_told_that_the_server_goes_down(line: Line) -> None:
     line.peer.shutdown(socket.SHUT_WR)
     assert line.closed()
     assert line.speaker.told == ["hang_up", "dismiss", "close", "note_last_read"]
+
+
+@pytest.mark.parametrize(
+    ("first", "chosen"), [(b"{", json_speaker), (b"\r\n {}", json_speaker), (b"x{", text_speaker), (b"", text_speaker)]
+)
+def test_the_first_byte_chooses_the_speaker(first: bytes, chosen: object) -> None:
+    """White space before it does not count. Any other byte, or none, chooses the fallback."""
+    assert Speakers({b"{": json_speaker}, text_speaker).choose(first) is chosen

@@ -14,7 +14,7 @@ from typing import Literal
 
 import pytest
 
-from doors.door import Door
+from doors import Door, Speakers
 from server import Config, Server, configure, load
 from tests.support.clients import Json, Text, endpoint
 from tests.support.fixtures import StartProcess
@@ -220,9 +220,9 @@ def test_no_second_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: s
     opened: list[int] = []
     really = Door.open
 
-    def anywhere(door: Door, host: str, port: int, **_: bool) -> str:
+    def anywhere(door: Door, host: str, port: int, speakers: Speakers) -> str:
         opened.append(port)
-        return really(door, host, 0)
+        return really(door, host, 0, speakers)
 
     monkeypatch.setattr(Door, "open", anywhere)
     data = str(tmp_path / "data")
