@@ -1,7 +1,7 @@
 """Floor 1: everything that the server keeps on disk.
 
 The contract says what a store does, the same for every database; blobs.py keeps the bytes of files beside it;
-`open_store` opens a store by its URL.
+`open_store` opens a store by its URL, `read_account` reads from one that another process has open.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ from .contract import (
     file_post_id,
     private_key,
 )
-from .open import data_folder, open_store
-from .sqlite import read_account
+from .open import data_folder, open_store, read_account
 
 __all__ = [
     "Account", "Accounts", "Appended", "Batch", "Blobs", "Client", "Clients", "Durability", "Entries", "FileRow",

@@ -1,4 +1,4 @@
-"""Floor 1: open the store that a URL names. A further database adds its scheme here."""
+"""Floor 1: open the store that a URL names, or read from it. A further database adds its scheme here."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 from .blobs import FOLDER, Blobs
-from .contract import Durability, Store, StoreError
+from .contract import Account, Durability, Store, StoreError
 from .sql import SqlStore
-from .sqlite import SqliteDatabase
+from .sqlite import SqliteDatabase, read_sqlite_account
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 
@@ -22,6 +22,14 @@ def open_store(url: str | Path, durability: Durability = "process") -> Store:
     """
     folder = data_folder(url)
     return SqlStore(SqliteDatabase(folder, durability), Blobs(folder / FOLDER, synced=durability == "power"))
+
+
+def read_account(url: str | Path, user: str) -> Account | None:
+    """Return the account of that name in any spelling as it is now, None if the name was never used.
+
+    `url` is as for `open_store`. Another process may have the store open; nothing is written. Raises StoreError.
+    """
+    return read_sqlite_account(data_folder(url), user)
 
 
 def data_folder(url: str | Path) -> Path:

@@ -7,6 +7,6 @@ of the tables in migrations.py. claim.py locks the data folder; read_only.py rea
 from __future__ import annotations
 
 from .database import FILE, SqliteDatabase
-from .read_only import read_account
+from .read_only import read_sqlite_account
 
-__all__ = ["FILE", "SqliteDatabase", "read_account"]
+__all__ = ["FILE", "SqliteDatabase", "read_sqlite_account"]

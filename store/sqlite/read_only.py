@@ -14,7 +14,7 @@ from .database import FILE
 _TIMEOUT = 5  # seconds to wait for a locked database
 
 
-def read_account(folder: Path, user: str) -> Account | None:
+def read_sqlite_account(folder: Path, user: str) -> Account | None:
     """Return the account of that name in any spelling as it is now, None if the name was never used.
 
     The database in `folder` is opened for reading only. Raises StoreError if it cannot be read.

@@ -68,6 +68,7 @@ def test_an_account_is_read_beside_the_open_store(tmp_path: Path) -> None:
     store.open_account("Ann")
     store.set_password("ann", "hash")
     assert read_account(tmp_path, "ANN") == store.account("ann") == Account("ann", "Ann", "hash", 0)
+    assert read_account(f"sqlite:///{tmp_path}", "ann") == store.account("ann")
     assert read_account(tmp_path, "bob") is None
     store.close()
 
@@ -76,4 +77,6 @@ def test_an_account_cannot_be_read_without_a_store(tmp_path: Path) -> None:
     """And no file is created."""
     with pytest.raises(StoreError, match="cannot be read: unable to open database file"):
         read_account(tmp_path, "ann")
+    with pytest.raises(StoreError, match="A store at postgresql:// is not supported"):
+        read_account("postgresql://host/chat", "ann")
     assert list(tmp_path.iterdir()) == []
