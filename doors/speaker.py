@@ -1,8 +1,8 @@
 """Floor 3: a speaker: the server's side of one protocol on one connection.
 
-The connection's thread calls `receive` for what comes; then `input_ended` if the peer ends its side, `fail` after an
-error or with the one from `overdue`, `dismiss` if the server goes down; and always `close`, then `note_last_read`.
-Any thread may call `hang_up`, which ends the input, and `stop_sending`, when the connection is cut.
+The connection's thread calls `receive` for all input; then `input_ended` if the peer has ended its side, `fail` after
+an error (`overdue` returns that of a silent peer), `dismiss` if the server goes down; then always `close`; and last,
+unless the connection is broken, `note_last_read`. Any thread calls `hang_up` to end the input, `stop_sending` to cut.
 """
 
 from __future__ import annotations
