@@ -19,7 +19,7 @@ class BrokerSender:
     """Sends by the current connection; drops everything while the mirror is not connected.
 
     `version` is the broker's MQTT version, `limit` the largest packet that it takes in bytes (0: any), `keep_alive` in
-    seconds. Only the mirror's thread calls `open`, `close` and `wait_for_room`.
+    seconds. Only the mirror's thread calls `use`, `configure`, `close` and `wait_for_room`.
     """
 
     def __init__(self, chat: Chat, version: int) -> None:
