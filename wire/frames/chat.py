@@ -50,7 +50,7 @@ class Say(Request, tag="say", gc=False):
 
 
 class Msg(Request, tag="msg"):
-    """Send a direct message; answered with `stored`, later `delivered`. The server keeps it for a user who is away."""
+    """Send a private message; answered with `stored`, later `delivered`. The server keeps it for a user who is away."""
 
     user: Name
     text: str
@@ -104,7 +104,7 @@ class Seen(Request, tag="seen", kw_only=True):
     """Acknowledge all entries of a `channel`, or of the conversation with `user`, up to `number`.
 
     This moves the stored cursor: the server does not send these entries again after the next `hello`, and tells the
-    sender of a direct message `delivered`. Answered with `ok` if it has a `ref`, else not answered.
+    sender of a private message `delivered`. Answered with `ok` if it has a `ref`, else not answered.
     """
 
     number: Number
@@ -173,7 +173,7 @@ class TopicChanged(Frame, tag="topic-changed"):
 
 
 class Delivered(Frame, tag="delivered"):
-    """`user` has received your direct messages up to `number`."""
+    """`user` has received your private messages up to `number`."""
 
     user: Name
     number: int

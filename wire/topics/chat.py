@@ -91,7 +91,7 @@ ROWS: tuple[Row, ...] = (
     Row("from/<me>/say/<channel>", "post to a channel, which also joins it: plain text, or `{\"text\", \"id\"}`",
         post(Say), answer=Stored, will=True),
     Row("from/<me>/msg/<user>",
-        "send a direct message: plain text, or `{\"text\", \"id\"}`; the server keeps it for a user who is away",
+        "send a private message: plain text, or `{\"text\", \"id\"}`; the server keeps it for a user who is away",
         post(Msg), answer=Stored, will=True),
     Row("from/<me>/lookup/<user>", "look up whether a user is online, by which doors, the address, when last seen",
         ignored(Whois), answer=UserInfo),

@@ -88,7 +88,7 @@ CHANNEL_TEXT = Row(
 )
 MESSAGE = Row(
     "to/<me>/msg/<user>",
-    "every direct message to me or from me, as JSON",
+    "every private message to me or from me, as JSON",
     _ENTRY,
     writer=Writer.SERVER,
     overrides={"me": _READER, "user": PEER},
@@ -124,7 +124,7 @@ SERVER = Row(
 
 EVENTS: tuple[Row, ...] = (
     STORED,
-    Row("to/<me>/delivered", "a user has received my direct messages up to a number: `{\"user\", \"number\"}`",
+    Row("to/<me>/delivered", "a user has received my private messages up to a number: `{\"user\", \"number\"}`",
         whole(Delivered), writer=Writer.SERVER),
     Row("to/<me>/fetched", "a user has fetched a file of mine: `{\"file\", \"name\", \"user\"}`",
         whole(Fetched), writer=Writer.SERVER),

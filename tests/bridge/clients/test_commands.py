@@ -1,4 +1,4 @@
-"""Commands and direct messages over a socket, in both versions of MQTT, with people in terminals in the same rooms."""
+"""Commands and private messages over a socket, in both versions of MQTT, with people in terminals in the same rooms."""
 
 from __future__ import annotations
 
@@ -180,10 +180,10 @@ def test_history(server: Server, alice: MqttLine, connect: Connecting) -> None:
         assert alice.error()["code"] == code
 
 
-# Direct messages
+# Private messages
 
 
-def test_direct_messages_to_and_from_a_terminal(server: Server, alice: MqttLine, dial: Callable[..., Text]) -> None:
+def test_private_messages_to_and_from_a_terminal(server: Server, alice: MqttLine, dial: Callable[..., Text]) -> None:
     nick = dial(server.address, "nick")
     alice.do("msg/nick", "psst")
     nick.expect("alice -> nick: psst")
@@ -198,10 +198,10 @@ def test_direct_messages_to_and_from_a_terminal(server: Server, alice: MqttLine,
 
 
 @pytest.mark.parametrize("qos", [0, 1])
-def test_a_stored_direct_message_comes_once(
+def test_a_stored_private_message_comes_once(
     server: Server, mqtt: Mqtt, connect: Connecting, version: int, qos: int
 ) -> None:
-    """With a clean session, too: a direct message is for a user, not for a session."""
+    """With a clean session, too: a private message is for a user, not for a session."""
     sender = connect(server.address, "bob")
     for n in range(5):
         sender.request(Msg("alice", f"for later {n}"))
@@ -217,7 +217,7 @@ def test_a_stored_direct_message_comes_once(
         alice.disconnect()
 
 
-def test_an_unacknowledged_direct_message_comes_again(
+def test_an_unacknowledged_private_message_comes_again(
     server: Server, mqtt: Mqtt, connect: Connecting, version: int
 ) -> None:
     connect(server.address, "bob").request(Msg("alice", "psst"))

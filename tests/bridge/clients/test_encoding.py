@@ -119,7 +119,7 @@ def test_text_is_one_line_without_control_characters(version: int) -> None:
 
 
 @pytest.mark.parametrize(("sender", "to"), [("bob", "Alice"), ("Alice", "bob")])
-def test_a_direct_message_has_one_topic_for_both_directions(sender: str, to: str) -> None:
+def test_a_private_message_has_one_topic_for_both_directions(sender: str, to: str) -> None:
     """The topic has the client's name as the client writes it, not as the chat shows it."""
     encoding = PublishEncoding(CHAT, V5, 1, None, me="alice")
     [packet] = parse(encoding.encode_entries([Entry(1, 0, sender, "psst", None, to)], 1), V5)

@@ -30,7 +30,7 @@ def test_the_fast_path_gives_the_bytes_of_the_slow_one(responses: Responses) -> 
 
 def test_anything_but_a_puback_takes_the_slow_path(responses: Responses) -> None:
     assert responses.pubacks([responses.ref(1, 1), responses.ref(2, 2)]) is None, "PUBREC"
-    assert responses.pubacks([responses.ref(1, 1), None]) is None, "a direct message at QoS 0"
+    assert responses.pubacks([responses.ref(1, 1), None]) is None, "a private message at QoS 0"
     assert responses.pubacks(["x"]) is None, "a ref of another protocol"
     responses.tells_stored = True
     assert responses.pubacks([responses.ref(1, 1)]) is None, "a receipt on chat/to/<me>/stored"

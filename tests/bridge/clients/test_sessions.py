@@ -180,7 +180,7 @@ def test_qos_0_is_for_connected_clients(server: Server, mqtt: Mqtt, filler: Json
     assert numbers(back) == [(4, False)]
 
 
-def test_an_acknowledged_direct_message_is_read_for_all_clients_of_its_user(
+def test_an_acknowledged_private_message_is_read_for_all_clients_of_its_user(
     server: Server, mqtt: Mqtt, filler: Json, version: int
 ) -> None:
     """The cursor of a private conversation belongs to the user."""
@@ -218,7 +218,7 @@ def test_a_client_that_missed_too_much_is_told_of_a_gap(
     back.message("chat/to/alice/msg/writer", lambda packet: body(packet)["text"] == "59")
     assert [number for number, _ in numbers(back)] == list(range(251, 301))
     gaps = [body(packet) for packet in back.messages("chat/to/alice/gap")]
-    assert gaps == [{"channel": "lab", "first": 1, "last": 250}], "all direct messages come"
+    assert gaps == [{"channel": "lab", "first": 1, "last": 250}], "all private messages come"
     back.ping()
     back.disconnect()
     last = mqtt(server.address, "alice", **keep(version))
