@@ -27,5 +27,5 @@ class LiveRouter:
         if not from_broker and self.to_broker is not None:
             self.to_broker(sender, message)
         for each in self._registry.connected_as(fold(message.to)):
-            topic = self._topics.direct(each.me, sender)
+            topic = self._topics.live_topic(each.me, sender)
             each.deliver(topic, message.payload, properties=message.properties, own=each is publisher)

@@ -77,7 +77,7 @@ class IncomingMessages:
             if packet.retain:
                 self._presence.correct(state)
             return
-        pair = self._topics.live(packet.topic)
+        pair = self._topics.live_pair(packet.topic)
         if pair is not None:
             self._live.take(*pair, packet)
 

@@ -35,7 +35,7 @@ class MirrorLive:
         user = self._users.find(fold(message.to))
         if user is None:
             return
-        topic, version = self._topics.direct(user.me, sender), self._sender.version
+        topic, version = self._topics.live_topic(user.me, sender), self._sender.version
         if version == V311:
             with self._lock:
                 if len(self._echoes) >= _MOST_ECHOES:

@@ -126,7 +126,7 @@ class BrokerSession:
     def _subscriptions(self) -> tuple[Subscription, ...]:
         return (
             Subscription(self._topics.requests, 1, retain_handling=2),
-            Subscription(self._topics.direct("+", "+"), 0, no_local=True, retain_handling=2),
+            Subscription(self._topics.live_topic("+", "+"), 0, no_local=True, retain_handling=2),
             Subscription(self._topics.presence("+"), 0, no_local=True),
         )
 

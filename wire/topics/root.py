@@ -32,7 +32,7 @@ class Topics:
         self._start = f"{root}/"
         self._from = f"{root}/from/"
         self._to = f"{root}/to/"
-        self._direct = _around(root, chat.LIVE)[0]
+        self._live = _around(root, chat.LIVE)[0]
         self._channel, self._text = _around(root, server.CHANNEL_TEXT)
         self._message = _around(root, server.MESSAGE)[1]
         self._presence = _around(root, server.PRESENCE)[0]
@@ -59,9 +59,9 @@ class Topics:
         """Return the topic of a user's presence; for `+`, the filter of all."""
         return f"{self._presence}{user}"
 
-    def direct(self, to: str, sender: str) -> str:
+    def live_topic(self, to: str, sender: str) -> str:
         """Return the topic of live messages from one client to another; `+` stands for any client."""
-        return f"{self._direct}{to}/{sender}"
+        return f"{self._live}{to}/{sender}"
 
     def to(self, me: str) -> str:
         """Return the topic below which only the client `me` reads."""
@@ -109,9 +109,9 @@ class Topics:
 
     def _parse(self, topic: str, me: str) -> list[tuple[Row, Fields]]:
         """The rows of a topic that the client `me` may write, each with the fields that the topic holds."""
-        if topic.startswith(self._direct):
-            if fold(topic[len(self._direct) :].partition("/")[2]) != fold(me):
-                raise Refused("not-allowed", f"You may write to {self._direct}<user>/{me} only.")
+        if topic.startswith(self._live):
+            if fold(topic[len(self._live) :].partition("/")[2]) != fold(me):
+                raise Refused("not-allowed", f"You may write to {self._live}<user>/{me} only.")
         elif not topic.startswith(self._from) or fold(topic[len(self._from) :].partition("/")[0]) != fold(me):
             raise Refused("not-allowed", f"You may write below {self._from}{me}/ only, not to {shorten(topic, 80)}.")
         rows, values = self._find(topic)
@@ -129,11 +129,11 @@ class Topics:
         rows, _ = self._find(topic)
         return topic[len(self._from) :].partition("/")[0], frozenset([row.frame for row in rows])
 
-    def live(self, topic: str) -> tuple[str, str] | None:
+    def live_pair(self, topic: str) -> tuple[str, str] | None:
         """Return the recipient and the sender of a live message; None if the topic is not one of live messages."""
-        if not topic.startswith(self._direct):
+        if not topic.startswith(self._live):
             return None
-        to, _, sender = topic[len(self._direct) :].partition("/")
+        to, _, sender = topic[len(self._live) :].partition("/")
         return to, sender
 
     def user(self, topic: str) -> str | None:

@@ -46,7 +46,7 @@ def test_filters_that_ask_for_what_is_another_s(topic_filter: str, forbidden: bo
 
 @given(topic_filter=filters | near_topics.filter(valid_filter))
 def test_a_filter_without_wildcards_for_another_s_topic_is_forbidden(topic_filter: str) -> None:
-    for topic in (CHAT.message("bob", "alice"), CHAT.event_topic(Stored, "bob"), CHAT.direct("bob", "alice")):
+    for topic in (CHAT.message("bob", "alice"), CHAT.event_topic(Stored, "bob"), CHAT.live_topic("bob", "alice")):
         if topic_filter.split("/")[:3] == topic.split("/")[:3] and matches(topic_filter, topic):
             assert CHAT.is_forbidden(topic_filter, "alice")
 

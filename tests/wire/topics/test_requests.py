@@ -186,8 +186,8 @@ def test_who_a_topic_belongs_to() -> None:
     assert topics.sender("site/chat/from") is None
     assert topics.sender("chat/from/oven/say/lab") is None
     assert topics.sender("site/chat/to/oven/error") is None
-    assert topics.live("site/chat/direct/bob/oven") == ("bob", "oven")
-    assert topics.live("site/chat/direct/bob") == ("bob", "")
-    assert topics.live("site/chat/channels/lab") is None
+    assert topics.live_pair("site/chat/direct/bob/oven") == ("bob", "oven")
+    assert topics.live_pair("site/chat/direct/bob") == ("bob", "")
+    assert topics.live_pair("site/chat/channels/lab") is None
     assert topics.user("site/chat/presence/bob") == "bob"
     assert topics.user("chat/presence/bob") is None

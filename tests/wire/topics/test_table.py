@@ -93,9 +93,9 @@ def test_any_request_is_carried_or_refused(data: st.DataObject, row: Row) -> Non
 
 @given(to=names, payload=st.binary())
 def test_a_live_message_comes_back(to: str, payload: bytes) -> None:
-    topic = CHAT.direct(to, ME)
+    topic = CHAT.live_topic(to, ME)
     assert CHAT.request(topic, payload, ME) == LiveMessage(to, payload)
-    assert CHAT.live(topic) == (to, ME)
+    assert CHAT.live_pair(topic) == (to, ME)
     [row] = [row for row in TABLE if row.frame is LiveMessage]
     assert f"site/chat/{row.topic(LiveMessage(to, payload), ME)}" == topic
 
