@@ -13,7 +13,7 @@ from wire.frames import Entry
 from wire.jsonlines import JsonLines
 from wire.limits import Limits
 from wire.mqtt import Publisher
-from wire.topics import Topics, peer, text_payloads
+from wire.topics import Topics, partner, text_payloads
 
 SPAN = 32_767  # journal numbers whose packet identifiers are all different
 
@@ -88,7 +88,7 @@ class PublishEncoding:
     def _topic(self, entry: Entry) -> str:
         if entry.channel is not None:
             return self._topics.channel(entry.channel)
-        return self._topics.message(self._me, peer(entry, self._me) or "")
+        return self._topics.message(self._me, partner(entry, self._me) or "")
 
     def _publish(self, topic: str, payloads: list[bytes], seq: int, qos: int, *, text: bool, dup: bool) -> bytes:
         publisher = _publisher(topic, self._version, qos)

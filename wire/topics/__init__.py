@@ -8,7 +8,7 @@ the server, the mirror of another broker and the client use it in both direction
 
 from __future__ import annotations
 
-from .levels import peer
+from .levels import partner
 from .messages import Gone, Here, LiveMessage, ServerState, UserPresence
 from .root import ROOT, Topics
 from .row import About, Row, Writer
@@ -27,6 +27,6 @@ __all__ = [
     "Topics",
     "UserPresence",
     "Writer",
-    "peer",
+    "partner",
     "text_payloads",
 ]

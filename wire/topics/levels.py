@@ -28,7 +28,7 @@ class Level:
     write: Callable[[Any, str], str]
 
 
-def peer(entry: Entry, me: str) -> str | None:
+def partner(entry: Entry, me: str) -> str | None:
     """Return the other user of a private conversation, None for an entry of a channel."""
     return entry.sender if entry.to is not None and fold(entry.sender) != fold(me) else entry.to
 
@@ -103,7 +103,7 @@ def sha256(text: str) -> str:
 ME = Level(lambda _: {}, lambda _, me: me)
 CHANNEL = Level(_read_channel, _write_channel)
 USER = Level(lambda level: {"user": check_name(level, "user name")}, _write_user)
-PEER = Level(lambda level: {"user": level}, lambda entry, me: peer(entry, me) or "")
+PARTNER = Level(lambda level: {"user": level}, lambda entry, me: partner(entry, me) or "")
 KNOWN_FILE = Level(lambda level: {"file": _file_id(level)}, lambda frame, _: str(frame.file))  # the server has the file
 OWN_FILE = Level(lambda level: {"id": _file_id(level)}, lambda frame, _: _file_id(frame.id))
 

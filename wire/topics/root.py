@@ -51,9 +51,9 @@ class Topics:
         """Return the topic of a channel's entries as text."""
         return f"{self._channel}{name}{self._text}"
 
-    def message(self, me: str, peer: str) -> str:
-        """Return the topic on which `me` reads the private conversation with `peer`."""
-        return f"{self._to}{me}{self._message}{peer}"
+    def message(self, me: str, partner: str) -> str:
+        """Return the topic on which `me` reads the private conversation with `partner`."""
+        return f"{self._to}{me}{self._message}{partner}"
 
     def presence(self, user: str) -> str:
         """Return the topic of a user's presence; for `+`, the filter of all."""

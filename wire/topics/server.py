@@ -10,7 +10,7 @@ from wire.frames import Delivered, Entry, Error, Fetched, Gap, Slowed, Stored
 from wire.names import fold, one_line
 
 from .answers import error_payload
-from .levels import PEER, Level, peer
+from .levels import PARTNER, Level, partner
 from .messages import ServerState, UserPresence
 from .payloads import BAD_JSON, Fields, Payload, whole
 from .row import About, Row, Writer
@@ -29,7 +29,7 @@ def _read_entry(fields: Fields, payload: bytes) -> Entry | None:
         entry = msgspec.json.decode(payload, type=Entry)
     except BAD_JSON:
         return None
-    other = peer(entry, fields.get("me", ""))
+    other = partner(entry, fields.get("me", ""))
     if other is None:
         return entry if "channel" in fields and fold(entry.channel or "") == fold(fields["channel"]) else None
     return entry if "user" in fields and fold(other) == fold(fields["user"]) else None
@@ -91,7 +91,7 @@ MESSAGE = Row(
     "every private message to me or from me, as JSON",
     _ENTRY,
     writer=Writer.SERVER,
-    overrides={"me": _READER, "user": PEER},
+    overrides={"me": _READER, "user": PARTNER},
 )
 STORED = Row(
     "to/<me>/stored",

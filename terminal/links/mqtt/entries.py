@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from wire.frames import Entry, Gap, History, LogState, Page, Seen
 from wire.limits import Limits
-from wire.topics import peer
+from wire.topics import partner
 
 from ...state.cursors import log_key
 
@@ -89,7 +89,7 @@ class OrderedLogs:
 
     def handle(self, entry: Entry, packet_id: int) -> list[Entry]:
         """Add an entry of the broker (`packet_id` 0 at QoS 0). Return the entries to pass on now."""
-        user = peer(entry, self._me)
+        user = partner(entry, self._me)
         key = log_key(entry.channel, user)
         if packet_id:
             self._open[packet_id] = (key, entry.number)
