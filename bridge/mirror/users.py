@@ -54,19 +54,19 @@ class _StoredUser(msgspec.Struct, omit_defaults=True):
 
 
 class MirrorUser:
-    """One user on the broker. `registered`: has said `register`, and stays until `gone`."""
+    """One user on the broker. `announced`: has said `register`, and stays until `gone`."""
 
-    __slots__ = ("active", "handler", "key", "me", "reader", "registered", "session")
+    __slots__ = ("active", "announced", "handler", "key", "me", "reader", "session")
 
     def __init__(
-        self, session: Session, reader: UserReader, handler: PublishHandler, me: str, *, registered: bool
+        self, session: Session, reader: UserReader, handler: PublishHandler, me: str, *, announced: bool
     ) -> None:
         self.session = session
         self.reader = reader
         self.handler = handler
         self.key = reader.user_key
         self.me = me
-        self.registered = registered
+        self.announced = announced
         self.active = time.monotonic()  # when the user last published something
 
 
@@ -116,7 +116,7 @@ class MirrorUsers:
         for client in self._chat.store.clients(self._prefix):
             stored = msgspec.json.decode(client.state, type=_StoredUser)
             try:
-                self._enter(stored.me, proven=stored.proven, registered=True)
+                self._enter(stored.me, proven=stored.proven, announced=True)
             except Refused as refused:
                 log_.warning("%s cannot be restored as a user of the broker: %s", stored.me, refused.sentence)
                 self._chat.store.drop_client(client.key)
@@ -134,7 +134,7 @@ class MirrorUsers:
             self._sender.send(encode_receipt(packet.qos, packet.packet_id))
             return
         if user is None:
-            user = self._enter(me, proven=False, registered=False)
+            user = self._enter(me, proven=False, announced=False)
             self._handle(user, packet)
             self.catch_up(user)
         else:
@@ -169,12 +169,12 @@ class MirrorUsers:
             self._passwords.check(account, request.password)
             proven = True
             packet = msgspec.structs.replace(packet, payload=b"")  # it was a login
-        user = self._enter(me, proven=proven, registered=True)
+        user = self._enter(me, proven=proven, announced=True)
         self._handle(user, packet)
         self._store(user)
         self.catch_up(user)  # after the answer
 
-    def _enter(self, me: str, *, proven: bool, registered: bool) -> MirrorUser:
+    def _enter(self, me: str, *, proven: bool, announced: bool) -> MirrorUser:
         """Return the user of that name, with a new session if necessary. Raises Refused if somebody else holds it."""
         chat = self._chat
         account = chat.store.open_account(_check_name(me))
@@ -197,7 +197,7 @@ class MirrorUsers:
         session = Session(chat, reader, TRANSPORT, self._address, shared=True)
         take_name(session, account, None, proven=proven and account.password is not None)
         handler = PublishHandler(self._shared, session, responses)
-        user = MirrorUser(session, reader, handler, me, registered=registered)
+        user = MirrorUser(session, reader, handler, me, announced=announced)
         self._by_key[account.key] = self._by_name[me] = user
         log_.info("%s is online at the broker", account.name)
         return user
@@ -209,7 +209,7 @@ class MirrorUsers:
                 user.reader.follow(self._chat.log(membership.log), membership.cursor)
 
     def _store(self, user: MirrorUser) -> None:
-        user.registered = True
+        user.announced = True
         proven = user.session.user is not None and user.session.user.registered
         state = msgspec.json.encode(_StoredUser(user.me, proven)).decode()
         self._chat.store.save_client(Client(f"{self._prefix}{user.key}", None, None, state))
@@ -228,7 +228,7 @@ class MirrorUsers:
         """End the sessions of users who never said `register`, and have been silent for long."""
         late = time.monotonic() - _SILENT
         for user in self.everyone:
-            if not user.registered and user.active < late:
+            if not user.announced and user.active < late:
                 self.leave(user)
 
     def close(self) -> None:

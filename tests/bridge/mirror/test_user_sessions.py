@@ -48,7 +48,7 @@ def test_the_first_message_brings_what_was_kept(server: Server, broker: Scripted
     assert body(visit.message("chat/to/oven/msg/alice"))["text"] == "kept"
 
 
-def test_only_silent_users_who_never_registered_are_swept(
+def test_only_silent_users_who_never_announced_themselves_are_swept(
     server: Server, broker: ScriptedBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The mirror sweeps with each PINGREQ, which it sends after half of the keep-alive of 30 s."""
@@ -66,13 +66,13 @@ def test_only_silent_users_who_never_registered_are_swept(
     visit.open()
     for name in ("silent", "active"):
         visit.bring(f"chat/from/{name}/say/lab", "hello")
-    visit.bring("chat/from/registered/register", "")
+    visit.bring("chat/from/announced/register", "")
     settled(visit)
     silence[0] = 500.0
     visit.bring("chat/from/active/say/lab", "still here")
-    assert swept() == {"silent", "active", "registered", "dora"}
+    assert swept() == {"silent", "active", "announced", "dora"}
     silence[0] = 601.0
-    assert swept() == {"active", "registered", "dora"}
+    assert swept() == {"active", "announced", "dora"}
 
 
 def test_a_post_is_stored_before_another_spelling_takes_the_session(

@@ -255,7 +255,7 @@ def test_a_trusted_broker_proves_the_name(
 
 
 @pytest.mark.parametrize("broker_kind", ["mosquitto", "nats"])
-def test_registered_users_are_present_after_a_restart(
+def test_announced_users_are_present_after_a_restart(
     start_broker: StartBroker, broker_kind: str, start_process: StartProcess, mqtt: Callable[..., MqttLine]
 ) -> None:
     broker = start_broker(broker_kind)
