@@ -113,7 +113,7 @@ class BrokerSession:
         for log in self._chat.all_channels():
             reader.resume(log, *self._progress.start_of(log))
         for user in self._users.everyone:
-            self._users.catch_up(user)
+            self._users.follow_private_logs(user)
 
     def _check_session(self, *, present: bool) -> None:
         """Report it if the broker has lost the session that it had, and note that it has one now."""

@@ -136,7 +136,7 @@ class MirrorUsers:
         if user is None:
             user = self._enter(me, proven=False, announced=False)
             self._handle(user, packet)
-            self.catch_up(user)
+            self.follow_private_logs(user)
         else:
             self._handle(user, packet)
         if user.handler.gone:
@@ -172,7 +172,7 @@ class MirrorUsers:
         user = self._enter(me, proven=proven, announced=True)
         self._handle(user, packet)
         self._store(user)
-        self.catch_up(user)  # after the answer
+        self.follow_private_logs(user)  # after the answer
 
     def _enter(self, me: str, *, proven: bool, announced: bool) -> MirrorUser:
         """Return the user of that name, with a new session if necessary. Raises Refused if somebody else holds it."""
@@ -202,7 +202,7 @@ class MirrorUsers:
         log_.info("%s is online at the broker", account.name)
         return user
 
-    def catch_up(self, user: MirrorUser) -> None:
+    def follow_private_logs(self, user: MirrorUser) -> None:
         """Publish the private messages that the user has not had."""
         for membership in self._chat.store.memberships(user.key):
             if not membership.log.is_channel:
