@@ -80,7 +80,7 @@ class MqttReader(Reader[L]):
         self._low = 0  # at most the lowest `low` of the flights
         self._high = 0  # at least the highest `high` of the flights
         self._early: set[int] = set()  # packet identifiers acknowledged before those sent earlier
-        self._moved: dict[L, int] = {}  # cursors moved by acknowledgements, until `acknowledged` returns them
+        self._moved: dict[L, int] = {}  # cursors moved by acknowledgements, until `take_pubacks` returns them
         self._starts: dict[L, tuple[int, int]] = {}  # by channel: the cursor to begin at, and its `_resent`
         self._resent: dict[L, int] = {}  # an earlier connection may have sent entries up to this number
         self._window = WINDOW
@@ -120,14 +120,14 @@ class MqttReader(Reader[L]):
             self._cursors.pop(log, None)
         log.detach(self)
 
-    def acknowledges(self, log: L) -> bool:
+    def reads_at_qos_1(self, log: L) -> bool:
         """Return True if the log is read at QoS 1."""
         with self._lock:
             return self._at_qos_1_locked(log)
 
     def _at_qos_1_locked(self, log: L) -> bool:
         encoding = self._encodings.get(log)
-        return encoding is not None and encoding.acknowledged
+        return encoding is not None and encoding.at_qos_1
 
     def newly_read(self) -> tuple[list[tuple[L, int]], bool]:
         """Return the private logs, with numbers, that a client at QoS 0 has read further since the last call.
@@ -165,18 +165,16 @@ class MqttReader(Reader[L]):
             if cursor is None or cursor >= block.last:
                 return
             encoding = self._encodings[log]
-            fits = not encoding.acknowledged or (
-                self._room_locked(block.batches) >= encoding.forms * (block.last - cursor)
-            )
+            fits = not encoding.at_qos_1 or (self._room_locked(block.batches) >= encoding.forms * (block.last - cursor))
             if cursor + 1 != block.first or not fits:
                 self._fall_behind_locked()
                 return
             self._cursors[log] = block.last
-            if encoding.acknowledged:
+            if encoding.at_qos_1:
                 for batch in block.batches:
                     self._fly_locked(log, encoding, batch)
             data = block.encoded(encoding)
-            taken = self._outlet.transmit(data, answered=encoding.acknowledged)  # no backlog: the reader is level
+            taken = self._outlet.transmit(data, answered=encoding.at_qos_1)  # no backlog: the reader is level
             if taken < len(data):
                 self._keep_locked(data, taken)
 
@@ -220,7 +218,7 @@ class MqttReader(Reader[L]):
                     self._behind = any(cursor < log.tail for log, cursor in self._cursors.items())
                     return
                 cursor, encoding, resent = self._cursors[log], self._encodings[log], self._resent.get(log, 0)
-                room = self._window - self._in_flight if encoding.acknowledged else _PAGE
+                room = self._window - self._in_flight if encoding.at_qos_1 else _PAGE
             if log.tail - cursor > limits.lag:
                 self._skip(log, cursor, log.tail - limits.after_gap)
                 continue
@@ -240,7 +238,7 @@ class MqttReader(Reader[L]):
             if cursor >= log.tail:
                 continue
             encoding = self._encodings[log]
-            if not encoding.acknowledged or not self._flights or self._in_flight + 2 <= self._window:
+            if not encoding.at_qos_1 or not self._flights or self._in_flight + 2 <= self._window:
                 return log
         return None
 
@@ -248,9 +246,9 @@ class MqttReader(Reader[L]):
         pieces: list[bytes] = []
         cursor = self._cursors.pop(log)  # put back at the end, so that the other logs have their turn
         for batch in batches:
-            if encoding.acknowledged and self._flights and self._room_locked([batch]) <= 0:
+            if encoding.at_qos_1 and self._flights and self._room_locked([batch]) <= 0:
                 break
-            if encoding.acknowledged:
+            if encoding.at_qos_1:
                 self._fly_locked(log, encoding, batch)
             pieces.append(encoding.encode_entries(batch.entries, batch.seq, dup=dup))
             cursor = batch.last
@@ -277,7 +275,7 @@ class MqttReader(Reader[L]):
                 self._acknowledged[log] = number
             return number
 
-    def acknowledged(self, ids: Sequence[int]) -> dict[L, int]:
+    def take_pubacks(self, ids: Sequence[int]) -> dict[L, int]:
         """Take the client's acknowledgements. Return the cursors that have moved since the last call."""
         with self._lock:
             at = 0

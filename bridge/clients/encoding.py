@@ -45,11 +45,12 @@ class PublishEncoding:
     `me` is the client's name as it writes it; it is set for private logs only, whose topics differ by reader.
     `limit` is the client's Maximum Packet Size, 0 if it takes every entry. `without` is the sender whose entries a No
     Local subscriber does not get. `even` gives JSON the packet identifiers of text, for the second of two encodings
-    without text that go to one peer. `forms` is the number of packets for each entry that the client acknowledges.
+    without text that go to one peer. `forms` is the number of packets for each entry that the client acknowledges, and
+    `at_qos_1` is True if it acknowledges any.
     """
 
     __slots__ = (
-        "_even", "_limit", "_me", "_topics", "_version", "_without", "acknowledged", "forms", "json_qos", "key",
+        "_even", "_limit", "_me", "_topics", "_version", "_without", "at_qos_1", "forms", "json_qos", "key",
         "text_qos",
     )  # fmt: skip
 
@@ -66,7 +67,7 @@ class PublishEncoding:
         self._without = without
         self._even = even
         self.forms = bool(json_qos) + bool(text_qos)
-        self.acknowledged = self.forms > 0
+        self.at_qos_1 = self.forms > 0
         self.key = f"mqtt {version} {json_qos} {text_qos} {me} {limit} {without} {even}"
 
     def encode_entries(self, entries: Sequence[Entry], seq: int = 0, *, past: bool = False, dup: bool = False) -> bytes:

@@ -174,11 +174,11 @@ class MqttSession:
     def _release(self, packet: PubRel) -> None:
         self._publish_handler.release(packet)
 
-    def _acknowledge(self, packet: PubAcks) -> None:
-        self._state.acknowledged(packet.packet_ids)
+    def _take_pubacks(self, packet: PubAcks) -> None:
+        self._state.take_pubacks(packet.packet_ids)
 
-    def _acknowledge_with_reason(self, packet: PubAck) -> None:
-        self._state.acknowledged((packet.packet_id,))
+    def _take_puback(self, packet: PubAck) -> None:
+        self._state.take_pubacks((packet.packet_id,))
 
     def _subscribe(self, packet: Subscribe) -> None:
         self._subscribe_handler.subscribe(packet)
@@ -278,7 +278,7 @@ class MqttSession:
         if not self._key:
             return
         try:
-            self._state.acknowledged(())
+            self._state.take_pubacks(())
             with self._shared.registry.parting(self._key, self) as current:
                 self._publish_will()
                 if current:  # else another connection has taken the session over
@@ -306,8 +306,8 @@ _Handler = Callable[[MqttSession, Any], None]
 _HANDLERS: dict[type[msgspec.Struct], _Handler] = {  # `receive` handles PUBLISH
     Connect: MqttSession._connect,
     PubRel: MqttSession._release,
-    PubAcks: MqttSession._acknowledge,
-    PubAck: MqttSession._acknowledge_with_reason,
+    PubAcks: MqttSession._take_pubacks,
+    PubAck: MqttSession._take_puback,
     Subscribe: MqttSession._subscribe,
     Unsubscribe: MqttSession._unsubscribe,
     PingReq: MqttSession._ping,

@@ -49,7 +49,7 @@ class SessionState:
         """Read channels from where the acknowledgements ended (§4.4); at QoS 0, from now on."""
         for log in self._shared.chat.all_channels():
             encoding, tail = self._subscriptions.encoding_of(log), log.tail
-            if encoding is not None and encoding.acknowledged:
+            if encoding is not None and encoding.at_qos_1:
                 self._reader.resume(log, cursors.get(log.row.id, 0), tail if sent is None else sent.get(log.row.id, 0))
             elif encoding is not None:
                 self._reader.resume(log, tail)
@@ -63,14 +63,14 @@ class SessionState:
         """Store from where channels are read that were not read at QoS 1 before, if the state is kept."""
         if self.expiry != 0:
             sent = self._reader.sent()
-            fresh = [log for log in channels if not self._reader.acknowledges(log)]
+            fresh = [log for log in channels if not self._reader.reads_at_qos_1(log)]
             cursors = {(log.row.id, self._key): sent.get(log.row.id, log.tail) for log in fresh}
             self._shared.chat.store.move(cursors, {})
 
-    def acknowledged(self, packet_ids: tuple[int, ...]) -> None:
+    def take_pubacks(self, packet_ids: tuple[int, ...]) -> None:
         """Move cursors, as the client has acknowledged packets: its own in channels, its user's in private logs."""
         journal = self._shared.chat.journal
-        for log, number in self._reader.acknowledged(packet_ids).items():
+        for log, number in self._reader.take_pubacks(packet_ids).items():
             if log.channel is None:
                 seen = self._reader.acknowledge(log, number)
                 if seen is not None:

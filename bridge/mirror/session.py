@@ -170,11 +170,11 @@ class BrokerSession:
             case Publish():
                 self._incoming.take(item)
             case PubAcks():
-                self._acknowledged(item.packet_ids)
+                self._take_pubacks(item.packet_ids)
             case PubAck():
                 if item.reason >= 0x80:
                     self._status.complain(f"rejects some of our messages: {reason_text(item.reason)}")
-                self._acknowledged((item.packet_id,))
+                self._take_pubacks((item.packet_id,))
             case Oversized():
                 sentence = f"A message has at most {self._chat.limits.line} bytes."
                 self._incoming.refuse(item, Refused("too-long", sentence))
@@ -203,13 +203,13 @@ class BrokerSession:
         if refused:
             self._status.complain(problem)
 
-    def _acknowledged(self, packet_ids: tuple[int, ...]) -> None:
+    def _take_pubacks(self, packet_ids: tuple[int, ...]) -> None:
         """The broker has entries: move the mirror's cursors in channels, and the users' cursors in private logs."""
         reader = self._sender.reader
         if reader is None:
             return
         self._status.sent += len(packet_ids)
-        for log, number in reader.acknowledged(packet_ids).items():
+        for log, number in reader.take_pubacks(packet_ids).items():
             if isinstance(log, UserLog):
                 log.recipient.acknowledged[log.whole] = number  # at once; the store has it with the next commit
                 self._chat.journal.move(log.whole, log.recipient.user_key, number)

@@ -173,7 +173,7 @@ class Reading(RuleBasedStateMachine):
         taken, self.client.flying = self.client.flying[:count], self.client.flying[count:]
         ids = [id for id, _, _ in taken]
         for run in [ids] if at_once else [[id] for id in ids]:
-            self._acknowledged(run)
+            self._take_pubacks(run)
 
     @precondition(lambda self: self.client.flying)
     @rule(data=st.data())
@@ -181,15 +181,15 @@ class Reading(RuleBasedStateMachine):
         order = data.draw(st.permutations(range(min(5, len(self.client.flying)))))
         ids = [self.client.flying[at][0] for at in order]
         self.client.flying = self.client.flying[len(ids) :]
-        self._acknowledged(ids)
+        self._take_pubacks(ids)
 
     @rule(id=st.integers(1, 20) | st.integers(2 * SPAN - 10, 0xFFFF))
     def acknowledge_a_packet_that_was_never_sent(self, id: int) -> None:
         if not any(id in flight.ids[flight.at :] for flight in self.reader._flights):
-            self._acknowledged([id])
+            self._take_pubacks([id])
 
-    def _acknowledged(self, ids: list[int]) -> None:
-        for log, number in self.reader.acknowledged(ids).items():
+    def _take_pubacks(self, ids: list[int]) -> None:
+        for log, number in self.reader.take_pubacks(ids).items():
             name = log.row.name
             assert number >= self.moved.get(name, 0), "a cursor moved backwards"
             assert number <= self.client.at_qos_1[name], "a cursor passed the last entry sent"
@@ -238,7 +238,7 @@ class Reading(RuleBasedStateMachine):
         self._pump()
         while self.client.flying:
             taken, self.client.flying = self.client.flying, []
-            self._acknowledged([id for id, _, _ in taken])
+            self._take_pubacks([id for id, _, _ in taken])
         for (name, text), first in self.client.last.items():
             last = first
             while last in self.client.jumps[name]:
@@ -295,7 +295,7 @@ def test_an_acknowledgement_of_no_packet_does_not_count_for_a_later_one() -> Non
     say(made, 2)
     assert [id for id, _, _ in made.client.flying] == [3, 5]
     made.client.flying.pop(1)
-    made._acknowledged([9, 9, 5])  # 9 was never sent, and 3 was sent before 5
+    made._take_pubacks([9, 9, 5])  # 9 was never sent, and 3 was sent before 5
     assert made.moved == {}
     made.others_talk(count=1)
     say(made)
@@ -311,7 +311,7 @@ def test_a_packet_that_is_acknowledged_twice_counts_once() -> None:
     for _ in range(5):
         ids = [id for id, _, _ in made.client.flying]
         made.client.flying.clear()
-        made._acknowledged(ids + ids)
+        made._take_pubacks(ids + ids)
     assert made.client.last["lab", False] == 5
     assert made.moved == {"lab": 5}
 
@@ -322,9 +322,9 @@ def test_acknowledgements_in_reverse_order() -> None:
     ids = [id for id, _, _ in made.client.flying]
     made.client.flying.clear()
     for id in reversed(ids[1:]):
-        made._acknowledged([id])
+        made._take_pubacks([id])
     assert made.moved == {}
-    made._acknowledged(ids[:1])
+    made._take_pubacks(ids[:1])
     assert made.moved == {"lab": 5}
 
 
@@ -336,7 +336,7 @@ def test_acknowledgements_in_reverse_order_make_room_in_the_window() -> None:
         ids = [id for id, _, _ in made.client.flying]
         made.client.flying.clear()
         for id in reversed(ids):
-            made._acknowledged([id])
+            made._take_pubacks([id])
     assert made.reader._in_flight == 0
     assert made.moved == {"lab": 20}
 
@@ -346,7 +346,7 @@ def test_acknowledgements_of_packets_that_were_never_sent_are_forgotten() -> Non
     say(made)
     [(id, _, _)] = made.client.flying
     made.client.flying.clear()
-    made._acknowledged([id + 2, id + 4, id])
+    made._take_pubacks([id + 2, id + 4, id])
     assert not made.reader._early
 
 
@@ -360,7 +360,7 @@ def test_a_no_local_reader_moves_past_its_own_posts() -> None:
         say(made, 10)
     assert not made.reader._flights
     assert made.reader.sent()[0] == made.logs[0].tail
-    assert {log.row.name: number for log, number in made.reader.acknowledged(()).items()} == {
+    assert {log.row.name: number for log, number in made.reader.take_pubacks(()).items()} == {
         "lab": made.logs[0].tail
     }, "the stored cursor follows"
 

@@ -96,7 +96,7 @@ def test_expected_acknowledgements_are_those_of_the_packets_sent(
         assert len(ids) == len(numbers)
         assert list(numbers) == sorted(numbers)
     assert all(packet.dup == dup for packet in acknowledged)
-    assert encoding.acknowledged == bool(qos_json or qos_text)
+    assert encoding.at_qos_1 == bool(qos_json or qos_text)
     if not limit and without != "bob":
         assert len(packets) == len(texts) * sum(qos is not None for qos in (qos_json, qos_text))
     in_json = [json.loads(packet.payload) for packet in packets if packet.topic == "chat/channels/lab"]

@@ -164,9 +164,9 @@ def test_a_private_log_at_qos_1_is_read_when_it_is_acknowledged() -> None:
     desk.follow()
     desk.post(desk.private)
     assert desk.reader.newly_read() == ([], False)
-    assert desk.reader.acknowledges(desk.private)
-    assert desk.reader.acknowledged([1 + 2 * desk.seq]) == {desk.private: 1}
-    assert desk.reader.acknowledged([]) == {}
+    assert desk.reader.reads_at_qos_1(desk.private)
+    assert desk.reader.take_pubacks([1 + 2 * desk.seq]) == {desk.private: 1}
+    assert desk.reader.take_pubacks([]) == {}
 
 
 def test_a_cursor_moves_once_and_not_past_the_tail(desk: Desk) -> None:
@@ -186,7 +186,7 @@ def test_the_logs_of_a_reader_that_is_behind_take_turns() -> None:
     for log in (desk.lab, desk.lab, desk.lab, desk.private, desk.private, desk.private):
         desk.post(log)
     for _ in range(5):
-        desk.reader.acknowledged([desk.packets()[-1].packet_id])
+        desk.reader.take_pubacks([desk.packets()[-1].packet_id])
         desk.reader.walk(cast("Store", None), Limits())
     lab, private = "chat/channels/lab", "chat/to/alice/msg/bob"
     assert desk.topics() == [lab, lab, private, lab, private, private]

@@ -115,7 +115,7 @@ class Model:
                 at = pick % len(self.wire.flying)
                 ids.append(self.wire.flying[at].packet_id)
                 del self.wire.flying[at]
-        for log, number in self.reader.acknowledged(ids).items():
+        for log, number in self.reader.take_pubacks(ids).items():
             who = log.recipient.user_key if isinstance(log, UserLog) else "lab"
             assert number >= self.cursors[who]
             self.cursors[who] = number
