@@ -9,7 +9,7 @@ from store import StoreError
 from wire import VERSION
 from wire.errors import Refused
 from wire.frames import Error, LogState, Msg, Offer, Register, Request, Say, Welcome
-from wire.mqtt import NONE, Publish, PubRel, encode_pubcomp, encode_receipt
+from wire.mqtt import NONE, Publish, PubRel, encode_acknowledgement, encode_pubcomp
 from wire.topics import Gone, Here, LiveMessage
 
 from .responses import QOS_SHIFT, RequestContext, Responses
@@ -143,7 +143,7 @@ class PublishHandler:
         welcome = self._welcome() if isinstance(request, Here) else None  # first, as the store may fail
         fresh = packet.packet_id not in self._unreleased
         if packet.qos:
-            self._session.reader.reply_bytes(encode_receipt(packet.qos, packet.packet_id))
+            self._session.reader.reply_bytes(encode_acknowledgement(packet.qos, packet.packet_id))
         if packet.qos == 2:
             self._unreleased.add(packet.packet_id)
         if welcome is not None:

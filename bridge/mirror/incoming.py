@@ -8,7 +8,7 @@ from functools import lru_cache
 from store import StoreError
 from wire.errors import Refused
 from wire.frames import Error
-from wire.mqtt import Oversized, Publish, Unusable, encode_receipt, publish
+from wire.mqtt import Oversized, Publish, Unusable, encode_acknowledgement, publish
 from wire.names import NAME
 from wire.topics import Topics, UserPresence
 
@@ -82,4 +82,4 @@ class IncomingMessages:
             self._live.take(*pair, packet)
 
     def _acknowledge(self, packet: Publish | Oversized | Unusable) -> None:
-        self._sender.send(encode_receipt(packet.qos, packet.packet_id))
+        self._sender.send(encode_acknowledgement(packet.qos, packet.packet_id))

@@ -1,4 +1,4 @@
-"""Floor 3: the responses to one user on the broker: answers of the session as receipts and PUBLISH packets."""
+"""Floor 3: the responses to one user on the broker: answers of the session as acknowledgements and PUBLISH packets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from bridge.clients import Responses
 from wire.frames import Closing, Entry, Error, Frame, Stored
-from wire.mqtt import encode_receipt
+from wire.mqtt import encode_acknowledgement
 
 from .sender import BrokerSender
 from .status import MirrorStatus
@@ -30,7 +30,7 @@ class UserResponses:
         self._status = status
 
     def encode(self, frame: Frame) -> bytes:
-        """Return the receipt for the request, if `frame` answers one, and the response.
+        """Return the acknowledgement of the request, if `frame` answers one, and the response.
 
         A sender gets `Stored` only for a message with an id: small devices that send plain text have no use for it.
         """
@@ -38,23 +38,23 @@ class UserResponses:
             return b""
         responses = self._responses
         responses.version, responses.limit = self._sender.version, self._sender.limit
-        receipt, context = b"", None
+        acknowledgement, context = b"", None
         ref = getattr(frame, "ref", None)
         if ref is not None:
             qos, packet_id, context = responses.take_request(ref)
-            receipt = self._receipt(frame, qos, packet_id)
+            acknowledgement = self._acknowledge(frame, qos, packet_id)
         if type(frame) is Stored and frame.id is None:
-            return receipt
-        return receipt + responses.publish(frame, context)
+            return acknowledgement
+        return acknowledgement + responses.publish(frame, context)
 
-    def _receipt(self, frame: Frame, qos: int, packet_id: int) -> bytes:
+    def _acknowledge(self, frame: Frame, qos: int, packet_id: int) -> bytes:
         """Acknowledge what was done or refused. What was not stored is not acknowledged: the broker sends it again."""
         if isinstance(frame, Error) and frame.code in ("not-stored", "internal"):
             self._sender.hang_up()
             return b""
         if isinstance(frame, Error):
             self._status.refused += 1
-        return encode_receipt(qos, packet_id)
+        return encode_acknowledgement(qos, packet_id)
 
     def encode_apart(self, frame: Frame) -> tuple[bytes, bytes]:
         """Return the same, as a payload is part of its PUBLISH."""

@@ -20,7 +20,7 @@ from channels import Session, take_name
 from store import Account, Client
 from wire.errors import Refused
 from wire.frames import Register
-from wire.mqtt import Publish, encode_receipt
+from wire.mqtt import Publish, encode_acknowledgement
 from wire.names import NAME, fold, shorten
 from wire.topics import Gone
 
@@ -131,7 +131,7 @@ class MirrorUsers:
             return
         user = self._by_name.get(me)
         if user is None and Gone in requests:
-            self._sender.send(encode_receipt(packet.qos, packet.packet_id))
+            self._sender.send(encode_acknowledgement(packet.qos, packet.packet_id))
             return
         if user is None:
             user = self._enter(me, proven=False, announced=False)

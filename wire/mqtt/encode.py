@@ -59,7 +59,7 @@ def encode_pubcomp(packet_id: int) -> bytes:
     return b"\x70\x02" + packet_id.to_bytes(2, "big")
 
 
-def encode_receipt(qos: int, packet_id: int) -> bytes:
+def encode_acknowledgement(qos: int, packet_id: int) -> bytes:
     """Return the bare answer to a PUBLISH: PUBACK at QoS 1, PUBREC (§3.5) at QoS 2, nothing at QoS 0."""
     if not qos:
         return b""

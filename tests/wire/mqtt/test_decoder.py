@@ -52,10 +52,10 @@ from wire.mqtt import (
     Reason,
     Unusable,
     encode,
+    encode_acknowledgement,
     encode_puback,
     encode_pubacks,
     encode_pubcomp,
-    encode_receipt,
     goodbye,
     protocol_level,
     publish,
@@ -117,9 +117,9 @@ def test_a_publisher_writes_what_publish_writes(
 def test_bare_acknowledgements_have_a_short_way_to_be_written(version: int, packet_ids: list[int]) -> None:
     assert encode_pubacks(packet_ids) == b"".join([encode(PubAck(each), version) for each in packet_ids])
     for each in packet_ids:
-        assert encode_puback(each) == encode_receipt(1, each) == encode(PubAck(each), version)
-        assert encode_receipt(2, each) == encode(PubRec(each), version)
-        assert encode_receipt(0, each) == b""
+        assert encode_puback(each) == encode_acknowledgement(1, each) == encode(PubAck(each), version)
+        assert encode_acknowledgement(2, each) == encode(PubRec(each), version)
+        assert encode_acknowledgement(0, each) == b""
         assert encode_pubcomp(each) == encode(PubComp(each), version)
         assert len(encode_puback(each)) == PUBACK_SIZE
     assert encode(PingReq(), version) == PINGREQ
