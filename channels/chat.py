@@ -133,12 +133,12 @@ class Chat:
         return log
 
     def leave(self, log: Log, user: User) -> None:
-        """End the user's membership, and have the user's readers follow the channel no longer."""
+        """End the user's membership, and tell the user's readers, which may read the channel without it."""
         self.store.leave(log.row, user.key)
         user.joined.pop(log, None)
         self.files.membership_ended()
         for session in user.sessions:
-            session.reader.unfollow(log)
+            session.reader.membership_ended(log)
         self._tell(self._others(log, user), Presence(user.name, "leave", log.channel), log)
 
     def all_channels(self) -> list[Log]:

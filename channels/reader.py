@@ -110,11 +110,11 @@ class Reader(Generic[L]):
             attached = log in self._cursors and not self._closed
             if attached and log.tail > self._cursors[log]:
                 self._fall_behind_locked()
-        if not attached:  # another thread has closed the reader or unfollowed the log meanwhile
+        if not attached:  # another thread has closed the reader or stopped following the log meanwhile
             log.detach(self)
 
-    def unfollow(self, log: L) -> None:
-        """Send nothing of a log after this has returned."""
+    def membership_ended(self, log: L) -> None:
+        """See `SessionReader.membership_ended`. Send nothing of the log after this has returned."""
         with self._lock:
             self._cursors.pop(log, None)
         log.detach(self)

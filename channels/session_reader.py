@@ -36,8 +36,8 @@ class SessionReader(Protocol):
         `acknowledged` is the stored cursor, if it differs from `after`.
         """
 
-    def unfollow(self, log: Log) -> None:
-        """Send nothing more of a log."""
+    def membership_ended(self, log: Log) -> None:
+        """The user has left a channel. Send nothing more of it, unless the peer reads it without being a member."""
 
     def follows(self, log: Log) -> bool:
         """Return True if the log is followed."""

@@ -105,8 +105,8 @@ class MqttReader(Reader[L]):
             self._starts[log] = after, resent
         self.follow(log, after)
 
-    def unfollow(self, log: L) -> None:
-        """Read a log only if a subscription matches it: the user has left the channel, which ends no subscription."""
+    def membership_ended(self, log: L) -> None:
+        """Read a channel as the subscriptions have it now: to leave it ends no subscription."""
         self.refresh(log)
 
     def refresh(self, log: L) -> None:

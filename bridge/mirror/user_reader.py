@@ -38,8 +38,8 @@ class UserReader:
         if log.channel is None:
             self._sender.follow_private(log, self, after)
 
-    def unfollow(self, log: Log) -> None:
-        """No-op: only channels are left, and the broker gets every channel."""
+    def membership_ended(self, log: Log) -> None:
+        """No-op: the broker gets every channel, whoever is a member."""
 
     def follows(self, log: Log) -> bool:
         """Return True if the broker gets the log."""

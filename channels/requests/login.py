@@ -104,7 +104,7 @@ def catch_up(session: Session, user: User, memberships: Sequence[Membership], si
     reader.begin(starts)
     for log, _, _ in starts:
         if log.channel is not None and log not in user.joined:  # another connection has left it meanwhile
-            reader.unfollow(log)
+            reader.membership_ended(log)
     if not reader.dialect.acknowledges:
         chat.read_tracker.add(session)
 

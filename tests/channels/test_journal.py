@@ -217,7 +217,7 @@ def _wait_for_more(outlet: FakeOutlet) -> None:
     eventually(lambda: len(outlet.taken) > goal, lambda: "nothing comes")
 
 
-def test_after_unfollowing_nothing_comes(stage: MakeStage) -> None:
+def test_after_the_membership_has_ended_nothing_comes(stage: MakeStage) -> None:
     one = stage(Limits(cache=2_000, lag=1 << 30), logs=2)
     posters = [Poster(one, f"poster{n}") for n in range(3)]
     outlets = [one.outlet() for _ in range(2)]
@@ -235,7 +235,7 @@ def test_after_unfollowing_nothing_comes(stage: MakeStage) -> None:
         for _ in range(40):
             outlet.reader.follow(log, max(0, log.tail - 3))
             _wait_for_more(outlet)
-            outlet.reader.unfollow(log)
+            outlet.reader.membership_ended(log)
             start = len(outlet.taken)
             _wait_for_more(outlet)
             assert b"log2" not in outlet.taken[start:], "an entry of a log that is not followed any more"

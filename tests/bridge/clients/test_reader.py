@@ -126,11 +126,11 @@ def test_a_message_is_dropped_before_the_client_is_accepted(desk: Desk) -> None:
 
 
 def test_a_user_who_leaves_a_channel_still_reads_it_by_a_subscription(desk: Desk) -> None:
-    desk.reader.unfollow(desk.lab)
+    desk.reader.membership_ended(desk.lab)
     desk.post(desk.lab)
     assert desk.topics() == ["chat/channels/lab"]
     desk.qos = None
-    desk.reader.unfollow(desk.lab)
+    desk.reader.membership_ended(desk.lab)
     desk.post(desk.lab)
     assert desk.topics() == ["chat/channels/lab"]
     assert not desk.reader.follows(desk.lab)
