@@ -216,6 +216,8 @@ class MqttReader(Reader[L]):
                 log = self._next_locked()
                 if log is None:
                     self._behind = any(cursor < log.tail for log, cursor in self._cursors.items())
+                    if self._room is not None and not self._behind:
+                        self._room[1].set()
                     return
                 cursor, encoding, resent = self._cursors[log], self._encodings[log], self._resent.get(log, 0)
                 room = self._window - self._in_flight if encoding.at_qos_1 else _PAGE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any, cast
 
 import pytest
@@ -10,6 +11,7 @@ from bridge.clients.delivery import MqttReader
 from bridge.clients.encoding import PublishEncoding
 from channels.log import Block, Log
 from store import Batch, LogRow, Store
+from tests.support.waiting import DEADLINE, ended, eventually
 from wire.frames import Entry
 from wire.limits import Limits
 from wire.mqtt import V311, MqttPackets, Publish
@@ -196,3 +198,31 @@ def test_sent_has_the_cursor_of_each_log(desk: Desk) -> None:
     for log in (desk.lab, desk.lab, desk.private):
         desk.post(log)
     assert desk.reader.sent() == {1: 2, 2: 1}
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+def test_a_wait_until_level_ends_when_the_last_entry_is_sent(qos: int) -> None:
+    """At QoS 1, the second entry needs the acknowledgement of the first: the client takes one packet at a time."""
+    desk = Desk(qos)
+    desk.reader.limit_flight(1)
+    desk.follow()
+    desk.pipe.room = 0
+    desk.post(desk.lab)
+    desk.post(desk.lab)
+    waiter = threading.Thread(target=desk.reader.wait_until_level, args=(DEADLINE,))
+    waiter.start()
+    try:
+        eventually(lambda: desk.reader._room is not None, lambda: "the thread does not wait")
+        room = desk.reader._room
+        assert room is not None
+        desk.pipe.room = 1 << 20
+        desk.reader.walk(cast("Store", None), Limits())
+        if qos:
+            assert not room[1].is_set()
+            desk.reader.take_pubacks([desk.packets()[0].packet_id])
+            desk.reader.walk(cast("Store", None), Limits())
+        assert len(desk.packets()) == 2
+        assert room[1].is_set()
+    finally:
+        desk.reader.close()
+        ended([waiter], desk.topics)
