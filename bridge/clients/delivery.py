@@ -90,7 +90,10 @@ class MqttReader(Reader[L]):
         self._window = min(receive_maximum, WINDOW)
 
     def _place_locked(self, log: L, after: int, acknowledged: int | None) -> bool:
-        """Read a log that a subscription matches: a private log from `after`, a channel as `resume` has set."""
+        """Read a log that a subscription matches. `after` counts for a private log only.
+
+        A channel is read from where `resume` has set, else from its tail: membership and subscription are independent.
+        """
         encoding, resent = self._encoding_of(log), 0
         if log.channel is not None:
             after, resent = self._starts.pop(log, (log.tail, 0))
