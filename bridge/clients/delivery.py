@@ -97,6 +97,10 @@ class MqttReader(Reader[L]):
         encoding, resent = self._encoding_of(log), 0
         if log.channel is not None:
             after, resent = self._starts.pop(log, (log.tail, 0))
+        else:  # the client may have acknowledged more since the caller has read the stored cursor
+            had = self._acknowledged.get(log, 0)
+            acknowledged = max(after if acknowledged is None else acknowledged, had)
+            after = max(after, had)
         if encoding is None or not super()._place_locked(log, after, acknowledged):
             return False
         self._encodings[log], self._resent[log] = encoding, resent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from typing import Any, cast
 
@@ -179,6 +180,36 @@ def test_a_cursor_moves_once_and_not_past_the_tail(desk: Desk) -> None:
     assert desk.reader.acknowledge(desk.private, 9) == 2
     assert desk.reader.acknowledge(desk.private, 2) is None
     assert desk.reader.acknowledge(desk.lab, 9) == 1
+
+
+def test_a_late_follow_does_not_send_what_was_acknowledged() -> None:
+    """The client unsubscribes and subscribes again while another thread delivers with a cursor that it read before."""
+    desk = Desk(qos=1)
+    desk.follow()
+    desk.post(desk.private)
+    assert desk.reader.take_pubacks([desk.packets()[0].packet_id]) == {desk.private: 1}
+    assert desk.reader.acknowledge(desk.private, 1) == 1
+    desk.qos = None
+    desk.reader.refresh(desk.private)
+    desk.qos = 1
+    desk.reader.follow(desk.private, 0)
+    desk.reader.walk(cast("Store", None), Limits())
+    desk.post(desk.private, "new")
+    assert [json.loads(packet.payload)["number"] for packet in desk.packets()] == [1, 2]
+
+
+def test_a_late_follow_does_not_forget_what_was_acknowledged() -> None:
+    """Else the other user would be told of the same move again."""
+    desk = Desk(qos=0)
+    desk.follow()
+    desk.post(desk.private)
+    assert desk.reader.newly_read() == ([(desk.private, 1)], False)
+    desk.qos = None
+    desk.reader.refresh(desk.private)
+    desk.qos = 0
+    desk.reader.begin([(desk.private, 0, 0)])
+    assert desk.reader.newly_read() == ([], False)
+    assert desk.reader.acknowledge(desk.private, 1) is None
 
 
 def test_the_logs_of_a_reader_that_is_behind_take_turns() -> None:
