@@ -53,6 +53,7 @@ class MqttReader(Reader[L]):
     """
 
     __slots__ = (
+        "_drop_above",
         "_early",
         "_encoding_of",
         "_encodings",
@@ -60,7 +61,6 @@ class MqttReader(Reader[L]):
         "_high",
         "_in_flight",
         "_low",
-        "_most",
         "_moved",
         "_resent",
         "_starts",
@@ -73,7 +73,7 @@ class MqttReader(Reader[L]):
         """`backlog` is the number of unsent bytes above which `send_or_drop` drops messages."""
         super().__init__(outlet, dialect)
         self._encoding_of = encoding_of
-        self._most = backlog
+        self._drop_above = backlog
         self._encodings: dict[L, PublishEncoding] = {}  # of every log that has a cursor
         self._flights: deque[_Flight[L]] = deque()
         self._in_flight = 0  # packets
@@ -160,7 +160,7 @@ class MqttReader(Reader[L]):
     def send_or_drop(self, data: bytes) -> None:
         """Send a packet that is no entry, after everything that waits; drop it if more than `backlog` bytes wait."""
         with self._lock:
-            if self._held is None and self._waiting <= self._most:
+            if self._held is None and self._waiting <= self._drop_above:
                 self._send_locked(data)
 
     def offer(self, log: L, block: Block) -> None:

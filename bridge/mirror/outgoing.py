@@ -187,7 +187,7 @@ class MirrorReader(MqttReader[Log | UserLog]):
     def reply_bytes(self, data: bytes, payload: bytes = b"") -> None:
         """Send packets that carry no entry, after everything that waits. Hang up if far too much waits."""
         super().reply_bytes(data, payload)
-        if self._waiting > _STUCK * self._most:
+        if self._waiting > _STUCK * self._drop_above:
             self._outlet.hang_up()
 
     def close(self) -> None:
