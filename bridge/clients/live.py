@@ -28,4 +28,4 @@ class LiveRouter:
             self.to_broker(sender, message)
         for each in self._registry.connected_as(fold(message.to)):
             topic = self._topics.live_topic(each.me, sender)
-            each.deliver(topic, message.payload, properties=message.properties, own=each is publisher)
+            each.send_message(topic, message.payload, properties=message.properties, own=each is publisher)

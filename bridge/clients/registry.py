@@ -43,7 +43,7 @@ class ConnectedClient(Protocol):
     def channel_made(self, log: Log) -> None:
         """Read a channel that was just made, if a subscription matches it."""
 
-    def deliver(
+    def send_message(
         self, topic: str, payload: bytes, *, retained: bool = False, properties: Properties = NONE, own: bool = False
     ) -> None:
         """Send a message at QoS 0 if a subscription matches its topic. `own` is True if the client published it."""

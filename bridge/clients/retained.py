@@ -58,6 +58,6 @@ class RetainedState:
             present = find(user.key)
             topic, payload = self._topics.state(presence_of(present or user))
             for client in self._registry.connected():
-                client.deliver(topic, payload, retained=True)
+                client.send_message(topic, payload, retained=True)
             if find(user.key) is present:
                 return

@@ -227,7 +227,7 @@ class MqttSession:
         """Read a new channel from its first entry, if a subscription matches it."""
         self._reader.resume(log, 0)
 
-    def deliver(
+    def send_message(
         self, topic: str, payload: bytes, *, retained: bool = False, properties: Properties = NONE, own: bool = False
     ) -> None:
         """Send a message at QoS 0 if a subscription matches its topic. `own` is True if the client published it."""
@@ -252,7 +252,7 @@ class MqttSession:
 
     def dismiss(self) -> None:
         """Tell the client that the server is shutting down. Its will is dropped, as the client has not failed."""
-        self.deliver(*self._shared.topics.state(ServerState(online=False)), retained=True)
+        self.send_message(*self._shared.topics.state(ServerState(online=False)), retained=True)
         self._will = None
         self.fail(MqttError(Reason.SERVER_SHUTTING_DOWN, "The server is going down."))
 

@@ -42,7 +42,7 @@ class FakeClient:
     def channel_made(self, log: Log) -> None:
         raise AssertionError("no channel is made")
 
-    def deliver(
+    def send_message(
         self, topic: str, payload: bytes, *, retained: bool = False, properties: Properties = NONE, own: bool = False
     ) -> None:
         self.messages.append((topic, payload, retained, own))
