@@ -70,7 +70,10 @@ class PublishHandler:
             handle(self._session, requests)
 
     def _settle(self) -> None:
-        """Wait until earlier requests are answered, as acknowledgements keep their order ([MQTT-4.6.0-2]), and read."""
+        """Wait until earlier requests are answered, as acknowledgements keep their order ([MQTT-4.6.0-2]).
+
+        Then wait until at most a backlog of bytes is unsent: a client must not ask faster than it reads.
+        """
         self.flush()
         self._session.settle()
         self._session.reader.wait_for_room(self._shared.chat.limits.backlog)
