@@ -21,7 +21,7 @@ from .live import MirrorLive
 from .presence import MirrorPresence
 from .progress import ChannelProgress
 from .sender import BrokerSender
-from .session import BrokerSession
+from .session import MirrorSession
 from .status import MirrorStatus
 from .users import MirrorUsers
 
@@ -51,7 +51,7 @@ class Mirror:
         self._presence = MirrorPresence(chat, topics, self._sender)
         self._users = MirrorUsers(shared, self._sender, self._status, broker.address, trusted=trusted)
         live = MirrorLive(shared, self._sender, self._users, self._status)
-        self._session = BrokerSession(
+        self._session = MirrorSession(
             chat, topics, broker, self._sender, self._users, live, self._presence, self._progress, self._status
         )
         chat.watchers.append(self)

@@ -58,7 +58,7 @@ _GATHER = 0.005  # seconds to wait for so many bytes
 _SUBSCRIBE, _UNSUBSCRIBE = 0xFFFF, 0xFFFE  # packet identifiers
 
 
-class BrokerSession:
+class MirrorSession:
     """Serves one connection after the other, in the mirror's thread. The broker keeps the session between them."""
 
     def __init__(
