@@ -14,7 +14,7 @@ from wire.topics import Topics, UserPresence
 
 from .live import MirrorLive
 from .presence import MirrorPresence
-from .sender import BrokerSender
+from .sender import MirrorSender
 from .status import MirrorStatus
 from .users import MirrorUsers
 
@@ -27,7 +27,7 @@ class IncomingMessages:
     """Handles the PUBLISH packets of the broker, in the mirror's thread."""
 
     def __init__(
-        self, topics: Topics, sender: BrokerSender, users: MirrorUsers, live: MirrorLive, presence: MirrorPresence,
+        self, topics: Topics, sender: MirrorSender, users: MirrorUsers, live: MirrorLive, presence: MirrorPresence,
         status: MirrorStatus,
     ) -> None:  # fmt: skip
         self._topics = topics

@@ -10,7 +10,7 @@ from wire.mqtt import NONE, V5, V311, Publish, publish
 from wire.names import NAME, fold
 from wire.topics import LiveMessage
 
-from .sender import BrokerSender
+from .sender import MirrorSender
 from .status import MirrorStatus
 from .users import MirrorUsers
 
@@ -20,7 +20,7 @@ _MOST_ECHOES = 10_000  # messages whose echo is awaited
 class MirrorLive:
     """Passes live messages on, in both directions. MQTT 3.1.1 has no No Local, so it drops the mirror's own ones."""
 
-    def __init__(self, shared: SharedState, sender: BrokerSender, users: MirrorUsers, status: MirrorStatus) -> None:
+    def __init__(self, shared: SharedState, sender: MirrorSender, users: MirrorUsers, status: MirrorStatus) -> None:
         self._topics = shared.topics
         self._router = shared.live
         self._sender = sender

@@ -20,7 +20,7 @@ from .connection import BrokerConnection, BrokerUnreachable, connect
 from .live import MirrorLive
 from .presence import MirrorPresence
 from .progress import ChannelProgress
-from .sender import BrokerSender
+from .sender import MirrorSender
 from .session import MirrorSession
 from .status import MirrorStatus
 from .users import MirrorUsers
@@ -47,7 +47,7 @@ class Mirror:
         self._thread = threading.Thread(target=self._run, name="mirror", daemon=True)
         self._status = MirrorStatus(broker.address)
         self._progress = ChannelProgress(chat, f"/{quote(topics.root, safe='')}")
-        self._sender = BrokerSender(chat, broker.version)
+        self._sender = MirrorSender(chat, broker.version)
         self._presence = MirrorPresence(chat, topics, self._sender)
         self._users = MirrorUsers(shared, self._sender, self._status, broker.address, trusted=trusted)
         live = MirrorLive(shared, self._sender, self._users, self._status)

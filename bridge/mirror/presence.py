@@ -8,13 +8,13 @@ from wire.clock import now
 from wire.names import fold
 from wire.topics import ServerState, Topics, UserPresence
 
-from .sender import BrokerSender
+from .sender import MirrorSender
 
 
 class MirrorPresence:
     """Publishes presence. Any thread may call it."""
 
-    def __init__(self, chat: Chat, topics: Topics, sender: BrokerSender) -> None:
+    def __init__(self, chat: Chat, topics: Topics, sender: MirrorSender) -> None:
         self._find = chat.directory.find
         self._users = chat.directory.users
         self._topics = topics

@@ -15,7 +15,7 @@ log_ = logging.getLogger("partyline.bridge")
 KEEP_ALIVE = 30  # seconds, unless the broker asks for another value
 
 
-class BrokerSender:
+class MirrorSender:
     """Sends by the current connection; drops everything while the mirror is not connected.
 
     `version` is the broker's MQTT version, `limit` the largest packet that it takes in bytes (0: any), `keep_alive` in

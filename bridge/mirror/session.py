@@ -46,7 +46,7 @@ from .live import MirrorLive
 from .outgoing import MirrorReader, UserLog
 from .presence import MirrorPresence
 from .progress import ChannelProgress
-from .sender import KEEP_ALIVE, BrokerSender
+from .sender import KEEP_ALIVE, MirrorSender
 from .status import MirrorStatus
 from .users import MirrorUsers
 
@@ -62,7 +62,7 @@ class MirrorSession:
     """Serves one connection after the other, in the mirror's thread. The broker keeps the session between them."""
 
     def __init__(
-        self, chat: Chat, topics: Topics, broker: Broker, sender: BrokerSender, users: MirrorUsers, live: MirrorLive,
+        self, chat: Chat, topics: Topics, broker: Broker, sender: MirrorSender, users: MirrorUsers, live: MirrorLive,
         presence: MirrorPresence, progress: ChannelProgress, status: MirrorStatus,
     ) -> None:  # fmt: skip
         self._chat = chat

@@ -8,7 +8,7 @@ from channels import Log
 from wire.dialect import Encoding
 from wire.frames import Frame, Gap
 
-from .sender import BrokerSender
+from .sender import MirrorSender
 
 
 class UserReader:
@@ -16,7 +16,7 @@ class UserReader:
 
     __slots__ = ("_sender", "acknowledged", "closed", "dialect", "me", "user_key")
 
-    def __init__(self, sender: BrokerSender, dialect: Encoding, me: str) -> None:
+    def __init__(self, sender: MirrorSender, dialect: Encoding, me: str) -> None:
         """`me` is the user's name as the client on the broker writes it."""
         self._sender = sender
         self.acknowledged: dict[Log, int] = {}

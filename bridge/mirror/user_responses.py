@@ -8,7 +8,7 @@ from bridge.clients import Responses
 from wire.frames import Closing, Entry, Error, Frame, Stored
 from wire.mqtt import encode_acknowledgement
 
-from .sender import BrokerSender
+from .sender import MirrorSender
 from .status import MirrorStatus
 
 
@@ -24,7 +24,7 @@ class UserResponses:
     free_text = False
     __slots__ = ("_responses", "_sender", "_status")
 
-    def __init__(self, responses: Responses, sender: BrokerSender, status: MirrorStatus) -> None:
+    def __init__(self, responses: Responses, sender: MirrorSender, status: MirrorStatus) -> None:
         self._responses = responses
         self._sender = sender
         self._status = status

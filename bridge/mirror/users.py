@@ -25,7 +25,7 @@ from wire.names import NAME, fold, shorten
 from wire.topics import Gone
 
 from .passwords import PasswordCheck
-from .sender import BrokerSender
+from .sender import MirrorSender
 from .status import MirrorStatus
 from .user_reader import UserReader
 from .user_responses import UserResponses
@@ -74,7 +74,7 @@ class MirrorUsers:
     """All users on the broker. Only the mirror's thread changes them, or the main thread at start and end."""
 
     def __init__(
-        self, shared: SharedState, sender: BrokerSender, status: MirrorStatus, address: str, *, trusted: bool
+        self, shared: SharedState, sender: MirrorSender, status: MirrorStatus, address: str, *, trusted: bool
     ) -> None:
         """`address` is the broker's. `trusted`: it lets each client write its own name only."""
         self._shared = shared
