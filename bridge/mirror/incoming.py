@@ -23,7 +23,7 @@ log_ = logging.getLogger("partyline.bridge")
 _CACHED_TOPIC = 256  # characters of the longest topic whose sender is cached
 
 
-class IncomingMessages:
+class MirrorIncoming:
     """Handles the PUBLISH packets of the broker, in the mirror's thread."""
 
     def __init__(

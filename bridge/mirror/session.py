@@ -41,7 +41,7 @@ from wire.topics import ServerState, Topics
 
 from .address import Broker
 from .connection import BrokerConnection, reason_text
-from .incoming import IncomingMessages
+from .incoming import MirrorIncoming
 from .live import MirrorLive
 from .outgoing import MirrorReader, UserLog
 from .presence import MirrorPresence
@@ -74,7 +74,7 @@ class MirrorSession:
         self._presence = presence
         self._progress = progress
         self._status = status
-        self._incoming = IncomingMessages(topics, sender, users, live, presence, status)
+        self._incoming = MirrorIncoming(topics, sender, users, live, presence, status)
         self._subscribed_to_presence = False  # until the presence that the broker retained has come
 
     def connect_packet(self) -> Connect:
