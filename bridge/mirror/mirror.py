@@ -19,7 +19,7 @@ from .address import Broker
 from .connection import BrokerConnection, BrokerUnreachable, connect
 from .live import MirrorLive
 from .presence import MirrorPresence
-from .progress import ChannelProgress
+from .progress import MirrorProgress
 from .sender import MirrorSender
 from .session import MirrorSession
 from .status import MirrorStatus
@@ -46,7 +46,7 @@ class Mirror:
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mirror", daemon=True)
         self._status = MirrorStatus(broker.address)
-        self._progress = ChannelProgress(chat, f"/{quote(topics.root, safe='')}")
+        self._progress = MirrorProgress(chat, f"/{quote(topics.root, safe='')}")
         self._sender = MirrorSender(chat, broker.version)
         self._presence = MirrorPresence(chat, topics, self._sender)
         self._users = MirrorUsers(shared, self._sender, self._status, broker.address, trusted=trusted)

@@ -9,7 +9,7 @@ from store import Client
 from wire.clock import now
 
 
-class ChannelProgress:
+class MirrorProgress:
     """The mirror's cursors in channels. Changed by the mirror's thread; any thread may call `behind`."""
 
     def __init__(self, chat: Chat, key: str) -> None:

@@ -45,7 +45,7 @@ from .incoming import MirrorIncoming
 from .live import MirrorLive
 from .outgoing import MirrorReader, UserLog
 from .presence import MirrorPresence
-from .progress import ChannelProgress
+from .progress import MirrorProgress
 from .sender import KEEP_ALIVE, MirrorSender
 from .status import MirrorStatus
 from .users import MirrorUsers
@@ -63,7 +63,7 @@ class MirrorSession:
 
     def __init__(
         self, chat: Chat, topics: Topics, broker: Broker, sender: MirrorSender, users: MirrorUsers, live: MirrorLive,
-        presence: MirrorPresence, progress: ChannelProgress, status: MirrorStatus,
+        presence: MirrorPresence, progress: MirrorProgress, status: MirrorStatus,
     ) -> None:  # fmt: skip
         self._chat = chat
         self._topics = topics

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.mirror import BrokerConfig
-from bridge.mirror.progress import ChannelProgress
+from bridge.mirror.progress import MirrorProgress
 from server import Config, Server
 from store import StoreError
 from tests.support.brokers.scripted import ScriptedBroker, Visit, broker, server, status, wait
@@ -196,7 +196,7 @@ def test_cursors_are_stored_when_the_connection_ends(
     server: Server, broker: ScriptedBroker, connect: Connected, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may end before they would be stored."""
-    monkeypatch.setattr(ChannelProgress, "unstored", False)
+    monkeypatch.setattr(MirrorProgress, "unstored", False)
     visit = broker.visit()
     visit.open()
     alice = connect(server.address, "alice")
