@@ -120,7 +120,7 @@ class Server:
             self._embedded.start()
             there = replace(parse_broker(BrokerConfig(self._embedded.url)), version=V311)
         mirror = Mirror(self._mqtt, there, self._door.pump, trusted=wanted.trusted or where is not None)
-        self.chat.bridge = mirror.status
+        self.chat.mirror_status = mirror.status
         mirror.start()
         return mirror
 

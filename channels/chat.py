@@ -60,7 +60,8 @@ class Chat:
         self.read_tracker = ReadTracker(self.journal.carry)
         self.watchers: list[Watcher] = []
         self.since = now()
-        self.bridge: Callable[[], BridgeStatus] | None = None  # set by a mirror; any thread calls it, with no lock held
+        # Set by a mirror. Any thread calls it, with no lock held.
+        self.mirror_status: Callable[[], BridgeStatus] | None = None
         self.closing = False  # the server goes down, so no presence is sent
         self._lock = leaf()
         self._logs: dict[int, Log] = {}
@@ -232,7 +233,7 @@ class Chat:
             users=len(users),
             connections=sum(len(user.sessions) for user in users),
             channels=len(self._channels),
-            bridge=self.bridge() if self.bridge is not None else None,
+            bridge=self.mirror_status() if self.mirror_status is not None else None,
         )
 
     def connected(self, user: User) -> None:

@@ -232,7 +232,7 @@ def test_how_the_server_is(server: Server, connect: Callable[..., Json], dial: C
     assert 0 <= time.time_ns() // 1_000_000 - status.since < 60_000
     assert status.bridge is None
     bridge = BridgeStatus("mosquitto:1883", True, 1_790_000_000_000, "5", behind=3, received=120, sent=400, refused=2)
-    server.chat.bridge = lambda: bridge
+    server.chat.mirror_status = lambda: bridge
     assert alice.request(Status()).bridge == bridge
     person.send("/status")
     person.expect(f"* Partyline {VERSION}, running since")

@@ -149,7 +149,7 @@ def test_status_of_the_server(server: Server, alice: MqttLine) -> None:
     status = alice.ask("status")
     assert (status["version"], status["users"], status["connections"], status["channels"]) == (VERSION, 1, 1, 0)
     assert "bridge" not in status
-    server.chat.bridge = lambda: BridgeStatus("mosquitto:1883", False, 7, error="Nobody listens there.")
+    server.chat.mirror_status = lambda: BridgeStatus("mosquitto:1883", False, 7, error="Nobody listens there.")
     assert alice.ask("status")["bridge"] == {
         "broker": "mosquitto:1883", "connected": False, "since": 7, "error": "Nobody listens there.",
     }  # fmt: skip

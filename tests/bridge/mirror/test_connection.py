@@ -29,7 +29,7 @@ __all__ = ["broker"]
 
 def error(server: Server) -> str:
     """Return why the mirror is not connected."""
-    status = server.chat.bridge
+    status = server.chat.mirror_status
     assert status is not None
     eventually(lambda: "Not connected yet" not in status().error, lambda: "it was not tried")
     return status().error
@@ -101,8 +101,8 @@ def test_slow_work_of_the_mirror_does_not_count_as_silence_of_the_broker(
     visit.pong()  # the mirror has looked at the clock, and has sent PINGREQ
     visit.bring("chat/from/oven/say/lab", "and it goes on")
     assert body(visit.message("chat/channels/lab"))["text"] == "and it goes on"
-    assert server.chat.bridge is not None
-    assert server.chat.bridge().connected
+    assert server.chat.mirror_status is not None
+    assert server.chat.mirror_status().connected
 
 
 def accepted(broker: ScriptedBroker, *, present: bool = False) -> Visit:
@@ -217,8 +217,8 @@ def test_private_messages_that_came_during_an_outage_are_published_after_it(
     visit.bring("chat/from/bob/register", "")
     visit.message("chat/to/bob/register")
     visit.close()
-    assert server.chat.bridge is not None
-    bridge = server.chat.bridge
+    assert server.chat.mirror_status is not None
+    bridge = server.chat.mirror_status
     eventually(lambda: not bridge().connected, lambda: "it is connected")
     with Json(server.address, "alice") as alice:
         alice.request(Msg("bob", "meanwhile"))

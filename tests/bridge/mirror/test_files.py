@@ -107,6 +107,6 @@ def test_a_user_asks_for_more_than_the_broker_takes(
     assert {chunk.payload for chunk in chunks} == {data}
     taken = {visit.expect(PubAck).packet_id for _ in range(len(asked) + 1)}
     assert taken.issuperset(asked)
-    assert server.chat.bridge is not None
-    assert server.chat.bridge().connected
+    assert server.chat.mirror_status is not None
+    assert server.chat.mirror_status().connected
     broker.close()

@@ -192,8 +192,8 @@ def failing(start_server: StartServer, caplog: pytest.LogCaptureFixture, **confi
     """Return why the mirror does not connect: /status says it, the log says it once, and the chat goes on."""
     caplog.set_level("INFO", "partyline.bridge")
     server = start_server(broker=BrokerConfig(**config))  # type: ignore[arg-type]
-    assert server.chat.bridge is not None
-    status = server.chat.bridge
+    assert server.chat.mirror_status is not None
+    status = server.chat.mirror_status
     eventually(lambda: "Not connected yet" not in status().error, lambda: "it was not tried")
     error = status().error
     with Json(server.address, "alice") as alice:

@@ -39,8 +39,8 @@ def test_wrong_properties_are_refused_and_acknowledged(
     visit.expect(PubAck, lambda packet: packet.packet_id == 7)
     visit.bring(_TOPIC.decode(), "and it goes on")
     assert body(visit.message("chat/channels/lab"))["text"] == "and it goes on"
-    assert server.chat.bridge is not None
-    status = server.chat.bridge()
+    assert server.chat.mirror_status is not None
+    status = server.chat.mirror_status()
     assert (status.connected, status.refused) == (True, 1)
 
 

@@ -144,8 +144,8 @@ def server(start_server: StartServer, broker: ScriptedBroker) -> Server:
 
 def status(server: Server) -> BridgeStatus:
     """How the mirror stands."""
-    assert server.chat.bridge is not None
-    return server.chat.bridge()
+    assert server.chat.mirror_status is not None
+    return server.chat.mirror_status()
 
 
 def wait(server: Server, fits: Callable[[BridgeStatus], bool]) -> BridgeStatus:

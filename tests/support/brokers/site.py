@@ -35,7 +35,7 @@ class Site:
     @property
     def status(self) -> BridgeStatus:
         """How the mirror stands."""
-        bridge_status = self.server.chat.bridge
+        bridge_status = self.server.chat.mirror_status
         assert bridge_status is not None
         return bridge_status()
 
