@@ -18,7 +18,7 @@ from .sender import MirrorSender
 from .status import MirrorStatus
 from .users import MirrorUsers
 
-log_ = logging.getLogger("partyline.bridge")
+log_ = logging.getLogger("partyline.mirror")
 
 _CACHED_TOPIC = 256  # characters of the longest topic whose sender is cached
 

@@ -25,7 +25,7 @@ from .session import MirrorSession
 from .status import MirrorStatus
 from .users import MirrorUsers
 
-log_ = logging.getLogger("partyline.bridge")
+log_ = logging.getLogger("partyline.mirror")
 
 _PAUSES = (1.0, 60.0)  # seconds before the second attempt to connect, and at most; each is up to half shorter by chance
 _CLOSE_TIMEOUT = 0.5  # seconds that the broker has to close the connection, and then the thread to end

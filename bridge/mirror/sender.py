@@ -10,7 +10,7 @@ from wire.mqtt import Properties, publish
 from .connection import BrokerConnection
 from .outgoing import MirrorReader, Recipient
 
-log_ = logging.getLogger("partyline.bridge")
+log_ = logging.getLogger("partyline.mirror")
 
 KEEP_ALIVE = 30  # seconds, unless the broker asks for another value
 

@@ -11,7 +11,7 @@ from wire.clock import now
 from wire.frames import BridgeStatus
 from wire.mqtt import V5, V311
 
-log_ = logging.getLogger("partyline.bridge")
+log_ = logging.getLogger("partyline.mirror")
 
 _STEADY = 10.0  # seconds after which a connection counts as stable: pauses and log lines begin anew
 _VERSIONS = {V5: "5", V311: "3.1.1"}

@@ -30,7 +30,7 @@ from .status import MirrorStatus
 from .user_reader import UserReader
 from .user_responses import UserResponses
 
-log_ = logging.getLogger("partyline.bridge")
+log_ = logging.getLogger("partyline.mirror")
 
 TRANSPORT = "broker"  # the name of this transport in `/whois` and `/who`
 _SILENT = 600.0  # seconds after which a user who never said `register` counts as gone

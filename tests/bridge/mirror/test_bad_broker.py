@@ -70,7 +70,7 @@ def test_a_broker_that_ends_every_connection_does_not_fill_the_log(
     server: Server, broker: ScriptedBroker, connect: Connected, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Mosquitto 2.0.11 does so if the user may not publish."""
-    caplog.set_level("INFO", "partyline.bridge")
+    caplog.set_level("INFO", "partyline.mirror")
     alice = connect(server.address, "alice")
     alice.request(Join("lab"))
     alice.request(Say("hello", "lab"))
@@ -82,7 +82,7 @@ def test_a_broker_that_ends_every_connection_does_not_fill_the_log(
         visit.send(PubAck(packet.packet_id, Reason.NOT_AUTHORIZED))
         visit.close()
     assert "rejects some of our messages" in wait(server, lambda status: not status.connected).error
-    said = [record.message for record in caplog.records if record.name == "partyline.bridge"]
+    said = [record.message for record in caplog.records if record.name == "partyline.mirror"]
     assert len(set(said)) == len(said), said
     visit = broker.newest()
     visit.open()

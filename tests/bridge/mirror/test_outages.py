@@ -35,7 +35,7 @@ KEPT = Properties(session_expiry_interval=1_000)
 
 def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
     """Return the log lines about the state of the mirror, without the numbers."""
-    said = [record.message for record in caplog.records if record.name == "partyline.bridge"]
+    said = [record.message for record in caplog.records if record.name == "partyline.mirror"]
     return [line.split(";")[0] for line in said if line.startswith("mirror ")]
 
 
@@ -45,7 +45,7 @@ def lasting(
     fluent: None, caplog: pytest.LogCaptureFixture,
 ) -> Site:  # fmt: skip
     """A site whose broker persists its data, as far as it can."""
-    caplog.set_level("INFO", "partyline.bridge")
+    caplog.set_level("INFO", "partyline.mirror")
     broker = start_broker(broker_kind, *(Mosquitto.KEEPS if broker_kind == "mosquitto" else ()))
     made = Site(start_server(broker=BrokerConfig(url=broker.url)), broker, mqtt)
     made.up()
@@ -190,7 +190,7 @@ def test_pauses_begin_anew_after_a_stable_connection(monkeypatch: pytest.MonkeyP
 
 def failing(start_server: StartServer, caplog: pytest.LogCaptureFixture, **config: str) -> str:
     """Return why the mirror does not connect: /status says it, the log says it once, and the chat goes on."""
-    caplog.set_level("INFO", "partyline.bridge")
+    caplog.set_level("INFO", "partyline.mirror")
     server = start_server(broker=BrokerConfig(**config))  # type: ignore[arg-type]
     assert server.chat.mirror_status is not None
     status = server.chat.mirror_status

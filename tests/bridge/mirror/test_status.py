@@ -33,7 +33,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 @pytest.fixture
 def state(clock: Clock, caplog: pytest.LogCaptureFixture) -> MirrorStatus:
     """The status of a mirror that has not connected yet."""
-    caplog.set_level("INFO", "partyline.bridge")
+    caplog.set_level("INFO", "partyline.mirror")
     return MirrorStatus("there")
 
 
