@@ -43,6 +43,8 @@ CODES: dict[str, str] = {
     "internal": "the server made a mistake; its log has the details",
 }
 
+WRONG_PASSWORD = "The password is wrong. Try again."  # the sentence of `wrong-password`
+
 
 class ChatError(Exception):
     """A peer asked for something that cannot be done. `code` is one of CODES, `sentence` is for a person."""

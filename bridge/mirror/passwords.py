@@ -8,7 +8,7 @@ import time
 
 from channels import accounts
 from store import Account
-from wire.errors import Refused
+from wire.errors import WRONG_PASSWORD, Refused
 
 _PAUSE = 60.0  # seconds without a try after too many wrong passwords
 
@@ -37,6 +37,6 @@ class PasswordCheck:
         if self._known.get(account.key) != digest:
             if account.password is None or not accounts.fits(password, account.password):
                 self._wrong[account.key] = count + 1, time.monotonic()
-                raise Refused("wrong-password", "Wrong password; try again.")
+                raise Refused("wrong-password", WRONG_PASSWORD)
             self._known[account.key] = digest
         self._wrong.pop(account.key, None)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from store import Account, Membership, StoreError
 from wire import VERSION
-from wire.errors import PeerError, Refused
+from wire.errors import WRONG_PASSWORD, PeerError, Refused
 from wire.frames import Attach, Attached, Hello, Line, LogState, Welcome
 from wire.names import check_name, fold
 
@@ -70,7 +70,7 @@ def _proven(session: Session, password: str, kept: str) -> bool:
     session.tries += 1
     if session.tries >= session.chat.limits.password_tries:
         raise PeerError("wrong-password", "Too many wrong passwords.")
-    raise Refused("wrong-password", "The password is wrong. Try again.")
+    raise Refused("wrong-password", WRONG_PASSWORD)
 
 
 def _welcome(session: Session, user: User, memberships: Sequence[Membership], frame: Hello) -> Welcome:

@@ -14,7 +14,7 @@ import time
 
 from paho.mqtt.enums import MQTTProtocolVersion
 
-from wire.errors import PeerError
+from wire.errors import WRONG_PASSWORD, PeerError
 from wire.frames import Closing, Error, Hello
 from wire.mqtt import Reason
 from wire.topics import ROOT, Gone, Topics
@@ -172,7 +172,7 @@ def _error(refused: ConnectRefused, hello: Hello) -> Error:
     code, sentence = "not-allowed", refused.sentence
     if refused.code == Reason.BAD_USER_NAME_OR_PASSWORD or (refused.code == Reason.NOT_AUTHORIZED and not sentence):
         code = "need-password" if hello.password is None else "wrong-password"
-        sentence = "The password is wrong. Try again."
+        sentence = WRONG_PASSWORD
         if hello.password is None:
             sentence = f"{hello.name} needs a password."
     elif refused.code == Reason.NOT_AUTHORIZED:

@@ -15,6 +15,7 @@ from tests.support.clients import Json, Text
 from tests.support.fixtures import StartProcess, StartServer
 from tests.support.mqtt import MqttLine, body
 from tests.support.waiting import eventually
+from wire.errors import WRONG_PASSWORD
 from wire.frames import Delivered, Entry, Join, Msg, Presence, Register, Say, Seen, Who, Whois
 from wire.mqtt import PubAck, Publish, Will
 
@@ -189,7 +190,8 @@ def test_registered_names_need_their_password(site: Site, connect: Connect) -> N
     line.do("register")
     assert line.error()["code"] == "need-password"
     line.do("register", '{"password": "wrong"}')
-    assert line.error()["code"] == "wrong-password"
+    error = line.error()
+    assert (error["code"], error["error"]) == ("wrong-password", WRONG_PASSWORD)
     assert line.ask("register", '{"password": "sesame"}')["registered"]
     line.do("say/lab", "it is really me")
     eventually(lambda: site.server.chat.channel("lab") is not None, lambda: "it was not said")
