@@ -141,9 +141,9 @@ class MqttSession:
             self._set_limits(packet, login)
             self._key = login.key
             previous, sent = self._shared.registry.add(self._key, self)
-        self._shared.wills.client_connected(self._key, clean=packet.clean)
         if previous is not None:
             previous.taken_over(clean=packet.clean)
+        self._shared.wills.client_connected(self._key, clean=packet.clean)
         present = self._state.open(self._key, sent, clean=packet.clean)
         self._publish_handler.open(login.client_id)
         self._responses.subscriptions_changed()
@@ -291,10 +291,10 @@ class MqttSession:
         if will is None or user is None or not self._responses.connected or self._publish_handler.gone:
             return  # [MQTT-3.1.2-8]
         delay = min(will.delay, self._state.expiry)
-        if delay:
-            self._shared.wills.publish_later(self._key, user.name, will, delay)
-        else:
+        if not delay:
             self._shared.wills.publish(user.name, will)
+        elif not self._shared.wills.publish_later(self._key, user.name, will, delay, lambda: self._will is will):
+            self._publish_will()  # `taken_over` has dropped the will meanwhile, or has made it due
 
     def note_last_read(self) -> None:
         """Store how far the client's machine has acknowledged what it was sent: that is final now."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from channels import Chat, Log, Posting, leaf
@@ -36,8 +37,12 @@ class Wills:
         self._lock = leaf()
         self._delayed: dict[str, int] = {}  # by client key: the number of the timer
 
-    def publish_later(self, key: str, name: str, will: LastWill, seconds: int) -> None:
-        """Publish a client's will after `seconds`, unless it connects before that (5 §3.1.3.2.2)."""
+    def publish_later(self, key: str, name: str, will: LastWill, seconds: int, holds: Callable[[], bool]) -> bool:
+        """Publish a client's will after `seconds`, unless it connects before that (5 §3.1.3.2.2).
+
+        Return False and do nothing if `holds` returns False: another connection has taken the client over. That
+        connection must make it return False before it calls `client_connected`. `holds` must take no lock.
+        """
 
         def due() -> None:
             with self._lock:
@@ -46,7 +51,11 @@ class Wills:
 
         number = self._timer.call_later(seconds, due)
         with self._lock:
-            self._delayed[key] = number
+            if holds():
+                self._delayed[key] = number
+                return True
+        self._timer.cancel(number)
+        return False
 
     def client_connected(self, key: str, *, clean: bool) -> None:
         """Drop a client's delayed will ([MQTT-3.1.3-9]); publish it now if a clean start has ended its session."""

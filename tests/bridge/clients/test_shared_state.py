@@ -298,7 +298,7 @@ def will(text: str, delay: int = 0) -> LastWill:
 
 def test_a_delayed_will_is_published_when_it_is_due() -> None:
     desk = WillDesk()
-    desk.wills.publish_later("alice/phone", "Alice", will("lost"), 30)
+    desk.wills.publish_later("alice/phone", "Alice", will("lost"), 30, lambda: True)
     assert desk.posted == []
     assert [seconds for seconds, _ in desk.timer.calls.values()] == [30]
     desk.timer.fire()
@@ -307,12 +307,20 @@ def test_a_delayed_will_is_published_when_it_is_due() -> None:
     assert desk.posted == [("Alice", "lost")], "it is published once"
 
 
+def test_a_delayed_will_that_does_not_hold_is_not_published() -> None:
+    desk = WillDesk()
+    assert desk.wills.publish_later("alice/phone", "Alice", will("lost"), 30, lambda: True)
+    assert not desk.wills.publish_later("alice/phone", "Alice", will("too late"), 30, lambda: False)
+    desk.timer.fire()
+    assert desk.posted == [("Alice", "lost")]
+
+
 @pytest.mark.parametrize("clean", [False, True])
 def test_a_delayed_will_of_a_client_that_is_back(clean: bool) -> None:
     """[MQTT-3.1.3-9]; a clean start ends the session that the will belongs to (5 §3.1.2.5)."""
     desk = WillDesk()
-    desk.wills.publish_later("alice/phone", "Alice", will("lost"), 30)
-    desk.wills.publish_later("alice/tablet", "Alice", will("another client's"), 30)
+    desk.wills.publish_later("alice/phone", "Alice", will("lost"), 30, lambda: True)
+    desk.wills.publish_later("alice/tablet", "Alice", will("another client's"), 30, lambda: True)
     desk.wills.client_connected("alice/phone", clean=clean)
     assert desk.posted == ([("Alice", "lost")] if clean else [])
     desk.timer.fire()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from server import Server
 from tests.support.mqtt import MqttLine, body, watch
 from tests.support.processes import Process
+from tests.support.waiting import DEADLINE
 from wire.mqtt import V5, Disconnect, Properties, Reason, Will
 
 Mqtt = Callable[..., MqttLine]
@@ -124,6 +127,52 @@ def test_the_will_of_a_connection_that_is_taken_over(server: Server, mqtt: Mqtt)
     fourth.ping()
     assert watcher.texts("lab") == ["lost", "over"]
     assert not server._mqtt.wills._delayed
+
+
+@pytest.mark.parametrize("clean", [False, True])
+def test_a_delayed_will_that_comes_late_in_a_take_over(
+    server: Server, mqtt: Mqtt, monkeypatch: pytest.MonkeyPatch, clean: bool
+) -> None:
+    """The old connection is about to delay its will when the new one takes it over: the will is dropped, or due."""
+    watcher = watch(server, mqtt)
+    watcher.do("join/lab")
+    keep = Properties(session_expiry_interval=100)
+    old = lost(mqtt, server, "alice", "chat/from/alice/say/lab", b"over", delay=50, properties=keep)
+    registry, wills = server._mqtt.registry, server._mqtt.wills
+    add, parting, publish_later = registry.add, registry.parting, wills.publish_later
+    added, delaying, connected, delayed = [threading.Event() for _ in range(4)]
+
+    def add_and_wait(*args: Any) -> Any:
+        found = add(*args)
+        added.set()
+        assert delaying.wait(DEADLINE)
+        return found
+
+    def wait_and_part(*args: Any) -> Any:
+        assert added.wait(DEADLINE)
+        return parting(*args)
+
+    def wait_and_delay(*args: Any) -> Any:
+        delaying.set()
+        assert connected.wait(DEADLINE)
+        try:
+            return publish_later(*args)
+        finally:
+            delayed.set()
+
+    monkeypatch.setattr(registry, "add", add_and_wait)
+    monkeypatch.setattr(registry, "parting", wait_and_part)
+    monkeypatch.setattr(wills, "publish_later", wait_and_delay)
+    new = mqtt(server.address, "alice", clean=clean, properties=keep)
+    connected.set()
+    assert delayed.wait(DEADLINE)
+    assert not wills._delayed
+    if clean:
+        watcher.hear("lab", "over")
+    old.until_closed()
+    new.do("say/lab", "the end")
+    watcher.hear("lab", "the end")
+    assert watcher.texts("lab") == (["over", "the end"] if clean else ["the end"])
 
 
 def test_the_end_of_the_server_publishes_no_will(process: Process, mqtt: Mqtt, version: int) -> None:
