@@ -11,7 +11,7 @@ from wire.errors import WRONG_PASSWORD, PeerError, Refused
 from wire.frames import Attach, Attached, Hello, Line, LogState, Welcome
 from wire.names import check_name, fold
 
-from .. import accounts
+from ..accounts import fits as password_fits
 from ..directory import User
 from ..log import Log
 from ..session import Session
@@ -65,7 +65,7 @@ def take_name(session: Session, account: Account, token: str | None, *, proven: 
 
 
 def _proven(session: Session, password: str, kept: str) -> bool:
-    if accounts.fits(password, kept):
+    if password_fits(password, kept):
         return True
     session.tries += 1
     if session.tries >= session.chat.limits.password_tries:

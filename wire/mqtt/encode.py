@@ -6,7 +6,6 @@ import struct
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from . import properties as mqtt_properties
 from .codes import RETURN_CODES, V5, V311, Kind
 from .fields import binary, text, uint16, varint
 from .filters import valid_topic
@@ -30,6 +29,7 @@ from .packets import (
     Unsubscribe,
 )
 from .properties import NONE, Properties
+from .properties import write as write_properties
 
 PINGREQ = b"\xc0\x00"
 PINGRESP = b"\xd0\x00"
@@ -97,7 +97,7 @@ def publish(
     """Return a PUBLISH (§3.3) to a topic in UTF-8. `Publisher` is faster for many to one topic."""
     middle = uint16(packet_id) if qos else b""
     if version == V5:
-        middle += mqtt_properties.write(properties, Kind.PUBLISH)
+        middle += write_properties(properties, Kind.PUBLISH)
     start = binary(topic)
     size = len(start) + len(middle) + len(payload)
     return b"".join((_HEADS[0x30 | dup << 3 | qos << 1 | retain][size], start, middle, payload))
@@ -118,7 +118,7 @@ class Publisher:
             raise ValueError(f"{topic!r} is no topic that MQTT can publish to")
         self.qos = qos
         self._first = 0x30 | qos << 1 | retain
-        self._properties = mqtt_properties.write(properties, Kind.PUBLISH) if version == V5 else b""
+        self._properties = write_properties(properties, Kind.PUBLISH) if version == V5 else b""
         self._start = text(topic) if qos else text(topic) + self._properties
 
     def encode(self, payloads: Iterable[bytes]) -> bytes:
@@ -161,7 +161,7 @@ def _frame(kind: Kind, body: bytes, flags: int = 0) -> bytes:
 
 
 def _properties(properties: Properties, kind: Kind, version: int) -> bytes:
-    return mqtt_properties.write(properties, kind) if version == V5 else b""
+    return write_properties(properties, kind) if version == V5 else b""
 
 
 def _connect(packet: Connect, version: int) -> bytes:
@@ -206,7 +206,7 @@ def _short(reason: int, properties: Properties, kind: Kind, version: int) -> byt
         return b""
     # Only AUTH has to tell the absence of properties (5 §3.15.2.1).
     bare = properties == NONE and kind is not Kind.AUTH
-    return bytes((reason,)) + (b"" if bare else mqtt_properties.write(properties, kind))
+    return bytes((reason,)) + (b"" if bare else write_properties(properties, kind))
 
 
 def _ack(kind: Kind, flags: int = 0) -> Callable[[Any, int], bytes]:

@@ -8,9 +8,14 @@ from typing import Any
 
 import msgspec
 
-from . import fields
 from .codes import V5, Kind, MqttError, Reason, malformed, protocol_error
-from .fields import Reader
+from .fields import LARGEST_VARINT, Reader
+from .fields import binary as write_binary
+from .fields import pair as write_pair
+from .fields import text as write_text
+from .fields import uint16 as write_uint16
+from .fields import uint32 as write_uint32
+from .fields import varint as write_varint
 
 
 class Properties(msgspec.Struct, frozen=True, kw_only=True, gc=False, repr_omit_defaults=True):
@@ -84,14 +89,14 @@ def _byte(value: int) -> bytes:
 # name says so: Receive Maximum §3.1.2.11.3, Maximum Packet Size §3.1.2.11.4, Topic Alias [MQTT-3.3.2-8],
 # Subscription Identifier §3.8.2.1.2.
 FLAG = Type("Byte", Reader.byte, _byte, 0, 1)
-UINT16 = Type("Two Byte Integer", Reader.uint16, fields.uint16, 0, 0xFFFF)
-POSITIVE_UINT16 = Type("Two Byte Integer", Reader.uint16, fields.uint16, 1, 0xFFFF)
-UINT32 = Type("Four Byte Integer", Reader.uint32, fields.uint32, 0, 0xFFFFFFFF)
-POSITIVE_UINT32 = Type("Four Byte Integer", Reader.uint32, fields.uint32, 1, 0xFFFFFFFF)
-POSITIVE_VARINT = Type("Variable Byte Integer", Reader.varint, fields.varint, 1, fields.LARGEST_VARINT)
-TEXT = Type("UTF-8 Encoded String", Reader.text, fields.text)
-BINARY = Type("Binary Data", Reader.binary, fields.binary)
-PAIR = Type("UTF-8 String Pair", Reader.pair, fields.pair)
+UINT16 = Type("Two Byte Integer", Reader.uint16, write_uint16, 0, 0xFFFF)
+POSITIVE_UINT16 = Type("Two Byte Integer", Reader.uint16, write_uint16, 1, 0xFFFF)
+UINT32 = Type("Four Byte Integer", Reader.uint32, write_uint32, 0, 0xFFFFFFFF)
+POSITIVE_UINT32 = Type("Four Byte Integer", Reader.uint32, write_uint32, 1, 0xFFFFFFFF)
+POSITIVE_VARINT = Type("Variable Byte Integer", Reader.varint, write_varint, 1, LARGEST_VARINT)
+TEXT = Type("UTF-8 Encoded String", Reader.text, write_text)
+BINARY = Type("Binary Data", Reader.binary, write_binary)
+PAIR = Type("UTF-8 String Pair", Reader.pair, write_pair)
 
 
 def _row(id: int, name: str, type: Type, *kinds: Kind) -> Property:
@@ -193,4 +198,4 @@ def write(properties: Properties, kind: Kind) -> bytes:
                 raise ValueError(f"{row.name} cannot be {each}")
             parts += (bytes((row.id,)), row.type.write(each))
     section = b"".join(parts)
-    return fields.varint(len(section)) + section
+    return write_varint(len(section)) + section

@@ -10,7 +10,7 @@ from wire.frames import Entry, Frame, Line, Malformed, Request
 from wire.limits import Limits
 from wire.names import is_plain, printable
 
-from . import commands
+from .commands import parse as parse_command
 from .render import entry_line, past_line, render
 
 # The start of the line that greets a silent peer; programs skip that line.
@@ -85,6 +85,6 @@ def _parse(raw: bytes) -> Request | None:
     if not line:
         return None
     try:
-        return commands.parse(line) or Line(line)
+        return parse_command(line) or Line(line)
     except Refused as refused:
         return Malformed(refused.code, refused.sentence)
