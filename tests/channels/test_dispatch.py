@@ -12,7 +12,7 @@ from channels.dispatch import TABLE, Order, Role
 from channels.session import State
 from server import Server
 from tests.support.clients import Json
-from wire.frames import REQUESTS, Attach, Error, GetFile, Hello, Join, Line, Malformed, Say, SendFile
+from wire.frames import REQUESTS, Attach, Error, GetFile, Hello, Join, Line, Malformed, Say, SendFile, Stored
 
 Connect = Callable[..., Json]
 
@@ -68,7 +68,7 @@ def test_consecutive_posts_to_one_channel_are_one_posting(
         post(posting, carry=carry)  # type: ignore[arg-type]
 
     monkeypatch.setattr(server.chat.journal, "post", counted)
-    alice.send(*[Say(f"{n}", "lab") for n in range(5)], Say("5", "attic"), Say("6", "lab"), Say("7", "lab"))
-    alice.request(Say("last", "lab", ref=1))
-    assert sum(sizes) == 9
-    assert sizes[:3] == [5, 1, 2]
+    posts = [*[Say(f"{n}", "lab") for n in range(5)], Say("5", "attic"), Say("6", "lab"), Say("7", "lab", ref=1)]
+    alice.send(*posts)
+    alice.expect(Stored, lambda stored: stored.ref == 1)
+    assert sizes == [5, 1, 2]
