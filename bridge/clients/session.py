@@ -39,8 +39,7 @@ from wire.mqtt import (
 )
 from wire.topics import ServerState
 
-from . import connect
-from .connect import Login
+from .connect import TOPIC_ALIASES, Login, expiry, log_in, longest_expiry, welcome
 from .delivery import MqttReader
 from .encoding import largest_packet
 from .publish import PublishHandler
@@ -65,7 +64,7 @@ class MqttSession:
     def __init__(self, shared: SharedState, chat: Chat, outlet: Outlet, address: str) -> None:
         self._shared = shared
         self._chat = chat
-        self._packets = MqttPackets(chat.limits.payload, topic_alias_maximum=connect.TOPIC_ALIASES)
+        self._packets = MqttPackets(chat.limits.payload, topic_alias_maximum=TOPIC_ALIASES)
         self._subscriptions = Subscriptions(shared.topics)
         self._responses = Responses(shared.topics, self._subscriptions.is_subscribed, outlet.hang_up)
         self._reader: MqttReader[Log] = MqttReader(
@@ -135,7 +134,7 @@ class MqttSession:
     def _connect(self, packet: Connect) -> None:
         self._responses.limit = packet.properties.maximum_packet_size or 0  # first, as it holds for a refusal, too
         with self._one_login_at_a_time(packet):
-            login = connect.log_in(self._shared, self._session, packet, self.address)
+            login = log_in(self._shared, self._session, packet, self.address)
             self._will = login.will
             self._responses.open(packet, login.me, self._session.user)
             self._set_limits(packet, login)
@@ -147,8 +146,7 @@ class MqttSession:
         present = self._state.open(self._key, sent, clean=packet.clean)
         self._publish_handler.open(login.client_id)
         self._responses.subscriptions_changed()
-        welcome = connect.welcome(self._shared.topics, packet, login, self._chat.limits, present=present)
-        self._reader.reply_bytes(welcome)
+        self._reader.reply_bytes(welcome(self._shared.topics, packet, login, self._chat.limits, present=present))
         self._responses.connected = True
         self._subscribe_handler.follow_private_logs()
 
@@ -161,7 +159,7 @@ class MqttSession:
     def _set_limits(self, packet: Connect, login: Login) -> None:
         """Note how much the client takes, how long it may be silent, and how long its state is kept."""
         properties = packet.properties
-        self._state.expiry = connect.expiry(packet, self._chat.limits)
+        self._state.expiry = expiry(packet, self._chat.limits)
         self._keep_alive = packet.keep_alive * 1.5 or None
         limit = self._responses.limit if self._responses.limit < largest_packet(self._chat.limits) else 0
         one_at_a_time = properties.receive_maximum == 1
@@ -196,7 +194,7 @@ class MqttSession:
         if interval is not None:
             if self._state.expiry == 0 and interval:  # 5 §3.14.2.2.2
                 raise MqttError(Reason.PROTOCOL_ERROR, "A session that ends with its connection cannot be kept.")
-            self._state.expiry = min(interval, connect.longest_expiry(self._chat.limits))
+            self._state.expiry = min(interval, longest_expiry(self._chat.limits))
         if packet.reason == Reason.SUCCESS:
             self._will = None  # [MQTT-3.14.4-3]
         self._done = True

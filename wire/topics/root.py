@@ -11,11 +11,13 @@ from wire.frames import Answer, Error, Frame, Request
 from wire.mqtt import matches
 from wire.names import fold, shorten
 
-from . import chat, server
 from .answers import JSON_ANSWER, error_payload
+from .chat import LIVE
 from .messages import LiveMessage, ServerState, UserPresence
 from .payloads import Fields
 from .row import About, AnswerFormat, Row, Writer
+from .server import CHANNEL_TEXT, MESSAGE, PRESENCE, SERVER
+from .server import EVENTS as SERVER_EVENTS
 from .table import ANSWER_FORMATS, EVENTS, FIRST_LEVELS, REQUESTS, STATES, find
 
 ROOT = "chat"
@@ -32,13 +34,13 @@ class Topics:
         self._start = f"{root}/"
         self._from = f"{root}/from/"
         self._to = f"{root}/to/"
-        self._live = _around(root, chat.LIVE)[0]
-        self._channel, self._text = _around(root, server.CHANNEL_TEXT)
-        self._message = _around(root, server.MESSAGE)[1]
-        self._presence = _around(root, server.PRESENCE)[0]
-        self._events = {row.frame: _around(root, row)[1] for row in server.EVENTS}
+        self._live = _around(root, LIVE)[0]
+        self._channel, self._text = _around(root, CHANNEL_TEXT)
+        self._message = _around(root, MESSAGE)[1]
+        self._presence = _around(root, PRESENCE)[0]
+        self._events = {row.frame: _around(root, row)[1] for row in SERVER_EVENTS}
         self.requests = f"{root}/from/#"  # the filter of all requests of all clients
-        self.server = f"{root}/{server.SERVER.pattern}"
+        self.server = f"{root}/{SERVER.pattern}"
         self._cached_parse = lru_cache(_CACHED)(self._parse)  # each client publishes to few topics
 
     # Topics by name

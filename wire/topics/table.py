@@ -6,10 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import chat, files, server
+from .chat import ROWS as CHAT_ROWS
+from .files import ANSWERS as FILE_ANSWERS
+from .files import COMMANDS as FILE_COMMANDS
+from .files import MORE
 from .row import AnswerFormat, Row, Writer
+from .server import EVENTS as SERVER_EVENTS
+from .server import ROWS as SERVER_ROWS
+from .server import STATES as SERVER_STATES
 
-TABLE: tuple[Row, ...] = (*chat.ROWS, *files.COMMANDS, *server.ROWS, *files.ANSWERS)
+TABLE: tuple[Row, ...] = (*CHAT_ROWS, *FILE_COMMANDS, *SERVER_ROWS, *FILE_ANSWERS)
 
 
 @dataclass(slots=True)
@@ -71,8 +77,8 @@ def find(levels: Sequence[str]) -> tuple[Sequence[Row], list[str]]:
 
 REQUESTS: dict[type[Any], Row] = {row.frame: row for row in TABLE if row.writer is Writer.CLIENT}
 # The topics of frames that come unasked, or are for every client of a user and not only for the one that asked.
-EVENTS: dict[type[Any], Row] = {row.frame: row for row in server.EVENTS} | {files.MORE.frame: files.MORE}
-STATES: dict[type[Any], Row] = {row.frame: row for row in server.STATES}
+EVENTS: dict[type[Any], Row] = {row.frame: row for row in SERVER_EVENTS} | {MORE.frame: MORE}
+STATES: dict[type[Any], Row] = {row.frame: row for row in SERVER_STATES}
 # The answer format of commands by their first level, if it is not JSON.
 ANSWER_FORMATS: dict[str, AnswerFormat] = {
     row.levels[2]: row.answer_format for row in REQUESTS.values() if row.answer_format is not None
