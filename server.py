@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 
 if __name__ == "__main__":  # the imports take a moment: until main() takes over, a signal ends us silently
     for _number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(_number, lambda number, _: os._exit(128 + number))
+    gc.disable()  # until main() has set up: imported objects stay, and to look for garbage among them takes a tenth
 
 import argparse
-import gc
 import logging
 import resource
 import sys
@@ -271,6 +272,7 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
+    gc.enable()
     print(_ready(config, server), flush=True)
     os.read(stop, 1)
     print("Stopping.", flush=True)
