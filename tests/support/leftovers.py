@@ -5,7 +5,7 @@ Every process of the run inherits a mark in its environment, by which those are 
 
 from __future__ import annotations
 
-import multiprocessing
+import multiprocessing.util
 import os
 import tempfile
 from collections.abc import Iterator
@@ -33,8 +33,10 @@ def nothing_left(base: Path) -> Iterator[None]:
     assert not multiprocessing.active_children()
     forkserver._forkserver._stop()  # type: ignore[attr-defined]
     resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]
+    # Have multiprocessing remove its folder now: at the exit of the process, pytest has removed the folder above it.
+    multiprocessing.util._run_finalizers()  # type: ignore[attr-defined]
     eventually(lambda: not _running(mark), lambda: f"processes that outlive the tests: {_running(mark)}")
-    files = [path for path in folder.iterdir() if not path.name.startswith("pymp-")]  # that one goes with this process
+    files = list(folder.iterdir())
     assert not files, f"temporary files that outlive the tests: {files}"
     made = _project() - before
     assert not made, f"files that the tests leave in the project: {sorted(made)}"
