@@ -60,6 +60,8 @@ def log_in(shared: SharedState, session: Session, packet: Connect, address: str)
             take_name(session, login.account, _token_of_same_client(shared, login, address), proven=login.proven)
             return login
         except Refused as refused:
+            if refused.code == "need-password" and login.account.password is None:
+                continue  # the name was registered after the look at its account: look again, for the password
             waits = refused.code == "name-taken" and not waited
             if not waits or not shared.registry.wait_until_gone(login.account.key, address, _DEPARTURE):
                 raise MqttError(Reason.NOT_AUTHORIZED, refused.sentence) from refused

@@ -38,6 +38,25 @@ def test_the_user_name_is_the_name(server: Server, mqtt: Mqtt, connect: Connecti
     assert person.request(Register("secret")).name == "bob"
 
 
+def test_a_name_that_is_registered_amid_a_login_takes_its_password(
+    server: Server, mqtt: Mqtt, version: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of `mosquitto_pub` that registers a name, and `mosquitto_sub` that starts at once with the password."""
+    looks: list[bool] = []
+
+    def registered_meanwhile(*arguments: Any, proven: bool) -> None:
+        looks.append(proven)
+        if len(looks) == 1:
+            with Json(server.address, "oven") as oven:
+                oven.request(Register("crumbs"))
+        take_name(*arguments, proven=proven)
+
+    monkeypatch.setattr("bridge.clients.connect.take_name", registered_meanwhile)
+    mqtt(server.address, "oven", version=version, password=b"crumbs").do("say/lab", "here")
+    assert looks[0] is False
+    assert looks[-1] is True
+
+
 def test_an_invalid_name_and_a_taken_name_are_refused(
     server: Server, mqtt: Mqtt, connect: Connecting, version: int
 ) -> None:
