@@ -21,7 +21,7 @@ PARTING = 5.0  # seconds that the last answers may take on a slow line
 
 
 class State(StrEnum):
-    """Whose connection it is, on which depends what it may ask."""
+    """The state of a connection's login, which decides what it may ask."""
 
     NAMELESS = "nameless"  # the peer has not logged in
     NAMED = "named"  # the peer has logged in

@@ -47,7 +47,7 @@ def _check_name(me: str) -> str:
 
 
 class _StoredUser(msgspec.Struct, omit_defaults=True):
-    """What the store keeps of a user: the name as the client writes it, and whether it has proven the password."""
+    """The stored state of a user: the name as the client writes it, and True if it has proven the password."""
 
     me: str
     proven: bool = False

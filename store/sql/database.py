@@ -45,7 +45,7 @@ class Database(ABC):
 
 
 class SqlBase:
-    """What the parts of the store share: the database that they are on."""
+    """The database that the parts of the store share."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

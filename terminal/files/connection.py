@@ -13,7 +13,7 @@ class ConnectionLostError(Exception):
 
 
 class FileConnection(Protocol):
-    """What a transfer needs of a connection.
+    """A connection as a transfer uses it.
 
     Each method raises Refused if another attempt makes no sense, and ConnectionLostError if it does.
     """

@@ -46,7 +46,7 @@ class FileOptions:
 
 @dataclass(frozen=True, slots=True)
 class UserInterface:
-    """What the manager needs of the screen or the filter. All three are called in the loop's thread.
+    """The screen or the filter as the manager uses it. All three are called in the loop's thread.
 
     `show` displays items, `changed` redraws the progress, and `ask` puts a yes-or-no question about a file.
     """

@@ -12,7 +12,7 @@ _SPAN = 5.0  # seconds over which the rate is measured
 
 
 class Progress:
-    """How much of `size` is done. One thread writes it, another one displays it."""
+    """The part of `size` that is done. One thread writes it, another one displays it."""
 
     def __init__(self, verb: str, name: str) -> None:
         self.verb = verb

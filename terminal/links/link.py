@@ -60,7 +60,7 @@ def connect_failure(error: OSError | UnicodeError) -> str:
 
 
 class Link(ABC):
-    """What JsonLink and MqttLink share. Any thread may call the public methods, but not from inside of `deliver`."""
+    """The base of JsonLink and MqttLink. Any thread may call the public methods, but not from inside of `deliver`."""
 
     def __init__(self, deliver: Deliver) -> None:
         self._deliver = deliver

@@ -16,7 +16,7 @@ def log_key(channel: str | None, user: str | None) -> str:
 
 @dataclass(slots=True)
 class Cursor:
-    """How far one log was read. `had` is None before the first number: the server then starts from its own cursor."""
+    """The cursor of one log. `had` is None before the first number: the server then starts from its own cursor."""
 
     channel: str | None
     user: str | None

@@ -30,7 +30,7 @@ DisplayItem: TypeAlias = ShownFrame | Note
 
 @dataclass(slots=True)
 class Step:
-    """What to do now, in this order: display `show`, send `send`; with `drop`, close the connection and reconnect.
+    """The next actions, in this order: display `show`, send `send`; with `drop`, close the connection and reconnect.
 
     `files` are commands for the transfer manager; a Cancel that concerns the server comes back through `State.cancel`.
     """

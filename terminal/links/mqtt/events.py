@@ -59,7 +59,7 @@ ConnectionEvent: TypeAlias = Accepted | ConnectRefused | Acknowledged | Subscrib
 
 
 class PacketSender(Protocol):
-    """What the conversation needs of the connection. `publish` and `subscribe` return the packet identifier."""
+    """The connection as the conversation uses it. `publish` and `subscribe` return the packet identifier."""
 
     @property
     def window(self) -> int:

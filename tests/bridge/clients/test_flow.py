@@ -116,7 +116,7 @@ def _numbers(line: MqttLine, upto: int) -> list[int]:
 
 @pytest.mark.parametrize("qos", [0, 1])
 def test_a_client_that_never_reads(process: Process, mqtt: Mqtt, qos: int) -> None:
-    """Nobody waits for it, the server keeps little for it, and it gets everything in order when it reads again."""
+    """The server waits for no slow reader, keeps little for it, and sends it everything in order when it reads."""
     count = 20_000
     sender, other = mqtt(process.address, "sender"), mqtt(process.address, "other")
     stuck = mqtt(process.address, "stuck", version=V311, room=4_096)
