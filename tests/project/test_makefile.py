@@ -14,6 +14,8 @@ import pytest
 from tests.support.repository import ROOT
 
 _PATIENCE = 60.0  # seconds
+# A make under a make says which folder it enters, and takes over the outer one's options.
+_ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
 NEW = "-m venv --clear .venv"
 
 
@@ -34,10 +36,11 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def plan(folder: Path, *arguments: str) -> str:
-    """What make would run."""
+    """What make would run for a user at a prompt, even if another make runs the tests."""
     done = subprocess.run(
-        ["make", "-n", *arguments], cwd=folder, capture_output=True, text=True, timeout=_PATIENCE, check=False
-    )
+        ["make", "-n", *arguments],
+        cwd=folder, env=_ENVIRONMENT, capture_output=True, text=True, timeout=_PATIENCE, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout
 
