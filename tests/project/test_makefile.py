@@ -14,8 +14,9 @@ import pytest
 from tests.support.repository import ROOT
 
 _PATIENCE = 60.0  # seconds
-# A make under a make says which folder it enters, and takes over the outer one's options.
-_ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+# A make under a make says which folder it enters, and takes over the outer one's options and variables.
+_OUTER = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES", "ARGS", "PYTHON", "RUNS")
+_ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in _OUTER}
 NEW = "-m venv --clear .venv"
 
 
