@@ -1,4 +1,4 @@
-"""Floor 4: the server program: options, config file, wiring, start and stop."""
+"""Floor 5: the server program: options, config file, wiring, start and stop."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from bridge.acl import BROKERS, NEED_CLIENTS, SERVER_USER, broker_rules
+from admin import SUBCOMMANDS
 from bridge.clients import MqttSession, SharedState
 from bridge.embedded import BrokerSupervisor
 from bridge.mirror import URL_FORMS, BrokerConfig, Mirror, embedded_address, parse_broker
@@ -40,6 +40,7 @@ log = logging.getLogger("partyline")
 
 PROGRAM = "server.py"  # the name of the command, unless a package has given it another one
 MQTT_PORT = 1883  # registered with IANA
+_PRECEDENCE = "An option takes precedence over the same key of the config file; see partyline.example.yaml."
 _NO_PORT = ("none", "off", "no", "false")  # the documentation uses the first
 
 # Settings of the broker, and the end of each setting's option.
@@ -183,8 +184,8 @@ def configure(arguments: Sequence[str], program: str = PROGRAM) -> Config:
     parser = argparse.ArgumentParser(
         prog=program,
         description="Partyline: a chat server for people and devices on one network.",
-        epilog="An option takes precedence over the same key of the config file; see partyline.example.yaml. "
-        f"`{program} acl {'|'.join(BROKERS)}` prints the access rules for another broker.",
+        epilog="\n".join(["subcommands:", *_subcommands(program), "", _PRECEDENCE]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     default = Config()
     parser.add_argument("--host", help=f"address to listen on (default {default.host}; 0.0.0.0 or :: for the network)")
@@ -214,29 +215,9 @@ def configure(arguments: Sequence[str], program: str = PROGRAM) -> Config:
     return msgspec.structs.replace(config, broker=msgspec.structs.replace(config.broker, **at_broker), **given)
 
 
-def print_rules(arguments: Sequence[str], program: str = PROGRAM) -> int:
-    """Run `server.py acl`: print the access rules for another broker. Return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog=f"{program} acl",
-        description="Print the access rules with which another broker lets each client write below its own name only. "
-        "The comments in the rules say where they go.",
-    )
-    parser.add_argument("broker", metavar="BROKER", help=" or ".join(BROKERS))
-    parser.add_argument("--root", default=ROOT, help=f"first level of every topic (default {ROOT})")
-    parser.add_argument(
-        "--user", metavar="NAME", default=SERVER_USER, help=f"the server's user (default {SERVER_USER})"
-    )
-    parser.add_argument(
-        "--clients", metavar="NAME,…", default="", help=f"the clients' users, for {' and '.join(NEED_CLIENTS)}"
-    )
-    options = parser.parse_args(arguments)
-    try:
-        clients = [name for name in options.clients.split(",") if name]
-        print(broker_rules(options.broker, options.root, options.user, clients), end="")
-    except LocalError as error:
-        print(f"{program} acl: {error}", file=sys.stderr)
-        return 2
-    return 0
+def _subcommands(program: str) -> list[str]:
+    """Return the lines of the help that list the subcommands."""
+    return [f"  {program} {name} {row.usage}".rstrip() + f"\n    {row.help}" for name, row in SUBCOMMANDS.items()]
 
 
 def allow_many_connections(limits: Limits) -> None:
@@ -254,8 +235,8 @@ def allow_many_connections(limits: Limits) -> None:
 def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     """Run until SIGTERM or Ctrl-C. Return the exit status. `program` is the command's name in what it prints."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if given[:1] == ["acl"]:
-        return print_rules(given[1:], program)
+    if given and given[0] in SUBCOMMANDS:
+        return SUBCOMMANDS[given[0]].run(given[1:], program)
     stop = _signals()
     try:
         config = configure(given, program)

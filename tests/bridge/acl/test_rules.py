@@ -1,4 +1,4 @@
-"""The access rules for other brokers: what they allow when each broker's language is evaluated, and the command."""
+"""The access rules for other brokers: what they allow when each broker's language is evaluated."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import pytest
 from bridge.acl import BROKERS, broker_rules, client_rules, server_rules
 from tests.support.brokers import Mosquitto
 from tests.support.brokers.access import READS, WRITES
-from tests.support.processes.forks import run
 from wire.errors import LocalError
 from wire.mqtt import matches
 from wire.topics import TABLE, Writer
@@ -181,16 +180,3 @@ def test_wrong_arguments_are_refused() -> None:
     ):
         with pytest.raises(LocalError, match=re.escape(part)):
             broker_rules(*arguments)
-
-
-def test_the_command() -> None:
-    done = run("acl", "mosquitto", "--root", "site", "--user", "hub")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == broker_rules("mosquitto", "site", "hub")
-    assert run("acl", "nats", "--clients", "alice,bob").stdout == broker_rules("nats", clients=["alice", "bob"])
-    wrong = run("acl", "hivemq")
-    assert (wrong.returncode, wrong.stdout) == (2, "")
-    assert wrong.stderr == ("server.py acl: Unknown broker 'hivemq': choose mosquitto, emqx, nats or rabbitmq.\n")
-    assert run("acl").returncode == 2
-    helped = run("--help")
-    assert "acl mosquitto|emqx|nats|rabbitmq" in " ".join(helped.stdout.split())

@@ -1,0 +1,27 @@
+"""Floor 4: the table of subcommands; the server program finds a handler in it and makes its help from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from bridge.acl import BROKERS
+
+from .acl import print_rules
+
+
+@dataclass(frozen=True, slots=True)
+class Subcommand:
+    """One row: `usage` is the arguments in short, `help` one line, both for `server.py --help`.
+
+    `run` takes the arguments after the subcommand's name, and the name of the program; it returns the exit status.
+    """
+
+    usage: str
+    help: str
+    run: Callable[[Sequence[str], str], int]
+
+
+SUBCOMMANDS: dict[str, Subcommand] = {
+    "acl": Subcommand("|".join(BROKERS), "print the access rules for another broker", print_rules),
+}
