@@ -17,6 +17,7 @@ from bridge.clients.delivery import WINDOW, MqttReader
 from bridge.clients.encoding import SPAN, PublishEncoding
 from channels.log import Block, Log
 from store import Batch, LogRow, Store
+from tests.support.examples import examples
 from wire.frames import Entry
 from wire.limits import Limits
 from wire.mqtt import V311, MqttPackets, Publish
@@ -250,7 +251,7 @@ class Reading(RuleBasedStateMachine):
 
 
 TestReading = Reading.TestCase
-TestReading.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestReading.settings = settings(max_examples=examples(2), stateful_step_count=40, deadline=None)
 
 
 def reading(*forms: tuple[int | None, int | None], window: int = WINDOW) -> Reading:

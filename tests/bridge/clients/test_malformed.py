@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from server import Config, Server
 from tests.support.clients import Json, endpoint
+from tests.support.examples import examples
 from tests.support.mqtt import MqttLine
 from tests.support.mqtt.samples import body_of, client_packets, connected, connects, versions, with_length
 from tests.support.waiting import DEADLINE
@@ -256,7 +257,7 @@ def test_nothing_is_published_before_connect(live: Server, version: int) -> None
 # Random bytes
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(1.5))
 @given(packet=client_packets, at=st.integers(0, 10**6), byte=st.integers(0, 255), data=st.data())
 def test_one_wrong_byte(live: Server, packet: tuple[int, Packet], at: int, byte: int, data: st.DataObject) -> None:
     version, sent = packet
@@ -265,13 +266,13 @@ def test_one_wrong_byte(live: Server, packet: tuple[int, Packet], at: int, byte:
     check(live, version, bytes(raw))
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(1.5))
 @given(version=versions, raw=st.binary(min_size=1, max_size=80))
 def test_random_bytes(live: Server, version: int, raw: bytes) -> None:
     check(live, version, raw)
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(1.5))
 @given(version=versions, data=st.data(), at=st.integers(0, 10**6), byte=st.integers(0, 255))
 def test_one_wrong_byte_in_connect(live: Server, version: int, data: st.DataObject, at: int, byte: int) -> None:
     raw = bytearray(encode(data.draw(connects(version)), version))

@@ -13,6 +13,7 @@ from bridge.clients import MqttReader
 from bridge.mirror.outgoing import MirrorReader, UserLog
 from channels.log import Block, Log
 from store import Batch, LogRow, Store
+from tests.support.examples import examples
 from wire.frames import Entry
 from wire.limits import Limits
 from wire.mqtt import V5, V311, MqttPackets, Properties, Publish
@@ -138,7 +139,7 @@ _STEPS = st.one_of(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(3))
 @given(st.sampled_from([V311, V5]), st.none() | st.integers(2, 30), st.lists(_STEPS, max_size=40))
 def test_the_reader_against_a_model(
     version: int, receive_maximum: int | None, steps: list[tuple[str, object, object]]

@@ -18,6 +18,7 @@ from server import Config, Server
 from store import StoreError
 from tests.support.brokers.scripted import ScriptedBroker, Visit, broker, server, status, wait
 from tests.support.clients import Json
+from tests.support.examples import examples
 from tests.support.fixtures import StartServer
 from tests.support.mqtt import body
 from tests.support.stores import WatchedStore
@@ -357,7 +358,7 @@ def test_no_message_ends_the_connection(server: Server, broker: ScriptedBroker) 
     visit.open()
     wait(server, lambda status: status.connected)
 
-    @settings(max_examples=50)
+    @settings(max_examples=examples(1))
     @given(st.lists(st.tuples(st.lists(_LEVELS, max_size=4), _PAYLOADS), max_size=12))
     def goes_on(messages: list[tuple[list[str], bytes]]) -> None:
         for levels, payload in messages:

@@ -17,6 +17,7 @@ from hypothesis.stateful import (
 )
 
 from store import LogRow
+from tests.support.examples import examples
 from tests.support.stores import PLACES, posting
 from wire.frames import Entry
 from wire.names import fold
@@ -255,5 +256,4 @@ class StoreMachine(RuleBasedStateMachine):
 def test_a_store_is_like_plain_lists(kind: str) -> None:
     """After any calls in any order."""
     machine = type(f"{kind}Machine", (StoreMachine,), {"kind": kind})
-    examples = max(20, settings().max_examples // 5)
-    run_state_machine_as_test(machine, settings=settings(max_examples=examples, stateful_step_count=30))
+    run_state_machine_as_test(machine, settings=settings(max_examples=examples(0.3), stateful_step_count=30))

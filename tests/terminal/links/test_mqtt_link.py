@@ -21,6 +21,7 @@ from terminal.links.mqtt import link as mqtt_link
 from terminal.links.mqtt.connection import PahoConnection
 from terminal.links.mqtt.events import Accepted, ConnectionEnded, ConnectRefused
 from terminal.links.mqtt.link import MqttLink, _error
+from tests.support.examples import examples
 from tests.support.terminal import ME
 from tests.support.waiting import DEADLINE
 from wire.errors import LocalError
@@ -167,7 +168,7 @@ def test_what_is_no_broker_ends_the_line_and_not_the_link(far: Far, garbage: byt
         assert far.expect(Disconnected) == Disconnected(reason)
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(1.5))
 @given(st.binary(max_size=60))
 def test_no_bytes_make_the_connection_do_anything_but_end_or_go_on(data: bytes) -> None:
     """Paho may stumble over them; then the line is given up, as after an OSError."""

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.examples import examples
 from tests.support.mqtt.samples import (
     CONNECT,
     VERSIONS,
@@ -71,7 +72,7 @@ def test_a_connect_comes_back(packet: Connect) -> None:
     assert packets.version == packet.version
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(4))
 @given(client_packets)
 def test_what_a_client_sends_comes_back(sample: tuple[int, Packet]) -> None:
     version, packet = sample
@@ -82,7 +83,7 @@ def test_what_a_client_sends_comes_back(sample: tuple[int, Packet]) -> None:
         assert connection.receive(data) == [packet], "by the fast path"
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(4))
 @given(server_packets)
 def test_what_a_server_sends_comes_back(sample: tuple[int, Packet]) -> None:
     version, packet = sample
@@ -155,7 +156,7 @@ def test_what_mqtt_cannot_carry_is_not_written() -> None:
 # --- Any cut, any bytes
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(4))
 @given(versions, st.data())
 def test_any_cut_gives_the_same_packets(version: int, data: st.DataObject) -> None:
     later = data.draw(st.lists(from_clients(version), max_size=8))
@@ -199,7 +200,7 @@ def test_a_connect_that_is_cut_short_is_refused(packet: Connect) -> None:
         assert item.version == (packet.version if cut >= 7 else 0)
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(4))
 @given(client_packets, st.integers(0, 400), st.integers(0, 255))
 def test_one_wrong_byte_gives_packets_or_one_error(sample: tuple[int, Packet], index: int, byte: int) -> None:
     version, packet = sample
@@ -212,7 +213,7 @@ def test_one_wrong_byte_gives_packets_or_one_error(sample: tuple[int, Packet], i
     assert flat(primed.receive(bytes(wrong))) == flat(connected(version).receive(bytes(wrong)))
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(4))
 @given(versions, st.integers(1, 15), st.binary(max_size=60), st.booleans())
 def test_random_bytes_give_packets_or_one_error(version: int, kind: int, body: bytes, after_connect: bool) -> None:
     connection = connected(version) if after_connect else MqttPackets()

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.examples import examples
 from tests.support.repository import ROOT
 from tests.support.strategies import entries, frames
 from wire.errors import Refused
@@ -69,7 +70,7 @@ def carried(draw: st.DrawFn, kind: type[Any]) -> Any:
 
 
 @pytest.mark.parametrize("row", ASKED, ids=lambda row: row.frame.__name__)
-@settings(max_examples=25)
+@settings(max_examples=examples(0.5))
 @given(data=st.data())
 def test_a_request_comes_back_from_its_topic(row: Row, data: st.DataObject) -> None:
     request = data.draw(carried(row.frame))
@@ -123,7 +124,7 @@ def answers(draw: st.DrawFn, request: Any) -> Any:
 
 
 @pytest.mark.parametrize("row", [row for row in ASKED if row.answer is not None], ids=lambda row: row.frame.__name__)
-@settings(max_examples=25)
+@settings(max_examples=examples(0.5))
 @given(data=st.data())
 def test_an_answer_comes_back_from_its_topic(row: Row, data: st.DataObject) -> None:
     """And names the request that it answers, by the topic or by the id of the post."""
@@ -145,7 +146,7 @@ def test_an_answer_comes_back_from_its_topic(row: Row, data: st.DataObject) -> N
 
 
 @pytest.mark.parametrize("frame", EVENTS, ids=lambda frame: frame.__name__)
-@settings(max_examples=25)
+@settings(max_examples=examples(0.5))
 @given(data=st.data())
 def test_an_event_comes_back_from_its_topic(frame: type[Any], data: st.DataObject) -> None:
     event = data.draw(frames(frame))
