@@ -16,6 +16,7 @@ from store import Store
 from wire.clock import now
 from wire.mqtt import NONE, Properties
 
+from .interest import InterestIndex
 from .timer import Timer
 
 _GRACE = 1.0  # seconds after the expiry of a session at which it is ended for certain
@@ -62,13 +63,19 @@ class _Away:
 
 
 class Registry:
-    """The clients by their keys, `<user key>/<client id>`. Any thread may call it."""
+    """The clients by their keys, `<user key>/<client id>`. Any thread may call it.
+
+    `presence` has the connected clients by the users whose presence they read, `channels` by the channels.
+    """
 
     def __init__(self, store: Store, timer: Timer) -> None:
         self._store = store
         self._timer = timer
         self._lock = leaf()
         self._connected: dict[str, ConnectedClient] = {}
+        self._by_user: dict[str, dict[str, ConnectedClient]] = {}  # the same by user key, then by key
+        self.presence: InterestIndex[ConnectedClient] = InterestIndex()
+        self.channels: InterestIndex[ConnectedClient] = InterestIndex()
         self._parting: dict[str, threading.Event] = {}  # by key: the connection has ended and its session is being kept
         self._leaving: dict[str, threading.Event] = {}  # by user key: a login waits for that user's client to be gone
         self._logging_in: dict[tuple[str, ...], threading.Event] = {}  # by client: its connection is about to be added
@@ -83,14 +90,10 @@ class Registry:
         """Return the client that is connected under this key."""
         return self._connected.get(key)
 
-    def connected(self) -> list[ConnectedClient]:
-        """Return all connected clients."""
-        with self._lock:
-            return list(self._connected.values())
-
     def connected_as(self, user_key: str) -> list[ConnectedClient]:
         """Return all connected clients of one user."""
-        return [client for client in self.connected() if client.user_key == user_key]
+        with self._lock:
+            return list(self._by_user.get(user_key, {}).values())
 
     @contextmanager
     def logging_in(self, *client: str) -> Iterator[None]:
@@ -125,6 +128,7 @@ class Registry:
                 if parting is None:
                     old = self._connected.get(key)
                     self._connected[key] = client
+                    self._by_user.setdefault(client.user_key, {})[key] = client
                     away = self._away.pop(key, None)
                     break
             parting.wait()
@@ -143,6 +147,10 @@ class Registry:
             current = self._connected.get(key) is client
             if current:
                 del self._connected[key]
+                of_user = self._by_user[client.user_key]
+                del of_user[key]
+                if not of_user:
+                    del self._by_user[client.user_key]
                 self._parting[key] = threading.Event()
             gone = self._leaving.pop(client.user_key, None)
         if gone is not None:
@@ -161,7 +169,7 @@ class Registry:
         Wait only for a client at the same address: mosquitto_pub, for example, exits before its connection has ended.
         """
         with self._lock:
-            holder = next((each for each in self._connected.values() if each.user_key == user_key), None)
+            holder = next(iter(self._by_user.get(user_key, {}).values()), None)
             if holder is None or holder.address != address:
                 return holder is None
             gone = self._leaving.setdefault(user_key, threading.Event())

@@ -52,12 +52,12 @@ class RetainedState:
             yield self._topics.state(UserPresence(name, online=False, since=account.seen))
 
     def presence_changed(self, user: User) -> None:
-        """Send a user's presence to the subscribers, again if it has changed meanwhile: the last message is true."""
+        """Send a user's presence to those who read it, again if it has changed meanwhile: the last message is true."""
         find = self._chat.directory.find
         while True:
             present = find(user.key)
             topic, payload = self._topics.state(presence_of(present or user))
-            for client in self._registry.connected():
+            for client in self._registry.presence.of(user.name):
                 client.send_message(topic, payload, retained=True)
             if find(user.key) is present:
                 return

@@ -42,6 +42,7 @@ from wire.topics import ServerState
 from .connect import TOPIC_ALIASES, Login, expiry, log_in, longest_expiry, welcome
 from .delivery import MqttReader
 from .encoding import largest_packet
+from .interest import Interest
 from .publish import PublishHandler
 from .responses import Responses
 from .session_state import SessionState
@@ -65,7 +66,10 @@ class MqttSession:
         self._shared = shared
         self._chat = chat
         self._packets = MqttPackets(chat.limits.payload, topic_alias_maximum=TOPIC_ALIASES)
-        self._subscriptions = Subscriptions(shared.topics)
+        registry = shared.registry
+        self._subscriptions = Subscriptions(
+            shared.topics, Interest(registry.presence, self), Interest(registry.channels, self)
+        )
         self._responses = Responses(shared.topics, self._subscriptions.is_subscribed, outlet.hang_up)
         self._reader: MqttReader[Log] = MqttReader(
             outlet, self._responses, self._subscriptions.encoding_of, chat.limits.backlog
@@ -273,6 +277,7 @@ class MqttSession:
         name.
         """
         self._session.close()
+        self._subscriptions.close()
         if not self._key:
             return
         try:

@@ -30,8 +30,8 @@ class SharedState:
     # The chat's watcher
 
     def channel_made(self, log: Log) -> None:
-        """Show the clients a new channel: their subscriptions may match it."""
-        for client in self.registry.connected():
+        """Show a new channel to the clients that have subscribed to it."""
+        for client in self.registry.channels.of(log.row.name):
             client.channel_made(log)
 
     def presence_changed(self, user: User) -> None:

@@ -11,6 +11,8 @@ from wire.topics import Topics
 
 from .encoding import PublishEncoding
 from .filter_tree import FilterTree
+from .interest import Interest
+from .registry import ConnectedClient
 
 MAX_FILTERS = 5_000  # of one client
 
@@ -18,10 +20,17 @@ MAX_FILTERS = 5_000  # of one client
 class Subscriptions:
     """Topic filters with their options. The connection's own thread changes them; any thread may read them."""
 
-    __slots__ = ("_account", "_filters", "_limit", "_me", "_one_at_a_time", "_topics", "_version")
+    __slots__ = (
+        "_account", "_channels", "_filters", "_limit", "_me", "_one_at_a_time", "_presence", "_topics", "_version",
+    )  # fmt: skip
 
-    def __init__(self, topics: Topics) -> None:
+    def __init__(
+        self, topics: Topics, presence: Interest[ConnectedClient], channels: Interest[ConnectedClient]
+    ) -> None:
+        """`presence` and `channels` are told whose presence and which channels the filters match."""
         self._topics = topics
+        self._presence = presence
+        self._channels = channels
         self._filters = FilterTree()
         self._version = 0
         self._account = Account("", "", None, 0)
@@ -50,6 +59,9 @@ class Subscriptions:
             return Reason.NOT_AUTHORIZED
         if len(self._filters) >= MAX_FILTERS and topic_filter not in self._filters:
             return Reason.QUOTA_EXCEEDED
+        if topic_filter not in self._filters:
+            self._presence.subscribed(self._topics.presence_in(topic_filter))
+            self._channels.subscribed(self._topics.channel_in(topic_filter))
         self._filters.add(subscription)
         return min(subscription.qos, 1)
 
@@ -58,7 +70,14 @@ class Subscriptions:
         if topic_filter not in self._filters:
             return Reason.NO_SUBSCRIPTION_EXISTED
         self._filters.remove(topic_filter)
+        self._presence.unsubscribed(self._topics.presence_in(topic_filter))
+        self._channels.unsubscribed(self._topics.channel_in(topic_filter))
         return Reason.SUCCESS
+
+    def close(self) -> None:
+        """Take the client out of the registry of who reads what: its connection has ended."""
+        self._presence.end()
+        self._channels.end()
 
     def matching(self, topic: str) -> list[Subscription]:
         """Return the subscriptions that match a topic, which the client must be allowed to read."""

@@ -240,12 +240,21 @@ class Topics:
 
     def channel_in(self, topic_filter: str) -> str:
         """Return the channel whose entries a filter matches, in either form; `+` for all channels, empty for none."""
+        name, one = self._name_in(topic_filter)
+        matched = matches(topic_filter, self.channel(one)) or matches(topic_filter, self.channel_text(one))
+        return name if matched else ""
+
+    def presence_in(self, topic_filter: str) -> str:
+        """Return the user whose presence a filter matches; `+` for all users, empty for none."""
+        name, one = self._name_in(topic_filter)
+        return name if matches(topic_filter, self.presence(one)) else ""
+
+    def _name_in(self, topic_filter: str) -> tuple[str, str]:
+        """Return the second level below the root, `+` if it is a wildcard, and a name that this level matches."""
         levels = topic_filter.split("/")
         at = self.root.count("/") + 2
         name = levels[at] if len(levels) > at and levels[at] != "#" else "+"
-        one = "any" if name == "+" else name
-        matched = matches(topic_filter, self.channel(one)) or matches(topic_filter, self.channel_text(one))
-        return name if matched else ""
+        return name, "any" if name == "+" else name
 
     def is_forbidden(self, topic_filter: str, me: str) -> bool:
         """Return True if a filter names topics that only others may read; a wildcard matches what `me` may read."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from bridge.clients.encoding import SPAN, PublishEncoding, packet_ids
 from bridge.clients.filter_tree import FilterTree
+from bridge.clients.interest import Interest, InterestIndex
+from bridge.clients.registry import ConnectedClient
 from bridge.clients.subscriptions import MAX_FILTERS, Subscriptions
 from channels.log import Log
 from store import Account, LogRow
@@ -43,8 +45,13 @@ def parse(data: bytes, version: int) -> list[Publish]:
     return items  # type: ignore[return-value]
 
 
+def subscriptions() -> Subscriptions:
+    client = cast("ConnectedClient", object())
+    return Subscriptions(CHAT, Interest(InterestIndex(), client), Interest(InterestIndex(), client))
+
+
 def subscribed(*filters: str | Subscription, me: str = "alice", version: int = V5, **options: Any) -> Subscriptions:
-    made = Subscriptions(CHAT)
+    made = subscriptions()
     made.open(version, me, ALICE, options.pop("limit", 0), **options)
     for each in filters:
         assert made.add(each if isinstance(each, Subscription) else Subscription(each, 1)) < 0x80
@@ -285,7 +292,7 @@ def test_subscriptions_outlive_the_connection() -> None:
     assert after.matching("chat/to/alice/msg/bob") == [options]
     assert after.is_subscribed("chat/channels/lab")
     assert not after.is_subscribed("chat/channels/hall")
-    bob = Subscriptions(CHAT)
+    bob = subscriptions()
     bob.open(V5, "bob", Account("bob", "bob", None, 0), 0)
     bob.restore(before.dump())
     assert not bob.is_subscribed("chat/to/alice/stored"), "a subscription to what the user may not read is not restored"

@@ -119,8 +119,11 @@ def test_a_client_is_found_by_its_key_and_its_user(desk: Desk) -> None:
         assert desk.registry.add(key, client) == (None, None)
     assert desk.registry.find("alice/phone") is phone
     assert desk.registry.find("alice/desk") is None
-    assert desk.registry.connected() == [phone, tablet, bob]
     assert desk.registry.connected_as("alice") == [phone, tablet]
+    with desk.registry.parting("alice/phone", phone):
+        assert desk.registry.connected_as("alice") == [tablet]
+    with desk.registry.parting("bob/phone", bob):
+        assert desk.registry.connected_as("bob") == []
 
 
 def test_connections_of_one_client_log_in_one_after_the_other(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -363,7 +366,7 @@ def test_presence_that_changes_while_it_is_told_is_told_again(desk: Desk) -> Non
     """Each of the two threads may be the last to tell, so each looks again: the last message is true."""
     alice, directory = user("Alice", "mqtt"), Directory()
     watcher = FakeClient("watcher")
-    desk.registry.add("watcher/phone", watcher)
+    desk.registry.presence.add("+", watcher)
     state = retained(desk, directory)
 
     def come_at_the_first() -> None:
@@ -380,7 +383,7 @@ def test_presence_that_changes_while_it_is_told_is_told_again(desk: Desk) -> Non
 
 def test_presence_that_stays_is_told_once(desk: Desk) -> None:
     alice, watcher = user("Alice", "socket", "mqtt", "mqtt"), FakeClient("watcher")
-    desk.registry.add("watcher/phone", watcher)
+    desk.registry.presence.add("Alice", watcher)
     retained(desk, Directory(alice)).presence_changed(alice)
     payload = b'{"user":"Alice","online":true,"doors":["mqtt","socket"],"since":7}'
     assert watcher.messages == [("chat/presence/Alice", payload, True, False)]

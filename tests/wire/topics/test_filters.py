@@ -73,7 +73,26 @@ def test_which_channel_a_filter_takes_in(topic_filter: str, channel: str) -> Non
     assert CHAT.channel_in(topic_filter) == channel
 
 
-_filter_levels = st.sampled_from(["chat", "channels", "text", "lab", "den", "", "+", "#"])
+@pytest.mark.parametrize(
+    ("topic_filter", "user"),
+    [
+        ("chat/presence/bob", "bob"),
+        ("+/+/bob", "bob"),
+        ("chat/presence/+", "+"),
+        ("chat/presence/#", "+"),
+        ("chat/presence/bob/#", "bob"),
+        ("#", "+"),
+        ("chat/presence", ""),
+        ("chat/presence/bob/x", ""),
+        ("chat/channels/+", ""),
+        ("chat/channels/bob", ""),
+    ],
+)
+def test_whose_presence_a_filter_takes_in(topic_filter: str, user: str) -> None:
+    assert CHAT.presence_in(topic_filter) == user
+
+
+_filter_levels = st.sampled_from(["chat", "channels", "presence", "text", "lab", "den", "", "+", "#"])
 
 
 @given(topic_filter=st.lists(_filter_levels, min_size=1, max_size=5).map("/".join).filter(valid_filter))
@@ -82,3 +101,7 @@ def test_no_channel_that_a_filter_takes_in_is_passed_over(topic_filter: str) -> 
     for name in ("lab", "den", "text"):
         if matches(topic_filter, CHAT.channel(name)) or matches(topic_filter, CHAT.channel_text(name)):
             assert found in ("+", name)
+    whose = CHAT.presence_in(topic_filter)
+    for name in ("lab", "bob"):
+        if matches(topic_filter, CHAT.presence(name)):
+            assert whose in ("+", name)
