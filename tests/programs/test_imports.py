@@ -10,11 +10,17 @@ import pytest
 from tests.support.repository import ROOT
 from tests.support.waiting import DEADLINE
 
-_PRINT_LOADED = "import {}, sys; print(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
+# A run with coverage has loaded some modules before the first line of the program.
+_PRINT_LOADED = """
+import sys
+before = {{*sys.modules}}
+import {}
+print(*sorted({{name.partition('.')[0] for name in sys.modules.keys() - before}}))
+"""
 
 
 def loaded(module: str) -> set[str]:
-    """The top names of all that Python has loaded after it has imported a module."""
+    """The top names of all that Python loads to import a module."""
     command = [sys.executable, "-c", _PRINT_LOADED.format(module)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE, check=True)
     return {*done.stdout.split()}
