@@ -378,7 +378,7 @@ def test_a_cursor_that_is_not_stored_is_not_told_as_delivered(
 
 
 def test_a_transaction_has_a_limit(stage: MakeStage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Posts above it go into the next one, so that a post after a flood waits for one transaction at most."""
+    """Posts above the limit go into the next transaction, so a post after a flood waits for one transaction at most."""
     monkeypatch.setattr("channels.journal._COMMIT", 10_000)
     one = stage(Limits(queue=1 << 30))
     log, sizes = one.logs[0], list[int]()

@@ -97,7 +97,7 @@ def test_a_removed_session_is_not_looked_at(tracker: ReadTracker, carrier: Carri
 
 
 def test_the_cursors_of_many_sessions_are_committed_in_portions(tracker: ReadTracker, carrier: Carrier) -> None:
-    """So that those who post wait for one portion at most."""
+    """A post waits for one portion at most."""
     with tracker._lock:
         tracker._sessions.update(Session() for _ in range(249))
     last = Session()

@@ -175,7 +175,7 @@ def test_every_word_for_leaving(server: Server, dial: Callable[..., Text], word:
 
 
 def test_a_program_that_thinks_first_is_greeted_and_understood(server: Server, dial: Callable[..., Text]) -> None:
-    """Whoever says nothing for a moment is taken for a person, until they speak."""
+    """The server greets a silent peer as a person; its first bytes then decide the dialect."""
     slow = dial(server.address)
     slow.expect("What is your name?")
     slow.send('{"op":"hello","name":"alice","ref":1}')

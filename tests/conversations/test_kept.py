@@ -1,4 +1,4 @@
-"""What is kept while somebody is away, slow or lost: it comes in order and once, whoever speaks which dialect."""
+"""Messages kept for a user who is away, slow or disconnected arrive in order and once, in every dialect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people and programs ask and are told, alike on every dialect: who, which channels, what was said, and help."""
+"""Questions have the same answers in every dialect: who, whois, channels, history, help."""
 
 from __future__ import annotations
 

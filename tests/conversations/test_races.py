@@ -67,7 +67,7 @@ def _before_store(store: WatchedStore, method: str, meanwhile: Callable[[], obje
 def test_a_message_to_one_who_comes_online_just_now(
     server: Server, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever sends has seen that bob is away; before it is stored he is there, and nothing waits for him yet."""
+    """Bob logs in after the sender saw that he is away, and before the message is stored."""
     alice = connect(server.address, "alice")
     first = connect(server.address, "bob")
     first.request(Msg("alice", "so that there is a conversation"))
@@ -196,7 +196,7 @@ def test_a_connection_that_comes_while_its_user_leaves(
 def test_no_notice_of_a_channel_follows_the_answer_to_leave(
     server: Server, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever tells the members has looked them up before one of them left."""
+    """A member leaves after the server has listed whom to tell."""
     alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
     for client in (alice, bob):
         client.request(Join("lab"))

@@ -1,4 +1,4 @@
-"""What peers send that is no chat: noise, cut and endless lines, names that are none, and what acts on a terminal."""
+"""Peers send noise, cut lines, endless lines, invalid names, and bytes that act on a terminal."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_a_name_that_is_none_gets_one_answer(server: Server, connect: Connect, n
 
 @pytest.mark.parametrize("name", [name for name in BAD_NAMES if name.strip() and "\n" not in name])
 def test_a_name_that_is_none_gets_one_line(server: Server, dial: Callable[..., Text], name: str) -> None:
-    """What cannot be seen is no part of a line that a person types, so a name may be fine without it."""
+    """The server removes invisible characters from a person's line, so a name may be valid without them."""
     typed = printable(name).strip()
     line = dial(server.address)
     line.send(name)
@@ -168,7 +168,7 @@ EVIL = [
 
 
 def _harmless(text: str) -> bool:
-    """Whether nothing in it acts on a terminal but tabs and line ends."""
+    """Return True if nothing in the text acts on a terminal except tabs and line ends."""
     return all(
         char in "\t\n" or unicodedata.category(char) not in ("Cc", "Zl", "Zp", "Cs") for char in text
     ) and not any(char in text for char in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\ufeff")
@@ -214,7 +214,7 @@ def test_nothing_that_acts_on_a_terminal_reaches_one(
 
 
 def test_a_program_gets_the_text_as_it_was(server: Server, connect: Connect) -> None:
-    """What acts on a terminal is the terminal's business: nothing is taken from what programs say to each other."""
+    """The server removes nothing from what programs say to each other; a client escapes it for its terminal."""
     alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
     for client in (alice, bob):
         client.request(Join("lab"))

@@ -158,7 +158,7 @@ def test_parts_that_lie(tmp_path: Path, sizes: tuple[int, int]) -> None:
 
 
 def test_to_somebody_away_over_a_restart(start_process: StartProcess, connect: Connect, tmp_path: Path) -> None:
-    """Who was never here finds the offer a server later, fetches it, and the sender, away by then, learns of it."""
+    """A new user fetches the offer after a restart, and the sender, who is away by then, learns of it."""
     data = os.urandom(3_000_000)
     (tmp_path / "x").write_bytes(data)
     process = start_process()

@@ -72,7 +72,7 @@ def running(proxy: FileProxy, name: str, order: str, downloads: Path) -> Iterato
 
 
 def parts(folder: Path) -> int:
-    """How many bytes have come so far."""
+    """Return how many bytes have arrived."""
     return sum(part.stat().st_size for part in folder.glob("*.part"))
 
 

@@ -73,7 +73,7 @@ def test_exactly_one_gets_the_name(server: Server, count: int) -> None:
 
 
 def test_a_name_that_goes_from_hand_to_hand(server: Server) -> None:
-    """Whoever gets it uses it and lets it go: never have two of them it, and nobody has to wait for ever."""
+    """Each peer that gets the name uses it and releases it: two never hold it at once, and everyone gets it in the end."""
     holders = 0
     most = 0
     lock = threading.Lock()
@@ -163,7 +163,7 @@ def test_registering_is_not_undone_by_one_who_was_amid_a_login(server: Server, c
 
 
 def test_many_make_the_same_channel_at_once(server: Server) -> None:
-    """It is one channel, with the spelling of whoever came first, and all are in it."""
+    """The result is one channel with the spelling of the first peer, and all peers are in it."""
     names = ["Lab", "lab", "LAB", "#lab"]
 
     def join(client: Json, at: int) -> None:

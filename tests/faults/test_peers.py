@@ -114,7 +114,7 @@ def test_half_closed_connections_get_their_answers_and_end(process: Process) -> 
 
 
 def test_half_closed_connections_that_read_slowly_get_all_of_it(server: Server) -> None:
-    """What the line did not take at once waits for them, after they have said all that they have to say."""
+    """The server keeps what the socket did not take, although the peers have ended their side."""
     with Json(server.address, "filler") as filler:
         filler.request(Join("lab"))
         for n in range(100):
@@ -203,7 +203,7 @@ def test_half_open_connections(process: Process) -> None:
 
 
 def test_more_connections_than_descriptors(process: Process) -> None:
-    """Those who are in are served meanwhile, and when some have left there is room again."""
+    """The server serves the connected peers meanwhile, and accepts others when some have left."""
     before = counts(process)
     with Json(process.address, "inside") as inside:
         limit = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)

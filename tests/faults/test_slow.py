@@ -131,7 +131,7 @@ def test_one_who_stops_reading_is_none_of_the_others_business(
 
 
 def _never_reads(process: Process, name: str, make: Callable[[int], Request], count: int) -> int:
-    """Ask so often, read nothing; how much the server has grown by when it takes no more for a while."""
+    """Send requests and read nothing; return by how much the server has grown when it stops reading."""
     before = memory(process.pid)
     with _member(process, name) as line:
         line.socket.settimeout(1.0)  # no more is taken
@@ -162,7 +162,7 @@ def _never_reads(process: Process, name: str, make: Callable[[int], Request], co
 def test_one_who_asks_and_never_reads_costs_little(
     start_process: StartProcess, tmp_path: Path, make: Callable[[int], Request], count: int
 ) -> None:
-    """What waits for one peer is bounded: then its requests wait, whatever they are."""
+    """Bytes that wait for one peer are bounded; at the bound the server stops reading its requests."""
     config = tmp_path / "partyline.yaml"
     config.write_text("limits: {cache: 1000000}\n")  # so that what is kept of the posts does not hide the rest
     process = start_process("--config", str(config))

@@ -114,7 +114,7 @@ def test_everyone_is_told_that_the_server_stops(
 
 
 def test_it_stops_although_some_do_not_read(process: Process) -> None:
-    """Who has stopped reading is told nothing more, and holds up nobody."""
+    """A peer that has stopped reading is told nothing more, and holds up nobody."""
     with Bulk(process.address, "sender") as sender, Bulk(process.address, "deaf") as deaf:
         deaf.send(Join("lab"), *[History(channel="lab", limit=1_000) for _ in range(200)])
         sender.send(Join("lab"), *[Say("x" * 10_000, "lab") for _ in range(1_000)], Ping(ref="sent"))
@@ -168,7 +168,7 @@ def post(client: Json, text: str, kept: dict[int, str]) -> str:
 
 
 def goes_on_without_room(process: Process, alice: Json, bob: Json) -> None:
-    """What has to be kept is refused, for new names, too; the rest is answered."""
+    """The server refuses what it would have to store, new names included, and answers the rest."""
     for turn in range(3):
         assert isinstance(bob.request(Who("lab")), type(alice.request(Who("lab"))))
         assert isinstance(bob.request(Ping()), Pong)

@@ -26,7 +26,7 @@ from wire.frames import Join, Joined, Ping, Pong, Who
 
 
 def _sentence(*options: str) -> str:
-    """What a server that cannot start says: one line, and exit status 1."""
+    """Start a server that cannot start; return the one line that it prints, after exit status 1."""
     ended = run(*options)
     assert ended.returncode == 1, ended
     assert not ended.stdout

@@ -37,7 +37,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def plan(folder: Path, *arguments: str) -> str:
-    """What make would run for a user at a prompt, even if another make runs the tests."""
+    """Return what make would run for a user at a prompt, even if another make runs the tests."""
     done = subprocess.run(
         ["make", "-n", *arguments],
         cwd=folder, env=_ENVIRONMENT, capture_output=True, text=True, timeout=_PATIENCE, check=False,

@@ -47,7 +47,7 @@ def test_no_file_of_the_sql_store_names_sqlite() -> None:
 
 
 def test_the_statements_compile_for_postgresql() -> None:
-    """Those that are compiled once, and the INSERTs with ON CONFLICT of every table."""
+    """The statements compiled once, and the INSERT with ON CONFLICT of every table, compile for PostgreSQL."""
     store = SqlStore(NoDatabase(), cast("Blobs", None))
     assert store._runs_after.values(log=1, after=2, limit=3) == (1, 2, 3)
     assert "%s" in store._runs_after.text

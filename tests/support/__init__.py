@@ -1,1 +1,1 @@
-"""What the tests share; each folder and module is one idea, and nothing in here is a test."""
+"""Helpers that the tests share; each folder and module is one idea, and no module is a test."""

@@ -1,4 +1,4 @@
-"""How many examples a property is tested with: a share of what the Hypothesis profile says, so that campaigns scale."""
+"""The number of examples of a property: a share of what the Hypothesis profile says, so that campaigns scale."""
 
 from __future__ import annotations
 

@@ -169,7 +169,7 @@ class FakeOutlet:
         return 0
 
     def frames(self) -> list[Frame]:
-        """What was sent, as frames."""
+        """Return what was sent, as frames."""
         lines: list[Any] = JsonLines(Limits(line=1 << 30), client=True).receive(bytes(self.taken))
         return lines
 

@@ -15,7 +15,7 @@ _WINDOW = 30  # posts that one poster has on their way
 
 
 class Scene:
-    """What all threads of the test share: whether the server is up, when to stop, and what went wrong."""
+    """State that all threads of a test share: is the server up, when to stop, which errors occurred."""
 
     def __init__(self, address: str) -> None:
         self.address = address

@@ -1,4 +1,4 @@
-"""Where the project is: `ROOT` is its folder."""
+"""The folder of the project: `ROOT`."""
 
 from __future__ import annotations
 

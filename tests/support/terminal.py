@@ -103,7 +103,7 @@ class FakeServer:
         return [answer, *self.news()]
 
     def news(self) -> list[Entry]:
-        """What the client has not been sent yet."""
+        """Return the entries that the client has not been sent."""
         entries: list[Entry] = []
         for log in self.logs.values():
             if log.sent is not None:
@@ -205,7 +205,7 @@ class Wire:
             self.down += self.server.take(self.up.popleft())
 
     def server_sends(self) -> None:
-        """What others have said is on its way."""
+        """Send the client what others have said."""
         self.down += self.server.news()
 
     def client_reads(self, count: int = 1) -> None:
@@ -250,7 +250,7 @@ def wire(*channels: str, join: str = "") -> Wire:
 
 
 def sent(line: Wire, kind: type[Frame]) -> list[Frame]:
-    """What of that kind the server was sent."""
+    """Return the requests of that kind that the server was sent."""
     return [frame for frame in line.server.asked if isinstance(frame, kind)]
 
 

@@ -1,4 +1,4 @@
-"""How tests wait: for an event, with one deadline that counts from the last sign of life.
+"""Tests wait for an event, with one deadline that counts from the last sign of life.
 
 A test blocks on what happens: bytes of a socket, a line of a process, an event, a queue, the end of a thread.
 Each of these takes DEADLINE as its limit, anew for each thing that comes, so a slow machine only makes tests slower.

@@ -115,7 +115,7 @@ def test_the_last_file_of_a_blob_returns_its_checksum(store: Store) -> None:
 
 
 def test_the_files_of_a_user(store: Store) -> None:
-    """Those that the user offers and those in the user's logs, the oldest first, without those that are gone."""
+    """The store lists the files of a user, offered or in the user's logs, the oldest first, without deleted ones."""
     lab, den = store.open_channel("lab"), store.open_channel("den")
     store.open_account("Bob")
     store.join(lab, "Bob")
@@ -144,7 +144,7 @@ def test_files_are_overdue_in_the_order_of_their_time(store: Store) -> None:
 
 
 def test_kept_files_are_the_open_ones_and_the_blobs(store: Store) -> None:
-    """What a sweep of the folder must not remove."""
+    """A sweep of the folder must not remove these."""
     assert store.kept_files() == (set(), set())
     for id in ("f1", "f2", "f3", "f4", "f5"):
         offer(store, id)

@@ -66,7 +66,7 @@ class Broker(ABC):
 
     @abstractmethod
     def _command(self) -> list[str]:
-        """How it is started, in the foreground, with its log on standard error."""
+        """Return the command that starts the broker in the foreground, with its log on standard error."""
 
     def start(self) -> None:
         """Start it; returns when it accepts connections."""
@@ -140,7 +140,7 @@ class Broker(ABC):
 
 
 def _program(name: str) -> str:
-    """Where a program is, also if it is only on an administrator's path. Skips the test without it."""
+    """Return the path of a program, from an administrator's PATH as well. Skip the test if it is not installed."""
     path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
     if path is None:
         pytest.skip(f"{name} is not installed")

@@ -122,7 +122,7 @@ class ScriptedBroker:
                 continue
 
     def close(self) -> None:
-        """Listen no more, and end every connection."""
+        """Stop listening, and end every connection."""
         self._listener.close()
         for visit in self._visits:
             visit.close()
@@ -143,7 +143,7 @@ def server(start_server: StartServer, broker: ScriptedBroker) -> Server:
 
 
 def status(server: Server) -> BridgeStatus:
-    """How the mirror stands."""
+    """Return the status of the mirror."""
     assert server.chat.mirror_status is not None
     return server.chat.mirror_status()
 

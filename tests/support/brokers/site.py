@@ -1,4 +1,4 @@
-"""What the tests of the mirror share: a site, which is a broker and a server that mirrors to it, and its people."""
+"""A site for the tests of the mirror: a broker, a server that mirrors to it, and their users."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Site:
 
     @property
     def status(self) -> BridgeStatus:
-        """How the mirror stands."""
+        """Return the status of the mirror."""
         bridge_status = self.server.chat.mirror_status
         assert bridge_status is not None
         return bridge_status()

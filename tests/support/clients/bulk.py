@@ -52,7 +52,7 @@ class Bulk:
             raise Gone(error) from error
 
     def take(self, seconds: float = DEADLINE) -> list[Frame]:
-        """What has come, after a wait of at most so many seconds for the first of it."""
+        """Return what has arrived; wait at most `seconds` for its first byte."""
         frames, self._early = self._early, []
         return frames or self._read(seconds)
 

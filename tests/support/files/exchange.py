@@ -65,12 +65,12 @@ def kept(folder: Path) -> list[Path]:
 
 
 def info(name: str, size: int, parts: list[FilePart] | None = None) -> Ranges:
-    """What a server says of a file."""
+    """Return the server's description of a file."""
     return Ranges(file="abcd2345", name=name, size=size, sender="bob", parts=parts or [])
 
 
 def everything(folder: Path) -> dict[str, bytes]:
-    """What is in a folder, by path."""
+    """Return the contents of a folder, by path."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
@@ -98,5 +98,5 @@ def file(line: MqttLine, id: str, what: str, payload: bytes | str | dict[str, An
 
 
 def reason(answer: dict[str, Any]) -> tuple[int, str]:
-    """What became of a command."""
+    """Return the result of a command."""
     return answer["reason_code"], answer["reason_description"]

@@ -22,7 +22,7 @@ _CHUNK = 1 << 18
 
 
 class Facts(msgspec.Struct):
-    """What the proxy looks at in a frame."""
+    """The fields of a frame that the proxy looks at."""
 
     op: str = ""
     name: str = ""
@@ -43,7 +43,7 @@ class Passing:
 
     @property
     def is_chunk(self) -> bool:
-        """Whether it carries bytes of a file."""
+        """True if the frame carries bytes of a file."""
         return bool(self.payload) and self.facts.op in ("put", "chunk")
 
     def damaged(self, at: int) -> Passing:
@@ -82,7 +82,7 @@ class Gate:
         assert shut, "no transfer is under way"
 
     def take(self, wanted: int, tap: Tap) -> int:
-        """How many of so many bytes may go by, at least one; none if the line is cut."""
+        """Return how many of `count` bytes may pass, at least one; 0 if the connection is cut."""
         with self._condition:
             self._waiting += 1
             self._condition.notify_all()

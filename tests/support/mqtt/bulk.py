@@ -40,7 +40,7 @@ class BulkMqtt:
             raise Gone(error) from error
 
     def take(self, seconds: float = DEADLINE) -> Iterator[object]:
-        """What has come, after a wait of at most so many seconds for the first of it."""
+        """Return what has arrived; wait at most `seconds` for its first byte."""
         if self._early:
             yield from self._early
             self._early = []

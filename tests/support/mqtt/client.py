@@ -1,4 +1,4 @@
-"""What tests of MQTT share: a small client over the codec of wire.mqtt, each of whose packets can be waited for."""
+"""A small MQTT client for tests, over the codec of wire.mqtt; a test can wait for each packet."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ class MqttLine(Connection):
         return error
 
     def texts(self, channel: str) -> list[str]:
-        """What was heard in a channel so far, as JSON."""
+        """Return what the client has received of a channel, as JSON."""
         return [body(packet)["text"] for packet in self.messages(f"chat/channels/{channel}")]
 
     def hear(self, channel: str, text: str) -> Publish:

@@ -151,7 +151,7 @@ def acks(version: int) -> list[st.SearchStrategy[Any]]:
 
 @functools.cache
 def from_clients(version: int) -> st.SearchStrategy[Any]:
-    """What a client may send after its CONNECT."""
+    """Packets that a client may send after its CONNECT."""
     subscriptions = st.builds(Subscription, filters, st.integers(0, 2))
     if version == V5:
         subscriptions = st.builds(

@@ -23,7 +23,7 @@ _CONTEXT.set_forkserver_preload(["server", __name__])
 
 
 class Forked:
-    """What the tests need of a subprocess.Popen: its standard output is a pipe, its standard error goes to a file."""
+    """The part of subprocess.Popen that the tests need: standard output is a pipe, standard error goes to a file."""
 
     def __init__(self, arguments: Sequence[str], errors: Path) -> None:
         """Start it: `python server.py` with these arguments."""

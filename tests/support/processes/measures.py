@@ -23,17 +23,17 @@ def peak_memory(pid: int) -> int:
 
 
 def threads(pid: int) -> int:
-    """How many threads a process has."""
+    """Return how many threads a process has."""
     return len(list(Path(f"/proc/{pid}/task").iterdir()))
 
 
 def descriptors(pid: int) -> int:
-    """How many files and sockets a process has open."""
+    """Return how many files and sockets a process has open."""
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
 def returns_to(pid: int, before: tuple[int, int]) -> None:
-    """Wait until a process has no more threads than that, and no more descriptors but for the store's few readers."""
+    """Wait until a process has at most that many threads and descriptors, apart from the store's few readers."""
     eventually(
         lambda: threads(pid) <= before[0] and descriptors(pid) <= before[1] + _READERS,
         lambda: f"threads and descriptors: {before} before, {(threads(pid), descriptors(pid))} now",

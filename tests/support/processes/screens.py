@@ -38,7 +38,7 @@ class Screen:
             self._tmux("send-keys", "-t", self._name, *keys)
 
     def lines(self) -> list[str]:
-        """What was shown so far, scrolled by or not, without empty lines."""
+        """Return what the screen has shown, including what has scrolled away, without empty lines."""
         text = self._tmux("capture-pane", "-p", "-J", "-S", "-", "-t", self._name)
         return [line.rstrip() for line in text.splitlines() if line.strip()]
 

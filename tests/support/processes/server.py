@@ -47,7 +47,7 @@ class Process:
 
     @property
     def log(self) -> str:
-        """What it has written to standard error since the first start."""
+        """Return what the server has written to standard error since the first start."""
         return self._stderr.read_text(errors="replace")
 
     def kill(self) -> None:

@@ -18,7 +18,7 @@ POSTGRES = os.environ.get("PARTYLINE_TEST_POSTGRES", "")  # the URL of a databas
 
 
 class Place(ABC):
-    """A place for one store: empty at first, opened as often as a test likes, and gone afterwards."""
+    """A place for one store: empty at first, opened as often as a test likes, and removed at its end."""
 
     _store: Store | None = None
 

@@ -15,7 +15,7 @@ from tests.support.talkers.text import TextTalker
 
 
 class Door(NamedTuple):
-    """How somebody comes in."""
+    """A way to connect."""
 
     talker: type[Talker]
     broker: str | None = None  # the broker to which they connect, and to which the server mirrors

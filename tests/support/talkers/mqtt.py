@@ -125,7 +125,7 @@ class MqttTalker(Talker):
         return "\n".join(map(repr, self.line.received))
 
     def wait_for_notice(self, user: str, what: str, channel: str | None = None) -> None:
-        """There is none of joins, leaves and topics, so it is asked for until it is so."""
+        """MQTT has no notice of joins, leaves and topics, so this asks until the answer fits."""
         deadline = time.monotonic() + DEADLINE
         while not self._is_so(user, what, channel):
             assert time.monotonic() < deadline, f"{user}: no {what} of {channel}"

@@ -18,7 +18,7 @@ class Refusal(Exception):
 
 @dataclass
 class Known:
-    """What whois tells, as far as every dialect tells it."""
+    """The facts of an answer to whois that every dialect tells."""
 
     online: bool
     registered: bool
@@ -70,7 +70,7 @@ class Talker(ABC):
 
     @abstractmethod
     def who(self, channel: str = "") -> tuple[list[str], list[str]]:
-        """Who is online and who is away in a channel; without one, who is online at all."""
+        """Return the users online and away in a channel, or all users online for no channel."""
 
     @abstractmethod
     def channels(self) -> dict[str, Listed]:
@@ -78,7 +78,7 @@ class Talker(ABC):
 
     @abstractmethod
     def whois(self, user: str) -> Known:
-        """What is known of a user."""
+        """Return what the server tells of a user."""
 
     @abstractmethod
     def history(self, place: str, limit: int, before: int | None = None) -> list[Said]:
@@ -110,7 +110,7 @@ class Talker(ABC):
 
     @abstractmethod
     def heard(self, place: str) -> list[Said]:
-        """What came as live or missed entries of that conversation, in order, since this connection began."""
+        """Return the entries of that conversation that this connection has received, in order."""
 
     @abstractmethod
     def everything(self) -> str:

@@ -44,7 +44,7 @@ class Two:
         self._threads: list[threading.Thread] = []
 
     def open_connection(self, client: Json) -> JsonFileConnection:
-        """Open a file connection for one of them."""
+        """Open a file connection for one of the two clients."""
         self.connections.append(JsonFileConnection(*self.where, client.welcome.name, client.welcome.token))
         return self.connections[-1]
 

@@ -63,7 +63,7 @@ class Relay:
                 end.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Accept no more; what is passed on ends with its two ends."""
+        """Stop accepting; each relayed connection ends with its two ends."""
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for thread in self._threads:

@@ -1,4 +1,4 @@
-"""What is displayed, as coloured lines."""
+"""Frames become coloured lines."""
 
 from __future__ import annotations
 
