@@ -73,7 +73,7 @@ def test_exactly_one_gets_the_name(server: Server, count: int) -> None:
 
 
 def test_a_name_that_goes_from_hand_to_hand(server: Server) -> None:
-    """Each peer that gets the name uses it and releases it: two never hold it at once, and everyone gets it in the end."""
+    """Each peer that gets the name releases it: two never hold it at once, and everyone gets it in the end."""
     holders = 0
     most = 0
     lock = threading.Lock()
