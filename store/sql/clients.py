@@ -12,26 +12,48 @@ from .schema import client_cursors, clients, ids
 
 _HIGHEST = chr(0x10FFFF)  # no key has it, so `prefix + _HIGHEST` follows every key that begins with the prefix
 
+# Statements are built once: that takes several times longer than to run one.
+_ALIVE = select(clients).where(
+    and_(clients.c.key == bindparam("of"), or_(clients.c.until.is_(None), clients.c.until > bindparam("now")))
+)
+_BEGINNING = (
+    select(clients)
+    .where(and_(clients.c.key >= bindparam("prefix"), clients.c.key < bindparam("over")))
+    .order_by(clients.c.key)
+)
+_CURSORS = select(client_cursors.c.log, client_cursors.c.cursor).where(client_cursors.c.client == bindparam("of"))
+_PART = (
+    update(clients)
+    .where(and_(clients.c.until.is_(None), clients.c.expiry.is_not(None)))
+    .values(until=bindparam("now") + clients.c.expiry * 1000)
+)
+_OVER = select(clients.c.key).where(and_(clients.c.until.is_not(None), clients.c.until <= bindparam("now")))
+_DROP = (
+    delete(clients).where(clients.c.key == bindparam("of")),
+    delete(client_cursors).where(client_cursors.c.client == bindparam("of")),
+    delete(ids).where(
+        and_(ids.c.sender == bindparam("by"), ids.c.id >= bindparam("least"), ids.c.id < bindparam("over"))
+    ),
+)
+
 
 class SqlClients(SqlBase):
     """The contract of clients."""
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
-        self._save = database.dialect.insert_or_update(clients)  # built once: that takes longer than to run it
+        self._save = database.dialect.insert_or_update(clients)
 
     def client(self, key: str, now: int) -> Client | None:
         """Return the session with that key, None if it has ended by `now`, in milliseconds since 1970."""
-        alive = or_(clients.c.until.is_(None), clients.c.until > now)
         with self._database.reading() as db:
-            found = db.execute(select(clients).where(and_(clients.c.key == key, alive))).one_or_none()
+            found = db.execute(_ALIVE, {"of": key, "now": now}).one_or_none()
             return None if found is None else Client(found.key, found.expiry, found.until, found.state)
 
     def clients(self, prefix: str) -> list[Client]:
         """Return the sessions whose key begins with `prefix`, sorted by key, also those that have ended."""
-        begins = and_(clients.c.key >= prefix, clients.c.key < prefix + _HIGHEST)
         with self._database.reading() as db:
-            found = db.execute(select(clients).where(begins).order_by(clients.c.key))
+            found = db.execute(_BEGINNING, {"prefix": prefix, "over": prefix + _HIGHEST})
             return [Client(row.key, row.expiry, row.until, row.state) for row in found]
 
     def save_client(self, client: Client) -> None:
@@ -47,21 +69,18 @@ class SqlClients(SqlBase):
 
     def client_cursors(self, key: str) -> dict[int, int]:
         """Return a session's cursors, by log id."""
-        mine = select(client_cursors.c.log, client_cursors.c.cursor).where(client_cursors.c.client == key)
         with self._database.reading() as db:
-            return {row.log: row.cursor for row in db.execute(mine)}
+            return {row.log: row.cursor for row in db.execute(_CURSORS, {"of": key})}
 
     def part_clients(self, now: int) -> None:
         """Treat every client as disconnected: each session without an `until` ends `expiry` seconds after `now`."""
-        connected = and_(clients.c.until.is_(None), clients.c.expiry.is_not(None))
         with self._database.transaction() as db:
-            db.execute(update(clients).where(connected).values(until=now + clients.c.expiry * 1000))
+            db.execute(_PART, {"now": now})
 
     def end_clients(self, now: int) -> None:
         """Remove the sessions that have ended by `now`, in milliseconds since 1970, as `drop_client` does."""
-        over = and_(clients.c.until.is_not(None), clients.c.until <= now)
         with self._database.transaction() as db:
-            _drop(db, [row.key for row in db.execute(select(clients.c.key).where(over))])
+            _drop(db, [row.key for row in db.execute(_OVER, {"now": now})])
 
 
 def _drop(db: Connection, keys: Sequence[str]) -> None:
@@ -70,10 +89,5 @@ def _drop(db: Connection, keys: Sequence[str]) -> None:
     split = [(key, *key.split("/", 1)) for key in keys]
     # "0" follows "/" in every encoding, so the range from /client/ to /client0 has the ids that begin with /client/.
     rows = [{"of": key, "by": user, "least": f"/{client}/", "over": f"/{client}0"} for key, user, client in split]
-    own = and_(ids.c.sender == bindparam("by"), ids.c.id >= bindparam("least"), ids.c.id < bindparam("over"))
-    for statement in (
-        delete(clients).where(clients.c.key == bindparam("of")),
-        delete(client_cursors).where(client_cursors.c.client == bindparam("of")),
-        delete(ids).where(own),
-    ):
+    for statement in _DROP:
         db.execute(statement, rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, update
 
 from wire.names import fold
 
@@ -17,6 +17,42 @@ from .schema import accounts, client_cursors, logs, members, runs
 _last = select(func.coalesce(func.max(runs.c.last), 0)).where(runs.c.log == logs.c.id).correlate(logs)
 _tail = _last.scalar_subquery()
 _log_columns = (logs.c.id, logs.c.kind, logs.c.key, logs.c.name, logs.c.other, logs.c.topic, _tail.label("tail"))
+
+# Statements are built once: that takes several times longer than to run one.
+_all_logs = select(*_log_columns)
+_CHANNELS = _all_logs.where(logs.c.kind == "channel")
+_LOG = _all_logs.where(logs.c.id == bindparam("of"))
+_FIND_LOG = _all_logs.where(and_(logs.c.kind == bindparam("of_kind"), logs.c.key == bindparam("of")))
+_INSERT_LOG = insert(logs).returning(logs.c.id)
+_SET_TOPIC = update(logs).where(logs.c.id == bindparam("of")).values(topic=bindparam("to"))
+_TAIL = select(_tail).where(logs.c.id == bindparam("of"))
+
+_is_member = and_(members.c.log == bindparam("of_log"), members.c.user == bindparam("of"))
+_CURSOR = select(members.c.cursor).where(_is_member)
+_JOIN = insert(members).values(
+    log=bindparam("of_log"),
+    user=bindparam("of"),
+    cursor=bindparam("at"),
+    joined=select(func.coalesce(func.max(members.c.joined), 0) + 1)
+    .where(members.c.user == bindparam("of"))
+    .scalar_subquery(),
+)
+_LEAVE = delete(members).where(_is_member)
+_MEMBERSHIPS = (
+    select(*_log_columns, members.c.cursor)
+    .join(members, members.c.log == logs.c.id)
+    .where(members.c.user == bindparam("of"))
+    .where(or_(logs.c.kind == "channel", _tail > members.c.cursor))
+    .order_by(members.c.joined)
+)
+_MEMBERS = (
+    select(*ACCOUNT_COLUMNS)
+    .join(members, members.c.user == accounts.c.key)
+    .where(members.c.log == bindparam("of_log"))
+    .order_by(accounts.c.key)
+)
+_MEMBER_COUNT = select(func.count()).where(members.c.log == bindparam("of_log"))
+_MEMBER_COUNTS = select(members.c.log, func.count()).group_by(members.c.log)
 
 _CURSOR_SIZE = 256  # bytes that a moved cursor writes, as many of them share a page
 
@@ -38,12 +74,12 @@ class SqlMembers(SqlBase):
     def channels(self) -> list[LogRow]:
         """Return every channel."""
         with self._database.reading() as db:
-            return [_log(row) for row in db.execute(select(*_log_columns).where(logs.c.kind == "channel"))]
+            return [_log(row) for row in db.execute(_CHANNELS)]
 
     def log(self, id: int) -> LogRow | None:
         """Return the log with that id, None if it does not exist."""
         with self._database.reading() as db:
-            found = db.execute(select(*_log_columns).where(logs.c.id == id)).one_or_none()
+            found = db.execute(_LOG, {"of": id}).one_or_none()
             return None if found is None else _log(found)
 
     def open_channel(self, name: str) -> LogRow:
@@ -70,77 +106,62 @@ class SqlMembers(SqlBase):
         found = _find_log(db, kind, key)
         if found is None:
             row = {"kind": kind, "key": key, "name": name, "other": other, "topic": ""}
-            id = db.execute(insert(logs).values(row).returning(logs.c.id)).scalar_one()
+            id = db.execute(_INSERT_LOG, row).scalar_one()
             found = LogRow(id, kind, key, name, other, "", 0)
         return found
 
     def set_topic(self, log: LogRow, topic: str) -> None:
         """Store a channel's topic."""
         with self._database.transaction() as db:
-            db.execute(update(logs).where(logs.c.id == log.id).values(topic=topic))
+            db.execute(_SET_TOPIC, {"of": log.id, "to": topic})
 
     # Members
 
     def join(self, log: LogRow, user: str) -> int:
         """Make a user a member with the cursor at the tail, and return the cursor. A member keeps the present one."""
         with self._database.transaction() as db:
-            tail = db.execute(select(_tail).where(logs.c.id == log.id)).scalar_one()
+            tail = db.execute(_TAIL, {"of": log.id}).scalar_one()
             return self._join(db, log, fold(user), tail)
 
     def _join(self, db: Connection, log: LogRow, key: str, cursor: int) -> int:
-        found = db.execute(select(members.c.cursor).where(_is_member(log, key))).scalar_one_or_none()
+        found = db.execute(_CURSOR, {"of_log": log.id, "of": key}).scalar_one_or_none()
         if found is not None:
             return cast("int", found)
-        joined = select(func.coalesce(func.max(members.c.joined), 0) + 1).where(members.c.user == key)
-        row = {"log": log.id, "user": key, "cursor": cursor, "joined": joined.scalar_subquery()}
-        db.execute(insert(members).values(row))
+        db.execute(_JOIN, {"of_log": log.id, "of": key, "at": cursor})
         return cursor
 
     def leave(self, log: LogRow, user: str) -> None:
         """End a membership; do nothing if the user is not a member."""
         with self._database.transaction() as db:
-            db.execute(delete(members).where(_is_member(log, fold(user))))
+            db.execute(_LEAVE, {"of_log": log.id, "of": fold(user)})
 
     def memberships(self, user: str) -> list[Membership]:
         """Return a user's channels and the private logs with entries above the cursor, in the order of joining."""
         with self._database.reading() as db:
-            found = db.execute(
-                select(*_log_columns, members.c.cursor)
-                .join(members, members.c.log == logs.c.id)
-                .where(members.c.user == fold(user))
-                .where(or_(logs.c.kind == "channel", _tail > members.c.cursor))
-                .order_by(members.c.joined)
-            )
+            found = db.execute(_MEMBERSHIPS, {"of": fold(user)})
             return [Membership(_log(row), row.cursor) for row in found]
 
     def members(self, log: LogRow) -> list[Account]:
         """Return the accounts of a log's members, sorted by key."""
         with self._database.reading() as db:
-            found = db.execute(
-                select(*ACCOUNT_COLUMNS)
-                .join(members, members.c.user == accounts.c.key)
-                .where(members.c.log == log.id)
-                .order_by(accounts.c.key)
-            )
-            return [make_account(row) for row in found]
+            return [make_account(row) for row in db.execute(_MEMBERS, {"of_log": log.id})]
 
     def member_count(self, log: LogRow) -> int:
         """Return the number of a log's members."""
         with self._database.reading() as db:
-            return db.execute(select(func.count()).where(members.c.log == log.id)).scalar_one()
+            return db.execute(_MEMBER_COUNT, {"of_log": log.id}).scalar_one()
 
     def member_counts(self) -> dict[int, int]:
         """Return the number of members by log id, without the logs that have no member."""
         with self._database.reading() as db:
-            counted = select(members.c.log, func.count()).group_by(members.c.log)
-            return {row[0]: row[1] for row in db.execute(counted)}
+            return {row[0]: row[1] for row in db.execute(_MEMBER_COUNTS)}
 
     # Cursors
 
     def cursor(self, log: LogRow, user: str) -> int | None:
         """Return the number of the last entry that the user acknowledged; None if the user is not a member."""
         with self._database.reading() as db:
-            return db.execute(select(members.c.cursor).where(_is_member(log, fold(user)))).scalar_one_or_none()
+            return db.execute(_CURSOR, {"of_log": log.id, "of": fold(user)}).scalar_one_or_none()
 
     def move(self, cursors: Mapping[tuple[int, str], int], seen: Mapping[str, int]) -> None:
         """Move cursors forwards and set when users were last seen, in one transaction.
@@ -160,12 +181,8 @@ class SqlMembers(SqlBase):
         self._database.wrote(_CURSOR_SIZE * len(cursors))
 
 
-def _is_member(log: LogRow, key: str) -> ColumnElement[bool]:
-    return and_(members.c.log == log.id, members.c.user == key)
-
-
 def _find_log(db: Connection, kind: Kind, key: str) -> LogRow | None:
-    found = db.execute(select(*_log_columns).where(and_(logs.c.kind == kind, logs.c.key == key))).one_or_none()
+    found = db.execute(_FIND_LOG, {"of_kind": kind, "of": key}).one_or_none()
     return None if found is None else _log(found)
 
 
