@@ -12,10 +12,10 @@ if __name__ == "__main__":  # the imports take a moment: until main() takes over
     gc.disable()  # until main() has set up: imported objects stay, and to look for garbage among them takes a tenth
 
 import argparse
-import logging
 import resource
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,14 +29,13 @@ from bridge.embedded import BrokerSupervisor
 from bridge.mirror import URL_FORMS, BrokerConfig, Mirror, embedded_address, parse_broker
 from channels import Chat
 from doors import GREETING, Door, SpeakerFactory, Speakers, encode_refusal, json_speaker, text_speaker
+from reporting import FORMATS, LogFormat, events, open_log, report
 from store import Durability, Store, data_folder, open_store
 from wire import VERSION
 from wire.errors import LocalError
 from wire.limits import Limits
 from wire.mqtt import CONNECT_FIRST_BYTE, V311
 from wire.topics import ROOT, Topics
-
-log = logging.getLogger("partyline")
 
 PROGRAM = "server.py"  # the name of the command, unless a package has given it another one
 MQTT_PORT = 1883  # registered with IANA
@@ -60,6 +59,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     data: str = "data"
     durability: Durability = "process"
     log_level: LogLevel = "info"
+    log_format: LogFormat = "text"
     broker: BrokerConfig = BrokerConfig()
     limits: Limits = Limits()
 
@@ -106,7 +106,7 @@ class Server:
         try:
             return self._door.open(config.host, MQTT_PORT, speakers)
         except LocalError as error:
-            log.warning("MQTT devices can use the main port only: %s", error)
+            report(events.MqttPortTaken(str(error)))
             return None
 
     def _open_mirror(self, config: Config) -> Mirror | None:
@@ -201,6 +201,7 @@ def configure(arguments: Sequence[str], program: str = PROGRAM) -> Config:
     for name, what in (("ca", "authority"), ("cert", "own certificate"), ("key", "own key")):
         parser.add_argument(f"--broker-{name}", metavar="FILE", help=f"PEM file of the {what}, for mqtts://")
     parser.add_argument("--config", metavar="FILE", help="YAML file with these settings and the limits")
+    parser.add_argument("--log-format", choices=list(FORMATS), help="form of the log on standard error (default text)")
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="(default info)")
     parser.add_argument("--version", action="version", version=f"partyline {VERSION}")
     options = vars(parser.parse_args(arguments))
@@ -229,7 +230,7 @@ def allow_many_connections(limits: Limits) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (ceiling, hard))
         soft = ceiling
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        log.warning("the system allows %d open files, which is enough for about %d connections", soft, soft - 256)
+        report(events.FewDescriptors(soft, soft - 256))
 
 
 def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
@@ -240,25 +241,30 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     stop = _signals()
     try:
         config = configure(given, program)
-        logging.basicConfig(
-            level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
-        )
-        os.umask(0o077)  # no other user of the machine may read the data
-        allow_many_connections(config.limits)
-        server = Server(config)
+        with closing(open_log(config.log_format, config.log_level, config.limits.log_lines)):
+            _serve(config, stop)
     except LocalError as error:
         print(f"{program}: {error}", file=sys.stderr)
         return 1
+    return 0
+
+
+def _serve(config: Config, stop: int) -> None:
+    """Run the server until the descriptor `stop` is readable. Raises LocalError if it cannot start."""
+    os.umask(0o077)  # no other user of the machine may read the data
+    allow_many_connections(config.limits)
+    server = Server(config)
     # These objects stay. To scan them at each garbage collection would delay everyone by some milliseconds.
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
     gc.enable()
+    report(events.Started(VERSION, server.address, server.mqtt_address or "", config.data))
     print(_ready(config, server), flush=True)
     os.read(stop, 1)
     print("Stopping.", flush=True)
     server.close()
-    return 0
+    report(events.Stopped())
 
 
 def _signals() -> int:

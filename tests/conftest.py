@@ -46,7 +46,7 @@ accounts._hasher = PasswordHash((Argon2Hasher(time_cost=1, memory_cost=8, parall
 # The beginnings of the names of a server's threads.
 THREADS = (
     "connection-", "door-", "pump", "read-tracker", "expiry", "mqtt-timer", "mirror", "embedded-broker",
-    "store-checkpointer",
+    "store-checkpointer", "log-repeats",
 )  # fmt: skip
 
 

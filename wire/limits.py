@@ -29,6 +29,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     page: AtLeastOne = 1_000  # entries of one answer to `history`
     cache: OrNone = 67_108_864  # bytes of recent entries that memory holds for readers that lag a little
     queue: OrNone = 262_144  # bytes of posts that wait for the store before the server reads their senders more slowly
+    log_lines: OrNone = 20  # lines of one event in the log that one address causes in a minute; 0: no limit
     presence: OrNone = 200  # members online in a channel, above which they are not told who comes and goes
 
     file_size: OrNone = 4_294_967_296  # bytes of one file; 0: no limit

@@ -64,7 +64,7 @@ def test_what_was_sent_is_stored_and_all_are_told(process: Process, number: sign
     alice.close()
     assert process.process.wait(DEADLINE) == 0
     assert process.process.stdout.read() == b"Stopping.\n"
-    assert process.log == ""
+    assert process.warnings == ""
     process.start()
     with Bulk(process.address, "carol") as carol:
         carol.send(Join("lab"), History(channel="lab", limit=1_000, ref="page"))

@@ -41,7 +41,7 @@ def test_it_says_where_it_is_ready(start_process: StartProcess, tmp_path: Path) 
     assert re.match(r"Partyline \d+\.\d+\.\d+ is ready on 127\.0\.0\.1:[1-9]\d*[,.]", process.ready)
     assert f"Data folder: {process.folder}." in process.ready
     assert "Listening on this machine only" in process.ready
-    assert process.log == ""
+    assert process.warnings == ""
     with Text(process.address, "alice") as alice:
         alice.send("exit")
         alice.expect("Goodbye")

@@ -175,7 +175,7 @@ def test_the_page_of_commands_has_every_command() -> None:
 def test_the_architecture_page_has_every_folder() -> None:
     """The page names each folder of the program and each folder directly below it."""
     page = (ROOT / "ARCHITECTURE.md").read_text()
-    tops = ("wire", "net", "store", "channels", "doors", "bridge", "admin", "terminal")
+    tops = ("wire", "net", "reporting", "store", "channels", "doors", "bridge", "admin", "terminal")
     folders = {*tops, *(f"{top}/{init.parent.name}" for top in tops for init in (ROOT / top).glob("*/__init__.py"))}
     assert {folder for folder in folders if f"`{folder}/`" not in page} == set()
 
@@ -184,7 +184,7 @@ def test_the_architecture_page_has_every_thread() -> None:
     """Of the server, by the beginning of its name; and the tests look whether each has ended. `parent` is a child's."""
     sources = [
         file.read_text()
-        for folder in ("net", "store", "channels", "doors", "bridge")
+        for folder in ("net", "reporting", "store", "channels", "doors", "bridge")
         for file in (ROOT / folder).rglob("*.py")
     ]
     started = {

@@ -15,6 +15,7 @@ from tests.support.repository import ROOT
 FLOORS: dict[str, int] = {
     "wire": 0,
     "net": 0,
+    "reporting": 0,
     "store": 1,
     "channels": 2,
     "doors": 3,

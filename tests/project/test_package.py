@@ -22,7 +22,7 @@ from tests.support.repository import ROOT
 from wire import VERSION
 
 _PATIENCE = 120.0  # seconds
-PARTS = ("wire", "net", "store", "channels", "doors", "bridge", "admin", "terminal")
+PARTS = ("wire", "net", "reporting", "store", "channels", "doors", "bridge", "admin", "terminal")
 
 
 @pytest.fixture(scope="module")

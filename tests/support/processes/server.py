@@ -50,6 +50,11 @@ class Process:
         """Return what the server has written to standard error since the first start."""
         return self._stderr.read_text(errors="replace")
 
+    @property
+    def warnings(self) -> str:
+        """The lines of `log` that tell of more than the normal course: not logins, start and stop."""
+        return "".join(line for line in self.log.splitlines(keepends=True) if " INFO " not in line)
+
     def kill(self) -> None:
         """`kill -9`, and wait until it is gone."""
         self._end(signal.SIGKILL)

@@ -1,0 +1,101 @@
+"""Floor 0: `report`, and the log that writes what is reported."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import TextIO
+
+from . import events
+from .events import Event
+from .formats import LineFormatter, LogFormat, event_of
+from .repeats import Repeats
+
+_logger = logging.getLogger("partyline")
+
+
+def report(event: Event, error: BaseException | None = None) -> None:
+    """Log an event, with the traceback of `error`. Any thread may call it; not for each message, and with no lock held.
+
+    It writes to the log's stream, which may block.
+    """
+    if _logger.isEnabledFor(event.LEVEL):
+        _logger.log(event.LEVEL, "%s", event.SENTENCE, extra={"event": event}, exc_info=error)
+
+
+class OperatorLog(logging.Handler):
+    """Writes the log. Owns the thread `log-repeats`, which writes how many lines were only counted in a minute."""
+
+    def __init__(self, form: LogFormat, lines: int, source: Callable[[str], str], stream: TextIO) -> None:
+        super().__init__()
+        self.setFormatter(LineFormatter(form))
+        self._repeats = Repeats(lines)
+        self._source = source
+        self._stream = stream
+        self._changed = threading.Condition(self.lock)  # of `logging.Handler`, which holds its lock during `emit`
+        self._idle = True  # the thread waits for the first line that is only counted
+        self._over = False
+        self._thread = threading.Thread(target=self._run, name="log-repeats", daemon=True)
+        self._thread.start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, or count it. Called by `logging`, which holds the handler's lock."""
+        try:
+            event, at = event_of(record), time.monotonic()
+            address = getattr(event, "address", "")
+            self._write_counts(at)
+            if not address or self._repeats.may_write(event.code, self._source(address), at):
+                self._write(record)
+            elif self._idle:
+                self._idle = False
+                self._changed.notify()
+        except Exception:  # noqa: BLE001 - logging has its own report of what fails in a handler
+            self.handleError(record)
+
+    def _write(self, record: logging.LogRecord) -> None:
+        self._stream.write(f"{self.format(record)}\n")
+        self._stream.flush()
+
+    def _write_counts(self, at: float) -> None:
+        for event, source, count in self._repeats.ended(at):
+            repeated = events.Repeated(source, event, count)
+            record = logging.LogRecord(_logger.name, repeated.LEVEL, "", 0, repeated.SENTENCE, None, None)
+            record.event = repeated
+            self._write(record)
+
+    def _run(self) -> None:
+        """Thread `log-repeats`: wait until a line was only counted, and then until its minute is over."""
+        with self._changed:
+            while not self._over:
+                end = self._repeats.next_end()
+                self._idle = end is None
+                self._changed.wait(None if end is None else max(0.0, end - time.monotonic()))
+                self._write_counts(time.monotonic())
+
+    def close(self) -> None:
+        """Write the counts, end the thread, and log nothing more."""
+        logging.getLogger().removeHandler(self)
+        with self._changed:
+            over, self._over = self._over, True
+            if not over:
+                self._write_counts(float("inf"))
+            self._changed.notify()
+        self._thread.join()
+        super().close()
+
+
+def open_log(
+    form: LogFormat, level: str, lines: int, source: Callable[[str], str] = str, stream: TextIO | None = None
+) -> OperatorLog:
+    """Write what is reported from `level` on (debug, info, warning or error) to a stream, by default standard error.
+
+    `lines` is the number of lines of one event that one source may cause in a minute, 0 for any. `source` returns the
+    source of an IP address: addresses that one peer can have are one source. Libraries log from warnings on.
+    """
+    log = OperatorLog(form, lines, source, sys.stderr if stream is None else stream)
+    logging.getLogger().addHandler(log)
+    _logger.setLevel(level.upper())
+    return log
