@@ -140,7 +140,8 @@ def _add_script_options(parser: argparse.ArgumentParser) -> None:
         "--wait",
         type=_seconds,
         metavar="SECONDS",
-        help="give up after SECONDS without a connection (default: 10; with --listen, only for the first connection)",
+        help="give up after SECONDS without a connection (default: 10 for the first, 30 after a lost one; "
+        "with --listen, only for the first)",
     )
 
 

@@ -80,6 +80,10 @@ class ClientSession:
             self.fail(error)
         self.turn()
 
+    def retry(self) -> None:
+        """Begin the next attempt to connect now."""
+        self._link.retry()
+
     def turn(self) -> None:
         """Display and send the state's next step. Must be called after each change of the state."""
         try:

@@ -171,9 +171,10 @@ class TransferManager:
         self._call(lambda: self._ended(transfer, item))
 
     def _run_until_done(self, transfer: Transfer) -> str:
-        attempt = 0
+        wait = 0.0
+        lost: float | None = None  # when the first attempt failed after the last one with progress
         while True:
-            name, token = self._wait_until_online(transfer, pause(attempt) if attempt else 0.0)
+            name, token = self._wait_until_online(transfer, wait)
             before = transfer.control.progress.done
             try:
                 connection = self._open_connection(name, token)
@@ -182,7 +183,8 @@ class TransferManager:
                 ConnectionLostError,
             ) as error:  # refused: the connection that the token belongs to is lost, or will be
                 self._lost(transfer, error)
-                attempt += 1
+                lost = time.monotonic() if lost is None else lost
+                wait = pause(time.monotonic() - lost)
                 continue
             self._connections[transfer] = connection
             # On a shared connection, a waiting transfer keeps its slot: for each, the server follows so many files.
@@ -194,7 +196,9 @@ class TransferManager:
                 return transfer.run(connection)
             except ConnectionLostError as error:
                 self._lost(transfer, error)
-                attempt = 1 if transfer.control.progress.done > before else attempt + 1
+                if lost is None or transfer.control.progress.done > before:
+                    lost = time.monotonic()
+                wait = pause(time.monotonic() - lost)
             finally:
                 self._connections.pop(transfer, None)
                 connection.close()

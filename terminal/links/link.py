@@ -1,8 +1,8 @@
 """Floor 4: the base of the links: a thread that connects to the server and reconnects when the connection is lost.
 
-A link has `start`, `send`, `drop`, `stop`, and three events. The link's thread calls `deliver`, which returns when the
-event was handled: so a slow terminal slows the server down. Neither does that thread wait for a sender, nor a sender
-for it.
+A link has `start`, `send`, `drop`, `retry`, `stop`, and three events. The link's thread calls `deliver`, which returns
+when the event was handled: so a slow terminal slows the server down. Neither does that thread wait for a sender, nor a
+sender for it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import contextlib
 import random
 import socket
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -18,7 +19,10 @@ from typing import TypeAlias
 
 from wire.frames import Frame
 
-_LONGEST_PAUSE = 15.0  # seconds between two attempts
+_FIRST_PAUSE = 0.25  # seconds, at most, before the first attempt after a loss
+_SHORT_PAUSE = 2.0  # seconds, at most, between two attempts in the first half minute of an absence
+_LONG_PAUSE = 15.0  # seconds, at most, between two attempts
+_PATIENT = 15.0  # an absence divided by this is the pause: 2 seconds after half a minute, 15 after four minutes
 _ENDING = 1.0  # seconds for the thread to end
 _WAKES = 65_536  # bytes
 
@@ -47,9 +51,14 @@ Event: TypeAlias = Connected | Disconnected | Received
 Deliver: TypeAlias = Callable[[Event], None]
 
 
-def pause(attempt: int, chance: Callable[[], float] = random.random) -> float:
-    """Return the seconds to wait before an attempt: growing, and random, as many clients lose a server together."""
-    return min(_LONGEST_PAUSE, 0.25 * 2.0 ** min(attempt, 10)) * (0.5 + chance() / 2)
+def pause(absent: float, chance: Callable[[], float] = random.random) -> float:
+    """Return the seconds to wait before the next attempt, `absent` seconds after the connection was lost.
+
+    They stay few while a server may be restarting, and grow afterwards. They are random, as many clients lose a server
+    at the same moment.
+    """
+    longest = max(_FIRST_PAUSE, min(absent, _SHORT_PAUSE), min(absent / _PATIENT, _LONG_PAUSE))
+    return longest * (0.5 + chance() / 2)
 
 
 def connect_failure(error: OSError | UnicodeError) -> str:
@@ -68,6 +77,7 @@ class Link(ABC):
         self._outgoing: list[Frame] = []
         self._dropped = False
         self._stopping = threading.Event()
+        self._pause_over = threading.Event()
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_reader.setblocking(False)
         self._wake_writer.setblocking(False)
@@ -90,9 +100,14 @@ class Link(ABC):
             self._dropped = True
         self._wake()
 
+    def retry(self) -> None:
+        """Begin the next attempt now: end the present pause, or skip the next one."""
+        self._pause_over.set()
+
     def stop(self) -> None:
         """Disconnect for good. Frames that are not sent yet are lost, and no event is delivered any more."""
         self._stopping.set()
+        self._pause_over.set()
         self._wake()
         if self._thread.ident is None:
             self._wake_reader.close()
@@ -108,14 +123,16 @@ class Link(ABC):
 
     def _run(self) -> None:
         with self._wake_reader, self._wake_writer:
-            attempt = 0
+            lost = time.monotonic()
             while not self._stopping.is_set():
                 welcomed, down = self._dial()
                 if self._stopping.is_set():
                     return
+                if welcomed:
+                    lost = time.monotonic()
                 self._deliver(down)
-                attempt = 0 if welcomed else attempt + 1
-                self._stopping.wait(pause(attempt))
+                self._pause_over.wait(pause(time.monotonic() - lost))
+                self._pause_over.clear()
 
     @abstractmethod
     def _dial(self) -> tuple[bool, Disconnected]:

@@ -85,6 +85,7 @@ class State:
         self.credentials = credentials
         self.leaving = False  # the user has typed `exit`
         self.ended: Ended | None = None
+        self.attempts = 0  # connections that were lost, and attempts that failed
         self.unmatched_error = ""  # an error without `ref`: one of our requests will get no other answer
         self._where = where
         self._fetch_names = fetch_names
@@ -107,6 +108,11 @@ class State:
     def online(self) -> bool:
         """True if the server has let us in."""
         return self._link_state is _LinkState.ONLINE
+
+    @property
+    def welcomed(self) -> bool:
+        """True if the server has let us in at least once."""
+        return self._welcomed
 
     @property
     def unsent(self) -> list[str]:
@@ -153,6 +159,7 @@ class State:
         """Note a lost connection or a failed attempt. Only the first of several in a row is displayed."""
         link_state, self._link_state = self._link_state if reached else _LinkState.OFFLINE, _LinkState.OFFLINE
         reason, self._reason = self._reason or reason, ""
+        self.attempts += 1
         if self._bye_sent:
             self.ended = Ended(clean=True)
         elif not self._loss_shown and self.credentials.question is None and self.ended is None:

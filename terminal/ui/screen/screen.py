@@ -224,8 +224,8 @@ class Screen:
                 return f"[{self._state.rooms.current}] " if self._state.rooms.current else "> "
 
     def _status(self) -> StyleAndTextTuples:
-        """Return the text at the right: the number of unsent messages while offline, else nothing."""
+        """Return the text at the right: nothing while online, else the number of unsent messages."""
         if self._state.online or self._state.credentials.question is not None:
             return []
         unsent = len(self._state.unsent)
-        return [("class:unsent", f" offline, {unsent} unsent " if unsent else " offline ")]
+        return [("class:unsent", f" reconnecting, {unsent} unsent " if unsent else " reconnecting ")]

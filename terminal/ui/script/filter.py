@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from wire.frames import Error
 from wire.limits import Limits
+from wire.names import shorten
 
 from ...files import FileOptions, OpenConnection
 from ...links import Deliver, Link
@@ -24,7 +25,10 @@ from .output import Output
 
 _WINDOW = 512  # requests without an answer; at that number reading of stdin pauses
 _GOODBYE = 2.0  # seconds for the server's answer to `bye`
-_PATIENCE = 10.0  # seconds without a connection, by default
+_CONNECTING = 10.0  # seconds without a first connection, by default
+_RECONNECTING = 30.0  # seconds without a connection after a lost one, by default
+_LISTED = 20  # messages that are listed at the end as not sent
+_QUOTED = 200  # characters of each
 _CHUNK = 65_536
 _HINTS = {
     "name": "Choose another name with --name NAME or PARTYLINE_NAME.",
@@ -37,8 +41,8 @@ class ScriptOptions:
     """The options of a filter. With `json` it prints frames.
 
     `listen` is the number of seconds to stay after the last answer; None means without end. `patience` is the number
-    of seconds without a connection until it gives up; None means 10, and without end once it listens. `program` is the
-    command's name in messages.
+    of seconds without a connection until it gives up; None means 10 for the first connection and 30 for a later one,
+    or without end for a later one if `listen` is None. `program` is the command's name in messages.
     """
 
     json: bool = False
@@ -81,14 +85,15 @@ class Filter:
             await self._work()
             trouble = self._stuck()
             await self._session.part(_GOODBYE)
+            unfinished = self._unfinished()
         except BrokenPipeError:  # `client.py --listen | head -1` is done
             self._out.abandon()
             return 1 if self._state.unanswered else 0
         finally:
             await self._session.stop()
-        if trouble:
-            print(f"{self._options.program}: {trouble}", file=sys.stderr)
-        return 128 + self._signal if self._signal else 1 if trouble or self._refused else 0
+        if trouble or unfinished:
+            print(f"{self._options.program}: {' '.join([trouble, *unfinished]).strip()}", file=sys.stderr)
+        return 128 + self._signal if self._signal else 1 if trouble or unfinished or self._refused else 0
 
     def _interrupt(self, number: int) -> None:
         self._signal = number
@@ -113,17 +118,35 @@ class Filter:
 
     async def _watch(self) -> None:
         """Give up after too long without a connection."""
-        patience = self._options.patience or _PATIENCE
+        patience = self._options.patience or _CONNECTING
         while not self._gave_up:
             await self._session.until(lambda: not self._state.online)
-            try:
-                async with asyncio.timeout(patience):
-                    await self._session.until(lambda: self._state.online)
-            except TimeoutError:
-                self._gave_up = f"Could not connect within {patience:g} seconds.{_not_sent(len(self._state.unsent))}"
+            if not await self._reconnected(patience):
+                self._gave_up = f"Could not connect within {patience:g} seconds."
                 self._session.turn()
-            if self._options.listen is None and self._options.patience is None:
-                patience = float("inf")
+            if self._options.patience is None:
+                patience = float("inf") if self._options.listen is None else _RECONNECTING
+
+    async def _reconnected(self, patience: float) -> bool:
+        """Wait for a connection. Return False if there is none after `patience` seconds and one more attempt then.
+
+        The last attempt begins at once, or has begun already. It may take `patience` seconds more.
+        """
+        if await self._within(patience, lambda: self._state.online):
+            return True
+        before = self._state.attempts
+        self._session.retry()
+        await self._within(patience, lambda: self._state.online or self._state.attempts != before)
+        return self._state.online
+
+    async def _within(self, seconds: float, met: Callable[[], bool]) -> bool:
+        """Wait until `met()` is true after a turn; return False after `seconds`."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._session.until(met)
+        except TimeoutError:
+            return False
+        return True
 
     def _ended(self) -> bool:
         return bool(self._signal or self._stuck())
@@ -137,6 +160,20 @@ class Filter:
         if self._state.unmatched_error:
             return "That error answers no known request, so the client stops."
         return self._gave_up
+
+    def _unfinished(self) -> list[str]:
+        """Return what to say at the end about transfers that are not done, and messages that were not sent."""
+        said = []
+        if running := len(self._session.transfers.lines()):
+            said.append("1 file transfer did not end." if running == 1 else f"{running} file transfers did not end.")
+        if unsent := self._state.unsent:
+            count, them = ("1 message was", "it") if len(unsent) == 1 else (f"{len(unsent)} messages were", "them")
+            what = f"sent, or the server has not confirmed {them}" if self._state.welcomed else "sent"
+            lines = [shorten(text, _QUOTED) for text in unsent[:_LISTED]]
+            if len(unsent) > _LISTED:
+                lines.append(f"… and {len(unsent) - _LISTED} more")
+            said.append("\n  ".join([f"{count} not {what}:", *lines]))
+        return said
 
     # Input
 
@@ -180,12 +217,6 @@ class Filter:
             self._out.frames([item.frame for item in shown])
         else:
             self._out.lines([line for item in shown if not isinstance(item.frame, Error) for line in paint(item)])
-
-
-def _not_sent(count: int) -> str:
-    if not count:
-        return ""
-    return " 1 message was not sent." if count == 1 else f" {count} messages were not sent."
 
 
 def _read_stdin() -> bytes:

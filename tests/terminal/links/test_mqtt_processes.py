@@ -287,7 +287,7 @@ def test_what_is_no_broker_is_said(process: Process) -> None:
     assert done.returncode == 1
     assert done.stderr == (
         f"* Could not connect to mqtt://{process.address} (Connection refused). Retrying.\n"
-        "client.py: Could not connect within 0.3 seconds. 1 message was not sent.\n"
+        "client.py: Could not connect within 0.3 seconds. 1 message was not sent:\n  lab: one\n"
     )
 
 

@@ -58,7 +58,7 @@ def test_the_screen_reconnects_and_displays_everything_once(
     screen.type("two", "Enter")
     screen.type("half a li")
     screen.expect("~ unsent: two")
-    screen.until(lambda lines: lines[-1].startswith("[lab] half a li") and lines[-1].endswith("offline, 2 unsent"))
+    screen.until(lambda lines: lines[-1].startswith("[lab] half a li") and lines[-1].endswith("reconnecting, 2 unsent"))
     process.start()
     screen.expect("[lab] alice: two")
     lines = screen.expect_last("[lab] half a li")

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from server import Server
-from tests.support.clients import Json
+from terminal.files import FileOptions, JsonFileConnection
+from terminal.links import Disconnected, JsonLink, link
+from terminal.state import Credentials, State
+from terminal.ui.script import Filter, ScriptOptions
+from tests.support.clients import Json, endpoint
 from tests.support.processes import Process
 from tests.support.processes.clients import Running, command, environment, run
 from tests.support.waiting import DEADLINE
@@ -105,8 +112,53 @@ def test_without_a_server_it_gives_up_after_its_wait(process: Process) -> None:
     assert done.stdout == ""
     assert done.stderr == (
         f"* Could not connect to {process.address} (Connection refused). Retrying.\n"
-        "client.py: Could not connect within 0.3 seconds. 2 messages were not sent.\n"
+        "client.py: Could not connect within 0.3 seconds. 2 messages were not sent:\n  lab: one\n  two\n"
     )
+
+
+class SecondTime(JsonLink):
+    """A link whose first attempt fails, and whose next one comes only when it is asked to retry."""
+
+    dials = 0
+
+    def _dial(self) -> tuple[bool, Disconnected]:
+        self.dials += 1
+        return super()._dial() if self.dials > 1 else (False, Disconnected("Connection refused", reached=False))
+
+
+def test_when_its_wait_is_over_it_tries_once_more(
+    server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """It gave up in the pause between two attempts, with the server there again."""
+    monkeypatch.setattr(link, "pause", lambda absent: DEADLINE * 10)
+    monkeypatch.setattr(sys, "stdin", None)
+    host, port = endpoint(server.address)
+    script = Filter(
+        State(Credentials("alice", None)), partial(SecondTime, host, port), partial(JsonFileConnection, host, port),
+        FileOptions(tmp_path, 0), ScriptOptions(patience=2.0),
+    )  # fmt: skip
+    assert asyncio.run(script.run()) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("Welcome, alice.")
+    assert err == "* Could not connect to the server (Connection refused). Retrying.\n"
+
+
+def test_it_says_what_a_lost_server_has_not_confirmed(process: Process, running: Callable[..., Running]) -> None:
+    client = running(process.address, "--name", "alice", "--wait", "2")
+    client.say("/join lab")
+    client.expect("You are in lab")
+    process.kill()
+    client.expect("Reconnecting", stderr=True)
+    client.say(*[f"line {number}" for number in range(30)])
+    code, _, errors = client.end()
+    assert code == 1
+    first, *listed, last = errors.splitlines()
+    assert first == (
+        "client.py: Could not connect within 2 seconds. "
+        "30 messages were not sent, or the server has not confirmed them:"
+    )
+    assert listed == [f"  line {number}" for number in range(20)]
+    assert last == "  … and 10 more"
 
 
 def test_another_server_is_recognised() -> None:
@@ -123,7 +175,7 @@ def test_another_server_is_recognised() -> None:
         done = run(f"127.0.0.1:{listener.getsockname()[1]}", "--name", "alice", typed="lab: hello\n")
         other.join()
     assert done.returncode == 1
-    assert done.stderr.endswith("is not a Partyline server.\n")
+    assert " is not a Partyline server. 1 message was not sent:\n  lab: hello\n" in done.stderr
 
 
 def test_a_killed_server_keeps_every_post_once_and_the_listener_prints_each_once(
