@@ -59,7 +59,7 @@ class PahoConnection:
         """The broker keeps the session for a while under the client id, but not by 3.1.1, which has no expiry."""
         self.window = 1
         self._will = ""
-        self._version = version
+        self.version = version
         self._client = client = paho.Client(
             CallbackAPIVersion.VERSION2,
             client_id,
@@ -86,7 +86,7 @@ class PahoConnection:
         self._client.username_pw_set(name, password)
         self._will = will
         self._client.will_set(will, _GONE, qos=1)
-        if self._version != V5:
+        if self.version != V5:
             self._client.connect(host, port, _KEEP_ALIVE)
             return
         properties = _properties(PacketTypes.CONNECT, SessionExpiryInterval=_EXPIRY, ReceiveMaximum=_IN_FLIGHT)
@@ -125,7 +125,7 @@ class PahoConnection:
 
         Behind another broker, only our will tells the server that we have left.
         """
-        if self._version == V5:
+        if self.version == V5:
             ending = _properties(PacketTypes.DISCONNECT, SessionExpiryInterval=0)
             self._client.disconnect(ReasonCode(PacketTypes.DISCONNECT, "Disconnect with will message"), ending)
         else:
@@ -153,13 +153,13 @@ class PahoConnection:
     def publish(self, topic: str, payload: bytes, reply: str, correlation: bytes) -> int:
         """Publish at QoS 1."""
         properties = None
-        if self._version == V5:
+        if self.version == V5:
             properties = _properties(PacketTypes.PUBLISH, ResponseTopic=reply, CorrelationData=correlation)
         return self._client.publish(topic, payload, 1, properties=properties).mid
 
     def subscribe(self, filters: Sequence[tuple[str, int]]) -> int:
         """Subscribe. MQTT 5 leaves out messages of `+` filters that were retained before."""
-        if self._version != V5:
+        if self.version != V5:
             return self._client.subscribe(list(filters))[1] or 0
         options = [
             (topic_filter, SubscribeOptions(qos, retainHandling=0 if "+" not in topic_filter else _NO_RETAINED))

@@ -1,7 +1,11 @@
 """Floor 4: the link that speaks MQTT, to Partyline or to a broker that mirrors it.
 
 CONNECT has the name and the password of the state's `hello`. If the broker refuses them, the link connects again with
-the next `hello`; to a person, that is one connection. The link tries MQTT 5 first, then 3.1.1.
+the next `hello`; to a person, that is one connection.
+
+The link speaks MQTT 5. It changes to 3.1.1 if the broker refuses that version by CONNACK. A broker that closes the
+connection instead, or says nothing, may have been killed: then the link tries 3.1.1 for this one connection, unless the
+broker has accepted MQTT 5 before.
 """
 
 from __future__ import annotations
@@ -51,23 +55,29 @@ class MqttLink(Link):
         self._topics = Topics(address.root or ROOT)
         self._process = secrets.token_hex(8)
         self._version: MQTTProtocolVersion = V5
+        self._speaks_5 = False  # the broker has accepted MQTT 5
         self._numbers = itertools.count(1)  # never repeated, as an answer may come on a later connection
         self._conversation: MqttConversation | None = None  # since the broker accepted the connection
 
     def _dial(self) -> tuple[bool, Disconnected]:
         self._begin()
         while (hello := self._next_hello()) is not None:
-            outcome = self._connect(hello)
-            if isinstance(outcome, ConnectRefused) and outcome.code == Reason.UNSUPPORTED_PROTOCOL_VERSION:
-                self._change_version()
-                outcome = self._connect(hello)
+            outcome = self._connect(hello, self._version)
+            if self._version == V5 and self._may_lack_5(outcome):
+                outcome = self._connect(hello, V311)
             if not isinstance(outcome, ConnectRefused):
                 return outcome
             self._deliver(Received([_error(outcome, hello)]))
         return False, Disconnected("dropped")
 
-    def _change_version(self) -> None:
-        self._version = V311 if self._version == V5 else V5
+    def _may_lack_5(self, outcome: ConnectRefused | tuple[bool, Disconnected]) -> bool:
+        """Return True if this end of a connection by MQTT 5 may mean that the broker does not know MQTT 5."""
+        if isinstance(outcome, ConnectRefused):
+            if outcome.code != Reason.UNSUPPORTED_PROTOCOL_VERSION:
+                return False
+            self._version = V311
+            return True
+        return outcome[1].reached and self._conversation is None and not (self._speaks_5 or self._given_up)
 
     def _next_hello(self) -> Hello | None:
         """Wait for the state's `hello`; None after `drop` or `stop`."""
@@ -79,9 +89,9 @@ class MqttLink(Link):
             self._clear_wake()
         return None
 
-    def _connect(self, hello: Hello) -> ConnectRefused | tuple[bool, Disconnected]:
+    def _connect(self, hello: Hello, version: MQTTProtocolVersion) -> ConnectRefused | tuple[bool, Disconnected]:
         """Run one connection. Return its refusal, or whether the server has welcomed us and why it ended."""
-        connection = PahoConnection(f"partyline-{hello.name}-{self._process}", self._version, self._tls)
+        connection = PahoConnection(f"partyline-{hello.name}-{self._process}", version, self._tls)
         self._conversation = None
         try:
             will, _ = self._topics.ask(Gone(), hello.name)
@@ -98,8 +108,6 @@ class MqttLink(Link):
             connection.close()
 
     def _ended(self, reason: str) -> tuple[bool, Disconnected]:
-        if self._conversation is None and not self._given_up:
-            self._change_version()  # no answer: perhaps the broker does not know this version
         return self._conversation is not None and self._conversation.welcomed, Disconnected(reason)
 
     def _run_connection(self, connection: PahoConnection, hello: Hello) -> ConnectRefused | None:
@@ -138,6 +146,7 @@ class MqttLink(Link):
         now, conversation = time.monotonic(), self._conversation
         match event:
             case Accepted():
+                self._speaks_5 = self._speaks_5 or connection.version == V5
                 self._conversation = MqttConversation(
                     connection, self._topics, hello, self._process, self._numbers, now
                 )

@@ -121,18 +121,53 @@ def far(monkeypatch: pytest.MonkeyPatch) -> Iterator[Far]:
     assert not [thread for thread in threading.enumerate() if thread.name == "partyline-link"]
 
 
-def test_a_broker_that_says_nothing_to_mqtt_5_is_asked_in_3_1_1(far: Far) -> None:
-    far.expect(Connected)
-    first, packet = far.accept()
-    with first:
+@pytest.mark.parametrize("closes", [True, False])
+def test_a_broker_that_does_not_answer_mqtt_5_is_asked_in_3_1_1_for_this_connection(far: Far, closes: bool) -> None:
+    """It may have been killed: the next connection begins with MQTT 5 again."""
+    for _ in range(2):
+        far.expect(Connected)
+        first, packet = far.accept()
         assert (packet.version, packet.username, packet.clean, packet.keep_alive) == (V5, ME, False, 30)
         assert packet.will is not None
         assert packet.will.topic == "chat/from/alice/gone"
-        assert far.expect(Disconnected) == Disconnected("the server does not answer CONNECT")
+        if closes:
+            first.close()
+        second, again = far.accept()
+        with first, second:
+            assert (again.version, again.client_id, again.clean) == (V311, packet.client_id, True)
+        assert far.expect(Disconnected) == Disconnected("the server closed the connection")
+
+
+@pytest.mark.parametrize("refusal", [b"\x20\x02\x00\x01", encode(ConnAck(Reason.UNSUPPORTED_PROTOCOL_VERSION), V5)])
+def test_a_broker_that_refuses_mqtt_5_is_asked_in_3_1_1_from_then_on(far: Far, refusal: bytes) -> None:
     far.expect(Connected)
-    second, again = far.accept()
-    with second:
-        assert (again.version, again.client_id, again.clean) == (V311, packet.client_id, True)
+    first, packet = far.accept()
+    with first:
+        assert packet.version == V5
+        first.sendall(refusal)
+        second, packet = far.accept()
+    for _ in range(2):
+        with second:
+            assert packet.version == V311
+        far.expect(Disconnected)
+        far.expect(Connected)
+        second, packet = far.accept()
+    second.close()
+
+
+def test_a_broker_that_has_spoken_mqtt_5_is_never_asked_in_3_1_1(far: Far) -> None:
+    """It was killed before its CONNACK, and the client went on with 3.1.1 when it was back."""
+    far.expect(Connected)
+    first, _ = far.accept()
+    with first:
+        first.sendall(encode(ConnAck(Reason.SUCCESS), V5) + encode(Disconnect(Reason.SERVER_SHUTTING_DOWN), V5))
+        far.expect(Disconnected)
+    for _ in range(3):
+        far.expect(Connected)
+        killed, packet = far.accept()
+        killed.close()
+        assert packet.version == V5
+        assert far.expect(Disconnected) == Disconnected("the server closed the connection")
 
 
 def test_refused_and_taken_over_are_told_and_the_line_goes_on_with_the_next_hello(far: Far) -> None:
@@ -162,9 +197,10 @@ def test_refused_and_taken_over_are_told_and_the_line_goes_on_with_the_next_hell
 def test_what_is_no_broker_ends_the_line_and_not_the_link(far: Far, garbage: bytes, reason: str) -> None:
     for _ in range(2):
         far.expect(Connected)
-        connection, _ = far.accept()
-        with connection:
-            connection.sendall(garbage)
+        for _version in (V5, V311):
+            connection, _ = far.accept()
+            with connection:
+                connection.sendall(garbage)
         assert far.expect(Disconnected) == Disconnected(reason)
 
 
