@@ -243,8 +243,7 @@ class Chat:
             watcher.presence_changed(user)
 
     def disconnected(self, user: User) -> None:
-        """Store when a user was last seen, and tell the users who share a channel that the user has disconnected."""
-        self.journal.saw(user.key, now())
+        """Tell the users who share a channel with a user that the user has disconnected."""
         if not self.closing:
             self._tell(self._neighbours(user), Presence(user.name, "offline"))
             for watcher in self.watchers:

@@ -102,7 +102,6 @@ _ROWS: Mapping[State, Mapping[type[Request], Row]] = {
 
 def handle(session: Session, requests: Sequence[Request]) -> None:
     """Do what a connection asks, in order. Called by the connection's own thread. Raises PeerError."""
-    session.note_read()
     gathered: Row | None = None  # of the last request, for those of the same type that follow it
     for request in requests:
         if gathered is not None and type(request) is gathered.request:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import StrEnum
 
+from wire.clock import now
 from wire.errors import Refused
 from wire.frames import Closing, Error, Msg, Say, Slowed
 
@@ -205,14 +206,16 @@ class Session:
     def finish(self) -> None:
         """Give the answers and the missed entries a while to go out: the peer has sent its last request."""
         if not self._hung_up:  # else they go to the connection that has taken over
+            self.note_read()
             self.settle()
             self.reader.wait_until_level(PARTING)
 
     def note_read(self) -> bool:
         """Have the cursors moved over what the peer's machine has acknowledged, for a peer that cannot do it itself.
 
-        Return True if more is on its way. Called whenever the peer sends something and at the end, and by the thread
-        `read-tracker` after a delivery.
+        Return True if more is on its way. Called by the thread `read-tracker` some seconds after a delivery; and at the end,
+        before the last words, which the machine has not acknowledged yet. For each line that a person types it would
+        cost a transaction beside that of the line.
         """
         if self.user is None:
             return False
@@ -229,13 +232,13 @@ class Session:
         self.chat.read_tracker.remove(self)
         if user is not None:
             self.note_read()
+            self.chat.journal.saw(user.key, now())
             # Before the name is free, since the next connection reads the stored cursors. When the server goes down,
             # `Chat.close` commits them.
             self.chat.journal.carry(wait=not self.chat.closing)
             self.reader.close()
             if self.chat.directory.release(user, self):
                 self.chat.disconnected(user)
-            self.chat.journal.carry()
         self.reader.close()
 
     def note_last_read(self) -> None:

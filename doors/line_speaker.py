@@ -55,11 +55,13 @@ class LineSpeaker:
 
     def fail(self, error: PeerError) -> None:
         """Tell the peer why the connection ends."""
+        self._session.note_read()
         self._reader.reply(Error(code=error.code, error=error.sentence))
         self._reader.reply(Closing(reason="The connection is closed.", code=error.code))
 
     def dismiss(self) -> None:
         """Tell the peer that the server goes down."""
+        self._session.note_read()
         self._reader.reply(Closing(reason="The server is going down.", code="closing"))
 
     def close(self) -> None:

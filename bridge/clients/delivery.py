@@ -64,6 +64,7 @@ class MqttReader(Reader[L]):
         "_moved",
         "_resent",
         "_starts",
+        "_unread",
         "_window",
     )  # fmt: skip
 
@@ -84,6 +85,7 @@ class MqttReader(Reader[L]):
         self._starts: dict[L, tuple[int, int]] = {}  # by channel: the cursor to begin at, and its `_resent`
         self._resent: dict[L, int] = {}  # an earlier connection may have sent entries up to this number
         self._window = WINDOW
+        self._unread = False  # an entry of a private log was sent at QoS 0 since the last `newly_read`
 
     def limit_flight(self, receive_maximum: int) -> None:
         """Limit the packets in flight to the client's Receive Maximum (5 §3.1.2.11.3)."""
@@ -122,6 +124,7 @@ class MqttReader(Reader[L]):
             encoding = self._encoding_of(log)
             if encoding is not None:
                 self._encodings[log] = encoding
+                self._unread = self._unread or log.channel is None
                 return
             self._encodings.pop(log, None)
             self._cursors.pop(log, None)
@@ -141,15 +144,18 @@ class MqttReader(Reader[L]):
 
         Its machine has acknowledged all that was sent; else the list is empty and the second value True.
         """
+        if not self._unread:
+            return [], False
         with self._lock:
+            if self._waiting or self._outlet.unacknowledged():
+                return [], True
             moved = [
                 (log, number)
                 for log, number in self._cursors.items()
                 if number > self._acknowledged.get(log, 0) and log.channel is None and not self._at_qos_1_locked(log)
             ]
-            if moved and (self._waiting or self._outlet.unacknowledged()):
-                return [], True
             self._acknowledged.update(moved)
+            self._unread = False
             return moved, False
 
     def sent(self) -> dict[int, int]:
@@ -177,7 +183,9 @@ class MqttReader(Reader[L]):
                 self._fall_behind_locked()
                 return
             self._cursors[log] = block.last
-            if encoding.at_qos_1:
+            if not encoding.at_qos_1:
+                self._unread = self._unread or log.channel is None
+            else:
                 for batch in block.batches:
                     self._fly_locked(log, encoding, batch)
             data = block.encoded(encoding)
@@ -262,6 +270,7 @@ class MqttReader(Reader[L]):
             pieces.append(encoding.encode_entries(batch.entries, batch.seq, dup=dup))
             cursor = batch.last
         self._cursors[log] = cursor
+        self._unread = self._unread or (log.channel is None and not encoding.at_qos_1)
         self._send_locked(b"".join(pieces))
 
     def _skip(self, log: L, cursor: int, to: int) -> None:

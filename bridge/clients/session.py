@@ -103,6 +103,7 @@ class MqttSession:
     def receive(self, data: bytes) -> None:
         """Handle the packets. The session gets PUBLISHes that follow each other as one run."""
         take = self._publish_handler.take
+        self._session.note_read()
         try:
             for item in self._packets.receive(data):
                 if type(item) is Publish:

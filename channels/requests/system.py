@@ -26,6 +26,7 @@ def help(_session: Session, frame: Help) -> HelpText:
 def bye(session: Session, frame: Bye) -> None:
     """Say goodbye, and read nothing more."""
     session.done = True
+    session.note_read()
     session.reader.reply(Closing(reason="Goodbye.", ref=frame.ref))
     session.reader.wait_for_room(0, PARTING)
 

@@ -17,8 +17,9 @@ from tests.conversations.doors import (
 )
 from tests.support.clients import Json, Text
 from tests.support.fixtures import Enter, Meet, StartServer
+from tests.support.stores import WatchedStore
 from tests.support.talkers import Refusal, TextTalker
-from tests.support.waiting import eventually
+from tests.support.waiting import DEADLINE, eventually
 from wire.frames import (
     Closing,
     Delivered,
@@ -234,6 +235,32 @@ def test_who_only_reads_has_it_too(
         return {membership.log.name: membership.cursor for membership in server.chat.store.memberships("bob")}
 
     eventually(lambda: cursors() == {"lab": 1}, lambda: f"bob's cursors are {cursors()}")
+
+
+def test_a_line_of_a_person_costs_one_transaction(
+    start_server: StartServer, stores: list[WatchedStore], dial: Callable[..., Text], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How far people have read is stored after a pause and at the end, not with each line that they type."""
+    monkeypatch.setattr(read_tracker, "PERIOD", DEADLINE)
+    server = start_server()
+    alice, bob = dial(server.address, "alice"), dial(server.address, "bob")
+    for person in (alice, bob):
+        person.send("/join lab")
+        person.expect("You are in lab")
+    calls: list[str] = []
+    stores[0].before = calls.append
+    for n in range(10):
+        for person in (alice, bob):
+            person.send(f"line {n}")
+            for each in (alice, bob):
+                each.expect(f"line {n}")
+    assert calls == ["append"] * 20
+    stores[0].before = None
+    alice.send("exit")
+    alice.until_closed()
+    alice.close()
+    store, lab = server.chat.store, server.chat.known_channel("lab").row
+    eventually(lambda: store.cursor(lab, "alice") == 20, lambda: f"the cursor is {store.cursor(lab, 'alice')}")
 
 
 def test_who_does_not_acknowledge_gets_it_again(server: Server, connect: Connect) -> None:
