@@ -84,3 +84,13 @@ def test_a_follower_that_is_told_last_comes_after_all_others() -> None:
     assert log.followers == tuple(followers[at] for at in (0, 2, 4, 1, 3))
     log.detach(followers[2])
     assert log.followers == tuple(followers[at] for at in (0, 4, 1, 3))
+
+
+def test_the_first_number_in_memory() -> None:
+    """It is the one after the tail while memory holds nothing."""
+    log = Log(LogRow(2, "channel", "lab", "lab", "", "", 7))
+    assert log.oldest_recent() == 8
+    _publish(log)
+    assert log.oldest_recent() == 8
+    _publish(log)
+    assert log.oldest_recent() == 8
