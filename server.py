@@ -136,7 +136,12 @@ class Server:
         self._mqtt.close()
 
     def close(self) -> None:
-        """Stop: accept no connections, finish the work in progress, tell the clients, release the data folder."""
+        """Stop: accept no connections, finish the work in progress, tell the clients, release the data folder.
+
+        No-op after the first call.
+        """
+        if self.chat.closing:
+            return
         self._close_doors()
         self.chat.close()
         self._store.close()

@@ -26,8 +26,8 @@ class Connection:
     """One connection. Its own thread runs `_run`; the speaker, the write pump and the door call the other methods."""
 
     __slots__ = (
-        "_broken", "_chat", "_ended", "_patience", "_pump", "_retired", "_socket", "_speaker", "_speakers", "address",
-        "thread",
+        "_broken", "_chat", "_dismissed", "_ended", "_patience", "_pump", "_retired", "_socket", "_speaker", "_speakers",
+        "address", "thread",
     )  # fmt: skip
 
     def __init__(
@@ -48,6 +48,7 @@ class Connection:
         self._ended = ended
         self._broken = False
         self._retired = False
+        self._dismissed = threading.Lock()  # acquired once, by the thread that tells the peer that the server goes down
         self._patience: float | None = None
         self._speaker: Speaker | None = None
         self.thread = threading.Thread(target=self._run, name=f"connection-{address}", daemon=True)
@@ -63,7 +64,7 @@ class Connection:
                 try:
                     self._serve(speaker, first)
                     if self._retired:
-                        speaker.dismiss()
+                        self.dismiss()
                 except PeerError as error:
                     speaker.fail(error)
             finally:
@@ -180,6 +181,11 @@ class Connection:
             speaker.hang_up()
         else:
             self.hang_up()
+
+    def dismiss(self) -> None:
+        """Tell the peer that the server goes down, without blocking, unless another thread has done so."""
+        if self._speaker is not None and self._dismissed.acquire(blocking=False):
+            self._speaker.dismiss()
 
     def cut(self) -> None:
         """End the connection at once, and send nothing more."""

@@ -20,7 +20,8 @@ from .speaker import Speakers
 log = logging.getLogger("partyline.door")
 
 _BACKLOG = 1024
-_PATIENCE = 1.0  # seconds for the connections to end by themselves when the server goes down
+_PATIENCE = 1.0  # seconds in which at least one connection has to end, when the server goes down
+_LONGEST = 30.0  # seconds, at most, for the connections to end by themselves then
 _OUT_OF = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _STACK = 512 << 10  # bytes of address space for the stack of a connection's thread; unused pages take no memory
 _KEEP_ALIVE = KeepAlive(idle=60, interval=20, probes=3, limit_sends=True)  # ends a dead connection after 120 s
@@ -109,7 +110,12 @@ class Door:
                 self._empty.set()
 
     def close(self) -> None:
-        """Stop listening, let every connection finish what has come and tell its peer, and end all threads."""
+        """Stop listening, let every connection finish what has come and tell its peer, and end all threads.
+
+        A connection that does not end by itself is cut off, after its peer was told. No-op after the first call.
+        """
+        if self._closing:
+            return
         self._closing = True
         for listener, thread in self._listeners:
             listener.shutdown(socket.SHUT_RDWR)
@@ -121,16 +127,29 @@ class Door:
                 self._empty.set()
         for connection in connections:
             connection.retire()
-        if not self._empty.wait(_PATIENCE):
-            with self._lock:
-                late = list(self._connections)
+        late = self._wait_until_ended()
+        if late:
             log.info("Cut %d connections that did not end in time", len(late))
-            for connection in late:
-                connection.cut()
+        for connection in late:
+            connection.dismiss()
+            connection.cut()
         deadline = time.monotonic() + _PATIENCE
         for connection in connections:
             connection.thread.join(max(0.0, deadline - time.monotonic()))
         self.pump.close()
+
+    def _wait_until_ended(self) -> list[Connection]:
+        """Wait for the connections as long as some of them end. Return those that have not."""
+        until = time.monotonic() + _LONGEST
+        with self._lock:
+            left = list(self._connections)
+        while left and not self._empty.wait(_PATIENCE):
+            before = len(left)
+            with self._lock:
+                left = list(self._connections)
+            if len(left) == before or time.monotonic() >= until:
+                return left
+        return []
 
 
 def _full() -> Closing:

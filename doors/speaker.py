@@ -42,7 +42,7 @@ class Speaker(Protocol):
         """Tell the peer why the connection ends."""
 
     def dismiss(self) -> None:
-        """Tell the peer that the server goes down."""
+        """Tell the peer that the server goes down, without blocking. Called by any thread, once."""
 
     def close(self) -> None:
         """Store what is to be kept, and tell the other users. Called once, when the connection has ended."""
