@@ -1,7 +1,8 @@
 """Floor 1: the SQLite database.
 
 Opening and checkpoints are in database.py, the statements that only SQLite runs in this way in append.py, the history
-of the tables in migrations.py. claim.py locks the data folder; read_only.py reads from another process.
+of the tables in migrations.py. folder.py locks and watches the data folder, readers.py has the connections that only
+read, errors.py what SQLite's errors mean; read_only.py reads from another process.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -14,19 +13,23 @@ from typing import Any, Protocol
 import sqlalchemy
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from ..contract import Durability, StoreError
 from ..sql import Database, SqlDialect, migrate
 from .append import SqliteAppend
-from .claim import claim
+from .errors import store_error
+from .folder import DataFolder
 from .migrations import STEPS
+from .readers import Readers
 
 log = logging.getLogger("partyline.store")
 
 FILE = "partyline.db"
+_LOG, _SHARED = f"{FILE}-wal", f"{FILE}-shm"  # beside it, while it is open: https://www.sqlite.org/walformat.html
 _CACHE_KIB = 16_384  # of the writer
+_READER_CACHE_KIB = 2_048  # of each reader
 _PAGE = 4_096  # bytes
 _READERS = 4
 _CHECKPOINT_BYTES = 4 << 20  # written since the last checkpoint
@@ -47,11 +50,11 @@ class SqliteDatabase(Database):
     def __init__(self, folder: Path, durability: Durability = "process") -> None:
         """Open the database; create the folder and the file if missing. Raises StoreError."""
         self.file = folder / FILE
-        self._claim = claim(folder)
+        self._folder = DataFolder(folder)
         try:
             self._open(durability)
         except BaseException:
-            os.close(self._claim)
+            self._folder.release()
             raise
         self._written = 0  # bytes since the last checkpoint
         self._closing = False
@@ -61,37 +64,52 @@ class SqliteDatabase(Database):
 
     def _open(self, durability: Durability) -> None:
         self.engine = _engine(self.file, durability)
+        opened: list[Connection] = []
         try:
-            self._writer = self.engine.connect()
+            opened += [self.engine.connect() for _ in range(1 + _READERS)]
+            self._writer, *readers = opened
+            for reader in readers:
+                reader.exec_driver_sql(f"PRAGMA cache_size = -{_READER_CACHE_KIB}")
+            self._readers = Readers(readers)
             self._driver: _Driver = self._writer.connection.driver_connection  # type: ignore[assignment]
             self._writing = threading.Lock()  # held by the thread that uses the writer
             self.dialect = SqlDialect(self.engine.dialect, insert)
             self.append_statements = self._append = SqliteAppend(self.dialect)
-            with self.transaction() as db:
-                migrate(db, STEPS, str(self.file))
-        except (DBAPIError, sqlite3.Error) as error:
-            self.engine.dispose()
-            raise StoreError(_sentence(self.file, error)) from error
-        except StoreError:
-            self.engine.dispose()
-            raise
+            self._writer.exec_driver_sql("BEGIN IMMEDIATE")
+            migrate(self._writer, STEPS, str(self.file))
+            self._writer.exec_driver_sql("COMMIT")
+            self._folder.watch([FILE, _LOG], _SHARED)
+        except (SQLAlchemyError, sqlite3.Error, StoreError, OSError) as error:
+            for connection in opened:
+                connection.close()
+            if isinstance(error, StoreError):
+                raise
+            raise store_error(self.file, error) from error
 
     @contextmanager
     def cursor_transaction(self) -> Iterator[sqlite3.Cursor]:
         """Run the block as a write transaction on a cursor of the writer."""
         with self._writing:
+            self._folder.check()
             cursor = self._driver.cursor()
             try:
                 cursor.execute("BEGIN IMMEDIATE")
                 yield cursor
                 cursor.execute("COMMIT")
             except BaseException as error:
-                if self._driver.in_transaction:
-                    cursor.execute("ROLLBACK")
-                self._append.forget()
-                if isinstance(error, DBAPIError | sqlite3.Error):
-                    raise StoreError(_sentence(self.file, error)) from error
+                self._roll_back(cursor)
+                if isinstance(error, SQLAlchemyError | sqlite3.Error):
+                    raise store_error(self.file, error) from error
                 raise
+
+    def _roll_back(self, cursor: sqlite3.Cursor) -> None:
+        """End the transaction, if the error has not ended it, and forget what it has left in memory."""
+        self._append.forget()
+        if self._driver.in_transaction:
+            try:
+                cursor.execute("ROLLBACK")
+            except sqlite3.Error as error:
+                log.error("%s", store_error(self.file, error))
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -101,12 +119,13 @@ class SqliteDatabase(Database):
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Run the block with a connection that reads, which is one of a few."""
-        try:
-            with self.engine.connect() as db:
+        """Run the block with a connection that reads, which is one of a few; wait until it is this thread's turn."""
+        with self._readers.connection() as db:
+            self._folder.check()
+            try:
                 yield db
-        except (DBAPIError, sqlite3.Error) as error:
-            raise StoreError(_sentence(self.file, error)) from error
+            except (SQLAlchemyError, sqlite3.Error) as error:
+                raise store_error(self.file, error) from error
 
     def wrote(self, size: int, pages: int = 0) -> None:
         """Count the bytes that a commit added to the write-ahead log; wake the checkpointer after enough of them."""
@@ -124,7 +143,7 @@ class SqliteDatabase(Database):
                 return
             try:
                 self._checkpoint()
-            except (StoreError, sqlalchemy.exc.SQLAlchemyError) as error:
+            except StoreError as error:
                 log.warning("a checkpoint failed, so the write-ahead log grows: %s", error)
 
     def _checkpoint(self) -> None:
@@ -143,9 +162,9 @@ class SqliteDatabase(Database):
         self._closing = True
         self._work.set()
         self._checkpointer.join()
+        self._readers.close()
         self._writer.close()
-        self.engine.dispose()
-        os.close(self._claim)
+        self._folder.release()
 
 
 def _engine(file: Path, durability: Durability) -> Engine:
@@ -153,9 +172,7 @@ def _engine(file: Path, durability: Durability) -> Engine:
         sqlalchemy.URL.create("sqlite", database=str(file)),
         connect_args={"check_same_thread": False, "timeout": 10},
         isolation_level="AUTOCOMMIT",  # only cursor_transaction begins a transaction
-        poolclass=QueuePool,
-        pool_size=_READERS + 1,
-        max_overflow=0,
+        poolclass=NullPool,
     )
 
     @event.listens_for(engine, "connect")
@@ -169,17 +186,3 @@ def _engine(file: Path, durability: Durability) -> Engine:
         cursor.close()
 
     return engine
-
-
-def _sentence(file: Path, error: Exception) -> str:
-    """Return a sentence for the operator."""
-    cause = str(error.orig if isinstance(error, DBAPIError) else error)
-    known = {
-        "file is not a database": "it is not a Partyline database, or it is damaged",
-        "malformed": "it is damaged; restore it from a copy, or move it away to start with an empty one",
-        "disk is full": "the disk is full",
-        "readonly database": "it cannot be written",
-        "unable to open": "it cannot be opened or written",
-    }
-    reason = next((sentence for part, sentence in known.items() if part in cause), cause)
-    return f"The store {file} failed: {reason}."

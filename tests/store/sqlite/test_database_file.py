@@ -53,7 +53,7 @@ def test_a_damaged_database_says_so(tmp_path: Path) -> None:
         finally:
             again.close()
 
-    with pytest.raises(StoreError, match="it is damaged; restore it from a copy"):
+    with pytest.raises(StoreError, match="says whether it is damaged or the disk fails"):
         use()
 
 

@@ -9,8 +9,6 @@ from tests.support.processes.server import Process
 from tests.support.waiting import eventually
 from wire.frames import Entry, Join, Say
 
-_READERS = 12  # descriptors of the connections to the database that are opened when several read at once
-
 
 def memory(pid: int) -> int:
     """Resident bytes of a process."""
@@ -33,9 +31,9 @@ def descriptors(pid: int) -> int:
 
 
 def returns_to(pid: int, before: tuple[int, int]) -> None:
-    """Wait until a process has at most that many threads and descriptors, apart from the store's few readers."""
+    """Wait until a process has at most that many threads and descriptors."""
     eventually(
-        lambda: threads(pid) <= before[0] and descriptors(pid) <= before[1] + _READERS,
+        lambda: threads(pid) <= before[0] and descriptors(pid) <= before[1],
         lambda: f"threads and descriptors: {before} before, {(threads(pid), descriptors(pid))} now",
     )
 

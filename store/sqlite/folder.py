@@ -1,0 +1,121 @@
+"""Floor 1: the data folder: locked, so that two servers never write into the same one, and watched while it is open.
+
+The lock is on the folder itself and not on a path: a folder that was made anew under the same name is another one, and
+a symbolic link to a folder in use is no way around the lock.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import time
+from pathlib import Path
+
+from ..contract import StoreError
+
+log = logging.getLogger("partyline.store")
+
+_SETTLED = 3_000_000_000  # nanoseconds after which a change of a folder shows in its time on every file system
+
+
+class DataFolder:
+    """A locked folder. `check` may be called by any thread."""
+
+    def __init__(self, path: Path) -> None:
+        """Create the folder and lock it. Raises StoreError if it cannot be used, or if another process has the lock."""
+        self.path = path
+        self._place = str(path.absolute())
+        self._locks: list[int] = []
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self._lock(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+            # The file tells the process, and earlier versions lock it.
+            self._lock(os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        except OSError as error:
+            self.release()
+            raise StoreError(f"The data folder {path} cannot be used: {error.strerror}.") from error
+        self._write_process_number(self._locks[-1])
+        self._identity = _identity(os.fstat(self._locks[0]))
+        self._files: dict[str, tuple[int, int]] = {}
+        self._shared = ""
+        self._seen = 0  # the folder's time of change at which all files were in their places
+
+    def _lock(self, descriptor: int) -> None:
+        self._locks.append(descriptor)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.release()
+            raise StoreError(f"The data folder {self.path} is in use by another server{_owner(self.path)}.") from None
+
+    def _write_process_number(self, descriptor: int) -> None:
+        try:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            log.warning("cannot write the process number into %s: %s", self.path / "lock", error.strerror)
+
+    def watch(self, files: list[str], shared: str) -> None:
+        """From now on, `check` misses these files of the folder. `shared` is one that the process has mapped."""
+        for name in files:
+            self._files[name] = _identity(Path(self._place, name).stat())
+        self._shared = f"{self._place}/{shared}"
+
+    def check(self) -> None:
+        """Raise StoreError if the folder or a watched file was moved, removed or replaced, or cannot be written.
+
+        Call it before each use of the database: SQLite notices none of it, and goes on in files that nobody finds
+        again. On a file system or in a file that has become read-only, SQLite would write into the file that it has
+        mapped, and the kernel would end the process by SIGBUS. It takes about 1 µs: a change of the folder's entries
+        changes the folder's time, and the files are looked at only after that.
+        """
+        try:
+            found = os.stat(self._place)  # noqa: PTH116 - Path.stat() takes twice as long
+        except OSError:
+            raise self._moved() from None
+        if not os.access(self._shared, os.W_OK) or found.st_mtime_ns != self._seen or found.st_ino != self._identity[1]:
+            self._look(found)
+
+    def _look(self, found: os.stat_result) -> None:
+        if _identity(found) != self._identity:
+            raise self._moved()
+        for name, identity in self._files.items():
+            path = Path(self._place, name)
+            try:
+                same = _identity(path.stat()) == identity
+            except OSError:
+                same = False
+            if not same:
+                raise StoreError(
+                    f"{self.path / name} was removed or replaced while the server was running. Nothing can be stored."
+                    " Stop the server, and put the file back or restore the data folder from a copy."
+                )
+            if not os.access(path, os.W_OK):
+                raise StoreError(f"The data folder {self.path} has become read-only: {name} cannot be written.")
+        if time.time_ns() - found.st_mtime_ns > _SETTLED:
+            self._seen = found.st_mtime_ns
+
+    def _moved(self) -> StoreError:
+        return StoreError(
+            f"The data folder {self.path} was moved or removed while the server was running. Nothing can be stored."
+            " Put it back, or restart the server."
+        )
+
+    def release(self) -> None:
+        """Let another server have the folder."""
+        while self._locks:
+            os.close(self._locks.pop())
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
+
+
+def _owner(folder: Path) -> str:
+    """Return who says to have the folder, for a message."""
+    try:
+        number = (folder / "lock").read_text(errors="replace")[:20].strip()
+    except OSError:
+        number = ""
+    return f" (process {number or 'unknown'})"
