@@ -26,8 +26,8 @@ class Connection:
     """One connection. Its own thread runs `_run`; the speaker, the write pump and the door call the other methods."""
 
     __slots__ = (
-        "_broken", "_chat", "_dismissed", "_ended", "_patience", "_pump", "_retired", "_socket", "_speaker", "_speakers",
-        "address", "thread",
+        "_broken", "_chat", "_dismissed", "_ended", "_patience", "_pump", "_retired", "_socket", "_speaker",
+        "_speakers", "address", "thread",
     )  # fmt: skip
 
     def __init__(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from channels import Chat, Outlet
-from doors import Door, Speakers, door, text_speaker
+from doors import Door, Speakers, text_speaker
 from doors.line_speaker import LineSpeaker
 from store import open_store
 from tests.support.clients import Connection, Json, Text
@@ -47,27 +49,15 @@ def test_a_thousand_peers_are_told_that_the_server_goes_down(start_process: Star
         is_told(line)
 
 
-def test_peers_are_told_whose_connections_do_not_end_in_time(
-    start_server: StartServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """No connection gets any time. They were cut without a word."""
-    monkeypatch.setattr(door, "_PATIENCE", 0.0)
-    server = start_server()
-    lines = enter(server.address, 300)
-    server.close()
-    for line in lines:
-        is_told(line)
-
-
 class Stuck(LineSpeaker):
     """A speaker whose thread does not come back from `receive` before `released`."""
 
-    inside = threading.Event()
+    inside = threading.Semaphore(0)
     released = threading.Event()
 
     def receive(self, data: bytes) -> None:
         super().receive(data)
-        self.inside.set()
+        self.inside.release()
         self.released.wait(DEADLINE)
 
 
@@ -75,19 +65,16 @@ def stuck_speaker(chat: Chat, outlet: Outlet, address: str) -> Stuck:
     return Stuck(chat, outlet, address, TextLines(chat.limits))
 
 
-def test_a_peer_whose_thread_is_stuck_is_told_and_cut(tmp_path: Path) -> None:
-    """Its thread waits for a disk, for example."""
+@pytest.fixture
+def doors(tmp_path: Path) -> Iterator[Door]:
+    """A door of a chat; every connection's thread ends with the test."""
     store = open_store(tmp_path / "data")
     chat = Chat(store, Limits())
-    doors = Door(chat)
-    address = doors.open("127.0.0.1", 0, Speakers({b"s": stuck_speaker}, text_speaker))
-    with Text(address, "stuck") as stuck, Text(address, "alice") as alice:
-        assert Stuck.inside.wait(DEADLINE)
-        doors.close()
-        is_told(alice)
-        is_told(stuck)
-        Stuck.released.set()
-        eventually(lambda: not connections(), lambda: f"{connections()} have not ended")
+    made = Door(chat)
+    yield made
+    made.close()
+    Stuck.released.set()
+    eventually(lambda: not connections(), lambda: f"{connections()} have not ended")
     chat.close()
     store.close()
 
@@ -95,6 +82,41 @@ def test_a_peer_whose_thread_is_stuck_is_told_and_cut(tmp_path: Path) -> None:
 def connections() -> list[str]:
     """Return the names of the connections' threads."""
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("connection-")]
+
+
+def test_peers_whose_threads_are_stuck_are_told_and_cut(doors: Door) -> None:
+    """Their threads wait for a disk, for example. They were cut without a word."""
+    address = doors.open("127.0.0.1", 0, Speakers({b"s": stuck_speaker}, text_speaker))
+    lines = [Text(address, f"{'stuck' if number % 2 else 'alice'}{number}") for number in range(100)]
+    for _ in lines[::2]:
+        assert Stuck.inside.acquire(timeout=DEADLINE)
+    doors.close()
+    for line in lines:
+        is_told(line)
+
+
+class OneByOne(threading.Event):
+    """Lets one more connection end for each time that somebody waits."""
+
+    def __init__(self, ends: Callable[[], bool]) -> None:
+        super().__init__()
+        self._ends = ends
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return self._ends()
+
+
+def test_the_door_waits_as_long_as_connections_end(doors: Door) -> None:
+    """It cut all that were left after one second."""
+    doors._connections = cast("Any", set(range(20)))
+
+    def end() -> bool:
+        doors._connections.pop()
+        return not doors._connections
+
+    doors._empty = OneByOne(end)
+    assert doors._wait_until_ended() == []
+    assert not doors._connections
 
 
 def test_a_server_may_be_closed_twice(start_server: StartServer) -> None:
