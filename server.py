@@ -28,13 +28,24 @@ from bridge.clients import MqttSession, SharedState
 from bridge.embedded import BrokerSupervisor
 from bridge.mirror import URL_FORMS, BrokerConfig, Mirror, embedded_address, parse_broker
 from channels import Chat
-from doors import GREETING, Door, SpeakerFactory, Speakers, encode_refusal, json_speaker, text_speaker
+from doors import (
+    GREETING,
+    Door,
+    SpeakerFactory,
+    Speakers,
+    encode_refusal,
+    json_speaker,
+    refuse_tls,
+    refuse_unknown,
+    text_speaker,
+)
 from reporting import FORMATS, LogFormat, events, open_log, report
 from store import Durability, Store, data_folder, open_store
 from wire import VERSION
 from wire.errors import LocalError
 from wire.limits import Limits
 from wire.mqtt import CONNECT_FIRST_BYTE, V311
+from wire.other_protocols import TLS_FIRST_BYTE
 from wire.topics import ROOT, Topics
 
 PROGRAM = "server.py"  # the name of the command, unless a package has given it another one
@@ -92,8 +103,12 @@ class Server:
     def _speakers(self) -> Speakers:
         """Return the speakers of the main port."""
         mqtt = partial(MqttSession, self._mqtt)
-        by_first_byte: dict[bytes, SpeakerFactory] = {b"{": json_speaker, bytes((CONNECT_FIRST_BYTE,)): mqtt}
-        return Speakers(by_first_byte, text_speaker, GREETING, encode_refusal)
+        by_first_byte: dict[bytes, SpeakerFactory] = {
+            b"{": json_speaker,
+            bytes((CONNECT_FIRST_BYTE,)): mqtt,
+            bytes((TLS_FIRST_BYTE,)): refuse_tls,
+        }
+        return Speakers(by_first_byte, text_speaker, refuse_unknown, GREETING, encode_refusal)
 
     def _open_mqtt(self, config: Config, speakers: Speakers) -> str | None:
         """Open the second port, which MQTT devices expect. Return its address, or None without one."""

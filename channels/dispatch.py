@@ -121,7 +121,10 @@ def handle(session: Session, requests: Sequence[Request]) -> None:
 
 
 def _answer(session: Session, row: Row | None, request: Request) -> None:
-    """Have one request answered. A peer that does not read its answers is not read either."""
+    """Have one request answered. A peer that does not read its answers is not read either. Raises PeerError."""
+    nameless = not session.named
+    if nameless:
+        session.login_limit.take_request()
     if row is None or row.order is Order.AFTER_POSTS:
         session.settle()
     try:
@@ -131,10 +134,14 @@ def _answer(session: Session, row: Row | None, request: Request) -> None:
             raise Refused("not-allowed", f"You need the role {row.role} for that.")
         answer = row.handler(session, request)
     except Refused as refused:
+        if nameless:
+            session.login_limit.take_refusal(refused)
         answer = Error(code=refused.code, error=refused.sentence)
     except StoreError as error:
         answer = Error(code="not-stored", error=str(error))
     if answer is not None:
         answer.ref = request.ref
+        if nameless:
+            session.login_limit.take_bytes(len(session.reader.dialect.encode(answer)))
         session.reader.reply(answer)
     session.reader.wait_for_room(session.chat.limits.backlog)

@@ -14,6 +14,7 @@ from .directory import User
 from .files import OpenFiles
 from .journal import Posting
 from .log import Log
+from .login_limit import LoginLimit
 from .rate_limit import RateLimit
 from .receipts import Shortcut, receipts
 from .session_reader import SessionReader
@@ -34,8 +35,8 @@ class Session:
 
     __slots__ = (
         "_carries", "_gathered", "_hung_up", "_posted", "_rate_limit", "_settled", "_slowed", "address", "asked",
-        "attached_to", "chat", "current", "done", "fetches_directly", "files", "reader", "shortcut", "state",
-        "transport", "tries", "user",
+        "attached_to", "chat", "current", "done", "fetches_directly", "files", "login_limit", "reader", "shortcut",
+        "state", "transport", "tries", "user",
     )  # fmt: skip
 
     def __init__(
@@ -54,6 +55,7 @@ class Session:
         self.transport = transport
         self.address = address
         self.state = State.NAMELESS
+        self.login_limit = LoginLimit(chat.limits)  # until the peer has logged in
         self.user: User | None = None  # who has logged in on this connection
         self.attached_to: User | None = None  # for whom this is a further connection
         self.current: Log | None = None  # the channel that a request is for which names none

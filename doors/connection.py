@@ -10,7 +10,9 @@ from collections.abc import Callable
 
 from channels import Chat, nothing_held
 from net import WritePump, host_of, send_holding_gil, set_receive_timeout, unacknowledged_bytes
+from reporting import events, report
 from wire.errors import PeerError
+from wire.other_protocols import WrongProtocol
 
 from .speaker import Speaker, Speakers
 
@@ -66,6 +68,8 @@ class Connection:
                     if self._retired:
                         self.dismiss()
                 except PeerError as error:
+                    if isinstance(error, WrongProtocol):
+                        report(events.WrongProtocol(host_of(self.address), error.protocol))
                     speaker.fail(error)
             finally:
                 speaker.close()

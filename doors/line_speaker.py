@@ -12,6 +12,7 @@ from wire.errors import PeerError
 from wire.frames import Closing, Error, Prompt
 from wire.jsonlines import JsonLines
 from wire.limits import Limits
+from wire.other_protocols import WrongProtocol
 from wire.text import GREETING_START, TextLines
 
 GREETING = TextLines.encode(Prompt(f"{GREETING_START.decode()}{VERSION}. What is your name?"))
@@ -41,7 +42,23 @@ class LineSpeaker:
 
     def receive(self, data: bytes) -> None:
         """Do what the bytes ask. Raises PeerError."""
-        handle(self._session, self._dialect.receive(data))
+        start = 0 if self._session.named else self._log_in(data)
+        if start < len(data):
+            handle(self._session, self._dialect.receive(data[start:] if start else data))
+
+    def _log_in(self, data: bytes) -> int:
+        """Handle line after line until the peer has logged in, with its limits. Return the start of the rest."""
+        session, start = self._session, 0
+        while start < len(data) and not session.named:
+            end = data.find(b"\n", start) + 1 or len(data)
+            session.login_limit.take_bytes(end - start)
+            handle(session, self._dialect.receive(data[start:end]))
+            if session.done:
+                return len(data)
+            start = end
+        if session.named:
+            self._dialect.allow_payloads()
+        return start
 
     def input_ended(self) -> None:
         """Handle a last line without its line end, which a person may send, and let the answers go out."""
@@ -55,6 +72,9 @@ class LineSpeaker:
 
     def fail(self, error: PeerError) -> None:
         """Tell the peer why the connection ends."""
+        if isinstance(error, WrongProtocol):
+            self._reader.reply_bytes(error.answer)
+            return
         self._session.note_read()
         self._reader.reply(Error(code=error.code, error=error.sentence))
         self._reader.reply(Closing(reason="The connection is closed.", code=error.code))
@@ -92,7 +112,7 @@ def text_speaker(chat: Chat, outlet: Outlet, address: str) -> LineSpeaker:
 
 def json_speaker(chat: Chat, outlet: Outlet, address: str) -> LineSpeaker:
     """Return the speaker of the JSON dialect."""
-    return LineSpeaker(chat, outlet, address, JsonLines(chat.limits))
+    return LineSpeaker(chat, outlet, address, JsonLines(chat.limits, payloads=False))
 
 
 def encode_refusal(refusal: Closing) -> bytes:

@@ -16,6 +16,7 @@ from store import Entries
 from wire.errors import PeerError
 from wire.frames import Closing
 from wire.limits import Limits
+from wire.other_protocols import begins_text, without_whitespace
 
 
 class Speaker(Protocol):
@@ -71,16 +72,19 @@ SpeakerFactory: TypeAlias = Callable[[Chat, Outlet, str], Speaker]
 class Speakers:
     """The protocols of one port: the first byte that a peer sends chooses one.
 
-    `fallback` is for any other first byte, and for a peer that sends nothing in the time to log in. `greeting` is sent
-    to a peer that is silent for a moment, and so may be a person; empty on a port that devices connect to. `refusal`
-    encodes why a peer is turned away before its first byte; None if the port has no form for that.
+    `text` is for what a person may type, and for a peer that sends nothing in the time to log in; `unknown` is for any
+    other first byte. `greeting` is sent to a peer that is silent for a moment, and so may be a person; empty on a port
+    that devices connect to. `refusal` encodes why a peer is turned away before its first byte; None if the port has no
+    form for that.
     """
 
     by_first_byte: Mapping[bytes, SpeakerFactory]
-    fallback: SpeakerFactory
+    text: SpeakerFactory
+    unknown: SpeakerFactory
     greeting: bytes = b""
     refusal: Callable[[Closing], bytes] | None = None
 
     def choose(self, first: bytes) -> SpeakerFactory:
         """Return the factory for a peer whose first bytes are `first`, which may be empty."""
-        return self.by_first_byte.get(first.lstrip()[:1], self.fallback)
+        chosen = self.by_first_byte.get(without_whitespace(first)[:1])
+        return chosen or (self.text if begins_text(first) else self.unknown)

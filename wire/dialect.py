@@ -47,5 +47,8 @@ class Encoding(EntryEncoding, Protocol):
 class Dialect(Encoding, Protocol):
     """The dialect of one connection, in both directions."""
 
+    def allow_payloads(self) -> None:
+        """Take payloads from now on: the peer has logged in."""
+
     def receive(self, data: bytes) -> list[Request]:
         """Return the frames that `data` completes. Raises PeerError if the rest of the input cannot be read."""

@@ -36,17 +36,25 @@ class JsonLines:
     acknowledges = True
     shows_time = False
     free_text = False
-    __slots__ = ("_buffer", "_decoder", "_frame", "_limits", "_pieces", "_skipping", "_unwanted", "_wanted")
+    __slots__ = (
+        "_buffer", "_decoder", "_frame", "_limits", "_payloads", "_pieces", "_skipping", "_unwanted", "_wanted",
+    )  # fmt: skip
 
-    def __init__(self, limits: Limits | None = None, *, client: bool = False) -> None:
+    def __init__(self, limits: Limits | None = None, *, client: bool = False, payloads: bool = True) -> None:
+        """Without `payloads`, no frame has one before `allow_payloads`: the peer has not logged in."""
         self._limits = limits or Limits()
+        self._payloads = payloads
         self._decoder = _replies if client else _requests
-        self._buffer = b""
+        self._buffer = bytearray()  # the start of an incomplete line
         self._frame: Any = None  # a frame whose payload is incomplete
         self._pieces: list[bytes | memoryview] = []  # the payload so far, in pieces, so that it is copied once
         self._wanted = 0  # bytes of the payload that are missing
         self._skipping = False  # inside the rest of a line that was too long
         self._unwanted = 0  # bytes to skip of a payload that is too long
+
+    def allow_payloads(self) -> None:
+        """Take payloads from now on."""
+        self._payloads = True
 
     def receive(self, data: bytes) -> list[Any]:
         """Return the frames that `data` completes, with `Malformed` for each line that is not a frame."""
@@ -54,8 +62,13 @@ class JsonLines:
             self._pieces.append(data)
             self._wanted -= len(data)
             return []
-        if self._buffer:
-            data, self._buffer = self._buffer + data, b""
+        buffer = self._buffer
+        if buffer:
+            if b"\n" not in data and len(buffer) + len(data) <= self._limits.line:
+                buffer += data
+                return []
+            data = b"".join((buffer, data))
+            buffer.clear()
         if self._frame is None and not self._skipping and not self._unwanted:
             frames = self._receive_plain(data)
             if frames is not None:
@@ -79,7 +92,7 @@ class JsonLines:
             return None
         if not _WITH_PAYLOAD.isdisjoint(map(type, frames)):
             return None
-        self._buffer = data[end:]
+        self._buffer += data[end:]
         return frames
 
     def _receive_slowly(self, data: bytes) -> list[Any]:
@@ -110,7 +123,8 @@ class JsonLines:
         if not self._skipping and len(rest) > self._limits.line:
             frames.append(self._too_long())
             self._skipping = True
-        self._buffer = b"" if self._skipping else rest
+        if not self._skipping:
+            self._buffer += rest
         return frames
 
     def _complete(self, data: bytes, start: int) -> Frame:
@@ -131,17 +145,25 @@ class JsonLines:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             return _malformed(line, error)
         size = getattr(frame, "bytes", 0)
-        if size > self._limits.payload:
+        refusal = self._refusal(frame, size)
+        if refusal is not None:
             self._unwanted = size
-            sentence = f"A payload has at most {self._limits.payload} bytes. This one was skipped."
-            return Malformed("too-long", sentence, ref=frame.ref)
-        if getattr(frame, "payload", b""):
-            self._unwanted = size
-            return Malformed("bad-frame", "A payload is not a field: it follows its line as raw bytes.", ref=frame.ref)
+            return refusal
         if size:
             self._frame, self._wanted = frame, size
             return None
         return cast("Frame", frame)
+
+    def _refusal(self, frame: Any, size: int) -> Malformed | None:
+        """Return why a payload of that size is skipped; None if it is taken."""
+        if size and not self._payloads:
+            return Malformed("hello-first", "Give your name first: until then, no frame has a payload.", ref=frame.ref)
+        if size > self._limits.payload:
+            sentence = f"A payload has at most {self._limits.payload} bytes. This one was skipped."
+            return Malformed("too-long", sentence, ref=frame.ref)
+        if getattr(frame, "payload", b""):
+            return Malformed("bad-frame", "A payload is not a field: it follows its line as raw bytes.", ref=frame.ref)
+        return None
 
     def _too_long(self) -> Malformed:
         return Malformed("too-long", f"A line has at most {self._limits.line} bytes. This one was skipped.")

@@ -20,7 +20,10 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     connections: AtLeastOne = 10_000  # connections at a time
     connections_per_address: OrNone = 0  # connections at a time from one IP address; 0: no limit
     posts_per_second: OrNone = 0  # posts of one connection, in bursts of up to one second; 0: no limit
-    login_seconds: AtLeastOne = 60  # seconds until a connection has a name
+    login_seconds: AtLeastOne = 30  # seconds until a connection has a name
+    login_requests: AtLeastOne = 10  # requests of a connection before it has a name
+    login_bytes: AtLeastOne = 32_768  # bytes that a connection may send, and be sent, before it has a name
+    name_tries: AtLeastOne = 3  # names that break the rule before the connection ends
     session_days: AtLeastOne = 90  # days until the server deletes the session of an MQTT client that is away
     password_tries: AtLeastOne = 3  # wrong passwords before the connection ends
     channels: AtLeastOne = 1_000  # channels of one user

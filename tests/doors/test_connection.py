@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from channels import Chat
-from doors import Speakers, json_speaker, text_speaker
+from doors import Speakers, json_speaker, refuse_unknown, text_speaker
 from doors.connection import Connection
 from net import WritePump
 from store import Entries
@@ -74,7 +74,7 @@ class Line:
         self.speaker = Speaker()
         self.ended: list[Connection] = []
         chat = cast("Chat", SimpleNamespace(limits=Limits(), store=None))
-        speakers = Speakers({b"!": lambda *_: self.speaker}, text_speaker)
+        speakers = Speakers({b"!": lambda *_: self.speaker}, text_speaker, refuse_unknown)
         self.connection = Connection(ours, "127.0.0.1:9", chat, pump, speakers, self.ended.append)
         self.connection.thread.start()
 
@@ -155,4 +155,4 @@ def test_the_peer_is_told_that_the_server_goes_down(line: Line) -> None:
 )
 def test_the_first_byte_chooses_the_speaker(first: bytes, chosen: object) -> None:
     """White space before it does not count. Any other byte, or none, chooses the fallback."""
-    assert Speakers({b"{": json_speaker}, text_speaker).choose(first) is chosen
+    assert Speakers({b"{": json_speaker}, text_speaker, refuse_unknown).choose(first) is chosen

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from channels import Chat, Outlet
-from doors import Door, Speakers, text_speaker
+from doors import Door, Speakers, refuse_unknown, text_speaker
 from doors.line_speaker import LineSpeaker
 from store import open_store
 from tests.support.clients import Connection, Json, Text
@@ -86,7 +86,7 @@ def connections() -> list[str]:
 
 def test_peers_whose_threads_are_stuck_are_told_and_cut(doors: Door) -> None:
     """Their threads wait for a disk, for example. They were cut without a word."""
-    address = doors.open("127.0.0.1", 0, Speakers({b"s": stuck_speaker}, text_speaker))
+    address = doors.open("127.0.0.1", 0, Speakers({b"s": stuck_speaker}, text_speaker, refuse_unknown))
     lines = [Text(address, f"{'stuck' if number % 2 else 'alice'}{number}") for number in range(100)]
     for _ in lines[::2]:
         assert Stuck.inside.acquire(timeout=DEADLINE)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 import re
 import unicodedata
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -16,6 +17,7 @@ from tests.support.strategies import pieces
 from wire.frames import Entry, Error, Frame, Hello, History, Join, Malformed, Msg, Ping, Pong, Say, Stored, Topic, Whois
 from wire.jsonlines import JsonLines
 from wire.names import printable
+from wire.other_protocols import UNKNOWN_SENTENCE, begins_text
 
 Connect = Callable[..., Json]
 
@@ -92,29 +94,42 @@ def test_any_cut_of_the_same_bytes_gets_the_same_answers(server: Server, connect
     line.expect(Entry, lambda entry: entry.text == "three")
 
 
-@pytest.mark.parametrize("named", [True, False], ids=["named", "nameless"])
 @pytest.mark.parametrize("kind", ["json", "text"])
-def test_a_line_of_100_mb(process: Process, kind: str, named: bool) -> None:
+def test_a_line_of_100_mb(process: Process, kind: str) -> None:
     start = memory(process.pid)
-    begin, end = (b'{"op":"say","text":"', b'"}\n') if kind == "json" else (b"x", b"\n")
-    line = Json(process.address, "alice" if named else "") if kind == "json" else Text(process.address, "alice" * named)
-    line.send_bytes(begin)
-    for _ in range(100):
-        line.send_bytes(b"x" * 1_000_000)
-    line.send_bytes(end)
+    line = Json(process.address, "alice") if kind == "json" else Text(process.address, "alice")
+    for piece in _line_of_100_mb(kind):
+        line.send_bytes(piece)
     if isinstance(line, Json):
-        if not named:
-            line.request(Hello(name="alice"))
         line.request(Ping())
         assert [frame.code for frame in line.of(Error)] == ["too-long"]
     else:
-        line.send("alice") if not named else None
         line.send("/whois nobody")
         line.expect("No user called nobody")
         assert line.seen.count("A line has at most") == 1
         assert line.seen.count("\n! ") + line.seen.startswith("! ") == 2
     line.close()
     assert peak_memory(process.pid) < start + (16 << 20)
+
+
+@pytest.mark.parametrize("kind", ["json", "text"])
+def test_a_line_of_100_mb_before_the_name(process: Process, kind: str) -> None:
+    """The connection ends soon after the limit of a line, whatever follows."""
+    start = memory(process.pid)
+    with Bulk(process.address) as line:
+        pieces = _line_of_100_mb(kind)
+        with pytest.raises(Gone):
+            deque(map(line.send_bytes, pieces), maxlen=0)
+        assert next(pieces, b""), "it ended amid the line"
+    serves(process)
+    assert peak_memory(process.pid) < start + (16 << 20)
+
+
+def _line_of_100_mb(kind: str) -> Iterator[bytes]:
+    yield b'{"op":"say","text":"' if kind == "json" else b"x"
+    for _ in range(100):
+        yield b"x" * 1_000_000
+    yield b'"}\n' if kind == "json" else b"\n"
 
 
 def test_a_payload_that_is_too_long_costs_nothing_else(server: Server, connect: Connect) -> None:
@@ -149,6 +164,10 @@ def test_a_name_that_is_none_gets_one_line(server: Server, dial: Callable[..., T
     line = dial(server.address)
     line.send(name)
     first = line.expect("")
+    if not begins_text(name.encode()):
+        assert first == f"! {UNKNOWN_SENTENCE}"
+        assert line.until_closed() == f"{first}\n"
+        return
     line.send("alice", f"/join {name}", f"/whois {name}", "/whois nobody-at-all")
     line.expect("No user called nobody-at-all")
     assert _harmless(line.seen), ascii(line.seen)

@@ -10,12 +10,15 @@ import pytest
 
 from server import Server
 from tests.support.clients import Json, Text
+from tests.support.fixtures import StartServer
 from tests.support.waiting import DEADLINE
 from wire.frames import Bye, Entry, Error, Frame, Hello, Join, Msg, Register, Registered, Say, Stored, Welcome, Who
+from wire.limits import Limits
 
 pytestmark = pytest.mark.usefixtures("slow_hashes")
 Connect = Callable[..., Json]
 _CROWD = 50
+_MANY_ATTEMPTS = Limits(login_requests=1 << 40, login_bytes=1 << 40)
 
 
 @contextmanager
@@ -72,8 +75,9 @@ def test_exactly_one_gets_the_name(server: Server, count: int) -> None:
             winner.until_closed()
 
 
-def test_a_name_that_goes_from_hand_to_hand(server: Server) -> None:
+def test_a_name_that_goes_from_hand_to_hand(start_server: StartServer) -> None:
     """Each peer that gets the name releases it: two never hold it at once, and everyone gets it in the end."""
+    server = start_server(limits=_MANY_ATTEMPTS)
     holders = 0
     most = 0
     lock = threading.Lock()
@@ -130,8 +134,9 @@ def test_others_register_meanwhile(server: Server) -> None:
             assert isinstance(client.request(Hello(name=f"OWNER{at}", password=f"password of {at}")), Welcome)
 
 
-def test_registering_is_not_undone_by_one_who_was_amid_a_login(server: Server, connect: Connect) -> None:
+def test_registering_is_not_undone_by_one_who_was_amid_a_login(start_server: StartServer, connect: Connect) -> None:
     """Guests who ask for the name all the while do not slip in when its owner registers it and leaves."""
+    server = start_server(limits=_MANY_ATTEMPTS)
     owner = connect(server.address, "owner")
     stop = threading.Event()
     slipped: list[Json] = []

@@ -9,6 +9,7 @@ from wire.errors import Refused
 from wire.frames import Entry, Frame, Line, Malformed, Request
 from wire.limits import Limits
 from wire.names import is_plain, printable
+from wire.other_protocols import check_first_line
 
 from .commands import parse as parse_command
 from .render import entry_line, past_line, render
@@ -16,8 +17,9 @@ from .render import entry_line, past_line, render
 # The start of the line that greets a silent peer; programs skip that line.
 GREETING_START = b"Welcome to Partyline "
 
-# Telnet's negotiation (RFC 854): IAC, a verb, perhaps an option; a subnegotiation runs up to IAC SE.
-_TELNET = re.compile(rb"\xff\xfa.*?\xff\xf0|\xff[\xfb-\xfe].|\xff[\xf0-\xf9]", re.DOTALL)
+# Telnet's negotiation (RFC 854): IAC, a verb, perhaps an option; a subnegotiation runs up to IAC SE, or to the end of
+# the line. `*+` never steps back: with `*?`, a line of starts without an end took time with the square of its length.
+_TELNET = re.compile(rb"\xff\xfa(?:[^\xff]|\xff(?!\xf0))*+(?:\xff\xf0)?|\xff[\xfb-\xfe].|\xff[\xf0-\xf9]", re.DOTALL)
 
 
 class TextLines:
@@ -27,16 +29,29 @@ class TextLines:
     acknowledges = False  # the peer is a person
     shows_time = True
     free_text = True
-    __slots__ = ("_buffer", "_limits", "_skipping")
+    __slots__ = ("_begun", "_buffer", "_limits", "_skipping")
 
     def __init__(self, limits: Limits | None = None) -> None:
         self._limits = limits or Limits()
-        self._buffer = b""
+        self._buffer = bytearray()  # the start of an incomplete line
         self._skipping = False  # inside the rest of a line that was too long
+        self._begun = False  # a line that is not blank has come
 
     def receive(self, data: bytes) -> list[Request]:
-        """Return a frame for each line that `data` completes: a command's request, `Line` or `Malformed`."""
-        *lines, rest = (self._buffer + data).split(b"\n")
+        """Return a frame for each line that `data` completes: a command's request, `Line` or `Malformed`.
+
+        Raises WrongProtocol if the first line is one of HTTP.
+        """
+        buffer = self._buffer
+        if buffer:
+            if b"\n" not in data and len(buffer) + len(data) <= self._limits.line:
+                buffer += data
+                return []
+            data = b"".join((buffer, data))
+            buffer.clear()
+        *lines, rest = data.split(b"\n")
+        if not self._begun:
+            self._begin(lines, rest)
         frames: list[Request] = []
         for line in lines:
             if self._skipping:
@@ -48,8 +63,21 @@ class TextLines:
         if not self._skipping and len(rest) > self._limits.line:
             frames.append(self._too_long())
             self._skipping = True
-        self._buffer = b"" if self._skipping else rest
+        if not self._skipping:
+            buffer += rest
         return frames
+
+    def _begin(self, lines: list[bytes], rest: bytes) -> None:
+        """Look at the first line that is not blank. Raises WrongProtocol."""
+        first = next((line for line in lines if not line.isspace() and line), b"")
+        if first:
+            check_first_line(first)
+        elif len(rest) > self._limits.line:
+            check_first_line(rest, whole=False)
+        self._begun = bool(first) or len(rest) > self._limits.line
+
+    def allow_payloads(self) -> None:
+        """No-op: a line has no payload."""
 
     def _too_long(self) -> Malformed:
         return Malformed("too-long", f"A line has at most {self._limits.line} bytes. This one was not sent.")
