@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.socket.dialects import Dialect, Irc, Mqtt, Nats, Partyline
+from channels.rates import CLASSES
 
 ROOT = Path(__file__).resolve().parent.parent
 READY_SECONDS = 20.0
@@ -117,8 +118,12 @@ def free_port() -> int:
         return port
 
 
+# All clients of the benchmark come from one address, and each does as much as the server can.
+_NO_RATES = "limits:\n" + "".join([f"  {each.key}: 0\n" for each in CLASSES]) + "  connections_per_address: 0\n"
+
+
 class PartylinePeer(Peer):
-    """This checkout's `server.py` with its defaults: it commits every message to SQLite before it delivers it."""
+    """This checkout's `server.py` without rate limits: it commits every message to SQLite before it delivers it."""
 
     name = "Partyline"
     dialect: Dialect = Partyline()
@@ -128,7 +133,9 @@ class PartylinePeer(Peer):
         return sys.executable if (ROOT / "server.py").exists() else None
 
     def command(self, program: str, folder: Path, port: int) -> list[str]:
-        return [program, "server.py", "--port", "0", "--data", str(folder / "data")]
+        config = folder / "partyline.yaml"
+        config.write_text(_NO_RATES)
+        return [program, "server.py", "--config", str(config), "--port", "0", "--data", str(folder / "data")]
 
     def wait(self, process: subprocess.Popen[bytes], port: int) -> int:
         """Read the ready line, which names the addresses; return its first port, that of the socket door."""

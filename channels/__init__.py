@@ -13,19 +13,24 @@ from .dispatch import handle
 from .journal import Posting
 from .locks import leaf, nothing_held
 from .log import Block, Follower, Log, ReadableLog
+from .rates import LIVE, LOGINS, WILLS, Origin
 from .reader import Outlet, Reader
 from .receipts import Ref
-from .requests.login import catch_up, take_name
+from .requests.login import catch_up, may_try_again, take_name
 from .session import Session
 from .session_reader import SessionReader
 
 __all__ = [
+    "LIVE",
+    "LOGINS",
+    "WILLS",
     "Block",
     "Chat",
     "ConnectedSession",
     "Directory",
     "Follower",
     "Log",
+    "Origin",
     "Outlet",
     "Posting",
     "ReadableLog",
@@ -38,6 +43,7 @@ __all__ = [
     "catch_up",
     "handle",
     "leaf",
+    "may_try_again",
     "nothing_held",
     "take_name",
 ]

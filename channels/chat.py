@@ -33,6 +33,7 @@ from .files import Files
 from .journal import Journal
 from .locks import leaf
 from .log import Follower, Log
+from .rates import CHANNELS, JOINS, NAMES, TALKS, Origin, RateLimits
 from .read_tracker import ReadTracker
 
 log_ = logging.getLogger("partyline.chat")
@@ -54,6 +55,7 @@ class Chat:
     def __init__(self, store: Store, limits: Limits) -> None:
         self.store = store
         self.limits = limits
+        self.rates = RateLimits(limits)
         self.directory = Directory()
         self.files = Files(store, limits)
         self.journal = Journal(store, limits, self._moved, self._deliver, self._delivered)
@@ -104,19 +106,23 @@ class Chat:
             raise Refused("no-such-channel", f"The channel {name} does not exist. /join {name} creates it.")
         return log
 
-    def join(self, name: str, user: User) -> tuple[Log, int]:
+    def join(self, name: str, user: User, origin: Origin) -> tuple[Log, int]:
         """Make the user a member of a channel, which is created if needed, and have the user's readers follow it.
 
         Return the channel and the number after which the readers follow it, its tail for a user who is in it already.
+        Raises Refused.
         """
-        log = self.open_channel(check_name(name, "channel name"))
-        if log in user.joined:
-            return log, log.tail
+        name = check_name(name, "channel name")
+        known = self.channel(name)
+        if known is not None and known in user.joined:
+            return known, known.tail
+        self.rates.check(JOINS, origin)
         if len(user.joined) >= self.limits.channels:
             raise Refused(
                 "too-many-channels",
                 f"You are in {self.limits.channels} channels, which is the limit. /leave one first.",
             )
+        log = self.open_channel(name, origin)
         cursor = self.store.join(log.row, user.key)
         user.joined[log] = None
         for session in user.sessions:
@@ -124,10 +130,11 @@ class Chat:
         self._tell(self._others(log, user), Presence(user.name, "join", log.channel), log)
         return log, cursor
 
-    def open_channel(self, name: str) -> Log:
-        """Return the channel of a valid name, which is created if needed."""
+    def open_channel(self, name: str, origin: Origin) -> Log:
+        """Return the channel of a valid name, which is created if needed. Raises Refused."""
         log = self.channel(name)
         if log is None:
+            self.rates.check(CHANNELS, origin)
             log = self.log(self.store.open_channel(name))
             for watcher in self.watchers:
                 watcher.channel_made(log)
@@ -167,11 +174,13 @@ class Chat:
 
     # Private logs
 
-    def private_log(self, one: str, other: str) -> Log:
+    def private_log(self, one: str, other: str, origin: Origin) -> Log:
         """Return the private log of two users, by name, and have both users' readers follow it. Raises Refused."""
         other = check_name(other, "user name")
         log = self._private_logs.get(private_key(one, other))
         if log is None:
+            if self.store.find_private_log(one, other) is None:
+                self.rates.check(TALKS, origin)
             log = self.log(self.store.open_private_log(one, other))
         self._follow_private_log(log)
         return log
@@ -197,6 +206,17 @@ class Chat:
         self.read_tracker.delivered()
 
     # Users
+
+    def open_account(self, name: str, network: str | None) -> Account:
+        """Return the account of a valid name, which is made if needed. Raises Refused.
+
+        `network` is that of the address from which the name is asked for; None if it has no limit of new names.
+        """
+        account = self.store.account(name)
+        if account is not None:
+            return account
+        self.rates.check(NAMES, Origin("", network))
+        return self.store.open_account(name)
 
     def account(self, name: str) -> Account:
         """Return the account of a user. Raises Refused for an unknown one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
+import threading
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -33,6 +34,10 @@ class ConnectedSession(Protocol):
         """True if the peer fetches files from the clients that send them."""
 
     @property
+    def ending(self) -> bool:
+        """True if its peer has ended it, or this side has: it is about to let go of the name."""
+
+    @property
     def reader(self) -> SessionReader:
         """The reader that sends to the peer."""
 
@@ -43,7 +48,7 @@ class ConnectedSession(Protocol):
 class User:
     """A connected user. `joined` has the user's channels; only who holds the name has its `token`."""
 
-    __slots__ = ("joined", "key", "loaded", "name", "registered", "sessions", "since", "token")
+    __slots__ = ("changed", "joined", "key", "loaded", "name", "registered", "sessions", "since", "token")
 
     def __init__(self, account: Account, *, registered: bool) -> None:
         self.key = account.key
@@ -53,6 +58,7 @@ class User:
         self.token = secrets.token_urlsafe(16)
         self.sessions: tuple[ConnectedSession, ...] = ()
         self.joined: dict[Log, None] = {}  # in the order of joining; each change is one atomic step
+        self.changed: threading.Event | None = None  # set when a session comes or the last one goes, if somebody waits
         self.loaded = False  # `joined` has been read from the store
 
 
@@ -90,7 +96,10 @@ class Directory:
                 user = self._online[account.key] = User(account, registered=registered)
             replaced = () if user.registered else user.sessions
             user.sessions = (session,) if replaced else (*user.sessions, session)
-            return user, replaced, first
+            changed, user.changed = user.changed, None
+        if changed is not None:
+            changed.set()
+        return user, replaced, first
 
     def release(self, user: User, session: ConnectedSession) -> bool:
         """Remove a session. Return True if it was the user's last one, so that the name is free."""
@@ -101,7 +110,29 @@ class Directory:
             if user.sessions:
                 return False
             del self._online[user.key]
+            changed, user.changed = user.changed, None
+        if changed is not None:
+            changed.set()
+        return True
+
+    def wait_until_free(self, key: str, seconds: float) -> bool:
+        """Return True if nobody holds the name, after waiting for the connections of its holder that are ending.
+
+        Return False at once if one of them is alive, and when `seconds` have passed. Return True also if another
+        connection took the name over meanwhile: the caller has to look again.
+        """
+        user = self._online.get(key)
+        if user is None:
             return True
+        if not all([session.ending for session in user.sessions]):
+            return False
+        with self._lock:
+            if self._online.get(key) is not user:
+                return True
+            if user.changed is None:
+                user.changed = threading.Event()
+            changed = user.changed
+        return changed.wait(max(0.0, seconds))
 
     def load(self, user: User, channels: Iterable[Log]) -> None:
         """Set the user's channels, as read from the store. No-op if another connection of the user has set them."""

@@ -11,6 +11,19 @@ from wire import frames
 from wire.errors import Refused
 from wire.frames import Answer, Error, Request
 
+from .rates import (
+    CHANNELS,
+    DIRECT,
+    JOINS,
+    LOGINS,
+    NAMES,
+    OFFERS,
+    POSTS,
+    REGISTERS,
+    TALKS,
+    TOPICS,
+    LimitClass,
+)
 from .requests import accounts, direct_transfers, files, history, login, people, posts, rooms, system, transfers
 from .session import Session, State
 
@@ -32,13 +45,20 @@ class Order(Enum):
 
 
 class Row(NamedTuple):
-    """One request: its handler, the states in which it may be asked, and the role that may ask it."""
+    """One request: its handler, the states in which it may be asked, the role that may ask it, and its rate limit.
+
+    `limit` is counted before the handler is called, for the requests that `counts` selects. `inner_limits` are counted
+    by what the handler calls, since they depend on what is there: a user who joins a channel twice has joined it once.
+    """
 
     request: type[Request]
     handler: Handler
     states: tuple[State, ...]
     role: Role = Role.ANYONE
     order: Order = Order.AFTER_POSTS
+    limit: LimitClass | None = None
+    counts: Callable[[Session, Any], bool] = lambda session, request: True
+    inner_limits: tuple[LimitClass, ...] = ()
 
 
 _NAMELESS, _NAMED, _ATTACHED = (State.NAMELESS,), (State.NAMED,), (State.ATTACHED,)
@@ -47,26 +67,26 @@ _ALWAYS = tuple(State)
 
 TABLE: tuple[Row, ...] = (
     # Login
-    Row(frames.Hello, login.hello, _NAMELESS),
-    Row(frames.Attach, login.attach, _NAMELESS),
-    Row(frames.Line, login.line, _NAMELESS),
-    Row(frames.Register, accounts.register, _NAMED),
+    Row(frames.Hello, login.hello, _NAMELESS, inner_limits=(LOGINS, NAMES)),
+    Row(frames.Attach, login.attach, _NAMELESS, inner_limits=(LOGINS,)),
+    Row(frames.Line, login.line, _NAMELESS, inner_limits=(LOGINS, NAMES)),
+    Row(frames.Register, accounts.register, _NAMED, limit=REGISTERS),
     # Posts
-    Row(frames.Say, posts.say, _NAMED, order=Order.GATHERED),
-    Row(frames.Line, posts.line, _NAMED, order=Order.GATHERED),
-    Row(frames.Msg, posts.msg, _NAMED, order=Order.POST),
+    Row(frames.Say, posts.say, _NAMED, order=Order.GATHERED, inner_limits=(POSTS,)),
+    Row(frames.Line, posts.line, _NAMED, order=Order.GATHERED, inner_limits=(POSTS,)),
+    Row(frames.Msg, posts.msg, _NAMED, order=Order.POST, inner_limits=(POSTS, TALKS)),
     # Channels and users
-    Row(frames.Join, rooms.join, _NAMED),
-    Row(frames.Leave, rooms.leave, _NAMED),
+    Row(frames.Join, rooms.join, _NAMED, inner_limits=(JOINS, CHANNELS)),
+    Row(frames.Leave, rooms.leave, _NAMED, limit=JOINS),
     Row(frames.Channels, rooms.channels, _NAMED),
-    Row(frames.Topic, rooms.topic, _NAMED),
+    Row(frames.Topic, rooms.topic, _NAMED, limit=TOPICS, counts=rooms.sets_topic),
     Row(frames.Who, people.who, _NAMED),
     Row(frames.Whois, people.whois, _NAMED),
     Row(frames.History, history.history, _NAMED),
     Row(frames.Seen, history.seen, _NAMED),
     # Files
-    Row(frames.Offer, files.offer, _FILES),
-    Row(frames.Cancel, files.cancel, _FILES),
+    Row(frames.Offer, files.offer, _FILES, limit=OFFERS, inner_limits=(TALKS,)),
+    Row(frames.Cancel, files.cancel, _FILES, limit=OFFERS),
     Row(frames.Files, files.files, _NAMED),
     Row(frames.SendFile, files.by_client, _NAMED),
     Row(frames.GetFile, files.by_client, _NAMED),
@@ -76,8 +96,8 @@ TABLE: tuple[Row, ...] = (
     Row(frames.Get, transfers.get, _FILES),
     Row(frames.Sum, transfers.sum_of, _FILES),
     Row(frames.Taken, transfers.taken, _FILES),
-    Row(frames.Listen, direct_transfers.listen, _FILES),
-    Row(frames.Reach, direct_transfers.reach, _FILES),
+    Row(frames.Listen, direct_transfers.listen, _FILES, limit=DIRECT),
+    Row(frames.Reach, direct_transfers.reach, _FILES, limit=DIRECT),
     # The connection and the server
     Row(frames.Status, system.status, _NAMED),
     Row(frames.Help, system.help, (State.NAMELESS, State.NAMED)),
@@ -132,6 +152,8 @@ def _answer(session: Session, row: Row | None, request: Request) -> None:
             raise Refused(*_ABSENT[session.state])
         if not _HAS_ROLE[row.role](session):
             raise Refused("not-allowed", f"You need the role {row.role} for that.")
+        if row.limit is not None and row.counts(session, request):
+            session.check_rate(row.limit)
         answer = row.handler(session, request)
     except Refused as refused:
         if nameless:

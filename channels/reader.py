@@ -45,6 +45,9 @@ class Outlet(Protocol):
     def hang_up(self) -> None:
         """Read nothing more from the peer, so that the connection's own thread ends the connection."""
 
+    def peer_has_ended(self) -> bool:
+        """Return True if the peer has ended its side, whether its last bytes were read yet or not."""
+
     def unacknowledged(self) -> int:
         """Return how many bytes the peer's machine has not acknowledged; at least 1 for a broken connection."""
 
@@ -296,6 +299,10 @@ class Reader(Generic[L]):
         event.wait(timeout)
         with self._lock:
             self._room = None
+
+    def peer_has_ended(self) -> bool:
+        """See `SessionReader.peer_has_ended`."""
+        return self._outlet.peer_has_ended()
 
     def hang_up(self) -> None:
         """Have the connection's own thread end the connection."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from enum import StrEnum
 
+from net import network_of
 from wire.clock import now
 from wire.errors import Refused
 from wire.frames import Closing, Error, Msg, Say, Slowed
@@ -15,7 +17,7 @@ from .files import OpenFiles
 from .journal import Posting
 from .log import Log
 from .login_limit import LoginLimit
-from .rate_limit import RateLimit
+from .rates import POSTS, LimitClass, Origin
 from .receipts import Shortcut, receipts
 from .session_reader import SessionReader
 
@@ -34,9 +36,9 @@ class Session:
     """One connection. Its own thread calls every method that does not name another thread."""
 
     __slots__ = (
-        "_carries", "_gathered", "_hung_up", "_posted", "_rate_limit", "_settled", "_slowed", "address", "asked",
-        "attached_to", "chat", "current", "done", "fetches_directly", "files", "login_limit", "reader", "shortcut",
-        "state", "transport", "tries", "user",
+        "_gathered", "_hung_up", "_pause", "_posted", "_settled", "_shared", "_slowed", "address", "asked",
+        "attached_to", "chat", "current", "done", "fetches_directly", "files", "login_limit", "network", "reader",
+        "shortcut", "spare_posts", "state", "transport", "tries", "user",
     )  # fmt: skip
 
     def __init__(
@@ -44,8 +46,8 @@ class Session:
     ) -> None:
         """`transport` is socket, mqtt or broker.
 
-        `shared`: the connection brings the posts of many users, so it has no rate limit, and its owner carries the
-        journal.
+        `shared`: the connection brings the posts of many users, whose own addresses are unknown. It does not wait for
+        one of them: posts above the rate limit are refused. Its owner carries the journal.
 
         The reader is held: it sends no entry before `SessionReader.begin`, which `requests.login.catch_up` calls.
         """
@@ -54,6 +56,7 @@ class Session:
         reader.hold()
         self.transport = transport
         self.address = address
+        self.network = None if shared else network_of(address)  # for the limits of an address
         self.state = State.NAMELESS
         self.login_limit = LoginLimit(chat.limits)  # until the peer has logged in
         self.user: User | None = None  # who has logged in on this connection
@@ -68,9 +71,9 @@ class Session:
         self._gathered: list[Say] = []  # consecutive posts to one channel that the journal does not have yet
         self._posted = 0  # postings handed to the journal, counted by the connection's thread
         self._settled = 0  # postings stored or refused, counted by the journal's leaders
-        limit = chat.limits.posts_per_second
-        self._rate_limit = RateLimit(limit) if limit and not shared else None
-        self._carries = not shared
+        self.spare_posts = 0  # of a shared connection: posts that may go above the rate limit
+        self._shared = shared
+        self._pause: threading.Event | None = None  # of posts that wait for the rate limit; set when this side ends it
         self._hung_up = False  # this side ends the connection
         self._slowed = False  # the peer was told that it posts faster than the limit
 
@@ -85,6 +88,20 @@ class Session:
         user = self.user or self.attached_to
         assert user is not None
         return user
+
+    @property
+    def ending(self) -> bool:
+        """True if the peer has ended the connection, or this side has. Any thread may ask."""
+        return self.done or self._hung_up or self.reader.peer_has_ended()
+
+    @property
+    def origin(self) -> Origin:
+        """The user and the address that the rate limits count for. Not before the login."""
+        return Origin(self.holder.key, self.network)
+
+    def check_rate(self, limit: LimitClass) -> None:
+        """Count one request for the limit. Raises Refused, with the time to wait, for one too many."""
+        self.chat.rates.check(limit, self.origin)
 
     def log_in(self, user: User) -> None:
         """Be this user's connection from now on."""
@@ -105,6 +122,10 @@ class Session:
         if self.user is None or log not in self.user.joined:
             raise Refused("not-a-member", f"You are not in {log.row.name}: /join {log.row.name} first.")
         return log
+
+    def join(self, channel: str) -> tuple[Log, int]:
+        """Join a channel for the user; see `Chat.join`. Raises Refused."""
+        return self.chat.join(channel, self.holder, self.origin)
 
     # Posts
 
@@ -148,20 +169,51 @@ class Session:
     def _hand_to_journal(self, log: Log, posts: Sequence[Say | Msg]) -> None:
         user = self.user
         assert user is not None
+        if not self.chat.limits.posts_per_second:
+            self._hand_over(log, user, posts)
+            return
+        if self._shared:
+            posts = self._refuse_excess(posts)
         while posts:
-            count = len(posts) if self._rate_limit is None else self._take_from(self._rate_limit, len(posts))
-            posting = Posting(log, user.key, user.name, posts[:count], self._stored, self._refused)
+            count = len(posts) if self._shared else self._wait_for_rate(len(posts))
+            self._hand_over(log, user, posts[:count])
             posts = posts[count:]
-            self._posted += 1
-            self.chat.journal.post(posting, carry=self._carries)
 
-    def _take_from(self, rate_limit: RateLimit, wanted: int) -> int:
-        if rate_limit.full:
+    def _hand_over(self, log: Log, user: User, posts: Sequence[Say | Msg]) -> None:
+        self._posted += 1
+        posting = Posting(log, user.key, user.name, posts, self._stored, self._refused)
+        self.chat.journal.post(posting, carry=not self._shared)
+
+    def _wait_for_rate(self, wanted: int) -> int:
+        """Return how many of `wanted` posts may go; wait until one may, unless this side has ended the connection."""
+        rates, origin = self.chat.rates, self.origin
+        if self._slowed and rates.rested(POSTS, origin):
             self._slowed = False
-        elif rate_limit.empty and not self._slowed:
-            self._slowed = True
-            self.reader.notify(Slowed(rate=self.chat.limits.posts_per_second))
-        return rate_limit.take(wanted)
+        count, seconds = rates.reserve(POSTS, origin, wanted)
+        if seconds:
+            if not self._slowed:
+                self._slowed = True
+                self.reader.notify(Slowed(rate=self.chat.limits.posts_per_second))
+            self._pause = threading.Event()
+            if not self._hung_up:  # `hang_up` sets this before it looks for the pause
+                self._pause.wait(seconds)
+            self._pause = None
+        return count
+
+    def _refuse_excess(self, posts: Sequence[Say | Msg]) -> Sequence[Say | Msg]:
+        """Refuse the posts above the rate limit; return the others."""
+        for at in range(len(posts)):
+            try:
+                self.check_rate(POSTS)
+            except Refused as refused:
+                count = at + min(self.spare_posts, len(posts) - at)
+                self.spare_posts -= count - at
+                if posts[count:]:
+                    self._wait_for_journal()
+                for post in posts[count:]:
+                    self._refuse(post, refused)
+                return posts[:count]
+        return posts
 
     def _refuse(self, post: Say | Msg, refused: Refused) -> None:
         channel, user = (post.channel or None, None) if isinstance(post, Say) else (None, post.user)
@@ -201,8 +253,9 @@ class Session:
     def hang_up(self) -> None:
         """Read nothing more from the peer, so that the connection's own thread ends it. Called by any thread."""
         self._hung_up = True
-        if self._rate_limit is not None:
-            self._rate_limit.stop()
+        pause = self._pause
+        if pause is not None:
+            pause.set()
         self.reader.hang_up()
 
     def finish(self) -> None:

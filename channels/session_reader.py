@@ -69,6 +69,9 @@ class SessionReader(Protocol):
     def wait_until_level(self, timeout: float) -> None:
         """Wait until everything is sent, at most `timeout` seconds. Own thread only."""
 
+    def peer_has_ended(self) -> bool:
+        """Return True if the peer has ended its side of the connection, whether that was read yet or not."""
+
     def hang_up(self) -> None:
         """Have the connection's own thread read nothing more from the peer and end the connection."""
 

@@ -15,6 +15,8 @@ from typing import Any
 import msgspec
 from msgspec import inspect as types
 
+from channels.dispatch import TABLE as REQUEST_TABLE
+from channels.rates import CLASSES, LimitClass
 from wire import limits as limits_module
 from wire.errors import CODES
 from wire.frames import (
@@ -134,6 +136,36 @@ def _limit_comments() -> dict[str, str]:
     return dict(re.findall(r"^    (\w+): .*?  # (.+)$", source, re.MULTILINE))
 
 
+def rates() -> str:
+    """Return the table of rate limits, with the requests that count for each."""
+    table = ["| limit | a user | an address | what counts | above it |", "| --- | --- | --- | --- | --- |"]
+    comments, default = _limit_comments(), Limits()
+    for each in CLASSES:
+        what = comments[each.key].removesuffix("; 0: no limit").partition(";")[0]
+        requests = ", ".join(f"`{name}`" for name in _counted(each))
+        above = "waits" if each.waits else each.sentence
+        user, address = _rate(each, 1), _rate(each, default.users_per_address)
+        if not each.per_user:
+            user, address = "", user
+        table.append(f"| `{each.key}` | {user} | {address} | {what}{f' ({requests})' if requests else ''} | {above} |")
+    return "\n".join(table)
+
+
+def _counted(limit: LimitClass) -> list[str]:
+    """Return the frames that count for a limit, by their `op`."""
+    rows = [row for row in REQUEST_TABLE if limit is row.limit or limit in row.inner_limits]
+    return [_op(row.request) for row in rows if row.request in REQUESTS]
+
+
+def _rate(limit: LimitClass, factor: int) -> str:
+    """Return the default rate of a limit in words."""
+    default = Limits()
+    count = getattr(default, limit.key) * factor
+    burst = getattr(default, limit.burst) * factor if limit.burst else count
+    period = {1: "a second", 60: "a minute", 3_600: "an hour"}[limit.seconds]
+    return f"{count:,} {period}" + (f", {burst:,} at once" if burst != count else "")
+
+
 def commands() -> str:
     """Return the table of the lines that a person can type."""
     rows = [
@@ -170,6 +202,7 @@ PARTS: dict[str, dict[str, Callable[[], str]]] = {
     "docs/protocol.md": {"errors": errors, "limits": limits, "frames": frames},
     "docs/commands.md": {"commands": commands},
     "docs/mqtt.md": {"topics": topics},
+    "docs/limits.md": {"rates": rates},
 }
 
 

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 
 from channels import Chat, nothing_held
-from net import WritePump, host_of, send_holding_gil, set_receive_timeout, unacknowledged_bytes
+from net import WritePump, host_of, peer_has_ended, send_holding_gil, set_receive_timeout, unacknowledged_bytes
 from reporting import events, report
 from wire.errors import PeerError
 from wire.other_protocols import WrongProtocol
@@ -163,6 +163,10 @@ class Connection:
         except Exception:
             log.exception("%s: closing the connection, as the entries for it could not be read", self.address)
             self.cut()
+
+    def peer_has_ended(self) -> bool:
+        """See `Outlet.peer_has_ended`."""
+        return self._broken or peer_has_ended(self._socket)
 
     def unacknowledged(self) -> int:
         """See `Outlet.unacknowledged`."""

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 
 from channels import Chat
-from net import KeepAlive, NetError, WritePump, disable_nagle, format_address, host_of, listen
+from net import KeepAlive, NetError, WritePump, disable_nagle, format_address, host_of, listen, network_of
 from wire.errors import LocalError
 from wire.frames import Closing
 
@@ -35,7 +35,7 @@ class Door:
         self.pump = WritePump()
         self._lock = threading.Lock()
         self._connections: set[Connection] = set()
-        self._by_address: Counter[str] = Counter()
+        self._by_network: Counter[str] = Counter()
         self._listeners: list[tuple[socket.socket, threading.Thread]] = []
         self._empty = threading.Event()
         self._closing = False
@@ -78,16 +78,16 @@ class Door:
         _KEEP_ALIVE.apply(sock)
         limits = self._chat.limits
         connection = Connection(sock, address, self._chat, self.pump, speakers, self._forget)
-        host = host_of(address)
+        network = network_of(host_of(address))
         with self._lock:
             if len(self._connections) >= limits.connections:
                 refusal: Closing | None = _full()
-            elif limits.connections_per_address and self._by_address[host] >= limits.connections_per_address:
+            elif limits.connections_per_address and self._by_network[network] >= limits.connections_per_address:
                 refusal = Closing(reason="Too many connections from your address.", code="address-full")
             else:
                 refusal = None
                 self._connections.add(connection)
-                self._by_address[host] += 1
+                self._by_network[network] += 1
         if refusal is None:
             try:
                 connection.thread.start()
@@ -100,12 +100,12 @@ class Door:
 
     def _forget(self, connection: Connection) -> None:
         """Count a connection no longer. Called by its thread as the last thing it does."""
-        host = host_of(connection.address)
+        network = network_of(host_of(connection.address))
         with self._lock:
             self._connections.discard(connection)
-            self._by_address[host] -= 1
-            if not self._by_address[host]:
-                del self._by_address[host]
+            self._by_network[network] -= 1
+            if not self._by_network[network]:
+                del self._by_network[network]
             if not self._connections and self._closing:
                 self._empty.set()
 

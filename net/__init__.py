@@ -7,10 +7,10 @@ in use, a certificate file) raises `NetError`, whose message is a sentence for t
 
 from __future__ import annotations
 
-from .address import format_address, host_of, parse_address
+from .address import format_address, host_of, network_of, parse_address
 from .errors import NetError, reason
 from .listen import listen
-from .options import KeepAlive, disable_nagle, set_receive_timeout, unacknowledged_bytes
+from .options import KeepAlive, disable_nagle, peer_has_ended, set_receive_timeout, unacknowledged_bytes
 from .pump import PausedWriter, WritePump
 from .send import send_holding_gil
 from .tls import TlsStream, client_context, server_context
@@ -26,7 +26,9 @@ __all__ = [
     "format_address",
     "host_of",
     "listen",
+    "network_of",
     "parse_address",
+    "peer_has_ended",
     "reason",
     "send_holding_gil",
     "server_context",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 from .errors import NetError
 
 
@@ -13,6 +15,22 @@ def format_address(host: str, port: int) -> str:
 def host_of(address: str) -> str:
     """Return the host of a formatted address, an IPv6 host without its brackets."""
     return address.rpartition(":")[0].strip("[]")
+
+
+def network_of(host: str) -> str:
+    """Return what one subscriber has: an IPv4 address itself, of an IPv6 address its /64 (RFC 6177).
+
+    An IPv6 address that maps an IPv4 address stands for that one. A host that is no IP address is returned as it is.
+    """
+    if ":" not in host:
+        return host
+    try:
+        address = ipaddress.IPv6Address(host)
+    except ValueError:
+        return host
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return f"{ipaddress.IPv6Address(int(address) >> 64 << 64)}/64"
 
 
 def parse_address(text: str, default_host: str, default_port: int) -> tuple[str, int]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import fcntl
+import select
 import socket
 import struct
 import termios
 from dataclasses import dataclass
 
 _USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux has it
+_ENDED = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0)  # Linux has the last one
 _UNACKNOWLEDGED = termios.TIOCOUTQ  # SIOCOUTQ of tcp(7) is the same number
 
 
@@ -56,3 +58,13 @@ def set_receive_timeout(sock: socket.socket, seconds: float | None) -> None:
 def unacknowledged_bytes(sock: socket.socket) -> int:
     """Return how many bytes the peer's machine has not acknowledged. Raises OSError; ValueError if it is closed."""
     return int(struct.unpack("i", fcntl.ioctl(sock, _UNACKNOWLEDGED, b"\0" * 4))[0])
+
+
+def peer_has_ended(sock: socket.socket) -> bool:
+    """Return True if the peer has ended its side or the connection is lost, also if bytes are left to be read."""
+    descriptor = sock.fileno()
+    if descriptor < 0:
+        return True
+    poll = select.poll()
+    poll.register(descriptor, _ENDED)
+    return bool(poll.poll(0))

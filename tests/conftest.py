@@ -23,11 +23,13 @@ from tests.support.clients import Json, Text
 from tests.support.files import PHOTO
 from tests.support.fixtures import StartProcess, StartServer
 from tests.support.leftovers import nothing_left
+from tests.support.limits import without_rates
 from tests.support.mqtt import VERSIONS, MqttLine
 from tests.support.processes import Process
 from tests.support.processes.clients import Running, runners
 from tests.support.processes.screens import Screen, screens
 from tests.support.stores import WatchedStore
+from wire.limits import Limits
 
 pytest_plugins = ["tests.support.brokers.site"]  # its fixtures: site, start_broker, broker_kind, quick, fluent
 
@@ -85,12 +87,15 @@ def stores(monkeypatch: pytest.MonkeyPatch) -> list[WatchedStore]:
 def start_server(tmp_path: Path, stores: list[WatchedStore]) -> Iterator[StartServer]:
     """Start a server inside this process: `start_server(limits=Limits(…), …)` with the fields of Config.
 
-    It listens on a free port and keeps its data below the test's folder, unless told otherwise. Afterwards it is
-    closed, and all of its threads must have ended.
+    Of the limits for each user and address, it has those that the test sets; with `rates=True` all of them. It listens
+    on a free port and keeps its data below the test's folder, unless told otherwise. Afterwards it is closed, and all
+    of its threads must have ended.
     """
     started: list[Server] = []
 
-    def start(**fields: Any) -> Server:
+    def start(*, rates: bool = False, **fields: Any) -> Server:
+        limits = fields.pop("limits", Limits())
+        fields["limits"] = limits if rates else without_rates(limits)
         server = Server(Config(**{"port": 0, "mqtt_port": 0, "data": str(tmp_path / "data"), **fields}))
         started.append(server)
         return server

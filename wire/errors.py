@@ -23,6 +23,7 @@ CODES: dict[str, str] = {
     "no-such-user": "no user of that name was ever connected",
     "not-a-member": "you are not a member of that channel",
     "too-many-channels": "the user is in as many channels as the limit allows",
+    "rate-limited": "the user, or everyone at the address, does this too often: the sentence says when to try again",
     "empty": "the text is empty",
     "no-such-file": "no file that this user may fetch has that id",
     "gone": "the sender has taken the file back, or its time is over",

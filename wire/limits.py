@@ -18,8 +18,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     payload: OrNone = 1_048_576  # raw bytes after one JSON frame, and bytes of one MQTT packet
     backlog: AtLeastOne = 262_144  # bytes of answers that wait for one peer before its requests wait, too
     connections: AtLeastOne = 10_000  # connections at a time
-    connections_per_address: OrNone = 0  # connections at a time from one IP address; 0: no limit
-    posts_per_second: OrNone = 0  # posts of one connection, in bursts of up to one second; 0: no limit
+    connections_per_address: OrNone = 200  # connections at a time from one address (IPv6: a /64); 0: no limit
     login_seconds: AtLeastOne = 30  # seconds until a connection has a name
     login_requests: AtLeastOne = 10  # requests of a connection before it has a name
     login_bytes: AtLeastOne = 32_768  # bytes that a connection may send, and be sent, before it has a name
@@ -34,6 +33,22 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     queue: OrNone = 262_144  # bytes of posts that wait for the store before the server reads their senders more slowly
     log_lines: OrNone = 20  # lines of one event in the log that one address causes in a minute; 0: no limit
     presence: OrNone = 200  # members online in a channel, above which they are not told who comes and goes
+
+    posts_per_second: OrNone = 20  # posts of one user; faster ones wait; 0: no limit
+    posts_burst: AtLeastOne = 40  # posts of one user that go at once after a pause
+    live_per_second: OrNone = 100  # live messages of one user; 0: no limit
+    joins_per_minute: OrNone = 60  # channels that one user joins or leaves; 0: no limit
+    topics_per_minute: OrNone = 10  # topics that one user sets; 0: no limit
+    offers_per_minute: OrNone = 60  # files that one user offers or takes back; 0: no limit
+    direct_per_minute: OrNone = 240  # direct transfers that one user announces or asks for; 0: no limit
+    wills_per_minute: OrNone = 60  # wills of one user that are published; 0: no limit
+    new_channels_per_hour: OrNone = 20  # channels that one user creates; 0: no limit
+    new_talks_per_hour: OrNone = 100  # users whom one user writes to in private for the first time; 0: no limit
+    registers_per_hour: OrNone = 10  # times that one user sets a password; 0: no limit
+    logins_per_minute: OrNone = 600  # logins from one address, also those that fail; 0: no limit
+    new_names_per_hour: OrNone = 300  # names from one address that nobody has used before; 0: no limit
+    users_per_address: AtLeastOne = 5  # an address may do as much as so many users
+    rates_kept: AtLeastOne = 8_192  # users, and addresses, of which the server remembers how much they have done lately
 
     file_size: OrNone = 4_294_967_296  # bytes of one file; 0: no limit
     files_per_user: OrNone = 8_589_934_592  # bytes of all files that one user offers at a time; 0: no limit

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import secrets
+import time
 from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 import msgspec
 
-from channels import Session, accounts, take_name
+from channels import LOGINS, Origin, Session, accounts, may_try_again, take_name
 from store import Account
 from wire import VERSION
 from wire.errors import Refused
@@ -23,7 +24,12 @@ from .wills import LastWill
 
 TOPIC_ALIASES = 64  # topic aliases that a client may use (5 §3.2.2.3.8)
 CLIENT_ID_LENGTH = 256  # characters
-_DEPARTURE = 1.0  # seconds that a login waits for a client that has just hung up and still holds the name
+# The reason of a login that was refused. The default is "not authorized". After one of these, a client tries again.
+_REASONS: dict[str, Reason] = {
+    "rate-limited": Reason.CONNECTION_RATE_EXCEEDED,
+    "busy": Reason.SERVER_BUSY,
+    "wrong-password": Reason.BAD_USER_NAME_OR_PASSWORD,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,26 +56,31 @@ class Login:
 def log_in(shared: SharedState, session: Session, packet: Connect, address: str) -> Login:
     """Log the client in to its session, as the user that it names or as a guest. Raises MqttError.
 
-    If a client at the same address holds the name, wait once until it is gone; it may have registered the name.
+    While a connection that has ended still holds the name, wait until it is gone; it may have registered the name.
     """
-    waited = False
-    while True:
-        login = _identify(shared, packet, address)
-        login = replace(login, will=_last_will(shared.topics, packet, login.me, shared.chat.limits))
-        try:
-            take_name(session, login.account, _token_of_same_client(shared, login, address), proven=login.proven)
-            return login
-        except Refused as refused:
-            if refused.code == "need-password" and login.account.password is None:
-                continue  # the name was registered after the look at its account: look again, for the password
-            waits = refused.code == "name-taken" and not waited
-            if not waits or not shared.registry.wait_until_gone(login.account.key, address, _DEPARTURE):
-                raise MqttError(Reason.NOT_AUTHORIZED, refused.sentence) from refused
-            waited = True
+    chat = shared.chat
+    deadline = time.monotonic() + chat.limits.login_seconds
+    try:
+        chat.rates.check(LOGINS, Origin("", session.network))
+        while True:
+            login = _identify(shared, session, packet, deadline)
+            will = _last_will(shared.topics, packet, login.me, chat.limits, Origin(login.account.key, session.network))
+            try:
+                token = _token_of_same_client(shared, login, address)
+                take_name(session, login.account, token, proven=login.proven)
+                return replace(login, will=will)
+            except Refused as refused:
+                if packet.username is None and refused.code == "name-taken":
+                    continue  # another connection was faster: a guest gets another name
+                if not may_try_again(chat, login.account, refused, deadline):
+                    raise
+    except Refused as refused:
+        reason = _REASONS.get(refused.code, Reason.NOT_AUTHORIZED)
+        raise MqttError(reason, refused.sentence) from refused
 
 
-def _identify(shared: SharedState, packet: Connect, address: str) -> Login:
-    """Return the identity that a CONNECT asks for, after checking its password. Raises MqttError."""
+def _identify(shared: SharedState, session: Session, packet: Connect, deadline: float) -> Login:
+    """Return the identity that a CONNECT asks for, after checking its password. Raises MqttError, Refused."""
     if packet.properties.authentication_method is not None:
         raise MqttError(Reason.BAD_AUTHENTICATION_METHOD, "Log in with user name and password.")
     if len(packet.client_id) > CLIENT_ID_LENGTH:
@@ -78,12 +89,12 @@ def _identify(shared: SharedState, packet: Connect, address: str) -> Login:
     assigned = "" if packet.client_id else f"auto-{secrets.token_hex(8)}"
     client_id = quote(packet.client_id or assigned, safe="")
     if packet.username is None:
-        account, me = _guest(shared, client_id, address)
+        account, me = _guest(shared, session, client_id, deadline)
         return Login(account, me, client_id, assigned)
     if not NAME.fullmatch(packet.username):
         sentence = "The user name must be your name in the chat: 1 to 32 letters, digits, - and _."
         raise MqttError(Reason.BAD_USER_NAME_OR_PASSWORD, sentence)
-    account = shared.chat.store.open_account(packet.username)
+    account = shared.chat.open_account(packet.username, session.network)
     if account.password is None:
         return Login(account, packet.username, client_id, assigned)
     password = (packet.password or b"").decode(errors="replace")
@@ -93,16 +104,21 @@ def _identify(shared: SharedState, packet: Connect, address: str) -> Login:
     return Login(account, packet.username, client_id, assigned, proven=True)
 
 
-def _guest(shared: SharedState, client_id: str, address: str) -> tuple[Account, str]:
-    """Return account and name of a client that gave no name: its client id if that is a free name, else a new name."""
+def _guest(shared: SharedState, session: Session, client_id: str, deadline: float) -> tuple[Account, str]:
+    """Return account and name of a client that gave no name: its client id if that is a free name, else a new name.
+
+    Raises Refused.
+    """
+    chat = shared.chat
     if NAME.fullmatch(client_id):
         key = fold(client_id)
-        if shared.chat.directory.find(key) is None or _is_same_client(shared, f"{key}/{client_id}", address):
-            account = shared.chat.store.open_account(client_id)
+        same = _is_same_client(shared, f"{key}/{client_id}", session.address)
+        if same or chat.directory.wait_until_free(key, deadline - time.monotonic()):
+            account = chat.open_account(client_id, session.network)
             if account.password is None:
                 return account, client_id
     name = f"guest-{secrets.token_hex(4)}"
-    return shared.chat.store.open_account(name), name
+    return chat.open_account(name, session.network), name
 
 
 def _token_of_same_client(shared: SharedState, login: Login, address: str) -> str | None:
@@ -122,7 +138,7 @@ def _is_same_client(shared: SharedState, key: str, address: str) -> bool:
     return connected is not None and connected.address == address
 
 
-def _last_will(topics: Topics, packet: Connect, me: str, limits: Limits) -> LastWill | None:
+def _last_will(topics: Topics, packet: Connect, me: str, limits: Limits, origin: Origin) -> LastWill | None:
     """Return the will, which CONNECT holds to the rules of a PUBLISH. Raises MqttError."""
     will = packet.will
     if will is None:
@@ -141,7 +157,7 @@ def _last_will(topics: Topics, packet: Connect, me: str, limits: Limits) -> Last
         request = LiveMessage(
             request.to, request.payload, msgspec.structs.replace(will.properties, will_delay_interval=None)
         )
-    return LastWill(request, will.properties.will_delay_interval or 0)
+    return LastWill(request, will.properties.will_delay_interval or 0, origin)
 
 
 def expiry(packet: Connect, limits: Limits) -> int:

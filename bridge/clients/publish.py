@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from channels import Log, Session, User, handle
+from channels import LIVE, Log, Session, User, handle
 from store import StoreError
 from wire import VERSION
 from wire.errors import Refused
@@ -84,6 +84,8 @@ class PublishHandler:
         context = RequestContext(packet.topic, response_topic, properties.correlation_data)
         try:
             request = self._request(packet)
+            if isinstance(request, LiveMessage):
+                self._session.check_rate(LIVE)
             if isinstance(request, LiveMessage | Here | Gone):
                 self._settle()
                 self._do(packet, request, context)
@@ -92,7 +94,7 @@ class PublishHandler:
                 request.channel = self._join(request.channel, packet.topic)
             elif isinstance(request, Offer) and request.channel:
                 self._settle()
-                self._shared.chat.join(request.channel, self._user)
+                self._session.join(request.channel)
         except (Refused, StoreError) as error:
             self._settle()
             code, sentence = (error.code, error.sentence) if isinstance(error, Refused) else ("not-stored", str(error))
@@ -136,7 +138,7 @@ class PublishHandler:
         log = chat.channel(channel)
         if log is None or log not in user.joined:
             self._settle()
-            log, _ = chat.join(channel, user)
+            log, _ = self._session.join(channel)
         if len(self._channels) < _MAX_TOPICS:
             self._channels[topic] = log
         return log.row.name

@@ -77,7 +77,6 @@ class Registry:
         self.presence: InterestIndex[ConnectedClient] = InterestIndex()
         self.channels: InterestIndex[ConnectedClient] = InterestIndex()
         self._parting: dict[str, threading.Event] = {}  # by key: the connection has ended and its session is being kept
-        self._leaving: dict[str, threading.Event] = {}  # by user key: a login waits for that user's client to be gone
         self._logging_in: dict[tuple[str, ...], threading.Event] = {}  # by client: its connection is about to be added
         self._away: dict[str, _Away] = {}
         store.part_clients(now())
@@ -152,9 +151,6 @@ class Registry:
                 if not of_user:
                     del self._by_user[client.user_key]
                 self._parting[key] = threading.Event()
-            gone = self._leaving.pop(client.user_key, None)
-        if gone is not None:
-            gone.set()
         try:
             yield current
         finally:
@@ -162,18 +158,6 @@ class Registry:
                 with self._lock:
                     parted = self._parting.pop(key)
                 parted.set()
-
-    def wait_until_gone(self, user_key: str, address: str, seconds: float) -> bool:
-        """Wait at most `seconds` for the client of a user to disconnect. Return True if it has.
-
-        Wait only for a client at the same address: mosquitto_pub, for example, exits before its connection has ended.
-        """
-        with self._lock:
-            holder = next(iter(self._by_user.get(user_key, {}).values()), None)
-            if holder is None or holder.address != address:
-                return holder is None
-            gone = self._leaving.setdefault(user_key, threading.Event())
-        return gone.wait(seconds)
 
     def remember(self, key: str, sent: dict[int, int] | None, seconds: float) -> None:
         """Remember how far the logs of a client that is away were sent, and end its session after `seconds`."""

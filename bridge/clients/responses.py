@@ -39,6 +39,7 @@ _REASONS: dict[str, Reason] = {
     "quota": Reason.QUOTA_EXCEEDED,
     "too-large": Reason.QUOTA_EXCEEDED,
     "too-many-channels": Reason.QUOTA_EXCEEDED,
+    "rate-limited": Reason.QUOTA_EXCEEDED,
 }
 # The `ref` of a request has its packet identifier in 16 bits, above that the QoS, above that the number of its context.
 QOS_SHIFT, _CONTEXT_SHIFT = 16, 20

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -58,7 +59,7 @@ class MqttSession:
     """A speaker (doors/speaker.py). The connection's own thread calls every method that does not name another."""
 
     __slots__ = (
-        "_chat", "_deadline", "_done", "_keep_alive", "_key", "_packets", "_publish_handler", "_reader", "_responses",
+        "_chat", "_deadline", "_keep_alive", "_key", "_packets", "_publish_handler", "_reader", "_responses",
         "_session", "_shared", "_state", "_subscribe_handler", "_subscriptions", "_will", "address",
     )  # fmt: skip
 
@@ -82,7 +83,6 @@ class MqttSession:
             shared, self._session, self._reader, self._subscriptions, self._state, self._responses
         )
         self.address = address
-        self._done = False
         self._key = ""  # in the registry and in the store; empty before CONNECT
         self._deadline = time.monotonic() + chat.limits.login_seconds
         self._keep_alive: float | None = None
@@ -93,7 +93,7 @@ class MqttSession:
     @property
     def done(self) -> bool:
         """True if nothing more is to be read from the client."""
-        return self._done or self._publish_handler.gone
+        return self._session.done or self._publish_handler.gone
 
     @property
     def patience(self) -> float | None:
@@ -115,7 +115,7 @@ class MqttSession:
                 if self.done:
                     return
                 self._handle(item)
-                if self._done:
+                if self._session.done:
                     return  # ignore what follows a DISCONNECT ([MQTT-3.14.4-2])
             self._publish_handler.flush()
         except StoreError as error:
@@ -202,7 +202,7 @@ class MqttSession:
             self._state.expiry = min(interval, longest_expiry(self._chat.limits))
         if packet.reason == Reason.SUCCESS:
             self._will = None  # [MQTT-3.14.4-3]
-        self._done = True
+        self._session.done = True
 
     def _authenticate_again(self, _packet: Auth) -> None:
         raise MqttError(Reason.PROTOCOL_ERROR, "Only user name and password are supported for authentication.")
@@ -223,7 +223,7 @@ class MqttSession:
         """End the connection: the same client has connected again, with or without a clean start."""
         will = self._will
         if will is not None and will.delay:  # a clean start ends the session, so the will is due; else it is dropped
-            self._will = LastWill(will.request, 0) if clean else None
+            self._will = replace(will, delay=0) if clean else None
         self._session.replaced()
 
     def channel_made(self, log: Log) -> None:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from channels import Chat, Log, Posting, leaf
+from channels import WILLS, Chat, Log, Origin, Posting, leaf
 from store import StoreError
 from wire.errors import ChatError
 from wire.frames import Msg, Request, Say
@@ -21,10 +21,11 @@ log_ = logging.getLogger("partyline.mqtt")
 
 @dataclass(frozen=True, slots=True)
 class LastWill:
-    """The message to publish when the connection is lost, and the delay in seconds."""
+    """The message to publish when the connection of `origin` is lost, and the delay in seconds."""
 
     request: Request | LiveMessage
     delay: int
+    origin: Origin
 
 
 class Wills:
@@ -71,18 +72,19 @@ class Wills:
         """Publish a will in the name of a user, who may have disconnected."""
         request = will.request
         try:
+            self._chat.rates.check(WILLS, will.origin)
             if isinstance(request, LiveMessage):
                 self._live.publish(name, request)
             elif isinstance(request, Say | Msg):
-                log = self._log_for(name, request)
+                log = self._log_for(name, request, will.origin)
                 self._chat.journal.post(Posting(log, fold(name), name, [request], _stored, _refused))
         except (ChatError, StoreError) as error:
             log_.warning("the will of %s was not published: %s", name, error)
 
-    def _log_for(self, name: str, request: Say | Msg) -> Log:
+    def _log_for(self, name: str, request: Say | Msg, origin: Origin) -> Log:
         if isinstance(request, Msg):
-            return self._chat.private_log(name, request.user)
-        return self._chat.open_channel(request.channel)
+            return self._chat.private_log(name, request.user, origin)
+        return self._chat.open_channel(request.channel, origin)
 
 
 def _stored(posting: Posting, numbers: object) -> None:

@@ -136,6 +136,10 @@ class BrokerConnection:
             if error.errno not in (errno.ENOTCONN, errno.EBADF):
                 raise
 
+    def peer_has_ended(self) -> bool:
+        """Return False. The mirror does not use it: `receive` returns the end."""
+        return False
+
     def unacknowledged(self) -> int:
         """Return 0. The mirror does not use it: PUBACKs tell what the broker has."""
         return 0

@@ -55,6 +55,7 @@ _STORE_PERIOD = 0.05  # seconds in which acknowledgements in channels are gather
 _MANY = 1_024  # packets in flight that the broker may keep waiting; above that, bytes of PUBACKs to wait for at once
 _FEW = 17  # bytes to wait for otherwise: more than four PUBACKs, and less than any request
 _GATHER = 0.005  # seconds to wait for so many bytes
+_LONGEST = 3_600.0  # seconds of an outage for which users may deliver posts at once, also assumed before a start
 _SUBSCRIBE, _UNSUBSCRIBE = 0xFFFF, 0xFFFE  # packet identifiers
 
 
@@ -75,6 +76,7 @@ class MirrorSession:
         self._progress = progress
         self._status = status
         self._incoming = MirrorIncoming(topics, sender, users, live, presence, status)
+        self._away_since: float | None = None  # the end of the last connection; None before the first one
         self._subscribed_to_presence = False  # until the presence that the broker retained has come
 
     def connect_packet(self) -> Connect:
@@ -105,6 +107,8 @@ class MirrorSession:
         reader = MirrorReader(connection, self._topics, sender.version, self._chat.limits, told)
         self._live.reset()
         self._check_session(present=connack.session_present)
+        away = _LONGEST if self._away_since is None else min(_LONGEST, time.monotonic() - self._away_since)
+        self._users.connected(away)
         sender.reader = reader
         self._subscribed_to_presence = True
         sender.send(encode(Subscribe(_SUBSCRIBE, self._subscriptions()), sender.version))
@@ -219,6 +223,8 @@ class MirrorSession:
     def close(self) -> None:
         """Store what was acknowledged, and settle requests: their answers must not go to the next connection."""
         reader = self._sender.close()
+        if reader is not None:
+            self._away_since = time.monotonic()
         try:
             self._progress.store()
             self._users.settle()

@@ -80,6 +80,10 @@ class UserReader:
     def wait_until_level(self, timeout: float) -> None:
         """No-op: the connection outlives the user."""
 
+    def peer_has_ended(self) -> bool:
+        """Return False: the mirror ends the user's session."""
+        return False
+
     def hang_up(self) -> None:
         """No-op: the connection is not this user's alone."""
 

@@ -33,6 +33,7 @@ from .user_responses import UserResponses
 log_ = logging.getLogger("partyline.mirror")
 
 TRANSPORT = "broker"  # the name of this transport in `/whois` and `/who`
+_QUEUED = 60.0  # seconds after an outage in which the first message that the broker kept of a user comes
 _SILENT = 600.0  # seconds after which a user who never said `register` counts as gone
 
 
@@ -83,11 +84,16 @@ class MirrorUsers:
         self._status = status
         self._address = address
         self._trusted = trusted
+        # A broker that does not check names counts as one address for the limit of new names.
+        self._network = None if trusted else f"broker {address}"
         self._prefix = f"/{quote(shared.topics.root, safe='')}/"
         self._by_key: dict[str, MirrorUser] = {}
         self._by_name: dict[str, MirrorUser] = {}  # by the name as the client writes it
         self._passwords = PasswordCheck(shared.chat.limits.password_tries)
         self._unflushed: dict[str, MirrorUser] = {}  # who has published since the last `flush`
+        # Posts of each user above the rate limit, which the broker may have kept during an outage; users who come later
+        # than `_spare_until` have none.
+        self._spare_posts, self._spare_until = 0, 0.0
 
     @property
     def everyone(self) -> list[MirrorUser]:
@@ -142,6 +148,13 @@ class MirrorUsers:
         if user.handler.gone:
             self.leave(user)
 
+    def connected(self, outage: float) -> None:
+        """Let each user post now what the rate limit allowed during an outage of so many seconds."""
+        self._spare_posts = int(outage * self._chat.limits.posts_per_second)
+        self._spare_until = time.monotonic() + _QUEUED
+        for user in self.everyone:
+            user.session.spare_posts = self._spare_posts
+
     def flush(self) -> None:
         """Post what the users have said, and have it stored."""
         unflushed, self._unflushed = self._unflushed, {}
@@ -162,7 +175,7 @@ class MirrorUsers:
 
     def _register(self, me: str, packet: Publish) -> None:
         """Have a user present. A password has to be right if the name has one; if it has none, it gets this one."""
-        account = self._chat.store.open_account(_check_name(me))
+        account = self._chat.open_account(_check_name(me), self._network)
         request = self._shared.topics.request(packet.topic, packet.payload, me)
         proven = False
         if account.password is not None and isinstance(request, Register):
@@ -177,7 +190,7 @@ class MirrorUsers:
     def _enter(self, me: str, *, proven: bool, announced: bool) -> MirrorUser:
         """Return the user of that name, with a new session if necessary. Raises Refused if somebody else holds it."""
         chat = self._chat
-        account = chat.store.open_account(_check_name(me))
+        account = chat.open_account(_check_name(me), self._network)
         other = self._by_key.get(account.key)
         if other is not None and other.me == me:
             return other
@@ -195,6 +208,8 @@ class MirrorUsers:
         responses.me, responses.tells_stored = me, True
         reader = UserReader(self._sender, UserResponses(responses, self._sender, self._status), me)
         session = Session(chat, reader, TRANSPORT, self._address, shared=True)
+        if time.monotonic() < self._spare_until:
+            session.spare_posts = self._spare_posts
         take_name(session, account, None, proven=proven and account.password is not None)
         handler = PublishHandler(self._shared, session, responses)
         user = MirrorUser(session, reader, handler, me, announced=announced)

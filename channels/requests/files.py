@@ -77,7 +77,7 @@ def _log(session: Session, user: User, frame: Offer) -> Log:
     if frame.channel and frame.user:
         raise Refused("bad-frame", "Offer a file to a channel or to a user, not to both.")
     if frame.user:
-        return session.chat.private_log(user.name, frame.user)
+        return session.chat.private_log(user.name, frame.user, session.origin)
     if session.user is not None:
         return session.joined(frame.channel)
     log = session.chat.known_channel(frame.channel)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import time
 from collections.abc import Mapping, Sequence
 
 from store import Account, Membership, StoreError
@@ -12,22 +13,26 @@ from wire.frames import Attach, Attached, Hello, Line, LogState, Welcome
 from wire.names import check_name, fold
 
 from ..accounts import fits as password_fits
+from ..chat import Chat
 from ..directory import User
 from ..log import Log
+from ..rates import LOGINS, Origin
 from ..session import Session
 
 
 def hello(session: Session, frame: Hello) -> None:
     """Log in under a name; the welcome is followed by what the user has missed."""
     name = check_name(frame.name, "name")
-    account = session.chat.store.open_account(name)
-    proven = False
-    if account.password is not None and frame.password is not None:
-        proven = _proven(session, frame.password, account.password)
-    elif account.password is not None and frame.token is None:
-        session.asked = account.name
-        raise Refused("need-password", f"The name {account.name} is registered. What is the password?")
-    user, memberships = take_name(session, account, frame.token, proven=proven)
+    session.chat.rates.check(LOGINS, Origin("", session.network))
+    deadline = time.monotonic() + session.chat.limits.login_seconds
+    while True:
+        account = session.chat.open_account(name, session.network)
+        try:
+            user, memberships = take_name(session, account, frame.token, proven=_proven(session, account, frame))
+            break
+        except Refused as refused:
+            if not may_try_again(session.chat, account, refused, deadline):
+                raise
     session.fetches_directly = frame.direct
     session.reader.reply(_welcome(session, user, memberships, frame))
     catch_up(session, user, memberships, {fold(label): number for label, number in frame.since.items()})
@@ -64,8 +69,27 @@ def take_name(session: Session, account: Account, token: str | None, *, proven: 
     return user, memberships
 
 
-def _proven(session: Session, password: str, kept: str) -> bool:
-    if password_fits(password, kept):
+def may_try_again(chat: Chat, account: Account, refused: Refused, deadline: float) -> bool:
+    """Return True if `take_name` may succeed now, although it raised `refused` for this account.
+
+    That is so if the name was registered after the look at its account, or if its holder's connection has ended and has
+    let go of the name by now; wait for that until `deadline`.
+    """
+    if refused.code == "need-password":
+        return account.password is None
+    return refused.code == "name-taken" and chat.directory.wait_until_free(account.key, deadline - time.monotonic())
+
+
+def _proven(session: Session, account: Account, frame: Hello) -> bool:
+    """Return True if the name's password was given. Raises Refused if it is wrong, or is needed and absent."""
+    if account.password is None:
+        return False
+    if frame.password is None:
+        if frame.token is not None:
+            return False
+        session.asked = account.name
+        raise Refused("need-password", f"The name {account.name} is registered. What is the password?")
+    if password_fits(frame.password, account.password):
         return True
     session.tries += 1
     if session.tries >= session.chat.limits.password_tries:
@@ -111,6 +135,7 @@ def catch_up(session: Session, user: User, memberships: Sequence[Membership], si
 
 def attach(session: Session, frame: Attach) -> Attached:
     """Be a further connection of a user who is connected. Raises Refused for a wrong token."""
+    session.chat.rates.check(LOGINS, Origin("", session.network))
     user = session.chat.directory.find(fold(check_name(frame.name)))
     if user is None or not hmac.compare_digest(user.token.encode(), frame.token.encode()):
         raise Refused("not-allowed", "That token does not belong to that name.")

@@ -20,4 +20,4 @@ def msg(session: Session, frame: Msg) -> None:
     """Post a private message."""
     if not frame.text.strip():
         raise Refused("empty", "The message has no text.")
-    session.post(session.chat.private_log(session.holder.name, frame.user), frame)
+    session.post(session.chat.private_log(session.holder.name, frame.user, session.origin), frame)

@@ -13,7 +13,7 @@ from ..session import Session
 
 def join(session: Session, frame: Join) -> Joined:
     """Join a channel, which becomes the current one."""
-    log, tail = session.chat.join(frame.channel, session.holder)
+    log, tail = session.join(frame.channel)
     session.current = log
     members = session.chat.store.member_count(log.row)
     return Joined(channel=log.row.name, tail=tail, topic=log.topic, members=members)
@@ -36,8 +36,7 @@ def channels(session: Session, _frame: Channels) -> ChannelList:
 
 def topic(session: Session, frame: Topic) -> TopicIs:
     """Return a channel's topic, and set it first if the frame has a text, which only members may do."""
-    if session.reader.dialect.free_text:
-        frame = topic_for(frame, session.chat.has_channel, partial(_sets_topic, session))
+    frame = _with_text_apart(session, frame)
     if frame.text is None:
         log = session.chat.known_channel(frame.channel) if frame.channel else session.joined("")
     else:
@@ -46,7 +45,19 @@ def topic(session: Session, frame: Topic) -> TopicIs:
     return TopicIs(channel=log.row.name, topic=log.topic)
 
 
-def _sets_topic(session: Session, word: str) -> bool:
+def sets_topic(session: Session, frame: Topic) -> bool:
+    """Return True if the request sets a topic, and does not only ask for it."""
+    return _with_text_apart(session, frame).text is not None
+
+
+def _with_text_apart(session: Session, frame: Topic) -> Topic:
+    """Return the request with channel and text, which the text dialect cannot tell apart."""
+    if not session.reader.dialect.free_text:
+        return frame
+    return topic_for(frame, session.chat.has_channel, partial(_is_current_channel, session))
+
+
+def _is_current_channel(session: Session, word: str) -> bool:
     """Return True if the user is in the channel of that name, or is in none and has to be told to join it."""
     log = session.chat.channel(word)
     return log is not None if session.current is None else log in session.holder.joined

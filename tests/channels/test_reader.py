@@ -37,6 +37,9 @@ class Outlet:
     def hang_up(self) -> None:
         """Nothing to do."""
 
+    def peer_has_ended(self) -> bool:
+        return False
+
     def unacknowledged(self) -> int:
         return self.unread
 

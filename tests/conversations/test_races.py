@@ -206,18 +206,18 @@ def test_no_notice_of_a_channel_follows_the_answer_to_leave(
     assert alice.of(TopicChanged) == []
 
 
-@pytest.mark.parametrize("method", ["open_account", "memberships"])
+@pytest.mark.parametrize(("new", "known"), [("open_account", "account"), ("memberships", "memberships")])
 def test_a_login_that_the_store_fails_leaves_the_name_free(
-    server: Server, stores: list[WatchedStore], connect: Connect, method: str
+    server: Server, stores: list[WatchedStore], connect: Connect, new: str, known: str
 ) -> None:
     """A full disk, say, at any point of it: the peer is told, may try again, and so may others once it has left."""
     unlucky = connect(server.address)
-    _failing(stores[0], method)
+    _failing(stores[0], new)
     assert unlucky.request(Hello(name="alice")).code == "not-stored"
     assert isinstance(unlucky.request(Hello(name="alice")), Welcome)
     unlucky.request(Bye())
     unlucky.until_closed()
-    _failing(stores[0], method)
+    _failing(stores[0], known)
     unlucky = connect(server.address)
     assert unlucky.request(Hello(name="alice")).code == "not-stored"
     unlucky.request(Bye())

@@ -164,6 +164,10 @@ class FakeOutlet:
     def hang_up(self) -> None:
         """Nothing to do."""
 
+    def peer_has_ended(self) -> bool:
+        """Its peer stays."""
+        return False
+
     def unacknowledged(self) -> int:
         """All has arrived."""
         return 0

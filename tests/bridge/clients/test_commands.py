@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from channels import Origin
 from server import Server
 from tests.support.clients import Json, Text
 from tests.support.fixtures import StartServer
@@ -230,7 +231,7 @@ def test_an_unacknowledged_private_message_comes_again(
     alice.subscribe("chat/to/alice/msg/+")
     alice.message("chat/to/alice/msg/bob")
     alice.disconnect()
-    assert server.chat.store.cursor(server.chat.private_log("alice", "bob").row, "alice") == 1
+    assert server.chat.store.cursor(server.chat.private_log("alice", "bob", Origin("alice", None)).row, "alice") == 1
 
 
 # Topics and the rate limit
@@ -260,7 +261,7 @@ def test_another_root(start_server: StartServer, mqtt: Mqtt) -> None:
 
 
 def test_a_client_that_exceeds_the_rate_limit_is_slowed(start_server: StartServer, mqtt: Mqtt) -> None:
-    server = start_server(limits=Limits(posts_per_second=50))
+    server = start_server(limits=Limits(posts_per_second=50, posts_burst=50))
     alice = mqtt(server.address, "alice")
     alice.subscribe("chat/to/alice/slowed")
     alice.send(*[Publish("chat/from/alice/say/lab", b"x", 0) for _ in range(80)])

@@ -49,6 +49,9 @@ class Line:
     def hang_up(self) -> None:
         raise AssertionError("nobody hangs up here")
 
+    def peer_has_ended(self) -> bool:
+        return False
+
     def unacknowledged(self) -> int:
         return 0
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from server import Config, Server
 from tests.support.clients import Json, endpoint
 from tests.support.examples import examples
+from tests.support.limits import without_rates
 from tests.support.mqtt import MqttLine
 from tests.support.mqtt.samples import body_of, client_packets, connected, connects, versions, with_length
 from tests.support.waiting import DEADLINE
@@ -48,7 +49,7 @@ Mqtt = Callable[..., MqttLine]
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server for all tests of this file: if one of them breaks it, the later ones fail."""
-    server = Server(Config(port=0, mqtt_port=0, data=str(tmp_path_factory.mktemp("live"))))
+    server = Server(Config(port=0, mqtt_port=0, data=str(tmp_path_factory.mktemp("live")), limits=without_rates()))
     before = len(list(Path("/proc/self/fd").iterdir()))
     with MqttLine(server.address, "listener") as listener:
         listener.subscribe("chat/channels/#", "chat/direct/#")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from channels import Origin
 from server import Server
 from tests.support.mqtt import MqttLine
 from wire.mqtt import PubComp, Publish, PubRec, PubRel
@@ -23,7 +24,7 @@ def texts(server: Server, channel: str = "lab") -> list[str]:
 @pytest.mark.parametrize("channel", ["lab", "hall"], ids=["a channel said to before", "another channel"])
 def test_a_post_after_gone_is_not_taken(server: Server, mqtt: Mqtt, version: int, qos: int, channel: str) -> None:
     """Also if it comes in the same piece of bytes, and whether or not the topic was used before."""
-    server.chat.open_channel("hall")
+    server.chat.open_channel("hall", Origin("alice", None))
     alice = mqtt(server.address, "alice", version=version)
     for text in ("first", "second"):
         alice.do("say/lab", text)

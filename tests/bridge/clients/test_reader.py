@@ -42,6 +42,9 @@ class Pipe:
     def hang_up(self) -> None:
         raise AssertionError("the reader does not hang up")
 
+    def peer_has_ended(self) -> bool:
+        return False
+
     def unacknowledged(self) -> int:
         return self.unread
 

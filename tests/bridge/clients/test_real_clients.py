@@ -152,9 +152,8 @@ def examples(file: str, start: str) -> list[str]:
 
 
 @pytest.mark.skipif(shutil.which("mosquitto_sub") is None, reason="mosquitto_pub and mosquitto_sub are not installed")
-def test_the_examples_with_mosquitto(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_examples_with_mosquitto(server: Server) -> None:
     """One after the other, as a person types them; the commands that listen keep running."""
-    monkeypatch.setattr("bridge.clients.connect._DEPARTURE", DEADLINE)  # until a name is free, on a busy machine
     port = ["-h", "127.0.0.1", "-p", str(endpoint(server.address)[1])]
     listening: list[Listener] = []
     try:

@@ -15,10 +15,12 @@ from bridge.clients.registry import Registry
 from bridge.clients.retained import RetainedState
 from bridge.clients.timer import Timer
 from bridge.clients.wills import LastWill, Wills
-from channels import Chat, Log, Posting, User
+from channels import Chat, Log, Origin, Posting, User
+from channels.rates import RateLimits
 from store import Account, Client, Store
 from tests.support.waiting import DEADLINE
 from wire.frames import Say
+from wire.limits import Limits
 from wire.mqtt import NONE, Properties
 from wire.topics import LiveMessage, Topics
 
@@ -238,21 +240,6 @@ def test_sessions_of_before_the_start_end_in_their_time(monkeypatch: pytest.Monk
     assert desk.timer.calls == {}
 
 
-def test_a_login_waits_for_a_client_at_the_same_address_only(desk: Desk) -> None:
-    phone = FakeClient(address="10.0.0.1")
-    desk.registry.add("alice/phone", phone)
-    assert desk.registry.wait_until_gone("bob", "10.0.0.1", 0), "nobody is there under that name"
-    assert not desk.registry.wait_until_gone("alice", "10.0.0.2", DEADLINE)
-    assert not desk.registry.wait_until_gone("alice", "10.0.0.1", 0)
-    gone: list[bool] = []
-    thread = threading.Thread(target=lambda: gone.append(desk.registry.wait_until_gone("alice", "10.0.0.1", DEADLINE)))
-    thread.start()
-    with desk.registry.parting("alice/phone", phone):
-        pass
-    thread.join()
-    assert gone == [True]
-
-
 # Live messages
 
 
@@ -287,7 +274,9 @@ class WillDesk(Desk):
         super().__init__()
         self.posted: list[tuple[str, str]] = []
         journal = SimpleNamespace(post=self._post)
-        chat = SimpleNamespace(journal=journal, open_channel=lambda name: cast("Log", name))
+        chat = SimpleNamespace(
+            journal=journal, open_channel=lambda name, origin: cast("Log", name), rates=RateLimits(Limits())
+        )
         self.wills = Wills(cast("Chat", chat), LiveRouter(TOPICS, self.registry), cast("Timer", self.timer))
 
     def _post(self, posting: Posting) -> None:
@@ -296,7 +285,7 @@ class WillDesk(Desk):
 
 def will(text: str, delay: int = 0) -> LastWill:
     """A will that says something in a channel."""
-    return LastWill(Say(text, "lab"), delay)
+    return LastWill(Say(text, "lab"), delay, Origin("alice", "10.0.0.1"))
 
 
 def test_a_delayed_will_is_published_when_it_is_due() -> None:

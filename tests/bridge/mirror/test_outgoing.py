@@ -48,6 +48,9 @@ class Wire:
     def hang_up(self) -> None:
         self.ended = True
 
+    def peer_has_ended(self) -> bool:
+        return False
+
     def unacknowledged(self) -> int:
         return 0
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from bridge.mirror import BrokerConfig
 from bridge.mirror.progress import MirrorProgress
+from channels import Origin
 from server import Config, Server
 from store import StoreError
 from tests.support.brokers.scripted import ScriptedBroker, Visit, broker, server, status, wait
@@ -402,7 +403,7 @@ def test_a_private_log_of_two_users_on_the_broker(server: Server, broker: Script
     assert mine.packet_id != theirs.packet_id
     assert (body(mine)["text"], body(theirs)["text"]) == ("hello", "hello")
     store = server.chat.store
-    row = server.chat.private_log("alice", "bob").row
+    row = server.chat.private_log("alice", "bob", Origin("alice", None)).row
     visit.ack(theirs.packet_id)
     visit.ack(mine.packet_id)
     eventually(lambda: store.cursor(row, "alice") == store.cursor(row, "bob") == 1, lambda: "the cursors stay")

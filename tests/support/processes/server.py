@@ -7,11 +7,14 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import yaml
 
 from tests.support.clients import endpoint
+from tests.support.limits import without_rates
 from tests.support.processes.forks import Forked
 from tests.support.waiting import DEADLINE
+from wire.limits import Limits
 
 
 class Process:
@@ -30,10 +33,16 @@ class Process:
         self.start()
 
     def _config(self, options: Sequence[str]) -> list[str]:
-        """The config file of the options, with a free port for MQTT: an option that is given twice counts last."""
+        """The config file of the options, with a free port for MQTT: an option that is given twice counts last.
+
+        Of the limits for each user and address, the server has those that the file sets.
+        """
         own = self.folder.with_name(f"{self.folder.name}.yaml")
         given = Path(options[options.index("--config") + 1]).read_text() if "--config" in options else "{}"
-        own.write_text(yaml.safe_dump({"mqtt_port": 0, **yaml.safe_load(given)}))
+        settings = {"mqtt_port": 0, **yaml.safe_load(given)}
+        limits = msgspec.convert(settings.get("limits", {}), Limits)
+        settings["limits"] = msgspec.to_builtins(without_rates(limits))
+        own.write_text(yaml.safe_dump(settings))
         return ["--config", str(own)]
 
     def start(self) -> None:

@@ -1,0 +1,46 @@
+"""Floor 2: the table of the rate limits: what each one counts, its keys in the config, and its sentence.
+
+The defaults are in wire/limits.py. dispatch.py says which request has which limit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_SECOND, _MINUTE, _HOUR = 1, 60, 3_600
+
+
+@dataclass(frozen=True, slots=True)
+class LimitClass:
+    """One rate limit.
+
+    `key` is the config key of its rate, which counts per `seconds`. A burst may be as large as the limit of the config
+    key `burst`, or else as what a whole period allows. The limit is one of each user and, multiplied by
+    `users_per_address`, one of each address; if not `per_user`, it is one of each address alone. What is above it is
+    refused with the `sentence`, which ends with the time to wait, or waits itself if `waits`.
+    """
+
+    key: str
+    seconds: int
+    sentence: str
+    burst: str = ""
+    per_user: bool = True
+    waits: bool = False
+
+
+POSTS = LimitClass(
+    "posts_per_second", _SECOND, "You post faster than the server accepts.", burst="posts_burst", waits=True
+)
+LIVE = LimitClass("live_per_second", _SECOND, "You send live messages too fast.")
+JOINS = LimitClass("joins_per_minute", _MINUTE, "You join and leave channels too often.")
+TOPICS = LimitClass("topics_per_minute", _MINUTE, "You change topics too often.")
+OFFERS = LimitClass("offers_per_minute", _MINUTE, "You offer files, or take them back, too often.")
+DIRECT = LimitClass("direct_per_minute", _MINUTE, "You ask for direct transfers too often.")
+WILLS = LimitClass("wills_per_minute", _MINUTE, "Your wills come too often.")
+CHANNELS = LimitClass("new_channels_per_hour", _HOUR, "You have created too many channels.")
+TALKS = LimitClass("new_talks_per_hour", _HOUR, "You have written to too many users for the first time.")
+REGISTERS = LimitClass("registers_per_hour", _HOUR, "You have set a password too often.")
+LOGINS = LimitClass("logins_per_minute", _MINUTE, "Too many logins come from your address.", per_user=False)
+NAMES = LimitClass("new_names_per_hour", _HOUR, "Too many new names come from your address.", per_user=False)
+
+CLASSES = (POSTS, LIVE, JOINS, TOPICS, OFFERS, DIRECT, WILLS, CHANNELS, TALKS, REGISTERS, LOGINS, NAMES)
