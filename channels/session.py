@@ -268,9 +268,9 @@ class Session:
     def note_read(self) -> bool:
         """Have the cursors moved over what the peer's machine has acknowledged, for a peer that cannot do it itself.
 
-        Return True if more is on its way. Called by the thread `read-tracker` some seconds after a delivery; and at the end,
-        before the last words, which the machine has not acknowledged yet. For each line that a person types it would
-        cost a transaction beside that of the line.
+        Return True if more is on its way. Called by the thread `read-tracker` some seconds after a delivery; and at the
+        end, before the last words, which the machine has not acknowledged yet. For each line that a person types it
+        would cost a transaction beside that of the line.
         """
         if self.user is None:
             return False
