@@ -16,6 +16,7 @@ from wire.errors import Refused
 from wire.frames import (
     BridgeStatus,
     ChannelInfo,
+    ChannelList,
     Delivered,
     Entry,
     Frame,
@@ -26,13 +27,15 @@ from wire.frames import (
     UserInfo,
 )
 from wire.limits import Limits
-from wire.names import check_name, fold
+from wire.names import check_name
 
+from .channel_index import ChannelIndex
 from .directory import Directory, User
 from .files import Files
 from .journal import Journal
 from .locks import leaf
 from .log import Follower, Log
+from .pages import count_within
 from .rates import CHANNELS, JOINS, NAMES, TALKS, Origin, RateLimits
 from .read_tracker import ReadTracker
 
@@ -67,10 +70,11 @@ class Chat:
         self.closing = False  # the server goes down, so no presence is sent
         self._lock = leaf()
         self._logs: dict[int, Log] = {}
-        self._channels: dict[str, Log] = {}
+        self._channels = ChannelIndex()  # changed under the lock
         self._private_logs: dict[str, Log] = {}
+        members = store.member_counts()
         for row in store.channels():
-            self.log(row)
+            self.log(row).members = members.get(row.id, 0)
 
     def log(self, row: LogRow) -> Log:
         """Return the one Log of a row."""
@@ -78,7 +82,10 @@ class Chat:
             log = self._logs.get(row.id)
             if log is None:
                 log = self._logs[row.id] = Log(row)
-                (self._channels if row.is_channel else self._private_logs)[row.key] = log
+                if row.is_channel:
+                    self._channels.add(log)
+                else:
+                    self._private_logs[row.key] = log
             return log
 
     def log_of(self, id: int) -> Log | None:
@@ -92,7 +99,7 @@ class Chat:
 
     def channel(self, name: str) -> Log | None:
         """Return the channel of that name; None if it does not exist."""
-        return self._channels.get(name) or self._channels.get(fold(name))
+        return self._channels.find(name)
 
     def has_channel(self, name: str) -> bool:
         """Return True if a channel of that name exists."""
@@ -123,7 +130,8 @@ class Chat:
                 f"You are in {self.limits.channels} channels, which is the limit. /leave one first.",
             )
         log = self.open_channel(name, origin)
-        cursor = self.store.join(log.row, user.key)
+        cursor, joined = self.store.join(log.row, user.key)
+        log.count_members(joined)
         user.joined[log] = None
         for session in user.sessions:
             session.reader.follow(log, cursor)
@@ -142,7 +150,7 @@ class Chat:
 
     def leave(self, log: Log, user: User) -> None:
         """End the user's membership, and tell the user's readers, which may read the channel without it."""
-        self.store.leave(log.row, user.key)
+        log.count_members(-self.store.leave(log.row, user.key))
         user.joined.pop(log, None)
         self.files.membership_ended()
         for session in user.sessions:
@@ -151,15 +159,21 @@ class Chat:
 
     def all_channels(self) -> list[Log]:
         """Return every channel."""
-        return list(self._channels.values())
+        return self._channels.all()
 
-    def channels(self, user: User) -> list[ChannelInfo]:
-        """Return every channel, sorted by name, as the user sees it."""
-        counts = self.store.member_counts()
-        return [
-            ChannelInfo(log.row.name, counts.get(log.row.id, 0), log.tail, log.topic, log in user.joined)
-            for _, log in sorted(self._channels.items())
+    def channels(self, user: User, after: str, limit: int, size: int) -> ChannelList:
+        """Return at most `limit` channels whose names follow the name `after`, sorted, as the user sees them.
+
+        They take at most `size` bytes as JSON, but at least one of them is there.
+        """
+        limit = min(limit, self.limits.page)
+        following = self._channels.page(after, limit + 1)
+        infos = [
+            ChannelInfo(log.row.name, log.members, log.tail, log.topic, log in user.joined) for log in following[:limit]
         ]
+        infos = infos[: count_within(infos, size)]
+        more = infos[-1].name if len(infos) < len(following) else None
+        return ChannelList(channels=infos, total=len(self._channels), more=more)
 
     def members(self, log: Log) -> list[Member]:
         """Return a channel's members, sorted by name."""

@@ -100,13 +100,16 @@ class ReadableLog(Protocol):
 class Log:
     """One channel or private log. `tail` is the last committed number; it moves under `_lock` only."""
 
-    __slots__ = ("_baton", "_lock", "_recent", "_undelivered", "channel", "followers", "row", "tail", "topic")
+    __slots__ = (
+        "_baton", "_lock", "_recent", "_undelivered", "channel", "followers", "members", "row", "tail", "topic",
+    )  # fmt: skip
 
     def __init__(self, row: LogRow) -> None:
         self.row = row
         self.channel = row.name if row.is_channel else None  # None for a private log
         self.tail = row.tail
         self.topic = row.topic
+        self.members = 0  # of a channel, also those who are away
         self.followers: tuple[Follower, ...] = ()
         self._lock = leaf()
         self._recent: deque[Block] = deque()  # without a gap up to the tail
@@ -133,6 +136,11 @@ class Log:
         """Tell the follower nothing more."""
         with self._lock:
             self.followers = tuple([other for other in self.followers if other is not follower])
+
+    def count_members(self, more: int) -> None:
+        """Add to the count of a channel's members, or take from it."""
+        with self._lock:
+            self.members += more
 
     def publish(self, block: Block) -> None:
         """Add a committed block, which `deliver` takes to the followers. Called in the order of commit."""

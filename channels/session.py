@@ -21,6 +21,7 @@ from .rates import POSTS, LimitClass, Origin
 from .receipts import Shortcut, receipts
 from .session_reader import SessionReader
 
+_AROUND = 1_024  # bytes of an answer beside its list
 PARTING = 5.0  # seconds that the last answers may take on a slow line
 
 
@@ -102,6 +103,12 @@ class Session:
     def check_rate(self, limit: LimitClass) -> None:
         """Count one request for the limit. Raises Refused, with the time to wait, for one too many."""
         self.chat.rates.check(limit, self.origin)
+
+    @property
+    def answer_size(self) -> int:
+        """The bytes that a list in one answer may take as JSON; few for a peer that takes small packets only."""
+        most, largest = self.chat.limits.page_bytes, self.reader.dialect.largest
+        return min(most, max(0, largest - _AROUND)) if largest else most
 
     def log_in(self, user: User) -> None:
         """Be this user's connection from now on."""

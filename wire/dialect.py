@@ -37,6 +37,10 @@ class Encoding(EntryEncoding, Protocol):
     def free_text(self) -> bool:
         """True if the peer types free text, in which a channel's name may stand before the text itself."""
 
+    @property
+    def largest(self) -> int:
+        """The bytes of the largest packet that the peer takes; 0: of any size."""
+
     def encode(self, frame: Frame) -> bytes:
         """Return a frame as bytes; empty if the peer is not shown the frame."""
 

@@ -8,7 +8,7 @@ CODES: dict[str, str] = {
     "unknown-command": "no command has that name",
     "bad-command": "an argument of the command is missing or wrong",
     "malformed": "the MQTT packet breaks the specification",
-    "too-long": "a line or a payload exceeds its limit",
+    "too-long": "a line, a payload or a topic exceeds its limit",
     "wrong-protocol": "the peer speaks another protocol, such as HTTP",
     "hello-first": "the connection has no name yet: send `hello` first",
     "login-limit": "the connection has reached a limit of what it may do before it has a name",

@@ -36,6 +36,7 @@ class JsonLines:
     acknowledges = True
     shows_time = False
     free_text = False
+    largest = 0
     __slots__ = (
         "_buffer", "_decoder", "_frame", "_limits", "_payloads", "_pieces", "_skipping", "_unwanted", "_wanted",
     )  # fmt: skip

@@ -26,9 +26,11 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     session_days: AtLeastOne = 90  # days until the server deletes the session of an MQTT client that is away
     password_tries: AtLeastOne = 3  # wrong passwords before the connection ends
     channels: AtLeastOne = 1_000  # channels of one user
+    topic: AtLeastOne = 300  # characters of a channel's topic
     lag: OrNone = 100_000  # entries of one log that a reader may fall behind before the server skips some
     missed: OrNone = 500  # entries of one channel that a returning user gets who did not say `since`
-    page: AtLeastOne = 1_000  # entries of one answer to `history`
+    page: AtLeastOne = 1_000  # entries of one answer to `history`, and channels of one answer to `channels`
+    page_bytes: AtLeastOne = 262_144  # bytes of one answer to `history` or `channels`, as JSON
     cache: OrNone = 67_108_864  # bytes of recent entries that memory holds for readers that lag a little
     queue: OrNone = 262_144  # bytes of posts that wait for the store before the server reads their senders more slowly
     log_lines: OrNone = 20  # lines of one event in the log that one address causes in a minute; 0: no limit

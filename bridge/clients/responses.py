@@ -96,6 +96,11 @@ class Responses:
             self._contexts[ref] = context
         return ref
 
+    @property
+    def largest(self) -> int:
+        """The client's Maximum Packet Size in bytes; 0: none."""
+        return self.limit
+
     def encode(self, frame: Frame) -> bytes:
         """Return an answer as its acknowledgement and as a PUBLISH, or an event as a PUBLISH, if subscribed to.
 

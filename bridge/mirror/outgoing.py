@@ -89,6 +89,7 @@ class _NoNotices:
     acknowledges = True
     shows_time = False
     free_text = False
+    largest = 0
 
     @staticmethod
     def encode(_frame: Frame) -> bytes:

@@ -29,6 +29,11 @@ class UserResponses:
         self._sender = sender
         self._status = status
 
+    @property
+    def largest(self) -> int:
+        """The broker's Maximum Packet Size in bytes; 0: none."""
+        return self._sender.limit
+
     def encode(self, frame: Frame) -> bytes:
         """Return the acknowledgement of the request, if `frame` answers one, and the response.
 

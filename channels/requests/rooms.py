@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from wire.errors import Refused
 from wire.frames import ChannelList, Channels, Join, Joined, Leave, Left, Topic, TopicIs
 from wire.names import printable
 from wire.text import topic_for
@@ -15,8 +16,7 @@ def join(session: Session, frame: Join) -> Joined:
     """Join a channel, which becomes the current one."""
     log, tail = session.join(frame.channel)
     session.current = log
-    members = session.chat.store.member_count(log.row)
-    return Joined(channel=log.row.name, tail=tail, topic=log.topic, members=members)
+    return Joined(channel=log.row.name, tail=tail, topic=log.topic, members=log.members)
 
 
 def leave(session: Session, frame: Leave) -> Left:
@@ -29,9 +29,9 @@ def leave(session: Session, frame: Leave) -> Left:
     return Left(channel=log.row.name)
 
 
-def channels(session: Session, _frame: Channels) -> ChannelList:
-    """List every channel, as the user sees it."""
-    return ChannelList(channels=session.chat.channels(session.holder))
+def channels(session: Session, frame: Channels) -> ChannelList:
+    """List channels, as the user sees them."""
+    return session.chat.channels(session.holder, frame.after, frame.limit, session.answer_size)
 
 
 def topic(session: Session, frame: Topic) -> TopicIs:
@@ -41,7 +41,10 @@ def topic(session: Session, frame: Topic) -> TopicIs:
         log = session.chat.known_channel(frame.channel) if frame.channel else session.joined("")
     else:
         log = session.joined(frame.channel)
-        session.chat.set_topic(log, " ".join(printable(frame.text).split()), session.holder)
+        text, most = " ".join(printable(frame.text).split()), session.chat.limits.topic
+        if len(text) > most:
+            raise Refused("too-long", f"A topic has at most {most} characters, and this one has {len(text)}.")
+        session.chat.set_topic(log, text, session.holder)
     return TopicIs(channel=log.row.name, topic=log.topic)
 
 

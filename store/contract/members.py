@@ -39,11 +39,14 @@ class Members(Protocol):
     def set_topic(self, log: LogRow, topic: str) -> None:
         """Store a channel's topic."""
 
-    def join(self, log: LogRow, user: str) -> int:
-        """Make a user a member with the cursor at the tail, and return the cursor. A member keeps the present one."""
+    def join(self, log: LogRow, user: str) -> tuple[int, bool]:
+        """Make a user a member with the cursor at the tail; a member keeps the present cursor.
 
-    def leave(self, log: LogRow, user: str) -> None:
-        """End a membership; do nothing if the user is not a member."""
+        Return the cursor, and True if the user was not a member before.
+        """
+
+    def leave(self, log: LogRow, user: str) -> bool:
+        """End a membership. Return False and do nothing if the user is not a member."""
 
     def memberships(self, user: str) -> list[Membership]:
         """Return a user's channels and the private logs with entries above the cursor, in the order of joining."""
@@ -51,11 +54,8 @@ class Members(Protocol):
     def members(self, log: LogRow) -> list[Account]:
         """Return the accounts of a log's members, sorted by key."""
 
-    def member_count(self, log: LogRow) -> int:
-        """Return the number of a log's members."""
-
     def member_counts(self) -> dict[int, int]:
-        """Return the number of members by log id, without the logs that have no member."""
+        """Return the number of members of each channel by its log id, without the channels that have no member."""
 
     def cursor(self, log: LogRow, user: str) -> int | None:
         """Return the number of the last entry that the user acknowledged; None if the user is not a member."""

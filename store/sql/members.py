@@ -51,8 +51,12 @@ _MEMBERS = (
     .where(members.c.log == bindparam("of_log"))
     .order_by(accounts.c.key)
 )
-_MEMBER_COUNT = select(func.count()).where(members.c.log == bindparam("of_log"))
-_MEMBER_COUNTS = select(members.c.log, func.count()).group_by(members.c.log)
+_MEMBER_COUNTS = (
+    select(logs.c.id, func.count())
+    .join(members, members.c.log == logs.c.id)
+    .where(logs.c.kind == "channel")
+    .group_by(logs.c.id)
+)
 
 _CURSOR_SIZE = 256  # bytes that a moved cursor writes, as many of them share a page
 
@@ -117,23 +121,26 @@ class SqlMembers(SqlBase):
 
     # Members
 
-    def join(self, log: LogRow, user: str) -> int:
-        """Make a user a member with the cursor at the tail, and return the cursor. A member keeps the present one."""
+    def join(self, log: LogRow, user: str) -> tuple[int, bool]:
+        """Make a user a member with the cursor at the tail; a member keeps the present cursor.
+
+        Return the cursor, and True if the user was not a member before.
+        """
         with self._database.transaction() as db:
             tail = db.execute(_TAIL, {"of": log.id}).scalar_one()
             return self._join(db, log, fold(user), tail)
 
-    def _join(self, db: Connection, log: LogRow, key: str, cursor: int) -> int:
+    def _join(self, db: Connection, log: LogRow, key: str, cursor: int) -> tuple[int, bool]:
         found = db.execute(_CURSOR, {"of_log": log.id, "of": key}).scalar_one_or_none()
         if found is not None:
-            return cast("int", found)
+            return cast("int", found), False
         db.execute(_JOIN, {"of_log": log.id, "of": key, "at": cursor})
-        return cursor
+        return cursor, True
 
-    def leave(self, log: LogRow, user: str) -> None:
-        """End a membership; do nothing if the user is not a member."""
+    def leave(self, log: LogRow, user: str) -> bool:
+        """End a membership. Return False and do nothing if the user is not a member."""
         with self._database.transaction() as db:
-            db.execute(_LEAVE, {"of_log": log.id, "of": fold(user)})
+            return db.execute(_LEAVE, {"of_log": log.id, "of": fold(user)}).rowcount > 0
 
     def memberships(self, user: str) -> list[Membership]:
         """Return a user's channels and the private logs with entries above the cursor, in the order of joining."""
@@ -146,13 +153,8 @@ class SqlMembers(SqlBase):
         with self._database.reading() as db:
             return [make_account(row) for row in db.execute(_MEMBERS, {"of_log": log.id})]
 
-    def member_count(self, log: LogRow) -> int:
-        """Return the number of a log's members."""
-        with self._database.reading() as db:
-            return db.execute(_MEMBER_COUNT, {"of_log": log.id}).scalar_one()
-
     def member_counts(self) -> dict[int, int]:
-        """Return the number of members by log id, without the logs that have no member."""
+        """Return the number of members of each channel by its log id, without the channels that have no member."""
         with self._database.reading() as db:
             return {row[0]: row[1] for row in db.execute(_MEMBER_COUNTS)}
 

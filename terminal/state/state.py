@@ -17,6 +17,7 @@ from wire.errors import Refused
 from wire.frames import (
     Bye,
     Cancel,
+    ChannelList,
     Channels,
     Closing,
     Entry,
@@ -55,6 +56,7 @@ from .outbox import Outbox
 from .rooms import Rooms
 from .step import Note, ShownFrame, Step
 
+_MOST_NAMES = 10_000  # channels whose names are fetched for completion
 _QUOTED = 200  # characters of a typed line, when it is displayed again
 
 
@@ -382,6 +384,14 @@ class State:
         self.rooms.step_out_of(frame.channel)
         self._other(frame)
 
+    def _channel_list(self, frame: ChannelList) -> None:
+        """Display a list that the user asked for; of one for completion, fetch the next page."""
+        asked = self._outbox.answered(frame.ref)
+        if asked is None or not asked.quiet:
+            self._show(frame)
+        elif frame.more and len(self.rooms.names.channels) < _MOST_NAMES:
+            self._ask(Channels(after=frame.more), quiet=True)
+
     def _stored(self, frame: Stored) -> None:
         self._cursors.expect(frame.channel, frame.user, frame.number)
         self._other(frame)
@@ -410,6 +420,7 @@ _HANDLERS: dict[type[Frame], Callable[[State, Any], None]] = {
     Gap: State._gap,
     Joined: State._joined,
     Left: State._left,
+    ChannelList: State._channel_list,
     Stored: State._stored,
     Registered: State._registered,
     Ok: State._ok,

@@ -119,6 +119,17 @@ def test_one_user_is_in_so_many_channels(start_server: StartServer, door: str, e
     assert sorted(name for name, listed in alice.channels().items() if listed.joined) == ["room1", "room2", "room3"]
 
 
+@every_line_door
+def test_a_topic_has_so_many_characters(start_server: StartServer, door: str, enter: Enter) -> None:
+    server = start_server()
+    alice = enter(server.address, door, "alice")
+    alice.join("lab")
+    assert alice.topic("lab", "ä" * 300) == "ä" * 300
+    with pytest.raises(Refusal, match="A topic has at most 300 characters, and this one has 301"):
+        alice.topic("lab", "a" * 301)
+    assert alice.topic("lab") == "ä" * 300
+
+
 def test_private_conversations_do_not_count_as_channels(start_server: StartServer, connect: Connect) -> None:
     server = start_server(limits=Limits(channels=3))
     alice = connect(server.address, "alice")

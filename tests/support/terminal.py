@@ -72,6 +72,7 @@ class FakeServer:
 
     def __init__(self, *channels: str) -> None:
         self.logs: dict[str, Log] = {name: Log(name) for name in channels}
+        self.page = 2  # channels of one answer
         self.numbers: dict[str, int] = {}  # of the posts that had an id
         self.asked: list[Frame] = []  # everything that came
 
@@ -141,8 +142,11 @@ class FakeServer:
                 assert number <= (log.sent or 0), "acknowledged what was never sent"
                 log.seen = max(log.seen, number)
                 return Ok()
-            case Channels():
-                return ChannelList(channels=[ChannelInfo(log.label, 1, log.tail) for log in self.logs.values()])
+            case Channels(after=after):
+                names = sorted(log.label for log in self.logs.values() if log.channel and log.label > after)
+                page = names[: self.page]
+                infos = [ChannelInfo(name, 1, self.logs[name].tail) for name in page]
+                return ChannelList(channels=infos, more=page[-1] if len(page) < len(names) else None)
             case History(channel=channel):
                 return Page(entries=self.logs[channel].entries, tail=self.logs[channel].tail, channel=channel)
             case Who():

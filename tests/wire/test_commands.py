@@ -50,6 +50,7 @@ WORDS = {
     "<channel>": "lab", "<user>": "bob", "<text>": "hello there", "<password>": "secret", "[channel]": "lab",
     "[channel or @user]": "@bob", "[n]": "5", "[before]": "30", "[text]": "Tonight", "[command]": "join",
     "<user or #channel>": "#lab", "<path>": "my photo.jpg", "<id>": "k3x7abcd", "[folder]": "new photos",
+    "[after]": "lab",
 }  # fmt: skip
 OPEN_ENDED = {"<text>", "[text]", "<password>", "<path>", "[folder]"}  # the rest of the line
 _ARGUMENT = re.compile(r"<[^>]+>|\[[^]]+\]")
@@ -156,7 +157,8 @@ def test_a_slip_gets_the_nearest_command(typed: str, meant: str | None) -> None:
         ("/msg @bob a: b", Msg("bob", "a: b")),
         ("/who", Who()),
         ("/who lab", Who("lab")),
-        ("/channels", Channels()),
+        ("/channels", Channels(limit=100)),
+        ("/channels #Lab", Channels("Lab", 100)),
         ("/whois bob", Whois("bob")),
         ("/history", History(limit=20)),
         ("/history 7", History(limit=7)),

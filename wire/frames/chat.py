@@ -64,7 +64,14 @@ class Who(Request, tag="who"):
 
 
 class Channels(Request, tag="channels"):
-    """List all channels; answered with `channel-list`."""
+    """List the channels, sorted by name; answered with `channel-list`.
+
+    The list begins after the name `after`, and has at most `limit` channels; the limits `page` and `page_bytes` may
+    make it shorter.
+    """
+
+    after: Name = ""
+    limit: Annotated[int, Meta(ge=1)] = 1_000
 
 
 class Whois(Request, tag="whois"):
@@ -277,9 +284,14 @@ class ChannelInfo(msgspec.Struct, omit_defaults=True):
 
 
 class ChannelList(Answer, tag="channel-list", kw_only=True):
-    """All channels, sorted by name."""
+    """Channels, sorted by name; there are `total` of them.
+
+    If `more` is there, further channels follow: ask again with this name as `after`.
+    """
 
     channels: list[ChannelInfo]
+    total: int = 0
+    more: Name | None = None
 
 
 class UserInfo(Answer, tag="user", kw_only=True):

@@ -32,6 +32,8 @@ from wire.names import check_name, shorten
 
 from .addressed import topic_text
 
+_LISTED = 100  # channels of one answer to a person
+
 
 @dataclass(frozen=True, slots=True)
 class Command:
@@ -110,6 +112,10 @@ def _register(rest: str) -> Request:
     return Register(rest)
 
 
+def _channels(rest: str) -> Request:
+    return Channels(_channel(_words(rest, 0, 1)[0]), _LISTED)
+
+
 def _history(rest: str) -> Request:
     words = _words(rest, 0, 3)
     target = words.pop(0) if words[0] and not words[0].isdigit() else ""
@@ -131,8 +137,8 @@ COMMANDS: tuple[Command, ...] = (
     Command("/msg", "/msg <user> <text>", "send a private message; the server keeps it for a user who is away", _msg),
     Command("/who", "/who [channel]", "list the members of a channel, or everyone who is online",
             lambda rest: Who(_channel(_words(rest, 0, 1)[0]))),
-    Command("/channels", "/channels", "list all channels with their members and topics",
-            lambda rest: Channels(*_words(rest, 0, 0))),
+    Command("/channels", "/channels [after]", "list the channels with their members and topics", _channels,
+            detail=f"One answer has at most {_LISTED} channels. /channels lab shows those whose names follow lab."),
     Command("/whois", "/whois <user>", "show whether a user is online, how, and since when",
             lambda rest: Whois(_user(_words(rest, 1, 1)[0]))),
     Command("/history", "/history [channel or @user] [n] [before]",

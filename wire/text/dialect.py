@@ -29,6 +29,7 @@ class TextLines:
     acknowledges = False  # the peer is a person
     shows_time = True
     free_text = True
+    largest = 0
     __slots__ = ("_begun", "_buffer", "_limits", "_skipping")
 
     def __init__(self, limits: Limits | None = None) -> None:

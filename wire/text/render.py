@@ -157,13 +157,15 @@ def _members(frame: Members) -> list[str]:
 
 def _channels(frame: ChannelList) -> list[str]:
     if not frame.channels:
-        return ["* No channels yet. /join lobby makes one."]
+        return ["* No further channels."] if frame.total else ["* No channels yet. /join lobby makes one."]
+    more = [f"* {len(frame.channels)} of {frame.total} channels; more: /channels {frame.more}"] if frame.more else []
     width = max(len(info.name) for info in frame.channels)
-    return [
+    lines = [
         f"* {info.name:<{width}}  {_count(info.members, 'member')}, {_count(info.tail, 'entry', 'entries')}"
         f"{', joined' if info.joined else ''}{'  ' + info.topic if info.topic else ''}"
         for info in frame.channels
     ]
+    return lines + more
 
 
 def _user(frame: UserInfo) -> list[str]:

@@ -20,6 +20,7 @@ from wire.frames import (
     Left,
     Members,
     Msg,
+    Name,
     Number,
     Ok,
     Page,
@@ -40,12 +41,17 @@ from wire.frames import (
 
 from .levels import CHANNEL, Level
 from .messages import Gone, Here, LiveMessage
-from .payloads import Fields, Payload, blank, decoded, form, ignored, post, text_of
+from .payloads import Fields, Payload, blank, decoded, form, form_or_text, ignored, post, text_of
 from .row import Row
 
 
 class _Password(msgspec.Struct):
     password: str
+
+
+class _List(msgspec.Struct):
+    after: Name = ""
+    limit: Annotated[int, msgspec.Meta(ge=1)] = 1_000
 
 
 class _Span(msgspec.Struct):
@@ -100,7 +106,10 @@ ROWS: tuple[Row, ...] = (
         form(History, _Span), answer=Page),
     Row("from/<me>/who[/<channel>]", "list the users who are online, or the members of a channel",
         ignored(Who), answer=Members, overrides={"channel": _CHANNEL_OR_NONE}),
-    Row("from/<me>/channels", "list the channels", ignored(Channels), answer=ChannelList),
+    Row("from/<me>/channels",
+        "list the channels, sorted by name: an empty payload for the first ones, `{\"after\", \"limit\"}` for those "
+        "whose names follow `after`",
+        form_or_text(Channels, _List), answer=ChannelList),
     Row("from/<me>/topic/<channel>", "show the topic of a channel, or set it to the payload",
         Payload(Topic, _read_topic, _write_topic), answer=TopicIs),
     Row("from/<me>/seen/<log>",

@@ -95,6 +95,17 @@ def form(frame: type[Frame], fields_of: type[msgspec.Struct]) -> Payload:
     return Payload(frame, read, lambda each: _encode(fields_of(**{name: getattr(each, name) for name in names})))
 
 
+def form_or_text(frame: type[Frame], fields_of: type[msgspec.Struct]) -> Payload:
+    """The same; a payload that is not an object is ignored."""
+    whole = form(frame, fields_of)
+
+    def read(fields: Fields, payload: bytes) -> Frame:
+        found: Frame = whole.read(fields, payload if payload[:1] == b"{" else b"")
+        return found
+
+    return Payload(frame, read, whole.write)
+
+
 def decoded(payload: bytes, kind: type[Any]) -> Any:
     """Return the JSON of a payload as that type; an empty payload stands for an empty object. Raises Refused."""
     try:

@@ -17,7 +17,6 @@ def _login_and_departure(store: Store, name: str) -> None:
     store.open_private_log(name, "bob")
     store.find_private_log(name, "bob")
     store.memberships(name)
-    store.member_count(lab)
     store.members(lab)
     store.cursor(lab, name)
     key = f"{name}/phone"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -13,6 +14,8 @@ from tests.support.examples import examples
 from tests.support.terminal import ME, FakeServer, Wire, entry, sent, wire
 from wire.frames import (
     Bye,
+    ChannelList,
+    Channels,
     Closing,
     Delivered,
     Error,
@@ -344,3 +347,33 @@ def test_events_are_displayed_and_their_names_learned() -> None:
     assert line.shown == events
     assert set(line.state.rooms.names.users.values()) == {"bob", ME}
     assert set(line.state.rooms.names.channels.values()) == {"lab"}
+
+
+def _with_channels(*names: str, fetch_names: bool = True) -> Wire:
+    line = Wire(FakeServer(*names), fetch_names=fetch_names)
+    line.dial()
+    line.settle()
+    return line
+
+
+def test_the_names_of_channels_are_fetched_page_by_page() -> None:
+    names = [f"room{n}" for n in range(7)]
+    line = _with_channels(*names)
+    assert sorted(line.state.rooms.names.channels) == names
+    asked = [frame.after for frame in line.server.asked if isinstance(frame, Channels)]
+    assert asked == ["", "room1", "room3", "room5"]
+    assert not [frame for frame in line.shown if isinstance(frame, ChannelList)]
+
+
+def test_a_server_with_very_many_channels_is_asked_for_some_names_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("terminal.state.state._MOST_NAMES", 4)
+    line = _with_channels(*[f"room{n}" for n in range(9)])
+    assert len(line.state.rooms.names.channels) == 4
+
+
+def test_a_list_that_the_user_asks_for_is_one_page() -> None:
+    line = _with_channels("lab", "ops", "zoo", fetch_names=False)
+    line.type("/channels")
+    line.settle()
+    (shown,) = [frame for frame in line.shown if isinstance(frame, ChannelList)]
+    assert ([info.name for info in shown.channels], shown.more) == (["lab", "ops"], "ops")

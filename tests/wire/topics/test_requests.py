@@ -69,6 +69,8 @@ def ask(rest: str, payload: bytes = b"", me: str = "alice") -> Any:
         ("who", b"", Who()),
         ("who/lab", b"", Who("lab")),
         ("channels", b"", Channels()),
+        ("channels", b"any other payload", Channels()),
+        ("channels", b'{"after": "lab", "limit": 7}', Channels("lab", 7)),
         ("status", b"", Status()),
         ("topic/lab", b"", Topic("lab")),
         ("topic/lab", b"Soldering tonight", Topic("lab", "Soldering tonight")),
