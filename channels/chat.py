@@ -320,10 +320,17 @@ class Chat:
     # History
 
     def history(self, log: Log, after: int | None, before: int | None, limit: int) -> list[Entry]:
-        """Return a page: at most `limit` entries after a number, before a number, or the last ones."""
-        limit = min(limit, self.limits.page)
+        """Return a page: at most `limit` entries after a number, before a number, or the last ones.
+
+        Raises Refused if all of them are damaged.
+        """
+        limit, end = min(limit, self.limits.page), log.tail
         if after is None:
-            end = log.tail if before is None else min(before - 1, log.tail)
+            end = end if before is None else min(before - 1, end)
             after = max(0, end - limit)
             limit = max(0, end - after)
-        return self.store.read(log.row, after, limit) if limit else []
+        entries = [entry for entry in self.store.read(log.row, after, limit) if entry.number <= end] if limit else []
+        if limit and end > after and not entries:
+            sentence = f"Messages {after + 1} to {end} are damaged on the server's disk, so they cannot be shown."
+            raise Refused("damaged", sentence)
+        return entries

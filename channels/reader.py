@@ -250,6 +250,10 @@ class Reader(Generic[L]):
         entries = store.read(log.row, cursor, min(_PAGE, count if count > 0 else _PAGE))
         if not entries:
             return self._gap(log, cursor, tail)
+        if entries[0].number > cursor + 1:  # what is between them is damaged
+            return self._gap(log, cursor, entries[0].number - 1)
+        if entries[-1].number > cursor + len(entries):
+            entries = [entry for at, entry in enumerate(entries, cursor + 1) if entry.number == at]
         return self.dialect.encode_entries(entries, past=past), entries[-1].number
 
     def _gap(self, log: L, cursor: int, to: int) -> tuple[bytes, int]:

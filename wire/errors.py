@@ -21,6 +21,7 @@ CODES: dict[str, str] = {
     "no-channel": "the request names no channel, and none is current",
     "no-such-channel": "no channel has that name",
     "no-such-user": "no user of that name was ever connected",
+    "damaged": "the messages are damaged on the disk of the server",
     "not-a-member": "you are not a member of that channel",
     "too-many-channels": "the user is in as many channels as the limit allows",
     "rate-limited": "the user, or everyone at the address, does this too often: the sentence says when to try again",

@@ -240,7 +240,11 @@ class MqttReader(Reader[L]):
                 self._skip(log, cursor, log.tail - limits.after_gap)
                 continue
             limit = min(_PAGE, max(1, room // max(1, encoding.forms)), resent - cursor if cursor < resent else _PAGE)
+            tail = log.tail
             batches = log.following(store, cursor, limit)
+            if not batches or batches[0].first > cursor + 1:  # what is between them is damaged
+                self._skip(log, cursor, batches[0].first - 1 if batches else tail)
+                continue
             with self._lock:
                 if self._cursors.get(log) == cursor:
                     self._send_batches_locked(log, encoding, batches, dup=cursor < resent)
@@ -263,6 +267,8 @@ class MqttReader(Reader[L]):
         pieces: list[bytes] = []
         cursor = self._cursors.pop(log)  # put back at the end, so that the other logs have their turn
         for batch in batches:
+            if batch.first != cursor + 1:
+                break  # the entries before it are damaged: the next turn skips them
             if encoding.at_qos_1 and self._flights and self._room_locked([batch]) <= 0:
                 break
             if encoding.at_qos_1:

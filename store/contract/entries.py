@@ -75,10 +75,16 @@ class Entries(Protocol):
         """Number the posts of all postings and store them, all or none; `now` in milliseconds since 1970."""
 
     def read(self, log: LogRow, after: int, limit: int) -> list[Entry]:
-        """Return at most `limit` entries with numbers above `after`, ascending."""
+        """Return at most `limit` entries with numbers above `after`, ascending.
+
+        Numbers are missing if their entries are damaged: it has shown in a checksum, and was reported.
+        """
 
     def read_batches(self, log: LogRow, after: int, limit: int) -> list[Batch]:
-        """Return the same entries as consecutive batches, as they were committed; the first and last may be cut."""
+        """Return the same entries as batches, as they were committed; the first and last may be cut.
+
+        Batches follow each other without a gap, apart from damaged entries.
+        """
 
     def forget_id(self, sender: str, id: str) -> None:
         """Forget an id of the sender with that key, in every log: the next post that carries it is a new one."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from . import schema
 from .database import Database
-from .dialect import AppendStatements, IdKey, IdRow, RunRow, SqlDialect
+from .dialect import AppendStatements, IdKey, IdRow, SqlDialect
 from .migrate import Step, migrate
+from .runs import RunRow, decode_run
 from .store import SqlStore
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "SqlDialect",
     "SqlStore",
     "Step",
+    "decode_run",
     "migrate",
     "schema",
 ]

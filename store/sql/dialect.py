@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy
-from sqlalchemy import Insert, Table
+from sqlalchemy import ColumnElement, Insert, Table
 from sqlalchemy.sql import ClauseElement
 from sqlalchemy.sql.compiler import SQLCompiler
 
-RunRow = tuple[int, int, int, int, str]  # the columns of the table `runs`
+from .runs import RunRow
+
 IdKey = tuple[str, str, int]  # sender's key, id, log id: the key of the table `ids`
 IdRow = tuple[str, str, int, int]  # the same with the number of the entry: the columns of the table `ids`
 
@@ -22,11 +23,13 @@ class SqlDialect:
     """SQL as one database writes it.
 
     `compiler` is SQLAlchemy's dialect, with positional parameters; `insert` is that dialect's INSERT, which has
-    `on_conflict_do_nothing` and `on_conflict_do_update`.
+    `on_conflict_do_nothing` and `on_conflict_do_update`. `utf8` makes bytes of a text as it is stored: a damaged one
+    may be no text.
     """
 
     compiler: sqlalchemy.Dialect
     insert: Callable[[Table], Any]
+    utf8: Callable[[ColumnElement[str]], ColumnElement[bytes]]
 
     def text(self, statement: ClauseElement) -> str:
         """Return a statement for the driver's cursor. Its parameters are in the order in which they are written."""

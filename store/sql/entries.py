@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from typing import Any
 
-import msgspec
-from sqlalchemy import and_, bindparam, delete, select
+from sqlalchemy import Connection, and_, bindparam, delete, select
 
+from reporting import events, report
 from wire.frames import Entry, Msg, Say
 
 from ..contract import RUN, Appended, Batch, LogRow, NewPosts, file_of_post
 from .database import Database, SqlBase
-from .dialect import IdKey, IdRow, RunRow
+from .dialect import IdKey, IdRow
+from .runs import EntryRow, RunRow, decode_run, encode_run
 from .schema import ids, runs
-
-_encode = msgspec.json.Encoder().encode
-_EntryRow = tuple[int, str, str, str | None]  # milliseconds since 1970, sender, text, the sender's id
-_decode = msgspec.json.Decoder(list[_EntryRow]).decode
 
 _ENTRY_COST = 400  # bytes in memory that an entry takes beside its text: as an object, and encoded for its readers
 _RUN_PAGES = 2  # of the table and of its index
+_REPORTED = 1_000  # damaged runs that are reported
+_FIRST_ROWS = 2  # read at once, and then twice as many each time: full runs have 256 entries, and lone posts one
 
 
 class SqlEntries(SqlBase):
@@ -28,8 +29,9 @@ class SqlEntries(SqlBase):
     def __init__(self, database: Database) -> None:
         super().__init__(database)
         self._statements = database.append_statements
+        self._damaged: set[int] = set()  # runs that were reported, by `seq`
         self._runs_after = database.dialect.query(
-            select(runs.c.seq, runs.c.last, runs.c.count, runs.c.body)
+            select(runs.c.seq, runs.c.last, runs.c.count, database.dialect.utf8(runs.c.body), runs.c.checksum)
             .where(and_(runs.c.log == bindparam("log"), runs.c.last > bindparam("after")))
             .order_by(runs.c.last)
             .limit(bindparam("limit"))
@@ -71,20 +73,52 @@ class SqlEntries(SqlBase):
         return [entry for batch in self.read_batches(log, after, limit) for entry in batch.entries]
 
     def read_batches(self, log: LogRow, after: int, limit: int) -> list[Batch]:
-        """Return the same entries as consecutive batches, as they were committed; the first and last may be cut."""
+        """Return the same entries as batches, as they were committed; the first and last may be cut."""
         batches: list[Batch] = []
-        query = self._runs_after
+        damaged: list[int] = []
         with self._database.reading() as db:
-            found = db.exec_driver_sql(query.text, query.values(log=log.id, after=after, limit=limit))
-            for seq, last, count, body in found:
+            for seq, last, count, body, checksum in self._rows(db, log.id, after, limit):
+                rows = decode_run(seq, log.id, last, count, body, checksum)
+                if rows is None:
+                    damaged.append(seq)
+                    continue
                 first = max(last - count, after) + 1
-                rows = _decode(body)[first - last - 1 :][:limit]
+                rows = rows[first - last - 1 :][:limit]
                 upto = first + len(rows) - 1
                 batches.append(Batch(log, first, upto, seq - (last - upto), _entries(log, first, rows), len(body)))
                 limit -= len(rows)
                 if limit <= 0:
                     break
+        if damaged:
+            self._report(log, damaged)
         return batches
+
+    def _rows(self, db: Connection, log: int, after: int, limit: int) -> Iterator[Sequence[Any]]:
+        """Yield the rows of the runs that follow number `after`, as long as the caller wants more."""
+        query = self._runs_after
+        while limit > 0:
+            with closing(db.connection.cursor()) as cursor:  # SQLAlchemy's rows take twice as long
+                cursor.execute(query.text, query.values(log=log, after=after, limit=limit))
+                size, found, last = _FIRST_ROWS, 0, after
+                while rows := cursor.fetchmany(size):
+                    yield from rows
+                    size, found, last = 2 * size, found + len(rows), rows[-1][1]
+            if found < limit or not isinstance(last, int) or last <= after:
+                return
+            after = last
+
+    def _report(self, log: LogRow, damaged: Sequence[int]) -> None:
+        """Report runs whose checksum does not fit, each once."""
+        fresh = [seq for seq in damaged if seq not in self._damaged]
+        if fresh and len(self._damaged) < _REPORTED:
+            self._damaged.update(fresh)
+            where = f"of {log.name}" if log.is_channel else "of a private conversation"
+            report(
+                events.StoreProblem(
+                    f"{len(fresh)} damaged runs {where}, the first one with the number {fresh[0]}",
+                    "Their messages are left out. `server.py check` lists all damage.",
+                )
+            )
 
     def forget_id(self, sender: str, id: str) -> None:
         """Forget an id of the sender with that key, in every log: the next post that carries it is a new one."""
@@ -100,7 +134,7 @@ class _NewEntries:
     def __init__(self, log: LogRow, first: int) -> None:
         self.log = log
         self.first = first
-        self.rows: list[_EntryRow] = []
+        self.rows: list[EntryRow] = []
         self.ids: list[IdRow] = []
 
     def add(self, posting: NewPosts, now: int) -> Sequence[int]:
@@ -132,13 +166,12 @@ class _NewEntries:
         for at in range(0, len(rows), RUN):
             run = rows[at : at + RUN]
             end = at + len(run)
-            body = _encode(run).decode()
-            size += len(body)
-            runs.append((seq + end, log.id, first + end - 1, len(run), body))
+            runs.append(encode_run(seq + end, log.id, first + end - 1, run))
+            size += len(runs[-1][4])
         return Batch(log, first, first + len(rows) - 1, seq + len(rows), _entries(log, first, rows), size)
 
 
-def _entries(log: LogRow, first: int, rows: Sequence[_EntryRow]) -> list[Entry]:
+def _entries(log: LogRow, first: int, rows: Sequence[EntryRow]) -> list[Entry]:
     """Return rows of one log as entries, numbered from `first`."""
     if log.is_channel:
         name = log.name

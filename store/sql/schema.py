@@ -68,6 +68,7 @@ client_cursors = Table(
 )
 
 # `body` is a JSON array of entries, each an array: milliseconds since 1970, sender, text, the sender's id or null.
+# `checksum` is that of runs.py; runs of earlier versions have none.
 # `seq` is the journal's number of the last of them. The journal counts the entries of all logs in the order of commit,
 # so new runs always go to the end of the table. With the primary key (log, last), a lone post would write two pages
 # instead of three, but a commit to 100 channels twice as many: each log would grow inside the table, and its full
@@ -80,6 +81,7 @@ runs = Table(
     Column("last", BigInteger, nullable=False),
     Column("count", Integer, nullable=False),
     Column("body", Text, nullable=False),
+    Column("checksum", BigInteger),
     Index("runs_log", "log", "last", unique=True),
 )
 

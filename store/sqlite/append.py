@@ -64,6 +64,6 @@ class SqliteAppend(AppendStatements):
         if ids:
             cursor.executemany(self._insert_id, ids)
         tails = self._tails
-        for seq, log, last, _, _ in runs:
+        for seq, log, last, _, _, _ in runs:
             tails[log] = last
             self._seq = seq

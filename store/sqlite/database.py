@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import sqlalchemy
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, LargeBinary, cast, create_engine, event
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
@@ -72,8 +72,9 @@ class SqliteDatabase(Database):
                 reader.exec_driver_sql(f"PRAGMA cache_size = -{_READER_CACHE_KIB}")
             self._readers = Readers(readers)
             self._driver: _Driver = self._writer.connection.driver_connection  # type: ignore[assignment]
+            self._cursor = self._driver.cursor()
             self._writing = threading.Lock()  # held by the thread that uses the writer
-            self.dialect = SqlDialect(self.engine.dialect, insert)
+            self.dialect = SqlDialect(self.engine.dialect, insert, lambda text: cast(text, LargeBinary))
             self.append_statements = self._append = SqliteAppend(self.dialect)
             self._writer.exec_driver_sql("BEGIN IMMEDIATE")
             migrate(self._writer, STEPS, str(self.file))
@@ -91,7 +92,7 @@ class SqliteDatabase(Database):
         """Run the block as a write transaction on a cursor of the writer."""
         with self._writing:
             self._folder.check()
-            cursor = self._driver.cursor()
+            cursor = self._cursor
             try:
                 cursor.execute("BEGIN IMMEDIATE")
                 yield cursor

@@ -37,7 +37,7 @@ class DataFolder:
             raise StoreError(f"The data folder {path} cannot be used: {error.strerror}.") from error
         self._write_process_number(self._locks[-1])
         self._identity = _identity(os.fstat(self._locks[0]))
-        self._files: dict[str, tuple[int, int]] = {}
+        self._files: dict[str, tuple[int, int]] = {}  # by absolute path
         self._shared = ""
         self._seen = 0  # the folder's time of change at which all files were in their places
 
@@ -59,7 +59,8 @@ class DataFolder:
     def watch(self, files: list[str], shared: str) -> None:
         """From now on, `check` misses these files of the folder. `shared` is one that the process has mapped."""
         for name in files:
-            self._files[name] = _identity(Path(self._place, name).stat())
+            path = f"{self._place}/{name}"
+            self._files[path] = _identity(Path(path).stat())
         self._shared = f"{self._place}/{shared}"
 
     def check(self) -> None:
@@ -80,19 +81,18 @@ class DataFolder:
     def _look(self, found: os.stat_result) -> None:
         if _identity(found) != self._identity:
             raise self._moved()
-        for name, identity in self._files.items():
-            path = Path(self._place, name)
+        for path, identity in self._files.items():
             try:
-                same = _identity(path.stat()) == identity
+                same = _identity(os.stat(path)) == identity  # noqa: PTH116
             except OSError:
                 same = False
             if not same:
                 raise StoreError(
-                    f"{self.path / name} was removed or replaced while the server was running. Nothing can be stored."
+                    f"{path} was removed or replaced while the server was running. Nothing can be stored."
                     " Stop the server, and put the file back or restore the data folder from a copy."
                 )
             if not os.access(path, os.W_OK):
-                raise StoreError(f"The data folder {self.path} has become read-only: {name} cannot be written.")
+                raise StoreError(f"The data folder {self.path} has become read-only: {path} cannot be written.")
         if time.time_ns() - found.st_mtime_ns > _SETTLED:
             self._seen = found.st_mtime_ns
 

@@ -6,7 +6,7 @@ import re
 from contextlib import AbstractContextManager
 from typing import Any, cast
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, func, literal_column
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
@@ -14,7 +14,11 @@ from store.blobs import Blobs
 from store.sql import AppendStatements, Database, SqlDialect, SqlStore, schema
 from tests.support.repository import ROOT
 
-POSTGRESQL = SqlDialect(postgresql.dialect(paramstyle="format"), postgresql.insert)  # type: ignore[no-untyped-call]
+POSTGRESQL = SqlDialect(
+    postgresql.dialect(paramstyle="format"),  # type: ignore[no-untyped-call]
+    postgresql.insert,
+    lambda text: func.convert_to(text, literal_column("'UTF8'")),
+)
 
 
 class NoDatabase(Database):

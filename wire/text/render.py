@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from wire.file_names import size_words
@@ -109,7 +109,17 @@ def _page(frame: Page) -> list[str]:
         return [f"* No entries in {log}."]
     first, last = frame.entries[0].number, frame.entries[-1].number
     older = f"; older: /history {log} {len(frame.entries)} {first}" if first > 1 else ""
-    return [*map(_past, frame.entries), f"* {first} to {last} of {frame.tail} in {log}{older}"]
+    return [*_past_entries(frame.entries), f"* {first} to {last} of {frame.tail} in {log}{older}"]
+
+
+def _past_entries(entries: Sequence[Entry]) -> Iterator[str]:
+    """Yield a line for each entry, and one for entries that are missing: the server has found them damaged."""
+    expected = entries[0].number
+    for entry in entries:
+        if entry.number > expected:
+            yield f"* {expected} to {entry.number - 1} are damaged on the server's disk, so they cannot be shown."
+        yield _past(entry)
+        expected = entry.number + 1
 
 
 def _gap(frame: Gap) -> list[str]:

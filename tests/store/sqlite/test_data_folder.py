@@ -218,5 +218,5 @@ def test_a_folder_that_becomes_read_only_ends_no_server(tmp_path: Path) -> None:
         [sys.executable, "-c", READ_ONLY, str(tmp_path / "data")], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, (done.returncode, done.stderr)
-    sentence = f"The data folder {tmp_path / 'data'} has become read-only: {FILE}"
+    sentence = f"The data folder {tmp_path / 'data'} has become read-only: {tmp_path / 'data' / FILE}"
     assert [line.startswith(sentence) for line in done.stdout.splitlines()] == [True, True], done.stdout

@@ -1,0 +1,39 @@
+"""Floor 1: a run as a row: consecutive entries of one log as one text, with a checksum.
+
+The disk or its cable may change a byte, which SQLite does not notice inside a value. The checksum is the CRC-32 of the
+body, which begins with a number made of `seq`, `last` and `log`; runs of versions before it have none. A run that does
+not fit its checksum is never shown.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import msgspec
+
+EntryRow: TypeAlias = tuple[int, str, str, str | None]  # milliseconds since 1970, sender, text, the sender's id
+RunRow: TypeAlias = tuple[int, int, int, int, str, int]  # the columns of the table `runs`
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(list[EntryRow]).decode
+_crc32 = zlib.crc32
+_SEQ, _LAST, _MASK = 2_654_435_761, 40_503, 0xFFFF_FFFF  # odd factors: a change of one bit changes the product
+
+
+def encode_run(seq: int, log: int, last: int, entries: Sequence[EntryRow]) -> RunRow:
+    """Return the row of consecutive entries of a log; `seq` and `last` are the numbers of the last one."""
+    body, count = _encode(entries), len(entries)
+    return seq, log, last, count, body.decode(), _crc32(body, seq * _SEQ + last * _LAST + log & _MASK)
+
+
+def decode_run(seq: Any, log: int, last: Any, count: Any, body: Any, kept: Any) -> list[EntryRow] | None:
+    """Return the entries of a run as it was read, None if it is damaged. `kept` is the stored checksum, or None."""
+    try:
+        if kept is not None and kept != _crc32(body, seq * _SEQ + last * _LAST + log & _MASK):
+            return None
+        entries = _decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, TypeError):  # TypeError: a column has another type
+        return None
+    return entries if len(entries) == count and last >= count else None
