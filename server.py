@@ -39,7 +39,8 @@ from doors import (
     refuse_unknown,
     text_speaker,
 )
-from reporting import FORMATS, LogFormat, events, open_log, report
+from net import network_of
+from reporting import FORMATS, LogFormat, LogLevel, LogOptions, events, open_log, report
 from store import Durability, Store, data_folder, open_store
 from wire import VERSION
 from wire.errors import LocalError
@@ -56,8 +57,6 @@ _NO_PORT = ("none", "off", "no", "false")  # the documentation uses the first
 # Settings of the broker, and the end of each setting's option.
 _BROKER = {"url": "", "ca": "_ca", "cert": "_cert", "key": "_key"}
 
-LogLevel = Literal["debug", "info", "warning", "error"]
-
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The settings of the config file. An option of the command line takes precedence."""
@@ -73,6 +72,11 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     log_format: LogFormat = "text"
     broker: BrokerConfig = BrokerConfig()
     limits: Limits = Limits()
+
+    @property
+    def log(self) -> LogOptions:
+        """The options of the operator's log."""
+        return LogOptions(self.log_format, self.log_level, self.limits.log_lines)
 
 
 class Server:
@@ -133,7 +137,7 @@ class Server:
         if where is None:
             there = parse_broker(wanted)
         else:
-            self._embedded = BrokerSupervisor(*where, data_folder(config.data), config.root)
+            self._embedded = BrokerSupervisor(*where, data_folder(config.data), config.root, log=config.log)
             self._embedded.start()
             there = replace(parse_broker(BrokerConfig(self._embedded.url)), version=V311)
         mirror = Mirror(self._mqtt, there, self._door.pump, trusted=wanted.trusted or where is not None)
@@ -261,7 +265,7 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     stop = _signals()
     try:
         config = configure(given, program)
-        with closing(open_log(config.log_format, config.log_level, config.limits.log_lines)):
+        with closing(open_log(config.log, network_of)):
             _serve(config, stop)
     except LocalError as error:
         print(f"{program}: {error}", file=sys.stderr)

@@ -19,10 +19,12 @@ from .receipts import Ref
 from .requests.login import catch_up, may_try_again, take_name
 from .session import Session
 from .session_reader import SessionReader
+from .session_report import UNKNOWN, SessionReport
 
 __all__ = [
     "LIVE",
     "LOGINS",
+    "UNKNOWN",
     "WILLS",
     "Block",
     "Chat",
@@ -38,6 +40,7 @@ __all__ = [
     "Ref",
     "Session",
     "SessionReader",
+    "SessionReport",
     "User",
     "accounts",
     "catch_up",

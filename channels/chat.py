@@ -5,10 +5,10 @@ It knows users and logs. What a connection may ask is in dispatch.py, and how it
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from reporting import events, report
 from store import Account, LogRow, Store, StoreError, private_key
 from wire import VERSION
 from wire.clock import now
@@ -38,8 +38,6 @@ from .log import Follower, Log
 from .pages import count_within
 from .rates import CHANNELS, JOINS, NAMES, TALKS, Origin, RateLimits
 from .read_tracker import ReadTracker
-
-log_ = logging.getLogger("partyline.chat")
 
 
 class Watcher(Protocol):
@@ -213,7 +211,7 @@ class Chat:
             try:
                 self._follow_private_log(log)
             except StoreError as error:
-                log_.error("Could not deliver a private message; its receiver gets it at the next login: %s", error)
+                report(events.StoreProblem(str(error), "A user gets a private message at the next login only."))
         log.deliver()
 
     def _delivered(self) -> None:

@@ -41,8 +41,8 @@ class ConnectedSession(Protocol):
     def reader(self) -> SessionReader:
         """The reader that sends to the peer."""
 
-    def replaced(self) -> None:
-        """End the connection: its name has been taken over. Called by the thread of the connection that did it."""
+    def replaced(self, by: str) -> None:
+        """End the connection: its name was taken over from that IP address. Called by the newer connection's thread."""
 
 
 class User:

@@ -160,7 +160,10 @@ def _answer(session: Session, row: Row | None, request: Request) -> None:
             session.login_limit.take_refusal(refused)
         answer = Error(code=refused.code, error=refused.sentence)
     except StoreError as error:
+        session.report.store_failed(str(error))
         answer = Error(code="not-stored", error=str(error))
+    if isinstance(answer, Error):
+        session.report.refused(type(request).__name__.lower(), answer.code, answer.error)
     if answer is not None:
         answer.ref = request.ref
         if nameless:

@@ -8,13 +8,13 @@ releasing the lead, so no post is left behind. Under load the transactions grow 
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from reporting import events, report
 from store import Batch, Entries, Members, NewPosts, StoreError
 from wire.clock import now
 from wire.errors import Refused
@@ -23,8 +23,7 @@ from wire.limits import Limits
 
 from .locks import leaf, nothing_held
 from .log import Block, Log
-
-log_ = logging.getLogger("partyline.journal")
+from .store_health import StoreHealth
 
 _COMMIT = 4 << 20  # bytes of posts in one transaction, so that a flood does not hold up the posts after it
 _POST = 64  # bytes that a post takes in addition to its text
@@ -79,6 +78,7 @@ class Journal:
         self._seen: dict[str, int] = {}
         self._kept: deque[tuple[Log, Block]] = deque()  # of all logs, in order of commit; only the leader uses it
         self._kept_size = 0
+        self._health = StoreHealth()
 
     def post(self, posting: Posting, *, carry: bool = True) -> None:
         """Store and deliver a posting, or leave that to the leader. Wait for the lead if the queue is full.
@@ -133,6 +133,7 @@ class Journal:
         except Exception as error:  # noqa: BLE001 - `_refuse` logs it, and answers every posting
             self._refuse(postings, error)
             return []
+        self._health.worked()
         logs = {posting.log.row.id: posting.log for posting in postings}
         touched = [self._publish(logs[batch.log.id], batch) for batch in appended.batches]
         for posting, numbers in zip(postings, appended.numbers, strict=True):
@@ -163,10 +164,10 @@ class Journal:
 
     def _refuse(self, postings: Sequence[Posting], error: Exception) -> None:
         if isinstance(error, StoreError):
-            log_.error("Could not store %d posts: %s", sum(len(posting.posts) for posting in postings), error)
+            self._health.failed(str(error), sum(len(posting.posts) for posting in postings))
             refused = Refused("not-stored", f"Not stored: {error}")
         else:
-            log_.error("A commit failed", exc_info=error)
+            report(events.InternalError(part="journal", consequence="Messages were refused."), error)
             refused = Refused("internal", "Not stored, because of an error in the server. Its log has the details.")
         for posting in postings:
             posting.refused(posting, refused)
@@ -180,6 +181,6 @@ class Journal:
         try:
             self._store.move({(log.row.id, user): number for (log, user), number in cursors.items()}, seen)
         except StoreError as error:
-            log_.error("Could not store cursors, so some entries will be sent twice: %s", error)
+            report(events.StoreProblem(str(error), "Some entries will be sent twice."))
             return {}
         return cursors

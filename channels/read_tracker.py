@@ -6,14 +6,13 @@ one look at a flag, and while nothing is delivered the thread waits.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 from typing import Protocol
 
-from .locks import leaf
+from reporting import events, report
 
-log_ = logging.getLogger("partyline.read-tracker")
+from .locks import leaf
 
 PERIOD = 3.0  # seconds from a delivery to the look at what was read
 _PORTION = 100  # sessions whose cursors go into one commit, so that those who post do not wait long for it
@@ -65,8 +64,9 @@ class ReadTracker:
             self._delivered = False  # before the look: what is delivered from here on leads to another one
             try:
                 self._look()
-            except Exception:
-                log_.exception("Could not store how far people have read. They may get some entries twice.")
+            except Exception as error:  # noqa: BLE001 - reported, and tried again after the next delivery
+                consequence = "People may get some entries twice."
+                report(events.InternalError(part="read-tracker", consequence=consequence), error)
 
     def _look(self) -> None:
         with self._lock:

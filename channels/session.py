@@ -20,6 +20,7 @@ from .login_limit import LoginLimit
 from .rates import POSTS, LimitClass, Origin
 from .receipts import Shortcut, receipts
 from .session_reader import SessionReader
+from .session_report import SessionReport
 
 _AROUND = 1_024  # bytes of an answer beside its list
 PARTING = 5.0  # seconds that the last answers may take on a slow line
@@ -39,13 +40,13 @@ class Session:
     __slots__ = (
         "_gathered", "_hung_up", "_pause", "_posted", "_settled", "_shared", "_slowed", "address", "asked",
         "attached_to", "chat", "current", "done", "fetches_directly", "files", "login_limit", "network", "reader",
-        "shortcut", "spare_posts", "state", "transport", "tries", "user",
+        "report", "shortcut", "spare_posts", "state", "transport", "tries", "user",
     )  # fmt: skip
 
     def __init__(
-        self, chat: Chat, reader: SessionReader, transport: str, address: str, *, shared: bool = False
+        self, chat: Chat, reader: SessionReader, transport: str, report: SessionReport, *, shared: bool = False
     ) -> None:
-        """`transport` is socket, mqtt or broker.
+        """`transport` is socket, mqtt or broker. `report` takes what the operator's log has of the connection.
 
         `shared`: the connection brings the posts of many users, whose own addresses are unknown. It does not wait for
         one of them: posts above the rate limit are refused. Its owner carries the journal.
@@ -56,8 +57,9 @@ class Session:
         self.reader = reader
         reader.hold()
         self.transport = transport
-        self.address = address
-        self.network = None if shared else network_of(address)  # for the limits of an address
+        self.report = report
+        self.address = report.address
+        self.network = None if shared else network_of(report.address)  # for the limits of an address
         self.state = State.NAMELESS
         self.login_limit = LoginLimit(chat.limits)  # until the peer has logged in
         self.user: User | None = None  # who has logged in on this connection
@@ -201,6 +203,7 @@ class Session:
             if not self._slowed:
                 self._slowed = True
                 self.reader.notify(Slowed(rate=self.chat.limits.posts_per_second))
+                self.report.limit_reached("posts_per_second")
             self._pause = threading.Event()
             if not self._hung_up:  # `hang_up` sets this before it looks for the pause
                 self._pause.wait(seconds)
@@ -223,6 +226,7 @@ class Session:
         return posts
 
     def _refuse(self, post: Say | Msg, refused: Refused) -> None:
+        self.report.refused("post", refused.code, refused.sentence)
         channel, user = (post.channel or None, None) if isinstance(post, Say) else (None, post.user)
         self.reader.reply(
             Error(code=refused.code, error=refused.sentence, id=post.id, channel=channel, user=user, ref=post.ref)
@@ -252,8 +256,13 @@ class Session:
 
     # The end
 
-    def replaced(self) -> None:
-        """End the connection, since the same user has connected again. Called by the new connection's thread."""
+    def replaced(self, by: str) -> None:
+        """End the connection, since the same user has connected again from the IP address `by`.
+
+        Called by the new connection's thread, by two of them if two take over.
+        """
+        if not self._hung_up:
+            self.report.taken_over(by)
         self.reader.reply(Closing(reason="You have connected from elsewhere.", code="replaced"))
         self.hang_up()
 
@@ -299,6 +308,7 @@ class Session:
             # `Chat.close` commits them.
             self.chat.journal.carry(wait=not self.chat.closing)
             self.reader.close()
+            self.report.logged_out()
             if self.chat.directory.release(user, self):
                 self.chat.disconnected(user)
         self.reader.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import socket
 import threading
 from collections.abc import Callable
@@ -15,8 +14,6 @@ from wire.errors import PeerError
 from wire.other_protocols import WrongProtocol
 
 from .speaker import Speaker, Speakers
-
-log = logging.getLogger("partyline.door")
 
 GREET_AFTER = 0.3  # seconds in which a program has sent something; a silent peer is taken for a person after that
 _LEAST, _MOST = 4_096, 262_144  # bytes of one recv; small while a connection is quiet, so that it takes little memory
@@ -76,10 +73,9 @@ class Connection:
             self._close_writing()
             speaker.note_last_read()
         except OSError as error:
-            if error.errno not in _GONE:
-                log.warning("%s: %s", self.address, error)
-        except Exception:
-            log.exception("%s: closing the connection after an internal error", self.address)
+            self._report_error(error)
+        except Exception as error:  # noqa: BLE001 - reported; it ends this connection only
+            self._report_mistake(error)
         finally:
             self._pump.remove(self._socket.fileno())
             self._socket.close()
@@ -160,8 +156,8 @@ class Connection:
             return
         try:
             self._speaker.walk(self._chat.store, self._chat.limits)
-        except Exception:
-            log.exception("%s: closing the connection, as the entries for it could not be read", self.address)
+        except Exception as error:  # noqa: BLE001 - reported; it ends this connection only
+            self._report_mistake(error)
             self.cut()
 
     def peer_has_ended(self) -> bool:
@@ -205,5 +201,12 @@ class Connection:
         try:
             self._socket.shutdown(how)
         except OSError as error:
-            if error.errno not in _GONE:
-                log.warning("%s: %s", self.address, error)
+            self._report_error(error)
+
+    def _report_error(self, error: OSError) -> None:
+        """Report an error of the socket, unless it only says that the peer has gone."""
+        if error.errno not in _GONE:
+            report(events.SocketFailed(host_of(self.address), str(error)))
+
+    def _report_mistake(self, error: Exception) -> None:
+        report(events.InternalError(host_of(self.address), "connection", "The connection was closed."), error)

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import errno
-import logging
 import socket
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 
 from channels import Chat
 from net import KeepAlive, NetError, WritePump, disable_nagle, format_address, host_of, listen, network_of
+from reporting import events, report
 from wire.errors import LocalError
 from wire.frames import Closing
 
 from .connection import Connection
 from .speaker import Speakers
-
-log = logging.getLogger("partyline.door")
 
 _BACKLOG = 1024
 _PATIENCE = 1.0  # seconds in which at least one connection has to end, when the server goes down
@@ -63,14 +62,15 @@ class Door:
                     return
                 if error.errno in _OUT_OF:
                     # The listener stays readable, so without a pause this loop would spin until a connection ends.
-                    log.error("Cannot accept connections: %s", error.strerror)
+                    report(events.AcceptFailed(error.strerror or str(error)))
                     self._empty.wait(1.0)
                 continue
             address = format_address(*peer[:2])
             try:
                 self._admit(sock, address, speakers)
-            except Exception:
-                log.exception("Could not admit %s", address)
+            except Exception as error:  # noqa: BLE001 - reported; it ends this connection only
+                consequence = "The connection was closed."
+                report(events.InternalError(host_of(address), "door", consequence), error)
                 sock.close()
 
     def _admit(self, sock: socket.socket, address: str, speakers: Speakers) -> None:
@@ -93,9 +93,10 @@ class Door:
                 connection.thread.start()
                 return
             except RuntimeError as error:
-                log.error("Could not start a thread for %s: %s", address, error)
+                report(events.ThreadFailed(host_of(address), str(error)))
                 self._forget(connection)
                 refusal = _full()
+        report(events.RefusedConnection(host_of(address), refusal.code or ""))
         _turn_away(sock, refusal, speakers)
 
     def _forget(self, connection: Connection) -> None:
@@ -129,7 +130,7 @@ class Door:
             connection.retire()
         late = self._wait_until_ended()
         if late:
-            log.info("Cut %d connections that did not end in time", len(late))
+            report(events.LateConnections(len(late)))
         for connection in late:
             connection.dismiss()
             connection.cut()
@@ -159,9 +160,7 @@ def _full() -> Closing:
 def _turn_away(sock: socket.socket, refusal: Closing, speakers: Speakers) -> None:
     """Send the reason, if the port has a form for it, and close without waiting for the peer."""
     sock.setblocking(False)
-    try:
+    with suppress(OSError):  # the peer has gone, or its socket takes nothing
         if speakers.refusal is not None:
             sock.send(speakers.refusal(refusal))
-    except OSError as error:
-        log.info("%s", error)
     sock.close()

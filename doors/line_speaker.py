@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from channels import Chat, Log, Outlet, Reader, Session, handle
+from channels import Chat, Log, Outlet, Reader, Session, SessionReport, handle
 from store import Entries
 from wire import VERSION
 from wire.dialect import Dialect
@@ -23,12 +23,11 @@ class LineSpeaker:
 
     __slots__ = ("_deadline", "_dialect", "_reader", "_session")
 
-    def __init__(self, chat: Chat, outlet: Outlet, address: str, dialect: Dialect) -> None:
-        """`address` is the peer's IP address."""
+    def __init__(self, chat: Chat, outlet: Outlet, report: SessionReport, dialect: Dialect) -> None:
         self._deadline = time.monotonic() + chat.limits.login_seconds
         self._dialect = dialect
         self._reader: Reader[Log] = Reader(outlet, dialect)
-        self._session = Session(chat, self._reader, "socket", address)
+        self._session = Session(chat, self._reader, "socket", report)
 
     @property
     def done(self) -> bool:
@@ -71,10 +70,11 @@ class LineSpeaker:
         return PeerError("too-slow", "You did not give a name in time.")
 
     def fail(self, error: PeerError) -> None:
-        """Tell the peer why the connection ends."""
+        """Tell the peer and the operator why the connection ends; the operator knows of a wrong protocol."""
         if isinstance(error, WrongProtocol):
             self._reader.reply_bytes(error.answer)
             return
+        self._session.report.cut_off(error)
         self._session.note_read()
         self._reader.reply(Error(code=error.code, error=error.sentence))
         self._reader.reply(Closing(reason="The connection is closed.", code=error.code))
@@ -107,12 +107,12 @@ class LineSpeaker:
 
 def text_speaker(chat: Chat, outlet: Outlet, address: str) -> LineSpeaker:
     """Return the speaker of the text dialect."""
-    return LineSpeaker(chat, outlet, address, TextLines(chat.limits))
+    return LineSpeaker(chat, outlet, SessionReport(address, "text"), TextLines(chat.limits))
 
 
 def json_speaker(chat: Chat, outlet: Outlet, address: str) -> LineSpeaker:
     """Return the speaker of the JSON dialect."""
-    return LineSpeaker(chat, outlet, address, JsonLines(chat.limits, payloads=False))
+    return LineSpeaker(chat, outlet, SessionReport(address, "json"), JsonLines(chat.limits, payloads=False))
 
 
 def encode_refusal(refusal: Closing) -> bytes:

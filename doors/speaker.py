@@ -40,7 +40,7 @@ class Speaker(Protocol):
         """Return the error for a peer that was silent for longer than `patience`."""
 
     def fail(self, error: PeerError) -> None:
-        """Tell the peer why the connection ends."""
+        """Tell the peer and the operator why the connection ends."""
 
     def dismiss(self) -> None:
         """Tell the peer that the server goes down, without blocking. Called by any thread, once."""

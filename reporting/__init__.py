@@ -9,6 +9,6 @@ from __future__ import annotations
 
 from . import events
 from .formats import FORMATS, LogFormat
-from .log import OperatorLog, open_log, report
+from .log import LogLevel, LogOptions, OperatorLog, open_log, report
 
-__all__ = ["FORMATS", "LogFormat", "OperatorLog", "events", "open_log", "report"]
+__all__ = ["FORMATS", "LogFormat", "LogLevel", "LogOptions", "OperatorLog", "events", "open_log", "report"]

@@ -7,10 +7,13 @@ empty or None is left out. No field is for a password, a token, or the text of a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from logging import ERROR, INFO, WARNING
 from typing import ClassVar
 
 import msgspec
+
+from .values import Value, as_text
 
 
 class Event(msgspec.Struct):
@@ -23,6 +26,22 @@ class Event(msgspec.Struct):
     def code(self) -> str:
         """The stable code."""
         return str(self.__struct_config__.tag)
+
+    @property
+    def source(self) -> str:
+        """The address that has caused it; empty if none has."""
+        return str(getattr(self, "address", ""))
+
+    def fields(self) -> Iterator[tuple[str, Value]]:
+        """Yield the names and values of the fields that have a value."""
+        for name, value in msgspec.structs.asdict(self).items():
+            if value is not None and value != "":
+                yield name, value
+
+    def __str__(self) -> str:
+        """Return `code: Sentence. key=value …`, one line of printable ASCII."""
+        fields = [f"{name}={as_text(value)}" for name, value in self.fields()]
+        return " ".join([f"{self.code}: {self.SENTENCE}", *fields])
 
 
 # The program
@@ -375,13 +394,24 @@ class MirrorUserDropped(Event, tag="mirror-user-dropped"):
     error: str
 
 
-class BrokerNotice(Event, tag="broker-notice"):
-    """The embedded broker is on: what it is not made for. A warning if other machines can reach it."""
+_BROKER_NOTICE = (
+    "The embedded broker is for a trusted network. It speaks MQTT 3.1.1 without TLS, handles some thousand messages a "
+    "second and keeps nothing over a restart. For more, run Mosquitto, EMQX, NATS or RabbitMQ."
+)
 
-    SENTENCE: ClassVar[str] = (
-        "The embedded broker is for a trusted network. It speaks MQTT 3.1.1 without TLS, handles some thousand "
-        "messages a second and keeps nothing over a restart. For more, run Mosquitto, EMQX, NATS or RabbitMQ."
-    )
+
+class BrokerNotice(Event, tag="broker-notice"):
+    """The embedded broker starts, and only this machine can reach it: what it is not made for."""
+
+    SENTENCE: ClassVar[str] = _BROKER_NOTICE
+    broker: str
+
+
+class BrokerExposed(Event, tag="broker-exposed"):
+    """The embedded broker starts, and other machines can reach it."""
+
+    LEVEL: ClassVar[int] = WARNING
+    SENTENCE: ClassVar[str] = _BROKER_NOTICE
     broker: str
 
 

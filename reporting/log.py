@@ -7,14 +7,29 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import TextIO
+from typing import Literal, TextIO
+
+import msgspec
 
 from . import events
 from .events import Event
 from .formats import LineFormatter, LogFormat, event_of
 from .repeats import Repeats
 
+LogLevel = Literal["debug", "info", "warning", "error"]
+
 _logger = logging.getLogger("partyline")
+
+
+class LogOptions(msgspec.Struct, frozen=True):
+    """The form, the level from which on events are written, and the lines of one event and source in a minute.
+
+    0 lines stand for no limit.
+    """
+
+    form: LogFormat = "text"
+    level: LogLevel = "info"
+    lines: int = 0
 
 
 def report(event: Event, error: BaseException | None = None) -> None:
@@ -22,17 +37,16 @@ def report(event: Event, error: BaseException | None = None) -> None:
 
     It writes to the log's stream, which may block.
     """
-    if _logger.isEnabledFor(event.LEVEL):
-        _logger.log(event.LEVEL, "%s", event.SENTENCE, extra={"event": event}, exc_info=error)
+    _logger.log(event.LEVEL, "%s", event, exc_info=error)
 
 
 class OperatorLog(logging.Handler):
     """Writes the log. Owns the thread `log-repeats`, which writes how many lines were only counted in a minute."""
 
-    def __init__(self, form: LogFormat, lines: int, source: Callable[[str], str], stream: TextIO) -> None:
+    def __init__(self, options: LogOptions, source: Callable[[str], str], stream: TextIO) -> None:
         super().__init__()
-        self.setFormatter(LineFormatter(form))
-        self._repeats = Repeats(lines)
+        self.setFormatter(LineFormatter(options.form))
+        self._repeats = Repeats(options.lines)
         self._source = source
         self._stream = stream
         self._changed = threading.Condition(self.lock)  # of `logging.Handler`, which holds its lock during `emit`
@@ -45,9 +59,8 @@ class OperatorLog(logging.Handler):
         """Write a record, or count it. Called by `logging`, which holds the handler's lock."""
         try:
             event, at = event_of(record), time.monotonic()
-            address = getattr(event, "address", "")
             self._write_counts(at)
-            if not address or self._repeats.may_write(event.code, self._source(address), at):
+            if self._repeats.may_write(event.code, self._source(event.source) if event.source else "", at):
                 self._write(record)
             elif self._idle:
                 self._idle = False
@@ -62,9 +75,7 @@ class OperatorLog(logging.Handler):
     def _write_counts(self, at: float) -> None:
         for event, source, count in self._repeats.ended(at):
             repeated = events.Repeated(source, event, count)
-            record = logging.LogRecord(_logger.name, repeated.LEVEL, "", 0, repeated.SENTENCE, None, None)
-            record.event = repeated
-            self._write(record)
+            self._write(logging.LogRecord(_logger.name, repeated.LEVEL, "", 0, "%s", (repeated,), None))
 
     def _run(self) -> None:
         """Thread `log-repeats`: wait until a line was only counted, and then until its minute is over."""
@@ -87,15 +98,13 @@ class OperatorLog(logging.Handler):
         super().close()
 
 
-def open_log(
-    form: LogFormat, level: str, lines: int, source: Callable[[str], str] = str, stream: TextIO | None = None
-) -> OperatorLog:
-    """Write what is reported from `level` on (debug, info, warning or error) to a stream, by default standard error.
+def open_log(options: LogOptions, source: Callable[[str], str] = str, stream: TextIO | None = None) -> OperatorLog:
+    """Write what is reported to a stream, by default standard error. Close the log at the end.
 
-    `lines` is the number of lines of one event that one source may cause in a minute, 0 for any. `source` returns the
-    source of an IP address: addresses that one peer can have are one source. Libraries log from warnings on.
+    `source` returns the source of an IP address: addresses that one peer can have are one source. Libraries log from
+    warnings on.
     """
-    log = OperatorLog(form, lines, source, sys.stderr if stream is None else stream)
+    log = OperatorLog(options, source, sys.stderr if stream is None else stream)
     logging.getLogger().addHandler(log)
-    _logger.setLevel(level.upper())
+    _logger.setLevel(options.level.upper())
     return log

@@ -28,13 +28,14 @@ class Repeats:
         self._windows: dict[tuple[str, str], _Window] = {}  # in the order of their beginning
 
     def may_write(self, event: str, source: str, at: float) -> bool:
-        """Return True if the line is to be written; otherwise count it. Call `ended` first."""
+        """Return True if the line is to be written; otherwise count it. Call `ended` first. The source may be empty."""
         if not self._lines:
             return True
         key = (event, source)
         if key not in self._windows and len(self._windows) >= _SOURCES:
             key = (event, "")
-        for each, most in ((key, self._lines), ((event, ""), self._lines * _ALL)):
+        own = [(key, self._lines)] if key[1] else []
+        for each, most in (*own, ((event, ""), self._lines * _ALL)):
             window = self._windows.setdefault(each, _Window(at))
             if window.written >= most:
                 window.counted += 1

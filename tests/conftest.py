@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from tests.support.reported import Reported, collected
+
 os.environ["PARTYLINE_CHECK_LOCKS"] = "1"  # before channels.locks is imported: every leaf lock asserts that it is one
 
 import threading
@@ -111,6 +113,13 @@ def start_server(tmp_path: Path, stores: list[WatchedStore]) -> Iterator[StartSe
 def server(start_server: StartServer) -> Server:
     """A server inside this process with the defaults; `server.address` is where it listens."""
     return start_server()
+
+
+@pytest.fixture
+def reported() -> Iterator[Reported]:
+    """The events that this process reports to the operator during the test."""
+    with collected() as made:
+        yield made
 
 
 @pytest.fixture

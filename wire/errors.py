@@ -47,6 +47,9 @@ CODES: dict[str, str] = {
     "internal": "the server made a mistake; its log has the details",
 }
 
+# The codes of what a peer has had too much of; the operator's log has each of them once for a connection.
+LIMIT_CODES = frozenset({"too-long", "too-large", "too-many-channels", "quota", "rate-limited"})
+
 WRONG_PASSWORD = "The password is wrong. Try again."  # the sentence of `wrong-password`
 
 

@@ -63,8 +63,8 @@ def log_in(shared: SharedState, session: Session, packet: Connect, address: str)
     try:
         chat.rates.check(LOGINS, Origin("", session.network))
         while True:
-            login = _identify(shared, session, packet, deadline)
-            will = _last_will(shared.topics, packet, login.me, chat.limits, Origin(login.account.key, session.network))
+            login = _identify_and_report(shared, session, packet, deadline)
+            will = _last_will(shared.topics, packet, login.me, chat.limits, session)
             try:
                 token = _token_of_same_client(shared, login, address)
                 take_name(session, login.account, token, proven=login.proven)
@@ -75,8 +75,22 @@ def log_in(shared: SharedState, session: Session, packet: Connect, address: str)
                 if not may_try_again(chat, login.account, refused, deadline):
                     raise
     except Refused as refused:
+        session.report.refused_login(_name_of(packet), refused.code, refused.sentence)
         reason = _REASONS.get(refused.code, Reason.NOT_AUTHORIZED)
-        raise MqttError(reason, refused.sentence) from refused
+        raise MqttError(reason, refused.sentence, code=refused.code) from refused
+
+
+def _name_of(packet: Connect) -> str:
+    return packet.client_id if packet.username is None else packet.username
+
+
+def _identify_and_report(shared: SharedState, session: Session, packet: Connect, deadline: float) -> Login:
+    """Return the identity that a CONNECT asks for. Report it if that is refused, and raise MqttError or Refused."""
+    try:
+        return _identify(shared, session, packet, deadline)
+    except MqttError as error:
+        session.report.refused_login(_name_of(packet), error.code, error.sentence)
+        raise
 
 
 def _identify(shared: SharedState, session: Session, packet: Connect, deadline: float) -> Login:
@@ -93,7 +107,7 @@ def _identify(shared: SharedState, session: Session, packet: Connect, deadline: 
         return Login(account, me, client_id, assigned)
     if not NAME.fullmatch(packet.username):
         sentence = "The user name must be your name in the chat: 1 to 32 letters, digits, - and _."
-        raise MqttError(Reason.BAD_USER_NAME_OR_PASSWORD, sentence)
+        raise MqttError(Reason.BAD_USER_NAME_OR_PASSWORD, sentence, code="bad-name")
     account = shared.chat.open_account(packet.username, session.network)
     if account.password is None:
         return Login(account, packet.username, client_id, assigned)
@@ -138,8 +152,8 @@ def _is_same_client(shared: SharedState, key: str, address: str) -> bool:
     return connected is not None and connected.address == address
 
 
-def _last_will(topics: Topics, packet: Connect, me: str, limits: Limits, origin: Origin) -> LastWill | None:
-    """Return the will, which CONNECT holds to the rules of a PUBLISH. Raises MqttError."""
+def _last_will(topics: Topics, packet: Connect, me: str, limits: Limits, session: Session) -> LastWill | None:
+    """Return the will, which CONNECT holds to the rules of a PUBLISH. Report a wrong one, and raise MqttError."""
     will = packet.will
     if will is None:
         return None
@@ -152,12 +166,13 @@ def _last_will(topics: Topics, packet: Connect, me: str, limits: Limits, origin:
         if not topics.may_be_will(will.topic):
             raise Refused("not-allowed", "A will is a post, a live message, or the message that you have left.")
     except Refused as refused:
-        raise MqttError(Reason.NOT_AUTHORIZED, f"The will: {refused.sentence}") from refused
+        session.report.refused_will(me, refused.sentence)
+        raise MqttError(Reason.NOT_AUTHORIZED, f"The will: {refused.sentence}", code=refused.code) from refused
     if isinstance(request, LiveMessage):
         request = LiveMessage(
             request.to, request.payload, msgspec.structs.replace(will.properties, will_delay_interval=None)
         )
-    return LastWill(request, will.properties.will_delay_interval or 0, origin)
+    return LastWill(request, will.properties.will_delay_interval or 0, Origin(fold(me), session.network))
 
 
 def expiry(packet: Connect, limits: Limits) -> int:

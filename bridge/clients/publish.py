@@ -98,6 +98,7 @@ class PublishHandler:
         except (Refused, StoreError) as error:
             self._settle()
             code, sentence = (error.code, error.sentence) if isinstance(error, Refused) else ("not-stored", str(error))
+            self._session.report.refused("publish", code, sentence)
             ref = self._responses.ref(packet.packet_id, packet.qos, context)
             self._session.reader.reply(Error(code=code, error=sentence, ref=ref))
             return

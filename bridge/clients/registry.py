@@ -38,7 +38,7 @@ class ConnectedClient(Protocol):
     def address(self) -> str:
         """The IP address that it connects from."""
 
-    def taken_over(self, *, clean: bool) -> None:
+    def taken_over(self, by: str, *, clean: bool) -> None:
         """End the connection: the same client has connected again, with or without a clean start."""
 
     def channel_made(self, log: Log) -> None:

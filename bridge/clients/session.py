@@ -7,7 +7,6 @@ answers become acknowledgements and messages (responses.py). The entries that it
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -16,13 +15,16 @@ from typing import Any
 
 import msgspec
 
-from channels import Chat, Log, Outlet, Session
+from channels import UNKNOWN, Chat, Log, Outlet, Session, SessionReport
+from reporting import events, report
 from store import Entries, StoreError
 from wire.errors import PeerError
 from wire.limits import Limits
 from wire.mqtt import (
     NONE,
     PINGRESP,
+    V5,
+    V311,
     Auth,
     Connect,
     Disconnect,
@@ -52,15 +54,15 @@ from .subscribe import SubscribeHandler
 from .subscriptions import Subscriptions
 from .wills import LastWill
 
-log_ = logging.getLogger("partyline.mqtt")
+_PROTOCOLS = {V5: "mqtt-5", V311: "mqtt-3.1.1"}  # in the operator's log
 
 
 class MqttSession:
     """A speaker (doors/speaker.py). The connection's own thread calls every method that does not name another."""
 
     __slots__ = (
-        "_chat", "_deadline", "_keep_alive", "_key", "_packets", "_publish_handler", "_reader", "_responses",
-        "_session", "_shared", "_state", "_subscribe_handler", "_subscriptions", "_will", "address",
+        "_chat", "_deadline", "_keep_alive", "_key", "_packets", "_publish_handler", "_reader", "_report",
+        "_responses", "_session", "_shared", "_state", "_subscribe_handler", "_subscriptions", "_will", "address",
     )  # fmt: skip
 
     def __init__(self, shared: SharedState, chat: Chat, outlet: Outlet, address: str) -> None:
@@ -75,7 +77,8 @@ class MqttSession:
         self._reader: MqttReader[Log] = MqttReader(
             outlet, self._responses, self._subscriptions.encoding_of, chat.limits.backlog
         )
-        self._session = Session(chat, self._reader, "mqtt", address)
+        self._report = SessionReport(address, UNKNOWN)
+        self._session = Session(chat, self._reader, "mqtt", self._report)
         self._session.shortcut = self._responses.pubacks
         self._state = SessionState(shared, self._reader, self._subscriptions)
         self._publish_handler = PublishHandler(shared, self._session, self._responses)
@@ -119,7 +122,6 @@ class MqttSession:
                     return  # ignore what follows a DISCONNECT ([MQTT-3.14.4-2])
             self._publish_handler.flush()
         except StoreError as error:
-            log_.error("%s: %s", self._key, error)
             if not self._responses.connected:
                 raise MqttError(Reason.SERVER_UNAVAILABLE, f"The server cannot log you in now: {error}") from error
             raise PeerError("not-stored", f"It was not stored: {error}") from error
@@ -138,6 +140,7 @@ class MqttSession:
 
     def _connect(self, packet: Connect) -> None:
         self._responses.limit = packet.properties.maximum_packet_size or 0  # first, as it holds for a refusal, too
+        self._report.protocol, self._report.client = _PROTOCOLS[packet.version], packet.client_id
         with self._one_login_at_a_time(packet):
             login = log_in(self._shared, self._session, packet, self.address)
             self._will = login.will
@@ -146,7 +149,7 @@ class MqttSession:
             self._key = login.key
             previous, sent = self._shared.registry.add(self._key, self)
         if previous is not None:
-            previous.taken_over(clean=packet.clean)
+            previous.taken_over(self.address, clean=packet.clean)
         self._shared.wills.client_connected(self._key, clean=packet.clean)
         present = self._state.open(self._key, sent, clean=packet.clean)
         self._publish_handler.open(login.client_id)
@@ -219,12 +222,12 @@ class MqttSession:
         """The name of the user as the client writes it in topics; empty before CONNECT."""
         return self._responses.me
 
-    def taken_over(self, *, clean: bool) -> None:
-        """End the connection: the same client has connected again, with or without a clean start."""
+    def taken_over(self, by: str, *, clean: bool) -> None:
+        """End the connection: the same client has connected again from `by`, with or without a clean start."""
         will = self._will
         if will is not None and will.delay:  # a clean start ends the session, so the will is due; else it is dropped
             self._will = replace(will, delay=0) if clean else None
-        self._session.replaced()
+        self._session.replaced(by)
 
     def channel_made(self, log: Log) -> None:
         """Read a new channel from its first entry, if a subscription matches it."""
@@ -248,7 +251,15 @@ class MqttSession:
         return MqttError(Reason.KEEP_ALIVE_TIMEOUT, "No packet came within one and a half times the keep-alive.")
 
     def fail(self, error: PeerError) -> None:
-        """Tell the client why its connection ends, if its version has a packet for that."""
+        """Tell the operator why the connection ends, and the client if its version has a packet for that.
+
+        A refused login is in the log already.
+        """
+        if self._responses.connected or not self._report.user:
+            self._report.cut_off(error)
+        self._say_goodbye(error)
+
+    def _say_goodbye(self, error: PeerError) -> None:
         reason = error.reason if isinstance(error, MqttError) else Reason.UNSPECIFIED_ERROR
         version = (error.version if isinstance(error, MqttError) else 0) or self._packets.version
         self._reader.reply_bytes(self._responses.goodbye(reason, error.sentence, version))
@@ -257,7 +268,7 @@ class MqttSession:
         """Tell the client that the server is shutting down. Its will is dropped, as the client has not failed."""
         self.send_message(*self._shared.topics.state(ServerState(online=False)), retained=True)
         self._will = None
-        self.fail(MqttError(Reason.SERVER_SHUTTING_DOWN, "The server is going down."))
+        self._say_goodbye(MqttError(Reason.SERVER_SHUTTING_DOWN, "The server is going down."))
 
     def hang_up(self) -> None:
         """Have the connection's own thread read nothing more and end it. Any thread may call it."""
@@ -288,7 +299,7 @@ class MqttSession:
                 if current:  # else another connection has taken the session over
                     self._state.close()
         except StoreError as error:
-            log_.error("%s: the session state may be incomplete: %s", self._key, error)
+            report(events.StoreProblem(str(error), f"The session of {self._key} may be incomplete."))
 
     def _publish_will(self) -> None:
         will, user = self._will, self._session.user

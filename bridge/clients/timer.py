@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import logging
 import threading
 import time
 from collections.abc import Callable
 
-log_ = logging.getLogger("partyline.mqtt")
+from reporting import events, report
 
 
 class Timer:
@@ -59,8 +58,8 @@ class Timer:
         while (call := self._next()) is not None:
             try:
                 call()
-            except Exception:
-                log_.exception("a delayed call failed")
+            except Exception as error:  # noqa: BLE001 - reported; the next calls are made
+                report(events.InternalError(part="mqtt-timer", consequence="A delayed will or end is lost."), error)
 
     def close(self) -> None:
         """End the thread. Functions that are not due yet are not called."""

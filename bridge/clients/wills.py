@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from channels import WILLS, Chat, Log, Origin, Posting, leaf
+from reporting import events, report
 from store import StoreError
 from wire.errors import ChatError
 from wire.frames import Msg, Request, Say
@@ -15,8 +15,6 @@ from wire.topics import LiveMessage
 
 from .live import LiveRouter
 from .timer import Timer
-
-log_ = logging.getLogger("partyline.mqtt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +77,7 @@ class Wills:
                 log = self._log_for(name, request, will.origin)
                 self._chat.journal.post(Posting(log, fold(name), name, [request], _stored, _refused))
         except (ChatError, StoreError) as error:
-            log_.warning("the will of %s was not published: %s", name, error)
+            report(events.WillFailed(name, str(error)))
 
     def _log_for(self, name: str, request: Say | Msg, origin: Origin) -> Log:
         if isinstance(request, Msg):
@@ -92,4 +90,4 @@ def _stored(posting: Posting, numbers: object) -> None:
 
 
 def _refused(posting: Posting, refused: ChatError) -> None:
-    log_.warning("the will of %s was not stored: %s", posting.sender, refused)
+    report(events.WillFailed(posting.sender, refused.sentence))

@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import threading
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from amqtt.contexts import Action, ListenerConfig, ListenerType
 from amqtt.mqtt.protocol.broker_handler import BrokerProtocolHandler
 from amqtt.session import Session
 
+from reporting import events, open_log, report
 from wire.topics import Topics
 
 from .access import AccessControl
@@ -140,7 +142,7 @@ async def _serve(settings: ProcessSettings) -> None:
     try:
         await asyncio.wait_for(broker.shutdown(), _STOP_TIMEOUT)
     except Exception as error:  # noqa: BLE001 - the process ends anyway, and keeps nothing
-        logging.getLogger("partyline.broker").warning("not all connections ended cleanly: %r", error)
+        report(events.InternalError(part="embedded-broker", consequence="Not all connections ended cleanly."), error)
     finally:
         ended.set()
 
@@ -152,11 +154,10 @@ def main() -> None:
         signal.SIGTERM,
     ):  # the terminal sends them to the parent too, which then stops this process
         signal.signal(number, signal.SIG_IGN)
-    # No level below WARNING: amqtt writes passwords into its debug log.
-    logging.basicConfig(
-        level="WARNING", format="%(asctime)s %(levelname)s embedded broker: %(message)s", stream=sys.stderr
-    )
-    asyncio.run(_serve(msgspec.json.decode(sys.stdin.readline(), type=ProcessSettings)))
+    settings = msgspec.json.decode(sys.stdin.readline(), type=ProcessSettings)
+    logging.getLogger("amqtt").setLevel(logging.ERROR)  # it warns of each wrong login; in its debug log are passwords
+    with closing(open_log(settings.log)):
+        asyncio.run(_serve(settings))
 
 
 if __name__ == "__main__":

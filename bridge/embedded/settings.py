@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import msgspec
 
+from reporting import LogOptions
+
 
 class ProcessSettings(msgspec.Struct, frozen=True):
-    """`listener` is the listening socket's descriptor, `data` the store's folder, `secret` the password of `user`."""
+    """The process's settings.
+
+    `listener` is the listening socket's descriptor, `data` the store's folder, `secret` the password of `user`.
+    """
 
     listener: int
     data: str
     root: str
     user: str
     secret: str
+    log: LogOptions

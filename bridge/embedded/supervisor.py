@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import logging
 import random
 import secrets
 import socket
@@ -18,11 +17,10 @@ import msgspec
 from bridge.acl import SERVER_USER
 from channels import leaf
 from net import NetError, format_address, listen
+from reporting import LogOptions, events, report
 from wire.errors import LocalError
 
 from .settings import ProcessSettings
-
-log = logging.getLogger("partyline.broker")
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 30.0  # seconds before a restart, the first time and at most
 _STEADY = 60.0  # seconds after which the end of the process does not count as a failed start
@@ -38,13 +36,19 @@ class BrokerSupervisor:
     clients wait in the backlog.
     """
 
-    def __init__(self, host: str, port: int, data: Path, root: str, user: str = SERVER_USER) -> None:
+    def __init__(
+        self, host: str, port: int, data: Path, root: str, user: str = SERVER_USER, log: LogOptions | None = None
+    ) -> None:
         """Listen on `host` and `port` (0: a free one). The accounts are those of the store in the folder `data`.
+
+        `log` has the options of the process's log, which goes to the same stream as the server's.
 
         `user` is the server's own name: it may write and read everything below `root`, and nobody else may use it.
         """
         self._host, self._port = host, port
+        self._address = ""  # set by `start`
         self._data, self._root, self._user = data, root, user
+        self._log = log or LogOptions()
         self._secret = secrets.token_urlsafe(32)
         self._lock = leaf()
         self._closing = False
@@ -71,14 +75,9 @@ class BrokerSupervisor:
         except NetError as error:
             raise LocalError(f"The embedded broker cannot start. {error}") from error
         self._port = self._listener.getsockname()[1]
+        self._address = format_address(self._host, self._port)
         local = self._listener.getsockname()[0] in ("127.0.0.1", "::1")
-        log.log(
-            logging.INFO if local else logging.WARNING,
-            "the embedded broker on %s:%d is for a trusted network: it speaks MQTT 3.1.1 without TLS, handles some "
-            "thousand messages a second and keeps nothing over a restart. For more, run Mosquitto, EMQX, NATS or "
-            "RabbitMQ, and start with --broker mqtt://host:1883",
-            self._host, self._port,
-        )  # fmt: skip
+        report((events.BrokerNotice if local else events.BrokerExposed)(self._address))
         self._thread.start()
 
     def wait_until_ready(self, seconds: float) -> bool:
@@ -111,7 +110,7 @@ class BrokerSupervisor:
             for line in child.stdout:  # until the child ends
                 if line == b"ready\n":
                     self._ready.set()
-                    log.info("the embedded broker is ready on %s:%d", self._host, self._port)
+                    report(events.BrokerReady(self._address))
                     warned = False
             self._ready.clear()
             status = child.wait()
@@ -119,7 +118,7 @@ class BrokerSupervisor:
             if self._stop.is_set():
                 return
             if not warned:
-                log.warning("the embedded broker ended (%s); restarting it", _reason(status))
+                report(events.BrokerEnded(_reason(status)))
             warned = True
             failures = 0 if time.monotonic() - started > _STEADY else failures + 1
             self._stop.wait(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(failures, 16)) * random.uniform(0.5, 1.0))
@@ -128,7 +127,8 @@ class BrokerSupervisor:
         """Start a child and send it its settings. Return None after `close`."""
         assert self._listener is not None
         number = self._listener.fileno()
-        settings = ProcessSettings(number, str(self._data.absolute()), self._root, self._user, self._secret)
+        data = str(self._data.absolute())
+        settings = ProcessSettings(number, data, self._root, self._user, self._secret, self._log)
         with self._lock:
             if self._closing:
                 return None

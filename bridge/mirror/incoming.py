@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from functools import lru_cache
 
+from reporting import events, report
 from store import StoreError
 from wire.errors import Refused
 from wire.frames import Error
@@ -17,8 +17,6 @@ from .presence import MirrorPresence
 from .sender import MirrorSender
 from .status import MirrorStatus
 from .users import MirrorUsers
-
-log_ = logging.getLogger("partyline.mirror")
 
 _CACHED_TOPIC = 256  # characters of the longest topic whose sender is cached
 
@@ -55,8 +53,9 @@ class MirrorIncoming:
             self.refuse(packet, refused)
         except StoreError:
             raise
-        except Exception:  # if it came again, it would end the connection again
-            log_.exception("could not handle a message to %s", packet.topic)
+        except Exception as error:  # noqa: BLE001 - reported; if it came again, it would end the connection again
+            consequence = f"A message to {packet.topic} was refused."
+            report(events.InternalError(part="mirror", consequence=consequence), error)
             self.refuse(packet, Refused("internal", "Internal error; see the server's log."))
 
     def refuse(self, packet: Publish | Oversized | Unusable, refused: Refused) -> None:

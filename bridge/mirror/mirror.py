@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 import threading
 from urllib.parse import quote
@@ -10,6 +9,7 @@ from urllib.parse import quote
 from bridge.clients import SharedState
 from channels import Log, User
 from net import WritePump
+from reporting import events, report
 from store import StoreError
 from wire.errors import Refused
 from wire.frames import BridgeStatus
@@ -24,8 +24,6 @@ from .sender import MirrorSender
 from .session import MirrorSession
 from .status import MirrorStatus
 from .users import MirrorUsers
-
-log_ = logging.getLogger("partyline.mirror")
 
 _PAUSES = (1.0, 60.0)  # seconds before the second attempt to connect, and at most; each is up to half shorter by chance
 _CLOSE_TIMEOUT = 0.5  # seconds that the broker has to close the connection, and then the thread to end
@@ -85,8 +83,8 @@ class Mirror:
         while not self._closing.is_set():
             try:
                 error = self._connect_and_serve()
-            except Exception:
-                log_.exception("the mirror failed; reconnecting")
+            except Exception as mistake:  # noqa: BLE001 - reported; the mirror reconnects
+                report(events.InternalError(part="mirror", consequence="The mirror reconnects."), mistake)
                 error = "Internal error; see the server's log."
             if self._status.disconnected(error, quiet=self._closing.is_set()):
                 pause = shortest

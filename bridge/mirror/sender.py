@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-
 from channels import Chat, Log
+from reporting import events, report
 from wire.mqtt import Properties, publish
 
 from .connection import BrokerConnection
 from .outgoing import MirrorReader, Recipient
-
-log_ = logging.getLogger("partyline.mirror")
 
 KEEP_ALIVE = 30  # seconds, unless the broker asks for another value
 
@@ -83,8 +80,8 @@ class MirrorSender:
         if (reader := self.reader) is not None:
             try:
                 reader.walk(self._chat.store, self._chat.limits)
-            except Exception:
-                log_.exception("reading entries for the broker failed; reconnecting")
+            except Exception as error:  # noqa: BLE001 - reported; the next connection goes on where this one ends
+                report(events.InternalError(part="mirror", consequence="The mirror reconnects."), error)
                 self.hang_up()
 
     def hang_up(self) -> None:

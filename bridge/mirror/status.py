@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import time
 
 import msgspec
 
+from reporting import events, report
 from wire.clock import now
 from wire.frames import BridgeStatus
 from wire.mqtt import V5, V311
-
-log_ = logging.getLogger("partyline.mirror")
 
 _STEADY = 10.0  # seconds after which a connection counts as stable: pauses and log lines begin anew
 _VERSIONS = {V5: "5", V311: "3.1.1"}
@@ -57,21 +55,18 @@ class MirrorStatus:
         if self._logged or not self._state.connected:
             return
         self._logged = True
-        rest = f"; {behind} {'entry' if behind == 1 else 'entries'} to publish" if behind else ""
-        log_.info("mirror connected to %s over MQTT %s%s", self._broker, self._state.version, rest)
+        report(events.MirrorConnected(self._broker, self._state.version, behind))
 
     def session_lost(self) -> None:
         """The broker has not kept the mirror's session."""
-        self._warn(
-            f"{self._broker} did not keep our session: messages published there while we were disconnected are lost"
-        )
+        self._warn(events.MirrorSessionLost(self._broker))
 
     def complain(self, problem: str) -> None:
         """Report what the broker does not allow; only the first time in a connection. `problem` follows its address."""
         if self._complaint:
             return
         self._complaint = self._state.error = f"{self._broker} {problem}."
-        self._warn(self._complaint)
+        self._warn(events.MirrorRefused(self._broker, self._complaint))
 
     @property
     def _steady(self) -> bool:
@@ -99,14 +94,15 @@ class MirrorStatus:
         if steady:
             self._warned.clear()
         if not quiet:
-            self._warn(f"mirror not connected: {error}", repeat=self._logged)
+            self._warn(events.MirrorDisconnected(self._broker, error), repeat=self._logged)
         self._unstable, self._logged, self._complaint = before.connected and not steady, False, ""
         since = now() if before.connected else before.since
         self._state = msgspec.structs.replace(before, connected=False, since=since, error=error)
         return steady
 
-    def _warn(self, line: str, *, repeat: bool = False) -> None:
-        """Log a warning, once until a connection was stable, or again if `repeat`."""
+    def _warn(self, event: events.Event, *, repeat: bool = False) -> None:
+        """Report a problem, once until a connection was stable, or again if `repeat`."""
+        line = str(event)
         if repeat or line not in self._warned:
             self._warned.add(line)
-            log_.warning("%s", line)
+            report(event)

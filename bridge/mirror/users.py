@@ -7,7 +7,6 @@ requests, as for clients of this server (clients/publish.py); the answers go bac
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Set as AbstractSet
 from typing import Any
@@ -16,7 +15,8 @@ from urllib.parse import quote
 import msgspec
 
 from bridge.clients import PublishHandler, Responses, SharedState
-from channels import Session, take_name
+from channels import Session, SessionReport, take_name
+from reporting import events, report
 from store import Account, Client
 from wire.errors import Refused
 from wire.frames import Register
@@ -29,8 +29,6 @@ from .sender import MirrorSender
 from .status import MirrorStatus
 from .user_reader import UserReader
 from .user_responses import UserResponses
-
-log_ = logging.getLogger("partyline.mirror")
 
 TRANSPORT = "broker"  # the name of this transport in `/whois` and `/who`
 _QUEUED = 60.0  # seconds after an outage in which the first message that the broker kept of a user comes
@@ -124,7 +122,7 @@ class MirrorUsers:
             try:
                 self._enter(stored.me, proven=stored.proven, announced=True)
             except Refused as refused:
-                log_.warning("%s cannot be restored as a user of the broker: %s", stored.me, refused.sentence)
+                report(events.MirrorUserDropped(stored.me, refused.sentence))
                 self._chat.store.drop_client(client.key)
 
     def take(self, me: str, requests: AbstractSet[type[Any]], packet: Publish) -> None:
@@ -179,7 +177,11 @@ class MirrorUsers:
         request = self._shared.topics.request(packet.topic, packet.payload, me)
         proven = False
         if account.password is not None and isinstance(request, Register):
-            self._passwords.check(account, request.password)
+            try:
+                self._passwords.check(account, request.password)
+            except Refused as refused:
+                SessionReport(self._address, TRANSPORT).refused_login(account.name, refused.code, refused.sentence)
+                raise
             proven = True
             packet = msgspec.structs.replace(packet, payload=b"")  # it was a login
         user = self._enter(me, proven=proven, announced=True)
@@ -207,14 +209,13 @@ class MirrorUsers:
         responses = Responses(self._shared.topics, lambda topic: True, self._sender.hang_up)
         responses.me, responses.tells_stored = me, True
         reader = UserReader(self._sender, UserResponses(responses, self._sender, self._status), me)
-        session = Session(chat, reader, TRANSPORT, self._address, shared=True)
+        session = Session(chat, reader, TRANSPORT, SessionReport(self._address, TRANSPORT), shared=True)
         if time.monotonic() < self._spare_until:
             session.spare_posts = self._spare_posts
         take_name(session, account, None, proven=proven and account.password is not None)
         handler = PublishHandler(self._shared, session, responses)
         user = MirrorUser(session, reader, handler, me, announced=announced)
         self._by_key[account.key] = self._by_name[me] = user
-        log_.info("%s is online at the broker", account.name)
         return user
 
     def follow_private_logs(self, user: MirrorUser) -> None:
@@ -237,7 +238,6 @@ class MirrorUsers:
         del self._by_name[user.me]
         self._unflushed.pop(user.key, None)
         self._chat.store.drop_client(f"{self._prefix}{user.key}")
-        log_.info("%s is offline at the broker", user.me)
 
     def sweep(self) -> None:
         """End the sessions of users who never said `register`, and have been silent for long."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 
+from reporting import events, report
 from wire.clock import now
-
-log_ = logging.getLogger("partyline.files")
 
 _AGAIN = 60_000  # milliseconds until it tries again after an error
 
@@ -45,8 +43,9 @@ class Expiry:
     def _look(self) -> int | None:
         try:
             return self._sweep()
-        except Exception:
-            log_.exception("Could not remove expired files")
+        except Exception as error:  # noqa: BLE001 - reported, and tried again
+            consequence = "Expired files stay for another minute."
+            report(events.InternalError(part="expiry", consequence=consequence), error)
             return now() + _AGAIN
 
     def close(self) -> None:

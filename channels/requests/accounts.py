@@ -13,4 +13,5 @@ def register(session: Session, frame: Register) -> Registered:
     user = session.holder
     session.chat.store.set_password(user.key, make_hash(frame.password))
     session.chat.directory.registered(user)
+    session.report.registered()
     return Registered(name=user.name)

@@ -19,6 +19,8 @@ from ..log import Log
 from ..rates import LOGINS, Origin
 from ..session import Session
 
+_ASKED = ("need-password", "wrong-password")  # what a login is refused for in the course of asking for a password
+
 
 def hello(session: Session, frame: Hello) -> None:
     """Log in under a name; the welcome is followed by what the user has missed."""
@@ -32,6 +34,8 @@ def hello(session: Session, frame: Hello) -> None:
             break
         except Refused as refused:
             if not may_try_again(session.chat, account, refused, deadline):
+                if refused.code not in _ASKED:
+                    session.report.refused_login(account.name, refused.code, refused.sentence)
                 raise
     session.fetches_directly = frame.direct
     session.reader.reply(_welcome(session, user, memberships, frame))
@@ -54,7 +58,7 @@ def take_name(session: Session, account: Account, token: str | None, *, proven: 
     chat = session.chat
     user, replaced, first = chat.directory.claim(account, session, token, proven=proven)
     for other in replaced:
-        other.replaced()
+        other.replaced(session.address)
     session.reader.user_key = user.key
     try:
         memberships = chat.store.memberships(user.key)
@@ -64,6 +68,7 @@ def take_name(session: Session, account: Account, token: str | None, *, proven: 
     chat.directory.load(user, [chat.log(each.log) for each in memberships if each.log.is_channel])
     session.current = next(reversed(user.joined), None)
     session.log_in(user)
+    session.report.logged_in(user.name, registered=user.registered)
     if first:
         chat.connected(user)
     return user, memberships
@@ -91,6 +96,7 @@ def _proven(session: Session, account: Account, frame: Hello) -> bool:
         raise Refused("need-password", f"The name {account.name} is registered. What is the password?")
     if password_fits(frame.password, account.password):
         return True
+    session.report.wrong_password(account.name)
     session.tries += 1
     if session.tries >= session.chat.limits.password_tries:
         raise PeerError("wrong-password", "Too many wrong passwords.")

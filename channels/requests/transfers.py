@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import logging
 import os
 
+from reporting import events, report
 from wire.errors import Refused
 from wire.frames import Chunk, Fetched, Finish, Finished, Get, Have, Kept, Ok, Put, Ranges, Sum, SumIs, Taken
 from wire.ranges import reach
 
 from ..files import OpenFile, SharedFile
 from ..session import Session
-
-log_ = logging.getLogger("partyline.files")
 
 _SUM = 8 << 20  # bytes whose checksum is made for one request
 _PIECE = 1 << 20  # bytes that are read at once to make a checksum
@@ -48,7 +46,7 @@ def _failed(shared: SharedFile, error: OSError) -> Exception:
     """Return the refusal for a disk that takes nothing more; any other error is returned as it is."""
     if error.errno not in _FULL:
         return error
-    log_.error("file %s: %s", shared.id, error)
+    report(events.FileFailed(shared.id, str(error)))
     return Refused("not-stored", f"The server could not write to its disk: {error.strerror}.")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -16,6 +15,8 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
+from reporting import events, report
+
 from ..contract import Durability, StoreError
 from ..sql import Database, SqlDialect, migrate
 from .append import SqliteAppend
@@ -23,8 +24,6 @@ from .errors import store_error
 from .folder import DataFolder
 from .migrations import STEPS
 from .readers import Readers
-
-log = logging.getLogger("partyline.store")
 
 FILE = "partyline.db"
 _LOG, _SHARED = f"{FILE}-wal", f"{FILE}-shm"  # beside it, while it is open: https://www.sqlite.org/walformat.html
@@ -110,7 +109,7 @@ class SqliteDatabase(Database):
             try:
                 cursor.execute("ROLLBACK")
             except sqlite3.Error as error:
-                log.error("%s", store_error(self.file, error))
+                report(events.StoreProblem(str(store_error(self.file, error)), "The transaction stays open."))
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -145,7 +144,7 @@ class SqliteDatabase(Database):
             try:
                 self._checkpoint()
             except StoreError as error:
-                log.warning("a checkpoint failed, so the write-ahead log grows: %s", error)
+                report(events.StoreProblem(str(error), "The write-ahead log grows."))
 
     def _checkpoint(self) -> None:
         """Move the log into the file beside the writer; if the writer was faster, once more while it waits.

@@ -7,14 +7,13 @@ a symbolic link to a folder in use is no way around the lock.
 from __future__ import annotations
 
 import fcntl
-import logging
 import os
 import time
 from pathlib import Path
 
-from ..contract import StoreError
+from reporting import events, report
 
-log = logging.getLogger("partyline.store")
+from ..contract import StoreError
 
 _SETTLED = 3_000_000_000  # nanoseconds after which a change of a folder shows in its time on every file system
 
@@ -54,7 +53,8 @@ class DataFolder:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         except OSError as error:
-            log.warning("cannot write the process number into %s: %s", self.path / "lock", error.strerror)
+            consequence = "The data folder does not name the process that uses it."
+            report(events.StoreProblem(f"{self.path / 'lock'}: {error.strerror}", consequence))
 
     def watch(self, files: list[str], shared: str) -> None:
         """From now on, `check` misses these files of the folder. `shared` is one that the process has mapped."""

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from channels import Chat, Outlet
+from channels import Chat, Outlet, SessionReport
 from doors import Door, Speakers, refuse_unknown, text_speaker
 from doors.line_speaker import LineSpeaker
 from store import open_store
@@ -62,7 +62,7 @@ class Stuck(LineSpeaker):
 
 
 def stuck_speaker(chat: Chat, outlet: Outlet, address: str) -> Stuck:
-    return Stuck(chat, outlet, address, TextLines(chat.limits))
+    return Stuck(chat, outlet, SessionReport(address, "text"), TextLines(chat.limits))
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from reporting import events
 from server import Server
 from tests.support.clients import Json, endpoint
 from tests.support.mqtt import MqttLine
+from tests.support.reported import Reported
 from tests.support.waiting import DEADLINE, eventually
 from wire.frames import Join
 from wire.other_protocols import HTTP_ANSWER, HTTP_SENTENCE, TLS_ANSWER, UNKNOWN_SENTENCE
@@ -162,8 +163,6 @@ def test_the_right_protocols_are_served_on_both_ports(
 @pytest.mark.parametrize(
     ("first", "saw"), [(b"GET / HTTP/1.1\r\n\r\n", "HTTP"), (b"\x16\x03\x01", "TLS"), (b"\x00", "unknown")]
 )
-def test_the_log_says_who_spoke_what(address: str, first: bytes, saw: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_says_who_spoke_what(address: str, first: bytes, saw: str, reported: Reported) -> None:
     answer_to(address, first)
-    reported = [getattr(record, "event", None) for record in caplog.records]
-    expected = events.WrongProtocol("127.0.0.1", saw)
-    assert [event for event in reported if isinstance(event, events.WrongProtocol)] == [expected]
+    assert reported.of(events.WrongProtocol) == [events.WrongProtocol("127.0.0.1", saw)]

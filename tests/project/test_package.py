@@ -123,7 +123,7 @@ def test_the_installed_commands_talk(
         said = call("partyline", address, "--name", "alice", typed="/join lab\nhello\n")
         assert (said.returncode, said.stderr) == (0, ""), said
         assert "[lab] alice: hello" in said.stdout
-        expect(output, r"embedded broker is (ready) on 127\.0\.0\.1:")
+        expect(output, r"embedded broker is (ready)\. broker=127\.0\.0\.1:")
         server.terminate()
         output.read()
         assert server.wait() == 0

@@ -9,15 +9,15 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from reporting import OperatorLog, events, open_log, repeats, report
+from reporting import LogLevel, LogOptions, OperatorLog, events, open_log, repeats, report
 from tests.support.waiting import eventually
 
 
 @contextmanager
-def opened(lines: int = 0, level: str = "info") -> Iterator[tuple[OperatorLog, io.StringIO]]:
+def opened(lines: int = 0, level: LogLevel = "info") -> Iterator[tuple[OperatorLog, io.StringIO]]:
     """A log and its stream."""
     stream = io.StringIO()
-    with closing(open_log("text", level, lines, lambda address: address[:4], stream)) as log:
+    with closing(open_log(LogOptions("text", level, lines), lambda address: address[:4], stream)) as log:
         yield log, stream
 
 

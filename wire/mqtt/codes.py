@@ -142,14 +142,27 @@ FROM_RETURN_CODE: tuple[Reason, ...] = (
 )
 
 
+# The error code (wire/errors.py) of a reason for which a connection ends, if it is not that the peer breaks MQTT.
+_ERROR_CODES: dict[int, str] = {
+    Reason.PACKET_TOO_LARGE: "too-long",
+    Reason.KEEP_ALIVE_TIMEOUT: "too-slow",
+    Reason.BAD_USER_NAME_OR_PASSWORD: "wrong-password",
+    Reason.NOT_AUTHORIZED: "not-allowed",
+    Reason.SERVER_UNAVAILABLE: "not-stored",
+    Reason.SERVER_SHUTTING_DOWN: "closing",
+    Reason.SESSION_TAKEN_OVER: "replaced",
+}
+
+
 class MqttError(PeerError):
     """The peer breaks MQTT: it gets the `reason`, if its version can carry one, and the connection ends.
 
-    `version` is that of the peer (V311 or V5), or 0 if its CONNECT has not told it.
+    `version` is that of the peer (V311 or V5), or 0 if its CONNECT has not told it. `code` is an error code that says
+    more than the reason does.
     """
 
-    def __init__(self, reason: int, sentence: str, version: int = 0) -> None:
-        super().__init__("too-long" if reason == Reason.PACKET_TOO_LARGE else "malformed", sentence)
+    def __init__(self, reason: int, sentence: str, version: int = 0, *, code: str = "") -> None:
+        super().__init__(code or _ERROR_CODES.get(reason, "malformed"), sentence)
         self.reason = reason
         self.version = version
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Callable
 from functools import partial
 from itertools import count
@@ -18,6 +17,7 @@ from store import Client
 from tests.support.clients import Json
 from tests.support.load import Scene
 from tests.support.mqtt import MqttLine, body
+from tests.support.reported import Reported
 from tests.support.waiting import DEADLINE
 from wire.frames import Entry, Join, Msg
 from wire.mqtt import V5, V311, Disconnect, Properties, Publish, Reason, Will
@@ -277,10 +277,9 @@ class Bustle:
 
 
 def test_changing_subscriptions_disturbs_no_other_reader(
-    server: Server, mqtt: Mqtt, connect: Connecting, caplog: pytest.LogCaptureFixture
+    server: Server, mqtt: Mqtt, connect: Connecting, reported: Reported
 ) -> None:
     """Subscribing, unsubscribing, joining, leaving, new channels and take-overs, while all clients post."""
-    caplog.set_level(logging.ERROR)
     listener = mqtt(server.address, "listener")
     listener.subscribe("chat/channels/lab")
     bustle = Bustle(server.address, mqtt, connect)
@@ -290,5 +289,5 @@ def test_changing_subscriptions_disturbs_no_other_reader(
     bustle.end()
     heard = [body(packet)["number"] for packet in listener.messages("chat/channels/lab")]
     assert heard == list(range(heard[0], heard[0] + len(heard))), "the listener misses nothing"
-    assert not [record for record in caplog.records if record.exc_info], caplog.text
+    assert not [record for record in reported.records if record.exc_info], reported.text
     assert bustle.talker.of(Entry)

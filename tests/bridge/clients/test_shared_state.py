@@ -38,7 +38,7 @@ class FakeClient:
         self.messages: list[tuple[str, bytes, bool, bool]] = []
         self.when_told: Callable[[], None] = lambda: None
 
-    def taken_over(self, *, clean: bool) -> None:
+    def taken_over(self, by: str, *, clean: bool) -> None:
         raise AssertionError("the session does that")
 
     def channel_made(self, log: Log) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -10,6 +9,8 @@ from functools import partial
 import pytest
 
 from bridge.clients.timer import Timer
+from reporting import events
+from tests.support.reported import Reported
 from tests.support.waiting import DEADLINE
 
 
@@ -73,8 +74,7 @@ def test_a_call_that_was_made_cannot_be_cancelled(timer: Timer) -> None:
     assert timer.cancel(number) is None
 
 
-def test_a_call_that_fails_is_logged_and_the_next_one_is_made(timer: Timer, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.ERROR)
+def test_a_call_that_fails_is_logged_and_the_next_one_is_made(timer: Timer, reported: Reported) -> None:
     done = threading.Event()
 
     def fail() -> None:
@@ -83,8 +83,8 @@ def test_a_call_that_fails_is_logged_and_the_next_one_is_made(timer: Timer, capl
     timer.call_later(0, fail)
     timer.call_later(0.01, done.set)
     assert done.wait(DEADLINE)
-    assert "a delayed call failed" in caplog.text
-    assert "as it was asked to" in caplog.text
+    assert [event.part for event in reported.of(events.InternalError)] == ["mqtt-timer"]
+    assert "as it was asked to" in reported.text
 
 
 def test_cancelled_calls_are_forgotten(timer: Timer) -> None:

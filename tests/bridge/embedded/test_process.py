@@ -21,11 +21,13 @@ import pytest
 
 from bridge.embedded import BrokerSupervisor, supervisor
 from bridge.mirror import BrokerConfig
+from reporting import events
 from store import open_store
 from tests.support.brokers.access import free_port
 from tests.support.clients import Text
 from tests.support.fixtures import StartProcess, StartServer
 from tests.support.mqtt import MqttLine
+from tests.support.reported import Reported
 from tests.support.repository import ROOT
 from tests.support.waiting import DEADLINE, eventually
 from wire.errors import LocalError
@@ -157,10 +159,9 @@ def test_it_ignores_the_signals_of_the_terminal(make: Make, mqtt: Callable[..., 
 
 
 def test_it_restarts_after_a_kill(
-    make: Make, watch: Callable[[int], Watched], mqtt: Callable[..., MqttLine], caplog: pytest.LogCaptureFixture
+    make: Make, watch: Callable[[int], Watched], mqtt: Callable[..., MqttLine], reported: Reported
 ) -> None:
     """On the same port and with the same secret; clients that connect meanwhile are served after the restart."""
-    caplog.set_level(logging.INFO, "partyline.broker")
     broker = started(make())
     url = broker.url
     for _ in range(2):
@@ -172,16 +173,14 @@ def test_it_restarts_after_a_kill(
         enter(broker, mqtt).ping()
         assert broker.wait_until_ready(DEADLINE)
     assert broker.url == url
-    said = [record.getMessage() for record in caplog.records]
-    assert "trusted network" in said[0]
-    assert all(name in said[0] for name in ("Mosquitto", "EMQX", "NATS", "RabbitMQ", "--broker mqtt://"))
-    up = f"the embedded broker is ready on 127.0.0.1:{urlsplit(url).port}"
-    down = "the embedded broker ended (signal 9); restarting it"
-    assert said[1:] == [up, down, up, down, up]
+    notice, *others = reported.events
+    assert all(name in notice.SENTENCE for name in ("trusted network", "Mosquitto", "EMQX", "NATS", "RabbitMQ"))
+    up, down = events.BrokerReady(f"127.0.0.1:{urlsplit(url).port}"), events.BrokerEnded("signal 9")
+    assert others == [up, down, up, down, up]
 
 
 def test_it_restarts_with_growing_pauses_and_logs_it_once(
-    make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    make: Make, monkeypatch: pytest.MonkeyPatch, reported: Reported
 ) -> None:
     pauses: list[float] = []
     enough = threading.Event()
@@ -201,8 +200,7 @@ def test_it_restarts_with_growing_pauses_and_logs_it_once(
     assert enough.wait(DEADLINE)
     bounds = [min(30.0, 0.2 * 2**number) for number in range(1, 13)]
     assert all(bound / 2 <= pause <= bound for pause, bound in zip(pauses, bounds, strict=True))
-    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    assert warnings == ["the embedded broker ended (status 1); restarting it"]
+    assert reported.events[1:] == [events.BrokerEnded("status 1")]
 
 
 def test_the_mirror_to_it(tmp_path: Path, start_server: StartServer, mqtt: Callable[..., MqttLine]) -> None:
@@ -303,9 +301,9 @@ def test_without_amqtt(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
         make().start()
 
 
-def test_the_url_reaches_it(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_url_reaches_it(make: Make, reported: Reported) -> None:
     broker = make("0.0.0.0")
     broker.start()
     assert "@127.0.0.1:" in broker.url
-    assert [record.levelname for record in caplog.records] == ["WARNING"]  # other machines can reach it
+    assert [event.LEVEL for event in reported.events] == [logging.WARNING]  # other machines can reach it
     assert "@[::1]:1883" in BrokerSupervisor("::", 1883, Path(), "chat").url

@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
+from reporting import events
 from server import Server
 from tests.support.brokers.scripted import ScriptedBroker, broker, server, status, wait
 from tests.support.clients import Json
+from tests.support.reported import Reported
 from wire.frames import Join, Say
 from wire.mqtt import Disconnect, PubAck, Publish, Reason
 
@@ -17,9 +19,7 @@ Connected = Callable[..., Json]
 pytestmark = pytest.mark.usefixtures("quick")
 
 
-def test_a_refused_subscription_is_reported(
-    server: Server, broker: ScriptedBroker, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_refused_subscription_is_reported(server: Server, broker: ScriptedBroker, reported: Reported) -> None:
     for _ in range(3):
         visit = broker.visit()
         visit.accept()
@@ -36,7 +36,7 @@ def test_a_refused_subscription_is_reported(
         status(server).error
         == f"{broker.address} does not allow us to subscribe to chat/direct/+/+ (see server.py acl)."
     )
-    assert [record.message for record in caplog.records].count(f"mirror not connected: {sentence}") == 1
+    assert [event.error for event in reported.of(events.MirrorDisconnected)].count(sentence) == 1
 
 
 def test_a_broker_without_qos_1_is_reported(server: Server, broker: ScriptedBroker) -> None:
@@ -46,7 +46,7 @@ def test_a_broker_without_qos_1_is_reported(server: Server, broker: ScriptedBrok
 
 
 def test_a_rejected_message_is_reported_once(
-    server: Server, broker: ScriptedBroker, connect: Connected, caplog: pytest.LogCaptureFixture
+    server: Server, broker: ScriptedBroker, connect: Connected, reported: Reported
 ) -> None:
     visit = broker.visit()
     visit.open()
@@ -63,14 +63,13 @@ def test_a_rejected_message_is_reported_once(
     assert found.error == (
         f"{broker.address} rejects some of our messages: our user may not connect, or may not use these topics."
     )
-    assert len([record for record in caplog.records if "rejects some" in record.message]) == 1
+    assert ["rejects some" in event.error for event in reported.of(events.MirrorRefused)] == [True]
 
 
 def test_a_broker_that_ends_every_connection_does_not_fill_the_log(
-    server: Server, broker: ScriptedBroker, connect: Connected, caplog: pytest.LogCaptureFixture
+    server: Server, broker: ScriptedBroker, connect: Connected, reported: Reported
 ) -> None:
     """Mosquitto 2.0.11 does so if the user may not publish."""
-    caplog.set_level("INFO", "partyline.mirror")
     alice = connect(server.address, "alice")
     alice.request(Join("lab"))
     alice.request(Say("hello", "lab"))
@@ -82,7 +81,8 @@ def test_a_broker_that_ends_every_connection_does_not_fill_the_log(
         visit.send(PubAck(packet.packet_id, Reason.NOT_AUTHORIZED))
         visit.close()
     assert "rejects some of our messages" in wait(server, lambda status: not status.connected).error
-    said = [record.message for record in caplog.records if record.name == "partyline.mirror"]
+    said = [str(event) for event in reported.events if event.code.startswith("mirror-")]
+    assert said
     assert len(set(said)) == len(said), said
     visit = broker.newest()
     visit.open()

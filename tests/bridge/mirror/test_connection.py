@@ -15,11 +15,13 @@ from bridge.mirror import BrokerConfig, mirror
 from bridge.mirror.users import MirrorUsers
 from channels import accounts
 from channels.directory import Directory, User
+from reporting import events
 from server import Config, Server
 from tests.support.brokers.scripted import ScriptedBroker, Visit, broker
 from tests.support.clients import Json
 from tests.support.fixtures import StartServer
 from tests.support.mqtt import body
+from tests.support.reported import Reported
 from tests.support.waiting import eventually
 from wire.frames import Msg, Register
 from wire.mqtt import V5, V311, PubAck, PubComp, Publish, PubRec, PubRel, Reason, Unsubscribe
@@ -138,7 +140,7 @@ def test_a_password_that_was_right_is_not_hashed_again(
 
 
 def test_an_internal_error_does_not_end_the_connection(
-    start_server: StartServer, broker: ScriptedBroker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    start_server: StartServer, broker: ScriptedBroker, monkeypatch: pytest.MonkeyPatch, reported: Reported
 ) -> None:
     server = start_server(broker=BrokerConfig(url=broker.url))
     visit = accepted(broker)
@@ -153,21 +155,21 @@ def test_an_internal_error_does_not_end_the_connection(
     visit.send(Publish("chat/from/oven/say/lab", b"bread", 1, packet_id=2))
     visit.expect(PubAck, lambda packet: packet.packet_id == 2)
     assert json.loads(visit.message("chat/to/oven/error").payload)["code"] == "internal"
-    assert [record.message for record in caplog.records if record.exc_info] == [
-        "could not handle a message to chat/from/oven/say/lab"
-    ]
+    consequence = "A message to chat/from/oven/say/lab was refused."
+    assert reported.of(events.InternalError) == [events.InternalError(part="mirror", consequence=consequence)]
+    assert "ZeroDivisionError" in reported.text
     assert server.chat.channel("lab") is not None
 
 
 def test_a_lost_session_is_logged(
-    start_server: StartServer, broker: ScriptedBroker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    start_server: StartServer, broker: ScriptedBroker, monkeypatch: pytest.MonkeyPatch, reported: Reported
 ) -> None:
     monkeypatch.setattr(mirror, "_PAUSES", (0.01, 0.02))
     start_server(broker=BrokerConfig(url=broker.url))
-    lost = f"{broker.address} did not keep our session: messages published there while we were disconnected are lost"
+    lost = events.MirrorSessionLost(broker.address)
     for present, count in ((False, 0), (True, 0), (False, 1)):
         accepted(broker, present=present).close()
-        assert caplog.text.count(lost) == count
+        assert reported.events.count(lost) == count
 
 
 @pytest.mark.usefixtures("quick")
@@ -178,16 +180,15 @@ def test_the_server_stops_while_a_broker_has_not_answered(broker: ScriptedBroker
     assert "mirror" not in {thread.name for thread in threading.enumerate()}
 
 
-def test_another_broker_has_not_lost_the_session(
-    broker: ScriptedBroker, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_another_broker_has_not_lost_the_session(broker: ScriptedBroker, tmp_path: Path, reported: Reported) -> None:
     """The session that the store knows of is that of another address."""
     with closing(ScriptedBroker()) as another:
         for each in (broker, another):
             config = Config(port=0, mqtt_port=0, data=str(tmp_path / "data"), broker=BrokerConfig(url=each.url))
             with closing(Server(config)):
                 accepted(each).pong()
-    assert "did not keep our session" not in caplog.text
+    assert len(reported.of(events.MirrorConnected)) == 2
+    assert not reported.of(events.MirrorSessionLost)
 
 
 @pytest.mark.usefixtures("quick")

@@ -15,6 +15,7 @@ import pytest
 import bridge.mirror.connection
 import bridge.mirror.mirror
 from bridge.mirror import BrokerConfig, Mirror
+from reporting import events
 from server import Server
 from tests.support.brokers import Mosquitto, StartBroker, free_port
 from tests.support.brokers.scripted import ScriptedBroker
@@ -22,6 +23,7 @@ from tests.support.brokers.site import Site
 from tests.support.clients import Json
 from tests.support.fixtures import StartProcess, StartServer
 from tests.support.mqtt import MqttLine, body
+from tests.support.reported import Reported
 from tests.support.waiting import DEADLINE, eventually
 from wire.frames import Delivered, Join, Msg, Say, Status, Whois
 from wire.mqtt import V5, Properties
@@ -33,19 +35,12 @@ MOSQUITTO = pytest.mark.parametrize("broker_kind", ["mosquitto"])
 KEPT = Properties(session_expiry_interval=1_000)
 
 
-def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return the log lines about the state of the mirror, without the numbers."""
-    said = [record.message for record in caplog.records if record.name == "partyline.mirror"]
-    return [line.split(";")[0] for line in said if line.startswith("mirror ")]
-
-
 @pytest.fixture
 def lasting(
     broker_kind: str, start_broker: StartBroker, start_server: StartServer, mqtt: Mqtt, quick: None,
-    fluent: None, caplog: pytest.LogCaptureFixture,
+    fluent: None,
 ) -> Site:  # fmt: skip
     """A site whose broker persists its data, as far as it can."""
-    caplog.set_level("INFO", "partyline.mirror")
     broker = start_broker(broker_kind, *(Mosquitto.KEEPS if broker_kind == "mosquitto" else ()))
     made = Site(start_server(broker=BrokerConfig(url=broker.url)), broker, mqtt)
     made.up()
@@ -64,7 +59,7 @@ def numbers(*heard: MqttLine) -> list[int]:
 
 
 @pytest.mark.parametrize("how", ["stop", "kill", "empty"])
-def test_an_outage_of_the_broker(lasting: Site, connect: Connect, how: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_outage_of_the_broker(lasting: Site, connect: Connect, how: str, reported: Reported) -> None:
     site = lasting
     alice = connect(site.server.address, "alice")
     alice.request(Join("lab"))
@@ -102,10 +97,11 @@ def test_an_outage_of_the_broker(lasting: Site, connect: Connect, how: str, capl
         assert had == list(range(1, 753))
     else:
         assert had == sorted(had), "in order; a client that was disconnected has missed some"
-    assert {line for line in logged(caplog) if line.startswith("mirror connected")} == {
-        f"mirror connected to {site.broker.address} over MQTT {'5' if site.broker.version == V5 else '3.1.1'}"
+    version = "5" if site.broker.version == V5 else "3.1.1"
+    assert {(event.broker, event.version) for event in reported.of(events.MirrorConnected)} == {
+        (site.broker.address, version)
     }
-    assert 1 <= len([line for line in logged(caplog) if line.startswith("mirror not connected")]) <= 3
+    assert 1 <= len(reported.of(events.MirrorDisconnected)) <= 3
 
 
 def test_the_version_that_a_broker_speaks_is_found(
@@ -121,7 +117,7 @@ def test_the_version_that_a_broker_speaks_is_found(
 
 @MOSQUITTO
 def test_a_broker_that_refuses_the_mirror_for_a_while(
-    lasting: Site, connect: Connect, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    lasting: Site, connect: Connect, tmp_path: Path, reported: Reported
 ) -> None:
     site = lasting
     alice = connect(site.server.address, "alice")
@@ -135,7 +131,7 @@ def test_a_broker_that_refuses_the_mirror_for_a_while(
     eventually(lambda: len(site.broker.said) > attempts + 20, lambda: "it does not try again")
     for n in range(10):
         alice.request(Say(f"{n}", "lab"))
-    assert logged(caplog).count(f"mirror not connected: {sentence}") == 1
+    assert [event.error for event in reported.of(events.MirrorDisconnected)].count(sentence) == 1
     site.broker.restart(*Mosquitto.KEEPS)
     site.up()
     site.wait(lambda status: status.behind == 0)
@@ -188,9 +184,8 @@ def test_pauses_begin_anew_after_a_stable_connection(monkeypatch: pytest.MonkeyP
 # What the operator is told
 
 
-def failing(start_server: StartServer, caplog: pytest.LogCaptureFixture, **config: str) -> str:
+def failing(start_server: StartServer, reported: Reported, **config: str) -> str:
     """Return why the mirror does not connect: /status says it, the log says it once, and the chat goes on."""
-    caplog.set_level("INFO", "partyline.mirror")
     server = start_server(broker=BrokerConfig(**config))  # type: ignore[arg-type]
     assert server.chat.mirror_status is not None
     status = server.chat.mirror_status
@@ -200,34 +195,34 @@ def failing(start_server: StartServer, caplog: pytest.LogCaptureFixture, **confi
         alice.request(Join("lab"))
         alice.request(Say("the chat goes on", "lab"))
         assert alice.request(Status()).bridge.error == error
-    assert logged(caplog).count(f"mirror not connected: {error}") == 1
+    assert [event.error for event in reported.of(events.MirrorDisconnected)].count(error) == 1
     assert "\n" not in error
     return error
 
 
 def test_a_wrong_password(
-    start_broker: StartBroker, start_server: StartServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    start_broker: StartBroker, start_server: StartServer, tmp_path: Path, reported: Reported
 ) -> None:
     if shutil.which("mosquitto_passwd") is None:
         pytest.skip("mosquitto_passwd is not installed")
     passwords = tmp_path / "passwords"
     subprocess.run(["mosquitto_passwd", "-b", "-c", str(passwords), "partyline", "the one"], check=True)
     broker = start_broker("mosquitto", f"password_file {passwords}")
-    error = failing(start_server, caplog, url=f"mqtt://partyline:another@{broker.address}")
+    error = failing(start_server, reported, url=f"mqtt://partyline:another@{broker.address}")
     assert (
         error == f"{broker.address} refused the connection: wrong user name or password, or this user may not connect."
     )
-    assert "another" not in caplog.text, "a password is for nobody to read"
+    assert "another" not in reported.text, "a password is for nobody to read"
 
 
-def test_a_closed_port(start_server: StartServer, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_closed_port(start_server: StartServer, reported: Reported) -> None:
     port = free_port()
-    error = failing(start_server, caplog, url=f"mqtt://127.0.0.1:{port}")
+    error = failing(start_server, reported, url=f"mqtt://127.0.0.1:{port}")
     assert error == f"Could not connect to 127.0.0.1:{port}: Connection refused."
 
 
-def test_an_unknown_host(start_server: StartServer, caplog: pytest.LogCaptureFixture) -> None:
-    error = failing(start_server, caplog, url="mqtt://no-such-host.invalid")
+def test_an_unknown_host(start_server: StartServer, reported: Reported) -> None:
+    error = failing(start_server, reported, url="mqtt://no-such-host.invalid")
     assert error.startswith("Could not connect to no-such-host.invalid:1883: ")
 
 
@@ -243,7 +238,7 @@ def certificate(folder: Path, name: str) -> tuple[Path, Path]:
 
 
 def test_tls_with_the_right_name_a_wrong_name_and_an_unknown_authority(
-    start_broker: StartBroker, start_server: StartServer, tmp_path: Path, caplog: pytest.LogCaptureFixture, mqtt: Mqtt
+    start_broker: StartBroker, start_server: StartServer, tmp_path: Path, reported: Reported, mqtt: Mqtt
 ) -> None:
     key, made = certificate(tmp_path, "IP:127.0.0.1")
     plain, port = free_port(), free_port()
@@ -279,7 +274,7 @@ def test_tls_with_the_right_name_a_wrong_name_and_an_unknown_authority(
 
 def test_a_user_who_may_not_publish(
     start_broker: StartBroker, start_server: StartServer, tmp_path: Path, mqtt: Mqtt, connect: Connect,
-    caplog: pytest.LogCaptureFixture,
+    reported: Reported,
 ) -> None:  # fmt: skip
     rights = ("chat/from/#", "chat/to/#", "chat/server", "chat/presence/+", "read chat/#")
     (tmp_path / "acl").write_text("".join([f"topic {each}\n" for each in rights]))
@@ -295,11 +290,11 @@ def test_a_user_who_may_not_publish(
     alice.request(Say("the chat goes on", "lab"))
     attempts = len(broker.said)
     eventually(lambda: len(broker.said) > attempts + 20, lambda: f"it does not try again: {broker.said[attempts:]}")
-    assert caplog.text.count("rejects some") == 2, "the complaint, and that the connection ended because of it"
+    assert reported.text.count("rejects some") == 2, "the complaint, and that the connection ended because of it"
 
 
 def test_a_user_who_may_not_subscribe(
-    start_broker: StartBroker, start_server: StartServer, caplog: pytest.LogCaptureFixture, mqtt: Mqtt
+    start_broker: StartBroker, start_server: StartServer, reported: Reported, mqtt: Mqtt
 ) -> None:
     user = 'users: [{user: "partyline", password: "right", permissions: {subscribe: {deny: ["chat.from.>"]}}}]'
     broker = start_broker("nats", f"authorization {{ {user} }}")

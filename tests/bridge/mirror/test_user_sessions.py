@@ -13,11 +13,13 @@ import pytest
 
 from bridge.mirror import BrokerConfig
 from bridge.mirror.status import MirrorStatus
+from reporting import events
 from server import Config, Server
 from tests.support.brokers.scripted import ScriptedBroker, Visit, broker, server, status, wait
 from tests.support.brokers.site import quick
 from tests.support.clients import Json
 from tests.support.mqtt import body
+from tests.support.reported import Reported
 from tests.support.stores.watched import WatchedStore
 from tests.support.waiting import DEADLINE, eventually
 from wire.frames import Join, Msg, Register
@@ -120,7 +122,7 @@ def test_a_user_who_has_left_is_not_restored(broker: ScriptedBroker, tmp_path: P
 
 
 def test_a_user_whose_name_was_taken_meanwhile_is_dropped(
-    broker: ScriptedBroker, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    broker: ScriptedBroker, tmp_path: Path, reported: Reported
 ) -> None:
     """A server without a mirror runs in between, and somebody registers the name there."""
     config = Config(port=0, mqtt_port=0, data=str(tmp_path / "data"), broker=BrokerConfig(url=broker.url))
@@ -131,11 +133,10 @@ def test_a_user_whose_name_was_taken_meanwhile_is_dropped(
         visit.message("chat/to/oven/register")
     with closing(Server(Config(port=0, mqtt_port=0, data=config.data))) as server, Json(server.address, "oven") as oven:
         oven.request(Register("sesame"))
-    warning = "oven cannot be restored as a user of the broker"
     for count in (1, 1):  # the second time, the store knows nothing of it
         with closing(Server(config)) as server:
             assert online(server) == set()
-        assert caplog.text.count(warning) == count
+        assert [event.user for event in reported.of(events.MirrorUserDropped)] == ["oven"] * count
 
 
 def test_requests_are_settled_before_the_next_connection(
