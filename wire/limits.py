@@ -23,6 +23,11 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     login_requests: AtLeastOne = 10  # requests of a connection before it has a name
     login_bytes: AtLeastOne = 32_768  # bytes that a connection may send, and be sent, before it has a name
     name_tries: AtLeastOne = 3  # names that break the rule before the connection ends
+    topic_bytes: AtLeastOne = 1_024  # bytes of an MQTT topic, and of a topic filter
+    topic_levels: AtLeastOne = 32  # levels of an MQTT topic filter
+    filters: AtLeastOne = 2_000  # topic filters of one MQTT client
+    filter_bytes: AtLeastOne = 4_194_304  # bytes of memory that the topic filters of one MQTT client take
+    user_properties: OrNone = 100  # user properties of one MQTT packet
     session_days: AtLeastOne = 90  # days until the server deletes the session of an MQTT client that is away
     password_tries: AtLeastOne = 3  # wrong passwords before the connection ends
     channels: AtLeastOne = 1_000  # channels of one user

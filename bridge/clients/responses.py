@@ -62,8 +62,19 @@ class Responses:
     shows_time = False
     free_text = False
     __slots__ = (
-        "_contexts", "_count", "_ended", "_explains", "_hang_up", "_is_subscribed", "_topics", "_user", "connected",
-        "limit", "me", "tells_stored", "version",
+        "_contexts",
+        "_count",
+        "_ended",
+        "_hang_up",
+        "_is_subscribed",
+        "_topics",
+        "_user",
+        "connected",
+        "explains",
+        "limit",
+        "me",
+        "tells_stored",
+        "version",
     )  # fmt: skip
 
     def __init__(self, topics: Topics, is_subscribed: Callable[[str], bool], hang_up: Callable[[], None]) -> None:
@@ -74,7 +85,7 @@ class Responses:
         self._contexts: dict[int, RequestContext] = {}
         self._count = 0
         self._user: User | None = None
-        self._explains = True  # the client wants a sentence with a refusal
+        self.explains = True  # the client wants a sentence with a refusal
         self._ended = False  # `goodbye` has been encoded
         self.connected = False  # the CONNACK that accepts was sent
         self.tells_stored = False  # a client of the user has subscribed to receipts, which posts at QoS 0 get, too
@@ -85,7 +96,7 @@ class Responses:
     def open(self, packet: Connect, me: str, user: User | None) -> None:
         """Set what CONNECT has told: `me` is the name of the user as the client writes it in topics."""
         self.version, self.me, self._user = packet.version, me, user
-        self._explains = packet.properties.request_problem_information != 0
+        self.explains = packet.properties.request_problem_information != 0
 
     def ref(self, packet_id: int, qos: int, context: RequestContext | None = None) -> int:
         """Return the `ref` of a request, which makes its answer the acknowledgement of its packet."""
@@ -167,7 +178,7 @@ class Responses:
             self._hang_up()  # 3.1.1 has no reason for it: without an acknowledgement, the client sends it again
             return b""
         reason = _REASONS.get(frame.code, Reason.IMPLEMENTATION_SPECIFIC_ERROR)
-        if self._explains:  # [MQTT-3.1.2-29]
+        if self.explains:  # [MQTT-3.1.2-29]
             packet = encode(kind(packet_id, reason, Properties(reason_string=frame.error)), self.version)
             if self.fits(packet):  # [MQTT-3.4.2-2], [MQTT-3.5.2-2]
                 return packet

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from channels import Chat, User
 from wire.clock import now
-from wire.mqtt import matches
+from wire.mqtt import Subscription
 from wire.names import fold
 from wire.topics import ServerState, Topics, UserPresence
 
+from .filter_tree import FilterTree
 from .registry import Registry
 
 
@@ -30,21 +31,30 @@ class RetainedState:
         self._topics = topics
         self._registry = registry
 
-    def messages(self, topic_filter: str) -> Iterator[tuple[str, bytes]]:
-        """Yield topic and payload of each retained message that a filter matches.
+    def messages(self, filters: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+        """Yield topic and payload of each retained message that one of the filters matches, once.
 
         A filter with a wildcard finds the users who are online; one that names a user finds that user.
         """
-        if matches(topic_filter, self._topics.server):
+        wildcards, topics = FilterTree(), dict[str, None]()
+        for each in filters:
+            if "+" in each or "#" in each:
+                wildcards.add(Subscription(each))
+            else:
+                topics[each] = None
+        if self._topics.server in topics or wildcards.matching(self._topics.server):
             yield self._topics.state(ServerState(online=True))
-        if "+" in topic_filter or "#" in topic_filter:
+        if wildcards:
             for user in self._chat.directory.users():
-                if matches(topic_filter, self._topics.presence(user.name)):
+                topic = self._topics.presence(user.name)
+                if wildcards.matching(topic):
+                    topics.pop(topic, None)
                     yield self._topics.state(presence_of(user))
-            return
-        name = self._topics.user(topic_filter)
-        if name is None:
-            return
+        for name in [name for topic in topics if (name := self._topics.user(topic)) is not None]:
+            yield from self._presence_of(name)
+
+    def _presence_of(self, name: str) -> Iterator[tuple[str, bytes]]:
+        """Yield the message about one user, if one of that name, as it is spelled, was ever connected."""
         present = self._chat.directory.find(fold(name))
         if present is not None and present.name == name:
             yield self._topics.state(presence_of(present))

@@ -26,6 +26,7 @@ from wire.mqtt import (
     V5,
     V311,
     Auth,
+    Bounds,
     Connect,
     Disconnect,
     MqttError,
@@ -68,10 +69,12 @@ class MqttSession:
     def __init__(self, shared: SharedState, chat: Chat, outlet: Outlet, address: str) -> None:
         self._shared = shared
         self._chat = chat
-        self._packets = MqttPackets(chat.limits.payload, topic_alias_maximum=TOPIC_ALIASES)
+        limits = chat.limits
+        bounds = Bounds(limits.topic_bytes, limits.filters, limits.user_properties)
+        self._packets = MqttPackets(chat.limits.payload, topic_alias_maximum=TOPIC_ALIASES, bounds=bounds)
         registry = shared.registry
         self._subscriptions = Subscriptions(
-            shared.topics, Interest(registry.presence, self), Interest(registry.channels, self)
+            shared.topics, limits, Interest(registry.presence, self), Interest(registry.channels, self)
         )
         self._responses = Responses(shared.topics, self._subscriptions.is_subscribed, outlet.hang_up)
         self._reader: MqttReader[Log] = MqttReader(

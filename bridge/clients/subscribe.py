@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from channels import Log, Session, catch_up
-from wire.mqtt import MqttError, Reason, SubAck, Subscribe, UnsubAck, Unsubscribe, encode
+from wire.mqtt import MqttError, Properties, Reason, SubAck, Subscribe, UnsubAck, Unsubscribe, encode
 
 from .delivery import MqttReader
 from .responses import Responses
@@ -44,19 +44,35 @@ class SubscribeHandler:
             raise MqttError(Reason.SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED, sentence)
         self._check_size(SubAck(packet.packet_id, (0,) * len(packet.subscriptions)))
         self._session.settle()
-        known = [self._subscriptions.has(each.filter) for each in packet.subscriptions]
+        before = {each.filter: self._subscriptions.get(each.filter) for each in packet.subscriptions}
         reasons = tuple([self._subscriptions.add(each) for each in packet.subscriptions])
-        self._follow_channels(self._channels_of([each.filter for each in packet.subscriptions]))
-        self.follow_private_logs()
-        self._reader.reply_bytes(encode(SubAck(packet.packet_id, reasons), self._responses.version))
-        for each, reason, was_known in zip(packet.subscriptions, reasons, known, strict=True):
-            if reason < _FAILURE and (each.retain_handling == 0 or (each.retain_handling == 1 and not was_known)):
-                self._send_retained(each.filter)
+        changed = [name for name, was in before.items() if self._subscriptions.get(name) != was]
+        if changed:  # to subscribe again to the same costs only the answer
+            self._follow_channels(self._channels_of(changed))
+            self.follow_private_logs()
+        self._reader.reply_bytes(self._suback(packet.packet_id, reasons))
+        self._send_retained([
+            each.filter
+            for each, reason in zip(packet.subscriptions, reasons, strict=True)
+            if reason < _FAILURE
+            and (each.retain_handling == 0 or (each.retain_handling == 1 and before[each.filter] is None))
+        ])  # fmt: skip
 
-    def _send_retained(self, topic_filter: str) -> None:
-        self._reader.wait_for_room(self._shared.chat.limits.backlog)  # one packet may have thousands of filters
-        for topic, payload in self._shared.retained.messages(topic_filter):
+    def _suback(self, packet_id: int, reasons: tuple[int, ...]) -> bytes:
+        """Return the answer, with the limit that has refused a filter, if the client takes a sentence."""
+        sentences = [sentence for reason in sorted(set(reasons)) if (sentence := self._subscriptions.sentence(reason))]
+        if sentences and self._responses.explains:
+            properties = Properties(reason_string=" ".join(sentences))
+            packet = encode(SubAck(packet_id, reasons, properties), self._responses.version)
+            if self._responses.fits(packet):  # [MQTT-3.9.2-1]
+                return packet
+        return encode(SubAck(packet_id, reasons), self._responses.version)
+
+    def _send_retained(self, filters: Sequence[str]) -> None:
+        """Send each retained message that a filter matches, once. A client that does not read is not read either."""
+        for topic, payload in self._shared.retained.messages(filters):
             self._reader.reply_bytes(self._responses.message(topic, payload, retain=True))
+            self._reader.wait_for_room(self._shared.chat.limits.backlog)
 
     def unsubscribe(self, packet: Unsubscribe) -> None:
         """Unsubscribe and answer. What was sent before that still arrives. Raises MqttError."""

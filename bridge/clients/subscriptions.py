@@ -6,6 +6,7 @@ import msgspec
 
 from channels import Log
 from store import Account
+from wire.limits import Limits
 from wire.mqtt import Reason, Subscription, split_share
 from wire.topics import Topics
 
@@ -14,20 +15,20 @@ from .filter_tree import FilterTree
 from .interest import Interest
 from .registry import ConnectedClient
 
-MAX_FILTERS = 5_000  # of one client
-
 
 class Subscriptions:
     """Topic filters with their options. The connection's own thread changes them; any thread may read them."""
 
     __slots__ = (
-        "_account", "_channels", "_filters", "_limit", "_me", "_one_at_a_time", "_presence", "_topics", "_version",
+        "_account", "_channels", "_filters", "_limit", "_limits", "_me", "_one_at_a_time", "_presence", "_topics",
+        "_version",
     )  # fmt: skip
 
     def __init__(
-        self, topics: Topics, presence: Interest[ConnectedClient], channels: Interest[ConnectedClient]
+        self, topics: Topics, limits: Limits, presence: Interest[ConnectedClient], channels: Interest[ConnectedClient]
     ) -> None:
         """`presence` and `channels` are told whose presence and which channels the filters match."""
+        self._limits = limits
         self._topics = topics
         self._presence = presence
         self._channels = channels
@@ -46,24 +47,35 @@ class Subscriptions:
         self._version, self._me, self._account = version, me, account
         self._limit, self._one_at_a_time = limit, one_at_a_time
 
-    def has(self, topic_filter: str) -> bool:
-        """Return True if the client has subscribed with this filter."""
-        return topic_filter in self._filters
+    def get(self, topic_filter: str) -> Subscription | None:
+        """Return the client's subscription with this filter."""
+        return self._filters.get(topic_filter)
 
     def add(self, subscription: Subscription) -> int:
         """Subscribe. Return the reason for the SUBACK: the granted QoS, at most 1, or a failure."""
-        topic_filter = subscription.filter
+        topic_filter, limits = subscription.filter, self._limits
+        if topic_filter.count("/") >= limits.topic_levels or len(topic_filter.encode()) > limits.topic_bytes:
+            return Reason.TOPIC_FILTER_INVALID
         if split_share(topic_filter)[0]:
             return Reason.SHARED_SUBSCRIPTIONS_NOT_SUPPORTED
         if self._topics.is_forbidden(topic_filter, self._me):
             return Reason.NOT_AUTHORIZED
-        if len(self._filters) >= MAX_FILTERS and topic_filter not in self._filters:
-            return Reason.QUOTA_EXCEEDED
         if topic_filter not in self._filters:
+            if len(self._filters) >= limits.filters or self._filters.bytes_with(topic_filter) > limits.filter_bytes:
+                return Reason.QUOTA_EXCEEDED
             self._presence.subscribed(self._topics.presence_in(topic_filter))
             self._channels.subscribed(self._topics.channel_in(topic_filter))
         self._filters.add(subscription)
         return min(subscription.qos, 1)
+
+    def sentence(self, reason: int) -> str:
+        """Return why `add` has refused a filter, if by one of the limits; else an empty text."""
+        limits = self._limits
+        if reason == Reason.TOPIC_FILTER_INVALID:
+            return f"A topic filter has at most {limits.topic_levels} levels and {limits.topic_bytes} bytes here."
+        if reason == Reason.QUOTA_EXCEEDED:
+            return f"A client has at most {limits.filters} filters here, which take {limits.filter_bytes} bytes."
+        return ""
 
     def remove(self, topic_filter: str) -> int:
         """Unsubscribe. Return the reason for the UNSUBACK."""

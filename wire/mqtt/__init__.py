@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from .bounds import Bounds
 from .codes import CONNECT_FIRST_BYTE, FROM_CLIENT, REASONS, RETURN_CODES, V5, V311, Kind, MqttError, Reason
 from .decoder import CONNECT_LIMIT, Item, MqttPackets, remaining_length
 from .encode import (
@@ -65,6 +66,7 @@ __all__ = [
     "V5",
     "V311",
     "Auth",
+    "Bounds",
     "ConnAck",
     "Connect",
     "Disconnect",

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from .bounds import UNBOUNDED, Bounds
 from .codes import FROM_CLIENT, FROM_SERVER, V5, Kind, MqttError, Reason, malformed, protocol_error
 from .packets import Connect, Oversized, Packet, PubAcks, Publish, Unusable
 from .parse import parse, parse_first
@@ -51,13 +52,13 @@ class MqttPackets:
 
     key = "mqtt"
     __slots__ = (
-        "_alias_maximum", "_aliases", "_broken", "_from_client", "_held", "_legal", "_limit", "_need", "_skipping",
-        "_skips", "_topics", "_unheard", "version",
+        "_alias_maximum", "_aliases", "_bounds", "_broken", "_from_client", "_held", "_legal", "_limit", "_need",
+        "_skipping", "_skips", "_topics", "_unheard", "version",
     )  # fmt: skip
 
     def __init__(
         self, limit: int = LIMIT, *, topic_alias_maximum: int = 0, version: int = 0, skips: bool = False,
-        unheard: bool = False,
+        unheard: bool = False, bounds: Bounds = UNBOUNDED,
     ) -> None:  # fmt: skip
         """`topic_alias_maximum` is what the peer was told (5 §3.2.2.3.8); 0 refuses every topic alias.
 
@@ -69,6 +70,7 @@ class MqttPackets:
         self._from_client = not version
         self._legal = FROM_SERVER if version else _FIRST
         self._limit = limit
+        self._bounds = bounds
         self._held = bytearray()  # the start of an incomplete packet
         self._need = 0  # bytes without which `_held` cannot be decoded
         self._skips = skips
@@ -178,7 +180,7 @@ class MqttPackets:
             self._need = (stop if start else len(data) + 1) - at
             return at
         try:
-            packet = parse(kind, first, data[start:stop], self.version, self._from_client)
+            packet = parse(kind, first, data[start:stop], self.version, self._from_client, self._bounds)
         except MqttError as error:
             if self._skips and kind is Kind.PUBLISH and (unusable := _unusable(data[at:stop], start - at, error)):
                 items.append(unusable)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .bounds import UNBOUNDED, Bounds
 from .codes import malformed
 
 LARGEST_VARINT = 268_435_455  # four bytes of seven bits
@@ -10,13 +11,14 @@ LARGEST_VARINT = 268_435_455  # four bytes of seven bits
 class Reader:
     """The body of a packet, read field by field. Each method returns the next field, or raises MqttError.
 
-    `first` is the first byte of the packet. `version` and `from_client` also decide what is legal in it.
+    `first` is the first byte of the packet. `version`, `from_client` and `bounds` also decide what is legal in it.
     """
 
-    __slots__ = ("_data", "at", "end", "first", "from_client", "version")
+    __slots__ = ("_data", "at", "bounds", "end", "first", "from_client", "version")
 
-    def __init__(self, data: bytes, first: int, version: int, from_client: bool) -> None:
+    def __init__(self, data: bytes, first: int, version: int, from_client: bool, bounds: Bounds = UNBOUNDED) -> None:
         self._data = data
+        self.bounds = bounds
         self.first = first
         self.at = 0
         self.end = len(data)

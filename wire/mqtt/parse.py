@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from .bounds import UNBOUNDED, Bounds
 from .codes import FROM_RETURN_CODE, REASONS, V5, V311, Kind, MqttError, Reason, malformed, protocol_error
 from .fields import Reader
 from .filters import SHARE, valid_filter, valid_topic
@@ -51,12 +52,12 @@ def parse_first(first: int, version: int) -> Kind:
     return kind
 
 
-def parse(kind: Kind, first: int, body: bytes, version: int, from_client: bool) -> Packet:
+def parse(kind: Kind, first: int, body: bytes, version: int, from_client: bool, bounds: Bounds = UNBOUNDED) -> Packet:
     """Return the packet of that kind, first byte (see `parse_first`) and body, from a client or from a server.
 
     A CONNECT brings its own version. A bare PUBACK becomes `PubAcks` of one. Raises MqttError.
     """
-    reader = Reader(body, first, version, from_client)
+    reader = Reader(body, first, version, from_client, bounds)
     try:
         packet = _PARSERS[kind](reader)
         reader.done()
@@ -181,6 +182,8 @@ def _reason(kind: Kind, code: int) -> Reason:
 
 def _publish(reader: Reader) -> Publish:
     topic = reader.text()
+    if reader.at - 2 > reader.bounds.topic:
+        raise MqttError(Reason.TOPIC_NAME_INVALID, f"A topic has at most {reader.bounds.topic} bytes here.")
     first = reader.first
     qos = first >> 1 & 0x03
     packet_id = _packet_id(reader) if qos else 0  # 3.1.1 [MQTT-2.3.1-5], 5 [MQTT-2.2.1-2]
@@ -235,6 +238,7 @@ def _subscribe(reader: Reader) -> Subscribe:
     subscriptions: list[Subscription] = []
     while reader.at < reader.end:
         subscriptions.append(_subscription(reader))
+        _check_count(reader, len(subscriptions))
     if not subscriptions:  # 3.1.1 [MQTT-3.8.3-3], 5 [MQTT-3.8.3-2]
         raise protocol_error("A SUBSCRIBE has no topic filter.")
     return Subscribe(packet_id, tuple(subscriptions), properties)
@@ -260,6 +264,11 @@ def _filter(reader: Reader) -> str:
     return topic_filter
 
 
+def _check_count(reader: Reader, filters: int) -> None:
+    if filters > reader.bounds.filters:
+        raise MqttError(Reason.QUOTA_EXCEEDED, f"A packet has at most {reader.bounds.filters} topic filters here.")
+
+
 def _suback(reader: Reader) -> SubAck:
     packet_id = _packet_id(reader)
     properties = read(reader, Kind.SUBACK)
@@ -275,6 +284,7 @@ def _unsubscribe(reader: Reader) -> Unsubscribe:
     filters: list[str] = []
     while reader.at < reader.end:
         filters.append(_filter(reader))
+        _check_count(reader, len(filters))
     if not filters:  # [MQTT-3.10.3-2]
         raise protocol_error("An UNSUBSCRIBE has no topic filter.")
     return Unsubscribe(packet_id, tuple(filters), properties)

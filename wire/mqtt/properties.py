@@ -178,6 +178,9 @@ def _read_one(reader: Reader, kind: Kind, values: dict[str, Any]) -> None:
         raise protocol_error(f"The {row.words} occurs more than once.")
     if name in _IN_TUPLES:
         values.setdefault(name, []).append(value)
+        if len(values[name]) > reader.bounds.user_properties:
+            most = reader.bounds.user_properties
+            raise MqttError(Reason.QUOTA_EXCEEDED, f"A packet has at most {most} of the property {row.words} here.")
     else:
         values[name] = value
 

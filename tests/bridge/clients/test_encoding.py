@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any, cast
 
 import pytest
@@ -13,11 +14,12 @@ from bridge.clients.encoding import SPAN, PublishEncoding, packet_ids
 from bridge.clients.filter_tree import FilterTree
 from bridge.clients.interest import Interest, InterestIndex
 from bridge.clients.registry import ConnectedClient
-from bridge.clients.subscriptions import MAX_FILTERS, Subscriptions
+from bridge.clients.subscriptions import Subscriptions
 from channels.log import Log
 from store import Account, LogRow
 from tests.support.mqtt.samples import VERSIONS
 from wire.frames import Entry
+from wire.limits import Limits
 from wire.mqtt import V5, V311, MqttPackets, Publish, Reason, Subscription, matches
 from wire.topics import Topics
 
@@ -47,7 +49,7 @@ def parse(data: bytes, version: int) -> list[Publish]:
 
 def subscriptions() -> Subscriptions:
     client = cast("ConnectedClient", object())
-    return Subscriptions(CHAT, Interest(InterestIndex(), client), Interest(InterestIndex(), client))
+    return Subscriptions(CHAT, Limits(), Interest(InterestIndex(), client), Interest(InterestIndex(), client))
 
 
 def subscribed(*filters: str | Subscription, me: str = "alice", version: int = V5, **options: Any) -> Subscriptions:
@@ -219,11 +221,11 @@ def test_filters_that_match_a_conversation(topic_filter: str, reads: bool) -> No
 def test_reasons_of_a_suback(subscription: Subscription, reason: int) -> None:
     subscriptions = subscribed()
     assert subscriptions.add(subscription) == reason
-    assert subscriptions.has(subscription.filter) is (reason < 0x80)
+    assert (subscriptions.get(subscription.filter) == subscription) is (reason < 0x80)
 
 
 def test_the_number_of_filters_is_limited() -> None:
-    subscriptions = subscribed(*[f"chat/{n}/+" for n in range(MAX_FILTERS)])
+    subscriptions = subscribed(*[f"chat/{n}/+" for n in range(Limits().filters)])
     assert subscriptions.add(Subscription("one/more/#")) == Reason.QUOTA_EXCEEDED
     assert subscriptions.add(Subscription("chat/7/+", 1)) == 1, "an existing filter may be changed"
     assert subscriptions.remove("chat/3/+") == Reason.SUCCESS
@@ -258,6 +260,23 @@ def test_the_filter_tree_finds_what_matches_finds(steps: list[tuple[bool, str]],
         assert topic_filter in tree
         tree.remove(topic_filter)
     assert tree._root.empty, "no level is left"
+    assert tree.bytes == 0
+
+
+@pytest.mark.parametrize(
+    "topic_filter", ["{0:x}", "chat/presence/user{0}", "chat/channels/{0}/text", "{0}" + "/" * 31, "{0}" + "/+" * 31,
+                     "é名" * 100 + "{0}", "😀/" * 30 + "{0}/#"]
+)  # fmt: skip
+def test_filters_take_no_more_memory_than_is_counted(topic_filter: str) -> None:
+    for count in (50, 1_000):
+        tracemalloc.start()
+        made = subscriptions()
+        start = tracemalloc.get_traced_memory()[0]
+        for n in range(count):
+            made.add(Subscription(topic_filter.format(n)))
+        taken = tracemalloc.get_traced_memory()[0] - start
+        tracemalloc.stop()
+        assert taken <= made._filters.bytes < 5 * taken
 
 
 def test_no_local_leaves_out_the_client_s_own_posts() -> None:

@@ -396,6 +396,6 @@ def test_presence_that_stays_is_told_once(desk: Desk) -> None:
 def test_a_filter_finds_retained_messages(desk: Desk, topic_filter: str, found: list[str]) -> None:
     """A wildcard finds who is online; a name, as it is spelled, also finds who was there before."""
     state = retained(desk, Directory(user("Alice", "mqtt")), {"bob": 3})
-    messages = dict(state.messages(topic_filter))
+    messages = dict(state.messages([topic_filter]))
     assert list(messages) == found
     assert messages.get("chat/presence/bob", b'{"user":"bob","online":false,"since":3}').endswith(b'"since":3}')

@@ -135,7 +135,8 @@ class MqttLine(Connection):
         packet_id = self.fresh_id()
         wanted = [Subscription(each, qos) if isinstance(each, str) else each for each in filters]
         self.send(Subscribe(packet_id, tuple(wanted)))
-        return self.expect(SubAck, lambda packet: packet.packet_id == packet_id).reasons
+        self.suback = self.expect(SubAck, lambda packet: packet.packet_id == packet_id)
+        return self.suback.reasons
 
     def unsubscribe(self, *filters: str) -> tuple[int, ...]:
         """Unsubscribe; the reasons."""
