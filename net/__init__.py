@@ -1,8 +1,8 @@
 """Floor 0: sockets, and nothing of the chat.
 
-TLS contexts and TLS in memory, socket options, listening sockets, `host:port` addresses, a non-blocking send that holds
-the interpreter lock, and the write pump. The server and the client use them. What a person can mend (an address, a port
-in use, a certificate file) raises `NetError`, whose message is a sentence for that person.
+Streams (plain or in TLS), TLS contexts, socket options, listening sockets, `host:port` addresses, a non-blocking send
+that holds the interpreter lock, and the write pump. The server and the client use them. What a person can mend (an
+address, a port in use, a certificate file) raises `NetError`, whose message is a sentence for that person.
 """
 
 from __future__ import annotations
@@ -13,12 +13,15 @@ from .listen import listen
 from .options import KeepAlive, disable_nagle, peer_has_ended, set_receive_timeout, unacknowledged_bytes
 from .pump import PausedWriter, WritePump
 from .send import send_holding_gil
+from .stream import PlainStream, Stream
 from .tls import TlsStream, client_context, server_context
 
 __all__ = [
     "KeepAlive",
     "NetError",
     "PausedWriter",
+    "PlainStream",
+    "Stream",
     "TlsStream",
     "WritePump",
     "client_context",

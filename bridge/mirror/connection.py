@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import msgspec
 
-from net import KeepAlive, TlsStream, WritePump, disable_nagle, set_receive_timeout
+from net import KeepAlive, PlainStream, Stream, TlsStream, WritePump, disable_nagle
 from net import reason as reason_of
 from wire.mqtt import NONE, V5, V311, ConnAck, Connect, Item, MqttError, MqttPackets, Reason, encode
 
@@ -47,22 +48,24 @@ class BrokerConnection:
         """Connect. The pump calls `resume` when the socket is writable again. Raises BrokerUnreachable."""
         self._pump = pump
         self._resume = resume
-        self._timeout: float | None = None
         self._least = 1
-        self._tls: TlsStream | None = None
         self._failure = ""  # the error that ended the connection
         try:
-            self._socket = socket.create_connection((broker.host, broker.port), _PATIENCE)
+            sock = socket.create_connection((broker.host, broker.port), _PATIENCE)
         except OSError as error:
             raise BrokerUnreachable(f"Could not connect to {broker.address}: {_describe(error)}.") from error
         try:
-            disable_nagle(self._socket)
-            _KEEP_ALIVE.apply(self._socket)
+            sock.settimeout(None)
+            disable_nagle(sock)
+            _KEEP_ALIVE.apply(sock)
+            self._stream: Stream = PlainStream(sock)
             if broker.tls is not None:
-                self._tls = TlsStream(self._socket, broker.tls, broker.host)
-            self._socket.settimeout(None)
+                encrypted = TlsStream(sock, broker.tls, broker.host)
+                self._stream = encrypted
+                encrypted.shake_hands(_PATIENCE)
         except OSError as error:
-            self._socket.close()
+            sock.close()
+            self._stream.close()
             raise BrokerUnreachable(f"The TLS handshake with {broker.address} failed: {_describe(error)}.") from error
 
     def receive(self, timeout: float, least: int = 1) -> bytes | None:
@@ -72,23 +75,9 @@ class BrokerConnection:
         """
         if least != self._least:
             self._least = least
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, least)
-        if timeout != self._timeout:
-            self._timeout = timeout
-            set_receive_timeout(self._socket, timeout)
+            self._stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, least)
         try:
-            while True:
-                data = self._socket.recv(_CHUNK)
-                if self._tls is not None and data:
-                    plain = self._tls.decrypt(data)
-                    if self._tls.paused:
-                        self.when_writable()
-                    if plain == b"":
-                        continue  # an incomplete TLS record
-                    return plain or b""
-                return data
-        except BlockingIOError:
-            return None
+            return self._stream.receive(_CHUNK, timeout)
         except OSError as error:
             self._failure = _describe(error)
             return b""
@@ -96,45 +85,29 @@ class BrokerConnection:
     def transmit(self, data: bytes | memoryview, *, answered: bool = False) -> int:
         """Send without blocking; return how many bytes were taken. A broken connection takes everything."""
         try:
-            if self._tls is None:
-                return self._socket.send(data, socket.MSG_DONTWAIT)
-            taken = self._tls.send(data)
-        except BlockingIOError:
-            return 0
+            return self._stream.send(data)
         except OSError:
             return len(data)  # the owner's thread gets the error, too
-        if self._tls.paused:
-            self.when_writable()
-        return taken
 
     def when_writable(self) -> None:
         """Have the pump call `resume` when the socket is writable again."""
-        descriptor = self._socket.fileno()
+        descriptor = self._stream.socket.fileno()
         if descriptor >= 0:
             self._pump.add(descriptor, self)
 
     def resume_writing(self) -> None:
-        """Send what TLS has left, then call `resume`. Called by the pump."""
-        if self._tls is not None:
-            self.transmit(b"")
-            if self._tls.paused:
-                return
+        """Call `resume`. Called by the pump."""
         self._resume()
 
     def end_output(self) -> None:
         """Shut down writing. `receive` returns the end when the broker has read everything and has closed."""
-        self._shut(socket.SHUT_WR)
+        with _unless_gone():
+            self._stream.end_output()
 
     def hang_up(self) -> None:
         """End the connection; `receive` then returns the end."""
-        self._shut(socket.SHUT_RDWR)
-
-    def _shut(self, how: int) -> None:
-        try:
-            self._socket.shutdown(how)
-        except OSError as error:
-            if error.errno not in (errno.ENOTCONN, errno.EBADF):
-                raise
+        with _unless_gone():
+            self._stream.shut(socket.SHUT_RDWR)
 
     def peer_has_ended(self) -> bool:
         """Return False. The mirror does not use it: `receive` returns the end."""
@@ -146,8 +119,8 @@ class BrokerConnection:
 
     def close(self) -> None:
         """Close the socket."""
-        self._pump.remove(self._socket.fileno())
-        self._socket.close()
+        self._pump.remove(self._stream.socket.fileno())
+        self._stream.close()
 
     def handshake(self, connect: Connect) -> tuple[MqttPackets, ConnAck, list[Item]]:
         """Send CONNECT; return the decoder, the CONNACK, and the items that came with it. Raises UnexpectedAnswer."""
@@ -207,6 +180,16 @@ def _not_authorized(broker: Broker) -> str:
     if broker.user is None:
         return "it requires a user name and a password, or does not allow this machine"
     return "wrong user name or password, or this user may not connect"
+
+
+@contextmanager
+def _unless_gone() -> Iterator[None]:
+    """Do nothing more about a connection that has ended or is closed."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOTCONN, errno.EBADF):
+            raise
 
 
 def _describe(error: OSError) -> str:
