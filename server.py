@@ -14,12 +14,12 @@ if __name__ == "__main__":  # the imports take a moment: until main() takes over
 import argparse
 import resource
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
@@ -33,8 +33,10 @@ from doors import (
     Door,
     SpeakerFactory,
     Speakers,
+    TlsConfig,
     encode_refusal,
     json_speaker,
+    open_tls,
     refuse_tls,
     refuse_unknown,
     text_speaker,
@@ -50,26 +52,30 @@ from wire.other_protocols import TLS_FIRST_BYTE
 from wire.topics import ROOT, Topics
 
 PROGRAM = "server.py"  # the name of the command, unless a package has given it another one
-MQTT_PORT = 1883  # registered with IANA
+MQTT_PORT, MQTTS_PORT = 1883, 8883  # registered with IANA
 _PRECEDENCE = "An option takes precedence over the same key of the config file; see partyline.example.yaml."
 _NO_PORT = ("none", "off", "no", "false")  # the documentation uses the first
 
-# Settings of the broker, and the end of each setting's option.
+# Settings of a section, and the end of each setting's option.
 _BROKER = {"url": "", "ca": "_ca", "cert": "_cert", "key": "_key"}
+_TLS = {"cert": "_cert", "key": "_key", "required": "_required"}
+
+Port: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The settings of the config file. An option of the command line takes precedence."""
 
     host: str = "127.0.0.1"
-    port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 7000
-    # None: 1883 if it is free.
-    mqtt_port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] | Literal["none"] | None = None
+    port: Port = 7000
+    mqtt_port: Port | Literal["none"] | None = None  # None: 1883 if it is free
+    mqtts_port: Port | Literal["none"] | None = None  # None: 8883 if it is free; not opened without a certificate
     root: Annotated[str, msgspec.Meta(pattern=r"^[^/#+$][^#+]*[^/#+]$")] = ROOT
     data: str = "data"
     durability: Durability = "process"
     log_level: LogLevel = "info"
     log_format: LogFormat = "text"
+    tls: TlsConfig = TlsConfig()
     broker: BrokerConfig = BrokerConfig()
     limits: Limits = Limits()
 
@@ -80,14 +86,19 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Server:
-    """The store, the chat and the doors, wired. `address` is the first listening address, as `host:port`."""
+    """The store, the chat and the doors, wired.
+
+    `address` is the main port as `host:port`; `mqtt_address` and `mqtts_address` are the ports of MQTT devices, or
+    None; `tls` is the certificate, or None.
+    """
 
     def __init__(self, config: Config) -> None:
+        self.tls = open_tls(config.tls, data_folder(config.data))
         self._store: Store = open_store(config.data, config.durability)
         try:
             self.chat = Chat(self._store, config.limits)
             self._mqtt = SharedState(self.chat, Topics(config.root))
-            self._door = Door(self.chat)
+            self._door = Door(self.chat, self.tls)
             self._embedded: BrokerSupervisor | None = None
             self._mirror: Mirror | None = None
             try:
@@ -95,7 +106,15 @@ class Server:
                 speakers = self._speakers()
                 self.address = self._door.open(config.host, config.port, speakers)
                 # No greeting and no refusal there: MQTT has no packet for either before CONNECT.
-                self.mqtt_address = self._open_mqtt(config, replace(speakers, greeting=b"", refusal=None))
+                devices = replace(speakers, greeting=b"", refusal=None)
+                free = config.port != 0  # a fixed port beside a free one would surprise
+                self.mqtt_address = self._open_further(config, config.mqtt_port, MQTT_PORT if free else None, devices)
+                self.mqtts_address: str | None = None
+                if self.tls is not None:
+                    usual = MQTTS_PORT if free else None
+                    self.mqtts_address = self._open_further(
+                        config, config.mqtts_port, usual, replace(devices, tls_only=True)
+                    )
             except LocalError:
                 self._close_doors()
                 self.chat.close()
@@ -114,19 +133,20 @@ class Server:
         }
         return Speakers(by_first_byte, text_speaker, refuse_unknown, GREETING, encode_refusal)
 
-    def _open_mqtt(self, config: Config, speakers: Speakers) -> str | None:
-        """Open the second port, which MQTT devices expect. Return its address, or None without one."""
-        if config.mqtt_port == "none":
-            return None
-        if config.mqtt_port is not None:
-            return self._door.open(config.host, config.mqtt_port, speakers)
-        if config.port == 0:  # a fixed port beside a free one would surprise
-            return None
-        try:
-            return self._door.open(config.host, MQTT_PORT, speakers)
-        except LocalError as error:
-            report(events.MqttPortTaken(str(error)))
-            return None
+    def _open_further(
+        self, config: Config, port: int | Literal["none"] | None, usual: int | None, speakers: Speakers
+    ) -> str | None:
+        """Open a port of MQTT devices; without a `port`, the usual one if it is free. Return its address, or None."""
+        if port is None:
+            port = usual
+            if port is None:
+                return None
+            try:
+                return self._door.open(config.host, port, speakers)
+            except LocalError as error:
+                report(events.MqttPortTaken(str(error)))
+                return None
+        return None if port == "none" else self._door.open(config.host, port, speakers)
 
     def _open_mirror(self, config: Config) -> Mirror | None:
         """Start the mirror before the doors open, so that users on the broker hold their names first."""
@@ -174,8 +194,8 @@ def load(file: str) -> Config:
         raise LocalError(f"Cannot read the config file {file}: {error.strerror}.") from error
     try:
         settings = _without_blanks(msgspec.yaml.decode(text)) or {}
-        if isinstance(settings, dict) and "mqtt_port" in settings:
-            settings["mqtt_port"] = _port_or_none(settings["mqtt_port"])
+        if isinstance(settings, dict):
+            settings |= {key: _port_or_none(settings[key]) for key in ("mqtt_port", "mqtts_port") if key in settings}
         return msgspec.convert(settings, Config)
     except msgspec.ValidationError as error:
         raise LocalError(f"The config file {file} is wrong: {error}.") from error
@@ -205,6 +225,26 @@ _mqtt_port.__name__ = "port"  # the name of the type in argparse's errors
 
 def configure(arguments: Sequence[str], program: str = PROGRAM) -> Config:
     """Return the config from the command line and its config file. Exits with 2 for wrong options."""
+    parser = _parser(program)
+    options = vars(parser.parse_args(arguments))
+    file = options.pop("config")
+    sections = {"broker": _section(options, "broker", _BROKER), "tls": _section(options, "tls", _TLS)}
+    given = {key: value for key, value in options.items() if value is not None}
+    for key in ("port", "mqtt_port", "mqtts_port"):
+        if given.get(key) != _NO_PORT[0] and not 0 <= given.get(key, 0) <= 65_535:
+            parser.error(f"--{key.replace('_', '-')} takes a port from 0 to 65535, not {given[key]}")
+    config = load(file) if file else Config()
+    merged = {key: msgspec.structs.replace(getattr(config, key), **values) for key, values in sections.items()}
+    return msgspec.structs.replace(config, **merged, **given)
+
+
+def _section(options: dict[str, Any], name: str, settings: Mapping[str, str]) -> dict[str, Any]:
+    """Remove the options of one section of the config; return the settings that they give."""
+    found = {key: options.pop(f"{name}{end}") for key, end in settings.items()}
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _parser(program: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=program,
         description="Partyline: a chat server for people and devices on one network.",
@@ -214,30 +254,30 @@ def configure(arguments: Sequence[str], program: str = PROGRAM) -> Config:
     default = Config()
     parser.add_argument("--host", help=f"address to listen on (default {default.host}; 0.0.0.0 or :: for the network)")
     parser.add_argument("--port", type=int, help=f"port to listen on (default {default.port}; 0 picks a free one)")
-    parser.add_argument(
-        "--mqtt-port",
-        type=_mqtt_port,
-        metavar="PORT",
-        help=f"a second port, for MQTT devices (default {MQTT_PORT} if it is free; none: no second port)",
-    )
+    for option, what, usual in (
+        ("mqtt", "a second port, for", MQTT_PORT),
+        ("mqtts", "the port of TLS for", MQTTS_PORT),
+    ):
+        parser.add_argument(
+            f"--{option}-port",
+            type=_mqtt_port,
+            metavar="PORT",
+            help=f"{what} MQTT devices (default {usual} if it is free; none: no such port)",
+        )
     parser.add_argument("--data", metavar="DIR", help=f"data folder (default {default.data}/)")
+    for option, what in (("cert", "certificate, with the chain above it"), ("key", "certificate's key")):
+        parser.add_argument(f"--tls-{option}", metavar="FILE", help=f"PEM file of the {what}")
+    parser.add_argument(
+        "--tls-required", action="store_true", default=None, help="refuse other machines that do not use TLS"
+    )
     parser.add_argument("--broker", metavar="URL", help=f"another broker, to mirror the chat to: {URL_FORMS}")
-    for name, what in (("ca", "authority"), ("cert", "own certificate"), ("key", "own key")):
-        parser.add_argument(f"--broker-{name}", metavar="FILE", help=f"PEM file of the {what}, for mqtts://")
+    for option, what in (("ca", "authority"), ("cert", "own certificate"), ("key", "own key")):
+        parser.add_argument(f"--broker-{option}", metavar="FILE", help=f"PEM file of the {what}, for mqtts://")
     parser.add_argument("--config", metavar="FILE", help="YAML file with these settings and the limits")
     parser.add_argument("--log-format", choices=list(FORMATS), help="form of the log on standard error (default text)")
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="(default info)")
     parser.add_argument("--version", action="version", version=f"partyline {VERSION}")
-    options = vars(parser.parse_args(arguments))
-    file = options.pop("config")
-    at_broker = {key: options.pop(f"broker{end}") for key, end in _BROKER.items()}
-    given = {key: value for key, value in options.items() if value is not None}
-    for key in ("port", "mqtt_port"):
-        if given.get(key) != _NO_PORT[0] and not 0 <= given.get(key, 0) <= 65_535:
-            parser.error(f"--{key.replace('_', '-')} takes a port from 0 to 65535, not {given[key]}")
-    config = load(file) if file else default
-    at_broker = {key: value for key, value in at_broker.items() if value is not None}
-    return msgspec.structs.replace(config, broker=msgspec.structs.replace(config.broker, **at_broker), **given)
+    return parser
 
 
 def _subcommands(program: str) -> list[str]:
@@ -262,19 +302,19 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given and given[0] in SUBCOMMANDS:
         return SUBCOMMANDS[given[0]].run(given[1:], program)
-    stop = _signals()
+    received = _signals()
     try:
         config = configure(given, program)
         with closing(open_log(config.log, network_of)):
-            _serve(config, stop)
+            _serve(config, received)
     except LocalError as error:
         print(f"{program}: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def _serve(config: Config, stop: int) -> None:
-    """Run the server until the descriptor `stop` is readable. Raises LocalError if it cannot start."""
+def _serve(config: Config, signals: int) -> None:
+    """Run the server until a signal comes by the descriptor that ends it. Raises LocalError if it cannot start."""
     os.umask(0o077)  # no other user of the machine may read the data
     allow_many_connections(config.limits)
     server = Server(config)
@@ -285,14 +325,18 @@ def _serve(config: Config, stop: int) -> None:
     gc.enable()
     report(events.Started(VERSION, server.address, server.mqtt_address or "", config.data))
     print(_ready(config, server), flush=True)
-    os.read(stop, 1)
+    if server.tls is not None:
+        signal.signal(signal.SIGHUP, lambda *_: None)  # without TLS, it ends the program as ever
+    while os.read(signals, 1)[0] == signal.SIGHUP:
+        if server.tls is not None:
+            server.tls.reload()
     print("Stopping.", flush=True)
     server.close()
     report(events.Stopped())
 
 
 def _signals() -> int:
-    """Return a descriptor that becomes readable with the first SIGTERM or Ctrl-C.
+    """Return a descriptor from which the number of each signal can be read as one byte: SIGTERM, SIGINT, SIGHUP.
 
     A handler that sets an Event would block for ever if it ran while the same thread is about to wait for that Event.
     """
@@ -307,8 +351,12 @@ def _signals() -> int:
 def _ready(config: Config, server: Server) -> str:
     local = server.address.startswith(("127.", "[::1]"))
     mqtt = f", for MQTT devices also on {server.mqtt_address}" if server.mqtt_address else ""
+    mqtts = f", for MQTT devices with TLS on {server.mqtts_address}" if server.mqtts_address else ""
+    tls = ""
+    if server.tls is not None:
+        tls = " Other machines must use TLS." if server.tls.required else " Each port takes TLS, too."
     reach = " Listening on this machine only; --host 0.0.0.0 opens it to the network." if local else ""
-    return f"Partyline {VERSION} is ready on {server.address}{mqtt}. Data folder: {config.data}.{reach}"
+    return f"Partyline {VERSION} is ready on {server.address}{mqtt}{mqtts}. Data folder: {config.data}.{tls}{reach}"
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from bridge.acl import BROKERS
 
 from .acl import print_rules
+from .cert import make_certificate
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,4 +25,5 @@ class Subcommand:
 
 SUBCOMMANDS: dict[str, Subcommand] = {
     "acl": Subcommand("|".join(BROKERS), "print the access rules for another broker", print_rules),
+    "cert": Subcommand("[HOST …]", "make or renew this site's certificate for TLS", make_certificate),
 }

@@ -8,16 +8,18 @@ import threading
 from collections.abc import Callable
 
 from channels import Chat, nothing_held
-from net import WritePump, host_of, peer_has_ended, send_holding_gil, set_receive_timeout, unacknowledged_bytes
+from net import PlainStream, Stream, TlsStream, WritePump, host_of, peer_has_ended, reason, unacknowledged_bytes
 from reporting import events, report
 from wire.errors import PeerError
-from wire.other_protocols import WrongProtocol
+from wire.other_protocols import TLS_FIRST_BYTE, WrongProtocol
 
 from .speaker import Speaker, Speakers
+from .tls import ServerTls, is_this_machine
 
 GREET_AFTER = 0.3  # seconds in which a program has sent something; a silent peer is taken for a person after that
 _LEAST, _MOST = 4_096, 262_144  # bytes of one recv; small while a connection is quiet, so that it takes little memory
 _LINGER = 0.5  # seconds that the peer has to close its side, too
+_NEEDS_TLS = PeerError("tls-required", "This server requires TLS: connect with TLS, as to tls://HOST or mqtts://HOST.")
 _GONE = {errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.ETIMEDOUT, errno.EBADF, errno.EHOSTUNREACH}
 
 
@@ -25,8 +27,8 @@ class Connection:
     """One connection. Its own thread runs `_run`; the speaker, the write pump and the door call the other methods."""
 
     __slots__ = (
-        "_broken", "_chat", "_dismissed", "_ended", "_patience", "_pump", "_retired", "_socket", "_speaker",
-        "_speakers", "address", "thread",
+        "_broken", "_chat", "_dismissed", "_ended", "_pump", "_retired", "_speaker", "_speakers", "_stream", "_tls",
+        "address", "thread",
     )  # fmt: skip
 
     def __init__(
@@ -36,19 +38,20 @@ class Connection:
         chat: Chat,
         pump: WritePump,
         speakers: Speakers,
+        tls: ServerTls | None,
         ended: Callable[[Connection], None],
     ) -> None:
         """`ended` is called by the connection's thread as the last thing it does."""
         self.address = address
-        self._socket = sock
+        self._stream: Stream = PlainStream(sock)
         self._chat = chat
         self._pump = pump
         self._speakers = speakers
+        self._tls = tls
         self._ended = ended
         self._broken = False
         self._retired = False
         self._dismissed = threading.Lock()  # acquired once, by the thread that tells the peer that the server goes down
-        self._patience: float | None = None
         self._speaker: Speaker | None = None
         self.thread = threading.Thread(target=self._run, name=f"connection-{address}", daemon=True)
 
@@ -61,7 +64,10 @@ class Connection:
             speaker = self._speaker = speak(self._chat, self, host_of(self.address))
             try:
                 try:
-                    self._serve(speaker, first)
+                    if self._is_refused():
+                        speaker.refuse(first or b"", _NEEDS_TLS)
+                    else:
+                        self._serve(speaker, first)
                     if self._retired:
                         self.dismiss()
                 except PeerError as error:
@@ -77,21 +83,50 @@ class Connection:
         except Exception as error:  # noqa: BLE001 - reported; it ends this connection only
             self._report_mistake(error)
         finally:
-            self._pump.remove(self._socket.fileno())
-            self._socket.close()
+            self._pump.remove(self._stream.socket.fileno())
+            self._stream.close()
             self._ended(self)
 
     def _first_bytes(self) -> bytes | None:
         """Return the first bytes from the peer, which show its protocol; None if it sends none in the time to log in.
 
-        A peer that is silent for a moment is sent the greeting of the port, if the port has one.
+        A peer that is silent for a moment is sent the greeting of the port, if the port has one. If the first bytes
+        are those of TLS, all of this happens once more inside of it.
         """
-        if self._speakers.greeting:
-            data = self._receive(_LEAST, GREET_AFTER)
+        greeting = self._speakers.greeting
+        if greeting and not self._is_refused():
+            data = self._receive_first(GREET_AFTER)
             if data is not None:
                 return data
-            self.transmit(self._speakers.greeting)
-        return self._receive(_LEAST, self._chat.limits.login_seconds)
+            self.transmit(greeting)
+        return self._receive_first(self._chat.limits.login_seconds)
+
+    def _receive_first(self, patience: float) -> bytes | None:
+        """Return the first bytes, from inside of TLS if the peer speaks it; None after `patience` seconds."""
+        stream = self._stream
+        if self._tls is None or not isinstance(stream, PlainStream):
+            return stream.receive(_LEAST, patience)
+        first = stream.peek(1, patience)
+        if first and first[0] == TLS_FIRST_BYTE:
+            self._encrypt(stream, self._tls)
+            inside = self._first_bytes()
+            if inside and inside[0] == TLS_FIRST_BYTE:
+                raise ConnectionAbortedError(errno.ECONNABORTED, "TLS within TLS")
+            return inside
+        return first and stream.receive(_LEAST, patience)
+
+    def _encrypt(self, plain: PlainStream, tls: ServerTls) -> None:
+        """Shake hands. Raises OSError."""
+        stream = self._stream = TlsStream(plain.socket, tls.context)
+        if self._retired:  # the door may have shut the plain socket, which is of no use any more
+            self.hang_up()
+        stream.shake_hands(self._chat.limits.handshake_seconds)
+
+    def _is_refused(self) -> bool:
+        """Return True if this peer must use TLS and does not."""
+        if self._tls is None or self._stream.encrypted:
+            return False
+        return self._speakers.tls_only or (self._tls.required and not is_this_machine(host_of(self.address)))
 
     def _serve(self, speaker: Speaker, data: bytes | None) -> None:
         """Give the speaker what comes, until the peer or the speaker ends the connection. Raises PeerError."""
@@ -115,17 +150,11 @@ class Connection:
         """Return the next bytes, empty at the end, or None after `patience` seconds of silence."""
         if patience is not None and patience <= 0:
             return None
-        if patience != self._patience:
-            self._patience = patience
-            set_receive_timeout(self._socket, patience)
-        try:
-            return self._socket.recv(size)
-        except BlockingIOError:
-            return None
+        return self._stream.receive(size, patience)
 
     def _close_writing(self) -> None:
         """End this side, and wait a moment for the peer: closing at once could discard what was sent."""
-        self._socket.shutdown(socket.SHUT_WR)
+        self._stream.end_output()
         for _ in range(64):
             if not self._receive(_MOST, _LINGER):
                 return
@@ -135,18 +164,14 @@ class Connection:
     def transmit(self, data: bytes | memoryview, *, answered: bool = False) -> int:
         """See `Outlet.transmit`."""
         try:
-            if answered:
-                return send_holding_gil(self._socket, data)
-            return self._socket.send(data, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return 0
+            return self._stream.send(data, answered)
         except OSError:
             self._broken = True  # the connection's own thread gets the error, too, and ends it
             return len(data)
 
     def when_writable(self) -> None:
         """Have the write pump call `resume_writing` once the socket takes bytes again."""
-        descriptor = self._socket.fileno()
+        descriptor = self._stream.socket.fileno()
         if descriptor >= 0:
             self._pump.add(descriptor, self)
 
@@ -162,14 +187,14 @@ class Connection:
 
     def peer_has_ended(self) -> bool:
         """See `Outlet.peer_has_ended`."""
-        return self._broken or peer_has_ended(self._socket)
+        return self._broken or peer_has_ended(self._stream.socket)
 
     def unacknowledged(self) -> int:
         """See `Outlet.unacknowledged`."""
         if self._broken:
             return 1
         try:
-            return unacknowledged_bytes(self._socket)
+            return unacknowledged_bytes(self._stream.socket)
         except (OSError, ValueError):  # ValueError: the socket is closed by now
             return 1
 
@@ -199,14 +224,14 @@ class Connection:
 
     def _shut(self, how: int) -> None:
         try:
-            self._socket.shutdown(how)
+            self._stream.shut(how)
         except OSError as error:
             self._report_error(error)
 
     def _report_error(self, error: OSError) -> None:
         """Report an error of the socket, unless it only says that the peer has gone."""
         if error.errno not in _GONE:
-            report(events.SocketFailed(host_of(self.address), str(error)))
+            report(events.SocketFailed(host_of(self.address), reason(error)))
 
     def _report_mistake(self, error: Exception) -> None:
         report(events.InternalError(host_of(self.address), "connection", "The connection was closed."), error)

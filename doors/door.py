@@ -17,6 +17,7 @@ from wire.frames import Closing
 
 from .connection import Connection
 from .speaker import Speakers
+from .tls import ServerTls
 
 _BACKLOG = 1024
 _PATIENCE = 1.0  # seconds in which at least one connection has to end, when the server goes down
@@ -29,8 +30,10 @@ _KEEP_ALIVE = KeepAlive(idle=60, interval=20, probes=3, limit_sends=True)  # end
 class Door:
     """Owns the listening sockets, their threads, the write pump, and every connection."""
 
-    def __init__(self, chat: Chat) -> None:
+    def __init__(self, chat: Chat, tls: ServerTls | None = None) -> None:
+        """Without `tls`, no port speaks TLS."""
         self._chat = chat
+        self._tls = tls
         self.pump = WritePump()
         self._lock = threading.Lock()
         self._connections: set[Connection] = set()
@@ -77,7 +80,7 @@ class Door:
         disable_nagle(sock)
         _KEEP_ALIVE.apply(sock)
         limits = self._chat.limits
-        connection = Connection(sock, address, self._chat, self.pump, speakers, self._forget)
+        connection = Connection(sock, address, self._chat, self.pump, speakers, self._tls, self._forget)
         network = network_of(host_of(address))
         with self._lock:
             if len(self._connections) >= limits.connections:

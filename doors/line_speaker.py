@@ -79,6 +79,10 @@ class LineSpeaker:
         self._reader.reply(Error(code=error.code, error=error.sentence))
         self._reader.reply(Closing(reason="The connection is closed.", code=error.code))
 
+    def refuse(self, data: bytes, error: PeerError) -> None:
+        """Tell the peer why it is turned away."""
+        self.fail(error)
+
     def dismiss(self) -> None:
         """Tell the peer that the server goes down."""
         self._session.note_read()

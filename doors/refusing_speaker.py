@@ -38,6 +38,10 @@ class RefusingSpeaker:
         """Send the answer."""
         self._outlet.transmit(self._refusal.answer)
 
+    def refuse(self, data: bytes, error: PeerError) -> None:
+        """Send the answer: the peer understands no other one."""
+        self.fail(error)
+
     def dismiss(self) -> None:
         """No-op: the peer has had its answer."""
 

@@ -42,6 +42,9 @@ class Speaker(Protocol):
     def fail(self, error: PeerError) -> None:
         """Tell the peer and the operator why the connection ends."""
 
+    def refuse(self, data: bytes, error: PeerError) -> None:
+        """Tell the peer why it is turned away. `data`, its first bytes, is not received: it only shows the version."""
+
     def dismiss(self) -> None:
         """Tell the peer that the server goes down, without blocking. Called by any thread, once."""
 
@@ -75,7 +78,7 @@ class Speakers:
     `text` is for what a person may type, and for a peer that sends nothing in the time to log in; `unknown` is for any
     other first byte. `greeting` is sent to a peer that is silent for a moment, and so may be a person; empty on a port
     that devices connect to. `refusal` encodes why a peer is turned away before its first byte; None if the port has no
-    form for that.
+    form for that. `tls_only`: the port takes no peer without TLS.
     """
 
     by_first_byte: Mapping[bytes, SpeakerFactory]
@@ -83,6 +86,7 @@ class Speakers:
     unknown: SpeakerFactory
     greeting: bytes = b""
     refusal: Callable[[Closing], bytes] | None = None
+    tls_only: bool = False
 
     def choose(self, first: bytes) -> SpeakerFactory:
         """Return the factory for a peer whose first bytes are `first`, which may be empty."""

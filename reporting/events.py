@@ -89,6 +89,15 @@ class CertificateLoaded(Event, tag="certificate-loaded"):
     expires: str = ""
 
 
+class CertificateExpires(Event, tag="certificate-expires"):
+    """The server has loaded a certificate that expires within a month, or has expired."""
+
+    LEVEL: ClassVar[int] = WARNING
+    SENTENCE: ClassVar[str] = "The TLS certificate expires soon, or has expired. Renew it."
+    file: str
+    expires: str
+
+
 class CertificateRejected(Event, tag="certificate-rejected"):
     """A certificate could not be loaded after SIGHUP."""
 

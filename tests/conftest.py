@@ -19,8 +19,10 @@ from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 
 from channels import accounts
+from doors import TlsConfig
 from server import Config, Server
 from store import Durability, Store, open_store
+from tests.support.certificates import Certificate, make_certificate
 from tests.support.clients import Json, Text
 from tests.support.files import PHOTO
 from tests.support.fixtures import StartProcess, StartServer
@@ -113,6 +115,18 @@ def start_server(tmp_path: Path, stores: list[WatchedStore]) -> Iterator[StartSe
 def server(start_server: StartServer) -> Server:
     """A server inside this process with the defaults; `server.address` is where it listens."""
     return start_server()
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    """A certificate for this machine that signs itself."""
+    return make_certificate(tmp_path_factory.mktemp("certificate"), "DNS:localhost", "IP:127.0.0.1", "IP:::1")
+
+
+@pytest.fixture
+def tls_server(start_server: StartServer, certificate: Certificate) -> Server:
+    """A server inside this process with a certificate."""
+    return start_server(tls=TlsConfig(str(certificate.file), str(certificate.key)), mqtts_port=0)
 
 
 @pytest.fixture

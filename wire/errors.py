@@ -40,6 +40,7 @@ CODES: dict[str, str] = {
     "not-allowed": "this user may not read or write that",
     "not-stored": "the server could not store it, for example on a full disk: no one has received it; send it again",
     "too-slow": "the connection reads too slowly, or was silent for too long",
+    "tls-required": "the server accepts only connections in TLS from this address, or on this port",
     "server-full": "the server has reached its limit of connections",
     "address-full": "the address has reached its limit of connections",
     "replaced": "the same user has connected again",

@@ -20,6 +20,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     connections: AtLeastOne = 10_000  # connections at a time
     connections_per_address: OrNone = 200  # connections at a time from one address (IPv6: a /64); 0: no limit
     login_seconds: AtLeastOne = 30  # seconds until a connection has a name
+    handshake_seconds: AtLeastOne = 10  # seconds that a TLS handshake may take
     login_requests: AtLeastOne = 10  # requests of a connection before it has a name
     login_bytes: AtLeastOne = 32_768  # bytes that a connection may send, and be sent, before it has a name
     name_tries: AtLeastOne = 3  # names that break the rule before the connection ends

@@ -267,6 +267,11 @@ class MqttSession:
         version = (error.version if isinstance(error, MqttError) else 0) or self._packets.version
         self._reader.reply_bytes(self._responses.goodbye(reason, error.sentence, version))
 
+    def refuse(self, data: bytes, error: PeerError) -> None:
+        """Tell the client why it is turned away, in the version of its CONNECT."""
+        self._packets.receive(data)
+        self.fail(MqttError(Reason.NOT_AUTHORIZED, error.sentence))
+
     def dismiss(self) -> None:
         """Tell the client that the server is shutting down. Its will is dropped, as the client has not failed."""
         self.send_message(*self._shared.topics.state(ServerState(online=False)), retained=True)

@@ -8,6 +8,7 @@ import pytest
 
 from server import Server
 from tests.support.brokers.site import Site
+from tests.support.clients import in_tls
 from tests.support.fixtures import Enter, Meet, StartServer
 from tests.support.talkers import DOORS, Talker
 
@@ -28,6 +29,7 @@ def enter() -> Iterator[Enter]:
     made: list[Talker] = []
 
     def make(address: str, door: str, name: str, password: str | None = None) -> Talker:
+        address = in_tls(address) if DOORS[door].tls else address
         made.append(DOORS[door].talker(address, name, password))
         return made[-1]
 
@@ -40,13 +42,19 @@ def enter() -> Iterator[Enter]:
 def meet(request: pytest.FixtureRequest, start_server: StartServer, enter: Enter) -> Meet:
     """Have somebody enter by a door: `meet(door, name)`, all of them the same chat.
 
-    A test of doors that lead to a broker has a server that mirrors to it, any other test the fixture `server`.
+    A test of doors that lead to a broker has a server that mirrors to it, one of doors with TLS a server with a
+    certificate, any other test the fixture `server`.
     """
     parameters = getattr(request.node, "callspec", None)
     site: Site | None = None
-    if parameters is not None and {"door", "doors"} & set(parameters.params) and request.getfixturevalue("broker_kind"):
-        site = request.getfixturevalue("site")
-    server: Server = request.getfixturevalue("server") if site is None else site.server
+    wanted = "server"
+    if parameters is not None and (named := {"door", "doors"} & set(parameters.params)):
+        if request.getfixturevalue("broker_kind"):
+            site = request.getfixturevalue("site")
+        doors = parameters.params[named.pop()]
+        if any(DOORS[door].tls for door in ([doors] if isinstance(doors, str) else doors)):
+            wanted = "tls_server"
+    server: Server = request.getfixturevalue(wanted) if site is None else site.server
 
     def make(door: str, name: str, password: str | None = None) -> Talker:
         if DOORS[door].broker is None:

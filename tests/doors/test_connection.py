@@ -44,6 +44,9 @@ class Speaker:
     def fail(self, error: PeerError) -> None:
         self.told.append(f"fail {error.code}")
 
+    def refuse(self, data: bytes, error: PeerError) -> None:
+        self.told.append(f"refuse {data!r} {error.code}")
+
     def dismiss(self) -> None:
         self.told.append("dismiss")
 
@@ -75,7 +78,7 @@ class Line:
         self.ended: list[Connection] = []
         chat = cast("Chat", SimpleNamespace(limits=Limits(), store=None))
         speakers = Speakers({b"!": lambda *_: self.speaker}, text_speaker, refuse_unknown)
-        self.connection = Connection(ours, "127.0.0.1:9", chat, pump, speakers, self.ended.append)
+        self.connection = Connection(ours, "127.0.0.1:9", chat, pump, speakers, None, self.ended.append)
         self.connection.thread.start()
 
     def open(self) -> None:

@@ -77,7 +77,7 @@ def test_who_vanishes_is_noticed_with_something_under_way_too(server: Server, co
     """After the time that keepalive takes if nothing is (tcp(7)): otherwise a guest's name would be held for long."""
     connect(server.address, "alice")
     (connection,) = server._door._connections
-    option = partial(connection._socket.getsockopt, socket.IPPROTO_TCP)
+    option = partial(connection._stream.socket.getsockopt, socket.IPPROTO_TCP)
     silent = option(socket.TCP_KEEPIDLE) + option(socket.TCP_KEEPCNT) * option(socket.TCP_KEEPINTVL)
     assert option(socket.TCP_USER_TIMEOUT) == silent * 1_000 == 120_000
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from server import Server
-from tests.support.clients import Connection, endpoint
+from tests.support.clients import Connection, encrypted, endpoint
 from tests.support.waiting import DEADLINE
 from wire.mqtt import (
     NONE,
@@ -63,6 +63,7 @@ class MqttLine(Connection):
         self.socket.settimeout(DEADLINE)
         self.socket.bind((source, 0))
         self.socket.connect(endpoint(address))
+        self.socket = encrypted(self.socket, address)
         self.ended = False
         self.name = name or ""
         self.version = version

@@ -19,6 +19,7 @@ class Door(NamedTuple):
 
     talker: type[Talker]
     broker: str | None = None  # the broker to which they connect, and to which the server mirrors
+    tls: bool = False
 
 
 DOORS = {
@@ -26,6 +27,9 @@ DOORS = {
     "json": Door(JsonTalker),
     "mqtt3": Door(OldMqttTalker),
     "mqtt5": Door(MqttTalker),
+    "text+tls": Door(TextTalker, tls=True),
+    "json+tls": Door(JsonTalker, tls=True),
+    "mqtt5+tls": Door(MqttTalker, tls=True),
     "mosquitto3": Door(OldBrokerTalker, "mosquitto"),
     "mosquitto": Door(BrokerTalker, "mosquitto"),
     "nats": Door(OldBrokerTalker, "nats"),
