@@ -121,17 +121,15 @@ class Directory:
         Return False at once if one of them is alive, and when `seconds` have passed. Return True also if another
         connection took the name over meanwhile: the caller has to look again.
         """
-        user = self._online.get(key)
-        if user is None:
-            return True
-        if not all([session.ending for session in user.sessions]):
-            return False
         with self._lock:
-            if self._online.get(key) is not user:
+            user = self._online.get(key)
+            if user is None:
                 return True
-            if user.changed is None:
+            if user.changed is None:  # before the look at the sessions: another one may come right after it
                 user.changed = threading.Event()
             changed = user.changed
+        if not all([session.ending for session in user.sessions]):
+            return False
         return changed.wait(max(0.0, seconds))
 
     def load(self, user: User, channels: Iterable[Log]) -> None:
