@@ -207,12 +207,13 @@ class Chat:
 
     def _deliver(self, log: Log) -> None:
         """Deliver a log, a private one also to users who have connected since the post. Called by the journal."""
-        if log.channel is None:
-            try:
+        try:
+            if log.channel is None:
                 self._follow_private_log(log)
-            except StoreError as error:
-                report(events.StoreProblem(str(error), "A user gets a private message at the next login only."))
-        log.deliver()
+        except StoreError as error:
+            report(events.StoreProblem(str(error), "A user gets a private message at the next login only."))
+        finally:
+            log.deliver()
 
     def _delivered(self) -> None:
         self.read_tracker.delivered()

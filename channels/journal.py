@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from reporting import events, report
 from store import Batch, Entries, Members, NewPosts, StoreError
@@ -26,6 +26,7 @@ from .log import Block, Log
 from .store_health import StoreHealth
 
 _COMMIT = 4 << 20  # bytes of posts in one transaction, so that a flood does not hold up the posts after it
+_NO_ANSWER = "A sender gets no answer. The connection ends."
 _POST = 64  # bytes that a post takes in addition to its text
 
 
@@ -116,29 +117,34 @@ class Journal:
             finally:
                 self._lead.release()
             for log in touched:
-                self._deliver(log)
+                _attempt("Followers of a log get a message together with the next one.", self._deliver, log)
             if touched:
-                self._delivered()
+                _attempt("Some cursors of people move later.", self._delivered)
             for (log, user), number in moved.items():
-                self._moved(log, user, number)
+                _attempt("A sender is not told that a message was delivered.", self._moved, log, user, number)
 
     def _commit(self) -> list[Log]:
-        """Commit the waiting posts, tell the posters, and add them to the logs. Return these logs."""
+        """Commit the waiting posts, tell the posters, and add them to the logs. Return these logs.
+
+        Whatever fails, every posting is told to be stored or refused, since its session waits for that.
+        """
         postings = self._take()
         if not postings:
             return []
-        posts = [NewPosts(posting.log.row, posting.sender_key, posting.sender, posting.posts) for posting in postings]
         try:
+            posts = [NewPosts(each.log.row, each.sender_key, each.sender, each.posts) for each in postings]
             appended = self._store.append(posts, now())
+            settled = list(zip(postings, appended.numbers, strict=True))
         except Exception as error:  # noqa: BLE001 - `_refuse` logs it, and answers every posting
             self._refuse(postings, error)
             return []
         self._health.worked()
         logs = {posting.log.row.id: posting.log for posting in postings}
-        touched = [self._publish(logs[batch.log.id], batch) for batch in appended.batches]
-        for posting, numbers in zip(postings, appended.numbers, strict=True):
-            posting.stored(posting, numbers)
-        return touched
+        for batch in appended.batches:
+            _attempt("Followers of a log read the store.", self._publish, logs[batch.log.id], batch)
+        for posting, numbers in settled:
+            _attempt(_NO_ANSWER, posting.stored, posting, numbers)
+        return [logs[batch.log.id] for batch in appended.batches]
 
     def _take(self) -> list[Posting]:
         postings: list[Posting] = []
@@ -151,16 +157,15 @@ class Journal:
             self._queued -= size
         return postings
 
-    def _publish(self, log: Log, batch: Batch) -> Log:
+    def _publish(self, log: Log, batch: Batch) -> None:
         block = Block(batch)
         log.publish(block)
         self._kept.append((log, block))
         self._kept_size += block.size
         while self._kept_size > self._limits.cache and len(self._kept) > 1:
             old_log, old = self._kept.popleft()
-            old_log.forget()
+            old_log.forget(old)
             self._kept_size -= old.size
-        return log
 
     def _refuse(self, postings: Sequence[Posting], error: Exception) -> None:
         if isinstance(error, StoreError):
@@ -170,7 +175,7 @@ class Journal:
             report(events.InternalError(part="journal", consequence="Messages were refused."), error)
             refused = Refused("internal", "Not stored, because of an error in the server. Its log has the details.")
         for posting in postings:
-            posting.refused(posting, refused)
+            _attempt(_NO_ANSWER, posting.refused, posting, refused)
 
     def _commit_cursors(self) -> dict[tuple[Log, str], int]:
         with self._lock:
@@ -180,7 +185,15 @@ class Journal:
             return {}
         try:
             self._store.move({(log.row.id, user): number for (log, user), number in cursors.items()}, seen)
-        except StoreError as error:
+        except Exception as error:  # noqa: BLE001 - the posts of the same turn are yet to be delivered
             report(events.StoreProblem(str(error), "Some entries will be sent twice."))
             return {}
         return cursors
+
+
+def _attempt(consequence: str, call: Callable[..., None], *arguments: Any) -> None:
+    """Call a function; report what it raises. What fails for one user or log must not keep back the others."""
+    try:
+        call(*arguments)
+    except Exception as error:  # noqa: BLE001 - it is reported
+        report(events.InternalError(part="journal", consequence=consequence), error)

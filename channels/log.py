@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections import deque
 from typing import Any, Protocol
 
+from reporting import events, report
 from store import Batch, Entries, LogRow
 from wire.dialect import EntryEncoding
 from wire.frames import Frame
@@ -61,6 +62,9 @@ class Follower(Protocol):
 
     def notify(self, frame: Frame, log: Log | None = None) -> None:
         """Take a notice of what has changed just now, such as presence or a topic; it is not repeated later."""
+
+    def hang_up(self) -> None:
+        """End the connection, whose peer gets what it has missed when it connects again: `offer` has failed."""
 
 
 class ReadableLog(Protocol):
@@ -145,15 +149,17 @@ class Log:
     def publish(self, block: Block) -> None:
         """Add a committed block, which `deliver` takes to the followers. Called in the order of commit."""
         with self._lock:
-            assert block.first == self.tail + 1, f"{self.row.key}: {block.first} does not follow {self.tail}"
+            if block.first != self.tail + 1:  # a commit was taken for failed: its entries are in the store only
+                self._recent.clear()
             self._recent.append(block)
             self._undelivered.append(block)
             self.tail = block.last
 
-    def forget(self) -> None:
-        """Drop the oldest block from memory."""
+    def forget(self, block: Block) -> None:
+        """Drop the oldest block from memory, if it is this one."""
         with self._lock:
-            self._recent.popleft()
+            if self._recent and self._recent[0] is block:
+                self._recent.popleft()
 
     def recent(self, after: int, dialect: EntryEncoding, *, past: bool) -> tuple[bytes, int] | None:
         """See `ReadableLog.recent`. The result is None if only the store has the entries."""
@@ -205,7 +211,11 @@ class Log:
                 while waiting:
                     block = self._take()
                     for follower in self.followers:
-                        follower.offer(self, block)
+                        try:
+                            follower.offer(self, block)
+                        except Exception as error:  # noqa: BLE001 - it is reported, and the others go on
+                            report(events.InternalError(part="delivery", consequence="A connection ends."), error)
+                            follower.hang_up()
             finally:
                 self._baton.release()
 

@@ -162,8 +162,8 @@ class Reader(Generic[L]):
             if cursor + 1 != block.first:
                 self._fall_behind_locked()
                 return
-            self._cursors[log] = block.last
             data = block.encoded(self.dialect)
+            self._cursors[log] = block.last
             taken = self._outlet.transmit(data)  # a level reader has no backlog
             if taken < len(data):
                 self._keep_locked(data, taken)

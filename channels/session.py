@@ -234,16 +234,26 @@ class Session:
 
     def _refused(self, posting: Posting, refused: Refused) -> None:
         """Called by the journal's leader."""
-        for post in posting.posts:
-            self._refuse(post, refused)
-        self._settled += 1
+        try:
+            for post in posting.posts:
+                self._refuse(post, refused)
+        except Exception:
+            self.hang_up()  # the peer waits for the answer
+            raise
+        finally:
+            self._settled += 1
 
     def _stored(self, posting: Posting, numbers: Sequence[int]) -> None:
         """Send the receipts that were asked for. Called by the journal's leader."""
-        data = receipts(posting, numbers, self.reader.dialect.encode, self.chat.directory.is_there, self.shortcut)
-        if data:
-            self.reader.reply_bytes(data)
-        self._settled += 1
+        try:
+            data = receipts(posting, numbers, self.reader.dialect.encode, self.chat.directory.is_there, self.shortcut)
+            if data:
+                self.reader.reply_bytes(data)
+        except Exception:
+            self.hang_up()  # the peer waits for the receipts
+            raise
+        finally:
+            self._settled += 1
 
     def settle(self) -> None:
         """Return when everything that this connection posted is stored or refused."""

@@ -182,13 +182,13 @@ class MqttReader(Reader[L]):
             if cursor + 1 != block.first or not fits:
                 self._fall_behind_locked()
                 return
+            data = block.encoded(encoding)
             self._cursors[log] = block.last
             if not encoding.at_qos_1:
                 self._unread = self._unread or log.channel is None
             else:
                 for batch in block.batches:
                     self._fly_locked(log, encoding, batch)
-            data = block.encoded(encoding)
             taken = self._outlet.transmit(data, answered=encoding.at_qos_1)  # no backlog: the reader is level
             if taken < len(data):
                 self._keep_locked(data, taken)

@@ -25,6 +25,9 @@ class Follower:
     def notify(self, frame: Frame, log: Log | None = None) -> None:
         raise AssertionError("a log sends no notices")
 
+    def hang_up(self) -> None:
+        raise AssertionError("no offer has failed")
+
 
 def _log() -> Log:
     return Log(LogRow(2, "channel", "lab", "lab", "", "", 0))

@@ -149,7 +149,7 @@ class Reading(RuleBasedStateMachine):
         if deliver:
             log.deliver()
         if forget:
-            log.forget()
+            log.forget(log._recent[0])
         self._arrive()
 
     @rule(at=st.integers(0, 2))
