@@ -4,6 +4,9 @@
 A blob appears under its name as a whole, by a link to a verified part, or by a copy that is renamed. So a blob has the
 content that its name says, after any crash.
 
+`<folder>/parts/<id>.ranges` records which ranges of a part were written since the database was told, 16 bytes each: a
+database writes some thousand bytes at least, whatever the size of a range.
+
 This module moves bytes and decides nothing: which ranges of a part are valid, who may read a file, and when a part
 becomes a blob is in channels/files/, and the rows are in the database.
 """
@@ -13,11 +16,15 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import struct
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from wire.ranges import RangeSet, union
+
 FOLDER = "files"
 SPARE = 64 << 20  # bytes of the disk that files leave free: on a full one, no post and no end of an offer can be stored
+_RECORD = struct.Struct("<QQ")  # the first byte of a range, and the one after its last
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV}  # link(2): FAT and some network file systems
 
 
@@ -55,6 +62,35 @@ class Blobs:
         facts = os.statvfs(self._parts)
         if facts.f_blocks and facts.f_bavail * facts.f_frsize < size + SPARE:  # some file systems report 0 blocks
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def record_range(self, file: str, first: int, end: int) -> None:
+        """Record that a range of a part is written. The record survives what the bytes of `write_part` survive."""
+        descriptor = os.open(self._record(file), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            size = os.fstat(descriptor).st_size
+            whole = size - size % _RECORD.size  # a full disk or a loss of power may leave a piece of a record
+            if os.pwrite(descriptor, _RECORD.pack(first, end), whole) < _RECORD.size:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            if self._synced:
+                os.fdatasync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def recorded_ranges(self, file: str) -> RangeSet:
+        """Return the recorded ranges of a part; none without a record."""
+        try:
+            data = self._record(file).read_bytes()
+        except FileNotFoundError:
+            return ()
+        whole = len(data) - len(data) % _RECORD.size
+        return union(_RECORD.iter_unpack(data[:whole]))
+
+    def clear_record(self, file: str) -> None:
+        """Remove the record of a part, after the database was told; do nothing if there is none."""
+        self._record(file).unlink(missing_ok=True)
+
+    def _record(self, file: str) -> Path:
+        return self._parts / f"{file}.ranges"
 
     def read_part(self, file: str) -> int:
         """Return a descriptor to read a part."""
@@ -106,8 +142,9 @@ class Blobs:
             raise
 
     def drop_part(self, file: str) -> None:
-        """Remove a part; do nothing if it does not exist."""
+        """Remove a part and its record; do nothing if they do not exist."""
         (self._parts / file).unlink(missing_ok=True)
+        self.clear_record(file)
 
     def drop_blob(self, sha256: str) -> None:
         """Remove a blob; do nothing if it does not exist."""
@@ -116,7 +153,7 @@ class Blobs:
     def sweep(self, parts: Collection[str], blobs: Collection[str]) -> None:
         """Remove all other parts and blobs: a crash between writing a file and its row leaves such a file."""
         for file in self._parts.glob("*"):
-            if file.name not in parts:
+            if file.name.partition(".")[0] not in parts:
                 file.unlink(missing_ok=True)
         for file in self._blobs.glob("*/*"):
             if file.name not in blobs:

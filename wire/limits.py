@@ -62,6 +62,9 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     files_per_user: OrNone = 8_589_934_592  # bytes of all files that one user offers at a time; 0: no limit
     files: OrNone = 34_359_738_368  # bytes of all files that are offered at a time; 0: no limit
     file_days: AtLeastOne = 7  # days until the server deletes an offered file
+    folder_files: AtLeastOne = 10_000  # files in one folder that is offered
+    folder_bytes: AtLeastOne = 1_000_000  # bytes of the list of those files, as JSON
+    ranges: AtLeastOne = 1_024  # ranges of one upload that do not touch
     chunk: AtLeastOne = 262_144  # bytes of a file in one answer
 
     @property

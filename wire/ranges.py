@@ -26,10 +26,13 @@ def add(ranges: RangeSet, first: int, end: int) -> RangeSet:
 
 def union(ranges: Iterable[Sequence[int]]) -> RangeSet:
     """Return the set of these ranges, which may overlap and have any order."""
-    made = EMPTY
-    for first, end in ranges:
-        made = add(made, first, end)
-    return made
+    made: list[tuple[int, int]] = []
+    for first, end in sorted([(first, end) for first, end in ranges if first < end]):
+        if made and first <= made[-1][1]:
+            made[-1] = (made[-1][0], max(made[-1][1], end))
+        else:
+            made.append((first, end))
+    return tuple(made)
 
 
 def clip(ranges: RangeSet, end: int) -> RangeSet:

@@ -24,7 +24,6 @@ from .shared_file import SharedFile
 _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # no two look alike
 _ID = 8
 _DAY = 86_400_000  # milliseconds
-_PARTS = 10_000  # files in a folder
 _NONE = "No such file, or it was not offered to you. /files lists yours."
 
 
@@ -82,10 +81,12 @@ class Files:
         most = self._limits.file_size
         if most and size > most:
             raise Refused("too-large", f"{name} has {size_words(size)}. The limit of a file is {size_words(most)}.")
-        if len(parts) > _PARTS:
-            raise Refused("too-large", f"{name} has {len(parts)} files. The limit of a folder is {_PARTS}.")
+        if len(parts) > self._limits.folder_files:
+            raise Refused("too-large", f"{name} has {len(parts)} files. The limit is {self._limits.folder_files}.")
         for part in parts:
             check_path(part.name)
+        if len({part.name for part in parts}) < len(parts):
+            raise Refused("bad-file-name", f"Two files in {name} have the same path.")
         if parts and sum(part.size for part in parts) != size:
             raise Refused("bad-frame", "The sizes of the parts do not add up to the size of the file.")
 
@@ -155,7 +156,7 @@ class Files:
         with self._lock:
             shared = self._open.get(id)
             if shared is None:
-                shared = self._open[id] = SharedFile(id, self._store, self._blobs)
+                shared = self._open[id] = SharedFile(id, self._store, self._blobs, self._limits)
             shared.users += 1
             return shared
 

@@ -1,26 +1,33 @@
 """Floor 2: a file that connections have open, during its upload or after: its ranges, its sender, its receivers.
 
-Bytes are written before their range is recorded, so the recorded ranges outlive `kill -9`. Bytes that the server has
-are not written over, so that the checksum can be computed as they come. After a checksum that did not match, they are.
+Bytes are written before their range is recorded, so the recorded ranges outlive `kill -9`. A range is recorded beside
+the part, and all ranges in the store after some thousand of them, and when no connection has the file open any more.
+
+Bytes that the server has are not written over, so that the checksum can be computed as they come. After a checksum that
+did not match, they are.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import threading
 
-from store import Blobs, FileRow, Files
+from store import Blobs, FileRow, Files, StoreError
 from wire.errors import Refused
 from wire.frames import More, Wanted
-from wire.ranges import EMPTY, RangeSet, add, clip, missing
+from wire.limits import Limits
+from wire.ranges import EMPTY, RangeSet, add, clip, missing, union
 
 from ..locks import leaf
 from ..session_reader import SessionReader
 from .direct_sender import DirectSender
 
+log_ = logging.getLogger("partyline.files")
+
 _PIECE = 1 << 20  # bytes that are read at once to make a checksum
-_RANGES = 4_096  # of one file; many small ranges all over it would be slow to record
+_RECORDS = 4_096  # ranges that are recorded beside a part until the store is told
 _WATCHERS = 10_000  # readers that wait for one file
 
 
@@ -32,7 +39,7 @@ class SharedFile:
     that reading it takes no lock.
     """
 
-    def __init__(self, id: str, store: Files, blobs: Blobs) -> None:
+    def __init__(self, id: str, store: Files, blobs: Blobs, limits: Limits) -> None:
         self.id = id
         self.users = 0
         self.row: FileRow | None = None
@@ -40,11 +47,13 @@ class SharedFile:
         self.version = 0  # counts the changes
         self._store = store
         self._blobs = blobs
+        self._limits = limits
         self._turn = threading.Lock()
         self.direct_sender: DirectSender | None = None  # where its sender listens
         self._lock = leaf()
         self._watchers: set[SessionReader] = set()
         self._descriptor = -1
+        self._recorded = 0  # ranges beside the part, of which the store does not know
         self._hash = hashlib.sha256()
         self._hashed = 0  # bytes that `_hash` covers
         self._doubtful = False  # a checksum did not match, so any bytes may be written over
@@ -54,8 +63,8 @@ class SharedFile:
         with self._turn:
             if self.row is None:
                 self.row = self._store.file(self.id)
-                if self.row is not None and self.row.ranges:  # a part may have lost its end with the power
-                    self.ranges = clip(self.row.ranges, self._blobs.part_size(self.id))
+                if self.row is not None and self.row.state == "open":
+                    self.ranges = ranges_on_disk(self.row, self._blobs)
             return self.row
 
     def _open_row(self) -> FileRow:
@@ -80,8 +89,10 @@ class SharedFile:
                 raise Refused("checksum-mismatch", f"The SHA-256 of bytes {offset} to {end} does not match.")
             gaps: RangeSet = ((offset, end),) if self._doubtful else missing(self.ranges, offset, end)
             if gaps:
+                ranges = self._with_room(offset, end)
                 self._write(gaps, offset, memoryview(data))
-                self._record(offset, end)
+                if ranges != self.ranges:
+                    self._record(offset, end, ranges)
             # Not if the server had some of the bytes, which may differ: then `finish` reads them from the disk.
             if offset <= self._hashed < end and gaps == ((self._hashed, end),) and not self._doubtful:
                 self._hash.update(memoryview(data)[self._hashed - offset :])
@@ -94,14 +105,28 @@ class SharedFile:
             self._descriptor = self._blobs.open_part(self.id)
         self._blobs.write_part(self._descriptor, [(first, data[first - offset : end - offset]) for first, end in gaps])
 
-    def _record(self, first: int, end: int) -> None:
+    def _with_room(self, first: int, end: int) -> RangeSet:
+        """Return the ranges with one more. Raises Refused if those are too many, which would be slow to handle."""
         ranges = add(self.ranges, first, end)
-        if ranges == self.ranges:
-            return
-        if len(ranges) > _RANGES:
-            raise Refused("bad-range", f"The upload has {_RANGES} gaps. Fill some of them first.")
-        self._store.keep_ranges(self.id, ranges)
+        if len(ranges) > self._limits.ranges and len(ranges) > len(self.ranges):
+            sentence = (
+                f"The upload has {self._limits.ranges} ranges with gaps between them. Fill some of the gaps first."
+            )
+            raise Refused("bad-range", sentence)
+        return ranges
+
+    def _record(self, first: int, end: int, ranges: RangeSet) -> None:
+        self._blobs.record_range(self.id, first, end)
         self.ranges = ranges
+        self._recorded += 1
+        if self._recorded >= _RECORDS:
+            self._tell_store()
+
+    def _tell_store(self) -> None:
+        """Store the ranges that are recorded beside the part."""
+        self._store.keep_ranges(self.id, self.ranges)
+        self._blobs.clear_record(self.id)
+        self._recorded = 0
 
     def finish(self, sha256: str, size: int | None, keep_blob: threading.Lock) -> FileRow:
         """Verify the file, make it a blob while holding the baton `keep_blob`, and return its row.
@@ -133,6 +158,7 @@ class SharedFile:
             self.row = row = self._store.file(self.id) or row
             self._blobs.drop_part(self.id)
             self._close()
+            self._recorded = 0
         self.changed()
         return row
 
@@ -156,6 +182,7 @@ class SharedFile:
                     self._blobs.drop_blob(sha256)
             self._blobs.drop_part(self.id)
             self._close()
+            self._recorded = 0
             self.row, self.ranges = self._store.file(self.id), EMPTY
         self.want()  # a sender that listens would wait for ever
         self.changed()
@@ -200,6 +227,19 @@ class SharedFile:
             self._descriptor = -1
 
     def close(self) -> None:
-        """Close the part. Called when no connection has the file open."""
+        """Store the ranges, and close the part. Called when no connection has the file open."""
         with self._turn:
             self._close()
+            if self._recorded:
+                try:
+                    self._tell_store()
+                except (StoreError, OSError) as error:  # the record beside the part is enough
+                    log_.warning("file %s: %s", self.id, error)
+
+
+def ranges_on_disk(row: FileRow, blobs: Blobs) -> RangeSet:
+    """Return which ranges of an open file are on disk. Raises OSError.
+
+    A part may have lost its end with the power.
+    """
+    return clip(union([*row.ranges, *blobs.recorded_ranges(row.id)]), blobs.part_size(row.id))

@@ -36,7 +36,13 @@ def offer(session: Session, frame: Offer) -> Offered:
     user, chat = session.holder, session.chat
     log = _log(session, user, frame)
     row = chat.files.offer(
-        log.row.id, (user.key, user.name), frame.name, frame.size, frame.id or "", parts_of(frame), frame.sha256
+        log.row.id,
+        (user.key, user.name),
+        frame.name,
+        frame.size,
+        frame.id or "",
+        parts_of(frame, chat.limits.folder_bytes),
+        frame.sha256,
     )
     number, have = row.number, EMPTY
     if number:

@@ -16,10 +16,9 @@ import msgspec
 from wire.errors import Refused
 from wire.file_names import check_path, safe_name
 from wire.frames import FilePart
+from wire.limits import Limits
 
-_FILES = 10_000  # files in a folder, at most
 _GONE = (FileNotFoundError, NotADirectoryError, PermissionError)  # any other error may pass
-_NAMES = 1_000_000  # bytes of their names in an offer, at most
 
 
 class ChangedError(Refused):
@@ -55,7 +54,7 @@ class Source:
             FilePart(check_path(piece.path.relative_to(root).as_posix()), piece.size)
             for piece in (self._pieces if folder else ())
         ]
-        if len(msgspec.json.encode(self.parts)) > _NAMES:
+        if len(msgspec.json.encode(self.parts)) > Limits().folder_bytes:
             raise Refused(
                 "too-large",
                 f"{self.name} has too many files, or their names are too long. Pack it into an archive first.",
@@ -141,8 +140,8 @@ def _raise(error: OSError) -> None:
 
 
 def _measured(paths: list[Path]) -> list[_Piece]:
-    if len(paths) > _FILES:
-        raise Refused("too-large", f"A folder may contain at most {_FILES} files.")
+    if len(paths) > Limits().folder_files:
+        raise Refused("too-large", f"A folder may contain at most {Limits().folder_files} files.")
     pieces: list[_Piece] = []
     first = 0
     for path in paths:

@@ -17,6 +17,7 @@ from pathlib import Path
 from wire.errors import Refused
 from wire.file_names import safe_name, safe_path, size_words
 from wire.frames import Ranges
+from wire.limits import Limits
 
 _PIECE = 1 << 20
 _NAMES = 10_000  # attempts to find a free name: `name (1)` and so on
@@ -39,6 +40,10 @@ class Target:
             )
         if info.parts and sum(part.size for part in info.parts) != info.size:
             raise Refused("bad-frame", f"{self.name} is damaged: the sizes of its files do not add up.")
+        if len(info.parts) > Limits().folder_files:
+            raise Refused(
+                "too-large", f"{self.name} has {len(info.parts)} files; the limit is {Limits().folder_files}."
+            )
         try:
             folder.mkdir(parents=True, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
@@ -147,6 +152,7 @@ class Target:
     def _fill(self, room: Path) -> None:
         """Copy the files of a folder to their paths in it."""
         at = 0
+        free = _FreeNames()
         for part in self._parts:
             *folders, name = safe_path(part.name)
             below = room
@@ -155,9 +161,9 @@ class Target:
                 with contextlib.suppress(FileExistsError):
                     below.mkdir()
                 if not below.is_dir():  # a file has that name
-                    below = _make(room, step)
-            path = next(path for path in _names(below, name) if not path.exists())
-            self._copy(path, at, part.size)
+                    below = free.find(room, step)
+                    below.mkdir()
+            self._copy(free.find(below, name), at, part.size)
             at += part.size
 
     def _copy(self, path: Path, at: int, size: int) -> None:
@@ -181,10 +187,22 @@ class Target:
             self._descriptor = -1
 
 
-def _make(folder: Path, step: str) -> Path:
-    path = next(path for path in _names(folder, step) if not path.exists())
-    path.mkdir()
-    return path
+class _FreeNames:
+    """Finds names that no file has yet, without a second look at one that was taken before.
+
+    So thousands of files of one name cost one look each, not one for each file before it.
+    """
+
+    def __init__(self) -> None:
+        self._names: dict[tuple[Path, str], Iterator[Path]] = {}
+
+    def find(self, folder: Path, name: str) -> Path:
+        """Return the path of the first free name in the folder. Raises FileExistsError."""
+        names = self._names.setdefault((folder, name), _names(folder, name))
+        for path in names:
+            if not path.exists():
+                return path
+        raise FileExistsError(f"there are too many files called {name}")
 
 
 def _names(folder: Path, name: str) -> Iterator[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from pathlib import PurePosixPath
 
 import pytest
@@ -31,6 +32,18 @@ def test_a_set_of_ranges_is_a_set_of_numbers(spans: list[list[int]]) -> None:
     assert all(first < end for first, end in made)
     assert all(one[1] < other[0] for one, other in itertools.pairwise(made))
     assert union(reversed(spans)) == union([*spans, *spans]) == made
+
+
+def test_a_set_of_many_ranges_takes_linear_time() -> None:
+    """The answer of a server, or of another client, may have hundreds of thousands of them."""
+
+    def seconds(count: int) -> float:
+        spans = [(at * 2, at * 2 + 1) for at in range(count)]
+        began = time.process_time()
+        assert len(union(spans)) == count
+        return time.process_time() - began
+
+    assert min(seconds(80_000) for _ in range(3)) < 16 * min(seconds(20_000) for _ in range(3))
 
 
 @given(spans=SPANS, span=st.tuples(st.integers(0, 40), st.integers(0, 40)).map(sorted))

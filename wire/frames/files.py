@@ -52,10 +52,13 @@ def with_parts_behind(offer: Offer) -> Offer:
     return msgspec.structs.replace(offer, parts=[], payload=msgspec.json.encode(offer.parts))
 
 
-def parts_of(offer: Offer) -> list[FilePart]:
-    """Return the parts of an offer, from its field or its payload. Raises Refused."""
+def parts_of(offer: Offer, most: int) -> list[FilePart]:
+    """Return the parts of an offer, from its field or its payload of at most `most` bytes. Raises Refused."""
     if not offer.payload:
         return offer.parts
+    if len(offer.payload) > most:
+        sentence = f"The list of files has {len(offer.payload)} bytes. The limit is {most}; send an archive instead."
+        raise Refused("too-large", sentence)
     try:
         return _parts.decode(offer.payload)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

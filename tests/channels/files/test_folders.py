@@ -16,7 +16,7 @@ from tests.support.clients import Json, endpoint
 from tests.support.files import PHOTO, everything, fill, refused
 from tests.support.fixtures import StartServer
 from wire.errors import Refused
-from wire.frames import Cancel, Entry, FilePart, Files, GetFile, Offer, Offered, SendFile
+from wire.frames import Cancel, Entry, Error, FilePart, Files, GetFile, Offer, Offered, SendFile
 from wire.limits import Limits
 
 Connect = Callable[..., Json]
@@ -103,3 +103,17 @@ def test_a_server_that_takes_no_payload(start_server: StartServer, connect: Conn
         sending(tmp_path / "x").run(connection)
     assert alice.request(Files()).files == []
     connection.close()
+
+
+def test_a_folder_of_too_many_files_or_bytes_is_refused(start_server: StartServer, connect: Connect) -> None:
+    server = start_server(limits=Limits(folder_files=10, folder_bytes=1_000))
+    alice = connect(server.address, "alice")
+
+    def sentence(parts: list[FilePart], payload: bytes = b"") -> str:
+        answer = alice.request(Offer(name="d", size=len(parts), user="bob", parts=parts, payload=payload))
+        assert isinstance(answer, Error), answer
+        return answer.error
+
+    assert sentence([FilePart(str(number), 1) for number in range(11)]) == "d has 11 files. The limit is 10."
+    assert sentence([FilePart("a", 1), FilePart("b", 1), FilePart("a", 1)]) == "Two files in d have the same path."
+    assert sentence([], b"[" * 1_001).startswith("The list of files has 1001 bytes. The limit is 1000;")

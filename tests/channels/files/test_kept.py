@@ -13,14 +13,14 @@ import pytest
 
 from channels.files.expiry import Expiry
 from server import Config, Server
-from store import StoreError
+from store import Blobs, StoreError
 from tests.support.clients import Json
 from tests.support.files import DATA, SHA, fetch, fill, kept, offer, put, refused
 from tests.support.fixtures import StartProcess, StartServer
 from tests.support.stores import WatchedStore
-from tests.support.waiting import DEADLINE
+from tests.support.waiting import DEADLINE, eventually
 from wire.clock import now
-from wire.frames import Attach, Files, Finish, Finished, Get, Have, Kept, More, Offer, Offered, Put, Ranges
+from wire.frames import Attach, Error, Files, Finish, Finished, Get, Have, Kept, More, Offer, Offered, Put, Ranges
 from wire.limits import Limits
 
 Connect = Callable[..., Json]
@@ -76,28 +76,58 @@ def test_files_leave_room_on_the_disk_for_messages(
         patch.setattr("store.blobs.SPARE", 1 << 60)
         assert refused(alice, Put(file=file, offset=1_000, payload=DATA[1_000:])) == "not-stored"
         assert alice.request(Have(file=file)).have == [[0, 1_000]]
-        assert [path.stat().st_size for path in kept(tmp_path / "data")] == [1_000]
+        assert sorted(path.stat().st_size for path in kept(tmp_path / "data")) == [16, 1_000]  # a range, and its bytes
     fill(alice, file)
 
 
-def test_a_store_that_fails_records_nothing(server: Server, connect: Connect, stores: list[WatchedStore]) -> None:
+def test_a_disk_or_a_store_that_fails_records_nothing(
+    server: Server, connect: Connect, stores: list[WatchedStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The part may have the bytes, but no range says so."""
     alice = connect(server.address, "alice")
     file = offer(alice)
 
-    def fail(method: str) -> None:
-        if method in ("keep_ranges", "finish_file"):
-            raise StoreError("the disk is full")
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
 
-    stores[0].before = fail
-    assert refused(alice, Put(file=file, offset=0, payload=DATA)) == "not-stored"
-    stores[0].before = None
+    with monkeypatch.context() as patch:
+        patch.setattr(Blobs, "record_range", full)
+        assert refused(alice, Put(file=file, offset=0, payload=DATA)) == "not-stored"
     assert alice.request(Have(file=file)).have == []
     put(alice, file, 0, len(DATA))
+
+    def fail(method: str) -> None:
+        if method == "finish_file":
+            raise StoreError("the disk is full")
+
     stores[0].before = fail
     assert refused(alice, Finish(file=file, sha256=SHA)) == "not-stored"
     stores[0].before = None
     assert isinstance(alice.request(Finish(file=file, sha256=SHA)), Finished)
+
+
+def test_small_puts_write_as_much_as_they_bring(
+    server: Server, connect: Connect, stores: list[WatchedStore], tmp_path: Path
+) -> None:
+    """3,500 puts of one byte wrote 155 MB: the list of all ranges for each."""
+    told: list[str] = []
+    stores[0].before = told.append
+    alice = connect(server.address, "alice")
+    file = offer(alice, 1 << 20)
+    for at in range(2_000):
+        put(alice, file, at, at + 1, DATA)
+    assert "keep_ranges" not in told
+    assert (tmp_path / "data" / "files" / "parts" / f"{file}.ranges").stat().st_size == 2_000 * 16
+    for at in range(Limits().ranges - 1):
+        put(alice, file, 3_000 + 2 * at, 3_001 + 2 * at, DATA)
+    answer = alice.request(Put(file=file, offset=250_000, payload=b"x"))
+    assert isinstance(answer, Error)
+    assert answer.error == "The upload has 1024 ranges with gaps between them. Fill some of the gaps first."
+    put(alice, file, 2_000, 2_001, DATA)
+    alice.close()
+    eventually(lambda: told.count("keep_ranges") == 1, lambda: "the store does not know the ranges")
+    assert not (tmp_path / "data" / "files" / "parts" / f"{file}.ranges").exists()
+    assert len(connect(server.address, "alice").request(Have(file=file)).have) == Limits().ranges
 
 
 def test_after_kill_9_it_goes_on(start_process: StartProcess, connect: Connect) -> None:

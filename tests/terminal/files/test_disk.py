@@ -225,3 +225,31 @@ def test_a_temporary_read_error_is_not_a_change(photo: Path, monkeypatch: pytest
         source.read(0, 1)
     with pytest.raises(ChangedError):
         source.check()
+
+
+def test_a_folder_with_thousands_of_one_name_costs_one_look_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An offer of 2,000 parts with one name cost two million looks at the disk, or ten seconds."""
+    looks = 0
+    exists = Path.exists
+
+    def counted(path: Path) -> bool:
+        nonlocal looks
+        looks += 1
+        return exists(path)
+
+    parts = [FilePart("a", 1), *[FilePart(name, 1) for name in ["a"] * 1_000 + ["a/b"] * 1_000]]
+    target = Target(tmp_path, info("d", len(parts), parts), 0)
+    target.append(memoryview(bytes(len(parts))))
+    monkeypatch.setattr(Path, "exists", counted)
+    folder = target.keep()
+    assert looks < 3 * len(parts)
+    assert sum(path.is_file() for path in folder.rglob("*")) == len(parts)
+
+
+def test_a_folder_with_too_many_files_is_refused_before_a_byte_is_fetched(tmp_path: Path) -> None:
+    parts = [FilePart(str(number), 0) for number in range(10_001)]
+    with pytest.raises(Refused, match="has 10001 files"):
+        Target(tmp_path, info("d", 0, parts), 0)
+    assert not list(tmp_path.iterdir())
