@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -9,6 +10,7 @@ from channels.log import Block, Log
 from channels.reader import Reader
 from store import Batch, Entries, LogRow
 from tests.support.journal import FakeStore
+from tests.support.waiting import DEADLINE, eventually
 from wire.dialect import Encoding
 from wire.frames import Entry, Frame, Gap, Pong, Presence
 from wire.jsonlines import JsonLines
@@ -153,6 +155,21 @@ def test_a_wait_for_room_that_is_over_in_time_has_no_room() -> None:
     assert made.reader.wait_for_room(5_000, 0.001)
     made.walk()
     assert made.reader.wait_for_room(0, 0.001)
+
+
+def test_a_wait_for_room_ends_when_just_the_limit_waits() -> None:
+    made = Setting()
+    made.outlet.room = 0
+    made.reader.reply(Pong(payload=b"x" * 1_000))
+    waiting = made.reader._waiting
+    found: list[bool] = []
+    waiter = threading.Thread(target=lambda: found.append(made.reader.wait_for_room(waiting - 10)), daemon=True)
+    waiter.start()
+    eventually(lambda: made.reader._room is not None, lambda: "the thread does not wait")
+    made.outlet.room = 10
+    made.reader.walk(made.store, Limits())
+    waiter.join(DEADLINE)
+    assert found == [True]
 
 
 def test_a_log_that_grows_while_it_is_attached_is_sent() -> None:

@@ -13,6 +13,7 @@ from store import Durability, StoreError, open_store
 from store.sqlite import FILE, SqliteDatabase
 from store.sqlite import database as sqlite_database
 from tests.support.stores import NOW, posting
+from tests.support.waiting import DEADLINE
 
 
 @pytest.mark.parametrize(
@@ -86,6 +87,19 @@ def test_the_checkpointer_bounds_the_write_ahead_log(tmp_path: Path, monkeypatch
     store.close()
     assert "store-checkpointer" not in {thread.name for thread in threading.enumerate()}
     assert not log.exists()
+
+
+def test_cursors_that_move_are_counted_for_the_next_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crowd that only reads writes cursors; the write-ahead log must not grow with them."""
+    store = open_store(tmp_path)
+    lab = store.open_channel("lab")
+    store.join(lab, "ann")
+    checked = threading.Event()
+    monkeypatch.setattr(SqliteDatabase, "_checkpoint", lambda _: checked.set())
+    monkeypatch.setattr(sqlite_database, "_CHECKPOINT_BYTES", 0)
+    store.move({(lab.id, "ann"): 0}, {})
+    assert checked.wait(DEADLINE)
+    store.close()
 
 
 def test_any_number_of_sessions_can_end_at_once(tmp_path: Path) -> None:
