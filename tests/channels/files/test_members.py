@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from server import Server
 from tests.support.clients import Json
@@ -37,6 +38,32 @@ def test_a_user_who_leaves_a_channel_cannot_fetch_its_files(server: Server, conn
     put(alice, file, 1000, 2000)  # it is her own
     bob.request(Join("lab"))
     assert line.request(get).payload == DATA[:9]
+
+
+def test_a_user_who_leaves_a_channel_holds_no_file_of_it_open(server: Server, connect: Connect) -> None:
+    alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
+    for client in (alice, bob):
+        client.request(Join("lab"))
+    file = offer(alice, user="", channel="lab")
+    fill(alice, file)
+    before = _open_files()
+    get = Get(file=file, offset=0, length=9)
+    assert bob.request(get).payload == DATA[:9]
+    assert _open_files() == before + 1
+    bob.request(Leave("lab"))
+    assert refused(bob, get) == "no-such-file"
+    assert _open_files() == before
+
+
+def _open_files() -> int:
+    """Return how many files of users this process, with its server, has open."""
+    count = 0
+    for descriptor in Path("/proc/self/fd").iterdir():
+        try:
+            count += "/files/" in str(descriptor.readlink())
+        except FileNotFoundError:  # that of the listing
+            continue
+    return count
 
 
 def test_an_attached_connection_has_no_older_memberships(server: Server, connect: Connect) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from channels.requests import transfers
 from server import Server
 from tests.support.clients import Json, Text
 from tests.support.files import DATA, SHA, fetch, fill, kept, offer, put, refused
@@ -115,6 +116,19 @@ def test_a_wrong_checksum_keeps_the_part_and_can_be_mended(server: Server, conne
     put(alice, file, 100_000, 200_000)
     assert isinstance(alice.request(Finish(file=file, sha256=SHA)), Finished)
     assert fetch(bob, file) == DATA
+
+
+def test_a_checksum_covers_no_more_than_its_limit(
+    server: Server, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfers, "_SUM", 1_000)
+    alice = connect(server.address, "alice")
+    file = offer(alice)
+    put(alice, file, 0, len(DATA))
+    answer = alice.request(Sum(file=file, offset=7, length=1_000))
+    assert isinstance(answer, SumIs)
+    assert answer.sha256 == hashlib.sha256(DATA[7:1_007]).hexdigest()
+    assert refused(alice, Sum(file=file, offset=7, length=1_001)) == "bad-range"
 
 
 def test_a_fetch_follows_the_upload(server: Server, connect: Connect) -> None:
