@@ -10,7 +10,7 @@ from .log import Log
 
 
 class ChannelIndex:
-    """The channels by their keys. One thread at a time changes it; any thread may read it meanwhile.
+    """The channels by their keys. One thread at a time changes it, which `OpenLogs` sees to; any thread may read it.
 
     Each read is one step of the interpreter. A page costs its entries and the search for the first one, however many
     channels there are.

@@ -33,8 +33,8 @@ from .channel_index import ChannelIndex
 from .directory import Directory, User
 from .files import Files
 from .journal import Journal
-from .locks import leaf
 from .log import Follower, Log
+from .open_logs import OpenLogs
 from .pages import count_within
 from .rates import CHANNELS, JOINS, NAMES, TALKS, Origin, RateLimits
 from .read_tracker import ReadTracker
@@ -66,32 +66,27 @@ class Chat:
         # Set by a mirror. Any thread calls it, with no lock held.
         self.mirror_status: Callable[[], BridgeStatus] | None = None
         self.closing = False  # the server goes down, so no presence is sent
-        self._lock = leaf()
-        self._logs: dict[int, Log] = {}
-        self._channels = ChannelIndex()  # changed under the lock
-        self._private_logs: dict[str, Log] = {}
+        self._channels = ChannelIndex()
+        self._logs = OpenLogs(store, self._opened)
         members = store.member_counts()
         for row in store.channels():
-            self.log(row).members = members.get(row.id, 0)
+            self._logs.open_first(row).members = members.get(row.id, 0)
+
+    def _opened(self, log: Log) -> None:
+        """Keep a channel: users find it by name. A private log leaves memory when nobody uses it."""
+        if log.channel is not None:
+            self._channels.add(log)
 
     def log(self, row: LogRow) -> Log:
-        """Return the one Log of a row."""
-        with self._lock:
-            log = self._logs.get(row.id)
-            if log is None:
-                log = self._logs[row.id] = Log(row)
-                if row.is_channel:
-                    self._channels.add(log)
-                else:
-                    self._private_logs[row.key] = log
-            return log
+        """Return the one Log of a row. Raises Refused if the log has left the store meanwhile."""
+        log = self._logs.open(row.id)
+        if log is None:
+            raise Refused("no-such-channel", "It was empty, and the server has removed it. Try again.")
+        return log
 
     def log_of(self, id: int) -> Log | None:
         """Return the log of that id; None for an unknown id."""
-        log = self._logs.get(id)
-        if log is None and (row := self.store.log(id)) is not None:
-            log = self.log(row)
-        return log
+        return self._logs.open(id)
 
     # Channels
 
@@ -189,7 +184,7 @@ class Chat:
     def private_log(self, one: str, other: str, origin: Origin) -> Log:
         """Return the private log of two users, by name, and have both users' readers follow it. Raises Refused."""
         other = check_name(other, "user name")
-        log = self._private_logs.get(private_key(one, other))
+        log = self._logs.private(private_key(one, other))
         if log is None:
             if self.store.find_private_log(one, other) is None:
                 self.rates.check(TALKS, origin)

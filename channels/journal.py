@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
+from weakref import ref
 
 from reporting import events, report
 from store import Batch, Entries, Members, NewPosts, StoreError
@@ -77,7 +78,8 @@ class Journal:
         self._queued = 0  # bytes
         self._cursors: dict[tuple[Log, str], int] = {}  # by log and user key
         self._seen: dict[str, int] = {}
-        self._kept: deque[tuple[Log, Block]] = deque()  # of all logs, in order of commit; only the leader uses it
+        # The blocks of all logs, in order of commit. Only the leader uses it. It keeps no log that nobody else uses.
+        self._kept: deque[tuple[ref[Log], Block]] = deque()
         self._kept_size = 0
         self._health = StoreHealth()
 
@@ -160,11 +162,13 @@ class Journal:
     def _publish(self, log: Log, batch: Batch) -> None:
         block = Block(batch)
         log.publish(block)
-        self._kept.append((log, block))
+        self._kept.append((ref(log), block))
         self._kept_size += block.size
         while self._kept_size > self._limits.cache and len(self._kept) > 1:
-            old_log, old = self._kept.popleft()
-            old_log.forget(old)
+            old_ref, old = self._kept.popleft()
+            old_log = old_ref()
+            if old_log is not None:
+                old_log.forget(old)
             self._kept_size -= old.size
 
     def _refuse(self, postings: Sequence[Posting], error: Exception) -> None:

@@ -105,7 +105,8 @@ class Log:
     """One channel or private log. `tail` is the last committed number; it moves under `_lock` only."""
 
     __slots__ = (
-        "_baton", "_lock", "_recent", "_undelivered", "channel", "followers", "members", "row", "tail", "topic",
+        "__weakref__", "_baton", "_lock", "_recent", "_undelivered", "channel", "followers", "members", "row", "tail",
+        "topic",
     )  # fmt: skip
 
     def __init__(self, row: LogRow) -> None:
@@ -117,7 +118,7 @@ class Log:
         self.followers: tuple[Follower, ...] = ()
         self._lock = leaf()
         self._recent: deque[Block] = deque()  # without a gap up to the tail
-        self._undelivered: deque[Block] = deque()
+        self._undelivered: list[Block] = []
         self._baton = threading.Lock()
 
     def partner(self, user_key: str) -> str | None:
@@ -222,7 +223,7 @@ class Log:
     def _take(self) -> Block:
         """Return all waiting blocks as one, so that many small commits cost each reader one send."""
         with self._lock:
-            blocks = list(self._undelivered)
+            blocks = self._undelivered.copy()
             self._undelivered.clear()
         return blocks[0] if len(blocks) == 1 else Block(*[batch for block in blocks for batch in block.batches])
 

@@ -167,10 +167,23 @@ class MirrorReader(MqttReader[Log | UserLog]):
     def drop_recipient(self, recipient: Recipient) -> None:
         """Publish nothing more for a user who has left the broker."""
         with self._lock:
-            for whole, dropped in self._recipients.pop(recipient, {}).items():
-                self._user_logs[whole] = tuple([log for log in self._user_logs[whole] if log is not dropped])
+            dropped = self._recipients.pop(recipient, {})
+            for whole, user_log in dropped.items():
+                self._user_logs[whole] = tuple([log for log in self._user_logs[whole] if log is not user_log])
+                if not self._user_logs[whole]:
+                    del self._user_logs[whole]
                 for kept in (self._cursors, self._acknowledged, self._encodings, self._resent):
-                    kept.pop(dropped, None)
+                    kept.pop(user_log, None)
+        for whole in dropped:
+            self._detach_idle(whole)
+
+    def _detach_idle(self, whole: Log) -> None:
+        """Follow a private log no longer that no user on the broker has, so that it can leave memory."""
+        if whole in self._user_logs:
+            return
+        whole.detach(self)
+        for user_log in self._user_logs.get(whole, ()):  # another thread has had it published meanwhile
+            self._attach_whole(user_log)
 
     def offer(self, log: Log | UserLog, block: Block) -> None:
         """Publish a new block; of a private log, for each of its users who is on the broker."""

@@ -235,10 +235,10 @@ def test_the_locks_of_the_tests_are_checked(server: Server) -> None:
 def test_a_broken_rule_in_the_server_is_noticed(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """A store call under a lock ends that connection with the assertion in the log, so no test passes by it."""
     chat = server.chat
-    original = chat.known_channel
+    original, lock = chat.known_channel, locks.leaf()
 
     def under_a_lock(name: str) -> object:
-        with chat._lock:
+        with lock:
             return chat.store.channels() and original(name)
 
     monkeypatch.setattr(chat, "known_channel", under_a_lock)
