@@ -1,4 +1,4 @@
-"""The logs in memory: one object for each log, as long as somebody uses it, and never two that do not know each other."""
+"""The logs in memory: one object for each log, as long as somebody uses it, and never two for the same one."""
 
 from __future__ import annotations
 
