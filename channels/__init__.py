@@ -19,12 +19,11 @@ from .receipts import Ref
 from .requests.login import catch_up, may_try_again, take_name
 from .session import Session
 from .session_reader import SessionReader
-from .session_report import UNKNOWN, SessionReport
+from .session_report import SessionReport
 
 __all__ = [
     "LIVE",
     "LOGINS",
-    "UNKNOWN",
     "WILLS",
     "Block",
     "Chat",

@@ -5,24 +5,23 @@ from __future__ import annotations
 from reporting import events, report
 from wire.errors import LIMIT_CODES, PeerError
 
-UNKNOWN = "unknown"  # the protocol of a peer that has not shown it
-
 
 class SessionReport:
     """Reports the events of one connection. Its own thread calls every method that does not name another thread.
 
     `address` is the peer's IP address; for a client of another broker, the broker's `host:port`. `protocol` is text,
-    json, mqtt-3.1.1, mqtt-5 or broker. `client` is the client id of MQTT. `encrypted` is True with TLS. `user` is the
-    name of the user who has logged in, or else the last one that the peer has tried.
+    json, mqtt-3.1.1, mqtt-5 or broker, unknown until the peer has shown it. `client` is the client id of MQTT.
+    `encrypted` is True with TLS. `user` is the name of the user who has logged in, or else the last one that the peer
+    has tried.
     """
 
     __slots__ = ("_told", "address", "client", "encrypted", "protocol", "user")
 
-    def __init__(self, address: str, protocol: str) -> None:
+    def __init__(self, address: str, protocol: str = "unknown", *, encrypted: bool = False) -> None:
         self.address = address
         self.protocol = protocol
         self.client = ""
-        self.encrypted = False
+        self.encrypted = encrypted
         self.user = ""
         self._told: set[tuple[str, str]] = set()  # kinds of mistakes that the log has
 
@@ -68,15 +67,15 @@ class SessionReport:
 
     def refused(self, request: str, code: str, detail: str) -> None:
         """A request was refused; `code` is an error code. Only limits and missing rights are for the log, each once."""
-        if code in LIMIT_CODES:
-            self.limit_reached(code, detail)
+        if code in LIMIT_CODES and self._is_new(code, request):
+            report(events.LimitReached(self.address, self.user, self.protocol, code, detail))
         elif code == "not-allowed" and self._is_new("request", request):
             report(events.RefusedRequest(self.address, self.user, self.protocol, request, detail))
 
-    def limit_reached(self, limit: str, detail: str = "") -> None:
-        """The peer has reached a limit: an error code, or the limit's name in the config. Reported once."""
+    def limit_reached(self, limit: str) -> None:
+        """The peer has reached the limit of that name in the config. Reported once."""
         if self._is_new("limit", limit):
-            report(events.LimitReached(self.address, self.user, self.protocol, limit, detail))
+            report(events.LimitReached(self.address, self.user, self.protocol, limit))
 
     def store_failed(self, error: str) -> None:
         """The store could not answer a request. Reported once."""

@@ -9,16 +9,18 @@ class StoreHealth:
     """Counts the posts that the store has refused in a row. Only the journal's leader uses it."""
 
     def __init__(self) -> None:
-        self._refused: int | None = None  # None while the store works
+        self._refused = 0
+        self._error = ""  # the first one; empty while the store works
 
     def failed(self, error: str, posts: int) -> None:
         """The store has refused that many posts because of an error."""
-        if self._refused is None:
+        if not self._error:
+            self._error = error
             report(events.StoreFailing(error))
-        self._refused = (self._refused or 0) + posts
+        self._refused += posts
 
     def worked(self) -> None:
         """The store has taken posts."""
-        if self._refused is not None:
-            report(events.StoreRecovered(self._refused))
-            self._refused = None
+        if self._error:
+            report(events.StoreRecovered(self._refused, self._error))
+            self._refused, self._error = 0, ""

@@ -6,6 +6,7 @@ A part stands between `<!-- name -->` and `<!-- /name -->`, and is made from the
 from __future__ import annotations
 
 import inspect
+import logging
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,7 @@ from msgspec import inspect as types
 
 from channels.dispatch import TABLE as REQUEST_TABLE
 from channels.rates import CLASSES, LimitClass
+from reporting.events import ALL as EVENTS_OF_LOG
 from wire import limits as limits_module
 from wire.errors import CODES
 from wire.frames import (
@@ -183,6 +185,17 @@ def _also(aliases: Sequence[str]) -> str:
     return f" (also {', '.join(f'`{alias}`' for alias in aliases)})" if aliases else ""
 
 
+def events() -> str:
+    """Return the table of the events of the operator's log, from their types and docstrings in reporting/events.py."""
+    table = ["| code | level | sentence | fields | when |", "| --- | --- | --- | --- | --- |"]
+    for event in EVENTS_OF_LOG:
+        fields = ", ".join([f"`{name}`" for name in event.__struct_fields__])
+        when = " ".join(inspect.cleandoc(event.__doc__ or "").split())
+        level = logging.getLevelName(event.LEVEL).lower()
+        table.append(f"| `{_op(event)}` | {level} | {event.SENTENCE} | {fields} | {when} |")
+    return "\n".join(table)
+
+
 def topics() -> str:
     """Return the table of MQTT topics below the default root."""
     table = ["| topic | written by | purpose | answer |", "| --- | --- | --- | --- |"]
@@ -202,6 +215,7 @@ PARTS: dict[str, dict[str, Callable[[], str]]] = {
     "docs/protocol.md": {"errors": errors, "limits": limits, "frames": frames},
     "docs/commands.md": {"commands": commands},
     "docs/mqtt.md": {"topics": topics},
+    "docs/operations.md": {"events": events},
     "docs/limits.md": {"rates": rates},
 }
 

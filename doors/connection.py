@@ -7,7 +7,7 @@ import socket
 import threading
 from collections.abc import Callable
 
-from channels import Chat, nothing_held
+from channels import Chat, SessionReport, nothing_held
 from net import PlainStream, Stream, TlsStream, WritePump, host_of, peer_has_ended, reason, unacknowledged_bytes
 from reporting import events, report
 from wire.errors import PeerError
@@ -61,7 +61,8 @@ class Connection:
         try:
             first = self._first_bytes()
             speak = self._speakers.choose(first or b"")
-            speaker = self._speaker = speak(self._chat, self, host_of(self.address))
+            peer = SessionReport(host_of(self.address), encrypted=self._stream.encrypted)
+            speaker = self._speaker = speak(self._chat, self, peer)
             try:
                 try:
                     if self._is_refused():
@@ -230,7 +231,9 @@ class Connection:
 
     def _report_error(self, error: OSError) -> None:
         """Report an error of the socket, unless it only says that the peer has gone."""
-        if error.errno not in _GONE:
+        if error.errno == errno.ETIMEDOUT:  # the peer's machine has not answered the keep-alive of TCP
+            report(events.CutOff(host_of(self.address), "", "", "timed-out"))
+        elif error.errno not in _GONE:
             report(events.SocketFailed(host_of(self.address), reason(error)))
 
     def _report_mistake(self, error: Exception) -> None:

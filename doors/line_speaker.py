@@ -109,14 +109,16 @@ class LineSpeaker:
         self._reader.close()
 
 
-def text_speaker(chat: Chat, outlet: Outlet, address: str) -> LineSpeaker:
+def text_speaker(chat: Chat, outlet: Outlet, report: SessionReport) -> LineSpeaker:
     """Return the speaker of the text dialect."""
-    return LineSpeaker(chat, outlet, SessionReport(address, "text"), TextLines(chat.limits))
+    report.protocol = "text"
+    return LineSpeaker(chat, outlet, report, TextLines(chat.limits))
 
 
-def json_speaker(chat: Chat, outlet: Outlet, address: str) -> LineSpeaker:
+def json_speaker(chat: Chat, outlet: Outlet, report: SessionReport) -> LineSpeaker:
     """Return the speaker of the JSON dialect."""
-    return LineSpeaker(chat, outlet, SessionReport(address, "json"), JsonLines(chat.limits, payloads=False))
+    report.protocol = "json"
+    return LineSpeaker(chat, outlet, report, JsonLines(chat.limits, payloads=False))
 
 
 def encode_refusal(refusal: Closing) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from channels import Chat, Outlet
+from channels import Chat, Outlet, SessionReport
 from store import Entries
 from wire.errors import PeerError
 from wire.frames import Error
@@ -61,12 +61,12 @@ class RefusingSpeaker:
         """No-op: nothing waits."""
 
 
-def refuse_tls(_chat: Chat, outlet: Outlet, _address: str) -> RefusingSpeaker:
+def refuse_tls(_chat: Chat, outlet: Outlet, _report: SessionReport) -> RefusingSpeaker:
     """Return the speaker for a peer that begins with TLS, if the server has no certificate."""
     return RefusingSpeaker(outlet, WrongProtocol("TLS", TLS_SENTENCE, TLS_ANSWER))
 
 
-def refuse_unknown(_chat: Chat, outlet: Outlet, _address: str) -> RefusingSpeaker:
+def refuse_unknown(_chat: Chat, outlet: Outlet, _report: SessionReport) -> RefusingSpeaker:
     """Return the speaker for a peer whose first byte begins nothing that the server speaks."""
     answer = TextLines.encode(Error(code="wrong-protocol", error=UNKNOWN_SENTENCE))
     return RefusingSpeaker(outlet, WrongProtocol("unknown", UNKNOWN_SENTENCE, answer))

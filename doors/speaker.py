@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from channels import Chat, Outlet
+from channels import Chat, Outlet, SessionReport
 from store import Entries
 from wire.errors import PeerError
 from wire.frames import Closing
@@ -67,8 +67,8 @@ class Speaker(Protocol):
         """Send nothing more. Called by any thread."""
 
 
-SpeakerFactory: TypeAlias = Callable[[Chat, Outlet, str], Speaker]
-"""Makes the speaker of a connection, from the chat, the connection's outlet and the peer's IP address."""
+SpeakerFactory: TypeAlias = Callable[[Chat, Outlet, SessionReport], Speaker]
+"""Makes the speaker of a connection, from the chat, the connection's outlet and its report, of unknown protocol yet."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ class Event(msgspec.Struct):
 
 
 class Started(Event, tag="start"):
-    """The server serves clients. `mqtt_address` is that of the second port."""
+    """The server serves clients. `mqtt_listening` is the second port."""
 
     SENTENCE: ClassVar[str] = "The server is ready."
     version: str
@@ -126,7 +126,7 @@ class Repeated(Event, tag="repeated"):
     LEVEL: ClassVar[int] = WARNING
     SENTENCE: ClassVar[str] = "More events of this kind were counted and not logged in the last minute."
     address: str
-    event: str
+    of: str  # the code
     count: int
 
 
@@ -152,7 +152,10 @@ class WrongProtocol(Event, tag="wrong-protocol"):
 
 
 class CutOff(Event, tag="cut-off"):
-    """The server has ended a connection. `reason` is an error code of the protocol, `detail` what the peer was told."""
+    """The server has ended a connection. `reason` is an error code of the protocol, `detail` what the peer was told.
+
+    The reason `timed-out` is for a machine that has vanished from the network.
+    """
 
     LEVEL: ClassVar[int] = WARNING
     SENTENCE: ClassVar[str] = "The server ended a connection."
@@ -331,11 +334,15 @@ class StoreFailing(Event, tag="store-failing"):
 
 
 class StoreRecovered(Event, tag="store-recovered"):
-    """The store works again. `refused` is the number of messages refused meanwhile."""
+    """The store works again. `refused` is the number of messages refused meanwhile, because of `error` at first.
+
+    If the disk is full that has the log, too, this is the only line.
+    """
 
     LEVEL: ClassVar[int] = WARNING
     SENTENCE: ClassVar[str] = "The store works again."
     refused: int
+    error: str
 
 
 class StoreProblem(Event, tag="store-problem"):

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from channels import UNKNOWN, Chat, Log, Outlet, Session, SessionReport
+from channels import Chat, Log, Outlet, Session, SessionReport
 from reporting import events, report
 from store import Entries, StoreError
 from wire.errors import PeerError
@@ -66,7 +66,7 @@ class MqttSession:
         "_responses", "_session", "_shared", "_state", "_subscribe_handler", "_subscriptions", "_will", "address",
     )  # fmt: skip
 
-    def __init__(self, shared: SharedState, chat: Chat, outlet: Outlet, address: str) -> None:
+    def __init__(self, shared: SharedState, chat: Chat, outlet: Outlet, report: SessionReport) -> None:
         self._shared = shared
         self._chat = chat
         limits = chat.limits
@@ -80,7 +80,7 @@ class MqttSession:
         self._reader: MqttReader[Log] = MqttReader(
             outlet, self._responses, self._subscriptions.encoding_of, chat.limits.backlog
         )
-        self._report = SessionReport(address, UNKNOWN)
+        self._report = report
         self._session = Session(chat, self._reader, "mqtt", self._report)
         self._session.shortcut = self._responses.pubacks
         self._state = SessionState(shared, self._reader, self._subscriptions)
@@ -88,7 +88,7 @@ class MqttSession:
         self._subscribe_handler = SubscribeHandler(
             shared, self._session, self._reader, self._subscriptions, self._state, self._responses
         )
-        self.address = address
+        self.address = report.address
         self._key = ""  # in the registry and in the store; empty before CONNECT
         self._deadline = time.monotonic() + chat.limits.login_seconds
         self._keep_alive: float | None = None

@@ -61,8 +61,8 @@ class Stuck(LineSpeaker):
         self.released.wait(DEADLINE)
 
 
-def stuck_speaker(chat: Chat, outlet: Outlet, address: str) -> Stuck:
-    return Stuck(chat, outlet, SessionReport(address, "text"), TextLines(chat.limits))
+def stuck_speaker(chat: Chat, outlet: Outlet, report: SessionReport) -> Stuck:
+    return Stuck(chat, outlet, report, TextLines(chat.limits))
 
 
 @pytest.fixture

@@ -17,11 +17,13 @@ import pytest
 import doors.connection
 from doors import TlsConfig
 from doors.tls import is_this_machine
+from reporting import events
 from server import Config, Server
 from tests.support.certificates import Certificate, make_certificate
 from tests.support.clients import Connection, Json, Text, endpoint, in_tls
 from tests.support.fixtures import StartProcess, StartServer
 from tests.support.mqtt import VERSIONS, MqttLine
+from tests.support.reported import Reported
 from tests.support.waiting import DEADLINE, eventually
 from wire.errors import LocalError
 from wire.frames import Closing, Entry, Error, Join, Ping, Pong, Say
@@ -57,6 +59,13 @@ def test_each_port_speaks_both(tls_server: Server, mqtt: MqttClient) -> None:
     for at, address in enumerate((*plain, *map(in_tls, plain))):
         with Text(address, f"alice{at}"), Json(address, f"bob{at}"):
             mqtt(address, f"carol{at}").close()
+
+
+def test_the_log_says_who_uses_tls(tls_server: Server, reported: Reported, mqtt: MqttClient) -> None:
+    for name, address in (("alice", tls_server.address), ("bob", in_tls(tls_server.address))):
+        mqtt(address, name).close()
+    logins = {event.user: event.tls for event in reported.of(events.LoggedIn)}
+    assert logins == {"alice": False, "bob": True}
 
 
 def test_a_person_who_is_silent_is_greeted_within_tls(tls_server: Server) -> None:
@@ -146,11 +155,14 @@ def hold(address: str, sent: bytes = b"\x16\x03\x01\x02\x00\x01") -> socket.sock
     return peer
 
 
-def test_a_stalled_handshake_ends_in_time(start_server: StartServer, certificate: Certificate) -> None:
+def test_a_stalled_handshake_ends_in_time(
+    start_server: StartServer, certificate: Certificate, reported: Reported
+) -> None:
     server = start_server(tls=config(certificate), limits=Limits(handshake_seconds=1))
     with hold(server.address) as peer:
         peer.settimeout(DEADLINE)
         assert peer.recv(100) == b""
+    assert [event.address for event in reported.of(events.SocketFailed)] == ["127.0.0.1"]
 
 
 def test_one_byte_at_a_time_gains_no_time(start_server: StartServer, certificate: Certificate) -> None:

@@ -109,4 +109,5 @@ def test_every_event_has_what_its_line_needs() -> None:
         assert re.fullmatch(r'[A-Z][^="]*\.', event.SENTENCE), event
         fields = event.__struct_fields__
         assert "address" not in fields[1:], event
+        assert not {"time", "level", "event", "sentence", "traceback"} & set(fields), event
         assert not {"password", "token", "secret", "text"} & set(fields) or event is events.Message, event

@@ -54,7 +54,7 @@ def test_a_flood_from_one_source_is_counted() -> None:
     lines = [line.split(": ", 1)[1] for line in stream.getvalue().splitlines()]
     assert [line.rpartition("address=")[2] for line in lines] == [
         "10.0.0.0 reason=server-full", "10.0.0.1 reason=server-full", "10.9.0.1 reason=server-full",
-        "99.9.0.1 reason=server-full", "The server has stopped.", "10.0 event=refused-connection count=8",
+        "99.9.0.1 reason=server-full", "The server has stopped.", "10.0 of=refused-connection count=8",
     ]  # fmt: skip
 
 
