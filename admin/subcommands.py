@@ -9,6 +9,7 @@ from bridge.acl import BROKERS
 
 from .acl import print_rules
 from .cert import make_certificate
+from .check import check_data
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,4 +27,5 @@ class Subcommand:
 SUBCOMMANDS: dict[str, Subcommand] = {
     "acl": Subcommand("|".join(BROKERS), "print the access rules for another broker", print_rules),
     "cert": Subcommand("[HOST …]", "make or renew this site's certificate for TLS", make_certificate),
+    "check": Subcommand("", "look for damage in the data folder", check_data),
 }

@@ -1,17 +1,19 @@
 """Floor 1: everything that the server keeps on disk.
 
 The contract says what a store does, the same for every database; blobs.py keeps the bytes of files beside it;
-`open_store` opens a store by its URL, `read_account` reads from one that another process has open.
+`open_store` opens a store by its URL; `read_account` and `check_store` read one that another process may have open.
 """
 
 from __future__ import annotations
 
 from .blobs import Blobs
+from .check import check_store
 from .contract import (
     Account,
     Accounts,
     Appended,
     Batch,
+    CheckReport,
     Client,
     Clients,
     Durability,
@@ -22,6 +24,7 @@ from .contract import (
     Members,
     Membership,
     NewPosts,
+    Progress,
     Store,
     StoreError,
     file_post_id,
@@ -30,7 +33,7 @@ from .contract import (
 from .open import data_folder, open_store, read_account
 
 __all__ = [
-    "Account", "Accounts", "Appended", "Batch", "Blobs", "Client", "Clients", "Durability", "Entries", "FileRow",
-    "Files", "LogRow", "Members", "Membership", "NewPosts", "Store", "StoreError", "data_folder", "file_post_id",
-    "open_store", "private_key", "read_account",
+    "Account", "Accounts", "Appended", "Batch", "Blobs", "CheckReport", "Client", "Clients", "Durability", "Entries",
+    "FileRow", "Files", "LogRow", "Members", "Membership", "NewPosts", "Progress", "Store", "StoreError", "check_store",
+    "data_folder", "file_post_id", "open_store", "private_key", "read_account",
 ]  # fmt: skip

@@ -150,6 +150,10 @@ class Blobs:
         """Remove a blob; do nothing if it does not exist."""
         self._place(sha256).unlink(missing_ok=True)
 
+    def found(self) -> tuple[set[str], set[str]]:
+        """Return the names of all parts and all blobs that are there."""
+        return {file.name for file in self._parts.glob("*")}, {file.name for file in self._blobs.glob("*/*")}
+
     def sweep(self, parts: Collection[str], blobs: Collection[str]) -> None:
         """Remove all other parts and blobs: a crash between writing a file and its row leaves such a file."""
         for file in self._parts.glob("*"):

@@ -9,6 +9,7 @@ each promise on every database.
 from __future__ import annotations
 
 from .accounts import Account, Accounts
+from .check import CheckReport, Progress
 from .clients import Client, Clients
 from .entries import RUN, Appended, Batch, Entries, NewPosts, file_of_post, file_post_id
 from .errors import StoreError
@@ -18,7 +19,7 @@ from .members import Members, Membership
 from .store import Durability, Store
 
 __all__ = [
-    "RUN", "Account", "Accounts", "Appended", "Batch", "Client", "Clients", "Durability", "Entries", "FileRow",
-    "Files", "Kind", "LogRow", "Members", "Membership", "NewPosts", "Store", "StoreError", "file_of_post",
-    "file_post_id", "private_key",
+    "RUN", "Account", "Accounts", "Appended", "Batch", "CheckReport", "Client", "Clients", "Durability", "Entries",
+    "FileRow", "Files", "Kind", "LogRow", "Members", "Membership", "NewPosts", "Progress", "Store", "StoreError",
+    "file_of_post", "file_post_id", "private_key",
 ]  # fmt: skip

@@ -26,7 +26,7 @@ from .migrations import STEPS
 from .readers import Readers
 
 FILE = "partyline.db"
-_LOG, _SHARED = f"{FILE}-wal", f"{FILE}-shm"  # beside it, while it is open: https://www.sqlite.org/walformat.html
+LOG, _SHARED = f"{FILE}-wal", f"{FILE}-shm"  # beside it, while it is open: https://www.sqlite.org/walformat.html
 _CACHE_KIB = 16_384  # of the writer
 _READER_CACHE_KIB = 2_048  # of each reader
 _PAGE = 4_096  # bytes
@@ -78,7 +78,7 @@ class SqliteDatabase(Database):
             self._writer.exec_driver_sql("BEGIN IMMEDIATE")
             migrate(self._writer, STEPS, str(self.file))
             self._writer.exec_driver_sql("COMMIT")
-            self._folder.watch([FILE, _LOG], _SHARED)
+            self._folder.watch([FILE, LOG], _SHARED)
         except (SQLAlchemyError, sqlite3.Error, StoreError, OSError) as error:
             for connection in opened:
                 connection.close()

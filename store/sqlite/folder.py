@@ -119,3 +119,17 @@ def _owner(folder: Path) -> str:
     except OSError:
         number = ""
     return f" (process {number or 'unknown'})"
+
+
+def lock_for_reading(folder: Path) -> int | None:
+    """Keep servers from a folder until the returned descriptor is closed; None if one has it. Raises StoreError."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise StoreError(f"The data folder {folder} cannot be used: {error.strerror}.") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor

@@ -1,0 +1,61 @@
+"""Floor 4: `server.py check`: look for damage in the data folder, beside a server or without one."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+
+from store import CheckReport, check_store
+from wire.errors import LocalError
+
+_DEFAULT_DATA = "data"
+_PERIOD = 2.0  # seconds between two lines of progress
+
+
+def check_data(arguments: Sequence[str], program: str) -> int:
+    """Check a data folder and print what is wrong. Return 0 if nothing is, 1 for damage or if it cannot be checked."""
+    parser = argparse.ArgumentParser(
+        prog=f"{program} check",
+        description="Look for damage in the data folder: does the disk read it, is the database sound, does each "
+        "message have its checksum and its number, is each file there and unchanged. A server may use the folder "
+        "meanwhile. Nothing is changed. The exit status is 1 if anything is wrong.",
+    )
+    parser.add_argument(
+        "--data", metavar="DIR", default=_DEFAULT_DATA, help=f"the server's data folder (default {_DEFAULT_DATA}/)"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        report = check_store(options.data, _ProgressLines())
+    except LocalError as error:
+        print(f"{program} check: {error}", file=sys.stderr)
+        return 1
+    _print(report)
+    return 1 if report.count else 0
+
+
+class _ProgressLines:
+    """Prints progress on standard error, a line every two seconds, so that a short check prints none."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        at = time.monotonic()
+        if at - self._last >= _PERIOD:
+            self._last = at
+            print(f"{what}: {done:,} of {total:,}" if total else what, file=sys.stderr, flush=True)
+
+
+def _print(report: CheckReport) -> None:
+    if report.beside:
+        print("A server is using the data folder, so the files of uploads that go on were not checked.")
+    for sentence in (*report.notes, *report.problems):
+        print(sentence)
+    if report.count > len(report.problems):
+        print(f"{report.count - len(report.problems):,} more problems are not listed.")
+    if report.count:
+        print(f"Problems: {report.count:,}.")
+    else:
+        print(f"No damage in {report.messages:,} messages and {report.files:,} files.")
