@@ -18,9 +18,10 @@ from wire.frames import (
     ChannelInfo,
     ChannelList,
     Delivered,
-    Entry,
     Frame,
+    History,
     Member,
+    Page,
     Presence,
     ServerStatus,
     TopicChanged,
@@ -313,18 +314,30 @@ class Chat:
 
     # History
 
-    def history(self, log: Log, after: int | None, before: int | None, limit: int) -> list[Entry]:
-        """Return a page: at most `limit` entries after a number, before a number, or the last ones.
+    def history(self, log: Log, asked: History, size: int) -> Page:
+        """Return the entries of a log that a request asks for.
 
-        Raises Refused if all of them are damaged.
+        They take at most `size` bytes as JSON, but at least one of them is there. Raises Refused if all of them are
+        damaged.
         """
-        limit, end = min(limit, self.limits.page), log.tail
-        if after is None:
-            end = end if before is None else min(before - 1, end)
+        limit, tail, store = min(asked.limit, self.limits.page), log.tail, self.store
+        page = Page(entries=[], tail=tail, channel=log.channel)
+        if asked.after is not None:
+            after, end = asked.after, min(asked.after + limit, tail)
+        else:
+            end = tail if asked.before is None else min(asked.before - 1, tail)
             after = max(0, end - limit)
-            limit = max(0, end - after)
-        entries = [entry for entry in self.store.read(log.row, after, limit) if entry.number <= end] if limit else []
-        if limit and end > after and not entries:
+        if end <= after:
+            return page
+        if asked.after is not None:
+            entries = [entry for entry in store.read(log.row, after, end - after, size) if entry.number <= tail]
+            page.entries = entries[: count_within(entries, size)]
+            page.more = page.entries[-1].number if page.entries and page.entries[-1].number < end else None
+        else:
+            entries = store.read_back(log.row, end + 1, end - after, size)
+            page.entries = entries[len(entries) - count_within(reversed(entries), size) :]
+            page.more = page.entries[0].number if page.entries and page.entries[0].number > after + 1 else None
+        if not entries:
             sentence = f"Messages {after + 1} to {end} are damaged on the server's disk, so they cannot be shown."
             raise Refused("damaged", sentence)
-        return entries
+        return page

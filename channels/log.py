@@ -181,7 +181,7 @@ class Log:
                 if limit > 0:
                     batches.append(_part(batch, after, limit))
                     limit -= len(batches[-1].entries)
-        return batches or store.read_batches(self.row, after, limit)
+        return batches or store.read_batches(self.row, after, limit, _GATHER)
 
     def _after(self, after: int, size: int) -> list[Block]:
         """Return blocks in memory that follow number `after`, about `size` bytes; the first may be a part of one."""

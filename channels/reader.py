@@ -20,7 +20,8 @@ from wire.limits import Limits
 from .locks import leaf
 from .log import Block, ReadableLog
 
-_PAGE = 256  # entries that are read from the store at once
+_PAGE = 256  # entries that are read from the store at once, and about how many bytes
+_PAGE_SIZE = 65_536
 _TURN = 16  # pieces that one reader is sent before the write pump turns to the next
 
 
@@ -247,7 +248,7 @@ class Reader(Generic[L]):
         if recent is not None:
             return recent
         count = min(log.oldest_recent() - 1 - cursor, tail - cursor)
-        entries = store.read(log.row, cursor, min(_PAGE, count if count > 0 else _PAGE))
+        entries = store.read(log.row, cursor, min(_PAGE, count if count > 0 else _PAGE), _PAGE_SIZE)
         if not entries:
             return self._gap(log, cursor, tail)
         if entries[0].number > cursor + 1:  # what is between them is damaged

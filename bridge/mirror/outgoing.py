@@ -200,9 +200,9 @@ class MirrorReader(MqttReader[Log | UserLog]):
 
     def reply_bytes(self, data: bytes, payload: bytes = b"") -> None:
         """Send packets that carry no entry, after everything that waits. Hang up if far too much waits."""
-        super().reply_bytes(data, payload)
-        if self._waiting > _STUCK * self._drop_above:
+        if self._waiting > _STUCK * self._drop_above:  # without these packets: one large answer is no reason
             self._outlet.hang_up()
+        super().reply_bytes(data, payload)
 
     def close(self) -> None:
         """Send nothing more."""

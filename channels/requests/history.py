@@ -13,14 +13,14 @@ def history(session: Session, frame: History) -> Page:
     chat = session.chat
     if not frame.user:
         log = chat.known_channel(frame.channel) if frame.channel else session.joined("")
-        entries = chat.history(log, frame.after, frame.before, frame.limit)
-        return Page(entries=entries, tail=log.tail, channel=log.channel)
+        return chat.history(log, frame, session.answer_size)
     partner = chat.account(frame.user)
     row = chat.store.find_private_log(session.holder.key, partner.key)
     if row is None:
         return Page(entries=[], tail=0, user=partner.name)
-    log = chat.log(row)
-    return Page(entries=chat.history(log, frame.after, frame.before, frame.limit), tail=log.tail, user=partner.name)
+    page = chat.history(chat.log(row), frame, session.answer_size)
+    page.user = partner.name
+    return page
 
 
 def seen(session: Session, frame: Seen) -> Ok | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from .accounts import Account, Accounts
 from .check import CheckReport, Progress
 from .clients import Client, Clients
-from .entries import RUN, Appended, Batch, Entries, NewPosts, file_of_post, file_post_id
+from .entries import RUN, RUN_SIZE, Appended, Batch, Entries, NewPosts, file_of_post, file_post_id
 from .errors import StoreError
 from .files import FileRow, Files
 from .logs import Kind, LogRow, private_key
@@ -19,7 +19,7 @@ from .members import Members, Membership
 from .store import Durability, Store
 
 __all__ = [
-    "RUN", "Account", "Accounts", "Appended", "Batch", "CheckReport", "Client", "Clients", "Durability", "Entries",
-    "FileRow", "Files", "Kind", "LogRow", "Members", "Membership", "NewPosts", "Progress", "Store", "StoreError",
+    "RUN", "RUN_SIZE", "Account", "Accounts", "Appended", "Batch", "CheckReport", "Client", "Clients", "Durability",
+    "Entries", "FileRow", "Files", "Kind", "LogRow", "Members", "Membership", "NewPosts", "Progress", "Store", "StoreError",
     "file_of_post", "file_post_id", "private_key",
 ]  # fmt: skip

@@ -1,6 +1,7 @@
 """Floor 1: the contract of entries: append posts to logs, read them back by number.
 
-A log is stored as runs: a run is up to RUN consecutive entries of one log that were committed together, as one row.
+A log is stored as runs: a run is up to RUN consecutive entries of one log that were committed together, as one row. A
+run of long texts ends with the entry that brings it to RUN_SIZE bytes: whoever reads one entry loads the whole run.
 So a commit costs a few rows however many posts it carries, and a lone post is a run of one.
 """
 
@@ -15,6 +16,7 @@ from wire.frames import Entry, Msg, Say
 from .logs import LogRow
 
 RUN = 256
+RUN_SIZE = 65_536
 
 
 @dataclass(slots=True)
@@ -74,14 +76,18 @@ class Entries(Protocol):
     def append(self, postings: Sequence[NewPosts], now: int) -> Appended:
         """Number the posts of all postings and store them, all or none; `now` in milliseconds since 1970."""
 
-    def read(self, log: LogRow, after: int, limit: int) -> list[Entry]:
+    def read(self, log: LogRow, after: int, limit: int, size: int | None = None) -> list[Entry]:
         """Return at most `limit` entries with numbers above `after`, ascending.
 
-        Numbers are missing if their entries are damaged: it has shown in a checksum, and was reported.
+        With `size`, load no further run after those that have so many bytes. Numbers are missing if their entries are
+        damaged: it has shown in a checksum, and was reported.
         """
 
-    def read_batches(self, log: LogRow, after: int, limit: int) -> list[Batch]:
-        """Return the same entries as batches, as they were committed; the first and last may be cut.
+    def read_back(self, log: LogRow, before: int, limit: int, size: int | None = None) -> list[Entry]:
+        """Return the last entries with numbers below `before`, ascending; everything else is as in `read`."""
+
+    def read_batches(self, log: LogRow, after: int, limit: int, size: int | None = None) -> list[Batch]:
+        """Return the same as `read` as batches, as they were committed; the first and last may be cut.
 
         Batches follow each other without a gap, apart from damaged entries.
         """

@@ -6,15 +6,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, delete, select
+from sqlalchemy import Connection, and_, bindparam, delete, func, select
 
 from reporting import events, report
 from wire.frames import Entry, Msg, Say
 
-from ..contract import RUN, Appended, Batch, LogRow, NewPosts, file_of_post
+from ..contract import Appended, Batch, LogRow, NewPosts, file_of_post
 from .database import Database, SqlBase
 from .dialect import IdKey, IdRow
-from .runs import EntryRow, RunRow, decode_run, encode_run
+from .runs import EntryRow, RunRow, decode_run, encode_runs
 from .schema import ids, runs
 
 _ENTRY_COST = 400  # bytes in memory that an entry takes beside its text: as an object, and encoded for its readers
@@ -34,6 +34,15 @@ class SqlEntries(SqlBase):
             select(runs.c.seq, runs.c.last, runs.c.count, database.dialect.utf8(runs.c.body), runs.c.checksum)
             .where(and_(runs.c.log == bindparam("log"), runs.c.last > bindparam("after")))
             .order_by(runs.c.last)
+            .limit(bindparam("limit"))
+        )
+        of_log = runs.c.log == bindparam("log")
+        upto: Any = bindparam("upto")
+        last_of_page = select(func.min(runs.c.last)).where(and_(of_log, runs.c.last >= upto)).scalar_subquery()
+        self._runs_before = database.dialect.query(
+            select(runs.c.seq, runs.c.last, runs.c.count, database.dialect.utf8(runs.c.body), runs.c.checksum)
+            .where(and_(of_log, runs.c.last <= func.coalesce(last_of_page, upto)))
+            .order_by(runs.c.last.desc())
             .limit(bindparam("limit"))
         )
 
@@ -68,12 +77,37 @@ class SqlEntries(SqlBase):
         self._database.wrote(sum([len(run[4]) for run in new_runs]), _RUN_PAGES * len(new_runs))
         return Appended(batches, numbers)
 
-    def read(self, log: LogRow, after: int, limit: int) -> list[Entry]:
-        """Return at most `limit` entries with numbers above `after`, ascending."""
-        return [entry for batch in self.read_batches(log, after, limit) for entry in batch.entries]
+    def read(self, log: LogRow, after: int, limit: int, size: int | None = None) -> list[Entry]:
+        """Return at most `limit` entries with numbers above `after`, ascending.
 
-    def read_batches(self, log: LogRow, after: int, limit: int) -> list[Batch]:
-        """Return the same entries as batches, as they were committed; the first and last may be cut."""
+        With `size`, load no further run after those that have so many bytes.
+        """
+        return [entry for batch in self.read_batches(log, after, limit, size) for entry in batch.entries]
+
+    def read_back(self, log: LogRow, before: int, limit: int, size: int | None = None) -> list[Entry]:
+        """Return the last entries with numbers below `before`, ascending; everything else is as in `read`."""
+        pieces: list[list[Entry]] = []
+        damaged: list[int] = []
+        with self._database.reading() as db:
+            for seq, last, count, body, checksum in self._rows_before(db, log.id, before - 1, limit):
+                rows = decode_run(seq, log.id, last, count, body, checksum)
+                if rows is None:
+                    damaged.append(seq)
+                    continue
+                first, end = last - count + 1, max(0, min(last, before - 1))
+                start = max(first, end - limit + 1)
+                rows = rows[start - first : end - first + 1]
+                pieces.append(_entries(log, start, rows))
+                limit -= len(rows)
+                size = None if size is None else size - len(body)
+                if limit <= 0 or (size is not None and size <= 0):
+                    break
+        if damaged:
+            self._report(log, damaged)
+        return [entry for piece in reversed(pieces) for entry in piece]
+
+    def read_batches(self, log: LogRow, after: int, limit: int, size: int | None = None) -> list[Batch]:
+        """Return the same as `read` as batches, as they were committed; the first and last may be cut."""
         batches: list[Batch] = []
         damaged: list[int] = []
         with self._database.reading() as db:
@@ -87,7 +121,8 @@ class SqlEntries(SqlBase):
                 upto = first + len(rows) - 1
                 batches.append(Batch(log, first, upto, seq - (last - upto), _entries(log, first, rows), len(body)))
                 limit -= len(rows)
-                if limit <= 0:
+                size = None if size is None else size - len(body)
+                if limit <= 0 or (size is not None and size <= 0):
                     break
         if damaged:
             self._report(log, damaged)
@@ -97,15 +132,18 @@ class SqlEntries(SqlBase):
         """Yield the rows of the runs that follow number `after`, as long as the caller wants more."""
         query = self._runs_after
         while limit > 0:
-            with closing(db.connection.cursor()) as cursor:  # SQLAlchemy's rows take twice as long
-                cursor.execute(query.text, query.values(log=log, after=after, limit=limit))
-                size, found, last = _FIRST_ROWS, 0, after
-                while rows := cursor.fetchmany(size):
-                    yield from rows
-                    size, found, last = 2 * size, found + len(rows), rows[-1][1]
+            found, last = 0, after
+            for row in _fetch(db, query.text, query.values(log=log, after=after, limit=limit)):
+                yield row
+                found, last = found + 1, row[1]
             if found < limit or not isinstance(last, int) or last <= after:
                 return
             after = last
+
+    def _rows_before(self, db: Connection, log: int, upto: int, limit: int) -> Iterator[Sequence[Any]]:
+        """Yield the rows of the last runs that begin at number `upto` or before it, the last one first."""
+        query = self._runs_before
+        return _fetch(db, query.text, query.values(log=log, upto=upto, limit=limit))
 
     def _report(self, log: LogRow, damaged: Sequence[int]) -> None:
         """Report runs whose checksum does not fit, each once."""
@@ -124,6 +162,16 @@ class SqlEntries(SqlBase):
         """Forget an id of the sender with that key, in every log: the next post that carries it is a new one."""
         with self._database.transaction() as db:
             db.execute(delete(ids).where(and_(ids.c.sender == sender, ids.c.id == id)))
+
+
+def _fetch(db: Connection, query: str, values: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """Yield the rows of a query, as long as the caller wants more. SQLAlchemy's rows take twice as long."""
+    with closing(db.connection.cursor()) as cursor:
+        cursor.execute(query, values)
+        size = _FIRST_ROWS
+        while rows := cursor.fetchmany(size):
+            yield from rows
+            size *= 2
 
 
 class _NewEntries:
@@ -161,13 +209,10 @@ class _NewEntries:
 
     def batch(self, seq: int, runs: list[RunRow]) -> Batch:
         """Add the rows to `runs`, for which the journal's numbers follow `seq`; return the entries."""
-        log, first, rows = self.log, self.first, self.rows
+        log, first, rows, before = self.log, self.first, self.rows, len(runs)
         size = _ENTRY_COST * len(rows)
-        for at in range(0, len(rows), RUN):
-            run = rows[at : at + RUN]
-            end = at + len(run)
-            runs.append(encode_run(seq + end, log.id, first + end - 1, run))
-            size += len(runs[-1][4])
+        runs.extend(encode_runs(seq, log.id, first - 1, rows))
+        size += sum([len(run[4]) for run in runs[before:]])
         return Batch(log, first, first + len(rows) - 1, seq + len(rows), _entries(log, first, rows), size)
 
 

@@ -8,10 +8,12 @@ not fit its checksum is never shown.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
+
+from ..contract import RUN, RUN_SIZE
 
 EntryRow: TypeAlias = tuple[int, str, str, str | None]  # milliseconds since 1970, sender, text, the sender's id
 RunRow: TypeAlias = tuple[int, int, int, int, str, int]  # the columns of the table `runs`
@@ -26,6 +28,34 @@ def encode_run(seq: int, log: int, last: int, entries: Sequence[EntryRow]) -> Ru
     """Return the row of consecutive entries of a log; `seq` and `last` are the numbers of the last one."""
     body, count = _encode(entries), len(entries)
     return seq, log, last, count, body.decode(), _crc32(body, seq * _SEQ + last * _LAST + log & _MASK)
+
+
+def encode_runs(seq: int, log: int, number: int, entries: Sequence[EntryRow]) -> Iterator[RunRow]:
+    """Yield the rows of consecutive entries of a log; `seq` and `number` are those of the entry before the first."""
+    for at in range(0, len(entries), RUN):
+        run = entries[at : at + RUN]
+        row = encode_run(seq + at + len(run), log, number + at + len(run), run)
+        if len(row[4]) <= RUN_SIZE:
+            yield row
+            continue
+        end = at
+        for part in _short_runs(run):
+            end += len(part)
+            yield encode_run(seq + end, log, number + end, part)
+
+
+def _short_runs(entries: Sequence[EntryRow]) -> Iterator[list[EntryRow]]:
+    """Yield entries with long texts in parts, of which each ends with the entry that brings it to RUN_SIZE bytes."""
+    part: list[EntryRow] = []
+    size = 0
+    for entry in entries:
+        part.append(entry)
+        size += len(_encode(entry))
+        if size >= RUN_SIZE:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
 
 
 def decode_run(seq: Any, log: int, last: Any, count: Any, body: Any, kept: Any) -> list[EntryRow] | None:

@@ -6,13 +6,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from server import Config, Server
-from tests.support.clients import Json, Text
-from tests.support.fixtures import StartServer
+from store import NewPosts, open_store
+from tests.support.clients import Bulk, Json, Text
+from tests.support.fixtures import StartProcess, StartServer
 from tests.support.mqtt import MqttLine
+from tests.support.processes import memory, peak_memory
 from tests.support.stores import WatchedStore
-from wire.frames import ChannelList, Channels, Join, Leave, Msg, Topic
+from tests.support.stores.filled import LONG, fill
+from wire.frames import ChannelList, Channels, History, Join, Leave, Msg, Page, Say, Topic
+from wire.jsonlines import JsonLines
 from wire.limits import Limits
+from wire.mqtt import NONE, V5, Properties
 
 Connect = Callable[..., Json]
 
@@ -117,3 +124,93 @@ def test_members_are_counted_where_they_change(tmp_path: Path, start_server: Sta
 
 def _counts(client: Json) -> dict[str, int]:
     return {info.name: info.members for info in client.request(Channels()).channels}
+
+
+# History
+
+
+def test_a_page_of_history_is_bounded_in_bytes(server: Server, connect: Connect) -> None:
+    """60 bytes asked for 98 MB: a page was bounded in entries only."""
+    fill(server, 100)
+    size = server.chat.limits.page_bytes
+    alice = connect(server.address, "alice", limits=Limits(line=1 << 30))
+    last = alice.request(History(channel="lab", limit=1_000))
+    assert [entry.number for entry in last.entries] == [99, 100]
+    assert len(JsonLines.encode(last)) < size + 1_000
+    assert last.more == 99
+    before = alice.request(History(channel="lab", limit=1_000, before=last.more))
+    assert ([entry.number for entry in before.entries], before.more) == ([97, 98], 97)
+    after = alice.request(History(channel="lab", limit=1_000, after=50))
+    assert ([entry.number for entry in after.entries], after.more) == ([51, 52], 52)
+    few = alice.request(History(channel="lab", limit=2, after=50))
+    assert ([entry.number for entry in few.entries], few.more) == ([51, 52], None), "no limit made it shorter"
+
+
+@pytest.mark.parametrize("step", ["after", "before"])
+def test_all_of_a_log_is_read_by_following_more(start_server: StartServer, connect: Connect, step: str) -> None:
+    server = start_server(limits=Limits(page=20, page_bytes=3_000))
+    fill(server, 60, "x" * 500)
+    alice = connect(server.address, "alice")
+    numbers: list[int] = []
+    page = alice.request(History(channel="lab", limit=1_000, after=0 if step == "after" else None))
+    while page.entries:
+        found = [entry.number for entry in page.entries]
+        numbers = [*numbers, *found] if step == "after" else [*found, *numbers]
+        edge = found[-1] if step == "after" else found[0]
+        assert page.more in (edge, None)
+        page = alice.request(
+            History(channel="lab", limit=1_000, after=edge)
+            if step == "after"
+            else History(channel="lab", limit=1_000, before=edge)
+        )
+    assert numbers == list(range(1, 61))
+
+
+def test_an_entry_over_the_limit_comes_alone(start_server: StartServer, connect: Connect) -> None:
+    server = start_server(limits=Limits(page_bytes=1_000))
+    fill(server, 3, "x" * 5_000)
+    alice = connect(server.address, "alice")
+    page = alice.request(History(channel="lab", after=1))
+    assert ([entry.number for entry in page.entries], page.more) == ([2], 2)
+
+
+def test_a_person_is_told_that_no_more_fit(server: Server, dial: Callable[..., Text]) -> None:
+    fill(server, 100, "x" * 16_000)
+    nick = dial(server.address, "nick")
+    nick.send("/history lab 100")
+    line = nick.expect("of 100 in lab")
+    assert line == "* 85 to 100 of 100 in lab (no more fit into one answer); older: /history lab 16 85"
+
+
+def test_a_device_gets_as_much_history_as_its_packets_hold(
+    server: Server, mqtt: Callable[..., MqttLine], version: int
+) -> None:
+    fill(server, 100, "x" * 1_000)
+    properties = Properties(maximum_packet_size=8_000) if version == V5 else NONE
+    oven = mqtt(server.address, "oven", version=version, properties=properties)
+    oven.subscribe("chat/to/oven/#")
+    page = oven.ask("history/lab", '{"limit": 50}')
+    assert len(page["entries"]) == (6 if version == V5 else 50)
+    assert page.get("more") == (95 if version == V5 else None)
+
+
+def test_guests_who_do_not_read_their_history_take_little_memory(tmp_path: Path, start_process: StartProcess) -> None:
+    """Four of them took 528 MB."""
+    store = open_store(tmp_path / "full")
+    posts = [Say(LONG, "lab") for _ in range(300)]
+    store.append([NewPosts(store.open_channel("lab"), "filler", "filler", posts)], 1)
+    store.close()
+    process = start_process(folder=tmp_path / "full")
+    with Bulk(process.address, "first"):
+        before = memory(process.pid)
+    guests = [Bulk(process.address, f"guest{n}") for n in range(4)]
+    for guest in guests:
+        guest.send(*[History(channel="lab", limit=1_000) for _ in range(50)])
+    with Bulk(process.address, "last") as last:
+        last.send(History(channel="lab", limit=1_000, ref=1))
+        while not any(isinstance(frame, Page) for frame in last.take()):
+            pass
+    grown = peak_memory(process.pid) - before
+    for guest in guests:
+        guest.close()
+    assert grown < 32 << 20, f"{grown >> 20} MiB"

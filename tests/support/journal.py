@@ -69,13 +69,13 @@ class FakeStore:
         finally:
             self._lock.release()
 
-    def read(self, log: LogRow, after: int, limit: int) -> list[Entry]:
+    def read(self, log: LogRow, after: int, limit: int, size: int | None = None) -> list[Entry]:
         """Entries that follow a number."""
         nothing_held("read")
         self.reads += 1
         return self.kept.get(log.id, [])[after : after + limit]
 
-    def read_batches(self, log: LogRow, after: int, limit: int) -> list[Batch]:
+    def read_batches(self, log: LogRow, after: int, limit: int, size: int | None = None) -> list[Batch]:
         """The same as a batch."""
         entries = self.read(log, after, limit)
         return [Batch(log, entries[0].number, entries[-1].number, 0, entries, 0)] if entries else []

@@ -84,7 +84,7 @@ class History(Request, tag="history", kw_only=True):
     """Read entries of a `channel`, or of the private conversation with `user`; answered with `page`.
 
     With `after`: the entries after that number. With `before`: the last entries before that number. With neither: the
-    last entries.
+    last entries. The limits `page` and `page_bytes` may make the answer shorter than `limit`.
     """
 
     channel: Name = ""
@@ -308,12 +308,17 @@ class UserInfo(Answer, tag="user", kw_only=True):
 
 
 class Page(Answer, tag="page", kw_only=True):
-    """Entries in ascending order. `tail` is the last number of the log, so you see whether more entries follow."""
+    """Entries in ascending order. `tail` is the last number of the log, so you see whether more entries follow.
+
+    If `more` is there, the limit `page_bytes` has made the page shorter: ask again with this number as `after`, or as
+    `before` if you did not ask with `after`.
+    """
 
     entries: list[Entry]
     tail: int
     channel: Name | None = None
     user: Name | None = None
+    more: int | None = None
 
 
 class TopicIs(Answer, tag="topic-is", kw_only=True):

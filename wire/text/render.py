@@ -109,7 +109,8 @@ def _page(frame: Page) -> list[str]:
         return [f"* No entries in {log}."]
     first, last = frame.entries[0].number, frame.entries[-1].number
     older = f"; older: /history {log} {len(frame.entries)} {first}" if first > 1 else ""
-    return [*_past_entries(frame.entries), f"* {first} to {last} of {frame.tail} in {log}{older}"]
+    full = " (no more fit into one answer)" if frame.more is not None else ""
+    return [*_past_entries(frame.entries), f"* {first} to {last} of {frame.tail} in {log}{full}{older}"]
 
 
 def _past_entries(entries: Sequence[Entry]) -> Iterator[str]:

@@ -62,7 +62,7 @@ class Shelf:
     def __init__(self) -> None:
         self.entries: dict[int, list[tuple[int, Entry]]] = {}
 
-    def read_batches(self, row: LogRow, after: int, limit: int) -> list[Batch]:
+    def read_batches(self, row: LogRow, after: int, limit: int, size: int | None = None) -> list[Batch]:
         found = [pair for pair in self.entries.get(row.id, []) if pair[1].number > after][:limit]
         return [Batch(row, entry.number, entry.number, seq, [entry], 100) for seq, entry in found]
 

@@ -23,8 +23,9 @@ from tests.support.examples import examples
 from tests.support.fixtures import StartServer
 from tests.support.mqtt import body
 from tests.support.stores import WatchedStore
+from tests.support.stores.filled import fill
 from tests.support.waiting import eventually
-from wire.frames import Join, Register, Say, Whois
+from wire.frames import History, Join, Register, Say, Whois
 from wire.limits import Limits
 from wire.mqtt import V5, V311, PingReq, PubAck, Publish, Reason
 
@@ -91,8 +92,24 @@ def test_entries_over_the_maximum_packet_size_are_left_out(
     assert texts(visit) == ["short", "short again"]
     wait(server, lambda status: status.behind == 0)
     visit.bring("chat/from/oven/history/lab", "")
+    page = body(visit.message("chat/to/oven/history/lab"))
+    assert ([entry["number"] for entry in page["entries"]], page["more"]) == ([3], 3)
+    visit.bring("chat/from/oven/history/lab", '{"before": 3}')
     assert body(visit.message("chat/to/oven/error"))["code"] == "too-long"
     assert max(len(packet.payload) for packet in visit.received if isinstance(packet, Publish)) < 400
+
+
+def test_a_request_for_much_history_does_not_end_the_connection(server: Server, broker: ScriptedBroker) -> None:
+    """The server hung up, for all users of the broker, when an answer had more bytes than may wait."""
+    visit = broker.visit()
+    visit.open()
+    fill(server, 200)
+    visit.bring("chat/from/oven/history/lab", '{"limit": 1000}')
+    packet = visit.expect(Publish, lambda packet: packet.topic == "chat/to/oven/history/lab")
+    assert len(packet.payload) < server.chat.limits.page_bytes + 1_000
+    assert [entry["number"] for entry in body(packet)["entries"]] == [199, 200]
+    visit.bring("chat/from/oven/lookup/filler", "")
+    assert body(visit.message("chat/to/oven/lookup/filler"))["name"] == "filler"
 
 
 def test_the_receive_maximum_is_respected(server: Server, broker: ScriptedBroker, connect: Connected) -> None:
@@ -238,7 +255,7 @@ def test_a_message_is_acknowledged_when_it_is_stored(server: Server, broker: Scr
     acknowledged(visit, packet_id)
     log = server.chat.channel("lab")
     assert log is not None
-    assert [entry.text for entry in server.chat.history(log, None, None, 10)] == ["bread"]
+    assert [entry.text for entry in server.chat.history(log, History(limit=10), 1 << 20).entries] == ["bread"]
 
 
 def test_a_message_that_cannot_be_stored_is_not_acknowledged(

@@ -14,7 +14,7 @@ from tests.support.clients import Json
 from tests.support.fixtures import StartServer
 from tests.support.mqtt import MqttLine, body
 from tests.support.waiting import eventually
-from wire.frames import Join, Msg, Say
+from wire.frames import History, Join, Msg, Say
 
 Connect = Callable[..., Json]
 Mqtt = Callable[..., MqttLine]
@@ -50,7 +50,7 @@ def test_two_servers_with_roots_of_their_own(
     for at, (root, site) in enumerate((("chat", one), ("site/two", two))):
         log = site.server.chat.channel("lab")
         assert log is not None
-        assert [each.text for each in site.server.chat.history(log, None, None, 9)] == [
+        assert [each.text for each in site.server.chat.history(log, History(limit=9), 1 << 20).entries] == [
             f"said to {at}",
             f"bread for {root}",
         ]

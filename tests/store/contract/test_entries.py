@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from store import Store, file_post_id
-from store.contract import RUN
+from store.contract import RUN, RUN_SIZE
 from tests.support.stores import NOW, Place, posting, texts
 from wire.frames import Entry
 
@@ -111,6 +111,41 @@ def test_a_page_is_a_slice_of_the_log(store: Store, sizes: tuple[int, ...]) -> N
             assert [batch.seq for batch in batches] == [seqs[batch.last - 1] for batch in batches], (
                 "also of a batch that is cut"
             )
+
+
+@pytest.mark.parametrize("sizes", [(1, 1, 1, 1), (RUN,), (RUN + 1, 2), (3 * RUN - 1, 1, 5)])
+def test_a_page_from_the_end_is_a_slice_of_the_log(store: Store, sizes: tuple[int, ...]) -> None:
+    lab, other = store.open_channel("lab"), store.open_channel("other")
+    everything: list[str] = []
+    for size in sizes:
+        posts = [f"{len(everything) + at}" for at in range(size)]
+        everything += posts
+        store.append([posting(other, "bob", "noise"), posting(lab, "ann", *posts), posting(other, "bob", "x")], NOW)
+    total = len(everything)
+    for before in {0, 1, 2, RUN - 1, RUN, RUN + 1, total, total + 1, total + 2, 10**15}:
+        for limit in {0, 1, 2, RUN - 1, RUN, RUN + 1, total, total + 1}:
+            upto = max(0, min(before - 1, total))
+            page = store.read_back(lab, before, limit)
+            assert [entry.text for entry in page] == everything[max(0, upto - limit) : upto]
+            assert [entry.number for entry in page] == [int(entry.text) + 1 for entry in page]
+
+
+@pytest.mark.parametrize("count", [1, 40, 3 * RUN])
+def test_a_read_loads_no_more_than_was_asked_for_and_one_run(store: Store, count: int) -> None:
+    """However long the texts are, and also where a character takes six bytes as JSON."""
+    lab = store.open_channel("lab")
+    text = "\x01" * 2_000
+    store.append([posting(lab, "ann", *[f"{n}{text}" for n in range(count)])], NOW)
+    for size in (1, RUN_SIZE, 3 * RUN_SIZE):
+        most = size // 12_000 + RUN_SIZE // 12_000 + 2
+        ahead = store.read(lab, 0, 10_000, size)
+        assert [entry.number for entry in ahead] == list(range(1, len(ahead) + 1))
+        assert min(count, size // 12_100) <= len(ahead) <= most
+        back = store.read_back(lab, count + 1, 10_000, size)
+        assert [entry.number for entry in back] == list(range(count - len(back) + 1, count + 1))
+        assert min(count, size // 12_100) <= len(back) <= most
+        assert store.read_batches(lab, 0, 10_000, size)[-1].last == len(ahead)
+    assert len(store.read(lab, 0, 10_000)) == len(store.read_back(lab, count + 1, 10_000)) == count
 
 
 def test_an_id_that_the_server_makes_is_stored_once_and_not_shown(store: Store) -> None:

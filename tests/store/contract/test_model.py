@@ -163,6 +163,8 @@ class StoreMachine(RuleBasedStateMachine):
         """A page is a slice of the list."""
         log = self.pick(at)
         assert self.store.read(log.row, after, limit) == log.entries[after : after + limit]
+        below = log.entries[: max(0, after - 1)]
+        assert self.store.read_back(log.row, after, limit) == below[max(0, len(below) - limit) :]
 
     # Members
 
