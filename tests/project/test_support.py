@@ -46,7 +46,7 @@ def test_a_killed_server_comes_back_with_its_data(process: Process, connect: Cal
 
 def test_a_payload_comes_back(server: Server, connect: Callable[..., Json]) -> None:
     """Payload frames pass in both directions."""
-    answer = connect(server.address).request(Ping(payload=b"\n{}\0" * 5))
+    answer = connect(server.address, "alice").request(Ping(payload=b"\n{}\0" * 5))
     assert isinstance(answer, Pong)
     assert answer.payload == b"\n{}\0" * 5
 

@@ -37,6 +37,7 @@ from wire.mqtt import (
     Unsubscribe,
     encode,
 )
+from wire.text import GREETING_START
 
 VERSIONS = {"3.1.1": V311, "5": V5}
 P = TypeVar("P")
@@ -102,7 +103,10 @@ class MqttLine(Connection):
         if self.ended:
             raise AssertionError(f"no {wanted} before the connection ended; unread: {self.inbox!r}")
         try:
-            items = self._packets.receive(self._receive())
+            data = self._receive()
+            if not self.received and data.startswith(GREETING_START):  # meant for a person: CONNECT came too late
+                data = data.partition(b"\n")[2]
+            items = self._packets.receive(data)
         except TimeoutError:
             raise AssertionError(f"no {wanted} came in time; unread: {self.inbox!r}") from None
         apart: list[Item] = []

@@ -25,7 +25,7 @@ def completer() -> WordCompleter:
     ("typed", "completed"),
     [
         ("/wh", ["/who ", "/whois "]),
-        ("/ch", ["/channels"]),
+        ("/ch", ["/channels "]),
         ("/join ", ["Ops ", "lab "]),
         ("/join o", ["Ops "]),
         ("/join lab ", []),
