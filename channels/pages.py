@@ -6,14 +6,14 @@ from collections.abc import Iterable
 
 import msgspec
 
-_encode = msgspec.json.Encoder().encode
+from wire.json_text import encode
 
 
 def count_within(items: Iterable[msgspec.Struct], size: int) -> int:
     """Return how many of the first items take at most `size` bytes as JSON together; at least 1, if there is one."""
     count = 0
     for item in items:
-        size -= len(_encode(item)) + 1
+        size -= len(encode(item)) + 1
         if size < 0 and count:
             break
         count += 1

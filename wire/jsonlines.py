@@ -11,9 +11,9 @@ from typing import Any, cast
 import msgspec
 
 from .frames import AnyReply, AnyRequest, Chunk, Entry, Frame, Malformed, Offer, Ping, Pong, Put
+from .json_text import encode, encode_lines
 from .limits import Limits
 
-_encoder = msgspec.json.Encoder()
 _requests: msgspec.json.Decoder[Any] = msgspec.json.Decoder(AnyRequest)
 _replies: msgspec.json.Decoder[Any] = msgspec.json.Decoder(AnyReply)
 _WITH_PAYLOAD = frozenset((Ping, Pong, Put, Chunk, Offer))
@@ -181,12 +181,12 @@ class JsonLines:
         payload: bytes = getattr(frame, "payload", b"")
         if payload:
             frame = msgspec.structs.replace(frame, payload=b"", bytes=len(payload))
-        return _encoder.encode(frame) + b"\n", payload
+        return encode(frame) + b"\n", payload
 
     @staticmethod
     def encode_entries(entries: Sequence[Entry], seq: int = 0, *, past: bool = False) -> bytes:
         """Return a batch of entries as lines, which are the same for every JSON connection."""
-        return _encoder.encode_lines(entries)
+        return encode_lines(entries)
 
 
 def _all_within(data: bytes, end: int, limit: int) -> bool:

@@ -9,9 +9,14 @@ from .errors import Refused
 NAME_LIMIT = 32
 NAME = re.compile(rf"[A-Za-z0-9_-]{{1,{NAME_LIMIT}}}")
 
-# Characters that move the cursor, ring the bell, hide or reorder text on a terminal: C0 and C1 controls, DEL, line and
-# paragraph separators, bidirectional overrides and isolates (Unicode TR 9), and the byte order mark.
-_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\u200e\u200f\u061c\ufeff\ud800-\udfff]")
+# Characters that move the cursor, ring the bell, hide or reorder text on a terminal, as ranges: C0 (but for tab and
+# line feed), DEL and C1, marks, overrides and isolates of bidirectional text (Unicode TR 9), line and paragraph
+# separators, surrogates, and the byte order mark.
+UNSAFE = (
+    (0x00, 0x08), (0x0B, 0x1F), (0x7F, 0x9F), (0x061C, 0x061C), (0x200E, 0x200F), (0x2028, 0x202E), (0x2066, 0x2069),
+    (0xD800, 0xDFFF), (0xFEFF, 0xFEFF),
+)  # fmt: skip
+_UNSAFE = re.compile(f"[{''.join(f'{chr(first)}-{chr(last)}' for first, last in UNSAFE)}]")
 _ASCII_PRINTABLE = bytes(range(0x20, 0x7F)) + b"\t"
 
 

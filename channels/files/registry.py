@@ -61,7 +61,7 @@ class Files:
 
         An offer that is made again returns the first one's row. Raises Refused.
         """
-        self._check(name, size, parts)
+        name, parts = self._checked(name, size, parts)
         id = "".join(secrets.choice(_LETTERS) for _ in range(_ID))
         made = now()
         until = made + self._limits.file_days * _DAY
@@ -76,19 +76,20 @@ class Files:
             raise Refused("file-conflict", f"You have offered another file with that id: {kept.name}.")
         return kept
 
-    def _check(self, name: str, size: int, parts: Sequence[FilePart]) -> None:
-        check_file_name(name)
+    def _checked(self, name: str, size: int, parts: Sequence[FilePart]) -> tuple[str, Sequence[FilePart]]:
+        """Return the name and the parts without invisible characters in names. Raises Refused."""
+        name = check_file_name(name)
         most = self._limits.file_size
         if most and size > most:
             raise Refused("too-large", f"{name} has {size_words(size)}. The limit of a file is {size_words(most)}.")
         if len(parts) > self._limits.folder_files:
             raise Refused("too-large", f"{name} has {len(parts)} files. The limit is {self._limits.folder_files}.")
-        for part in parts:
-            check_path(part.name)
+        parts = [FilePart(check_path(part.name), part.size) for part in parts]
         if len({part.name for part in parts}) < len(parts):
             raise Refused("bad-file-name", f"Two files in {name} have the same path.")
         if parts and sum(part.size for part in parts) != size:
             raise Refused("bad-frame", "The sizes of the parts do not add up to the size of the file.")
+        return name, parts
 
     def offered(self, row: FileRow, number: int) -> None:
         """Store the number of the entry that offers a file."""

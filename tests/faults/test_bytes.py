@@ -12,9 +12,26 @@ import pytest
 
 from server import Server
 from tests.support.clients import Bulk, Gone, Json, Text
+from tests.support.mqtt import MqttLine
 from tests.support.processes import Process, counts, memory, peak_memory, returns_to, serves
 from tests.support.strategies import pieces
-from wire.frames import Entry, Error, Frame, Hello, History, Join, Malformed, Msg, Ping, Pong, Say, Stored, Topic, Whois
+from wire.frames import (
+    Channels,
+    Entry,
+    Error,
+    Frame,
+    Hello,
+    History,
+    Join,
+    Malformed,
+    Msg,
+    Ping,
+    Pong,
+    Say,
+    Stored,
+    Topic,
+    Whois,
+)
 from wire.jsonlines import JsonLines
 from wire.names import printable
 from wire.other_protocols import UNKNOWN_SENTENCE, begins_text
@@ -230,6 +247,46 @@ def test_nothing_that_acts_on_a_terminal_reaches_one(
         person.expect("No user called nobody-at-all")
         assert _harmless(person.seen), [ascii(line) for line in person.seen.split("\n") if not _harmless(line)][:5]
         assert not re.search(r"^(\S+ )?\[lab\] admin: |^! fake", person.seen, re.MULTILINE), "nobody speaks for another"
+
+
+def test_nothing_that_acts_on_a_terminal_is_in_json_or_mqtt(
+    server: Server, connect: Connect, mqtt: Callable[..., MqttLine]
+) -> None:
+    """People look at both with nc and mosquitto_sub."""
+    mallory, device = connect(server.address, "mallory"), mqtt(server.address, "device")
+    device.subscribe("#")
+    watcher = Raw(server.address, "watcher")
+    watcher.send(Join("lab"), Join("device"))
+    mallory.request(Join("lab"))
+    for n, evil in enumerate(EVIL):
+        mallory.request(Say(f"<{evil}>", "lab", f"{n}"))
+        mallory.request(Msg("device", f"<{evil}>"))
+        mallory.request(Msg("watcher", f"<{evil}>"))
+        mallory.request(Topic("lab", f"<{evil}>"))
+        device.publish(f"chat/from/device/{evil.replace(chr(0), '').replace('+', '')}/lab", "x")
+    device.ask("history/lab")
+    device.ask("channels")
+    mallory.request(Say("the end", "lab"))
+    device.hear("lab", "the end")
+    watcher.send(History(channel="lab"), Channels(), Topic("lab"), Ping(ref="last"))
+    raw = watcher.until(b'"ref":"last"')
+    for data in (raw, *[packet.payload for packet in device.messages()]):
+        assert _harmless(data.decode().replace("\r\n", "\n")), [
+            line for line in data.split(b"\n") if not _harmless(line.decode())
+        ]
+    assert b"<\\u009b31m>" in raw
+    assert b"<\\u202egnp.exe>" in raw
+
+
+class Raw(Bulk):
+    """A program's connection that keeps the bytes as they came."""
+
+    def until(self, end: bytes) -> bytes:
+        """Return all bytes up to those."""
+        data = b""
+        while end not in data:
+            data += self.socket.recv(1 << 16)
+        return data
 
 
 def test_a_program_gets_the_text_as_it_was(server: Server, connect: Connect) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from wire import json_text
 from wire.frames import Answer, Error, Request
 
 from .payloads import BAD_JSON, encode_whole
@@ -35,4 +36,4 @@ JSON_ANSWER = AnswerFormat(_topic, _payload, _read, own_topic=False)
 def error_payload(error: Error, topic: str | None) -> bytes:
     """Return the payload of an error about what was published to `topic`."""
     body = {"topic": topic, "id": error.id, "code": error.code, "error": error.error}
-    return msgspec.json.encode({name: value for name, value in body.items() if value is not None})
+    return json_text.encode({name: value for name, value in body.items() if value is not None})

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import msgspec
 
+from wire import json_text
 from wire.errors import Refused
 from wire.frames import (
     ChannelList,
@@ -65,7 +66,7 @@ def _read_topic(fields: Fields, payload: bytes) -> Frame:
 
 
 def _write_topic(frame: Topic) -> bytes:
-    return b"" if frame.text is None else msgspec.json.encode({"text": frame.text})
+    return b"" if frame.text is None else json_text.encode({"text": frame.text})
 
 
 def _read_seen(fields: Fields, payload: bytes) -> Frame:
@@ -114,7 +115,7 @@ ROWS: tuple[Row, ...] = (
         Payload(Topic, _read_topic, _write_topic), answer=TopicIs),
     Row("from/<me>/seen/<log>",
         "acknowledge entries: the payload is the number of the last entry that a person has seen",
-        Payload(Seen, _read_seen, lambda frame: msgspec.json.encode(frame.number)), answer=Ok),
+        Payload(Seen, _read_seen, lambda frame: json_text.encode(frame.number)), answer=Ok),
     Row("from/<me>/status", "show the status of the server and of its connection to another broker",
         ignored(Status), answer=ServerStatus),
     Row("from/<me>/files", "list the files that are offered to me and by me", ignored(Files), answer=FileList),

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from wire import json_text
 from wire.errors import Refused
 from wire.frames import (
     Answer,
@@ -93,7 +94,7 @@ def _read_init(fields: Fields, payload: bytes) -> Offer:
 def _write_init(offer: Offer) -> bytes:
     to = f"#{offer.channel}" if offer.channel else offer.user
     body = {"name": offer.name, "size": offer.size, "to": to, "checksum": offer.sha256, "parts": offer.parts}
-    return msgspec.json.encode(body)
+    return json_text.encode(body)
 
 
 def _span(frame: type[Get | Sum]) -> Payload:
@@ -104,7 +105,7 @@ def _span(frame: type[Get | Sum]) -> Payload:
         return frame(offset=span.offset, length=span.length, **fields)
 
     def write(each: Get | Sum) -> bytes:
-        return msgspec.json.encode({"offset": each.offset, "length": each.length})
+        return json_text.encode({"offset": each.offset, "length": each.length})
 
     return Payload(frame, read, write)
 
@@ -125,9 +126,9 @@ def _answer_payload(answer: Answer, asked: str) -> bytes:
         unknown = (Reason.IMPLEMENTATION_SPECIFIC_ERROR, answer.code.replace("-", "_"))
         code, reason = _REASONS.get(answer.code, unknown)
         body = {"topic": asked, "reason_code": int(code), "reason_description": reason}
-        return msgspec.json.encode({**body, "code": answer.code, "error": answer.error})
+        return json_text.encode({**body, "code": answer.code, "error": answer.error})
     body = {"topic": asked, "reason_code": 0, "reason_description": "success"}
-    return msgspec.json.encode({**body, **_details(answer)})
+    return json_text.encode({**body, **_details(answer)})
 
 
 def _details(answer: Answer) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from wire import json_text
 from wire.errors import Refused
 from wire.frames import Frame
 
@@ -132,10 +133,10 @@ def encode_whole(frame: Frame) -> bytes:
     body = msgspec.to_builtins(frame)
     body.pop("op", None)
     body.pop("ref", None)
-    return msgspec.json.encode(body)
+    return json_text.encode(body)
 
 
 def _encode(body: msgspec.Struct) -> bytes:
     """The JSON of an object, without the fields that are None."""
     fields = msgspec.to_builtins(body)
-    return msgspec.json.encode({name: value for name, value in fields.items() if value is not None})
+    return json_text.encode({name: value for name, value in fields.items() if value is not None})

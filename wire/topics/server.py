@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from wire import json_text
 from wire.frames import Delivered, Entry, Error, Fetched, Gap, Slowed, Stored
 from wire.names import fold, one_line
 
@@ -14,8 +15,6 @@ from .levels import PARTNER, Level, partner
 from .messages import ServerState, UserPresence
 from .payloads import BAD_JSON, Fields, Payload, whole
 from .row import About, Row, Writer
-
-_encoder = msgspec.json.Encoder()
 
 
 def text_payloads(entries: Iterable[Entry]) -> list[bytes]:
@@ -66,7 +65,7 @@ def _read_presence(fields: Fields, payload: bytes) -> UserPresence | None:
 
 def _write_presence(state: UserPresence) -> bytes:
     doors = {"doors": state.doors} if state.online else {}
-    return msgspec.json.encode({"user": state.user, "online": state.online, **doors, "since": state.since})
+    return json_text.encode({"user": state.user, "online": state.online, **doors, "since": state.since})
 
 
 _STATES = {b"online": ServerState(online=True), b"offline": ServerState(online=False)}
@@ -76,7 +75,7 @@ def _write_state(state: ServerState) -> bytes:
     return b"online" if state.online else b"offline"
 
 
-_ENTRY = Payload(Entry, _read_entry, _encoder.encode)
+_ENTRY = Payload(Entry, _read_entry, json_text.encode)
 _READER = Level(lambda level: {"me": level}, lambda _, me: me)
 
 CHANNEL = Row("channels/<channel>", "every entry of a channel, as JSON", _ENTRY, writer=Writer.SERVER)
