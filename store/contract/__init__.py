@@ -1,9 +1,9 @@
 """Floor 1: the contract of a store, the same for every database.
 
-One small protocol a subject, each in a file with its row types: entries, members, accounts, clients, files; `Store` is
-all of them. Every call is one transaction: after it has returned, a crash of the process loses nothing that it wrote;
-after it has raised StoreError, nothing of it is stored. Any thread may make any call. tests/store/contract/ checks
-each promise on every database.
+One small protocol a subject, each in a file with its row types: entries, members, accounts, clients, files, and what
+nobody uses; `Store` is all of them. Every call is one transaction: after it has returned, a crash of the process loses
+nothing that it wrote; after it has raised StoreError, nothing of it is stored. Any thread may make any call.
+tests/store/contract/ checks each promise on every database.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from .files import FileRow, Files
 from .logs import Kind, LogRow, private_key
 from .members import Members, Membership
 from .store import Durability, Store
+from .unused import Unused
 
 __all__ = [
     "RUN", "RUN_SIZE", "Account", "Accounts", "Appended", "Batch", "CheckReport", "Client", "Clients", "Durability",
-    "Entries", "FileRow", "Files", "Kind", "LogRow", "Members", "Membership", "NewPosts", "Progress", "Store", "StoreError",
-    "file_of_post", "file_post_id", "private_key",
+    "Entries", "FileRow", "Files", "Kind", "LogRow", "Members", "Membership", "NewPosts", "Progress", "Store",
+    "StoreError", "Unused", "file_of_post", "file_post_id", "private_key",
 ]  # fmt: skip

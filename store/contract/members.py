@@ -27,11 +27,14 @@ class Members(Protocol):
     def log(self, id: int) -> LogRow | None:
         """Return the log with that id, None if it does not exist."""
 
-    def open_channel(self, name: str) -> LogRow:
-        """Return the channel of that name; create it if it does not exist."""
+    def open_channel(self, name: str, opener: str = "") -> LogRow:
+        """Return the channel of that name; create it for the user `opener` if it does not exist."""
 
     def open_private_log(self, one: str, other: str) -> LogRow:
-        """Return the private log of two users. Create it, with both as members, and their accounts if missing."""
+        """Return the private log of two users. Create it, with both as members, and their accounts if missing.
+
+        Then `one` is who has opened it.
+        """
 
     def find_private_log(self, one: str, other: str) -> LogRow | None:
         """Return the private log of two users, None if it does not exist."""

@@ -10,11 +10,12 @@ from .clients import Clients
 from .entries import Entries
 from .files import Files
 from .members import Members
+from .unused import Unused
 
 Durability = Literal["process", "power"]  # what a stored entry survives: the end of the process, or of the power
 
 
-class Store(Entries, Members, Accounts, Clients, Files, Protocol):
+class Store(Entries, Members, Accounts, Clients, Files, Unused, Protocol):
     """Everything that the server keeps."""
 
     def blobs(self) -> Blobs:

@@ -1,6 +1,6 @@
 """Floor 1: the contract in SQL, the same for every database.
 
-Five parts, each one protocol of store/contract/, on a `Database`. schema.py has the tables. A further database is a
+Six parts, each one protocol of store/contract/, on a `Database`. schema.py has the tables. A further database is a
 file or folder beside this one: it implements `Database` and `AppendStatements`, makes a `SqlDialect`, and has its own
 migrations.
 """

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
+from wire.clock import now
 from wire.names import fold
 
 from ..contract import Account
@@ -47,7 +48,7 @@ def open_account(db: Connection, name: str) -> Account:
     found = _find(db, name)
     if found is None:
         found = Account(fold(name), name, None, 0)
-        db.execute(_INSERT, {"key": found.key, "name": name, "password": None, "seen": 0})
+        db.execute(_INSERT, {"key": found.key, "name": name, "password": None, "seen": 0, "made": now()})
     return found
 
 

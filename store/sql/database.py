@@ -1,4 +1,4 @@
-"""Floor 1: an open SQL database, as the five parts of the store use it. store/sqlite/ implements it for SQLite."""
+"""Floor 1: an open SQL database, as the parts of the store use it. store/sqlite/ implements it for SQLite."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, update
 
+from wire.clock import now
 from wire.names import fold
 
 from ..contract import Account, Kind, LogRow, Membership, private_key
@@ -19,12 +20,13 @@ _tail = _last.scalar_subquery()
 _log_columns = (logs.c.id, logs.c.kind, logs.c.key, logs.c.name, logs.c.other, logs.c.topic, _tail.label("tail"))
 
 # Statements are built once: that takes several times longer than to run one.
-_all_logs = select(*_log_columns)
-_CHANNELS = _all_logs.where(logs.c.kind == "channel")
-_LOG = _all_logs.where(logs.c.id == bindparam("of"))
-_FIND_LOG = _all_logs.where(and_(logs.c.kind == bindparam("of_kind"), logs.c.key == bindparam("of")))
+LOG_ROWS = select(*_log_columns)
+_CHANNELS = LOG_ROWS.where(logs.c.kind == "channel")
+_LOG = LOG_ROWS.where(logs.c.id == bindparam("of"))
+_FIND_LOG = LOG_ROWS.where(and_(logs.c.kind == bindparam("of_kind"), logs.c.key == bindparam("of")))
 _INSERT_LOG = insert(logs).returning(logs.c.id)
-_SET_TOPIC = update(logs).where(logs.c.id == bindparam("of")).values(topic=bindparam("to"))
+_SET_TOPIC = update(logs).where(logs.c.id == bindparam("of")).values(topic=bindparam("to"), touched=bindparam("at"))
+_TOUCH = update(logs).where(logs.c.id == bindparam("of")).values(touched=bindparam("at"))
 _TAIL = select(_tail).where(logs.c.id == bindparam("of"))
 
 _is_member = and_(members.c.log == bindparam("of_log"), members.c.user == bindparam("of"))
@@ -78,25 +80,28 @@ class SqlMembers(SqlBase):
     def channels(self) -> list[LogRow]:
         """Return every channel."""
         with self._database.reading() as db:
-            return [_log(row) for row in db.execute(_CHANNELS)]
+            return [make_log_row(row) for row in db.execute(_CHANNELS)]
 
     def log(self, id: int) -> LogRow | None:
         """Return the log with that id, None if it does not exist."""
         with self._database.reading() as db:
             found = db.execute(_LOG, {"of": id}).one_or_none()
-            return None if found is None else _log(found)
+            return None if found is None else make_log_row(found)
 
-    def open_channel(self, name: str) -> LogRow:
-        """Return the channel of that name; create it if it does not exist."""
+    def open_channel(self, name: str, opener: str = "") -> LogRow:
+        """Return the channel of that name; create it for the user `opener` if it does not exist."""
         with self._database.transaction() as db:
-            return self._open_log(db, "channel", fold(name), name, "")
+            return self._open_log(db, "channel", fold(name), name, "", opener)
 
     def open_private_log(self, one: str, other: str) -> LogRow:
-        """Return the private log of two users. Create it, with both as members, and their accounts if missing."""
+        """Return the private log of two users. Create it, with both as members, and their accounts if missing.
+
+        Then `one` is who has opened it.
+        """
         with self._database.transaction() as db:
             users = (open_account(db, one), open_account(db, other))
             first, second = sorted(users, key=lambda user: user.key)
-            log = self._open_log(db, "direct", private_key(one, other), first.name, second.name)
+            log = self._open_log(db, "direct", private_key(one, other), first.name, second.name, one)
             for user in {first.key, second.key}:
                 self._join(db, log, user, 0)
             return log
@@ -106,10 +111,11 @@ class SqlMembers(SqlBase):
         with self._database.reading() as db:
             return _find_log(db, "direct", private_key(one, other))
 
-    def _open_log(self, db: Connection, kind: Kind, key: str, name: str, other: str) -> LogRow:
+    def _open_log(self, db: Connection, kind: Kind, key: str, name: str, other: str, opener: str) -> LogRow:
         found = _find_log(db, kind, key)
         if found is None:
-            row = {"kind": kind, "key": key, "name": name, "other": other, "topic": ""}
+            row: dict[str, Any] = {"kind": kind, "key": key, "name": name, "other": other, "topic": ""}
+            row |= {"opener": fold(opener), "touched": now()}
             id = db.execute(_INSERT_LOG, row).scalar_one()
             found = LogRow(id, kind, key, name, other, "", 0)
         return found
@@ -117,7 +123,7 @@ class SqlMembers(SqlBase):
     def set_topic(self, log: LogRow, topic: str) -> None:
         """Store a channel's topic."""
         with self._database.transaction() as db:
-            db.execute(_SET_TOPIC, {"of": log.id, "to": topic})
+            db.execute(_SET_TOPIC, {"of": log.id, "to": topic, "at": now()})
 
     # Members
 
@@ -140,13 +146,16 @@ class SqlMembers(SqlBase):
     def leave(self, log: LogRow, user: str) -> bool:
         """End a membership. Return False and do nothing if the user is not a member."""
         with self._database.transaction() as db:
-            return db.execute(_LEAVE, {"of_log": log.id, "of": fold(user)}).rowcount > 0
+            left = db.execute(_LEAVE, {"of_log": log.id, "of": fold(user)}).rowcount > 0
+            if left:
+                db.execute(_TOUCH, {"of": log.id, "at": now()})
+            return left
 
     def memberships(self, user: str) -> list[Membership]:
         """Return a user's channels and the private logs with entries above the cursor, in the order of joining."""
         with self._database.reading() as db:
             found = db.execute(_MEMBERSHIPS, {"of": fold(user)})
-            return [Membership(_log(row), row.cursor) for row in found]
+            return [Membership(make_log_row(row), row.cursor) for row in found]
 
     def members(self, log: LogRow) -> list[Account]:
         """Return the accounts of a log's members, sorted by key."""
@@ -185,8 +194,9 @@ class SqlMembers(SqlBase):
 
 def _find_log(db: Connection, kind: Kind, key: str) -> LogRow | None:
     found = db.execute(_FIND_LOG, {"of_kind": kind, "of": key}).one_or_none()
-    return None if found is None else _log(found)
+    return None if found is None else make_log_row(found)
 
 
-def _log(row: Any) -> LogRow:
+def make_log_row(row: Any) -> LogRow:
+    """Return the log in a row of LOG_ROWS."""
     return LogRow(row.id, row.kind, row.key, row.name, row.other, row.topic, row.tail)

@@ -24,9 +24,11 @@ accounts = Table(
     Column("name", Text, nullable=False),
     Column("password", Text),
     Column("seen", BigInteger, nullable=False),
+    Column("made", BigInteger),  # when the row was made, in milliseconds since 1970
 )
 
-# A log's tail is the `last` of its last run: a column here would be one more page to write for each post.
+# A log's tail is the `last` of its last run: a column here would be one more page to write for each post. `opener` is
+# the key of the user who has created it. `touched` is when a user last created it, left it or changed its topic.
 logs = Table(
     "logs",
     metadata,
@@ -36,7 +38,10 @@ logs = Table(
     Column("name", Text, nullable=False),
     Column("other", Text, nullable=False),
     Column("topic", Text, nullable=False),
+    Column("opener", Text),
+    Column("touched", BigInteger),
     UniqueConstraint("kind", "key", name="logs_key"),
+    Index("logs_opener", "opener", "kind"),
 )
 
 members = Table(
@@ -65,6 +70,7 @@ client_cursors = Table(
     Column("client", Text, primary_key=True),
     Column("log", BigInteger, primary_key=True),
     Column("cursor", BigInteger, nullable=False),
+    Index("client_cursors_log", "log"),
 )
 
 # `body` is a JSON array of entries, each an array: milliseconds since 1970, sender, text, the sender's id or null.

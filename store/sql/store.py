@@ -9,10 +9,11 @@ from .database import Database
 from .entries import SqlEntries
 from .files import SqlFiles
 from .members import SqlMembers
+from .unused import SqlUnused
 
 
-class SqlStore(SqlEntries, SqlMembers, SqlAccounts, SqlClients, SqlFiles):
-    """The five parts on one database, beside the bytes of the files."""
+class SqlStore(SqlEntries, SqlMembers, SqlAccounts, SqlClients, SqlFiles, SqlUnused):
+    """The six parts on one database, beside the bytes of the files."""
 
     def __init__(self, database: Database, blobs: Blobs) -> None:
         super().__init__(database)

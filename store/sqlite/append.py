@@ -13,6 +13,8 @@ from sqlalchemy import and_, bindparam, func, insert, select
 
 from ..sql import AppendStatements, IdKey, IdRow, RunRow, SqlDialect, schema
 
+_TAILS = 20_000  # tails that are remembered
+
 
 class SqliteAppend(AppendStatements):
     """Called inside the one write transaction, which keeps other writers from all logs; so the tails can be cached."""
@@ -39,6 +41,8 @@ class SqliteAppend(AppendStatements):
     def lock(self, cursor: sqlite3.Cursor, logs: Collection[int]) -> Mapping[int, int]:
         """Return the tails of at least these logs."""
         tails = self._tails
+        if len(tails) > _TAILS:
+            tails.clear()
         for log in logs:
             if log not in tails:
                 tails[log] = cursor.execute(self._last, (log,)).fetchone()[0] or 0

@@ -101,4 +101,18 @@ def _checksums(db: Connection) -> None:
     db.execute(text("ALTER TABLE runs ADD COLUMN checksum BIGINT"))
 
 
-STEPS: tuple[Step, ...] = (_first, _clients, _files, _ids, _tails, _ends, _checksums)
+def _unused(db: Connection) -> None:
+    """Add what is needed to tell which logs and accounts nobody uses. Those that are there count as new."""
+    for statement in (
+        "ALTER TABLE logs ADD COLUMN opener TEXT",
+        "ALTER TABLE logs ADD COLUMN touched BIGINT",
+        "ALTER TABLE accounts ADD COLUMN made BIGINT",
+        "CREATE INDEX logs_opener ON logs (opener, kind)",
+        "CREATE INDEX client_cursors_log ON client_cursors (log)",
+        "UPDATE logs SET touched = CAST(strftime('%s', 'now') AS INTEGER) * 1000",
+        "UPDATE accounts SET made = CAST(strftime('%s', 'now') AS INTEGER) * 1000",
+    ):
+        db.execute(text(statement))
+
+
+STEPS: tuple[Step, ...] = (_first, _clients, _files, _ids, _tails, _ends, _checksums, _unused)

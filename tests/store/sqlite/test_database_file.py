@@ -133,7 +133,7 @@ def test_a_failed_transaction_is_rolled_back(tmp_path: Path) -> None:
 
     def fail() -> None:
         with database.transaction() as db:
-            db.exec_driver_sql("INSERT INTO accounts VALUES ('ann', 'Ann', NULL, 0)")
+            db.exec_driver_sql("INSERT INTO accounts VALUES ('ann', 'Ann', NULL, 0, 0)")
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
