@@ -157,7 +157,8 @@ class Server:
         if where is None:
             there = parse_broker(wanted)
         else:
-            self._embedded = BrokerSupervisor(*where, data_folder(config.data), config.root, log=config.log)
+            folder = data_folder(config.data)
+            self._embedded = BrokerSupervisor(*where, folder, config.root, log=config.log, limits=config.limits)
             self._embedded.start()
             there = replace(parse_broker(BrokerConfig(self._embedded.url)), version=V311)
         mirror = Mirror(self._mqtt, there, self._door.pump, trusted=wanted.trusted or where is not None)

@@ -10,9 +10,9 @@ class SessionReport:
     """Reports the events of one connection. Its own thread calls every method that does not name another thread.
 
     `address` is the peer's IP address; for a client of another broker, the broker's `host:port`. `protocol` is text,
-    json, mqtt-3.1.1, mqtt-5 or broker, unknown until the peer has shown it. `client` is the client id of MQTT.
-    `encrypted` is True with TLS. `user` is the name of the user who has logged in, or else the last one that the peer
-    has tried.
+    json, mqtt-3.1.1, mqtt-5, embedded or broker, and unknown until the peer has shown it. `client` is the client id of
+    MQTT. `encrypted` is True with TLS. `user` is the name of the user who has logged in, or else the last one that the
+    peer has tried.
     """
 
     __slots__ = ("_told", "address", "client", "encrypted", "protocol", "user")
@@ -25,8 +25,8 @@ class SessionReport:
         self.user = ""
         self._told: set[tuple[str, str]] = set()  # kinds of mistakes that the log has
 
-    def logged_in(self, user: str, *, registered: bool) -> None:
-        """The peer has logged in."""
+    def logged_in(self, user: str, *, registered: bool | None = None) -> None:
+        """The peer has logged in. `registered` is None if that is not known."""
         self.user = user
         report(events.LoggedIn(self.address, user, self.protocol, self.encrypted, registered, self.client))
 

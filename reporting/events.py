@@ -204,14 +204,17 @@ class LateConnections(Event, tag="late-connections"):
 
 
 class LoggedIn(Event, tag="login"):
-    """A user has logged in. `protocol` is text, json, mqtt-3.1.1, mqtt-5, or broker for a client of the mirror."""
+    """A user has logged in.
+
+    A client of the embedded broker logs in there by `embedded`, and into the chat by `broker` with its first message.
+    """
 
     SENTENCE: ClassVar[str] = "A user logged in."
     address: str
     user: str
     protocol: str
     tls: bool
-    registered: bool
+    registered: bool | None
     client: str = ""  # client id of MQTT
 
 

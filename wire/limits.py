@@ -19,6 +19,9 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     backlog: AtLeastOne = 262_144  # bytes of answers that wait for one peer before its requests wait, too
     connections: AtLeastOne = 10_000  # connections at a time
     connections_per_address: OrNone = 200  # connections at a time from one address (IPv6: a /64); 0: no limit
+    retained_per_user: OrNone = 1_048_576  # bytes that the embedded broker retains for one user; 0: no limit
+    retained: OrNone = 16_777_216  # bytes that the embedded broker retains for all users; 0: no limit
+    queued: AtLeastOne = 1_000  # messages that the embedded broker keeps for a client that is away
     login_seconds: AtLeastOne = 30  # seconds until a connection has a name
     handshake_seconds: AtLeastOne = 10  # seconds that a TLS handshake may take
     login_requests: AtLeastOne = 10  # requests of a connection before it has a name

@@ -12,7 +12,7 @@ The mirror of another broker uses the same reader, encodings, requests and respo
 from __future__ import annotations
 
 from .delivery import MqttReader
-from .encoding import PublishEncoding, largest_packet
+from .encoding import SUBSCRIBE_ID, UNSUBSCRIBE_ID, PublishEncoding, largest_packet
 from .publish import PublishHandler
 from .responses import RequestContext, Responses
 from .retained import presence_of
@@ -20,6 +20,8 @@ from .session import MqttSession
 from .shared import SharedState
 
 __all__ = [
+    "SUBSCRIBE_ID",
+    "UNSUBSCRIBE_ID",
     "MqttReader",
     "MqttSession",
     "PublishEncoding",

@@ -1,7 +1,8 @@
 """Floor 3: entries as PUBLISH packets: as JSON, as text or both, at the QoS and in the version of a subscriber.
 
 All readers of a channel whose encodings have the same key are sent the same bytes. That holds for QoS 1, too, as packet
-identifiers are made from the entry's number in the journal: odd ones for JSON, even ones for text.
+identifiers are made from the entry's number in the journal: odd ones for JSON, even ones for text. The lowest two are
+for requests.
 """
 
 from __future__ import annotations
@@ -15,7 +16,11 @@ from wire.limits import Limits
 from wire.mqtt import Publisher
 from wire.topics import Topics, partner, text_payloads
 
-SPAN = 32_767  # journal numbers whose packet identifiers are all different
+# Packet identifiers of the mirror's requests. RabbitMQ 3.10 goes on counting at the number of a SUBSCRIBE for its own
+# packets, and its session crashes if that leads it to a packet that is in flight: {key_exists,1} after 0xFFFF.
+SUBSCRIBE_ID, UNSUBSCRIBE_ID = 1, 2
+
+SPAN = 32_766  # journal numbers whose packet identifiers are all different
 
 _LARGEST = 6  # bytes of an entry's JSON for a byte of its text, at most: \u0001
 _AROUND = 1_024  # bytes of an entry's packet beside its text, at most
@@ -25,7 +30,7 @@ _publisher = lru_cache(maxsize=4096)(Publisher)
 
 def packet_ids(seq: int, count: int, *, text: bool) -> Sequence[int]:
     """Return the packet identifiers of `count` entries, the last of which has number `seq` in the journal."""
-    offset = 2 if text else 1
+    offset = UNSUBSCRIBE_ID + (2 if text else 1)
     first = (seq - count + 1) % SPAN
     if first + count <= SPAN:
         return range(2 * first + offset, 2 * (first + count) + offset, 2)

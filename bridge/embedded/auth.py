@@ -15,9 +15,11 @@ from amqtt.errors import AMQTTError, MQTTError, NoDataError
 from amqtt.mqtt.protocol.broker_handler import BrokerProtocolHandler
 from amqtt.session import Session
 
+from channels import SessionReport
 from store import StoreError
+from wire.errors import PeerError
 from wire.mqtt import CONNECT_FIRST_BYTE, V5, V311, Reason, goodbye, protocol_level, remaining_length
-from wire.names import fold, shorten
+from wire.names import NAME, fold, shorten
 
 from .access import AccessControl
 
@@ -29,7 +31,10 @@ def authenticating_handler(access: AccessControl) -> type[BrokerProtocolHandler]
     """Return a subclass of amqtt's handler of one client's connection that checks logins with `access`."""
 
     class AuthenticatingHandler(BrokerProtocolHandler):
-        """One client's connection."""
+        """One client's connection: what the log has of it, and the seconds in which each packet has to come."""
+
+        report: SessionReport
+        patience: float | None
 
         @classmethod
         async def init_from_connect(
@@ -39,16 +44,24 @@ def authenticating_handler(access: AccessControl) -> type[BrokerProtocolHandler]
 
             Raises MQTTError if that fails; the client has then been answered, if MQTT has an answer, and disconnected.
             """
+            log = SessionReport((writer.get_peer_info() or ("", 0))[0], "embedded")
             try:
                 packet = await asyncio.wait_for(_read_connect(reader, writer), _PATIENCE)
-                made = await super().init_from_connect(BufferReader(packet), writer, plugins_manager, loop)
-                await _log_in(access, made[1], writer)
+                handler, session = await super().init_from_connect(BufferReader(packet), writer, plugins_manager, loop)
+                log.client = session.client_id or ""
+                await _log_in(access, session, writer, log)
             except Exception as error:
                 await _close(writer)
+                if not log.user:
+                    log.cut_off(_as_peer_error(error))
                 if isinstance(error, (AMQTTError, MQTTError)) and not isinstance(error, NoDataError):
                     raise
                 raise MQTTError(f"could not read the CONNECT: {error!r}") from error
-            return made
+            assert isinstance(handler, AuthenticatingHandler)
+            handler.report = log
+            handler.patience = session.keep_alive * 1.5 or None
+            session.keep_alive = 0  # else amqtt would look for a packet anew after that time, amid another packet
+            return handler, session
 
     return AuthenticatingHandler
 
@@ -76,19 +89,32 @@ async def _read_connect(reader: ReaderAdapter, writer: WriterAdapter) -> bytes:
     return header + body
 
 
-async def _log_in(access: AccessControl, session: Session, writer: WriterAdapter) -> None:
+def _as_peer_error(error: Exception) -> PeerError:
+    """Return why a connection without a valid CONNECT ends, for the log."""
+    if isinstance(error, TimeoutError):
+        return PeerError("too-slow", "No CONNECT came in time.")
+    return error if isinstance(error, PeerError) else PeerError("malformed", f"No valid CONNECT: {error}")
+
+
+async def _log_in(access: AccessControl, session: Session, writer: WriterAdapter, log: SessionReport) -> None:
     """Check the password and the will, and make the client id unique for its user. Raises MQTTError."""
     name = session.username or ""
     try:
         known = await asyncio.to_thread(access.authenticate, name, session.password or "")
     except StoreError as error:
         await _refuse(writer, Reason.NOT_AUTHORIZED)
+        log.refused_login(name, "not-stored", str(error))
         raise MQTTError(str(error)) from error
     if not known:
         await _refuse(writer, Reason.BAD_USER_NAME_OR_PASSWORD)
+        if NAME.fullmatch(name):
+            log.wrong_password(name)
+        else:
+            log.refused_login(name, "bad-name", "The name is not valid.")
         raise MQTTError(f"{shorten(name)!r} is not a valid name, or the password is wrong")
     if session.will_flag and not access.may(name, session.will_topic or "", write=True):
         await _refuse(writer, Reason.NOT_AUTHORIZED)
+        log.refused_will(name, f"{name} may not have a will on {session.will_topic}")
         raise MQTTError(f"{name} may not have a will on {shorten(session.will_topic or '', 80)}")
     session.client_id = f"{fold(name)}/{session.client_id}"
     session.password = None

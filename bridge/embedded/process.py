@@ -26,11 +26,15 @@ from amqtt.contexts import Action, ListenerConfig, ListenerType
 from amqtt.mqtt.protocol.broker_handler import BrokerProtocolHandler
 from amqtt.session import Session
 
+from channels import SessionReport
 from reporting import events, open_log, report
+from wire.names import fold
 from wire.topics import Topics
 
 from .access import AccessControl
 from .auth import authenticating_handler
+from .packet_reader import PacketReader
+from .retained import RetainedLimit
 from .settings import ProcessSettings
 
 _STOP_TIMEOUT = 2.0  # seconds that amqtt has to end its connections
@@ -50,6 +54,8 @@ class AmqttBroker(Broker):
         self._access = AccessControl(Path(settings.data), settings.root, settings.user, settings.secret)
         self._topics = Topics(settings.root)
         self._open: dict[str, tuple[BrokerProtocolHandler, asyncio.Event]] = {}  # by client id
+        self._limits = settings.limits
+        self._retained_limit = RetainedLimit(settings.limits.retained_per_user, settings.limits.retained)
         amqtt.broker.BrokerProtocolHandler = authenticating_handler(self._access)  # type: ignore[attr-defined]
         super().__init__({"listeners": {"default": {"type": "tcp"}}, "plugins": {}})
 
@@ -72,11 +78,33 @@ class AmqttBroker(Broker):
                 await asyncio.wait_for(before[1].wait(), _RETRY)
         done = asyncio.Event()
         self._open[key] = (handler, done)
+        log: SessionReport = handler.report
+        packets = PacketReader(reader, handler.patience, self._limits.payload, log.cut_off)
+        log.logged_in(client_session.username or "")
         try:
-            await super()._handle_client_session(reader, writer, client_session, handler, server, listener_name)
+            await super()._handle_client_session(packets, writer, client_session, handler, server, listener_name)
         finally:
+            log.logged_out()
+            await self._forget_oldest_session()
             del self._open[key]
             done.set()
+
+    async def _forget_oldest_session(self) -> None:
+        """End the session that was left first, if there are more sessions than connections are allowed."""
+        if len(self._sessions) > self._limits.connections:
+            left = [
+                (session.last_disconnect_time or 0, key)
+                for key, (session, _) in self._sessions.items()
+                if session.transitions.state == "disconnected"
+            ]
+            if left:
+                await self._delete_session(min(left)[1])
+
+    async def _retain_broadcast_message(self, broadcast: dict[str, Any], qos: int, target_session: Session) -> None:
+        """Queue a message for a client that is away, unless too many wait; the server's own queue has no limit."""
+        server = self._access.is_server(target_session.username or "")
+        if server or target_session.retained_messages.qsize() < self._limits.queued:
+            await super()._retain_broadcast_message(broadcast, qos, target_session)
 
     async def _authenticate(self, session: Session, _: ListenerConfig) -> bool:
         """Return True: `authenticating_handler` has checked the login."""
@@ -99,10 +127,17 @@ class AmqttBroker(Broker):
     async def retain_message(
         self, source_session: Session | None, topic_name: str | None, data: Any, qos: int | None = None
     ) -> None:
-        """Retain a message. Below the root, only the server may retain messages."""
+        """Retain a message, up to the limits. Below the root, only the server may retain messages, without limits."""
         me = (source_session.username if source_session is not None else None) or ""
-        if topic_name and (self._access.is_server(me) or self._access.is_outside_root(topic_name)):
-            await super().retain_message(source_session, topic_name, data, qos)
+        if not topic_name or not (self._access.is_server(me) or self._access.is_outside_root(topic_name)):
+            return
+        if not data:
+            self._retained_limit.drop(topic_name)
+        elif not self._access.is_server(me) and not self._retained_limit.take(fold(me), topic_name, len(data)):
+            if source_session is not None and (handler := self._get_handler(source_session)) is not None:
+                handler.report.limit_reached("retained")  # type: ignore[attr-defined]
+            return
+        await super().retain_message(source_session, topic_name, data, qos)
 
     async def _publish_retained_messages_for_subscription(
         self, subscription: tuple[str, int], session: Session

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from reporting import LogOptions
+from wire.limits import Limits
 
 
 class ProcessSettings(msgspec.Struct, frozen=True):
@@ -19,3 +20,4 @@ class ProcessSettings(msgspec.Struct, frozen=True):
     user: str
     secret: str
     log: LogOptions
+    limits: Limits

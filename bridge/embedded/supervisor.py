@@ -19,6 +19,7 @@ from channels import leaf
 from net import NetError, format_address, listen
 from reporting import LogOptions, events, report
 from wire.errors import LocalError
+from wire.limits import Limits
 
 from .settings import ProcessSettings
 
@@ -37,11 +38,13 @@ class BrokerSupervisor:
     """
 
     def __init__(
-        self, host: str, port: int, data: Path, root: str, user: str = SERVER_USER, log: LogOptions | None = None
-    ) -> None:
+        self, host: str, port: int, data: Path, root: str, user: str = SERVER_USER, log: LogOptions | None = None,
+        limits: Limits | None = None,
+    ) -> None:  # fmt: skip
         """Listen on `host` and `port` (0: a free one). The accounts are those of the store in the folder `data`.
 
-        `log` has the options of the process's log, which goes to the same stream as the server's.
+        `log` has the options of the process's log, which goes to the same stream as the server's; `limits` those of its
+        clients.
 
         `user` is the server's own name: it may write and read everything below `root`, and nobody else may use it.
         """
@@ -49,6 +52,7 @@ class BrokerSupervisor:
         self._address = ""  # set by `start`
         self._data, self._root, self._user = data, root, user
         self._log = log or LogOptions()
+        self._limits = limits or Limits()
         self._secret = secrets.token_urlsafe(32)
         self._lock = leaf()
         self._closing = False
@@ -128,7 +132,7 @@ class BrokerSupervisor:
         assert self._listener is not None
         number = self._listener.fileno()
         data = str(self._data.absolute())
-        settings = ProcessSettings(number, data, self._root, self._user, self._secret, self._log)
+        settings = ProcessSettings(number, data, self._root, self._user, self._secret, self._log, self._limits)
         with self._lock:
             if self._closing:
                 return None

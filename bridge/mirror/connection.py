@@ -15,6 +15,7 @@ from wire.mqtt import NONE, V5, V311, ConnAck, Connect, Item, MqttError, MqttPac
 
 from .address import Broker
 
+_CONNACK = 0x20  # the first byte that a broker sends
 _PATIENCE = 5.0  # seconds that the connection, the TLS handshake and the CONNACK may take, each
 _CHUNK = 65_536  # bytes of one recv; for much more, each call would map memory anew
 _LARGEST = 8_388_608  # bytes of the largest packet that is kept; a larger one is skipped
@@ -39,6 +40,10 @@ class BrokerUnreachable(Exception):
 
 class UnexpectedAnswer(Exception):
     """The broker did not answer as one of that MQTT version does: it may speak another version."""
+
+
+class NotMqtt(Exception):
+    """What came is not what a broker sends first: the peer speaks another protocol."""
 
 
 class BrokerConnection:
@@ -123,7 +128,10 @@ class BrokerConnection:
         self._stream.close()
 
     def handshake(self, connect: Connect) -> tuple[MqttPackets, ConnAck, list[Item]]:
-        """Send CONNECT; return the decoder, the CONNACK, and the items that came with it. Raises UnexpectedAnswer."""
+        """Send CONNECT; return the decoder, the CONNACK, and the items that came with it.
+
+        Raises UnexpectedAnswer, NotMqtt.
+        """
         self.transmit(encode(connect, connect.version))
         packets = MqttPackets(_LARGEST, version=connect.version, skips=True, unheard=True)
         items: list[Item] = []
@@ -134,6 +142,8 @@ class BrokerConnection:
             if not data:
                 failure = f" ({self._failure})" if self._failure else ""
                 raise UnexpectedAnswer(f"it closed the connection without an answer{failure}")
+            if data[0] != _CONNACK:  # [MQTT-3.2.0-1]; for a longer look at it, there may be too few bytes
+                raise NotMqtt
             items = packets.receive(data)
         first = items.pop(0)
         if isinstance(first, MqttError):
@@ -162,17 +172,22 @@ def connect(
         opened(connection)
         try:
             packets, connack, items = connection.handshake(attempt)
+        except NotMqtt:
+            connection.close()
+            sentence = f"{broker.address} does not speak MQTT; is the address right?"
+            continue
         except UnexpectedAnswer as error:
             connection.close()
-            why = str(error)
+            sentence = f"{broker.address} refused the connection: {error}."
             continue
         if not connack.reason:
             return connection, packets, connack, items
         connection.close()
         why = _not_authorized(broker) if connack.reason == Reason.NOT_AUTHORIZED else reason_text(connack.reason)
+        sentence = f"{broker.address} refused the connection: {why}."
         if connack.reason != Reason.UNSUPPORTED_PROTOCOL_VERSION:
             break
-    raise BrokerUnreachable(f"{broker.address} refused the connection: {why}.")
+    raise BrokerUnreachable(sentence)
 
 
 def _not_authorized(broker: Broker) -> str:

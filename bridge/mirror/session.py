@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from urllib.parse import quote
 
+from bridge.clients import SUBSCRIBE_ID, UNSUBSCRIBE_ID
 from channels import Chat
 from store import Client
 from wire.clock import now
@@ -56,7 +57,6 @@ _MANY = 1_024  # packets in flight that the broker may keep waiting; above that,
 _FEW = 17  # bytes to wait for otherwise: more than four PUBACKs, and less than any request
 _GATHER = 0.005  # seconds to wait for so many bytes
 _LONGEST = 3_600.0  # seconds of an outage for which users may deliver posts at once, also assumed before a start
-_SUBSCRIBE, _UNSUBSCRIBE = 0xFFFF, 0xFFFE  # packet identifiers
 
 
 class MirrorSession:
@@ -111,7 +111,7 @@ class MirrorSession:
         self._users.connected(away)
         sender.reader = reader
         self._subscribed_to_presence = True
-        sender.send(encode(Subscribe(_SUBSCRIBE, self._subscriptions()), sender.version))
+        sender.send(encode(Subscribe(SUBSCRIBE_ID, self._subscriptions()), sender.version))
         self._presence.publish_all()
         sender.send(PINGREQ)  # the broker answers it after the retained messages
         for log in self._chat.all_channels():
@@ -190,7 +190,7 @@ class MirrorSession:
                 self._granted(item.reasons)
             case PingResp() if self._subscribed_to_presence:
                 self._subscribed_to_presence = False
-                unsubscribe = Unsubscribe(_UNSUBSCRIBE, (self._topics.presence("+"),))
+                unsubscribe = Unsubscribe(UNSUBSCRIBE_ID, (self._topics.presence("+"),))
                 self._sender.send(encode(unsubscribe, self._sender.version))
             case Disconnect():
                 raise MqttError(item.reason, reason_text(item.reason))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.clients.encoding import SPAN, PublishEncoding, packet_ids
+from bridge.clients.encoding import SPAN, UNSUBSCRIBE_ID, PublishEncoding, packet_ids
 from bridge.clients.filter_tree import FilterTree
 from bridge.clients.interest import Interest, InterestIndex
 from bridge.clients.registry import ConnectedClient
@@ -67,7 +67,7 @@ def subscribed(*filters: str | Subscription, me: str = "alice", version: int = V
 def test_packet_ids_are_legal_and_depend_on_the_journal_number_alone(seq: int, count: int, text: bool) -> None:
     ids = list(packet_ids(seq, count, text=text))
     assert len(ids) == count
-    assert all(0 < each <= 0xFFFF for each in ids)
+    assert all(UNSUBSCRIBE_ID < each <= 0xFFFF for each in ids), "the lowest ones are for the mirror's requests"
     assert ids == [packet_ids(number, 1, text=text)[0] for number in range(seq - count + 1, seq + 1)]
 
 

@@ -12,6 +12,7 @@ from amqtt.session import Session
 
 from bridge.embedded import auth
 from bridge.embedded.access import AccessControl
+from channels import SessionReport
 from store import StoreError
 from wire.mqtt import V5, V311, ConnAck, Connect, MqttPackets, Reason, encode
 
@@ -31,6 +32,10 @@ class Writer:
 
     async def drain(self) -> None:
         """Wait for nothing."""
+
+    def get_peer_info(self) -> tuple[str, int]:
+        """Return the client's address and port."""
+        return "10.0.0.5", 50_000
 
     async def close(self) -> None:
         """Close the connection."""
@@ -76,7 +81,7 @@ def read(data: bytes, writer: Writer) -> bytes:
 def logged_in(session: Session, writer: Writer, access: Access | None = None) -> Session:
     """Have the session logged in."""
     control = cast("AccessControl", access or Access())
-    asyncio.run(auth._log_in(control, session, cast("WriterAdapter", writer)))
+    asyncio.run(auth._log_in(control, session, cast("WriterAdapter", writer), SessionReport("10.0.0.5", "embedded")))
     return session
 
 

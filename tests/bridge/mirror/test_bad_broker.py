@@ -97,8 +97,22 @@ def test_a_session_that_is_taken_over_is_explained(server: Server, broker: Scrip
     wait(server, lambda status: "another Partyline server may use the same root there" in status.error)
 
 
-@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"", b"\x20\x02\x00\x02", b"\x00" * 20])
-def test_a_peer_that_is_not_a_broker_is_reported(
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-2.0-OpenSSH_9.2\r\n", b"\x00" * 20])
+def test_a_peer_that_does_not_speak_mqtt_is_reported_at_once(
+    server: Server, broker: ScriptedBroker, answer: bytes, reported: Reported
+) -> None:
+    """The peer keeps the connection open, as it waits for the rest of a request."""
+    for _ in range(4):
+        connection = broker.connection()
+        connection.recv(1_000)
+        connection.sendall(answer)
+    sentence = f"{broker.address} does not speak MQTT; is the address right?"
+    wait(server, lambda status: status.error == sentence)
+    assert sentence in [event.error for event in reported.of(events.MirrorDisconnected)]
+
+
+@pytest.mark.parametrize("answer", [b"", b"\x20\x02\x00\x02", b"\x20\x00"])
+def test_a_broker_that_answers_wrongly_is_reported(
     server: Server, broker: ScriptedBroker, connect: Connected, answer: bytes
 ) -> None:
     for _ in range(4):

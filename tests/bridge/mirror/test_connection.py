@@ -161,6 +161,21 @@ def test_an_internal_error_does_not_end_the_connection(
     assert server.chat.channel("lab") is not None
 
 
+def test_the_mirror_s_requests_have_low_packet_identifiers(
+    start_server: StartServer, broker: ScriptedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RabbitMQ 3.10 counts on from that of a SUBSCRIBE: after 0xFFFF, the session crashed when the mirror came back."""
+    monkeypatch.setattr(mirror, "_PAUSES", (0.01, 0.02))
+    start_server(broker=BrokerConfig(url=broker.url))
+    for _ in range(2):
+        visit = broker.visit()
+        visit.accept()
+        subscribe = visit.grant()
+        visit.pong()
+        assert (subscribe.packet_id, visit.expect(Unsubscribe).packet_id) == (1, 2)
+        visit.close()
+
+
 def test_a_lost_session_is_logged(
     start_server: StartServer, broker: ScriptedBroker, monkeypatch: pytest.MonkeyPatch, reported: Reported
 ) -> None:
