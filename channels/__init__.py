@@ -6,17 +6,17 @@ session a `SessionReader` and gives `handle` the requests that it has read. Othe
 
 from __future__ import annotations
 
-from . import accounts
 from .chat import Chat
 from .directory import ConnectedSession, Directory, User
 from .dispatch import handle
 from .journal import Posting
 from .locks import leaf, nothing_held
 from .log import Block, Follower, Log, ReadableLog
-from .rates import LIVE, LOGINS, WILLS, Origin
+from .passwords import Passwords
+from .rates import LIVE, LOGINS, REGISTERS, WILLS, Origin
 from .reader import Outlet, Reader
 from .receipts import Ref
-from .requests.login import catch_up, may_try_again, take_name
+from .requests.login import REPORTED, catch_up, may_try_again, prove, take_name
 from .session import Session
 from .session_reader import SessionReader
 from .session_report import SessionReport
@@ -24,6 +24,8 @@ from .session_report import SessionReport
 __all__ = [
     "LIVE",
     "LOGINS",
+    "REGISTERS",
+    "REPORTED",
     "WILLS",
     "Block",
     "Chat",
@@ -33,6 +35,7 @@ __all__ = [
     "Log",
     "Origin",
     "Outlet",
+    "Passwords",
     "Posting",
     "ReadableLog",
     "Reader",
@@ -41,11 +44,11 @@ __all__ = [
     "SessionReader",
     "SessionReport",
     "User",
-    "accounts",
     "catch_up",
     "handle",
     "leaf",
     "may_try_again",
     "nothing_held",
+    "prove",
     "take_name",
 ]

@@ -37,6 +37,7 @@ from .journal import Journal
 from .log import Follower, Log
 from .open_logs import OpenLogs
 from .pages import count_within
+from .passwords import Passwords
 from .rates import CHANNELS, JOINS, NAMES, TALKS, Origin, RateLimits
 from .read_tracker import ReadTracker
 
@@ -58,6 +59,7 @@ class Chat:
         self.store = store
         self.limits = limits
         self.rates = RateLimits(limits)
+        self.passwords = Passwords(limits)
         self.directory = Directory()
         self.files = Files(store, limits)
         self.journal = Journal(store, limits, self._moved, self._deliver, self._delivered)
@@ -308,6 +310,7 @@ class Chat:
 
     def close(self) -> None:
         """Commit what the connections have left, and end the threads. Called when every connection has ended."""
+        self.passwords.close()
         self.read_tracker.close()
         self.files.close()
         self.journal.carry(wait=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from reporting import events, report
-from wire.errors import LIMIT_CODES, PeerError
+from wire.errors import LIMIT_CODES, PeerError, Refused
+
+from .passwords import PasswordDelayed
 
 
 class SessionReport:
@@ -51,6 +53,13 @@ class SessionReport:
         """A password for that name has to wait."""
         self.user = user
         report(events.PasswordDelayed(self.address, user, self.protocol, seconds))
+
+    def refused_password(self, user: str, refused: Refused) -> None:
+        """A password for that name was refused: it was wrong, has to wait, or could not be checked."""
+        if isinstance(refused, PasswordDelayed):
+            self.password_delayed(user, refused.seconds)
+        else:
+            self.refused_login(user, refused.code, refused.sentence)
 
     def refused_login(self, user: str, code: str, detail: str) -> None:
         """A login was refused; `code` is an error code."""

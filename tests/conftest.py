@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, settings
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 
-from channels import accounts
+from channels.passwords import hashing
 from doors import TlsConfig
 from server import Config, Server
 from store import Durability, Store, open_store
@@ -46,12 +46,12 @@ settings.load_profile("partyline")
 
 # A password's hash takes 50 ms and 64 MiB by design, which most tests have no use for. Servers in a process of their
 # own have the real one.
-_REAL_HASHER = accounts._hasher
-accounts._hasher = PasswordHash((Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1),))
+_REAL_HASHER = hashing._hasher
+hashing._hasher = PasswordHash((Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1),))
 
 # The beginnings of the names of a server's threads.
 THREADS = (
-    "connection-", "door-", "pump", "read-tracker", "expiry", "mqtt-timer", "mirror", "embedded-broker",
+    "connection-", "door-", "pump", "read-tracker", "expiry", "mqtt-timer", "mirror", "password-", "embedded-broker",
     "store-checkpointer", "log-repeats",
 )  # fmt: skip
 
@@ -71,7 +71,7 @@ def _nothing_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture
 def slow_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Passwords take their time, for tests of what happens meanwhile."""
-    monkeypatch.setattr(accounts, "_hasher", _REAL_HASHER)
+    monkeypatch.setattr(hashing, "_hasher", _REAL_HASHER)
 
 
 @pytest.fixture

@@ -33,7 +33,9 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     filter_bytes: AtLeastOne = 4_194_304  # bytes of memory that the topic filters of one MQTT client take
     user_properties: OrNone = 100  # user properties of one MQTT packet
     session_days: AtLeastOne = 90  # days until the server deletes the session of an MQTT client that is away
-    password_tries: AtLeastOne = 3  # wrong passwords before the connection ends
+    password_tries: AtLeastOne = 3  # wrong passwords before the connection ends, and before the name has to wait
+    password_delay: OrNone = 60  # seconds that a name, or an address, waits at most after wrong passwords; 0: none
+    passwords_waiting: AtLeastOne = 400  # passwords that wait for being checked; further ones are refused
     channels: AtLeastOne = 1_000  # channels of one user
     topic: AtLeastOne = 300  # characters of a channel's topic
     lag: OrNone = 100_000  # entries of one log that a reader may fall behind before the server skips some

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from channels import LOGINS, Origin, Session, accounts, may_try_again, take_name
+from channels import LOGINS, REPORTED, Origin, Session, may_try_again, prove, take_name
 from store import Account
 from wire import VERSION
 from wire.errors import Refused
@@ -27,7 +27,9 @@ CLIENT_ID_LENGTH = 256  # characters
 # The reason of a login that was refused. The default is "not authorized". After one of these, a client tries again.
 _REASONS: dict[str, Reason] = {
     "rate-limited": Reason.CONNECTION_RATE_EXCEEDED,
+    "password-delayed": Reason.CONNECTION_RATE_EXCEEDED,
     "busy": Reason.SERVER_BUSY,
+    "need-password": Reason.BAD_USER_NAME_OR_PASSWORD,
     "wrong-password": Reason.BAD_USER_NAME_OR_PASSWORD,
 }
 
@@ -75,7 +77,8 @@ def log_in(shared: SharedState, session: Session, packet: Connect, address: str)
                 if not may_try_again(chat, login.account, refused, deadline):
                     raise
     except Refused as refused:
-        session.report.refused_login(_name_of(packet), refused.code, refused.sentence)
+        if refused.code not in REPORTED:
+            session.report.refused_login(_name_of(packet), refused.code, refused.sentence)
         reason = _REASONS.get(refused.code, Reason.NOT_AUTHORIZED)
         raise MqttError(reason, refused.sentence, code=refused.code) from refused
 
@@ -111,10 +114,15 @@ def _identify(shared: SharedState, session: Session, packet: Connect, deadline: 
     account = shared.chat.open_account(packet.username, session.network)
     if account.password is None:
         return Login(account, packet.username, client_id, assigned)
-    password = (packet.password or b"").decode(errors="replace")
-    if not accounts.fits(password, account.password):
+    if not packet.password:
+        raise Refused("need-password", f"The name {account.name} is registered. Log in with its password.")
+    try:
+        prove(session, account, packet.password.decode(errors="replace"))
+    except Refused as refused:
+        if refused.code != "wrong-password":
+            raise
         sentence = f"The name {account.name} is registered, and the password is wrong."
-        raise MqttError(Reason.BAD_USER_NAME_OR_PASSWORD, sentence)
+        raise Refused("wrong-password", sentence) from refused
     return Login(account, packet.username, client_id, assigned, proven=True)
 
 

@@ -8,7 +8,7 @@ from channels import LIVE, Log, Session, User, handle
 from store import StoreError
 from wire import VERSION
 from wire.errors import Refused
-from wire.frames import Error, LogState, Msg, Offer, Register, Request, Say, Welcome
+from wire.frames import Answer, Error, LogState, Msg, Offer, Register, Request, Say, Welcome
 from wire.mqtt import NONE, Publish, PubRel, encode_acknowledgement, encode_pubcomp
 from wire.topics import Gone, Here, LiveMessage
 
@@ -132,6 +132,14 @@ class PublishHandler:
         """Return a response topic if only the client itself reads it; any other response topic is ignored."""
         own = topic is not None and topic.startswith(f"{self._shared.topics.to(self._responses.me)}/")
         return topic if own else None
+
+    def answer(self, packet: Publish, answer: Answer) -> None:
+        """Send the answer to a request that was acknowledged already."""
+        properties = packet.properties
+        response_topic = self._response_topic(properties.response_topic)
+        context = RequestContext(packet.topic, response_topic, properties.correlation_data)
+        answer.ref = self._responses.ref(0, 0, context)
+        self._session.reader.reply(answer)
 
     def _join(self, channel: str, topic: str) -> str:
         """Join the channel of a post, if its user has not, and remember it for the topic. Return its name."""

@@ -16,8 +16,9 @@ from amqtt.mqtt.protocol.broker_handler import BrokerProtocolHandler
 from amqtt.session import Session
 
 from channels import SessionReport
+from net import network_of
 from store import StoreError
-from wire.errors import PeerError
+from wire.errors import PeerError, Refused
 from wire.mqtt import CONNECT_FIRST_BYTE, V5, V311, Reason, goodbye, protocol_level, remaining_length
 from wire.names import NAME, fold, shorten
 
@@ -100,11 +101,15 @@ async def _log_in(access: AccessControl, session: Session, writer: WriterAdapter
     """Check the password and the will, and make the client id unique for its user. Raises MQTTError."""
     name = session.username or ""
     try:
-        known = await asyncio.to_thread(access.authenticate, name, session.password or "")
+        known = await access.authenticate(name, session.password or "", _network(writer))
     except StoreError as error:
         await _refuse(writer, Reason.NOT_AUTHORIZED)
         log.refused_login(name, "not-stored", str(error))
         raise MQTTError(str(error)) from error
+    except Refused as refused:
+        await _refuse(writer, Reason.SERVER_UNAVAILABLE)  # clients try again after it
+        log.refused_password(name, refused)
+        raise MQTTError(f"{shorten(name)}: {refused.sentence}") from refused
     if not known:
         await _refuse(writer, Reason.BAD_USER_NAME_OR_PASSWORD)
         if NAME.fullmatch(name):
@@ -118,6 +123,11 @@ async def _log_in(access: AccessControl, session: Session, writer: WriterAdapter
         raise MQTTError(f"{name} may not have a will on {shorten(session.will_topic or '', 80)}")
     session.client_id = f"{fold(name)}/{session.client_id}"
     session.password = None
+
+
+def _network(writer: WriterAdapter) -> str | None:
+    peer = writer.get_peer_info()
+    return network_of(peer[0]) if peer is not None else None
 
 
 async def _refuse(writer: WriterAdapter, reason: Reason) -> None:

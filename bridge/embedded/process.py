@@ -51,13 +51,19 @@ class AmqttBroker(Broker):
     def __init__(self, settings: ProcessSettings) -> None:
         """Call it in the running event loop."""
         self._listener = socket.socket(fileno=settings.listener)
-        self._access = AccessControl(Path(settings.data), settings.root, settings.user, settings.secret)
+        self._access = AccessControl(
+            Path(settings.data), settings.root, settings.user, settings.secret, settings.limits
+        )
         self._topics = Topics(settings.root)
         self._open: dict[str, tuple[BrokerProtocolHandler, asyncio.Event]] = {}  # by client id
         self._limits = settings.limits
         self._retained_limit = RetainedLimit(settings.limits.retained_per_user, settings.limits.retained)
         amqtt.broker.BrokerProtocolHandler = authenticating_handler(self._access)  # type: ignore[attr-defined]
         super().__init__({"listeners": {"default": {"type": "tcp"}}, "plugins": {}})
+
+    def close(self) -> None:
+        """End the threads that check passwords."""
+        self._access.close()
 
     async def _create_server_instance(
         self, listener_name: str, listener_type: ListenerType, address: Any, port: int, ssl_context: Any
@@ -179,6 +185,7 @@ async def _serve(settings: ProcessSettings) -> None:
     except Exception as error:  # noqa: BLE001 - the process ends anyway, and keeps nothing
         report(events.InternalError(part="embedded-broker", consequence="Not all connections ended cleanly."), error)
     finally:
+        broker.close()
         ended.set()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import select
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -78,14 +79,34 @@ class BrokerConnection:
 
         Waits at most `timeout` seconds for `least` bytes; then it returns what has come.
         """
-        if least != self._least:
-            self._least = least
-            self._stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, least)
+        self._wait_for(least)
         try:
             return self._stream.receive(_CHUNK, timeout)
         except OSError as error:
             self._failure = _describe(error)
             return b""
+
+    def receive_or_wake(self, timeout: float, waker: socket.socket) -> bytes | None:
+        """Do the same, for any number of bytes, but return None as soon as `waker` is readable."""
+        self._wait_for(1)
+        try:
+            data = self._stream.receive_waiting(_CHUNK)
+            if data is not None:
+                return data
+            poll = select.poll()
+            poll.register(self._stream.socket, select.POLLIN)
+            poll.register(waker, select.POLLIN)
+            poll.poll(timeout * 1_000)
+            return self._stream.receive_waiting(_CHUNK)
+        except OSError as error:
+            self._failure = _describe(error)
+            return b""
+
+    def _wait_for(self, least: int) -> None:
+        """Have the kernel call the socket readable when it has so many bytes."""
+        if least != self._least:
+            self._least = least
+            self._stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, least)
 
     def transmit(self, data: bytes | memoryview, *, answered: bool = False) -> int:
         """Send without blocking; return how many bytes were taken. A broken connection takes everything."""

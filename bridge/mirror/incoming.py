@@ -58,15 +58,27 @@ class MirrorIncoming:
             report(events.InternalError(part="mirror", consequence=consequence), error)
             self.refuse(packet, Refused("internal", "Internal error; see the server's log."))
 
+    def finish_logins(self) -> None:
+        """Answer registrations whose password was checked meanwhile, and handle what their users have sent since."""
+        for packet, refused, held in self._users.finish_logins():
+            if refused is not None:
+                self._tell(packet, refused)
+            for each in held:
+                self.take(each)
+
     def refuse(self, packet: Publish | Oversized | Unusable, refused: Refused) -> None:
-        """Count the message, tell its sender if it has a valid name, and acknowledge it, so that it does not return."""
+        """Count the message, tell its sender, and acknowledge it, so that it does not return."""
+        self._tell(packet, refused)
+        self._acknowledge(packet)
+
+    def _tell(self, packet: Publish | Oversized | Unusable, refused: Refused) -> None:
+        """Count a message that was refused, and tell its sender if it has a valid name."""
         self._status.refused += 1
         me, _ = self._topics.sender(packet.topic) or ("", None)
         if NAME.fullmatch(me):
             error = Error(code=refused.code, error=refused.sentence)
             topic, payload = self._topics.error(error, me, packet.topic)
             self._sender.send(publish(topic.encode(), payload, version=self._sender.version))
-        self._acknowledge(packet)
 
     def _take_other(self, packet: Publish) -> None:
         """Handle a live message, or retained presence."""

@@ -138,6 +138,7 @@ class MirrorSession:
         sender, progress = self._sender, self._progress
         heard = asked = stored = time.monotonic()
         while True:
+            self._incoming.finish_logins()
             for item in items:
                 self._take(item)
             at = time.monotonic()
@@ -162,7 +163,10 @@ class MirrorSession:
 
     def _receive(self, connection: BrokerConnection, *, bulk: bool) -> bytes | None:
         """Return the next bytes. Brokers write PUBACKs one by one, and to wake up for each costs more than they do."""
-        reader = self._sender.reader
+        reader, waker = self._sender.reader, self._users.waker
+        if waker is not None:
+            soon = self._progress.unstored
+            return connection.receive_or_wake(_STORE_PERIOD if soon else self._sender.keep_alive / 2, waker)
         if reader is None or not (reader.in_flight or self._progress.unstored):
             return connection.receive(self._sender.keep_alive / 2)
         if bulk and (many := reader.in_flight - min(_MANY, reader.window // 2)) > 0:
@@ -227,6 +231,7 @@ class MirrorSession:
             self._away_since = time.monotonic()
         try:
             self._progress.store()
+            self._users.drop_held()
             self._users.settle()
         finally:
             if reader is not None:

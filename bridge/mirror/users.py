@@ -7,24 +7,27 @@ requests, as for clients of this server (clients/publish.py); the answers go bac
 
 from __future__ import annotations
 
+import socket
 import time
+from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
+from concurrent.futures import Future
 from typing import Any
 from urllib.parse import quote
 
 import msgspec
 
 from bridge.clients import PublishHandler, Responses, SharedState
-from channels import Session, SessionReport, take_name
+from channels import REGISTERS, Session, SessionReport, take_name
 from reporting import events, report
 from store import Account, Client
 from wire.errors import Refused
-from wire.frames import Register
+from wire.frames import Register, Registered
 from wire.mqtt import Publish, encode_acknowledgement
 from wire.names import NAME, fold, shorten
 from wire.topics import Gone
 
-from .passwords import PasswordCheck
+from .pending_logins import PendingLogin, PendingLogins
 from .sender import MirrorSender
 from .status import MirrorStatus
 from .user_reader import UserReader
@@ -87,7 +90,7 @@ class MirrorUsers:
         self._prefix = f"/{quote(shared.topics.root, safe='')}/"
         self._by_key: dict[str, MirrorUser] = {}
         self._by_name: dict[str, MirrorUser] = {}  # by the name as the client writes it
-        self._passwords = PasswordCheck(shared.chat.limits.password_tries)
+        self._pending = PendingLogins()
         self._unflushed: dict[str, MirrorUser] = {}  # who has published since the last `flush`
         # Posts of each user above the rate limit, which the broker may have kept during an outage; users who come later
         # than `_spare_until` have none.
@@ -134,6 +137,9 @@ class MirrorUsers:
             self._register(me, packet)
             return
         user = self._by_name.get(me)
+        if user is None and me in self._pending:
+            self._pending.hold(me, packet)
+            return
         if user is None and Gone in requests:
             self._sender.send(encode_acknowledgement(packet.qos, packet.packet_id))
             return
@@ -172,22 +178,89 @@ class MirrorUsers:
         user.handler.take(packet)
 
     def _register(self, me: str, packet: Publish) -> None:
-        """Have a user present. A password has to be right if the name has one; if it has none, it gets this one."""
+        """Have a user present. A password has to be right if the name has one; if it has none, it gets this one.
+
+        A request with a password is acknowledged at once and answered by `finish_logins`, since a hash takes long, and
+        a broker sends little while messages are unacknowledged.
+        """
         account = self._chat.open_account(_check_name(me), self._network)
         request = self._shared.topics.request(packet.topic, packet.payload, me)
-        proven = False
-        if account.password is not None and isinstance(request, Register):
-            try:
-                self._passwords.check(account, request.password)
-            except Refused as refused:
-                SessionReport(self._address, TRANSPORT).refused_login(account.name, refused.code, refused.sentence)
-                raise
-            proven = True
-            packet = msgspec.structs.replace(packet, payload=b"")  # it was a login
-        user = self._enter(me, proven=proven, announced=True)
-        self._handle(user, packet)
+        if not isinstance(request, Register):
+            user = self._enter(me, proven=False, announced=True)
+            self._handle(user, packet)
+            self._store(user)
+            self.follow_private_logs(user)  # after the answer
+            return
+        if me in self._pending:
+            raise Refused("busy", f"Another password of {me} is being checked. Send this again after the answer.")
+        if account.password is not None:
+            future, complete = self._log_in(account, request.password, me, packet)
+        else:
+            future, complete = self._set_password(request.password, me, packet)
+        self._sender.send(encode_acknowledgement(packet.qos, packet.packet_id))
+        self._pending.add(PendingLogin(account.name, me, packet, complete), future)
+
+    def _log_in(
+        self, account: Account, password: str, me: str, packet: Publish
+    ) -> tuple[Future[Any], Callable[[Any], None]]:
+        """Have the password of a registered name checked. Return what `PendingLogins` needs. Raises Refused."""
+
+        def complete(_: None) -> None:
+            user = self._enter(me, proven=True, announced=True)
+            self._handle(user, msgspec.structs.replace(packet, payload=b"", qos=0))  # announces the user
+            self._store(user)
+            self.follow_private_logs(user)
+
+        try:
+            return self._chat.passwords.check_later(account, password, None), complete
+        except Refused as refused:
+            self._report_refused(account.name, refused)
+            raise
+
+    def _set_password(self, password: str, me: str, packet: Publish) -> tuple[Future[Any], Callable[[Any], None]]:
+        """Have a new password hashed for a name that has none, as `_log_in` does."""
+        user = self._enter(me, proven=False, announced=True)
         self._store(user)
-        self.follow_private_logs(user)  # after the answer
+        user.session.check_rate(REGISTERS)
+
+        def complete(made: str) -> None:
+            if self._by_key.get(user.key) is not user:
+                raise Refused("gone", f"{me} has left, so the password was not set.")
+            self._chat.store.set_password(user.key, made)
+            self._chat.directory.registered(user.session.holder)
+            user.session.report.registered()
+            user.handler.answer(packet, Registered(name=user.session.holder.name))
+            self._store(user)
+            self.follow_private_logs(user)
+
+        return self._chat.passwords.make_hash_later(user.key, password, None), complete
+
+    def finish_logins(self) -> Iterator[tuple[Publish, Refused | None, list[Publish]]]:
+        """Complete the registrations whose password was checked or hashed meanwhile.
+
+        Yield the packet of each, which was acknowledged, why it was refused if it was, and the packets of the same user
+        that were held. Raises StoreError.
+        """
+        for login, future in self._pending.finished():
+            refused = None
+            try:
+                login.complete(future.result())
+            except Refused as reason:
+                refused = reason
+                self._report_refused(login.name, reason)
+            yield login.packet, refused, login.held
+
+    def _report_refused(self, name: str, refused: Refused) -> None:
+        SessionReport(self._address, TRANSPORT).refused_password(name, refused)
+
+    @property
+    def waker(self) -> socket.socket | None:
+        """A socket that becomes readable when `finish_logins` has something to do; None if it waits for nothing."""
+        return self._pending.waker
+
+    def drop_held(self) -> None:
+        """Forget packets that were not acknowledged: the connection has ended, and the broker sends them again."""
+        self._pending.drop_held()
 
     def _enter(self, me: str, *, proven: bool, announced: bool) -> MirrorUser:
         """Return the user of that name, with a new session if necessary. Raises Refused if somebody else holds it."""
@@ -250,3 +323,4 @@ class MirrorUsers:
         """End all sessions because the server shuts down: the users are present again after its next start."""
         for user in self.everyone:
             user.session.close()
+        self._pending.close()

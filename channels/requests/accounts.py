@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from wire.frames import Register, Registered
 
-from ..accounts import make_hash
 from ..session import Session
 
 
 def register(session: Session, frame: Register) -> Registered:
     """Bind the user's name to a password, or change the password."""
-    user = session.holder
-    session.chat.store.set_password(user.key, make_hash(frame.password))
-    session.chat.directory.registered(user)
+    user, chat = session.holder, session.chat
+    chat.store.set_password(user.key, chat.passwords.make_hash(user.key, frame.password, session.network))
+    chat.directory.registered(user)
     session.report.registered()
     return Registered(name=user.name)

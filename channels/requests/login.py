@@ -8,18 +8,18 @@ from collections.abc import Mapping, Sequence
 
 from store import Account, Membership, StoreError
 from wire import VERSION
-from wire.errors import WRONG_PASSWORD, PeerError, Refused
+from wire.errors import PeerError, Refused
 from wire.frames import Attach, Attached, Hello, Line, LogState, Welcome
 from wire.names import check_name, fold
 
-from ..accounts import fits as password_fits
 from ..chat import Chat
 from ..directory import User
 from ..log import Log
 from ..rates import LOGINS, Origin
 from ..session import Session
 
-_ASKED = ("need-password", "wrong-password")  # what a login is refused for in the course of asking for a password
+# What a login is refused for in the course of asking for a password; `prove` has reported it, or it is no failure.
+REPORTED = ("need-password", "wrong-password", "password-delayed", "busy")
 
 
 def hello(session: Session, frame: Hello) -> None:
@@ -34,7 +34,7 @@ def hello(session: Session, frame: Hello) -> None:
             break
         except Refused as refused:
             if not may_try_again(session.chat, account, refused, deadline):
-                if refused.code not in _ASKED:
+                if refused.code not in REPORTED:
                     session.report.refused_login(account.name, refused.code, refused.sentence)
                 raise
     session.fetches_directly = frame.direct
@@ -94,13 +94,23 @@ def _proven(session: Session, account: Account, frame: Hello) -> bool:
             return False
         session.asked = account.name
         raise Refused("need-password", f"The name {account.name} is registered. What is the password?")
-    if password_fits(frame.password, account.password):
-        return True
-    session.report.wrong_password(account.name)
-    session.tries += 1
-    if session.tries >= session.chat.limits.password_tries:
-        raise PeerError("wrong-password", "Too many wrong passwords.")
-    raise Refused("wrong-password", WRONG_PASSWORD)
+    try:
+        prove(session, account, frame.password)
+    except Refused as refused:
+        session.tries += refused.code == "wrong-password"
+        if session.tries >= session.chat.limits.password_tries:
+            raise PeerError("wrong-password", "Too many wrong passwords.") from refused
+        raise
+    return True
+
+
+def prove(session: Session, account: Account, password: str) -> None:
+    """Wait until the password of a registered name is checked. Raises Refused if it is wrong or has to wait."""
+    try:
+        session.chat.passwords.check(account, password, session.network)
+    except Refused as refused:
+        session.report.refused_password(account.name, refused)
+        raise
 
 
 def _welcome(session: Session, user: User, memberships: Sequence[Membership], frame: Hello) -> Welcome:

@@ -184,7 +184,7 @@ def test_a_mistake_gets_one_line_and_the_connection_goes_on(server: Server, dial
         ("/history lab 0", "! Usage: /history "),
         ("/whois", "! Usage: /whois <user>"),
         ("/register", "! Usage: /register <password>"),
-        ("/register abc", "! A password has 4 to 128 characters."),
+        ("/register abc", "! A password has 8 to 128 characters."),
         ("hello?", "! You are in no channel. /join lobby"),
         ("/topic", "! You are in no channel"),
     ):

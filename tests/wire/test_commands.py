@@ -47,7 +47,7 @@ from wire.frames import (
 from wire.text import COMMANDS, PLAIN, Command, channel_word, find, help_lines, parse, post_for, topic_for
 
 WORDS = {
-    "<channel>": "lab", "<user>": "bob", "<text>": "hello there", "<password>": "secret", "[channel]": "lab",
+    "<channel>": "lab", "<user>": "bob", "<text>": "hello there", "<password>": "secret-word", "[channel]": "lab",
     "[channel or @user]": "@bob", "[n]": "5", "[before]": "30", "[text]": "Tonight", "[command]": "join",
     "<user or #channel>": "#lab", "<path>": "my photo.jpg", "<id>": "k3x7abcd", "[folder]": "new photos",
     "[after]": "lab",
@@ -172,7 +172,7 @@ def test_a_slip_gets_the_nearest_command(typed: str, meant: str | None) -> None:
         ("/topic #lab", Topic("lab")),
         ("/topic #lab  Soldering  tonight", Topic("lab", "Soldering  tonight")),
         ("/topic #lab -", Topic("lab", "")),
-        ("/register secret", Register("secret")),
+        ("/register secret-word", Register("secret-word")),
         ("/status", Status()),
         ("/help", Help()),
         ("/help join", Help("join")),

@@ -95,8 +95,8 @@ def test_saying_joins_again_after_leaving(server: Server, alice: MqttLine, conne
     )
     for packet_id in (one, other, third):
         assert alice.settle(packet_id, 1).reason == 0
-    alice.do("register", '{"password": "secret"}')
-    connect(server.address, "alice", password="secret").request(Leave("lab"))
+    alice.do("register", '{"password": "secret-word"}')
+    connect(server.address, "alice", password="secret-word").request(Leave("lab"))
     assert alice.do("say/lab", "and again").reason == 0
     alice.hear("lab", "and again")
     assert alice.texts("lab") == ["0", "1", "2", "back", "before", "after", "and again"]
@@ -135,7 +135,7 @@ def test_who_and_lookup(server: Server, alice: MqttLine, connect: Connecting) ->
             "Bob", True, ["socket"], "127.0.0.1", ["lab"],
         )  # fmt: skip
         assert alice.ask("lookup/alice")["doors"] == ["mqtt"]
-        bob.request(Register("secret"))
+        bob.request(Register("secret-word"))
     watch = alice.subscribe("chat/presence/Bob")
     assert watch == (1,)
     alice.message("chat/presence/Bob", lambda packet: not body(packet)["online"])

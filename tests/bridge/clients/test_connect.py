@@ -35,7 +35,7 @@ def test_the_user_name_is_the_name(server: Server, mqtt: Mqtt, connect: Connecti
     person = connect(server.address, "bob")
     alice.do("say/lab", "hello")
     assert server.chat.whois("alice").doors == ["mqtt"]
-    assert person.request(Register("secret")).name == "bob"
+    assert person.request(Register("secret-word")).name == "bob"
 
 
 def test_a_name_that_is_registered_amid_a_login_takes_its_password(
@@ -48,11 +48,11 @@ def test_a_name_that_is_registered_amid_a_login_takes_its_password(
         looks.append(proven)
         if len(looks) == 1:
             with Json(server.address, "oven") as oven:
-                oven.request(Register("crumbs"))
+                oven.request(Register("breadcrumbs"))
         take_name(*arguments, proven=proven)
 
     monkeypatch.setattr("bridge.clients.connect.take_name", registered_meanwhile)
-    mqtt(server.address, "oven", version=version, password=b"crumbs").do("say/lab", "here")
+    mqtt(server.address, "oven", version=version, password=b"breadcrumbs").do("say/lab", "here")
     assert looks[0] is False
     assert looks[-1] is True
 
@@ -80,12 +80,12 @@ def test_an_invalid_name_and_a_taken_name_are_refused(
 
 def test_a_registered_name_takes_its_password(server: Server, mqtt: Mqtt, connect: Connecting, version: int) -> None:
     with connect(server.address, "alice") as person:
-        person.request(Register("secret"))
+        person.request(Register("secret-word"))
     for password in (None, b"", b"wrong", b"x" * 60_000, b"\xff"):
         if password is None or version == V5 or password:
             line = mqtt(server.address, "alice", version=version, refused=True, password=password)
             assert line.connack.reason == Reason.BAD_USER_NAME_OR_PASSWORD
-    mqtt(server.address, "Alice", version=version, password=b"secret").do("say/lab", "it is me")
+    mqtt(server.address, "Alice", version=version, password=b"secret-word").do("say/lab", "it is me")
 
 
 def test_registering_by_mqtt(server: Server, mqtt: Mqtt, connect: Connecting, version: int) -> None:
@@ -95,14 +95,14 @@ def test_registering_by_mqtt(server: Server, mqtt: Mqtt, connect: Connecting, ve
     assert "registered" not in alice.ask("register")
     alice.do("register", '{"password": "x"}')
     assert alice.error()["code"] == "bad-password"
-    assert alice.ask("register", '{"password": "secret"}') == {"name": "alice"}
+    assert alice.ask("register", '{"password": "secret-word"}') == {"name": "alice"}
     assert alice.ask("register")["registered"] is True
     alice.do("register", '{"password": "another"}')
     assert alice.error()["code"] == "not-allowed", "whoever took over a connection must not take over the name"
     alice.disconnect()
     assert mqtt(server.address, "alice", version=version, refused=True).connack.reason
-    mqtt(server.address, "alice", version=version, password=b"secret")
-    connect(server.address, "alice", password="secret")
+    mqtt(server.address, "alice", version=version, password=b"secret-word")
+    connect(server.address, "alice", password="secret-word")
 
 
 def test_a_guest_has_its_client_id_as_its_name(server: Server, mqtt: Mqtt, connect: Connecting, version: int) -> None:
@@ -111,7 +111,7 @@ def test_a_guest_has_its_client_id_as_its_name(server: Server, mqtt: Mqtt, conne
     watcher.message("chat/presence/sensor-7")
     connect(server.address, "bob")
     with connect(server.address, "carol") as carol:
-        carol.request(Register("secret"))
+        carol.request(Register("secret-word"))
     watcher.message("chat/presence/carol", lambda packet: not body(packet)["online"])
     for client_id in ("bob", "Carol", "with/slash", "mosq pub", "x" * 33, "ü"):
         guest = mqtt(server.address, client_id=client_id, version=version)
@@ -284,15 +284,15 @@ def test_two_users_may_have_the_same_client_id(server: Server, mqtt: Mqtt, versi
 
 
 def test_a_registered_user_has_many_clients(server: Server, mqtt: Mqtt, version: int) -> None:
-    mqtt(server.address, "alice").do("register", '{"password": "secret"}')
-    phone = mqtt(server.address, "alice", client_id="phone", password=b"secret", version=version)
-    desk = mqtt(server.address, "alice", client_id="desk", password=b"secret", version=version, source="127.0.0.2")
+    mqtt(server.address, "alice").do("register", '{"password": "secret-word"}')
+    phone = mqtt(server.address, "alice", client_id="phone", password=b"secret-word", version=version)
+    desk = mqtt(server.address, "alice", client_id="desk", password=b"secret-word", version=version, source="127.0.0.2")
     for line in (phone, desk):
         line.subscribe("chat/to/alice/msg/+")
     mqtt(server.address, "bob").do("msg/alice", "psst")
     for line in (phone, desk):
         assert body(line.message("chat/to/alice/msg/bob"))["text"] == "psst"
-    again = mqtt(server.address, "alice", client_id="desk", password=b"secret", version=version)
+    again = mqtt(server.address, "alice", client_id="desk", password=b"secret-word", version=version)
     desk.until_closed()
     for line in (phone, again):
         line.ping()

@@ -282,7 +282,7 @@ def test_three_thousand_wrong_passwords_leave_nothing(start_process: StartProces
     store = open_store(folder)
     store.open_account("alice")
     cheap = PasswordHash((Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1),))
-    store.set_password("alice", cheap.hash("secret"))
+    store.set_password("alice", cheap.hash("secret-word"))
     store.close()
     process = start_process(folder=folder)
     before = _counts(process, mqtt)
@@ -302,13 +302,13 @@ def test_three_thousand_wrong_passwords_leave_nothing(start_process: StartProces
             line.close()
     returns_to(process.pid, before)
     assert memory(process.pid) < size + 24 * _MIB
-    mqtt(process.address, "alice", password=b"secret").do("say/lab", "it is me")
+    mqtt(process.address, "alice", password=b"secret-word").do("say/lab", "it is me")
     assert "Traceback" not in process.log, process.log
 
 
 def test_few_passwords_are_verified_at_once(process: Process, mqtt: Mqtt) -> None:
     """Each verification takes 64 MiB for a moment."""
-    mqtt(process.address, "alice").do("register", '{"password": "secret"}')
+    mqtt(process.address, "alice").do("register", '{"password": "secret-word"}')
     lines = [mqtt(process.address, connect=False) for _ in range(12)]
     for line in lines:
         line.send(Connect(version=V5, client_id="c", username="alice", password=b"guess"))

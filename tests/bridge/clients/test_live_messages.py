@@ -15,8 +15,8 @@ Mqtt = Callable[..., MqttLine]
 def test_no_local_leaves_out_the_client_s_own_messages(server: Server, mqtt: Mqtt) -> None:
     """[MQTT-3.8.3-3]: another client of the user gets them; so does one with a second subscription without it."""
     alice = mqtt(server.address, "alice")
-    alice.do("register", '{"password": "secret"}')
-    other = mqtt(server.address, "alice", client_id="other", password=b"secret")
+    alice.do("register", '{"password": "secret-word"}')
+    other = mqtt(server.address, "alice", client_id="other", password=b"secret-word")
     quiet = Subscription("chat/direct/alice/#", 1, no_local=True)
     for line in (alice, other):
         line.subscribe(quiet)

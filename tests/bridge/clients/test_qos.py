@@ -61,12 +61,12 @@ def test_qos_2_over_a_lost_connection(server: Server, mqtt: Mqtt, version: int) 
 
 def test_packet_identifiers_of_clients_with_similar_client_ids(server: Server, mqtt: Mqtt) -> None:
     """A client that ends its session does not free the packet identifiers of another."""
-    mqtt(server.address, "alice").do("register", '{"password": "secret"}')
+    mqtt(server.address, "alice").do("register", '{"password": "secret-word"}')
     keep = Properties(session_expiry_interval=100)
-    long = mqtt(server.address, "alice", client_id="a/b", password=b"secret", clean=False, properties=keep)
+    long = mqtt(server.address, "alice", client_id="a/b", password=b"secret-word", clean=False, properties=keep)
     long.send(Publish("chat/from/alice/say/lab", b"once", 2, packet_id=5))
     long.expect(PubRec)
-    mqtt(server.address, "alice", client_id="a", password=b"secret").disconnect()
+    mqtt(server.address, "alice", client_id="a", password=b"secret-word").disconnect()
     long.send(Publish("chat/from/alice/say/lab", b"once", 2, dup=True, packet_id=5))
     long.settle(5, 2)
     assert server.chat.known_channel("lab").tail == 1

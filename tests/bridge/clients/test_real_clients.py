@@ -36,7 +36,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 def device(process: Process, kind: str, version: int) -> Iterator[Open]:
     """Return a function that opens a device called `dev`, after the test closes it."""
     made: list[Device] = []
-    password = "secret" if kind == "mosquitto" else None
+    password = "secret-word" if kind == "mosquitto" else None
 
     def make() -> Device:
         filters = ("chat/to/dev/#", "chat/channels/#", "chat/direct/dev/+")
@@ -63,7 +63,7 @@ def registered(process: Process, kind: str) -> None:
     """Register `dev`: the two clients of mosquitto share the name, which needs a password."""
     if kind == "mosquitto":
         with Text(process.address, "dev") as person:
-            person.send("/register secret")
+            person.send("/register secret-word")
             person.expect("The name dev is now registered")
 
 

@@ -12,9 +12,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from bridge.embedded import BrokerSupervisor
-from channels.accounts import make_hash
+from channels.passwords import make_hash
 from store import Store, open_store
 from tests.support.brokers.access import READS, WRITES
+from tests.support.limits import without_rates
 from tests.support.mqtt import MqttLine
 from tests.support.waiting import DEADLINE
 from wire.mqtt import V5, V311, ConnAck, Connect, Publish, Reason, Subscribe, Subscription, Will
@@ -47,7 +48,7 @@ def register(store: Store, name: str, password: bytes) -> None:
 @pytest.fixture(scope="module")
 def broker(store: Store, data: Path) -> Iterator[BrokerSupervisor]:
     """A running broker for all tests of this module; each test uses clients and topics of its own."""
-    made = BrokerSupervisor("127.0.0.1", 0, data, "chat")
+    made = BrokerSupervisor("127.0.0.1", 0, data, "chat", limits=without_rates())
     made.start()
     assert made.wait_until_ready(DEADLINE)
     yield made

@@ -14,6 +14,7 @@ from bridge.embedded import auth
 from bridge.embedded.access import AccessControl
 from channels import SessionReport
 from store import StoreError
+from wire.limits import Limits
 from wire.mqtt import V5, V311, ConnAck, Connect, MqttPackets, Reason, encode
 
 HEADER = b"\x10\x0c\x00\x04MQTT"
@@ -29,6 +30,10 @@ class Writer:
     def write(self, data: bytes) -> None:
         """Send bytes."""
         self.sent += data
+
+    def get_peer_info(self) -> tuple[str, int]:
+        """Return an address."""
+        return "10.0.0.1", 50_000
 
     async def drain(self) -> None:
         """Wait for nothing."""
@@ -62,11 +67,11 @@ class Access:
 
     error: StoreError | None = None
 
-    def authenticate(self, name: str, password: str) -> bool:
+    async def authenticate(self, name: str, password: str, network: str | None) -> bool:
         """Return True for the right password."""
         if self.error is not None:
             raise self.error
-        return password == "sesame"
+        return password == "open-sesame"
 
     def may(self, name: str, topic: str, *, write: bool) -> bool:
         """Return True for the user's own topics."""
@@ -85,7 +90,7 @@ def logged_in(session: Session, writer: Writer, access: Access | None = None) ->
     return session
 
 
-def session(name: str, password: str | None = "sesame", **fields: Any) -> Session:
+def session(name: str, password: str | None = "open-sesame", **fields: Any) -> Session:
     """Return amqtt's session after the CONNECT of a client."""
     made = Session()
     made.username, made.password, made.client_id = name, password, "phone"
@@ -161,7 +166,7 @@ def test_a_wrong_password_a_failing_store_and_a_forbidden_will_are_answered() ->
 
 
 def test_answers_about_long_topics_are_not_cached(tmp_path: Any) -> None:
-    access = AccessControl(tmp_path, "chat", "partyline", "secret")
+    access = AccessControl(tmp_path, "chat", "partyline", "secret", Limits())
     for length in (256, 257):
         topic = "chat/from/alice/".ljust(length, "x")
         assert access.may("alice", topic, write=True)

@@ -13,8 +13,8 @@ import pytest
 
 from bridge.mirror import BrokerConfig, mirror
 from bridge.mirror.users import MirrorUsers
-from channels import accounts
 from channels.directory import Directory, User
+from channels.passwords import hashing
 from reporting import events
 from server import Config, Server
 from tests.support.brokers.scripted import ScriptedBroker, Visit, broker
@@ -22,6 +22,7 @@ from tests.support.clients import Json
 from tests.support.fixtures import StartServer
 from tests.support.mqtt import body
 from tests.support.reported import Reported
+from tests.support.stores import WatchedStore
 from tests.support.waiting import eventually
 from wire.frames import Msg, Register
 from wire.mqtt import V5, V311, PubAck, PubComp, Publish, PubRec, PubRel, Reason, Unsubscribe
@@ -80,26 +81,24 @@ def test_a_user_who_comes_while_presence_is_corrected_ends_online(
 
 
 def test_slow_work_of_the_mirror_does_not_count_as_silence_of_the_broker(
-    start_server: StartServer, broker: ScriptedBroker, monkeypatch: pytest.MonkeyPatch
+    start_server: StartServer, broker: ScriptedBroker, stores: list[WatchedStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Passwords are slow: many devices that register at once take a minute."""
+    """A slow disk: many devices that register at once take a minute."""
     later = 0.0
     clock = time.monotonic
 
-    def fits(_password: str, _kept: str) -> bool:
+    def before(method: str) -> None:
         nonlocal later
-        later += 100.0
-        return True
+        later += 100.0 if method == "save_client" else 0.0
 
-    monkeypatch.setattr(accounts, "fits", fits)
     server = start_server(broker=BrokerConfig(url=broker.url))
-    with Json(server.address, "oven") as oven:
-        oven.request(Register("a password"))
     visit = broker.visit()
     visit.open()
     monkeypatch.setattr("bridge.mirror.session.time", SimpleNamespace(monotonic=lambda: clock() + later))
-    visit.bring("chat/from/oven/register", b'{"password": "a password"}')
+    stores[0].before = before
+    visit.bring("chat/from/oven/register", b"")
     visit.message("chat/to/oven/register")
+    stores[0].before = None
     visit.pong()  # the mirror has looked at the clock, and has sent PINGREQ
     visit.bring("chat/from/oven/say/lab", "and it goes on")
     assert body(visit.message("chat/channels/lab"))["text"] == "and it goes on"
@@ -118,25 +117,24 @@ def accepted(broker: ScriptedBroker, *, present: bool = False) -> Visit:
 def test_a_password_that_was_right_is_not_hashed_again(
     start_server: StartServer, broker: ScriptedBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After an outage, the broker brings every `register` at once. A wrong or a new password is still hashed."""
+    """After an outage, the broker brings every `register` at once. A wrong password is still hashed."""
     server = start_server(broker=BrokerConfig(url=broker.url))
     with Json(server.address, "oven") as oven:
         oven.request(Register("warm bread"))
     visit = accepted(broker)
     checked: list[str] = []
-    fits = accounts.fits
+    fits = hashing.fits
 
     def counted(given: str, kept: str) -> bool:
         checked.append(given)
         return fits(given, kept)
 
-    monkeypatch.setattr(accounts, "fits", counted)
-    for at, password in enumerate(("warm bread", "warm bread", "cold bread", "warm bread"), 1):
-        payload = f'{{"password": "{password}"}}'.encode()
-        visit.send(Publish("chat/from/oven/register", payload, 1, packet_id=at))
-        visit.expect(PubAck, lambda packet, at=at: packet.packet_id == at)  # type: ignore[misc]
-    assert checked == ["warm bread", "cold bread"]
-    assert json.loads(visit.message("chat/to/oven/error").payload)["code"] == "wrong-password"
+    monkeypatch.setattr(hashing, "fits", counted)
+    for password in ("warm bread", "warm bread", "cold bread", "warm bread"):
+        visit.bring("chat/from/oven/register", f'{{"password": "{password}"}}'.encode())
+        answer = visit.message("chat/to/oven/register" if password == "warm bread" else "chat/to/oven/error")
+        assert json.loads(answer.payload).get("code") == (None if password == "warm bread" else "wrong-password")
+    assert checked == ["cold bread"]
 
 
 def test_an_internal_error_does_not_end_the_connection(

@@ -391,18 +391,18 @@ def test_a_name_in_use_is_refused(server: Server, broker: ScriptedBroker, connec
     visit = broker.visit()
     visit.open()
     alice, carol = connect(server.address, "alice"), connect(server.address, "carol")
-    carol.request(Register("sesame"))
+    carol.request(Register("open-sesame"))
     for name, code in (("alice", "name-taken"), ("ALICE", "name-taken"), ("carol", "need-password")):
         visit.bring(f"chat/from/{name}/say/lab", "it is me")
         assert body(visit.message(f"chat/to/{name}/error"))["code"] == code
     for password, code in (("wrong", "wrong-password"), ("", "need-password")):
         visit.bring("chat/from/carol/register", json.dumps({"password": password}) if password else "")
         assert body(visit.message("chat/to/carol/error"))["code"] == code
-    visit.bring("chat/from/carol/register", '{"password": "sesame"}')
+    visit.bring("chat/from/carol/register", '{"password": "open-sesame"}')
     assert body(visit.message("chat/to/carol/register"))["name"] == "carol"
     visit.bring("chat/from/CAROL/say/lab", "I am the same")
     assert body(visit.message("chat/to/CAROL/error"))["code"] == "need-password"
-    visit.bring("chat/from/CAROL/register", '{"password": "sesame"}')
+    visit.bring("chat/from/CAROL/register", '{"password": "open-sesame"}')
     assert body(visit.message("chat/to/CAROL/register"))["name"] == "carol"
     visit.bring("chat/from/carol/say/lab", "I was the same")
     assert body(visit.message("chat/to/carol/error"))["code"] == "need-password"

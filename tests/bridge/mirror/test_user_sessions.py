@@ -83,10 +83,10 @@ def test_a_post_is_stored_before_another_spelling_takes_the_session(
     """Both packets come at once, so the post is gathered when the second one ends the session."""
     with Json(server.address, "carol") as carol:
         carol.request(Join("lab"))
-        carol.request(Register("sesame"))
+        carol.request(Register("open-sesame"))
     visit = broker.visit()
     visit.open()
-    password = b'{"password": "sesame"}'
+    password = b'{"password": "open-sesame"}'
     visit.bring("chat/from/carol/register", password)
     visit.message("chat/to/carol/register")
     visit.bring("chat/from/carol/say/lab", "first")
@@ -132,7 +132,7 @@ def test_a_user_whose_name_was_taken_meanwhile_is_dropped(
         visit.bring("chat/from/oven/register", "")
         visit.message("chat/to/oven/register")
     with closing(Server(Config(port=0, mqtt_port=0, data=config.data))) as server, Json(server.address, "oven") as oven:
-        oven.request(Register("sesame"))
+        oven.request(Register("open-sesame"))
     for count in (1, 1):  # the second time, the store knows nothing of it
         with closing(Server(config)) as server:
             assert online(server) == set()

@@ -180,10 +180,10 @@ def test_refused_and_taken_over_are_told_and_the_line_goes_on_with_the_next_hell
         assert [(frame.code, frame.ref) for frame in refused.frames if isinstance(frame, Error)] == [
             ("need-password", 1)
         ]
-    far.link.send([Hello(name=ME, password="sesame", ref=2)])
+    far.link.send([Hello(name=ME, password="open-sesame", ref=2)])
     second, packet = far.accept()
     with second:
-        assert packet.password == b"sesame"
+        assert packet.password == b"open-sesame"
         second.sendall(encode(ConnAck(Reason.SUCCESS), V5) + encode(Disconnect(Reason.SESSION_TAKEN_OVER), V5))
         ended = far.expect(Received)
         assert isinstance(ended, Received)

@@ -188,7 +188,7 @@ def test_a_name_takes_its_password(server: Server, tmp_path: Path) -> None:
 
 def test_without_the_password_or_with_a_wrong_one_it_says_so(server: Server, address: str) -> None:
     with Json(server.address, "carol") as carol:
-        carol.request(Register("sesame"))
+        carol.request(Register("open-sesame"))
     without, wrong = run(url(address, "carol")), run(f"mqtt://carol:wrong@{address}")
     assert (without.returncode, wrong.returncode) == (1, 1)
     assert "PARTYLINE_PASSWORD" in without.stderr
@@ -211,9 +211,9 @@ def test_a_registered_user_is_there_by_mqtt_many_times_at_once(
     server: Server, connect: Callable[..., Json], running: Callable[..., Running]
 ) -> None:
     with Json(server.address, "carol") as carol:
-        carol.request(Register("sesame"))
+        carol.request(Register("open-sesame"))
         carol.request(Join("lab"))
-    ears = [running(f"mqtt://carol:sesame@{server.address}", "--listen") for _ in range(2)]
+    ears = [running(f"mqtt://carol:open-sesame@{server.address}", "--listen") for _ in range(2)]
     for ear in ears:
         ear.expect("Welcome")
     bob = connect(server.address, "bob")

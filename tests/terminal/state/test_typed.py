@@ -275,11 +275,11 @@ def test_the_token_goes_back_to_the_server_and_nowhere_else() -> None:
 
 def test_a_registered_name_sends_its_password_on_the_next_connection() -> None:
     line = wire()
-    line.type("/register sesame")
+    line.type("/register open-sesame")
     line.state.receive([Registered(name=ME, ref=line.up[0].ref)])  # type: ignore[attr-defined]
     line.turn()
     line.cut()
     line.dial()
     hello = line.up[0]
     assert isinstance(hello, Hello)
-    assert hello.password == "sesame"
+    assert hello.password == "open-sesame"

@@ -55,7 +55,7 @@ def test_the_screen_asks_for_a_password_without_a_lost_connection(
     server: Server, start_screen: Callable[..., Screen]
 ) -> None:
     with Json(server.address, "carol") as carol:
-        carol.request(Register("sesame"))
+        carol.request(Register("open-sesame"))
     screen = start_screen(url(server.address))
     screen.expect_last("Your name:")
     screen.type("carol", "Enter")
@@ -63,9 +63,9 @@ def test_the_screen_asks_for_a_password_without_a_lost_connection(
     screen.type("guessed", "Enter")
     screen.expect("! The password is wrong. Try again.")
     screen.expect_last("Password for carol:")
-    screen.type("sesame")
+    screen.type("open-sesame")
     screen.type("", "Enter")
     screen.expect_last(">")
     screen.type("exit", "Enter")
     lines = screen.expect("ended 0")
-    assert not any("sesame" in line or "guessed" in line or "Reconnecting" in line for line in lines)
+    assert not any("open-sesame" in line or "guessed" in line or "Reconnecting" in line for line in lines)

@@ -100,21 +100,21 @@ def test_a_password_is_asked_for_and_never_shown(
     server: Server, start_screen: Callable[..., Screen], connect: Callable[..., Json]
 ) -> None:
     with Json(server.address, "carol") as carol:
-        carol.request(Register("sesame"))
+        carol.request(Register("open-sesame"))
     screen = start_screen(server.address, "--name", "carol")
     screen.expect_last("Password for carol:")
     screen.type("guessed", "Enter")
     screen.expect("! The password is wrong. Try again.")
     screen.expect_last("Password for carol:")
-    screen.type("sesame")
+    screen.type("open-sesame")
     screen.type("", "Enter")
     screen.expect_last(">")
-    screen.type("/register open-sesame", "Enter")
+    screen.type("/register open-open-sesame", "Enter")
     screen.expect("* The name carol is now registered. Log in with this password.")
     screen.type("", "Up")
     screen.type("x")
     lines = screen.expect_last("> x")
-    assert not any("sesame" in line or "guessed" in line for line in lines)
+    assert not any("open-sesame" in line or "guessed" in line for line in lines)
 
 
 @pytest.mark.parametrize("how", ["exit", "C-c", "C-d"])

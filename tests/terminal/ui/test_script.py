@@ -88,10 +88,10 @@ def test_name_and_password_come_from_the_environment_or_a_file(
     server: Server, connect: Callable[..., Json], tmp_path: Path
 ) -> None:
     with Json(server.address, "carol") as carol:
-        carol.request(Register("sesame"))
-    (tmp_path / "password").write_text("sesame\n")
+        carol.request(Register("open-sesame"))
+    (tmp_path / "password").write_text("open-sesame\n")
     assert run(server.address, "--name", "carol", "--password-file", str(tmp_path / "password")).returncode == 0
-    assert run(server.address, PARTYLINE_NAME="carol", PARTYLINE_PASSWORD="sesame").returncode == 0
+    assert run(server.address, PARTYLINE_NAME="carol", PARTYLINE_PASSWORD="open-sesame").returncode == 0
     without = run(server.address, PARTYLINE_NAME="carol", typed="hello\n")
     wrong = run(server.address, PARTYLINE_NAME="carol", PARTYLINE_PASSWORD="wrong")
     nobody = run(server.address, typed="hello\n")

@@ -399,5 +399,5 @@ def test_reasons_in_words() -> None:
 
 
 def test_no_password_in_a_log() -> None:
-    assert "secret" not in repr(Connect(client_id="c", username="u", password=b"secret"))
+    assert "secret-word" not in repr(Connect(client_id="c", username="u", password=b"secret-word"))
     assert repr(Publish("t", b"x")) == "Publish(topic='t', payload=b'x')"

@@ -42,7 +42,7 @@ def ask(rest: str, payload: bytes = b"", me: str = "alice") -> Any:
     [
         ("register", b"", Here()),
         ("register", b" \n", Here()),
-        ("register", b'{"password": "secret"}', Register("secret")),
+        ("register", b'{"password": "secret-word"}', Register("secret-word")),
         ("gone", b"whatever", Gone()),
         ("join/lab", b"", Join("lab")),
         ("leave/lab", b"", Leave("lab")),
@@ -110,7 +110,7 @@ def test_what_a_client_may_ask(rest: str, payload: bytes, wanted: Frame) -> None
         ("chat/from/alice/say/lab", b'{"text": "x", "id": ""}', "bad-frame"),
         ("chat/from/alice/say/lab", b'{"text": "x", "id": "/own/1"}', "bad-frame"),
         ("chat/from/alice/say/lab", b'{"text": "x", "id": "' + b"i" * 65 + b'"}', "bad-frame"),
-        ("chat/from/alice/register", b"secret", "bad-frame"),
+        ("chat/from/alice/register", b"secret-word", "bad-frame"),
         ("chat/from/alice/register", b'{"password": 7}', "bad-frame"),
         ("chat/from/alice/history/lab", b'{"limit": 0}', "bad-frame"),
         ("chat/from/alice/history/lab", b'{"since": -1}', "bad-frame"),
