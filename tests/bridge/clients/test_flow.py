@@ -285,6 +285,7 @@ def test_three_thousand_wrong_passwords_leave_nothing(start_process: StartProces
     store.set_password("alice", cheap.hash("secret-word"))
     store.close()
     process = start_process(folder=folder)
+    mqtt(process.address, "alice", password=b"secret-word").close()  # the workers start with the first password
     before = _counts(process, mqtt)
     size = memory(process.pid)
     batch = 30
