@@ -31,10 +31,6 @@ class Writer:
         """Send bytes."""
         self.sent += data
 
-    def get_peer_info(self) -> tuple[str, int]:
-        """Return an address."""
-        return "10.0.0.1", 50_000
-
     async def drain(self) -> None:
         """Wait for nothing."""
 
