@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right, insort
+from bisect import bisect_left, bisect_right, insort
 
 from wire.names import fold
 
@@ -27,6 +27,11 @@ class ChannelIndex:
         """Add a channel that is not in the index."""
         self._by_key[log.row.key] = log
         insort(self._keys, log.row.key)
+
+    def remove(self, log: Log) -> None:
+        """Remove a channel that is in the index."""
+        del self._by_key[log.row.key]
+        del self._keys[bisect_left(self._keys, log.row.key)]
 
     def find(self, name: str) -> Log | None:
         """Return the channel of that name; None if it does not exist."""

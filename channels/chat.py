@@ -6,6 +6,7 @@ It knows users and logs. What a connection may ask is in dispatch.py, and how it
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Protocol
 
 from reporting import events, report
@@ -31,6 +32,7 @@ from wire.limits import Limits
 from wire.names import check_name
 
 from .channel_index import ChannelIndex
+from .cleanup import Cleanup
 from .directory import Directory, User
 from .files import Files
 from .journal import Journal
@@ -48,6 +50,9 @@ class Watcher(Protocol):
     def channel_made(self, log: Log) -> None:
         """A channel was created."""
 
+    def channel_removed(self, log: Log) -> None:
+        """A channel that was empty has left the store."""
+
     def presence_changed(self, user: User) -> None:
         """A user has connected, or has disconnected and has no sessions."""
 
@@ -64,6 +69,7 @@ class Chat:
         self.files = Files(store, limits)
         self.journal = Journal(store, limits, self._moved, self._deliver, self._delivered)
         self.read_tracker = ReadTracker(self.journal.carry)
+        self.cleanup = Cleanup(store, limits, self.directory.forget_older, self._forget_guest, self._remove_log)
         self.watchers: list[Watcher] = []
         self.since = now()
         # Set by a mirror. Any thread calls it, with no lock held.
@@ -126,7 +132,14 @@ class Chat:
                 f"You are in {self.limits.channels} channels, which is the limit. /leave one first.",
             )
         log = self.open_channel(name, origin)
-        cursor, joined = self.store.join(log.row, user.key)
+        while True:
+            try:
+                cursor, joined = self.store.join(log.row, user.key)
+                break
+            except StoreError:
+                if not log.removed:
+                    raise
+                log = self.open_channel(name, origin)  # it was empty, and left the store at this moment
         log.count_members(joined)
         user.joined[log] = None
         for session in user.sessions:
@@ -182,6 +195,29 @@ class Chat:
         log.topic = topic
         self._tell(self._others(log, user), TopicChanged(log.row.name, topic, user.name), log)
 
+    def _remove_log(self, row: LogRow, before: int) -> bool:
+        """Remove a log that was not used since a time, and that is still empty. Return False if it is not."""
+        if not row.is_channel:
+            return self._logs.while_idle(row.id, partial(self.store.remove_empty_log, row, before))
+        log = self._channels.find(row.key)
+        if log is None or log.tail or log.members or not self.journal.alone(partial(self._remove_channel, log, before)):
+            return False
+        for watcher in self.watchers:
+            watcher.channel_removed(log)
+        return True
+
+    def _remove_channel(self, log: Log, before: int) -> bool:
+        """Called while nothing is committed."""
+        log.removed = True
+        try:
+            log.removed = self.store.remove_empty_log(log.row, before)
+        except StoreError:
+            log.removed = False
+            raise
+        if log.removed:
+            self._logs.remove(log, self._channels.remove)
+        return log.removed
+
     # Private logs
 
     def private_log(self, one: str, other: str, origin: Origin) -> Log:
@@ -228,6 +264,18 @@ class Chat:
             return account
         self.rates.check(NAMES, Origin("", network))
         return self.store.open_account(name)
+
+    def _forget_guest(self, key: str, before: int) -> bool:
+        """Remove a guest who was not connected since a time, if nothing is kept of the guest. Return False if not."""
+        return self.directory.forget(key, partial(self._remove_account, key, before))
+
+    def _remove_account(self, key: str, before: int) -> bool:
+        left = self.store.forget_guest(key, before)
+        for id in left or ():
+            log = self.log_of(id)
+            if log is not None:
+                log.count_members(-1)
+        return left is not None
 
     def account(self, name: str) -> Account:
         """Return the account of a user. Raises Refused for an unknown one."""
@@ -310,7 +358,11 @@ class Chat:
 
     def close(self) -> None:
         """Commit what the connections have left, and end the threads. Called when every connection has ended."""
+<<<<<<< HEAD
         self.passwords.close()
+=======
+        self.cleanup.close()
+>>>>>>> 7d07158 (Chat: empty channels, and guests of whom nothing is kept, leave the store after a time)
         self.read_tracker.close()
         self.files.close()
         self.journal.carry(wait=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import secrets
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from store import Account
@@ -62,12 +62,18 @@ class User:
         self.loaded = False  # `joined` has been read from the store
 
 
+class ForgottenName(Exception):
+    """The account of a name has left the store after the caller has read it."""
+
+
 class Directory:
     """Names and the users who hold them. A guest has one session, a registered user one for each connection."""
 
     def __init__(self) -> None:
         self._lock = leaf()
         self._online: dict[str, User] = {}
+        self._forgetting = threading.Lock()  # a baton: its holder removes or makes an account
+        self._forgotten: set[str] = set()  # keys whose accounts have left the store lately, or are about to
         self._registered: set[str] = (
             set()
         )  # names registered since the start, of which an account that was just read may not know
@@ -79,9 +85,12 @@ class Directory:
 
         Return the user, the sessions that this one replaces, and True if the user was not connected before.
 
-        Raises Refused if somebody else holds the name, or if it has been registered meanwhile.
+        Raises Refused if somebody else holds the name, or if it has been registered meanwhile; ForgottenName if the
+        account has left the store meanwhile: then `remember` it and try again.
         """
         with self._lock:
+            if account.key in self._forgotten:
+                raise ForgottenName
             user = self._online.get(account.key)
             registered = account.password is not None or account.key in self._registered
             if not proven and not (user is not None and _same(token, user.token)):
@@ -100,6 +109,37 @@ class Directory:
         if changed is not None:
             changed.set()
         return user, replaced, first
+
+    def forget(self, key: str, remove: Callable[[], bool]) -> bool:
+        """Have an account removed while nobody can take its name. Return False if somebody has it, or `remove` does."""
+        with self._forgetting:
+            with self._lock:
+                if key in self._online:
+                    return False
+                self._forgotten.add(key)
+            removed = False
+            try:
+                removed = remove()
+            finally:
+                if not removed:
+                    self._remember(key)
+            return removed
+
+    def remember(self, key: str, make: Callable[[], Account]) -> Account:
+        """Return the account that `make` makes, in place of one that was removed."""
+        with self._forgetting:
+            account = make()
+            self._remember(key)
+            return account
+
+    def _remember(self, key: str) -> None:
+        with self._lock:
+            self._forgotten.discard(key)
+
+    def forget_older(self) -> None:
+        """Drop the list of the names that were forgotten: no login takes as long as the time since the last call."""
+        with self._lock:
+            self._forgotten.clear()
 
     def release(self, user: User, session: ConnectedSession) -> bool:
         """Remove a session. Return True if it was the user's last one, so that the name is free."""

@@ -131,6 +131,8 @@ class Journal:
         Whatever fails, every posting is told to be stored or refused, since its session waits for that.
         """
         postings = self._take()
+        if any([posting.log.removed for posting in postings]):
+            postings = self._refuse_removed(postings)
         if not postings:
             return []
         try:
@@ -147,6 +149,22 @@ class Journal:
         for posting, numbers in settled:
             _attempt(_NO_ANSWER, posting.stored, posting, numbers)
         return [logs[batch.log.id] for batch in appended.batches]
+
+    def _refuse_removed(self, postings: Sequence[Posting]) -> list[Posting]:
+        """Refuse the postings to logs that have left the store; return the others."""
+        for posting in postings:
+            if posting.log.removed:
+                sentence = f"The channel {posting.log.row.name} was empty, and the server has removed it."
+                _attempt(_NO_ANSWER, posting.refused, posting, Refused("no-such-channel", sentence))
+        return [posting for posting in postings if not posting.log.removed]
+
+    def alone(self, call: Callable[[], bool]) -> bool:
+        """Return what a function returns that is called while nothing is committed."""
+        nothing_held("take the journal's lead")
+        with self._lead:
+            done = call()
+        self.carry()
+        return done
 
     def _take(self) -> list[Posting]:
         postings: list[Posting] = []

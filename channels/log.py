@@ -105,8 +105,8 @@ class Log:
     """One channel or private log. `tail` is the last committed number; it moves under `_lock` only."""
 
     __slots__ = (
-        "__weakref__", "_baton", "_lock", "_recent", "_undelivered", "channel", "followers", "members", "row", "tail",
-        "topic",
+        "__weakref__", "_baton", "_lock", "_recent", "_undelivered", "channel", "followers", "members", "removed",
+        "row", "tail", "topic",
     )  # fmt: skip
 
     def __init__(self, row: LogRow) -> None:
@@ -115,6 +115,7 @@ class Log:
         self.tail = row.tail
         self.topic = row.topic
         self.members = 0  # of a channel, also those who are away
+        self.removed = False  # it leaves the store, or has left it: nothing is posted to it
         self.followers: tuple[Follower, ...] = ()
         self._lock = leaf()
         self._recent: deque[Block] = deque()  # without a gap up to the tail

@@ -68,10 +68,13 @@ class OpenLogs:
         self._by_id[row.id] = log
         return log
 
-    def while_idle(self, id: int, call: Callable[[], None]) -> bool:
-        """Call a function while nobody has the log of that id or can open it. Return False if somebody has it."""
+    def remove(self, log: Log, removed: Callable[[Log], None]) -> None:
+        """Let go of a log that has left the store; `removed` undoes `opened`."""
         with self._turn:
-            if self._by_id.get(id) is not None:
-                return False
-            call()
-            return True
+            removed(log)
+            self._by_id.pop(log.row.id, None)
+
+    def while_idle(self, id: int, call: Callable[[], bool]) -> bool:
+        """Return what a function returns, while nobody has the log of that id or can open it; False if somebody has."""
+        with self._turn:
+            return self._by_id.get(id) is None and call()

@@ -121,6 +121,7 @@ class Reader(Generic[L]):
         """See `SessionReader.membership_ended`. Send nothing of the log after this has returned."""
         with self._lock:
             self._cursors.pop(log, None)
+            self._acknowledged.pop(log, None)
         log.detach(self)
 
     def followed(self) -> list[L]:

@@ -27,6 +27,7 @@ from .contract import (
     Progress,
     Store,
     StoreError,
+    Unused,
     file_post_id,
     private_key,
 )
@@ -34,6 +35,6 @@ from .open import data_folder, open_store, read_account
 
 __all__ = [
     "Account", "Accounts", "Appended", "Batch", "Blobs", "CheckReport", "Client", "Clients", "Durability", "Entries",
-    "FileRow", "Files", "LogRow", "Members", "Membership", "NewPosts", "Progress", "Store", "StoreError", "check_store",
-    "data_folder", "file_post_id", "open_store", "private_key", "read_account",
+    "FileRow", "Files", "LogRow", "Members", "Membership", "NewPosts", "Progress", "Store", "StoreError", "Unused",
+    "check_store", "data_folder", "file_post_id", "open_store", "private_key", "read_account",
 ]  # fmt: skip

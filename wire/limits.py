@@ -37,6 +37,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     password_delay: OrNone = 60  # seconds that a name, or an address, waits at most after wrong passwords; 0: none
     passwords_waiting: AtLeastOne = 400  # passwords that wait for being checked; further ones are refused
     channels: AtLeastOne = 1_000  # channels of one user
+    channel_days: AtLeastOne = 7  # days until a channel without members that never had a message leaves the store
+    guest_days: AtLeastOne = 90  # days until the server forgets a guest who is away and of whom nothing is kept
     topic: AtLeastOne = 300  # characters of a channel's topic
     lag: OrNone = 100_000  # entries of one log that a reader may fall behind before the server skips some
     missed: OrNone = 500  # entries of one channel that a returning user gets who did not say `since`

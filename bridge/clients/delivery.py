@@ -118,6 +118,13 @@ class MqttReader(Reader[L]):
         """Read a channel as the subscriptions have it now: to leave it ends no subscription."""
         self.refresh(log)
 
+    def drop(self, log: L) -> None:
+        """Forget a channel that has left the store. It never had an entry."""
+        with self._lock:
+            for kept in (self._cursors, self._acknowledged, self._encodings, self._resent, self._starts):
+                kept.pop(log, None)
+        log.detach(self)
+
     def refresh(self, log: L) -> None:
         """Read a log as the subscriptions have it now; stop reading it if none of them matches."""
         with self._lock:

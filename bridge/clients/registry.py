@@ -44,6 +44,9 @@ class ConnectedClient(Protocol):
     def channel_made(self, log: Log) -> None:
         """Read a channel that was just made, if a subscription matches it."""
 
+    def channel_removed(self, log: Log) -> None:
+        """Forget a channel that has left the store."""
+
     def send_message(
         self, topic: str, payload: bytes, *, retained: bool = False, properties: Properties = NONE, own: bool = False
     ) -> None:

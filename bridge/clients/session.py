@@ -236,6 +236,10 @@ class MqttSession:
         """Read a new channel from its first entry, if a subscription matches it."""
         self._reader.resume(log, 0)
 
+    def channel_removed(self, log: Log) -> None:
+        """Forget a channel that has left the store."""
+        self._reader.drop(log)
+
     def send_message(
         self, topic: str, payload: bytes, *, retained: bool = False, properties: Properties = NONE, own: bool = False
     ) -> None:

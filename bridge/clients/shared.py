@@ -34,6 +34,11 @@ class SharedState:
         for client in self.registry.channels.of(log.row.name):
             client.channel_made(log)
 
+    def channel_removed(self, log: Log) -> None:
+        """Have the clients that have subscribed to a channel forget it."""
+        for client in self.registry.channels.of(log.row.name):
+            client.channel_removed(log)
+
     def presence_changed(self, user: User) -> None:
         """Send the presence of a user who has come or has gone."""
         self.retained.presence_changed(user)

@@ -129,6 +129,12 @@ class Mirror:
         if (reader := self._sender.reader) is not None:
             reader.resume(log, 0)
 
+    def channel_removed(self, log: Log) -> None:
+        """Forget a channel that has left the store."""
+        self._progress.forget(log)
+        if (reader := self._sender.reader) is not None:
+            reader.drop(log)
+
     def presence_changed(self, user: User) -> None:
         """Publish the presence of a user who has come or has gone."""
         self._presence.changed(user)

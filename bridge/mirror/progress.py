@@ -46,6 +46,10 @@ class MirrorProgress:
         self._acknowledged[log] = number
         self._unstored.add(log)
 
+    def forget(self, log: Log) -> None:
+        """Forget a channel that has left the store. Called by any thread."""
+        self._acknowledged.pop(log, None)
+
     @property
     def unstored(self) -> bool:
         """True if the store lags behind."""

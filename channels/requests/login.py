@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from store import Account, Membership, StoreError
 from wire import VERSION
@@ -13,7 +14,7 @@ from wire.frames import Attach, Attached, Hello, Line, LogState, Welcome
 from wire.names import check_name, fold
 
 from ..chat import Chat
-from ..directory import User
+from ..directory import ForgottenName, User
 from ..log import Log
 from ..rates import LOGINS, Origin
 from ..session import Session
@@ -56,7 +57,11 @@ def take_name(session: Session, account: Account, token: str | None, *, proven: 
     Raises Refused if somebody else holds the name. `catch_up` sends what was missed.
     """
     chat = session.chat
-    user, replaced, first = chat.directory.claim(account, session, token, proven=proven)
+    try:
+        user, replaced, first = chat.directory.claim(account, session, token, proven=proven)
+    except ForgottenName:
+        account = chat.directory.remember(account.key, partial(chat.store.open_account, account.name))
+        user, replaced, first = chat.directory.claim(account, session, token, proven=proven)
     for other in replaced:
         other.replaced(session.address)
     session.reader.user_key = user.key

@@ -154,13 +154,14 @@ def test_a_log_that_somebody_uses_is_not_idle(rows: Any) -> None:
     logs = OpenLogs(rows, lambda log: None)
     order: list[str] = []
     log = logs.open(rows.row.id)
-    assert not logs.while_idle(rows.row.id, lambda: order.append("never"))
+    assert not logs.while_idle(rows.row.id, lambda: True)
     del log
     other = threading.Thread(target=lambda: order.append(f"opened {logs.open(rows.row.id) is not None}"))
 
-    def remove() -> None:
+    def remove() -> bool:
         other.start()
         order.append("removed")
+        return True
 
     assert logs.while_idle(rows.row.id, remove)
     other.join(DEADLINE)

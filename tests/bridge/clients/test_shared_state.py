@@ -41,6 +41,9 @@ class FakeClient:
     def taken_over(self, by: str, *, clean: bool) -> None:
         raise AssertionError("the session does that")
 
+    def channel_removed(self, log: Log) -> None:
+        raise AssertionError("no channel is removed")
+
     def channel_made(self, log: Log) -> None:
         raise AssertionError("no channel is made")
 
