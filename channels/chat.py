@@ -358,11 +358,8 @@ class Chat:
 
     def close(self) -> None:
         """Commit what the connections have left, and end the threads. Called when every connection has ended."""
-<<<<<<< HEAD
         self.passwords.close()
-=======
         self.cleanup.close()
->>>>>>> 7d07158 (Chat: empty channels, and guests of whom nothing is kept, leave the store after a time)
         self.read_tracker.close()
         self.files.close()
         self.journal.carry(wait=True)

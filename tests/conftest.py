@@ -51,8 +51,8 @@ hashing._hasher = PasswordHash((Argon2Hasher(time_cost=1, memory_cost=8, paralle
 
 # The beginnings of the names of a server's threads.
 THREADS = (
-    "connection-", "door-", "pump", "read-tracker", "expiry", "cleanup", "mqtt-timer", "mirror", "password-", "embedded-broker",
-    "store-checkpointer", "log-repeats",
+    "connection-", "door-", "pump", "read-tracker", "expiry", "cleanup", "mqtt-timer", "mirror", "password-",
+    "embedded-broker", "store-checkpointer", "log-repeats",
 )  # fmt: skip
 
 
