@@ -62,19 +62,21 @@ class MirrorIncoming:
         """Answer registrations whose password was checked meanwhile, and handle what their users have sent since."""
         for packet, refused, held in self._users.finish_logins():
             if refused is not None:
-                self._tell(packet, refused)
+                self._tell(packet, refused, self._sender_of(packet))
             for each in held:
                 self.take(each)
 
     def refuse(self, packet: Publish | Oversized | Unusable, refused: Refused) -> None:
         """Count the message, tell its sender, and acknowledge it, so that it does not return."""
-        self._tell(packet, refused)
+        self._tell(packet, refused, self._sender_of(packet))
         self._acknowledge(packet)
 
-    def _tell(self, packet: Publish | Oversized | Unusable, refused: Refused) -> None:
-        """Count a message that was refused, and tell its sender if it has a valid name."""
+    def _sender_of(self, packet: Publish | Oversized | Unusable) -> str:
+        return (self._topics.sender(packet.topic) or ("", None))[0]
+
+    def _tell(self, packet: Publish | Oversized | Unusable, refused: Refused, me: str) -> None:
+        """Count a message that was refused, and tell its sender if that is a valid name."""
         self._status.refused += 1
-        me, _ = self._topics.sender(packet.topic) or ("", None)
         if NAME.fullmatch(me):
             error = Error(code=refused.code, error=refused.sentence)
             topic, payload = self._topics.error(error, me, packet.topic)
@@ -90,7 +92,10 @@ class MirrorIncoming:
             return
         pair = self._topics.live_pair(packet.topic)
         if pair is not None:
-            self._live.take(*pair, packet)
+            try:
+                self._live.take(*pair, packet)
+            except Refused as refused:
+                self._tell(packet, refused, pair[1])
 
     def _acknowledge(self, packet: Publish | Oversized | Unusable) -> None:
         self._sender.send(encode_acknowledgement(packet.qos, packet.packet_id))

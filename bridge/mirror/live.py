@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from bridge.clients import SharedState
-from channels import leaf
+from channels import LIVE, Origin, leaf
 from wire.mqtt import NONE, V5, V311, Publish, publish
 from wire.names import NAME, fold
 from wire.topics import LiveMessage
@@ -22,6 +22,7 @@ class MirrorLive:
 
     def __init__(self, shared: SharedState, sender: MirrorSender, users: MirrorUsers, status: MirrorStatus) -> None:
         self._topics = shared.topics
+        self._rates = shared.chat.rates
         self._router = shared.live
         self._sender = sender
         self._users = users
@@ -45,12 +46,16 @@ class MirrorLive:
         self._sender.send(publish(topic.encode(), message.payload, version=version, properties=properties))
 
     def take(self, to: str, sender: str, packet: Publish) -> None:
-        """Pass a message of a client of the broker on to the clients of this server, if the sender may use the name."""
+        """Pass a message of a client of the broker on to the clients of this server, if the sender may use the name.
+
+        Raises Refused if the sender has sent too many.
+        """
         if packet.retain or self._is_echo(packet) or not (NAME.fullmatch(to) and NAME.fullmatch(sender)):
             return
         if not self._users.may_use(sender):
             self._status.refused += 1
             return
+        self._rates.check(LIVE, Origin(fold(sender), None))
         self._status.received += 1
         self._router.publish(sender, LiveMessage(to, packet.payload, packet.properties), from_broker=True)
 

@@ -107,8 +107,7 @@ class MirrorSession:
         reader = MirrorReader(connection, self._topics, sender.version, self._chat.limits, told)
         self._live.reset()
         self._check_session(present=connack.session_present)
-        away = _LONGEST if self._away_since is None else min(_LONGEST, time.monotonic() - self._away_since)
-        self._users.connected(away)
+        self._users.connected(self._outage())
         sender.reader = reader
         self._subscribed_to_presence = True
         sender.send(encode(Subscribe(SUBSCRIBE_ID, self._subscriptions()), sender.version))
@@ -118,6 +117,10 @@ class MirrorSession:
             reader.resume(log, *self._progress.start_of(log))
         for user in self._users.everyone:
             self._users.follow_private_logs(user)
+
+    def _outage(self) -> float:
+        """Return the seconds since the last connection for which users may have posted, at most an hour."""
+        return _LONGEST if self._away_since is None else min(_LONGEST, time.monotonic() - self._away_since)
 
     def _check_session(self, *, present: bool) -> None:
         """Report it if the broker has lost the session that it had, and note that it has one now."""

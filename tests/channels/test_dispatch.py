@@ -12,7 +12,35 @@ from channels.dispatch import TABLE, Order, Role
 from channels.session import State
 from server import Server
 from tests.support.clients import Json
-from wire.frames import REQUESTS, Attach, Error, GetFile, Hello, Join, Line, Malformed, Say, SendFile, Stored
+from wire.frames import (
+    REQUESTS,
+    Attach,
+    Bye,
+    Channels,
+    Error,
+    Files,
+    Finish,
+    Get,
+    GetFile,
+    Have,
+    Hello,
+    Help,
+    History,
+    Join,
+    Line,
+    Malformed,
+    Ping,
+    Put,
+    Say,
+    Seen,
+    SendFile,
+    Status,
+    Stored,
+    Sum,
+    Taken,
+    Who,
+    Whois,
+)
 
 Connect = Callable[..., Json]
 
@@ -21,6 +49,16 @@ def test_every_request_has_a_row_and_at_most_one_a_state() -> None:
     assert {row.request for row in TABLE} == {*REQUESTS, Attach, GetFile, Line, Malformed, SendFile}
     rows = Counter((row.request, state) for row in TABLE for state in row.states)
     assert set(rows.values()) == {1}
+
+
+def test_only_what_changes_nothing_for_others_has_no_limit() -> None:
+    """A new request has to be decided: what others see, or what the store keeps, has a rate limit."""
+    unlimited = {row.request for row in TABLE if row.limit is None and not row.inner_limits}
+    questions = {Channels, Who, Whois, History, Files, Have, Get, Sum, Status, Help, Ping, Bye}
+    refused = {SendFile, GetFile, Malformed}
+    own_state = {Seen, Taken}  # a cursor or a mark that moves once
+    bytes_within_a_quota = {Put, Finish}
+    assert unlimited == questions | refused | own_state | bytes_within_a_quota
 
 
 def test_only_posts_of_users_are_gathered() -> None:
