@@ -44,7 +44,7 @@ settings.register_profile(
 settings.register_profile("thorough", settings.get_profile("partyline"), max_examples=5_000)  # --hypothesis-profile
 settings.load_profile("partyline")
 
-# A password's hash takes 50 ms and 64 MiB by design, which most tests have no use for. Servers in a process of their
+# A password's hash takes 40 ms and 19 MiB by design, which most tests have no use for. Servers in a process of their
 # own have the real one.
 _REAL_HASHER = hashing._hasher
 hashing._hasher = PasswordHash((Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1),))

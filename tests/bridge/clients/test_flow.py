@@ -277,7 +277,7 @@ def test_three_thousand_connections_leave_nothing(process: Process, mqtt: Mqtt) 
 
 
 def test_three_thousand_wrong_passwords_leave_nothing(start_process: StartProcess, tmp_path: Path, mqtt: Mqtt) -> None:
-    """The hash in the store is a cheap one, as a real one takes 50 ms by design."""
+    """The hash in the store is a cheap one, as a real one takes 40 ms by design."""
     folder = tmp_path / "data"
     store = open_store(folder)
     store.open_account("alice")
@@ -308,7 +308,7 @@ def test_three_thousand_wrong_passwords_leave_nothing(start_process: StartProces
 
 
 def test_few_passwords_are_verified_at_once(process: Process, mqtt: Mqtt) -> None:
-    """Each verification takes 64 MiB for a moment."""
+    """Each verification takes 19 MiB for a moment."""
     mqtt(process.address, "alice").do("register", '{"password": "secret-word"}')
     lines = [mqtt(process.address, connect=False) for _ in range(12)]
     for line in lines:
