@@ -86,6 +86,7 @@ class Connection:
         finally:
             self._pump.remove(self._stream.socket.fileno())
             self._stream.close()
+            self._speaker = None  # they refer to each other, and would stay until the next garbage collection
             self._ended(self)
 
     def _first_bytes(self) -> bytes | None:

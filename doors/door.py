@@ -10,7 +10,17 @@ from collections import Counter
 from contextlib import suppress
 
 from channels import Chat
-from net import KeepAlive, NetError, WritePump, disable_nagle, format_address, host_of, listen, network_of
+from net import (
+    KeepAlive,
+    NetError,
+    WritePump,
+    disable_nagle,
+    format_address,
+    host_of,
+    listen,
+    network_of,
+    release_free_memory,
+)
 from reporting import events, report
 from wire.errors import LocalError
 from wire.frames import Closing
@@ -24,6 +34,7 @@ _PATIENCE = 1.0  # seconds in which at least one connection has to end, when the
 _LONGEST = 30.0  # seconds, at most, for the connections to end by themselves then
 _OUT_OF = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _STACK = 512 << 10  # bytes of address space for the stack of a connection's thread; unused pages take no memory
+_CROWD = 64  # connections at a time, half of which end before freed memory is given back to the system
 _KEEP_ALIVE = KeepAlive(idle=60, interval=20, probes=3, limit_sends=True)  # ends a dead connection after 120 s
 
 
@@ -38,6 +49,7 @@ class Door:
         self._lock = threading.Lock()
         self._connections: set[Connection] = set()
         self._by_network: Counter[str] = Counter()
+        self._most = 0  # connections at a time, since memory was last given back to the system
         self._listeners: list[tuple[socket.socket, threading.Thread]] = []
         self._empty = threading.Event()
         self._closing = False
@@ -90,6 +102,7 @@ class Door:
             else:
                 refusal = None
                 self._connections.add(connection)
+                self._most = max(self._most, len(self._connections))
                 self._by_network[network] += 1
         if refusal is None:
             try:
@@ -103,7 +116,10 @@ class Door:
         _turn_away(sock, refusal, speakers)
 
     def _forget(self, connection: Connection) -> None:
-        """Count a connection no longer. Called by its thread as the last thing it does."""
+        """Count a connection no longer, and give the memory of a crowd back that has left.
+
+        Called by the connection's thread as the last thing it does.
+        """
         network = network_of(host_of(connection.address))
         with self._lock:
             self._connections.discard(connection)
@@ -112,6 +128,12 @@ class Door:
                 del self._by_network[network]
             if not self._connections and self._closing:
                 self._empty.set()
+            left = len(self._connections)
+            crowd_has_left = self._most >= _CROWD and left <= self._most // 2
+            if crowd_has_left:
+                self._most = left
+        if crowd_has_left and not self._closing:
+            release_free_memory()
 
     def close(self) -> None:
         """Stop listening, let every connection finish what has come and tell its peer, and end all threads.

@@ -10,6 +10,7 @@ from __future__ import annotations
 from .address import format_address, host_of, network_of, parse_address
 from .errors import NetError, reason
 from .listen import listen
+from .memory import release_free_memory
 from .options import KeepAlive, disable_nagle, peer_has_ended, set_receive_timeout, unacknowledged_bytes
 from .pump import PausedWriter, WritePump
 from .send import send_holding_gil
@@ -33,6 +34,7 @@ __all__ = [
     "parse_address",
     "peer_has_ended",
     "reason",
+    "release_free_memory",
     "send_holding_gil",
     "server_context",
     "set_receive_timeout",

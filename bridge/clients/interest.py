@@ -52,19 +52,19 @@ class Interest(Generic[C]):
 
     def __init__(self, index: InterestIndex[C], client: C) -> None:
         self._index = index
-        self._client = client
+        self._client: C | None = client  # None at the end: the client refers to this object
         self._filters: Counter[str] = Counter()  # how many filters match the topics of each name
 
     def subscribed(self, name: str) -> None:
         """Count a new filter that matches the topics of a name; none for an empty name."""
-        if name:
+        if name and self._client is not None:
             self._filters[name] += 1
             if self._filters[name] == 1:
                 self._index.add(name, self._client)
 
     def unsubscribed(self, name: str) -> None:
         """Count a filter no longer."""
-        if name:
+        if name and self._client is not None:
             self._filters[name] -= 1
             if not self._filters[name]:
                 del self._filters[name]
@@ -72,5 +72,7 @@ class Interest(Generic[C]):
 
     def end(self) -> None:
         """Read no names any longer: the connection has ended."""
-        self._index.discard(self._filters, self._client)
-        self._filters.clear()
+        if self._client is not None:
+            self._index.discard(self._filters, self._client)
+            self._filters.clear()
+            self._client = None
