@@ -20,12 +20,14 @@ from .contract import (
     Entries,
     FileRow,
     Files,
+    FileSummary,
     LogRow,
     Members,
     Membership,
     NewPosts,
     Progress,
     Store,
+    StoredSize,
     StoreError,
     Unused,
     file_post_id,
@@ -35,6 +37,7 @@ from .open import data_folder, open_store, read_account
 
 __all__ = [
     "Account", "Accounts", "Appended", "Batch", "Blobs", "CheckReport", "Client", "Clients", "Durability", "Entries",
-    "FileRow", "Files", "LogRow", "Members", "Membership", "NewPosts", "Progress", "Store", "StoreError", "Unused",
-    "check_store", "data_folder", "file_post_id", "open_store", "private_key", "read_account",
+    "FileRow", "FileSummary", "Files", "LogRow", "Members", "Membership", "NewPosts", "Progress", "Store",
+    "StoreError", "StoredSize", "Unused", "check_store", "data_folder", "file_post_id", "open_store", "private_key",
+    "read_account",
 ]  # fmt: skip

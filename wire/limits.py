@@ -66,8 +66,14 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rates_kept: AtLeastOne = 8_192  # users, and addresses, of which the server remembers how much they have done lately
 
     file_size: OrNone = 4_294_967_296  # bytes of one file; 0: no limit
-    files_per_user: OrNone = 8_589_934_592  # bytes of all files that one user offers at a time; 0: no limit
-    files: OrNone = 34_359_738_368  # bytes of all files that are offered at a time; 0: no limit
+    files_per_user: OrNone = 8_589_934_592  # bytes of one user's files on the disk; 0: no limit
+    files_per_guest: OrNone = 2_147_483_648  # the same for a user whose name is not registered; 0: no limit
+    files_per_address: OrNone = 17_179_869_184  # bytes of the files from one address (IPv6: a /64); 0: no limit
+    files_of_guests: OrNone = 8_589_934_592  # bytes of the files of all such users; 0: no limit
+    files: OrNone = 34_359_738_368  # bytes of all files on the disk; 0: no limit
+    offers_per_user: OrNone = 100  # incomplete files that one user offers at a time; 0: no limit
+    offers_per_address: OrNone = 400  # incomplete files from one address at a time; 0: no limit
+    offer_minutes: AtLeastOne = 60  # minutes without a new byte until the server ends the offer of an incomplete file
     file_days: AtLeastOne = 7  # days until the server deletes an offered file
     folder_files: AtLeastOne = 10_000  # files in one folder that is offered
     folder_bytes: AtLeastOne = 1_000_000  # bytes of the list of those files, as JSON

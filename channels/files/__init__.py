@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from .direct_sender import DirectSender
 from .open_files import OpenFile, OpenFiles
-from .registry import Files
+from .registry import Files, Sender
 from .shared_file import SharedFile
 
-__all__ = ["DirectSender", "Files", "OpenFile", "OpenFiles", "SharedFile"]
+__all__ = ["DirectSender", "Files", "OpenFile", "OpenFiles", "Sender", "SharedFile"]

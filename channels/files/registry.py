@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
-from store import FileRow, Store
+from store import FileRow, FileSummary, Store
 from wire.clock import now
 from wire.errors import Refused
 from wire.file_names import check_file_name, check_path, size_words
@@ -19,12 +20,28 @@ from wire.limits import Limits
 
 from ..locks import leaf
 from .expiry import Expiry
-from .shared_file import SharedFile
+from .quotas import RESERVE, Owner, Quotas, Usage, charge
+from .shared_file import DAY, MINUTE, SharedFile, names_size, ranges_on_disk
 
 _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # no two look alike
 _ID = 8
-_DAY = 86_400_000  # milliseconds
+_FETCHED = 100  # names in a list of those who have fetched a file
 _NONE = "No such file, or it was not offered to you. /files lists yours."
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who offers a file: a user's key and name, and the network of the address, empty if it is not known."""
+
+    key: str
+    name: str
+    network: str
+    registered: bool
+
+
+def _is_over(row: FileRow, at: int) -> bool:
+    """Return True if a file is not offered any more. The expiry ends incomplete files, as their time moves on."""
+    return row.state == "gone" or (row.state == "done" and row.until <= at)
 
 
 class Files:
@@ -38,14 +55,45 @@ class Files:
         self._blobs = store.blobs()
         self._blob_turn = threading.Lock()  # a baton: a blob is not dropped while it becomes the blob of another file
         self.departures = 0  # memberships that have ended, after which open files are checked again
+        self._quotas = Quotas(limits, self._usage())
         self._expiry = Expiry(self._sweep)
         self._blobs.sweep(*store.kept_files())
 
+    def _usage(self) -> Iterator[Usage]:
+        """Yield what is on the disk. Incomplete files get their time anew: nobody could continue them meanwhile.
+
+        Called at the start. Raises StoreError, OSError.
+        """
+        for done in self._store.done_sizes(RESERVE):
+            yield Usage(Owner(done.sender_key, done.network), done.registered, done.size, 0)
+        for row, registered in self._store.open_files():
+            self._store.extend_file(row.id, self._open_until(row.made))
+            size = charge(ranges_on_disk(row, self._blobs), names_size(row.parts))
+            yield Usage(Owner(row.sender_key, row.network), registered, size, 1)
+
+    def _open_until(self, made: int) -> int:
+        """Return until when an incomplete file is offered if no byte of it comes from now on."""
+        return min(now() + self._limits.offer_minutes * MINUTE, made + self._limits.file_days * DAY)
+
     def _sweep(self) -> int | None:
         """End the files that have expired. Return when the next one expires. Raises StoreError, OSError."""
-        for id in self._store.overdue_files(now()):
-            self.end(id)
+        at = now()
+        for id in self._store.overdue_files(at):
+            self._end_or_extend(id, at)
+        self._store.forget_files(at - self._limits.file_days * DAY)
         return self._store.next_overdue()
+
+    def _end_or_extend(self, id: str, at: int) -> None:
+        """End an offer, unless it is of an incomplete file of which bytes have come lately."""
+        shared = self._enter(id)
+        try:
+            until = shared.still_offered()
+            if until > at:
+                self._store.extend_file(id, until)
+            else:
+                shared.end(self._blob_turn)
+        finally:
+            self.leave(shared)
 
     def close(self) -> None:
         """End the thread of the expiry."""
@@ -54,27 +102,47 @@ class Files:
     # Offers
 
     def offer(
-        self, log: int, sender: tuple[str, str], name: str, size: int, own: str = "",
-        parts: Sequence[FilePart] = (), sha256: str = "",
+        self, log: int, sender: Sender, name: str, size: int, own: str = "", parts: Sequence[FilePart] = (),
+        sha256: str = "", *, uploaded: bool = False,
     ) -> FileRow:  # fmt: skip
-        """Offer a file in the log with the id `log`, as the user with that key and name, and return its row.
+        """Offer a file in the log with the id `log`, and return its row. `uploaded`: it cannot go to a client directly.
 
         An offer that is made again returns the first one's row. Raises Refused.
         """
         name, parts = self._checked(name, size, parts)
         id = "".join(secrets.choice(_LETTERS) for _ in range(_ID))
         made = now()
-        until = made + self._limits.file_days * _DAY
         sha256 = sha256.lower()
-        row = FileRow(id, log, *sender, own or f"/{id}", name, size, made, until, sha256=sha256, parts=tuple(parts))
-        kept = self._store.add_file(row, self._limits.files_per_user, self._limits.files)
-        self._expiry.due(until)
-        if kept.state == "gone" or kept.until <= made:
+        kept = self._store.own_file(sender.key, own) if own else None
+        if kept is None:
+            row = FileRow(
+                id, log, sender.key, sender.name, own or f"/{id}", name, size, made, self._open_until(made),
+                sha256=sha256, parts=tuple(parts), network=sender.network,
+            )  # fmt: skip
+            kept = self._add(row, sender.registered, max(size, RESERVE) if uploaded else 0)
+        if _is_over(kept, made):
             raise Refused("gone", f"{kept.name} is no longer offered.")
         same = (kept.name, kept.size, kept.parts, kept.log) == (name, size, tuple(parts), log)
         if not same or (sha256 and kept.sha256 and sha256 != kept.sha256):
             raise Refused("file-conflict", f"You have offered another file with that id: {kept.name}.")
         return kept
+
+    def _add(self, row: FileRow, registered: bool, size: int) -> FileRow:
+        """Store an offer and count it; `size` is what must fit. Return the one with the same own id if it is there."""
+        owner, names = Owner(row.sender_key, row.network), names_size(row.parts)
+        self._quotas.offer(owner, names, size, registered=registered)
+        kept: FileRow | None = None
+        try:
+            kept = self._store.add_file(row)
+        finally:
+            if kept is not row:
+                self._quotas.shrink(owner, charge((), names), 1)
+        self._expiry.due(row.until)
+        return kept
+
+    def registered(self, user: str) -> None:
+        """The user of that key has registered the name, so the files of that user are no longer those of a guest."""
+        self._quotas.registered(user)
 
     def _checked(self, name: str, size: int, parts: Sequence[FilePart]) -> tuple[str, Sequence[FilePart]]:
         """Return the name and the parts without invisible characters in names. Raises Refused."""
@@ -85,6 +153,9 @@ class Files:
         if len(parts) > self._limits.folder_files:
             raise Refused("too-large", f"{name} has {len(parts)} files. The limit is {self._limits.folder_files}.")
         parts = [FilePart(check_path(part.name), part.size) for part in parts]
+        if names_size(parts) > self._limits.folder_bytes:
+            sentence = f"The list of files has more than {self._limits.folder_bytes} bytes. Send an archive instead."
+            raise Refused("too-large", sentence)
         if len({part.name for part in parts}) < len(parts):
             raise Refused("bad-file-name", f"Two files in {name} have the same path.")
         if parts and sum(part.size for part in parts) != size:
@@ -112,15 +183,20 @@ class Files:
         with self._lock:
             self.departures += 1
 
-    def list(self, user: str) -> list[tuple[FileRow, list[str]]]:
-        """Return every file that is offered by or to the user of that key, with the names of those who fetched it.
+    def list(self, user: str, after: str, limit: int) -> list[tuple[FileSummary, list[str]]]:
+        """Return at most `limit` files that are offered by or to the user of that key, with names of who fetched them.
 
-        Only the sender of a file gets the names.
+        The list begins after the file with the id `after`. Only the sender of a file gets the names, and some of them
+        only if there are many.
         """
-        at = now()
-        rows = [row for row in self._store.files_of(user) if row.until > at and row.number]
-        names = self._store.fetched([row.id for row in rows if row.sender_key == user])
-        return [(row, names.get(row.id, [])) for row in rows]
+        rows = self._store.files_of(user, now(), after, limit)
+        names = self._store.fetched([row.id for row in rows if row.sender_key == user], _FETCHED)
+        return [(self._as_it_is(row), names.get(row.id, [])) for row in rows]
+
+    def _as_it_is(self, row: FileSummary) -> FileSummary:
+        """Return the row of a file that may be open, with the ranges that the store does not know yet."""
+        shared = self._open.get(row.id)
+        return replace(row, ranges=shared.ranges) if shared is not None and row.state == "open" else row
 
     def note_fetched(self, row: FileRow, name: str) -> bool:
         """Store that a user has fetched a file. Return True if it was not stored before."""
@@ -142,7 +218,7 @@ class Files:
             if row is None:
                 raise Refused("no-such-file", _NONE)
             self.check(row, user)
-            if row.state == "gone" or row.until <= now():
+            if _is_over(row, now()):
                 raise Refused("gone", f"{row.name} is no longer offered.")
         except BaseException:
             self.leave(shared)
@@ -157,15 +233,23 @@ class Files:
         with self._lock:
             shared = self._open.get(id)
             if shared is None:
-                shared = self._open[id] = SharedFile(id, self._store, self._blobs, self._limits)
+                shared = self._open[id] = SharedFile(id, self._store, self._blobs, self._limits, self._quotas)
             shared.users += 1
             return shared
 
     def leave(self, shared: SharedFile) -> None:
-        """Close a file that `enter` has opened."""
+        """Close a file that `enter` has opened.
+
+        The last one to leave has the ranges stored before the next one can load the file from the store.
+        """
         with self._lock:
             shared.users -= 1
-            last = not shared.users and self._open.pop(shared.id, None) is shared
+            idle = not shared.users
+        if not idle:
+            return
+        changes = shared.settle()
+        with self._lock:
+            last = not shared.users and shared.changes == changes and self._open.pop(shared.id, None) is shared
         if last:
             shared.close()
 

@@ -10,22 +10,26 @@ did not match, they are.
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import threading
+from collections.abc import Sequence
 
+import msgspec
+
+from reporting import events, report
 from store import Blobs, FileRow, Files, StoreError
+from wire.clock import now
 from wire.errors import Refused
-from wire.frames import More, Wanted
+from wire.frames import FilePart, More, Wanted
 from wire.limits import Limits
 from wire.ranges import EMPTY, RangeSet, add, clip, missing, union
 
 from ..locks import leaf
 from ..session_reader import SessionReader
 from .direct_sender import DirectSender
+from .quotas import Owner, Quotas, charge, charge_complete
 
-log_ = logging.getLogger("partyline.files")
-
+MINUTE, DAY = 60_000, 86_400_000  # milliseconds
 _PIECE = 1 << 20  # bytes that are read at once to make a checksum
 _RECORDS = 4_096  # ranges that are recorded beside a part until the store is told
 _WATCHERS = 10_000  # readers that wait for one file
@@ -39,15 +43,20 @@ class SharedFile:
     that reading it takes no lock.
     """
 
-    def __init__(self, id: str, store: Files, blobs: Blobs, limits: Limits) -> None:
+    def __init__(self, id: str, store: Files, blobs: Blobs, limits: Limits, quotas: Quotas) -> None:
         self.id = id
         self.users = 0
         self.row: FileRow | None = None
         self.ranges = EMPTY
-        self.version = 0  # counts the changes
+        self.version = 0  # counts the changes that readers are told of
+        self.changes = 0  # counts the ranges that were recorded
         self._store = store
         self._blobs = blobs
         self._limits = limits
+        self._quotas = quotas
+        self._charged = 0  # bytes that the file counts for the quotas, 0 for one that is gone
+        self._names = 0  # bytes of the list of its parts
+        self._until = 0  # an incomplete file is offered until then, if nothing comes before
         self._turn = threading.Lock()
         self.direct_sender: DirectSender | None = None  # where its sender listens
         self._lock = leaf()
@@ -62,10 +71,19 @@ class SharedFile:
         """Return the file's row, None for an unknown id. It is read from the store once, and changes here only."""
         with self._turn:
             if self.row is None:
-                self.row = self._store.file(self.id)
-                if self.row is not None and self.row.state == "open":
-                    self.ranges = ranges_on_disk(self.row, self._blobs)
+                self._load()
             return self.row
+
+    def _load(self) -> None:
+        row = self.row = self._store.file(self.id)
+        if row is None or row.state == "gone":
+            return
+        self._names, self._until = names_size(row.parts), row.until
+        if row.state == "open":
+            self.ranges = ranges_on_disk(row, self._blobs)
+            self._charged = charge(self.ranges, self._names)
+        else:
+            self._charged = charge_complete(row.size, self._names)
 
     def _open_row(self) -> FileRow:
         row = self.row
@@ -89,16 +107,29 @@ class SharedFile:
                 raise Refused("checksum-mismatch", f"The SHA-256 of bytes {offset} to {end} does not match.")
             gaps: RangeSet = ((offset, end),) if self._doubtful else missing(self.ranges, offset, end)
             if gaps:
-                ranges = self._with_room(offset, end)
-                self._write(gaps, offset, memoryview(data))
-                if ranges != self.ranges:
-                    self._record(offset, end, ranges)
+                self._keep(row, gaps, offset, memoryview(data))
             # Not if the server had some of the bytes, which may differ: then `finish` reads them from the disk.
             if offset <= self._hashed < end and gaps == ((self._hashed, end),) and not self._doubtful:
                 self._hash.update(memoryview(data)[self._hashed - offset :])
                 self._hashed = end
         if gaps:
             self.changed()
+
+    def _keep(self, row: FileRow, gaps: RangeSet, offset: int, data: memoryview) -> None:
+        """Write these ranges, and record them. Raises Refused if there are too many, or if a quota is used up."""
+        end = offset + len(data)
+        ranges = self._with_room(offset, end)
+        size = charge(ranges, self._names) - self._charged
+        self._quotas.grow(_owner(row), size, charge_complete(row.size, self._names) - self._charged)
+        try:
+            self._write(gaps, offset, data)
+            if ranges != self.ranges:
+                self._record(offset, end, ranges)
+        except BaseException:
+            self._quotas.shrink(_owner(row), size)
+            raise
+        self._charged += size
+        self._until = now() + self._limits.offer_minutes * MINUTE
 
     def _write(self, gaps: RangeSet, offset: int, data: memoryview) -> None:
         if self._descriptor < 0:
@@ -116,15 +147,16 @@ class SharedFile:
         return ranges
 
     def _record(self, first: int, end: int, ranges: RangeSet) -> None:
+        if self._recorded >= _RECORDS:
+            self._tell_store()
         self._blobs.record_range(self.id, first, end)
         self.ranges = ranges
         self._recorded += 1
-        if self._recorded >= _RECORDS:
-            self._tell_store()
+        self.changes += 1
 
     def _tell_store(self) -> None:
         """Store the ranges that are recorded beside the part."""
-        self._store.keep_ranges(self.id, self.ranges)
+        self._store.keep_ranges(self.id, self.ranges, self._until)
         self._blobs.clear_record(self.id)
         self._recorded = 0
 
@@ -153,8 +185,11 @@ class SharedFile:
                 self._descriptor = self._blobs.open_part(self.id)  # an empty file has none yet
             with keep_blob:
                 self._blobs.keep(self.id, digest)
-                if not self._store.finish_file(self.id, digest):
+                if not self._store.finish_file(self.id, digest, row.made + self._limits.file_days * DAY):
                     raise Refused("gone", f"{row.name} is no longer offered.")
+            size = charge_complete(row.size, self._names)
+            self._quotas.shrink(_owner(row), self._charged - size, 1)
+            self._charged = size
             self.row = row = self._store.file(self.id) or row
             self._blobs.drop_part(self.id)
             self._close()
@@ -173,13 +208,33 @@ class SharedFile:
             self._hashed += len(piece)
         return self._hash.hexdigest()
 
+    def still_offered(self) -> int:
+        """Return until when the file is offered, in milliseconds since 1970. A sender that listens extends the offer.
+
+        It is later than the row's time if bytes have come since. Called by the thread `expiry`.
+        """
+        with self._turn:
+            if self.row is None:
+                self._load()
+            row = self.row
+            if row is None or row.state != "open":
+                return row.until if row is not None else 0
+            until = now() + self._limits.offer_minutes * MINUTE if self.direct_sender is not None else self._until
+            return min(until, row.made + self._limits.file_days * DAY)
+
     def end(self, drop_blob: threading.Lock) -> None:
         """End the offer, and remove the bytes, its blob while holding the baton `drop_blob`."""
         with self._turn:
+            if self.row is None:
+                self._load()
+            row = self.row
             with drop_blob:
-                sha256 = self._store.drop_file(self.id)
+                sha256 = self._store.drop_file(self.id, now())
                 if sha256 is not None:
                     self._blobs.drop_blob(sha256)
+            if row is not None and row.state != "gone":
+                self._quotas.shrink(_owner(row), self._charged, 1 if row.state == "open" else 0)
+                self._charged = 0
             self._blobs.drop_part(self.id)
             self._close()
             self._recorded = 0
@@ -226,15 +281,29 @@ class SharedFile:
             os.close(self._descriptor)
             self._descriptor = -1
 
-    def close(self) -> None:
-        """Store the ranges, and close the part. Called when no connection has the file open."""
+    def settle(self) -> int:
+        """Store the ranges, and return `changes`. Called when no connection has the file open."""
         with self._turn:
-            self._close()
             if self._recorded:
                 try:
                     self._tell_store()
                 except (StoreError, OSError) as error:  # the record beside the part is enough
-                    log_.warning("file %s: %s", self.id, error)
+                    report(events.FileFailed(self.id, str(error)))
+            return self.changes
+
+    def close(self) -> None:
+        """Close the part. Called when no connection can open the file again."""
+        with self._turn:
+            self._close()
+
+
+def names_size(parts: Sequence[FilePart]) -> int:
+    """Return the bytes that the list of the files in a folder takes in the store."""
+    return len(msgspec.json.encode(parts).decode()) - len("[]")
+
+
+def _owner(row: FileRow) -> Owner:
+    return Owner(row.sender_key, row.network)
 
 
 def ranges_on_disk(row: FileRow, blobs: Blobs) -> RangeSet:

@@ -12,5 +12,6 @@ def register(session: Session, frame: Register) -> Registered:
     user, chat = session.holder, session.chat
     chat.store.set_password(user.key, chat.passwords.make_hash(user.key, frame.password, session.network))
     chat.directory.registered(user)
+    chat.files.registered(user.key)
     session.report.registered()
     return Registered(name=user.name)

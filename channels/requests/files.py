@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from store import FileRow, file_post_id
+from store import FileRow, FileSummary, file_post_id
 from wire.errors import Refused
 from wire.file_names import size_words
 from wire.frames import (
@@ -26,8 +26,10 @@ from wire.names import fold
 from wire.ranges import EMPTY, total
 
 from ..directory import User
+from ..files import Sender
 from ..journal import Posting
 from ..log import Log
+from ..pages import count_within
 from ..session import Session
 
 
@@ -35,14 +37,16 @@ def offer(session: Session, frame: Offer) -> Offered:
     """Offer a file to a channel or a user: store the offer, then post the entry that points at it."""
     user, chat = session.holder, session.chat
     log = _log(session, user, frame)
+    sender = Sender(user.key, user.name, session.origin.network or "", user.registered)
     row = chat.files.offer(
         log.row.id,
-        (user.key, user.name),
+        sender,
         frame.name,
         frame.size,
         frame.id or "",
         parts_of(frame, chat.limits.folder_bytes),
         frame.sha256,
+        uploaded=log.channel is not None,
     )
     number, have = row.number, EMPTY
     if number:
@@ -98,19 +102,23 @@ def describe(row: FileRow) -> str:
     return f"offers {row.name}{'/' if row.parts else ''} ({count}{size_words(row.size)}): /get {row.id} in client.py"
 
 
-def files(session: Session, _frame: Files) -> FileList:
-    """List the files that are offered to the user, and by the user."""
+def files(session: Session, frame: Files) -> FileList:
+    """List files that are offered to the user, and by the user."""
     user, chat = session.holder, session.chat
-    return FileList(files=[_info(session, user, row, names) for row, names in chat.files.list(user.key)])
+    limit = min(frame.limit, chat.limits.page)
+    following = chat.files.list(user.key, frame.after, limit + 1)
+    infos = [_info(session, user, row, names) for row, names in following[:limit]]
+    infos = infos[: count_within(infos, session.answer_size)]
+    return FileList(files=infos, more=infos[-1].file if len(infos) < len(following) else None)
 
 
-def _info(session: Session, user: User, row: FileRow, fetched: list[str]) -> FileInfo:
+def _info(session: Session, user: User, row: FileSummary, fetched: list[str]) -> FileInfo:
     log = session.chat.log_of(row.log)
     done = row.state == "done"
     return FileInfo(
         file=row.id, name=row.name, size=row.size, have=row.size if done else total(row.ranges),
         sender=row.sender_name, time=row.made, until=row.until, channel=log.channel if log is not None else None,
-        user=log.partner(user.key) if log is not None else None, done=done, count=len(row.parts) or 1, fetched=fetched,
+        user=log.partner(user.key) if log is not None else None, done=done, count=row.count or 1, fetched=fetched,
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from .check import CheckReport, Progress
 from .clients import Client, Clients
 from .entries import RUN, RUN_SIZE, Appended, Batch, Entries, NewPosts, file_of_post, file_post_id
 from .errors import StoreError
-from .files import FileRow, Files
+from .files import FileRow, Files, FileSummary, StoredSize
 from .logs import Kind, LogRow, private_key
 from .members import Members, Membership
 from .store import Durability, Store
@@ -21,6 +21,6 @@ from .unused import Unused
 
 __all__ = [
     "RUN", "RUN_SIZE", "Account", "Accounts", "Appended", "Batch", "CheckReport", "Client", "Clients", "Durability",
-    "Entries", "FileRow", "Files", "Kind", "LogRow", "Members", "Membership", "NewPosts", "Progress", "Store",
-    "StoreError", "Unused", "file_of_post", "file_post_id", "private_key",
+    "Entries", "FileRow", "FileSummary", "Files", "Kind", "LogRow", "Members", "Membership", "NewPosts", "Progress",
+    "Store", "StoreError", "StoredSize", "Unused", "file_of_post", "file_post_id", "private_key",
 ]  # fmt: skip

@@ -6,17 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, delete, func, insert, or_, select, update
 
-from wire.errors import Refused
-from wire.file_names import size_words
 from wire.frames import FilePart
 from wire.names import fold
 from wire.ranges import RangeSet
 
-from ..contract import FileRow
+from ..contract import FileRow, FileSummary, StoredSize
 from .database import Database, SqlBase
-from .schema import fetches, files, members
+from .schema import accounts, fetches, files, members
 
 _not_gone = files.c.state != "gone"
 _ranges = msgspec.json.Decoder(tuple[tuple[int, int], ...])
@@ -29,26 +27,17 @@ class SqlFiles(SqlBase):
     def __init__(self, database: Database) -> None:
         super().__init__(database)
         still_open = and_(files.c.id == bindparam("of"), files.c.state == bindparam("open"))
-        self._set_ranges = database.dialect.text(update(files).where(still_open).values(ranges=bindparam("to")))
+        self._set_ranges = database.dialect.text(
+            update(files).where(still_open).values(ranges=bindparam("to"), until=bindparam("end"))
+        )
 
-    def add_file(self, row: FileRow, per_user: int, in_all: int) -> FileRow:
-        """Store an offer and return it; return the earlier one if (sender, own id) is known.
-
-        `per_user` and `in_all` limit the bytes that one user and that all users offer; 0 is no limit.
-        Raises Refused("quota").
-        """
+    def add_file(self, row: FileRow) -> FileRow:
+        """Store an offer and return it; return the earlier one if (sender, own id) is known."""
         with self._database.transaction() as db:
             found = _find(db, and_(files.c.sender == row.sender_key, files.c.own == row.own))
-            if found is not None:
-                return found
-            values = _values(row)
-            size = row.size + len(values["parts"]) - len("[]")
-            if per_user and _offered(db, files.c.sender == row.sender_key) + size > per_user:
-                raise Refused("quota", f"Your files may have {size_words(per_user)} in all. /cancel one first.")
-            if in_all and _offered(db, _not_gone) + size > in_all:
-                raise Refused("quota", f"All files here may have {size_words(in_all)} in all. Try again later.")
-            db.execute(insert(files).values(values))
-            return row
+            if found is None:
+                db.execute(insert(files).values(_values(row)))
+            return found or row
 
     def file(self, id: str) -> FileRow | None:
         """Return the file with that id, None if it does not exist."""
@@ -65,42 +54,87 @@ class SqlFiles(SqlBase):
         with self._database.transaction() as db:
             db.execute(update(files).where(files.c.id == id).values(number=number))
 
-    def keep_ranges(self, id: str, ranges: RangeSet) -> None:
-        """Store which bytes of an open file are on disk."""
+    def keep_ranges(self, id: str, ranges: RangeSet, until: int) -> None:
+        """Store which bytes of an open file are on disk, and until when it is offered."""
         body = msgspec.json.encode(ranges).decode()
         with self._database.cursor_transaction() as cursor:
-            cursor.execute(self._set_ranges, (body, id, "open"))
+            cursor.execute(self._set_ranges, (until, body, id, "open"))
         self._database.wrote(len(body), 1)
 
-    def finish_file(self, id: str, sha256: str) -> bool:
-        """Mark a file as done, with the checksum of its content. Return False if it is gone."""
-        done = update(files).where(and_(files.c.id == id, _not_gone)).values(state="done", sha256=sha256, ranges="[]")
+    def extend_file(self, id: str, until: int) -> None:
+        """Store until when an open file is offered."""
         with self._database.transaction() as db:
-            return db.execute(done).rowcount > 0
+            db.execute(update(files).where(and_(files.c.id == id, files.c.state == "open")).values(until=until))
 
-    def drop_file(self, id: str) -> str | None:
+    def finish_file(self, id: str, sha256: str, until: int) -> bool:
+        """Mark a file as done, with the checksum of its content, and offered `until`. Return False if it is gone."""
+        values = {"state": "done", "sha256": sha256, "ranges": "[]", "until": until}
+        with self._database.transaction() as db:
+            return db.execute(update(files).where(and_(files.c.id == id, _not_gone)).values(values)).rowcount > 0
+
+    def drop_file(self, id: str, now: int) -> str | None:
         """Mark a file as gone. Return the checksum of its blob if no other file has the same, else None."""
         with self._database.transaction() as db:
             done = and_(files.c.id == id, files.c.state == "done")
             sha256 = db.execute(select(files.c.sha256).where(done)).scalar()
-            db.execute(update(files).where(files.c.id == id).values(state="gone", ranges="[]", parts="[]"))
+            gone = {"state": "gone", "ranges": "[]", "parts": "[]", "until": now}
+            db.execute(update(files).where(and_(files.c.id == id, _not_gone)).values(gone))
             if not sha256:
                 return None
             same = and_(files.c.sha256 == sha256, files.c.state == "done")
             left = db.execute(select(func.count()).where(same)).scalar_one()
             return None if left else str(sha256)
 
-    def files_of(self, user: str) -> list[FileRow]:
-        """Return the files that a user offers or that are offered to the user, oldest first, without those gone."""
+    def forget_files(self, before: int) -> None:
+        """Delete the rows of files that are gone since before a time."""
+        old = and_(files.c.state == "gone", files.c.until < before)
+        with self._database.transaction() as db:
+            db.execute(delete(fetches).where(fetches.c.file.in_(select(files.c.id).where(old))))
+            db.execute(delete(files).where(old))
+
+    def files_of(self, user: str, now: int, after: str, limit: int) -> list[FileSummary]:
+        """Return at most `limit` files that a user offers or that are offered to the user, the oldest first.
+
+        The list begins after the file with the id `after`, if there is one. It has no file that has ended at the time
+        `now`, or whose entry is not stored.
+        """
         key = fold(user)
         theirs = select(members.c.log).where(members.c.user == key)
+        listed = and_(_not_gone, files.c.until > now, files.c.number > 0)
+        with self._database.reading() as db:
+            made = db.execute(select(files.c.made).where(files.c.id == after)).scalar() if after else None
+            if made is not None:
+                later = or_(files.c.made > made, and_(files.c.made == made, files.c.id > after))
+                listed = and_(listed, later)
+            found = db.execute(
+                select(*_SUMMARY)
+                .where(and_(listed, or_(files.c.sender == key, files.c.log.in_(theirs))))
+                .order_by(files.c.made, files.c.id)
+                .limit(limit)
+            )
+            return [FileSummary(*row[:9], _ranges.decode(row.ranges), row.part_count) for row in found]
+
+    def open_files(self) -> list[tuple[FileRow, bool]]:
+        """Return all open files, each with True if its sender's name is registered."""
         with self._database.reading() as db:
             found = db.execute(
-                select(files)
-                .where(and_(_not_gone, or_(files.c.sender == key, files.c.log.in_(theirs))))
-                .order_by(files.c.made, files.c.id)
-            )
-            return [_file(row) for row in found]
+                select(files, _registered).select_from(_with_accounts).where(files.c.state == "open")
+            ).all()
+        return [(_file(row), bool(row.registered)) for row in found]
+
+    def done_sizes(self, least: int) -> list[StoredSize]:
+        """Return the sizes of all complete files, with their lists of parts. A file counts `least` bytes at least."""
+        size = case((files.c.size > least, files.c.size), else_=least) + func.length(files.c.parts) - len("[]")
+        with self._database.reading() as db:
+            found = db.execute(
+                select(files.c.sender, files.c.network, func.max(_registered).label("registered"), func.sum(size))
+                .select_from(_with_accounts)
+                .where(files.c.state == "done")
+                .group_by(files.c.sender, files.c.network)
+            ).all()
+        return [
+            StoredSize(sender, network, bool(registered), int(total)) for sender, network, registered, total in found
+        ]
 
     def overdue_files(self, now: int) -> list[str]:
         """Return the ids of files whose `until` is not after `now`, in milliseconds since 1970, sorted by `until`."""
@@ -130,20 +164,24 @@ class SqlFiles(SqlBase):
         with self._database.transaction() as db:
             return db.execute(new).one_or_none() is not None  # not every driver has a rowcount of an INSERT
 
-    def fetched(self, ids: Sequence[str]) -> dict[str, list[str]]:
-        """Return the names of the users who have all of a file, sorted, by the file's id."""
+    def fetched(self, ids: Sequence[str], most: int) -> dict[str, list[str]]:
+        """Return the names of users who have all of a file, sorted, at most `most` of each, by the file's id."""
+        place = func.row_number().over(partition_by=fetches.c.file, order_by=fetches.c.name).label("place")
+        ranked = select(fetches.c.file, fetches.c.name, place).where(fetches.c.file.in_(ids)).subquery()
         names: dict[str, list[str]] = {}
         with self._database.reading() as db:
-            found = db.execute(select(fetches.c.file, fetches.c.name).where(fetches.c.file.in_(ids)))
+            found = db.execute(select(ranked.c.file, ranked.c.name).where(ranked.c.place <= most))
             for row in found.all():
                 names.setdefault(row.file, []).append(row.name)
         return {id: sorted(given) for id, given in names.items()}
 
 
-def _offered(db: Connection, which: ColumnElement[bool]) -> int:
-    """Return the bytes that these files take, with the names of the files in folders."""
-    taken = func.sum(files.c.size + func.length(files.c.parts) - len("[]"))
-    return int(db.execute(select(func.coalesce(taken, 0)).where(and_(_not_gone, which))).scalar_one())
+_SUMMARY = (
+    files.c.id, files.c.log, files.c.sender, files.c.sender_name, files.c.name, files.c.size, files.c.made,
+    files.c.until, files.c.state, files.c.ranges, files.c.part_count,
+)  # fmt: skip
+_with_accounts = files.outerjoin(accounts, accounts.c.key == files.c.sender)
+_registered = case((accounts.c.password.is_not(None), 1), else_=0).label("registered")
 
 
 def _find(db: Connection, which: ColumnElement[bool]) -> FileRow | None:
@@ -155,6 +193,7 @@ def _file(row: Any) -> FileRow:
     return FileRow(
         row.id, row.log, row.sender, row.sender_name, row.own, row.name, row.size, row.made, row.until, row.state,
         row.sha256, _ranges.decode(row.ranges), tuple(_parts.decode(row.parts)), row.number,
+        row.network,
     )  # fmt: skip
 
 
@@ -164,4 +203,5 @@ def _values(row: FileRow) -> dict[str, Any]:
         "name": row.name, "size": row.size, "made": row.made, "until": row.until, "state": row.state,
         "sha256": row.sha256, "ranges": msgspec.json.encode(row.ranges).decode(),
         "parts": msgspec.json.encode(row.parts).decode(), "number": row.number,
+        "network": row.network, "part_count": len(row.parts),
     }  # fmt: skip

@@ -11,6 +11,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 metadata = MetaData()
@@ -100,7 +101,7 @@ ids = Table(
     Column("number", BigInteger, nullable=False),
 )
 
-# The columns are those of FileRow; `ranges` and `parts` are JSON.
+# The columns are those of FileRow; `ranges` and `parts` are JSON, and `part_count` counts the parts.
 files = Table(
     "files",
     metadata,
@@ -118,6 +119,8 @@ files = Table(
     Column("ranges", Text, nullable=False),
     Column("parts", Text, nullable=False),
     Column("number", BigInteger, nullable=False),
+    Column("network", Text, nullable=False, server_default=text("''")),
+    Column("part_count", Integer, nullable=False, server_default=text("0")),
     UniqueConstraint("sender", "own", name="files_own"),
     Index("files_log", "log"),
     Index("files_sha256", "sha256"),

@@ -115,4 +115,14 @@ def _unused(db: Connection) -> None:
         db.execute(text(statement))
 
 
-STEPS: tuple[Step, ...] = (_first, _clients, _files, _ids, _tails, _ends, _checksums, _unused)
+def _file_quotas(db: Connection) -> None:
+    """Add from which network a file was sent, and how many parts it has."""
+    for statement in (
+        "ALTER TABLE files ADD COLUMN network TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE files ADD COLUMN part_count INTEGER NOT NULL DEFAULT 0",
+        "UPDATE files SET part_count = json_array_length(parts)",
+    ):
+        db.execute(text(statement))
+
+
+STEPS: tuple[Step, ...] = (_first, _clients, _files, _ids, _tails, _ends, _checksums, _unused, _file_quotas)

@@ -108,15 +108,18 @@ def test_the_receivers_disk_is_full(process: Process, connect: Connect, tmp_path
 
 
 def test_a_quota_that_is_reached_amid_a_transfer(start_process: StartProcess, connect: Connect, tmp_path: Path) -> None:
-    """An offer counts with all of its size from the start: the next one is refused, this one is not in danger."""
+    """Only bytes that are there count: a file that does not fit is refused at its first byte, and goes on with room."""
     config = tmp_path / "config.yaml"
     config.write_text("limits: {files_per_user: 3000000, files: 4000000}")
     process = start_process("--config", str(config))
     (tmp_path / "y").write_bytes(bytes(1_500_000))
     alice, data = connect(process.address, "alice"), os.urandom(2_000_000)
-    file = offered(alice, len(data))
+    file, other = offered(alice, len(data)), offered(alice, 1_500_000)
     alice.request(Put(file=file, offset=0, payload=data[:1_000_000]))
-    assert alice.request(Offer(name="y", size=1_500_000, user="bob")).code == "quota"
+    alice.request(Put(file=other, offset=0, payload=data[:1_000_000]))
+    answer = alice.request(Put(file=file, offset=1_000_000, payload=data[1_000_000:]))
+    assert (answer.code, answer.error) == ("quota", "Your files may have 3.0 MB in all. /cancel one first.")
+    alice.request(Cancel(file=other))
     assert run(process.address, "--name", "carol", typed=f"/send bob {tmp_path / 'y'}\n").returncode == 0
     done = run(process.address, "--name", "dave", typed=f"/send bob {tmp_path / 'y'}\n")
     assert (done.returncode, "! y: All files here may have 4.0 MB" in done.stderr) == (1, True), done.stderr
@@ -126,7 +129,10 @@ def test_a_quota_that_is_reached_amid_a_transfer(start_process: StartProcess, co
     assert sorted(left.values()) == [1_500_000, 2_000_000]
 
 
-@pytest.mark.parametrize("limits", [Limits(), Limits(file_size=0, files_per_user=0, files=0)])
+UNLIMITED = Limits(file_size=0, files_per_user=0, files_per_guest=0, files_per_address=0, files_of_guests=0, files=0)
+
+
+@pytest.mark.parametrize("limits", [Limits(), UNLIMITED])
 def test_huge_offers(start_server: StartServer, connect: Connect, tmp_path: Path, limits: Limits) -> None:
     """Refused, or, without limits, an offer that takes no room before its bytes come; an end that lies is refused."""
     server = start_server(limits=limits)

@@ -150,7 +150,14 @@ class Reach(Request, tag="reach", kw_only=True):
 
 
 class Files(Request, tag="files", kw_only=True):
-    """List the files that are offered to you and by you; answered with `file-list`."""
+    """List the files that are offered to you and by you, the oldest first; answered with `file-list`.
+
+    The list begins after the file with the id `after`, and has at most `limit` files; the limits `page` and
+    `page_bytes` may make it shorter.
+    """
+
+    after: str = ""
+    limit: Annotated[int, Meta(ge=1)] = 1_000
 
 
 class Cancel(Request, tag="cancel", kw_only=True):
@@ -247,8 +254,10 @@ class Way(Answer, tag="way", kw_only=True):
 class FileInfo(msgspec.Struct, omit_defaults=True):
     """A file in a list: the server has `have` of its `size` bytes, and keeps it until `until`.
 
+    The time of a file that is not `done` begins anew with each of its bytes that comes.
+
     Times are in milliseconds since 1970, UTC. The file is offered in `channel` or in the conversation with `user`. A
-    folder has `count` files. `fetched` lists the users who have a file that you offer.
+    folder has `count` files. `fetched` lists users who have a file that you offer, at most 100 of them.
     """
 
     file: str
@@ -266,9 +275,13 @@ class FileInfo(msgspec.Struct, omit_defaults=True):
 
 
 class FileList(Answer, tag="file-list", kw_only=True):
-    """The files that are offered to you and by you, the oldest first."""
+    """Files that are offered to you and by you, the oldest first.
+
+    If `more` is there, further files follow: ask again with this id as `after`.
+    """
 
     files: list[FileInfo]
+    more: str | None = None
 
 
 class Cancelled(Answer, tag="cancelled", kw_only=True):

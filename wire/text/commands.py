@@ -32,7 +32,7 @@ from wire.names import check_name, shorten
 
 from .addressed import topic_text
 
-_LISTED = 100  # channels of one answer to a person
+_LISTED = 100  # channels, or files, of one answer to a person
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +157,9 @@ COMMANDS: tuple[Command, ...] = (
     Command("/get", "/get <id> [folder]", "fetch a file that is offered to you", _get,
             detail="The file goes to your download folder, or to the named one. It appears there when its SHA-256 is "
                    "verified. Only client.py has this command."),
-    Command("/files", "/files", "list the files that are offered to you and by you",
-            lambda rest: Files(*_words(rest, 0, 0))),
+    Command("/files", "/files [after]", "list the files that are offered to you and by you",
+            lambda rest: Files(after=_words(rest, 0, 1)[0], limit=_LISTED),
+            detail="/files k3x7abcd shows those that were offered after k3x7abcd."),
     Command("/cancel", "/cancel <id>", "stop fetching a file, or take back a file that you offer",
             lambda rest: Cancel(file=_file(_words(rest, 1, 1)[0]))),
     Command("/register", "/register <password>", "bind your name to a password, which every later login needs",

@@ -245,10 +245,11 @@ def _offered(frame: Offered) -> list[str]:
 
 def _files(frame: FileList) -> list[str]:
     if not frame.files:
-        return ["* No files are offered to you or by you."]
+        return ["* No files are offered to you or by you."]  # also after the last one
     widths = max(len(info.file) for info in frame.files), max(len(size_words(info.size)) for info in frame.files)
     return [
         *[_file(info, *widths) for info in frame.files],
+        *([f"* More: /files {frame.more}"] if frame.more else []),
         "* /get <id> in client.py fetches a file, shows the progress, and resumes after a lost connection.",
     ]
 

@@ -118,6 +118,9 @@ ROWS: tuple[Row, ...] = (
         Payload(Seen, _read_seen, lambda frame: json_text.encode(frame.number)), answer=Ok),
     Row("from/<me>/status", "show the status of the server and of its connection to another broker",
         ignored(Status), answer=ServerStatus),
-    Row("from/<me>/files", "list the files that are offered to me and by me", ignored(Files), answer=FileList),
+    Row("from/<me>/files",
+        "list the files that are offered to me and by me: an empty payload for the first ones, "
+        "`{\"after\", \"limit\"}` for those after the file with the id `after`",
+        form_or_text(Files, _List), answer=FileList),
     LIVE,
 )  # fmt: skip

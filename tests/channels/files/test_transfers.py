@@ -20,7 +20,6 @@ from wire.frames import (
     Attached,
     Bye,
     Cancel,
-    Cancelled,
     Entry,
     Error,
     Fetched,
@@ -41,6 +40,7 @@ from wire.frames import (
     SumIs,
     Taken,
 )
+from wire.jsonlines import JsonLines
 from wire.limits import Limits
 
 Connect = Callable[..., Json]
@@ -238,17 +238,28 @@ def test_bad_ranges_are_refused(server: Server, connect: Connect) -> None:
     assert alice.request(Have(file=file)).have == []
 
 
-def test_limits(start_server: StartServer, connect: Connect) -> None:
-    """The limits of one file, one user and all files. A file that is taken back makes room."""
-    server = start_server(limits=Limits(file_size=1000, files_per_user=1500, files=2000))
-    alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
+def test_a_file_may_be_too_large(start_server: StartServer, connect: Connect) -> None:
+    server = start_server(limits=Limits(file_size=1000))
+    alice = connect(server.address, "alice")
     assert refused(alice, Offer(name="x", size=1001, user="bob")) == "too-large"
-    first = offer(alice, size=1000)
-    assert refused(alice, Offer(name="x", size=501, user="bob")) == "quota"
-    offer(bob, size=800, user="alice")
-    assert refused(alice, Offer(name="x", size=300, user="bob")) == "quota"
-    assert isinstance(alice.request(Cancel(file=first)), Cancelled)
     offer(alice, size=1000)
+
+
+def test_the_list_of_files_comes_in_pages(start_server: StartServer, connect: Connect) -> None:
+    """It was one answer with all files, and with everyone who has fetched them."""
+    server = start_server(limits=Limits(page=4, page_bytes=1_000))
+    alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
+    offered = [offer(alice, 10, name=f"{'x' * 150}{number}", id=str(number)) for number in range(9)]
+    listed: list[str] = []
+    after: str | None = ""
+    while after is not None:
+        page = bob.request(Files(after=after, limit=100))
+        assert 1 <= len(page.files) <= 4
+        assert len(JsonLines.encode(page)) < 1_100
+        listed += [info.file for info in page.files]
+        after = page.more
+    assert listed == offered
+    assert [info.file for info in bob.request(Files(limit=2)).files] == offered[:2]
 
 
 def test_a_file_that_is_taken_back_is_gone(server: Server, connect: Connect, tmp_path: Path) -> None:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
+import msgspec
 
-from store import FileRow, Store
+from store import FileRow, FileSummary, Store, StoredSize
 from tests.support.stores import NOW, Place
-from wire.errors import Refused
 from wire.frames import FilePart
-
-NO_LIMIT = 0
 
 
 def offer(
@@ -19,11 +16,11 @@ def offer(
 ) -> FileRow:
     """Offer a file of 100 bytes under the sender's own id `own-<id>`."""
     row = FileRow(id, 1, sender_key, sender_key.title(), f"own-{id}", f"{id}.bin", 100, NOW, until)
-    return store.add_file(row, NO_LIMIT, NO_LIMIT)
+    return store.add_file(row)
 
 
 def finish(store: Store, id: str, sha256: str) -> None:
-    assert store.finish_file(id, sha256)
+    assert store.finish_file(id, sha256, NOW + 30)
 
 
 def test_an_offer_comes_back_as_it_was_stored(store: Store, place: Place) -> None:
@@ -32,64 +29,60 @@ def test_an_offer_comes_back_as_it_was_stored(store: Store, place: Place) -> Non
         "f1", 7, "ann", "Ann", "mine", "a folder", 30, NOW, NOW + 1, "open", "ab", ((0, 5), (9, 10)),
         (FilePart("a/é.txt", 10), FilePart("b", 20)), 4,
     )  # fmt: skip
-    assert store.add_file(row, NO_LIMIT, NO_LIMIT) == row
+    assert store.add_file(row) == row
     again = place.open()
     assert again.file("f1") == again.own_file("ann", "mine") == row
     assert again.file("mine") is again.own_file("ann", "f1") is again.own_file("bob", "mine") is None
 
 
 def test_an_own_id_stands_for_one_file_of_its_sender(store: Store) -> None:
-    """A second offer under it returns the first one, and is not stored; the limits do not matter then."""
+    """A second offer under it returns the first one, and is not stored."""
     first = offer(store, "f1")
-    assert store.add_file(replace(first, id="f2", name="other"), 1, 1) == first
+    assert store.add_file(replace(first, id="f2", name="other")) == first
     assert store.file("f2") is None
     other = replace(first, id="f3", sender_key="bob")
-    assert store.add_file(other, NO_LIMIT, NO_LIMIT) == other
+    assert store.add_file(other) == other
 
 
-@pytest.mark.parametrize(
-    ("per_user", "in_all", "fits"), [(200, 0, True), (199, 0, False), (0, 300, True), (0, 299, False)]
-)
-def test_quotas(store: Store, per_user: int, in_all: int, fits: bool) -> None:
-    """One user's files and all files have at most so many bytes; a refused offer is not stored."""
-    offer(store, "f1")
-    offer(store, "f2", sender_key="bob")
-    row = FileRow("f3", 1, "ann", "Ann", "own", "f3", 100, NOW, NOW)
-    if fits:
-        store.add_file(row, per_user, in_all)
-    else:
-        with pytest.raises(Refused, match="may have") as refused:
-            store.add_file(row, per_user, in_all)
-        assert refused.value.code == "quota"
-    assert (store.file("f3") is not None) == fits
-
-
-def test_the_names_in_a_folder_count_and_a_gone_file_does_not(store: Store) -> None:
-    """The bytes that the list of parts takes, as JSON without its brackets."""
-    parts = (FilePart("x" * 1_000, 1),)
-    row = FileRow("f1", 1, "ann", "Ann", "own", "f1", 1, NOW, NOW, parts=parts)
-    with pytest.raises(Refused):
-        store.add_file(row, 1_000, NO_LIMIT)
-    store.add_file(row, 1_100, NO_LIMIT)
-    second = replace(row, id="f2", own="own2", parts=())
-    with pytest.raises(Refused):
-        store.add_file(second, 1_000, NO_LIMIT)
-    store.drop_file("f1")
-    store.add_file(second, 1, 1)
+def test_the_sizes_of_files_by_user_and_network(store: Store, place: Place) -> None:
+    """Of complete files by sum, with the lists of their parts; of open ones one by one; a gone file has no size."""
+    store.open_account("Ann")
+    store.set_password("ann", "hash")
+    parts = (FilePart("x" * 1_000, 300),)
+    listed = len(msgspec.json.encode(parts)) - 2
+    for id, sender, network, size in (
+        ("f1", "ann", "10.0.0.1", 300), ("f2", "ann", "10.0.0.1", 5), ("f3", "ann", "", 7), ("f4", "bob", "", 200),
+        ("f5", "bob", "", 900), ("f6", "ann", "", 9),
+    ):  # fmt: skip
+        row = FileRow(id, 1, sender, sender, id, id, size, NOW, NOW, network=network, parts=parts if id == "f1" else ())
+        store.add_file(row)
+        if id not in ("f5", "f6"):
+            finish(store, id, id)
+    store.drop_file("f4", NOW)
+    again = place.open()
+    assert sorted(again.done_sizes(100), key=str) == [
+        StoredSize("ann", "", True, 100),
+        StoredSize("ann", "10.0.0.1", True, 300 + 100 + listed),
+    ]
+    assert [(row.id, registered) for row, registered in again.open_files()] == [("f5", False), ("f6", True)]
 
 
 def test_an_upload_goes_from_open_to_done(store: Store) -> None:
     """Its ranges are stored while it is open only."""
     offer(store, "f1")
     offer(store, "f2")
-    store.keep_ranges("f1", ((0, 10), (20, 30)))
+    store.keep_ranges("f1", ((0, 10), (20, 30)), NOW + 20)
     store.set_file_number("f1", 12)
     found = store.file("f1")
     assert found is not None
-    assert (found.state, found.ranges, found.number) == ("open", ((0, 10), (20, 30)), 12)
+    assert (found.state, found.ranges, found.number, found.until) == ("open", ((0, 10), (20, 30)), 12, NOW + 20)
+    store.extend_file("f1", NOW + 25)
+    assert store.file("f1") == replace(found, until=NOW + 25)
     finish(store, "f1", "ab")
-    store.keep_ranges("f1", ((0, 99),))
-    assert store.file("f1") == replace(found, state="done", sha256="ab", ranges=())
+    store.keep_ranges("f1", ((0, 99),), NOW + 99)
+    assert store.file("f1") == replace(found, state="done", sha256="ab", ranges=(), until=NOW + 30)
+    store.extend_file("f1", NOW + 99)
+    assert store.file("f1") == replace(found, state="done", sha256="ab", ranges=(), until=NOW + 30)
     other = store.file("f2")
     assert other is not None
     assert (other.state, other.ranges, other.number, other.sha256) == ("open", (), 0, "")
@@ -98,20 +91,28 @@ def test_an_upload_goes_from_open_to_done(store: Store) -> None:
 def test_a_dropped_file_is_gone(store: Store) -> None:
     """It cannot be filled or finished any more, and another drop changes nothing."""
     offer(store, "f1")
-    store.keep_ranges("f1", ((0, 10),))
-    assert store.drop_file("f1") is store.drop_file("f1") is store.drop_file("unknown") is None
-    assert not store.finish_file("f1", "ab")
-    store.keep_ranges("f1", ((0, 10),))
+    store.keep_ranges("f1", ((0, 10),), NOW + 20)
+    assert store.drop_file("f1", NOW) is store.drop_file("f1", NOW) is store.drop_file("unknown", NOW) is None
+    assert not store.finish_file("f1", "ab", NOW)
+    store.keep_ranges("f1", ((0, 10),), NOW + 20)
     found = store.file("f1")
     assert found is not None
-    assert (found.state, found.ranges, found.sha256) == ("gone", (), "")
+    assert (found.state, found.ranges, found.sha256, found.until) == ("gone", (), "", NOW)
+    store.drop_file("f1", NOW + 5)
+    assert store.file("f1") == found
+    store.note_fetched("f1", "bob")
+    store.forget_files(NOW)
+    assert store.file("f1") == found
+    store.forget_files(NOW + 1)
+    assert store.file("f1") is None
+    assert store.fetched(["f1"], 10) == {}
 
 
 def test_the_last_file_of_a_blob_returns_its_checksum(store: Store) -> None:
     for id, sha256 in (("f1", "ab"), ("f2", "ab"), ("f3", "cd")):
         offer(store, id)
         finish(store, id, sha256)
-    assert [store.drop_file(id) for id in ("f1", "f3", "f2", "f2")] == [None, "cd", "ab", None]
+    assert [store.drop_file(id, NOW) for id in ("f1", "f3", "f2", "f2")] == [None, "cd", "ab", None]
 
 
 def test_the_files_of_a_user(store: Store) -> None:
@@ -123,12 +124,24 @@ def test_the_files_of_a_user(store: Store) -> None:
         ("f1", "ann", lab, 3), ("f2", "ann", den, 1), ("f3", "bob", den, 2), ("f4", "ann", lab, 0),
         ("f0", "ann", lab, 3),
     ):  # fmt: skip
-        row = FileRow(id, log.id, sender, sender, id, id, 1, made, NOW)
-        store.add_file(row, NO_LIMIT, NO_LIMIT)
-    store.drop_file("f4")
-    assert [row.id for row in store.files_of("BOB")] == ["f3", "f0", "f1"]
-    assert [row.id for row in store.files_of("ann")] == ["f2", "f0", "f1"]
-    assert store.files_of("cy") == []
+        row = FileRow(id, log.id, sender, sender, id, id, 1, made, NOW + 1, parts=(FilePart("a", 1),) * made)
+        store.add_file(row)
+        store.set_file_number(id, 1)
+    store.drop_file("f4", NOW)
+    store.keep_ranges("f0", ((0, 1),), NOW + 1)
+
+    def listed(user: str, now: int = NOW, after: str = "", limit: int = 10) -> list[str]:
+        return [row.id for row in store.files_of(user, now, after, limit)]
+
+    assert listed("BOB") == ["f3", "f0", "f1"]
+    assert listed("ann") == ["f2", "f0", "f1"]
+    assert listed("cy") == []
+    assert listed("bob", NOW + 1) == []
+    assert [listed("bob", after=after, limit=1) for after in ("", "f3", "f0", "f1")] == [["f3"], ["f0"], ["f1"], []]
+    assert listed("bob", after="f4") == listed("bob", after="unknown") == listed("bob")
+    store.set_file_number("f1", 0)
+    (_, found) = store.files_of("bob", NOW, "", 10)
+    assert found == FileSummary("f0", lab.id, "ann", "ann", "f0", 1, 3, NOW + 1, "open", ((0, 1),), 3)
 
 
 def test_files_are_overdue_in_the_order_of_their_time(store: Store) -> None:
@@ -139,7 +152,7 @@ def test_files_are_overdue_in_the_order_of_their_time(store: Store) -> None:
     assert store.overdue_files(NOW) == ["f2"]
     assert store.overdue_files(NOW + 2) == ["f2", "f3", "f1"]
     assert store.next_overdue() == NOW
-    store.drop_file("f2")
+    store.drop_file("f2", NOW)
     assert (store.overdue_files(NOW + 1), store.next_overdue()) == (["f3"], NOW + 1)
 
 
@@ -151,17 +164,18 @@ def test_kept_files_are_the_open_ones_and_the_blobs(store: Store) -> None:
     finish(store, "f1", "ab")
     finish(store, "f2", "ab")
     finish(store, "f3", "cd")
-    store.drop_file("f3")
-    store.drop_file("f4")
+    store.drop_file("f3", NOW)
+    store.drop_file("f4", NOW)
     assert store.kept_files() == ({"f5"}, {"ab"})
 
 
 def test_fetches_are_stored_once(store: Store) -> None:
     """By user key; the name is as it was first written."""
-    assert store.fetched([]) == store.fetched(["f1"]) == {}
+    assert store.fetched([], 10) == store.fetched(["f1"], 10) == {}
     assert store.note_fetched("f1", "Bob")
     assert not store.note_fetched("f1", "BOB")
     assert store.note_fetched("f1", "ann")
     assert store.note_fetched("f2", "bob")
     assert store.note_fetched("f3", "cy")
-    assert store.fetched(["f1", "f2", "f4"]) == {"f1": ["Bob", "ann"], "f2": ["bob"]}
+    assert store.fetched(["f1", "f2", "f4"], 10) == {"f1": ["Bob", "ann"], "f2": ["bob"]}
+    assert store.fetched(["f1", "f2", "f4"], 1) == {"f1": ["Bob"], "f2": ["bob"]}
