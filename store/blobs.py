@@ -24,6 +24,7 @@ from wire.ranges import RangeSet, union
 
 FOLDER = "files"
 SPARE = 64 << 20  # bytes of the disk that files leave free: on a full one, no post and no end of an offer can be stored
+_RANGES = ".ranges"  # the ending of the record of a part
 _RECORD = struct.Struct("<QQ")  # the first byte of a range, and the one after its last
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV}  # link(2): FAT and some network file systems
 
@@ -90,7 +91,7 @@ class Blobs:
         self._record(file).unlink(missing_ok=True)
 
     def _record(self, file: str) -> Path:
-        return self._parts / f"{file}.ranges"
+        return self._parts / f"{file}{_RANGES}"
 
     def read_part(self, file: str) -> int:
         """Return a descriptor to read a part."""
@@ -152,12 +153,13 @@ class Blobs:
 
     def found(self) -> tuple[set[str], set[str]]:
         """Return the names of all parts and all blobs that are there."""
-        return {file.name for file in self._parts.glob("*")}, {file.name for file in self._blobs.glob("*/*")}
+        parts = {file.name for file in self._parts.glob("*") if file.suffix != _RANGES}
+        return parts, {file.name for file in self._blobs.glob("*/*")}
 
     def sweep(self, parts: Collection[str], blobs: Collection[str]) -> None:
         """Remove all other parts and blobs: a crash between writing a file and its row leaves such a file."""
         for file in self._parts.glob("*"):
-            if file.name.partition(".")[0] not in parts:
+            if file.name.removesuffix(_RANGES) not in parts:
                 file.unlink(missing_ok=True)
         for file in self._blobs.glob("*/*"):
             if file.name not in blobs:

@@ -29,14 +29,15 @@ def fill(store: Store) -> None:
     store.append([posting(lab, "ann", "the end")], NOW)
     blobs = store.blobs()
     for id, content in (("done1", CONTENT), ("open1", CONTENT[:100])):
-        store.add_file(FileRow(id, lab.id, "ann", "ann", f"/{id}", "x", len(CONTENT), NOW, NOW), 0, 0)
+        store.add_file(FileRow(id, lab.id, "ann", "ann", f"/{id}", "x", len(CONTENT), NOW, NOW))
         descriptor = blobs.open_part(id)
         blobs.write_part(descriptor, [(0, memoryview(content))])
         os.close(descriptor)
+        blobs.record_range(id, 0, len(content))
     blobs.keep("done1", SHA256)
     blobs.drop_part("done1")
-    assert store.finish_file("done1", SHA256)
-    store.keep_ranges("open1", ((0, 100),))
+    assert store.finish_file("done1", SHA256, NOW)
+    store.keep_ranges("open1", ((0, 100),), NOW)
 
 
 @pytest.fixture
