@@ -42,7 +42,7 @@ def test_an_empty_channel_leaves(store: Store) -> None:
     [
         lambda store, log: store.join(log, "ann"),
         lambda store, log: store.append([posting(log, "ann", "x")], NOW),
-        lambda store, log: store.add_file(FileRow("f", log.id, "ann", "ann", "/f", "x", 1, NOW, NOW), 0, 0),
+        lambda store, log: store.add_file(FileRow("f", log.id, "ann", "ann", "/f", "x", 1, NOW, NOW)),
     ],
 )
 def test_a_channel_that_is_used_stays(store: Store, use: Callable[[Store, LogRow], object]) -> None:
@@ -129,7 +129,7 @@ def test_a_guest_of_whom_nothing_is_kept_leaves(store: Store) -> None:
         lambda store: store.move({}, {"ann": LATER + 1}),
         lambda store: store.open_private_log("bob", "ann"),
         lambda store: store.save_client(Client("ann/dev", None, None, "")),
-        lambda store: store.add_file(FileRow("f", 1, "ann", "ann", "/f", "x", 1, NOW, NOW), 0, 0),
+        lambda store: store.add_file(FileRow("f", 1, "ann", "ann", "/f", "x", 1, NOW, NOW)),
     ],
 )
 def test_a_guest_of_whom_something_is_kept_stays(store: Store, use: Callable[[Store], object]) -> None:
