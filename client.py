@@ -14,23 +14,26 @@ if __name__ == "__main__":  # the imports take a moment; a signal meanwhile ends
 
 import argparse
 import asyncio
+import ssl
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from net import format_address
+from net import is_loopback
 from terminal.files import DirectOptions, FileOptions, JsonFileConnection, MqttFileConnections, OpenConnection
 from terminal.links import (
     DEFAULT_HOST,
     DEFAULT_PORT,
     Deliver,
+    JsonAddress,
     JsonLink,
     Link,
-    parse_address,
-    parse_url,
-    tls_context,
+    MqttAddress,
+    known_hosts,
+    parse_server,
+    trusting_context,
 )
 from terminal.state import Credentials, State
 from terminal.ui.script import Filter, ScriptOptions
@@ -47,6 +50,11 @@ command is answered. The exit code is 0, or 1 if a command was refused or a mess
 
   echo 'lab: the kiln is hot' | {program} --name kiln
   {program} --name logger --listen < /dev/null >> chat.log
+
+tls://HOST[:PORT] connects encrypted. If nobody vouches for the server's certificate, a person is asked once whether to
+trust it; a script needs --ca or --trust.
+
+  {program} tls://192.168.1.5 --ca ca.pem
 
 mqtt://[USER[:PASSWORD]@]HOST[:PORT][/ROOT] connects by MQTT (port 1883), mqtts:// by MQTT over TLS (port 8883): to a
 Partyline server, or to a broker that mirrors one. USER is your name. Other users of this machine can see a password on
@@ -68,7 +76,8 @@ def _parser(program: str) -> argparse.ArgumentParser:
         nargs="?",
         default="",
         metavar="ADDRESS",
-        help=f"the server: HOST[:PORT] or mqtt://HOST[:PORT] (default: {DEFAULT_HOST}:{DEFAULT_PORT})",
+        help="the server: HOST[:PORT], tls://HOST[:PORT] or mqtt://HOST[:PORT] "
+        f"(default: {DEFAULT_HOST}:{DEFAULT_PORT})",
     )
     parser.add_argument(
         "--name",
@@ -85,7 +94,12 @@ def _parser(program: str) -> argparse.ArgumentParser:
         "--ca",
         type=Path,
         metavar="FILE",
-        help="for mqtts://: certificates to trust instead of the system's, in PEM format",
+        help="for tls:// and mqtts://: certificates of authorities to trust, in PEM format",
+    )
+    parser.add_argument(
+        "--trust",
+        metavar="SHA256",
+        help="for tls:// and mqtts://: trust the server's certificate, which has this SHA-256, from now on",
     )
     parser.add_argument("--version", action="version", version=f"partyline client {VERSION}")
     _add_file_options(parser)
@@ -184,35 +198,70 @@ class _Server:
     make_link: Callable[[Deliver], Link]
     open_connection: OpenConnection
     file_options: FileOptions
+    exposed: bool  # what is sent goes to another machine without TLS
     name: str | None = None
     password: str | None = None
 
 
 def _server(options: argparse.Namespace) -> _Server:
-    broker = parse_url(options.address)
-    if options.ca and (broker is None or not broker.tls):
-        raise LocalError("--ca needs an address that begins with mqtts://.")
-    if broker is None:
-        host, port = parse_address(options.address)
-        direct = (
-            DirectOptions(options.direct_port, _PATIENCE if _has_screen() else 0.0)
-            if options.direct == "auto"
-            else None
+    address = parse_server(options.address)
+    for option in ("ca", "trust"):
+        if getattr(options, option) and not address.tls:
+            raise LocalError(f"--{option} needs an address that begins with tls:// or mqtts://.")
+    tls: ssl.SSLContext | None = None
+    if address.tls:
+        tls = trusting_context(
+            address.host,
+            address.port,
+            known_hosts(),
+            ca=options.ca,
+            trust=options.trust,
+            ask=_agreed if _has_screen() else None,
         )
-        file_options = FileOptions(options.downloads, options.largest, direct)
-        return _Server(
-            format_address(host, port),
-            partial(JsonLink, host, port),
-            partial(JsonFileConnection, host, port),
-            file_options,
-        )
+    exposed = not address.tls and not is_loopback(address.host)
+    if isinstance(address, MqttAddress):
+        return _over_mqtt(options, address, tls, exposed=exposed)
+    return _over_json(options, address, tls, exposed=exposed)
+
+
+def _over_json(
+    options: argparse.Namespace, address: JsonAddress, tls: ssl.SSLContext | None, *, exposed: bool
+) -> _Server:
+    direct = (
+        DirectOptions(options.direct_port, _PATIENCE if _has_screen() else 0.0) if options.direct == "auto" else None
+    )
+    return _Server(
+        str(address),
+        partial(JsonLink, address.host, address.port, tls=tls),
+        partial(JsonFileConnection, address.host, address.port, tls=tls),
+        FileOptions(options.downloads, options.largest, direct),
+        exposed,
+    )
+
+
+def _over_mqtt(
+    options: argparse.Namespace, address: MqttAddress, tls: ssl.SSLContext | None, *, exposed: bool
+) -> _Server:
     from terminal.links.mqtt import MqttLink  # only here, because importing paho takes time
 
-    tls = tls_context(options.ca) if broker.tls else None
-    file_options = FileOptions(options.downloads, options.largest)
     connections = MqttFileConnections()
-    make_link = partial(connections.make_link, partial(MqttLink, broker, tls))
-    return _Server(str(broker), make_link, connections.open, file_options, broker.name, broker.password)
+    return _Server(
+        str(address),
+        partial(connections.make_link, partial(MqttLink, address, tls)),
+        connections.open,
+        FileOptions(options.downloads, options.largest),
+        exposed,
+        address.name,
+        address.password,
+    )
+
+
+def _agreed(question: str) -> bool:
+    """Ask on the terminal, before the screen is there."""
+    try:
+        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
 
 
 def _run(options: argparse.Namespace, program: str) -> int:
@@ -225,14 +274,14 @@ def _run(options: argparse.Namespace, program: str) -> int:
     if _has_screen():
         from terminal.ui.screen import Screen  # only here, because importing prompt_toolkit takes time
 
-        state = State(credentials, where=server.where, fetch_names=True)
+        state = State(credentials, where=server.where, fetch_names=True, exposed=server.exposed)
         return asyncio.run(Screen(state, server.make_link, server.open_connection, server.file_options).run())
     if not credentials.name:
         raise LocalError("Your name is missing: give --name NAME or set PARTYLINE_NAME.")
     script = ScriptOptions(json=options.json, listen=options.listen, patience=options.wait, program=program)
     return asyncio.run(
         Filter(
-            State(credentials, where=server.where),
+            State(credentials, where=server.where, exposed=server.exposed),
             server.make_link,
             server.open_connection,
             server.file_options,

@@ -26,7 +26,7 @@ import msgspec
 from admin import SUBCOMMANDS
 from bridge.clients import MqttSession, SharedState
 from bridge.embedded import BrokerSupervisor
-from bridge.mirror import URL_FORMS, BrokerConfig, Mirror, embedded_address, parse_broker
+from bridge.mirror import URL_FORMS, BrokerConfig, Mirror, embedded_address, has_password, parse_broker
 from channels import Chat
 from doors import (
     GREETING,
@@ -57,7 +57,7 @@ _PRECEDENCE = "An option takes precedence over the same key of the config file; 
 _NO_PORT = ("none", "off", "no", "false")  # the documentation uses the first
 
 # Settings of a section, and the end of each setting's option.
-_BROKER = {"url": "", "ca": "_ca", "cert": "_cert", "key": "_key"}
+_BROKER = {"url": "", "ca": "_ca", "cert": "_cert", "key": "_key", "password_file": "_password_file"}
 _TLS = {"cert": "_cert", "key": "_key", "required": "_required"}
 
 Port: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
@@ -274,6 +274,9 @@ def _parser(program: str) -> argparse.ArgumentParser:
     parser.add_argument("--broker", metavar="URL", help=f"another broker, to mirror the chat to: {URL_FORMS}")
     for option, what in (("ca", "authority"), ("cert", "own certificate"), ("key", "own key")):
         parser.add_argument(f"--broker-{option}", metavar="FILE", help=f"PEM file of the {what}, for mqtts://")
+    parser.add_argument(
+        "--broker-password-file", metavar="FILE", help="file with our password there, if the URL has only the user name"
+    )
     parser.add_argument("--config", metavar="FILE", help="YAML file with these settings and the limits")
     parser.add_argument("--log-format", choices=list(FORMATS), help="form of the log on standard error (default text)")
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="(default info)")
@@ -307,6 +310,8 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     try:
         config = configure(given, program)
         with closing(open_log(config.log, network_of)):
+            if has_password(config.broker.url) and any(config.broker.url in argument for argument in given):
+                report(events.ExposedPassword("--broker"))
             _serve(config, received)
     except LocalError as error:
         print(f"{program}: {error}", file=sys.stderr)
@@ -326,8 +331,8 @@ def _serve(config: Config, signals: int) -> None:
     gc.enable()
     report(events.Started(VERSION, server.address, server.mqtt_address or "", config.data))
     print(_ready(config, server), flush=True)
-    if server.tls is not None:
-        signal.signal(signal.SIGHUP, lambda *_: None)  # without TLS, it ends the program as ever
+    if server.tls is not None or not sys.stdin or not sys.stdin.isatty():
+        signal.signal(signal.SIGHUP, lambda *_: None)  # else: the terminal is closed, and the program ends
     while os.read(signals, 1)[0] == signal.SIGHUP:
         if server.tls is not None:
             server.tls.reload()

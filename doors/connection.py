@@ -8,13 +8,23 @@ import threading
 from collections.abc import Callable
 
 from channels import Chat, SessionReport, nothing_held
-from net import PlainStream, Stream, TlsStream, WritePump, host_of, peer_has_ended, reason, unacknowledged_bytes
+from net import (
+    PlainStream,
+    Stream,
+    TlsStream,
+    WritePump,
+    host_of,
+    is_loopback,
+    peer_has_ended,
+    reason,
+    unacknowledged_bytes,
+)
 from reporting import events, report
 from wire.errors import PeerError
 from wire.other_protocols import TLS_FIRST_BYTE, WrongProtocol
 
 from .speaker import Speaker, Speakers
-from .tls import ServerTls, is_this_machine
+from .tls import ServerTls
 
 GREET_AFTER = 0.3  # seconds in which a program has sent something; a silent peer is taken for a person after that
 _LEAST, _MOST = 4_096, 262_144  # bytes of one recv; small while a connection is quiet, so that it takes little memory
@@ -128,7 +138,7 @@ class Connection:
         """Return True if this peer must use TLS and does not."""
         if self._tls is None or self._stream.encrypted:
             return False
-        return self._speakers.tls_only or (self._tls.required and not is_this_machine(host_of(self.address)))
+        return self._speakers.tls_only or (self._tls.required and not is_loopback(host_of(self.address)))
 
     def _serve(self, speaker: Speaker, data: bytes | None) -> None:
         """Give the speaker what comes, until the peer or the speaker ends the connection. Raises PeerError."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -77,10 +76,3 @@ def open_tls(config: TlsConfig, data: Path) -> ServerTls | None:
     if config.required:
         raise LocalError("tls.required needs a certificate: set tls.cert, or run `server.py cert`.")
     return None
-
-
-def is_this_machine(host: str) -> bool:
-    """Return True for a loopback address: nobody on the network can listen in on that connection."""
-    address = ipaddress.ip_address(host.partition("%")[0])
-    mapped = getattr(address, "ipv4_mapped", None)
-    return bool((mapped or address).is_loopback)

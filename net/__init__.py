@@ -7,7 +7,7 @@ address, a port in use, a certificate file) raises `NetError`, whose message is 
 
 from __future__ import annotations
 
-from .address import format_address, host_of, network_of, parse_address
+from .address import format_address, host_of, is_loopback, network_of, parse_address
 from .errors import NetError, reason
 from .listen import listen
 from .memory import release_free_memory
@@ -15,24 +15,37 @@ from .options import KeepAlive, disable_nagle, peer_has_ended, set_receive_timeo
 from .pump import PausedWriter, WritePump
 from .send import send_holding_gil
 from .stream import PlainStream, Stream
-from .tls import TlsStream, client_context, server_context
+from .tls import (
+    PeerCertificate,
+    TlsStream,
+    client_context,
+    fingerprint_of,
+    peer_certificate,
+    pinned_context,
+    server_context,
+)
 
 __all__ = [
     "KeepAlive",
     "NetError",
     "PausedWriter",
+    "PeerCertificate",
     "PlainStream",
     "Stream",
     "TlsStream",
     "WritePump",
     "client_context",
     "disable_nagle",
+    "fingerprint_of",
     "format_address",
     "host_of",
+    "is_loopback",
     "listen",
     "network_of",
     "parse_address",
+    "peer_certificate",
     "peer_has_ended",
+    "pinned_context",
     "reason",
     "release_free_memory",
     "send_holding_gil",

@@ -46,3 +46,12 @@ def parse_address(text: str, default_host: str, default_port: int) -> tuple[str,
     if port and not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65_535):
         raise NetError(f"{port!r} is not a port: a port is a number from 1 to 65535.")
     return host or default_host, int(port or default_port)
+
+
+def is_loopback(host: str) -> bool:
+    """Return True for `localhost` and for a loopback address: what is sent there leaves this machine by no network."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return host.lower().rstrip(".") == "localhost"
+    return bool((getattr(address, "ipv4_mapped", None) or address).is_loopback)

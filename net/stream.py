@@ -19,6 +19,10 @@ class Stream(Protocol):
     encrypted: bool
     socket: socket.socket  # for its descriptor and options; nobody else reads it, sends by it or shuts it down
 
+    @property
+    def pending(self) -> bool:
+        """True if bytes can be received although the socket has none."""
+
     def receive(self, size: int, patience: float | None) -> bytes | None:
         """Return the next bytes, at most `size`; empty at the end, None after `patience` seconds without any.
 
@@ -50,6 +54,7 @@ class PlainStream:
     __slots__ = ("_patience", "socket")
 
     encrypted = False
+    pending = False
 
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock

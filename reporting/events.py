@@ -107,6 +107,17 @@ class CertificateRejected(Event, tag="certificate-rejected"):
     error: str
 
 
+class ExposedPassword(Event, tag="exposed-password"):
+    """A password is on the command line of the server, where other users of the machine can see it."""
+
+    LEVEL: ClassVar[int] = WARNING
+    SENTENCE: ClassVar[str] = (
+        "Other users of this machine can see a password on the command line. Use broker.password_file, the config, or "
+        "the variable PARTYLINE_BROKER_PASSWORD."
+    )
+    option: str
+
+
 class InternalError(Event, tag="internal-error"):
     """A mistake in the server; a traceback follows. `address` is that of the connection that it has ended, if any."""
 

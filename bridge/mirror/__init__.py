@@ -10,7 +10,7 @@ thread sends through `sender.py`. The mirror publishes no topic that it subscrib
 
 from __future__ import annotations
 
-from .address import URL_FORMS, Broker, BrokerConfig, embedded_address, parse_broker
+from .address import URL_FORMS, Broker, BrokerConfig, embedded_address, has_password, parse_broker
 from .mirror import Mirror
 
 __all__ = [
@@ -19,5 +19,6 @@ __all__ = [
     "BrokerConfig",
     "Mirror",
     "embedded_address",
+    "has_password",
     "parse_broker",
 ]

@@ -10,6 +10,7 @@ import ipaddress
 import re
 import secrets
 
+from net import is_loopback
 from wire.errors import Refused
 from wire.frames import Listen, Ok, Reach, Visitor, Way
 
@@ -19,6 +20,7 @@ from ..session import Session
 _VISITORS = 100  # receivers that are announced to one sender; all others fetch from the server
 _UNDER_WAY = 16  # requests that the peer may have sent before it learned that the sender listens
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_FINGERPRINT = re.compile(r"[0-9A-F]{2}(:[0-9A-F]{2}){31}")
 
 
 def listen(session: Session, frame: Listen) -> Ok:
@@ -30,11 +32,14 @@ def listen(session: Session, frame: Listen) -> Ok:
         return Ok()
     if _SHA256.fullmatch(sha256) is None:
         raise Refused("bad-frame", "A SHA-256 has 64 hexadecimal digits.")
+    if frame.fingerprint and _FINGERPRINT.fullmatch(frame.fingerprint) is None:
+        raise Refused("bad-frame", "A fingerprint has 32 bytes as AB:CD:….")
     log = session.chat.log_of(found.row.log)
     if log is None or log.channel is not None:  # the first receiver that has it would end it for all others
         raise Refused("not-direct", "A direct transfer goes to a user, not to a channel.")
     if found.row.state != "done":
-        found.shared.direct_sender = DirectSender(session.reader, _host(session.address), frame.port, sha256)
+        host = _host(session.address)
+        found.shared.direct_sender = DirectSender(session.reader, host, frame.port, sha256, frame.fingerprint)
         found.shared.changed()  # for a receiver that waits for a sender who was away
     return Ok()
 
@@ -50,7 +55,10 @@ def reach(session: Session, frame: Reach) -> Way:
         raise Refused("not-direct", f"{row.name} was requested too often. Fetch it from the server.")
     token = secrets.token_urlsafe(24)
     sender.reader.reply(Visitor(row.id, session.holder.name, token))
-    return Way(file=frame.file, host=sender.host, port=sender.port, token=token, sha256=sender.sha256)
+    return Way(
+        file=frame.file, host=sender.host, port=sender.port, token=token, sha256=sender.sha256,
+        fingerprint=sender.fingerprint,
+    )  # fmt: skip
 
 
 def _host(address: str) -> str:
@@ -64,11 +72,4 @@ def _host(address: str) -> str:
 
 def _reachable(sender: str, receiver: str) -> bool:
     """Return False if the sender's address is a loopback address, which means another machine to the receiver."""
-    return not _is_loopback(sender) or _is_loopback(receiver)
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False
+    return not is_loopback(sender) or is_loopback(receiver)

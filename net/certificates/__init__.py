@@ -6,7 +6,7 @@ needs none of it.
 
 from __future__ import annotations
 
-from .describe import Description, describe, fingerprint, key_fingerprint
+from .describe import Description, describe, describe_der, key_fingerprint
 from .hosts import own_hosts
 from .self_signed import self_signed_context
 from .site import CA_DAYS, SERVER_DAYS, Site, make_site
@@ -17,7 +17,7 @@ __all__ = [
     "Description",
     "Site",
     "describe",
-    "fingerprint",
+    "describe_der",
     "key_fingerprint",
     "make_site",
     "own_hosts",

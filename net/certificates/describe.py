@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,6 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from ..errors import NetError
+from ..tls import fingerprint_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,14 @@ def describe(file: Path) -> Description:
     return describe_certificate(certificate)
 
 
+def describe_der(der: bytes) -> Description:
+    """Return the description of a certificate in DER form. Raises NetError."""
+    try:
+        return describe_certificate(x509.load_der_x509_certificate(der))
+    except ValueError as error:
+        raise NetError(f"The certificate cannot be read: {error}.") from error
+
+
 def describe_certificate(certificate: x509.Certificate) -> Description:
     """Return the description of a certificate."""
     try:
@@ -41,15 +49,10 @@ def describe_certificate(certificate: x509.Certificate) -> Description:
         addresses = map(str, names.get_values_for_type(x509.IPAddress))
         hosts = (*names.get_values_for_type(x509.DNSName), *addresses)
     der = certificate.public_bytes(Encoding.DER)
-    return Description(fingerprint(der), hosts, certificate.not_valid_after_utc)
-
-
-def fingerprint(der: bytes) -> str:
-    """Return the SHA-256 of a certificate in DER form as browsers and openssl write it: AB:CD:…."""
-    return hashlib.sha256(der).digest().hex(":").upper()
+    return Description(fingerprint_of(der), hosts, certificate.not_valid_after_utc)
 
 
 def key_fingerprint(der: bytes) -> str:
     """Return the SHA-256 of the public key of a certificate in DER form: a renewed certificate has the same."""
     key = x509.load_der_x509_certificate(der).public_key()
-    return fingerprint(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+    return fingerprint_of(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))

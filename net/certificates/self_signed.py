@@ -8,9 +8,8 @@ from tempfile import TemporaryDirectory
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from ..tls import server_context
+from ..tls import fingerprint_of, server_context
 from .build import builder, for_server, new_key, pem_of, pem_of_key, sign, subject, write_file
-from .describe import fingerprint
 
 _DAYS = 30  # longer than any file is offered
 _NAME = "partyline.invalid"  # RFC 6761 §6.4: no host has it; the peer looks at the fingerprint alone
@@ -24,4 +23,4 @@ def self_signed_context() -> tuple[ssl.SSLContext, str]:
         file = Path(folder) / "key.pem"
         write_file(file, pem_of(certificate) + pem_of_key(key), secret=True)
         context = server_context(file)
-    return context, fingerprint(certificate.public_bytes(Encoding.DER))
+    return context, fingerprint_of(certificate.public_bytes(Encoding.DER))

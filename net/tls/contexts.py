@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
+import hmac
 import ssl
 from pathlib import Path
 from typing import TypeAlias
@@ -26,6 +29,33 @@ def client_context(ca: File | None = None, cert: File | None = None, key: File |
     if cert:
         _load(context, cert, key)
     return context
+
+
+def pinned_context(fingerprint: str) -> ssl.SSLContext:
+    """Return a context for a client that accepts one certificate, whoever has signed it, and no other one.
+
+    `fingerprint` is as `fingerprint()` writes it. A handshake with another certificate raises ConnectionAbortedError.
+    """
+
+    class PinnedSocket(ssl.SSLSocket):
+        """Compares the certificate before anything is sent."""
+
+        def do_handshake(self, block: bool = False) -> None:
+            super().do_handshake(block)
+            shown = self.getpeercert(binary_form=True) or b""
+            if not hmac.compare_digest(fingerprint_of(shown), fingerprint):
+                raise ConnectionAbortedError(errno.ECONNABORTED, "its certificate is not the one that is trusted")
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.sslsocket_class = PinnedSocket
+    return context
+
+
+def fingerprint_of(der: bytes) -> str:
+    """Return the SHA-256 of a certificate in DER form as browsers and openssl write it: AB:CD:…."""
+    return hashlib.sha256(der).digest().hex(":").upper()
 
 
 def server_context(cert: File, key: File | None = None) -> ssl.SSLContext:

@@ -46,6 +46,11 @@ class TlsStream:
         self._poll = select.poll()
         self._poll.register(self.socket, select.POLLIN)
 
+    @property
+    def pending(self) -> bool:
+        """See `Stream.pending`."""
+        return bool(self._tls.pending())
+
     def shake_hands(self, patience: float) -> None:
         """Shake hands, within `patience` seconds in all. Raises OSError; TimeoutError if the peer takes longer."""
         until = time.monotonic() + patience
@@ -73,7 +78,7 @@ class TlsStream:
         """See `Stream.receive`. The end of the connection without the end of TLS raises ConnectionResetError."""
         until = None if patience is None else time.monotonic() + patience
         while True:
-            ready = bool(self._tls.pending()) or self._wait(None if until is None else until - time.monotonic())
+            ready = self.pending or self._wait(None if until is None else until - time.monotonic())
             data = self.receive_waiting(size)  # also in the end: fewer bytes than SO_RCVLOWAT may have come
             if data is not None or not ready:
                 return data
@@ -83,7 +88,7 @@ class TlsStream:
         pieces: list[bytes] = []
         room = size
         with self._lock:
-            if self._cut and not self._tls.pending() and self._is_at_end():
+            if self._cut and not self.pending and self._is_at_end():
                 return b""
             try:
                 while room > 0:

@@ -1,7 +1,8 @@
 """Floor 4: the sender's end of a direct transfer: a port that serves one file to users whom the server has announced.
 
 Without a valid token, a connection gets no byte. The frames are those of the server: `attach`, then `have`, `get` and
-`sum`; any other frame ends the connection. Nothing is encrypted.
+`sum`; any other frame ends the connection. If the sender's connection to the server is in TLS, so is this one, with a
+certificate of its own that signs itself: the server tells its fingerprint to the receiver, who accepts no other.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import contextlib
 import hashlib
 import hmac
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -45,8 +47,21 @@ class DirectListener:
     The threads of the connections call `served` with the end of each piece that they send.
     """
 
-    def __init__(self, host: str, port: int, source: Source, info: Ranges, served: Callable[[int], None]) -> None:
-        """Listen on `port`; 0 takes any free one. Raises NetError."""
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        source: Source,
+        info: Ranges,
+        served: Callable[[int], None],
+        *,
+        encrypted: bool = False,
+    ) -> None:
+        """Listen on `port`; 0 takes any free one. Raises NetError or OSError."""
+        self._tls: ssl.SSLContext | None = None
+        self.fingerprint = ""  # of the certificate, with TLS
+        if encrypted:
+            self._tls, self.fingerprint = _own_certificate()
         self._source = source
         self._info = info
         self._served = served
@@ -109,9 +124,12 @@ class DirectListener:
 
     def _run(self, line: socket.socket) -> None:
         source = self._source.twin()
+        until = time.monotonic() + _PATIENCE
         try:
             disable_nagle(line)
-            self._serve(line, source)
+            if self._tls is not None:
+                line = self._encrypt(line, self._tls)
+            self._serve(line, source, until)
         except (OSError, ValueError, Refused, _EndError):
             pass  # the receiver notices, and continues through the server
         finally:
@@ -121,8 +139,26 @@ class DirectListener:
                 self._connections.pop(line, None)
             line.close()
 
-    def _serve(self, line: socket.socket, source: Source) -> None:
-        until: float | None = time.monotonic() + _PATIENCE
+    def _encrypt(self, line: socket.socket, tls: ssl.SSLContext) -> socket.socket:
+        """Return the connection in TLS, which takes its place. Raises OSError."""
+        line.settimeout(_PATIENCE)  # of the handshake in all
+        with self._changed:  # `close` must find the one that is open
+            encrypted = tls.wrap_socket(line, server_side=True, do_handshake_on_connect=False)
+            self._connections.pop(line, None)
+            self._connections[encrypted] = False
+            if self._closed:
+                raise _EndError
+        try:
+            encrypted.do_handshake()
+        except OSError:
+            with self._changed:
+                self._connections.pop(encrypted, None)
+            encrypted.close()
+            raise
+        return encrypted
+
+    def _serve(self, line: socket.socket, source: Source, limit: float) -> None:
+        until: float | None = limit
         dialect = JsonLines(_LIMITS)
         while True:
             line.settimeout(_SILENCE if until is None else max(0.01, until - time.monotonic()))
@@ -181,6 +217,12 @@ class DirectListener:
         return Chunk(file=info.file, offset=request.offset, bytes=len(data), payload=data, ref=request.ref)
 
 
+def _own_certificate() -> tuple[ssl.SSLContext, str]:
+    from net.certificates import self_signed_context  # only here: importing cryptography takes time
+
+    return self_signed_context()
+
+
 def _hang_up(line: socket.socket) -> None:
     with contextlib.suppress(OSError):
-        line.shutdown(socket.SHUT_RDWR)
+        socket.socket.shutdown(line, socket.SHUT_RDWR)  # of TLS, too: SSLSocket.shutdown would go on without it

@@ -56,7 +56,7 @@ class DirectOffer:
         except (NetError, OSError):  # the port is in use, or the file cannot be read
             return False
         self._source.check()
-        connection.listen(file, listener.port, self._sha256)
+        connection.listen(file, listener.port, self._sha256, listener.fingerprint)
         with while_waiting():
             return self._wait(connection, file, listener, patience)
 
@@ -78,7 +78,9 @@ class DirectOffer:
             self._sha256 = self._digest()
             info = Ranges(file=file, name=source.name, size=source.size, sender=connection.name, sha256=self._sha256)
             info.parts = source.parts
-            self._listener = DirectListener(connection.here, port, source, info, self._served)
+            self._listener = DirectListener(
+                connection.here, port, source, info, self._served, encrypted=connection.encrypted
+            )
         return self._listener
 
     def _digest(self) -> str:

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
+from net import pinned_context
 from wire.errors import Refused
 from wire.file_names import size_words
 from wire.frames import GetFile, Ranges
@@ -129,11 +130,16 @@ class Download:
                 return False
         except Refused:  # the sender does not listen, or cannot be reached from here
             return False
+        if (
+            connection.encrypted and not way.fingerprint
+        ):  # the server's leg is encrypted, so the direct one must be, too
+            return False
         self._tried.add((way.host, way.port))
         self.control.wait(f"connecting to {info.sender}")
         try:
+            tls = pinned_context(way.fingerprint) if way.fingerprint else None
             self._sender = JsonFileConnection(
-                way.host, way.port, connection.name, way.token, within=_REACH, silence=_STALL
+                way.host, way.port, connection.name, way.token, tls=tls, within=_REACH, silence=_STALL
             )
             self.control.progress.way = DIRECTLY
             self.control.begin(target.size, before)

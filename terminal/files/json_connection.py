@@ -10,6 +10,7 @@ import io
 import itertools
 import select
 import socket
+import ssl
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -81,12 +82,21 @@ class JsonFileConnection:
     shared = False
 
     def __init__(
-        self, host: str, port: int, name: str, token: str, *, within: float = _CONNECTING, silence: float = _SILENCE
+        self,
+        host: str,
+        port: int,
+        name: str,
+        token: str,
+        *,
+        tls: ssl.SSLContext | None = None,
+        within: float = _CONNECTING,
+        silence: float = _SILENCE,
     ) -> None:
         """Connect and attach, both `within` seconds. Later, `silence` seconds without a byte mean a lost connection."""
         until = time.monotonic() + within
+        self.encrypted = tls is not None
         try:
-            self._socket = socket.create_connection((host, port), within)
+            self._socket = _connect(host, port, tls, within)
         except (OSError, UnicodeError) as error:
             raise ConnectionLostError(connect_failure(error)) from error
         self.name = name
@@ -208,9 +218,9 @@ class JsonFileConnection:
 
     # Direct transfers
 
-    def listen(self, file: str, port: int, sha256: str = "") -> None:
+    def listen(self, file: str, port: int, sha256: str = "", fingerprint: str = "") -> None:
         """Have the server send those who want the file to this port; 0: to nobody any more."""
-        self._answer(Listen(file=file, port=port, sha256=sha256), Ok)
+        self._answer(Listen(file=file, port=port, sha256=sha256, fingerprint=fingerprint), Ok)
 
     def reach(self, file: str) -> Way:
         """Return where the file can be fetched directly."""
@@ -228,11 +238,18 @@ class JsonFileConnection:
         """Return True if bytes are here or come within `seconds`."""
         self._set_timeout(0.0)
         try:
-            here = bool(self._incoming.peek(1)) or bool(select.select([self._socket], [], [], seconds)[0])
+            here = self._has_bytes() or bool(select.select([self._socket], [], [], seconds)[0])
         except (OSError, ValueError) as error:
             raise ConnectionLostError(getattr(error, "strerror", None) or str(error)) from error
         self._set_timeout(self._silence)
         return here
+
+    def _has_bytes(self) -> bool:
+        """Return True if bytes have come already, TLS's own among them."""
+        try:
+            return bool(self._incoming.peek(1))
+        except ssl.SSLWantReadError:
+            return False
 
     # Frames
 
@@ -301,6 +318,12 @@ class JsonFileConnection:
             if not got:
                 raise ValueError("the connection ended within a chunk")
             view = view[got:]
+
+
+def _connect(host: str, port: int, tls: ssl.SSLContext | None, seconds: float) -> socket.socket:
+    """Return a connected socket, in TLS if there is a context. Raises OSError or UnicodeError."""
+    sock = socket.create_connection((host, port), seconds)
+    return sock if tls is None else tls.wrap_socket(sock, server_hostname=host)
 
 
 def _known(error: Error) -> tuple[str, str]:

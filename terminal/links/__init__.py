@@ -1,11 +1,13 @@
 """Floor 4: the links to a server. A link connects, reconnects when the connection is lost, and carries frames.
 
-JSON lines over TCP are here; `mqtt/` is a folder of its own, because importing it loads paho.
+JSON lines over TCP are here; `mqtt/` is a folder of its own, because importing it loads paho. `trust.py` decides
+whether a server's certificate is trusted.
 """
 
-from .address import DEFAULT_HOST, DEFAULT_PORT, MqttAddress, parse_address, parse_url, tls_context
+from .address import DEFAULT_HOST, DEFAULT_PORT, JsonAddress, MqttAddress, parse_server
 from .json import JsonLink
 from .link import Connected, Deliver, Disconnected, Event, Link, Received, connect_failure, pause
+from .trust import known_hosts, trusting_context
 
 __all__ = [
     "DEFAULT_HOST",
@@ -14,13 +16,14 @@ __all__ = [
     "Deliver",
     "Disconnected",
     "Event",
+    "JsonAddress",
     "JsonLink",
     "Link",
     "MqttAddress",
     "Received",
     "connect_failure",
-    "parse_address",
-    "parse_url",
+    "known_hosts",
+    "parse_server",
     "pause",
-    "tls_context",
+    "trusting_context",
 ]

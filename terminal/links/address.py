@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import ssl
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import net
@@ -13,8 +11,22 @@ from wire.errors import LocalError
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 7000
 
-_PORTS = {"mqtt": 1883, "mqtts": 8883}  # IANA
+_TLS = "tls"
+_PORTS = {_TLS: DEFAULT_PORT, "mqtt": 1883, "mqtts": 8883}  # the latter two from IANA
 _ROOT = re.compile(r"[^/#+$][^#+]*[^/#+]|")
+
+
+@dataclass(frozen=True, slots=True)
+class JsonAddress:
+    """A server that is spoken to in JSON lines."""
+
+    host: str
+    port: int
+    tls: bool = False
+
+    def __str__(self) -> str:
+        """Return it as a person writes it."""
+        return f"{'tls://' if self.tls else ''}{net.format_address(self.host, self.port)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +57,21 @@ def parse_address(text: str, default_port: int = DEFAULT_PORT) -> tuple[str, int
     return host, port
 
 
-def parse_url(text: str) -> MqttAddress | None:
-    """Parse `mqtt://[USER[:PASSWORD]@]HOST[:PORT][/ROOT]`; None if the text is no URL. Raises LocalError."""
+def parse_server(text: str) -> JsonAddress | MqttAddress:
+    """Parse `[tls://]HOST[:PORT]` or `mqtt[s]://[USER[:PASSWORD]@]HOST[:PORT][/ROOT]`. Raises LocalError."""
     if "://" not in text:
-        return None
+        return JsonAddress(*parse_address(text))
     try:
         url = urlsplit(text)
     except ValueError as error:
         raise LocalError(f"{_bare(text)!r} is not an address: {error}.") from None
     if url.scheme not in _PORTS:
-        raise LocalError(f"Unknown scheme {url.scheme}://: use mqtt://, mqtts://, or HOST:PORT.")
-    return _broker(url)
+        raise LocalError(f"Unknown scheme {url.scheme}://: use tls://, mqtt://, mqtts://, or HOST:PORT.")
+    if url.scheme != _TLS:
+        return _broker(url)
+    if url.username is not None or url.path.strip("/") or url.query or url.fragment:
+        raise LocalError("After tls://, an address has HOST[:PORT] only. --name gives your name.")
+    return JsonAddress(*parse_address(url.netloc, _PORTS[_TLS]), tls=True)
 
 
 def _broker(url: SplitResult) -> MqttAddress:
@@ -74,11 +90,3 @@ def _bare(text: str) -> str:
     """Return a URL without its user and password."""
     scheme, _, rest = text.partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}"
-
-
-def tls_context(ca: Path | None) -> ssl.SSLContext:
-    """Return a context that trusts the system's authorities, or those in the PEM file `ca`. Raises LocalError."""
-    try:
-        return net.client_context(ca)
-    except net.NetError as error:
-        raise LocalError(str(error)) from None

@@ -1,13 +1,13 @@
-"""Floor 4: the link that speaks the JSON dialect over TCP."""
+"""Floor 4: the link that speaks the JSON dialect over TCP, plain or in TLS."""
 
 from __future__ import annotations
 
-import contextlib
 import selectors
 import socket
+import ssl
 from collections.abc import Iterable
 
-from net import disable_nagle
+from net import PlainStream, Stream, TlsStream, disable_nagle, reason
 from wire.errors import PeerError
 from wire.frames import Frame, Ping, Welcome
 from wire.jsonlines import JsonLines
@@ -23,72 +23,90 @@ _REPLY_LINE = 64 << 20  # bytes: a page of long entries, or a list of channels, 
 
 
 class JsonLink(Link):
-    """The link to `host` and `port`."""
+    """The link to `host` and `port`, in TLS if there is a context for it."""
 
-    def __init__(self, host: str, port: int, deliver: Deliver) -> None:
+    def __init__(self, host: str, port: int, deliver: Deliver, *, tls: ssl.SSLContext | None = None) -> None:
         super().__init__(deliver)
         self._address = (host, port)
+        self._tls = tls
 
     def _dial(self) -> tuple[bool, Disconnected]:
         try:
-            peer = socket.create_connection(self._address, _CONNECTING)
+            stream = self._open()
         except (OSError, UnicodeError) as error:
             return False, Disconnected(connect_failure(error), reached=False)
-        with peer:
+        try:
             if self._stopping.is_set():
                 return False, Disconnected("")
             self._begin()
-            connection = _JsonConnection(peer)
+            connection = _JsonConnection(stream)
             try:
                 self._converse(connection)
                 return connection.welcomed, Disconnected("dropped")
             except OSError as error:
-                return connection.welcomed, Disconnected(error.strerror or str(error))
+                return connection.welcomed, Disconnected(reason(error))
             except PeerError as error:
                 return connection.welcomed, Disconnected(error.sentence)
+        finally:
+            stream.close()
+
+    def _open(self) -> Stream:
+        """Connect, and shake hands for TLS. Raises OSError or UnicodeError."""
+        sock = socket.create_connection(self._address, _CONNECTING)
+        disable_nagle(sock)
+        sock.settimeout(None)
+        if self._tls is None:
+            return PlainStream(sock)
+        stream = TlsStream(sock, self._tls, self._address[0])
+        try:
+            stream.shake_hands(_CONNECTING)
+        except BaseException:
+            stream.close()
+            raise
+        return stream
 
     def _converse(self, connection: _JsonConnection) -> None:
         """Send and receive until `drop` or `stop`. Raises OSError or PeerError when the connection ends by itself."""
+        stream = connection.stream
         with selectors.DefaultSelector() as selector:
             selector.register(self._wake_reader, selectors.EVENT_READ)
-            selector.register(connection.peer, selectors.EVENT_READ)
+            selector.register(stream.socket, selectors.EVENT_READ)
             while not self._given_up:
                 writing = selectors.EVENT_WRITE if connection.send(self._take_outgoing()) else 0
-                selector.modify(connection.peer, selectors.EVENT_READ | writing)
-                ready = selector.select(_SILENCE)
-                if not ready:
+                selector.modify(stream.socket, selectors.EVENT_READ | writing)
+                ready = dict(selector.select(0 if stream.pending else _SILENCE))
+                if not ready and not stream.pending:
                     self.send([connection.ping()])
-                for key, events in ready:
-                    if key.fileobj is self._wake_reader:
-                        self._clear_wake()
-                    elif events & selectors.EVENT_READ and (frames := connection.receive()):
-                        self._deliver(Received(frames))
+                if selector.get_key(self._wake_reader) in ready:
+                    self._clear_wake()
+                readable = ready.get(selector.get_key(stream.socket), 0) & selectors.EVENT_READ
+                if (readable or stream.pending) and (frames := connection.receive()):
+                    self._deliver(Received(frames))
 
 
 class _JsonConnection:
-    """One non-blocking connection: bytes in, frames out, and pings to a silent server."""
+    """One connection: bytes in, frames out, and pings to a silent server."""
 
-    def __init__(self, peer: socket.socket) -> None:
-        self.peer = peer
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
         self.welcomed = False
         self._pinged = False
         self._received = False  # any byte
         self._unsent = bytearray()
         self._dialect = JsonLines(Limits(line=_REPLY_LINE), client=True)
-        peer.setblocking(False)
-        disable_nagle(peer)
 
     def send(self, frames: Iterable[Frame]) -> bool:
         """Send frames and the unsent rest, as far as the socket takes them. Return True if bytes are left."""
         self._unsent += b"".join(map(JsonLines.encode, frames))
         if self._unsent:
-            with contextlib.suppress(BlockingIOError):
-                del self._unsent[: self.peer.send(self._unsent)]
+            del self._unsent[: self.stream.send(bytes(self._unsent[:_CHUNK]))]
         return bool(self._unsent)
 
     def receive(self) -> list[Frame]:
         """Return the frames that came. Raises OSError at the end of the connection."""
-        data = self.peer.recv(_CHUNK)
+        data = self.stream.receive_waiting(_CHUNK)
+        if data is None:  # a part of a TLS record
+            return []
         if not data:
             raise ConnectionError("the server closed the connection")
         self._pinged = False

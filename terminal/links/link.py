@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from net import reason
 from wire.frames import Frame
 
 _FIRST_PAUSE = 0.25  # seconds, at most, before the first attempt after a loss
@@ -65,7 +66,7 @@ def connect_failure(error: OSError | UnicodeError) -> str:
     """Return why a connection could not be opened."""
     if isinstance(error, UnicodeError):  # of the resolver, which encodes the host
         return "that is not a host name"
-    return error.strerror or str(error)
+    return reason(error)
 
 
 class Link(ABC):

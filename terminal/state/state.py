@@ -58,6 +58,9 @@ from .step import Note, ShownFrame, Step
 
 _MOST_NAMES = 10_000  # channels whose names are fetched for completion
 _QUOTED = 200  # characters of a typed line, when it is displayed again
+_EXPOSED = (
+    "Your password goes over the network unencrypted. If the server has a certificate, use tls://HOST or mqtts://HOST."
+)
 
 
 class _LinkState(enum.Enum):
@@ -80,11 +83,19 @@ class State:
     """One user's conversation with the server, over as many connections as it takes.
 
     `where` is the server as the user names it. With `fetch_names`, the client asks for the names of all channels and
-    of the users online, for completion.
+    of the users online, for completion. `exposed`: what is sent goes to another machine without TLS.
     """
 
-    def __init__(self, credentials: Credentials, *, where: str = "the server", fetch_names: bool = False) -> None:
+    def __init__(
+        self,
+        credentials: Credentials,
+        *,
+        where: str = "the server",
+        fetch_names: bool = False,
+        exposed: bool = False,
+    ) -> None:
         self.credentials = credentials
+        self._exposed = exposed
         self.leaving = False  # the user has typed `exit`
         self.ended: Ended | None = None
         self.attempts = 0  # connections that were lost, and attempts that failed
@@ -155,7 +166,16 @@ class State:
 
     def _greet(self) -> None:
         self._hello = self._outbox.new_ref()
-        self._step.send.append(self.credentials.hello(self._cursors.since(), self._hello))
+        hello = self.credentials.hello(self._cursors.since(), self._hello)
+        if hello.password is not None:
+            self._warn_of_password()
+        self._step.send.append(hello)
+
+    def _warn_of_password(self) -> None:
+        """Warn once that others on the network can read a password that is sent."""
+        if self._exposed:
+            self._exposed = False
+            self._note(_EXPOSED)
 
     def lost(self, reason: str, *, reached: bool = True) -> None:
         """Note a lost connection or a failed attempt. Only the first of several in a row is displayed."""
@@ -224,6 +244,8 @@ class State:
         if len(JsonLines.encode(request)) > Limits().line:
             raise Refused("too-long", f"A message has at most {Limits().line} bytes, with its JSON.")
         self._outbox.keep(request, quiet=quiet)
+        if isinstance(request, Register):
+            self._warn_of_password()
         if self.online:
             self._step.send.append(request)
         if isinstance(request, Join):

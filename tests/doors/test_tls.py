@@ -16,7 +16,6 @@ import pytest
 
 import doors.connection
 from doors import TlsConfig
-from doors.tls import is_this_machine
 from reporting import events
 from server import Config, Server
 from tests.support.certificates import Certificate, make_certificate
@@ -35,7 +34,7 @@ MqttClient = Callable[..., MqttLine]
 @pytest.fixture
 def strangers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have this machine count as another one."""
-    monkeypatch.setattr(doors.connection, "is_this_machine", lambda host: False)
+    monkeypatch.setattr(doors.connection, "is_loopback", lambda host: False)
 
 
 def config(certificate: Certificate, *, required: bool = False) -> TlsConfig:
@@ -128,15 +127,6 @@ def test_a_silent_peer_that_must_use_tls_is_not_greeted(
 def test_this_machine_may_do_without(start_server: StartServer, certificate: Certificate) -> None:
     with Text(start_server(tls=config(certificate, required=True)).address, "alice"):
         pass
-
-
-@pytest.mark.parametrize(
-    ("host", "own"),
-    [("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("::ffff:127.0.0.1", True),
-     ("192.168.1.5", False), ("::ffff:10.0.0.1", False), ("fe80::1%eth0", False), ("2001:db8::1", False)],
-)  # fmt: skip
-def test_what_counts_as_this_machine(host: str, own: bool) -> None:
-    assert is_this_machine(host) is own
 
 
 def test_tls_within_tls_is_refused(tls_server: Server) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from net import NetError, format_address, host_of, parse_address
+from net import NetError, format_address, host_of, is_loopback, parse_address
 
 
 @pytest.mark.parametrize(
@@ -49,3 +49,24 @@ def test_formatting_and_reading_are_inverse(host: str, address: str) -> None:
     assert format_address(host, 7) == address
     assert host_of(address) == host
     assert parse_address(address, "", 0) == (host, 7)
+
+
+@pytest.mark.parametrize(
+    ("host", "own"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("::ffff:127.0.0.1", True),
+        ("localhost", True),
+        ("LocalHost.", True),
+        ("192.168.1.5", False),
+        ("::ffff:10.0.0.1", False),
+        ("fe80::1%eth0", False),
+        ("2001:db8::1", False),
+        ("localhost.example.org", False),
+        ("", False),
+    ],
+)
+def test_what_stays_on_this_machine(host: str, own: bool) -> None:
+    assert is_loopback(host) is own

@@ -135,12 +135,13 @@ class Listen(Request, tag="listen", kw_only=True):
     """Announce that you listen on `port` for users who fetch a file of yours directly; answered with `ok`.
 
     The address is that of this connection; `sha256` is that of the file. The announcement ends with the connection,
-    with `wanted`, or with port 0.
+    with `wanted`, or with port 0. If you listen in TLS, `fingerprint` is the SHA-256 of your certificate, as AB:CD:….
     """
 
     file: str
     port: Annotated[int, Meta(ge=0, le=65_535)]
     sha256: str = ""
+    fingerprint: str = ""
 
 
 class Reach(Request, tag="reach", kw_only=True):
@@ -242,6 +243,7 @@ class Way(Answer, tag="way", kw_only=True):
     """Connect to `host` and `port`, and begin with `attach`, your name and this `token`; then `have`, `get`, `sum`.
 
     The token is valid once, for a short time, for you and this file. `sha256` is that of the file; its sender gave it.
+    With a `fingerprint`, connect in TLS, and accept only the certificate with that SHA-256.
     """
 
     file: str
@@ -249,6 +251,7 @@ class Way(Answer, tag="way", kw_only=True):
     port: int
     token: str
     sha256: str
+    fingerprint: str = ""
 
 
 class FileInfo(msgspec.Struct, omit_defaults=True):

@@ -72,6 +72,9 @@ class PahoConnection:
         client.max_inflight_messages_set(0)  # the conversation keeps to `window` instead
         if tls is not None:
             client.tls_set_context(tls)
+            client.tls_insecure_set(
+                not tls.check_hostname
+            )  # paho would check the name by itself, which Python 3.12 ends
         client.on_socket_open = self._opened
         client.on_connect = self._connected
         client.on_message = self._received

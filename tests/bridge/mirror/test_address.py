@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from pathlib import Path
 
@@ -63,3 +64,47 @@ def test_a_wrong_address_is_one_clear_sentence(fields: dict[str, str], part: str
     assert part in sentence
     assert sentence.endswith(".")
     assert "\n" not in sentence
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    """A file with a password."""
+    file = tmp_path / "secret"
+    file.write_text("p w:@\nand a comment\n")
+    return file
+
+
+def test_the_password_comes_from_the_address_a_file_or_the_environment(
+    secret: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PARTYLINE_BROKER_PASSWORD", "from the environment")
+    for config, password in (
+        (BrokerConfig(url="mqtt://hub:in%20url@h"), "in url"),
+        (BrokerConfig(url="mqtt://hub@h", password_file=str(secret)), "p w:@"),
+        (BrokerConfig(url="mqtt://hub@h"), "from the environment"),
+        (BrokerConfig(url="mqtt://h"), None),
+    ):
+        assert parse_broker(config).password == password
+    monkeypatch.delenv("PARTYLINE_BROKER_PASSWORD")
+    assert parse_broker(BrokerConfig(url="mqtt://hub@h")).password is None
+
+
+@pytest.mark.parametrize(
+    ("url", "content", "sentence"),
+    [
+        ("mqtt://hub:x@h", b"p", "The broker's password is in broker.url and in broker.password_file"),
+        ("mqtt://h", b"p", "The broker's password needs a user name"),
+        ("mqtt://hub@h", b"", "has an empty first line."),
+        ("mqtt://hub@h", b"\n", "has an empty first line."),
+        ("mqtt://hub@h", b"\xff\xfe", "it is not text."),
+        ("mqtt://hub@h", None, "No such file or directory."),
+    ],
+)
+def test_a_password_file_that_cannot_be_used_is_one_sentence(
+    url: str, content: bytes | None, sentence: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "secret"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(LocalError, match=re.escape(sentence)):
+        parse_broker(BrokerConfig(url=url, password_file=str(file)))

@@ -182,8 +182,8 @@ def test_an_unreachable_sender_is_replaced_by_the_server(
             hole.close()
         tell = JsonFileConnection.listen
 
-        def listen(connection: JsonFileConnection, file: str, real: int, sha256: str = "") -> None:
-            tell(connection, file, port if real else 0, sha256)
+        def listen(connection: JsonFileConnection, file: str, real: int, *more: str) -> None:
+            tell(connection, file, port if real else 0, *more)
 
         monkeypatch.setattr(JsonFileConnection, "listen", listen)
         two.send(photo)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from client import main
-from terminal.links.address import parse_address, parse_url
+from terminal.links.address import JsonAddress, parse_address, parse_server
 from wire.errors import LocalError
 
 
@@ -26,6 +26,20 @@ def test_an_address_is_a_host_a_port_or_both(text: str, address: tuple[str, int]
 
 
 @pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("chat.lan", JsonAddress("chat.lan", 7000)),
+        ("tls://chat.lan", JsonAddress("chat.lan", 7000, tls=True)),
+        ("tls://[::1]:8000/", JsonAddress("::1", 8000, tls=True)),
+        ("tls://", JsonAddress("127.0.0.1", 7000, tls=True)),
+    ],
+)
+def test_an_address_may_ask_for_tls(text: str, address: JsonAddress) -> None:
+    assert parse_server(text) == address
+    assert parse_server(str(address)) == address
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "h:0",
@@ -40,10 +54,15 @@ def test_an_address_is_a_host_a_port_or_both(text: str, address: tuple[str, int]
         ".",
         "a..b:7000",
         "mqtt://a..b",
+        "tls://a..b",
+        "tls://h:0",
+        "tls://alice@h",
+        "tls://h/chat",
+        "ssl://h",
     ],
 )
 def test_a_bad_address_is_one_sentence(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(LocalError):
-        parse_url(text) or parse_address(text)
+        parse_server(text)
     assert main([text, "--name", "alice"]) == 2
     assert capsys.readouterr().err.count("\n") == 1

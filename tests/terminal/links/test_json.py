@@ -10,15 +10,18 @@ from collections.abc import Iterator
 import pytest
 
 from doors.line_speaker import GREETING
+from net import client_context, server_context
 from terminal.links import json as link_module
 from terminal.links.json import JsonLink
 from terminal.links.link import Connected, Disconnected, Event, Received
+from tests.support.certificates import Certificate
 from tests.support.waiting import DEADLINE
 from wire.frames import (
     Frame,
     Join,
     Malformed,
     Ok,
+    Pong,
     Say,
 )
 from wire.jsonlines import JsonLines
@@ -137,3 +140,46 @@ def test_a_host_that_no_resolver_takes_is_a_failed_attempt() -> None:
     link.start()
     assert events.get(timeout=DEADLINE) == Disconnected("that is not a host name", reached=False)
     link.stop()
+
+
+def test_the_link_speaks_tls(certificate: Certificate) -> None:
+    """Many frames at once come whole, also the last ones, which the socket does not show any more."""
+    context = server_context(certificate.file, certificate.key)
+    events: queue.Queue[Event] = queue.Queue()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(DEADLINE)
+        link = JsonLink("127.0.0.1", listener.getsockname()[1], events.put, tls=client_context(certificate.file))
+        link.start()
+        accepted, _ = listener.accept()
+        accepted.settimeout(DEADLINE)
+        with context.wrap_socket(accepted, server_side=True) as server:
+            assert events.get(timeout=DEADLINE) == Connected()
+            link.send([Join("lab")])
+            assert server.recv(100) == JsonLines.encode(Join("lab"))
+            server.sendall(JsonLines.encode(Pong(ref="x" * 50)) * 5_000)
+            came = 0
+            while came < 5_000:
+                event = events.get(timeout=DEADLINE)
+                assert isinstance(event, Received)
+                came += len(event.frames)
+        assert isinstance(events.get(timeout=DEADLINE), Disconnected)
+        link.stop()
+
+
+def test_a_certificate_that_is_not_trusted_is_the_reason(certificate: Certificate) -> None:
+    """Nothing is sent to that server."""
+    context = server_context(certificate.file, certificate.key)
+    events: queue.Queue[Event] = queue.Queue()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(DEADLINE)
+        link = JsonLink("127.0.0.1", listener.getsockname()[1], events.put, tls=client_context())
+        link.start()
+        accepted, _ = listener.accept()
+        accepted.settimeout(DEADLINE)
+        with accepted, pytest.raises(OSError, match=r"."):
+            context.wrap_socket(accepted, server_side=True)
+        event = events.get(timeout=DEADLINE)
+        link.stop()
+    assert isinstance(event, Disconnected)
+    assert not event.reached
+    assert event.reason == "its certificate is not valid (self-signed certificate)"

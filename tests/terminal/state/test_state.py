@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from terminal.state.credentials import Credentials
 from terminal.state.state import Ended, State
-from terminal.state.step import ShownFrame
+from terminal.state.step import Note, ShownFrame
 from tests.support.examples import examples
 from tests.support.terminal import ME, FakeServer, Wire, entry, sent, wire
 from wire.frames import (
@@ -125,6 +125,37 @@ def test_a_lost_connection_is_displayed_once_for_all_attempts() -> None:
         "Lost the connection to here:7000 (gone). Reconnecting.",
         "Reconnected to here:7000 as alice.",
     ]
+
+
+def _warnings(state: State) -> int:
+    """How often the next step says that a password can be read by others."""
+    return sum("unencrypted" in item.text for item in state.next_step().show if isinstance(item, Note))
+
+
+def test_a_password_to_another_machine_without_tls_is_warned_of_once() -> None:
+    state = State(Credentials(ME, "secret"), exposed=True)
+    state.connected()
+    assert _warnings(state) == 1
+    state.lost("gone")
+    state.connected()
+    assert _warnings(state) == 0
+
+
+def test_a_password_that_is_set_is_warned_of_too() -> None:
+    state = State(Credentials(ME, None), exposed=True)
+    state.connected()
+    state.receive([Welcome(name=ME, server="", token="", logs=[])])
+    assert _warnings(state) == 0
+    state.typed("/register correct-horse")
+    assert _warnings(state) == 1
+
+
+def test_where_nobody_can_listen_in_nothing_is_said() -> None:
+    state = State(Credentials(ME, "secret"))
+    state.connected()
+    state.receive([Welcome(name=ME, server="", token="", logs=[])])
+    state.typed("/register correct-horse")
+    assert _warnings(state) == 0
 
 
 def test_the_reason_of_the_server_is_displayed() -> None:

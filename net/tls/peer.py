@@ -1,0 +1,37 @@
+"""Floor 0: a look at the certificate of a server, before a client decides whether to trust it."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class PeerCertificate:
+    """A server's certificate in DER form, and what is wrong with it; empty if nothing is."""
+
+    der: bytes
+    objection: str
+
+
+def peer_certificate(host: str, port: int, seconds: float, context: ssl.SSLContext) -> PeerCertificate:
+    """Return the certificate that a server shows now. Nothing is sent in TLS. Raises OSError.
+
+    `context` verifies it; an objection is part of the answer. Each attempt may take `seconds`.
+    """
+    try:
+        return PeerCertificate(_shown(host, port, seconds, context), "")
+    except ssl.SSLCertVerificationError as error:
+        objection = error.verify_message.rstrip(".")
+    unverified = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
+    return PeerCertificate(_shown(host, port, seconds, unverified), objection)
+
+
+def _shown(host: str, port: int, seconds: float, context: ssl.SSLContext) -> bytes:
+    with (
+        socket.create_connection((host, port), seconds) as sock,
+        context.wrap_socket(sock, server_hostname=host) as encrypted,
+    ):
+        return encrypted.getpeercert(binary_form=True) or b""
