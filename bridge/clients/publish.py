@@ -63,6 +63,11 @@ class PublishHandler:
         if not self.gone:
             self._take_any(packet)
 
+    @property
+    def gathered(self) -> int:
+        """The number of requests that wait for `flush`."""
+        return len(self._gathered)
+
     def flush(self) -> None:
         """Hand the gathered requests to the session."""
         if self._gathered:

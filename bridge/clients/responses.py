@@ -137,14 +137,17 @@ class Responses:
 
     def pubacks(self, refs: Sequence[Ref]) -> bytes | None:
         """Return a PUBACK for each; None if one needs another answer, or a client has subscribed to receipts."""
-        if self.tells_stored:
-            return None
+        packet_ids = None if self.tells_stored else self.plain_packet_ids(refs)
+        return None if packet_ids is None else encode_pubacks(packet_ids)
+
+    def plain_packet_ids(self, refs: Sequence[Ref]) -> list[int] | None:
+        """Return the packet identifiers of posts at QoS 1 without an id; None if one is another request."""
         packet_ids: list[int] = []
         for ref in refs:
             if not isinstance(ref, int) or ref >> QOS_SHIFT != 1:
                 return None
             packet_ids.append(ref & 0xFFFF)
-        return encode_pubacks(packet_ids)
+        return packet_ids
 
     def _others(self) -> list[tuple[MqttReader[Log], Responses]]:
         """The readers and responses of the other clients of the user."""

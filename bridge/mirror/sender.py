@@ -6,6 +6,7 @@ from channels import Chat, Log
 from reporting import events, report
 from wire.mqtt import Properties, publish
 
+from .acknowledgements import Acknowledgements
 from .connection import BrokerConnection
 from .outgoing import MirrorReader, Recipient
 
@@ -24,6 +25,7 @@ class MirrorSender:
         self._connection: BrokerConnection | None = None
         self._retains = True  # the broker supports retained messages
         self.reader: MirrorReader | None = None  # of the current connection
+        self.acknowledgements = Acknowledgements(self.send)
         self.version = version
         self.limit = 0
         self.keep_alive: float = KEEP_ALIVE
@@ -42,6 +44,7 @@ class MirrorSender:
         """Drop what is sent from now on; return the reader of the connection that has ended."""
         reader, self.reader = self.reader, None
         self._connection = None
+        self.acknowledgements.clear()
         return reader
 
     def send(self, data: bytes) -> None:

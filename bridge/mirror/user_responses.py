@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from bridge.clients import Responses
 from wire.frames import Closing, Entry, Error, Frame, Stored
-from wire.mqtt import encode_acknowledgement
 
 from .sender import MirrorSender
 from .status import MirrorStatus
@@ -59,7 +58,12 @@ class UserResponses:
             return b""
         if isinstance(frame, Error):
             self._status.refused += 1
-        return encode_acknowledgement(qos, packet_id)
+        return self._sender.acknowledgements.answer(qos, (packet_id,))
+
+    def pubacks(self, refs: Sequence[int | str | None]) -> bytes | None:
+        """Acknowledge posts at QoS 1 without an id, as `Responses.pubacks`; None if one needs another answer."""
+        packet_ids = self._responses.plain_packet_ids(refs)
+        return None if packet_ids is None else self._sender.acknowledgements.answer(1, packet_ids)
 
     def encode_apart(self, frame: Frame) -> tuple[bytes, bytes]:
         """Return the same, as a payload is part of its PUBLISH."""

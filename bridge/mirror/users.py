@@ -175,7 +175,10 @@ class MirrorUsers:
     def _handle(self, user: MirrorUser, packet: Publish) -> None:
         user.active = time.monotonic()
         self._unflushed[user.key] = user
+        gathered = user.handler.gathered
         user.handler.take(packet)
+        if packet.qos and user.handler.gathered > gathered:
+            self._sender.acknowledgements.came(packet.packet_id)
 
     def _register(self, me: str, packet: Publish) -> None:
         """Have a user present. A password has to be right if the name has one; if it has none, it gets this one.
@@ -281,8 +284,10 @@ class MirrorUsers:
             raise Refused("server-full", "The server has no room for another user of the broker; try again later.")
         responses = Responses(self._shared.topics, lambda topic: True, self._sender.hang_up)
         responses.me, responses.tells_stored = me, True
-        reader = UserReader(self._sender, UserResponses(responses, self._sender, self._status), me)
+        user_responses = UserResponses(responses, self._sender, self._status)
+        reader = UserReader(self._sender, user_responses, me)
         session = Session(chat, reader, TRANSPORT, SessionReport(self._address, TRANSPORT), shared=True)
+        session.shortcut = user_responses.pubacks
         if time.monotonic() < self._spare_until:
             session.spare_posts = self._spare_posts
         take_name(session, account, None, proven=proven and account.password is not None)
