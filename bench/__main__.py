@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
+from bench.load.description import SHORTEST_TEXT
 from bench.rows.files import FILE_ROWS
 from bench.rows.mirror import MIRROR_ROWS
 from bench.rows.mqtt import MQTT_ROWS
@@ -30,6 +31,29 @@ ROWS = (*SOCKET_ROWS, *MQTT_ROWS, *MIRROR_ROWS, *FILE_ROWS)
 RUN_SECONDS = 180  # after which a run counts as failed
 
 
+SIZES = {  # the fields of a plan that have an option, with its help
+    "rounds": "rounds; the table shows their medians",
+    "seconds": "seconds of load in each run",
+    "size": "bytes of text in a message",
+    "subscribers": "subscribers in rows a, a4k, a60k, c, d, m0, m2 and n4",
+    "channels": "channels in row b",
+    "rate": "messages a second in row d",
+    "mqtt_rate": "messages a second in rows m3 and n2",
+    "idle": "connections in row e",
+    "mqtt_idle": "connections in row m4",
+    "logins": "logins in rows f and m6, each time",
+    "connected": "connections in rows f and m6 before the second time",
+    "crowd": "connections in rows h and m7",
+    "returning": "clients in rows i and m8",
+    "missed": "messages that each of these clients missed",
+    "entries": "entries of the channel in row g",
+    "backlog": "entries in row n3",
+    "file_mib": "MiB of the file in rows f0, f1, f4 and f5",
+    "window": "undelivered messages in rows a, b, m0 to m2, n0 and n1 (default: set for each server)",
+    "patience": "seconds to wait for an idle machine before a run, and to repeat a disturbed run",
+}
+
+
 def options() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
@@ -39,41 +63,21 @@ def options() -> argparse.ArgumentParser:
         "except NATS in rows m1 to m3.",
         epilog="Rows: " + "; ".join(row.titled(Plan()) for row in ROWS) + ". "
         "In rows a to d every publisher is a member of its channel and receives its own messages, except with ngircd; "
-        "over MQTT publishers do not subscribe. Every delivery counts. 'Partyline is' is Partyline's number divided "
+        "over MQTT publishers do not subscribe. Every delivery counts. bench/README.md says what each row measures and "
+        "whom it favours. 'Partyline is' is Partyline's number divided "
         "by the peer's. In rows n0 to n4, 'server' is the processor time of Partyline and the broker together.",
     )
     default = Plan()
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"rows to measure (default: all): {_names(ROWS)}")
     parser.add_argument("--peers", help="servers to measure, separated by commas (default: all that are installed)")
     parser.add_argument("--quick", action="store_true", help="small loads and one round, to check that the rows work")
-    parser.add_argument("--rounds", type=int, help=f"rounds; the table shows their medians (default {default.rounds})")
-    parser.add_argument("--seconds", type=float, help=f"seconds of load in each run (default {default.seconds:g})")
-    parser.add_argument("--size", type=int, help=f"bytes of text in a message (default {default.size})")
+    for name, meaning in SIZES.items():
+        value = getattr(default, name)
+        described = f"{meaning} (default {value:,})" if value is not None else meaning
+        kind = float if isinstance(value, float) else int
+        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help=described)
     parser.add_argument(
-        "--subscribers", type=int, help=f"subscribers in rows a, c, d, m0, m2 and n4 (default {default.subscribers})"
-    )
-    parser.add_argument("--channels", type=int, help=f"channels in row b (default {default.channels})")
-    parser.add_argument("--rate", type=int, help=f"messages a second in row d (default {default.rate})")
-    parser.add_argument(
-        "--mqtt-rate", type=int, help=f"messages a second in rows m3 and n2 (default {default.mqtt_rate})"
-    )
-    parser.add_argument("--idle", type=int, help=f"connections in row e (default {default.idle})")
-    parser.add_argument("--mqtt-idle", type=int, help=f"connections in row m4 (default {default.mqtt_idle})")
-    parser.add_argument("--logins", type=int, help=f"logins in row f (default {default.logins})")
-    parser.add_argument("--entries", type=int, help=f"entries of the channel in row g (default {default.entries})")
-    parser.add_argument("--backlog", type=int, help=f"entries in row n3 (default {default.backlog})")
-    parser.add_argument(
-        "--file-mib", type=int, help=f"MiB of the file in rows f0, f1, f4 and f5 (default {default.file_mib})"
-    )
-    parser.add_argument(
-        "--window",
-        type=int,
-        help="undelivered messages in rows a, b, m0 to m2, n0 and n1 (default: set for each server)",
-    )
-    parser.add_argument(
-        "--patience",
-        type=float,
-        help="seconds to wait for an idle machine before a run, and to repeat a disturbed run (default 0)",
+        "--generator", choices=("c", "python"), help="load generator (default: c if there is a C compiler)"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers of every round to FILE")
     parser.add_argument(
@@ -96,6 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     peers = _chosen(parser, given["peers"])
     sizes = {key: value for key, value in given.items() if key in Plan.__dataclass_fields__ and value is not None}
     plan = replace(QUICK if given["quick"] else Plan(), **sizes)
+    if plan.size < SHORTEST_TEXT:
+        parser.error(f"--size: a message has at least {SHORTEST_TEXT} bytes")
     signal.signal(signal.SIGTERM, _stop)
     print(_conditions(peers, plan), heading(), sep="\n", flush=True)
     results = {}
@@ -168,6 +174,7 @@ def _conditions(peers: Sequence[Peer], plan: Plan) -> str:
     return (
         f"{os.cpu_count()} cores, Python {sys.version.split()[0]}; {plan.size}-byte messages; "
         f"{plan.rounds} rounds of {plan.seconds:g} s, median.\n"
+        f"Load generator: {plan.load().title}.\n"
         "Partyline commits to SQLite before it delivers; the others store nothing, except NATS in rows m1 to m3."
         + (f"\nSkipped, not installed or not selected: {', '.join(skipped)}." if skipped else "")
         + "\n"

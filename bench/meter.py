@@ -12,6 +12,8 @@ from .peers import RunningPeer
 TICKS = os.sysconf("SC_CLK_TCK")
 DISTURBED = 0.15  # of a core: a run during which other processes use as much is disturbed
 POLL_SECONDS = 0.4
+SETTLED = 4  # polls without a change
+SETTLE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Usage:
 
 
 class Meter:
-    """Measures from its creation until `read`."""
+    """Measures from its creation until `read`. The C load generator is a child process that has ended by then."""
 
     def __init__(self, *servers: RunningPeer) -> None:
         """`Usage.server` is the sum of these servers."""
@@ -38,7 +40,7 @@ class Meter:
         return Usage(own / wall, server / wall, max(0.0, everything - own - server) / wall)
 
     def _now(self) -> tuple[float, float, float, float]:
-        return time.perf_counter(), time.process_time(), sum(each.cpu() for each in self._servers), _busy()
+        return time.perf_counter(), sum(os.times()[:4]), sum(each.cpu() for each in self._servers), _busy()
 
 
 def wait_until_idle(seconds: float) -> None:
@@ -49,6 +51,18 @@ def wait_until_idle(seconds: float) -> None:
         time.sleep(POLL_SECONDS)
         if (_busy() - before) / POLL_SECONDS < DISTURBED:
             return
+
+
+def wait_until_settled(server: RunningPeer) -> tuple[int, int, int]:
+    """Return memory in bytes, threads and file descriptors once they stay the same, or after SETTLE_SECONDS. Polls."""
+    end, same = time.monotonic() + SETTLE_SECONDS, 0
+    last = server.resources()
+    while same < SETTLED and time.monotonic() < end:
+        time.sleep(POLL_SECONDS)
+        now = server.resources()
+        same = same + 1 if now == last else 0
+        last = now
+    return last
 
 
 def _busy() -> float:

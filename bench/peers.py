@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -15,6 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
+from bench.programs import find_program
 from bench.socket.dialects import Dialect, Irc, Mqtt, Nats, Partyline
 from channels.rates import CLASSES
 
@@ -46,6 +48,12 @@ class RunningPeer:
         """Return the resident memory in bytes."""
         pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
+
+    def resources(self) -> tuple[int, int, int]:
+        """Return the resident memory in bytes, the threads and the file descriptors."""
+        of_process = Path(f"/proc/{self.process.pid}")
+        threads, descriptors = (sum(1 for _ in (of_process / kind).iterdir()) for kind in ("task", "fd"))
+        return self.memory(), threads, descriptors
 
 
 class Peer(ABC):
@@ -118,8 +126,8 @@ def free_port() -> int:
         return port
 
 
-# All clients of the benchmark come from one address, and each does as much as the server can.
-_NO_RATES = "limits:\n" + "".join([f"  {each.key}: 0\n" for each in CLASSES]) + "  connections_per_address: 0\n"
+# All clients of the benchmark come from one address, each does as much as the server can, and row a60k has long lines.
+LIMITS = {each.key: 0 for each in CLASSES} | {"connections_per_address": 0, "line": 131_072}
 
 
 class PartylinePeer(Peer):
@@ -134,7 +142,7 @@ class PartylinePeer(Peer):
 
     def command(self, program: str, folder: Path, port: int) -> list[str]:
         config = folder / "partyline.yaml"
-        config.write_text(_NO_RATES)
+        config.write_text(yaml.safe_dump({"limits": LIMITS}))
         return [program, "server.py", "--config", str(config), "--port", "0", "--data", str(folder / "data")]
 
     def wait(self, process: subprocess.Popen[bytes], port: int) -> int:
@@ -148,12 +156,12 @@ class PartylinePeer(Peer):
 
 
 class Installed(Peer):
-    """A peer that comes from the system's packages."""
+    """A peer that comes from PyPI, beside this Python, or else from the system's packages."""
 
     program: str
 
     def find(self) -> str | None:
-        return shutil.which(self.program, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+        return find_program(self.program)
 
 
 class NatsPeer(Installed):

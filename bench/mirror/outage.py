@@ -77,6 +77,7 @@ def outage(folder: Path, entries: int, size: int) -> tuple[float, float]:
             wait_for_mirror(port)
             subscriber = Subscriber(port)
             with client_pool(ON_DOOR, partyline.port, channels=1, subscribers=1, publishers=1, size=size) as pool:
+                pool.prepare(sample=True)
                 subscriber.take_first()
                 life.close()
                 Saturation(pool, PartylinePeer.window).run(0.0, entries)

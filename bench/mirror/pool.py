@@ -84,7 +84,7 @@ class InboundPool(MqttPool):
         super().__init__(ON_BROKER, 1)
 
     def connect_both(self, site: Site, name: str, subscribers: int, publishers: int, size: int) -> None:
-        """Connect and join on both sides; then post once from every publisher, to learn the size of a delivery."""
+        """Connect and join on both sides."""
         members = [self.connect(site.partyline.port, ON_DOOR) for _ in range(subscribers)]
         for member in members:
             member.ask(ON_DOOR.join(name), ON_DOOR.joined)
@@ -92,8 +92,9 @@ class InboundPool(MqttPool):
         for publisher in senders:
             self._join(publisher.client, name)
         self.channels.append(Channel(name, members, senders))
-        self.level()
-        self.sample()
+
+    def _make_ready(self, sample: bool) -> None:
+        super(MqttPool, self)._make_ready(sample)  # the members are on the socket door
 
     def _join(self, client: Client, name: str) -> None:
         """Join the channel and wait for it, so that members receive no notice of the join during the run."""

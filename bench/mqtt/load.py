@@ -1,4 +1,4 @@
-"""The load generator over MQTT: publishers receive PUBACKs only, and subscribers at QoS 1 send them."""
+"""The load generator in Python over MQTT: publishers receive PUBACKs only, and subscribers at QoS 1 send them."""
 
 from __future__ import annotations
 

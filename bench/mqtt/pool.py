@@ -1,7 +1,7 @@
 """The clients of one run over MQTT 3.1.1: publishers that do not subscribe, and subscribers at QoS 0 or 1.
 
-The load generator counts deliveries by their size here, too. At QoS 1 the size gives the offsets of the packet
-identifiers, so that a subscriber acknowledges all packets of one `recv` at once.
+The load generator in Python counts deliveries by their size here, too. At QoS 1 the size gives the offsets of the
+packet identifiers, so that a subscriber acknowledges all packets of one `recv` at once.
 """
 
 from __future__ import annotations
@@ -167,11 +167,14 @@ class MqttPool(ClientPool):
         self.acknowledgers: dict[int, Acknowledger] = {}  # one for each subscriber at QoS 1, by its file descriptor
 
     def fill(self, port: int, name: str, subscribers: int, publishers: int, size: int) -> None:
-        """Connect and subscribe; then post once from every publisher, to learn the size of a delivery."""
+        """Connect and subscribe."""
         members = [self._subscriber(port, name) for _ in range(subscribers)]
         channel = Channel(name, members, [self._publisher(port, name, size) for _ in range(publishers)])
         self.channels.append(channel)
-        self._sample(channel)
+
+    def _make_ready(self, sample: bool) -> None:
+        for channel in self.channels if sample else ():
+            self._sample(channel)
         self.level()
 
     def _subscriber(self, port: int, name: str) -> Client:
@@ -181,7 +184,7 @@ class MqttPool(ClientPool):
 
     def _publisher(self, port: int, name: str, size: int) -> Publisher:
         topic = self.broker.write_topic(name, f"u{len(self.clients):05d}")  # the name that `connect` gives
-        return Publisher(self.connect(port), self._feed(topic, b"x" * size))
+        return Publisher(self.connect(port), self._feed(topic, b"x" * size), receives=False)
 
     def _feed(self, topic: str, payload: bytes) -> Feed:
         if not self.qos:

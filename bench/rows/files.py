@@ -26,7 +26,6 @@ from bench.files.transfers import (
 )
 from bench.meter import Meter, Usage
 from bench.peers import Peer
-from bench.socket.load import SinglePublisher
 from bench.socket.pool import client_pool
 
 from .row import SELF, Measured, Metric, Plan, Row
@@ -164,8 +163,7 @@ def _p99(peer: Peer, folder: Path, plan: Plan, path: Path | None) -> tuple[float
         relaying(server, folder, path, GIGABIT) if path is not None else nullcontext(),
     ):
         meter = Meter(server)
-        latencies = sorted(SinglePublisher(pool).paced(plan.seconds, plan.rate).latencies)
-        return latencies[len(latencies) * 99 // 100], meter.read()
+        return plan.load().paced(pool, plan.seconds, plan.rate).p99, meter.read()
 
 
 _RATES = (

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from bench.meter import Meter
 from bench.mirror.outage import outage
 from bench.mirror.pool import ON_BROKER, ON_DOOR, Site, SiteBroker, background_publisher, inbound, outbound, site
-from bench.mqtt.load import MirrorSaturation, MqttPaced, MqttSaturation
 from bench.mqtt.pool import Broker, MqttPool
 from bench.peers import PartylinePeer, Peer, RunningPeer
-from bench.socket.load import SinglePublisher
+from bench.socket.load import Outcome
 from bench.socket.pool import ClientPool, client_pool
 
 from .row import SELF, Measured, Metric, Plan, Row
@@ -31,9 +31,9 @@ def from_broker(_peer: Peer, folder: Path, plan: Plan) -> Measured:
             inbound(both, subscribers=1, publishers=PUBLISHERS, size=plan.size) as pool,
         ):
             meter = Meter(both.partyline, both.broker)
-            outcome = MqttSaturation(pool, plan.window or PartylinePeer.window).run(plan.seconds)
+            outcome = plan.load().saturated(pool, plan.window_of(PartylinePeer()), plan.seconds)
             meters.append(meter.read())
-            rates.append(outcome.deliveries / outcome.seconds)
+            rates.append(outcome.posts / outcome.seconds)
     return Measured(tuple(rates), meters[0])
 
 
@@ -46,9 +46,9 @@ def to_broker(_peer: Peer, folder: Path, plan: Plan) -> Measured:
             outbound(both, subscribers=1, publishers=1, size=plan.size) as pool,
         ):
             meter = Meter(both.partyline, both.broker)
-            outcome = MirrorSaturation(pool, plan.window or PartylinePeer.window).run(plan.seconds)
+            outcome = plan.load().saturated(pool, plan.window_of(PartylinePeer()), plan.seconds)
             meters.append(meter.read())
-            rates.append(outcome.deliveries / outcome.seconds)
+            rates.append(outcome.posts / outcome.seconds)
     return Measured(tuple(rates), meters[0])
 
 
@@ -68,8 +68,8 @@ def _latencies(both: Site, dialect: Broker, name: str, plan: Plan) -> tuple[floa
     pool = MqttPool(dialect, 1)
     try:
         pool.fill(both.broker.port, name, 1, 1, plan.size)
-        latencies = sorted(MqttPaced(pool).paced(plan.seconds, plan.mqtt_rate).latencies)
-        return latencies[len(latencies) // 2], latencies[len(latencies) * 99 // 100]
+        outcome = plan.load().paced(pool, plan.seconds, plan.mqtt_rate)
+        return outcome.p50, outcome.p99
     finally:
         pool.close()
 
@@ -87,16 +87,19 @@ def rate_with_broker_load(_peer: Peer, folder: Path, plan: Plan) -> Measured:
         _one_channel(alone, plan) as here,
         _one_channel(both.partyline, plan) as there,
     ):
-        meter = Meter(alone, both.partyline, both.broker)
-        alone_load, mirror_load = SinglePublisher(here), SinglePublisher(there)
-        seconds = [0.0, 0.0]
+        meter, generator = Meter(alone, both.partyline, both.broker), plan.load()
+        plain, busy = [], []
         for _ in range(TURNS):
-            plain = alone_load.one_at_a_time(plan.seconds / TURNS)
+            plain.append(generator.one_at_a_time(here, plan.seconds / TURNS))
             with background_publisher(both, BACKGROUND_RATE, plan.size):
-                busy = mirror_load.one_at_a_time(plan.seconds / TURNS)
-            seconds = [seconds[0] + plain.seconds, seconds[1] + busy.seconds]
-        rate = busy.deliveries / seconds[1]
-        return Measured((rate / (plain.deliveries / seconds[0]), rate), meter.read())
+                busy.append(generator.one_at_a_time(there, plan.seconds / TURNS))
+        rate = _rate(busy)
+        return Measured((rate / _rate(plain), rate), meter.read())
+
+
+def _rate(outcomes: Sequence[Outcome]) -> float:
+    """Return the deliveries a second of several runs."""
+    return sum(each.deliveries for each in outcomes) / sum(each.seconds for each in outcomes)
 
 
 def _one_channel(server: RunningPeer, plan: Plan) -> AbstractContextManager[ClientPool]:

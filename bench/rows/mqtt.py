@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.meter import Meter
-from bench.mqtt.load import IN_FLIGHT, MqttPaced, MqttSaturation
+from bench.mqtt.load import IN_FLIGHT
 from bench.mqtt.pool import MQTT_PEERS, mqtt_pool, wildcards
+from bench.mqtt.returning import return_to_topic
 from bench.peers import Peer, RunningPeer
-from bench.socket.logins import logins
+from bench.socket.crowd import crowd, login_rates
+from bench.socket.logins import logins, names
 
-from .row import SELF, Measured, Metric, Plan, Row
+from .row import CROWD, LOGINS, SELF, Measured, Metric, Plan, Row
 
 WILDCARD_CLIENTS = 10  # clients with the wildcard filters of row m5; Partyline allows a client FILTERS of them
 FILTERS = 100
@@ -23,7 +25,7 @@ def _saturated(peer: Peer, folder: Path, plan: Plan, *, qos: int, subscribers: i
         mqtt_pool(server, qos=qos, subscribers=subscribers, publishers=publishers, size=plan.size) as pool,
     ):
         meter = Meter(server)
-        outcome = MqttSaturation(pool, plan.window or peer.window).run(plan.seconds)
+        outcome = plan.load().saturated(pool, plan.window_of(peer), plan.seconds)
         return Measured((outcome.deliveries / outcome.seconds,), meter.read())
 
 
@@ -49,25 +51,23 @@ def latency(peer: Peer, folder: Path, plan: Plan) -> Measured:
         mqtt_pool(server, qos=1, subscribers=10, publishers=1, size=plan.size) as pool,
     ):
         meter = Meter(server)
-        outcome = MqttPaced(pool).paced(plan.seconds, plan.mqtt_rate)
-        usage = meter.read()
-        latencies = sorted(outcome.latencies)
-        return Measured((latencies[len(latencies) // 2], latencies[len(latencies) * 99 // 100]), usage)
+        outcome = plan.load().paced(pool, plan.seconds, plan.mqtt_rate)
+        return Measured((outcome.p50, outcome.p99), meter.read())
 
 
 def idle_memory(peer: Peer, folder: Path, plan: Plan) -> Measured:
     """Row m4: as row e."""
     with MQTT_PEERS[peer.name].running(folder) as server, logins(server.port, server.dialect) as clients:
-        clients.log_in(10)
+        clients.log_in(names("u", 10))
         before = server.memory()
-        clients.log_in(plan.mqtt_idle)
+        clients.log_in(names("v", plan.mqtt_idle))
         return Measured(((server.memory() - before) / plan.mqtt_idle,))
 
 
 def filters(peer: Peer, folder: Path, plan: Plan) -> Measured:
     """Row m5: without, with, with, without the filters, so that a steady drift of the server cancels out."""
     with MQTT_PEERS[peer.name].running(folder) as server:
-        window = plan.window or peer.window
+        window = plan.window_of(peer)
         meter = Meter(server)
         before = _rate(server, plan, window, "room000")
         with wildcards(server, WILDCARD_CLIENTS, FILTERS):
@@ -79,8 +79,27 @@ def filters(peer: Peer, folder: Path, plan: Plan) -> Measured:
 def _rate(server: RunningPeer, plan: Plan, window: int, name: str) -> float:
     """Return the deliveries a second from one publisher to one subscriber at QoS 0."""
     with mqtt_pool(server, qos=0, subscribers=1, publishers=1, size=plan.size, name=name) as pool:
-        outcome = MqttSaturation(pool, window).run(plan.seconds)
+        outcome = plan.load().saturated(pool, window, plan.seconds)
         return outcome.deliveries / outcome.seconds
+
+
+def login_rate(peer: Peer, folder: Path, plan: Plan) -> Measured:
+    """Row m6: as row f."""
+    with MQTT_PEERS[peer.name].running(folder) as server:
+        return Measured(login_rates(plan.load(), server, plan.logins, plan.connected))
+
+
+def after_crowd(peer: Peer, folder: Path, plan: Plan) -> Measured:
+    """Row m7: as row h."""
+    with MQTT_PEERS[peer.name].running(folder) as server:
+        return Measured(crowd(server, plan.crowd))
+
+
+def return_storm(peer: Peer, folder: Path, plan: Plan) -> Measured:
+    """Row m8: as row i, with persistent sessions at QoS 1."""
+    with MQTT_PEERS[peer.name].running(folder) as server:
+        seconds = return_to_topic(plan.load(), server, plan.returning, plan.missed, plan.size)
+        return Measured((seconds, plan.returning * plan.missed / seconds))
 
 
 def _deliveries(**targets: float) -> Metric:
@@ -131,6 +150,27 @@ MQTT_ROWS: tuple[Row, ...] = (
         f"MQTT QoS 0, 1 publisher, 1 subscriber, {WILDCARD_CLIENTS * FILTERS:,} other wildcard filters",
         (Metric("rate, with / without", "x", targets={SELF: 0.9}), _deliveries()),
         filters,
+        peers=WITH_MQTT,
+    ),
+    Row(
+        "m6",
+        "MQTT, {logins:,} logins, 4 at a time, with nobody and with {connected:,} connected",
+        LOGINS,
+        login_rate,
+        peers=WITH_MQTT,
+    ),
+    Row(
+        "m7",
+        "MQTT, after {crowd:,} connections have come and gone, compared with before",
+        CROWD,
+        after_crowd,
+        peers=WITH_MQTT,
+    ),
+    Row(
+        "m8",
+        "MQTT QoS 1, {returning:,} persistent sessions return at once, each missed {missed} messages",
+        (Metric("until the last message", "s", more_is_better=False), _deliveries()),
+        return_storm,
         peers=WITH_MQTT,
     ),
 )

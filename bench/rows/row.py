@@ -6,8 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from bench.load import Generator, generator
 from bench.meter import Usage
 from bench.peers import Peer
+
+WINDOW_BYTES = 8 << 20  # of texts, which limits the window of long messages
+LEAST_WINDOW = 64  # messages
 
 
 @dataclass(frozen=True)
@@ -21,14 +25,27 @@ class Plan:
     rate: int = 200  # messages a second in row d
     channels: int = 100  # in row b
     idle: int = 5_000  # connections in row e
-    logins: int = 2_000  # logins in row f
+    logins: int = 1_000  # logins in rows f and m6, each time
+    connected: int = 4_000  # clients that are connected before the second time
+    crowd: int = 5_000  # clients in rows h and m7
     entries: int = 1_000_000  # in the log of row g
     mqtt_rate: int = 100  # messages a second in row m3
     mqtt_idle: int = 5_000  # connections in row m4
     backlog: int = 100_000  # entries in row n3
     file_mib: int = 1_024  # in rows f0, f1, f4 and f5
+    returning: int = 1_000  # clients in rows i and m8
+    missed: int = 500  # messages that each of them missed
     window: int | None = None  # undelivered messages in all channels together, instead of the peer's own window
     patience: float = 0.0  # seconds to wait for an idle machine before each run, and to repeat a disturbed one
+    generator: str = ""  # c or python; empty: c if a compiler is there
+
+    def window_of(self, peer: Peer) -> int:
+        """Return the undelivered messages in all channels together that a saturated run of this peer may have."""
+        return self.window or min(peer.window, max(WINDOW_BYTES // self.size, LEAST_WINDOW))
+
+    def load(self) -> Generator:
+        """Return the load generator."""
+        return generator(self.generator)
 
 
 QUICK = Plan(
@@ -38,13 +55,17 @@ QUICK = Plan(
     channels=10,
     idle=200,
     logins=100,
+    connected=200,
+    crowd=200,
+    returning=50,
+    missed=20,
     entries=2_000,
     mqtt_idle=2_000,
     backlog=2_000,
     file_mib=64,
 )  # for a check that a row works
 
-BEST = "best peer"
+BEST = "best peer"  # a target
 SELF = "itself"
 
 
@@ -88,3 +109,16 @@ class Row:
     def titled(self, plan: Plan) -> str:
         """Return the key and the title with the plan's values."""
         return f"({self.key}) {self.title.format_map(asdict(plan))}"
+
+
+LOGINS = (
+    Metric("logins, nobody connected", "1/s"),
+    Metric("logins, many connected", "1/s", targets={SELF: 700.0}),
+    Metric("ratio", "x", targets={SELF: 0.8}),
+)
+CROWD = (
+    Metric("memory", "x", more_is_better=False, targets={SELF: 1.1}),
+    Metric("threads", "x", more_is_better=False, targets={SELF: 1.1}),
+    Metric("file descriptors", "x", more_is_better=False, targets={SELF: 1.1}),
+    Metric("memory before", "MiB", 1 << 20, more_is_better=False),
+)

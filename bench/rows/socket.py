@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from bench.meter import Meter
 from bench.peers import Peer
+from bench.socket.crowd import crowd, login_rates
 from bench.socket.history import fill, read_pages
-from bench.socket.load import Saturation, SinglePublisher
-from bench.socket.logins import logins
+from bench.socket.logins import logins, names
 from bench.socket.pool import client_pool
+from bench.socket.returning import return_to_channel
 
-from .row import BEST, SELF, Measured, Metric, Plan, Row
+from .row import BEST, CROWD, LOGINS, SELF, Measured, Metric, Plan, Row
+
+LONG, LONGEST = 4_096, 61_440  # bytes of a message in rows a4k and a60k; a line of IRC has 512 at most
+WITHOUT_IRC = frozenset(("Partyline", "NATS", "Mosquitto"))
 
 
 def _saturated(peer: Peer, folder: Path, plan: Plan, *, wide: bool, with_ids: bool = False) -> Measured:
@@ -29,9 +34,8 @@ def _saturated(peer: Peer, folder: Path, plan: Plan, *, wide: bool, with_ids: bo
             with_ids=with_ids,
         ) as pool,
     ):
-        window = (plan.window or peer.window) // channels
         meter = Meter(server)
-        outcome = Saturation(pool, window).run(plan.seconds)
+        outcome = plan.load().saturated(pool, plan.window_of(peer) // channels, plan.seconds)
         return Measured((outcome.deliveries / outcome.seconds,), meter.read())
 
 
@@ -43,6 +47,16 @@ def one_channel(peer: Peer, folder: Path, plan: Plan) -> Measured:
 def one_channel_with_ids(peer: Peer, folder: Path, plan: Plan) -> Measured:
     """Row a+id."""
     return _saturated(peer, folder, plan, wide=False, with_ids=True)
+
+
+def long_messages(peer: Peer, folder: Path, plan: Plan) -> Measured:
+    """Row a4k."""
+    return _saturated(peer, folder, replace(plan, size=LONG), wide=False)
+
+
+def longest_messages(peer: Peer, folder: Path, plan: Plan) -> Measured:
+    """Row a60k."""
+    return _saturated(peer, folder, replace(plan, size=LONGEST), wide=False)
 
 
 def many_channels(peer: Peer, folder: Path, plan: Plan) -> Measured:
@@ -59,7 +73,7 @@ def one_at_a_time(peer: Peer, folder: Path, plan: Plan) -> Measured:
         ) as pool,
     ):
         meter = Meter(server)
-        outcome = SinglePublisher(pool).one_at_a_time(plan.seconds)
+        outcome = plan.load().one_at_a_time(pool, plan.seconds)
         return Measured((outcome.deliveries / outcome.seconds,), meter.read())
 
 
@@ -72,33 +86,42 @@ def latency(peer: Peer, folder: Path, plan: Plan) -> Measured:
         ) as pool,
     ):
         meter = Meter(server)
-        outcome = SinglePublisher(pool).paced(plan.seconds, plan.rate)
-        usage = meter.read()
-        latencies = sorted(outcome.latencies)
-        return Measured((latencies[len(latencies) // 2], latencies[len(latencies) * 99 // 100]), usage)
+        outcome = plan.load().paced(pool, plan.seconds, plan.rate)
+        return Measured((outcome.p50, outcome.p99), meter.read())
 
 
 def idle_memory(peer: Peer, folder: Path, plan: Plan) -> Measured:
     """Row e: ten clients connect before, as the first ones allocate what all share."""
     with peer.running(folder) as server, logins(server.port, server.dialect) as clients:
-        clients.log_in(10)
+        clients.log_in(names("u", 10))
         before = server.memory()
-        clients.log_in(plan.idle)
+        clients.log_in(names("v", plan.idle))
         return Measured(((server.memory() - before) / plan.idle,))
 
 
 def login_rate(peer: Peer, folder: Path, plan: Plan) -> Measured:
     """Row f."""
-    with peer.running(folder) as server, logins(server.port, server.dialect) as clients:
-        clients.log_in(10)
-        meter = Meter(server)
-        return Measured((plan.logins / clients.log_in(plan.logins),), meter.read())
+    with peer.running(folder) as server:
+        return Measured(login_rates(plan.load(), server, plan.logins, plan.connected))
+
+
+def after_crowd(peer: Peer, folder: Path, plan: Plan) -> Measured:
+    """Row h."""
+    with peer.running(folder) as server:
+        return Measured(crowd(server, plan.crowd))
+
+
+def return_storm(peer: Peer, folder: Path, plan: Plan) -> Measured:
+    """Row i."""
+    with peer.running(folder) as server:
+        seconds = return_to_channel(plan.load(), server, plan.returning, plan.missed, plan.size)
+        return Measured((seconds, plan.returning * plan.missed / seconds))
 
 
 def long_log(peer: Peer, folder: Path, plan: Plan) -> Measured:
     """Row g."""
     with peer.running(folder) as server:
-        channel = fill(server, plan.entries, plan.size)
+        channel = fill(plan.load(), server, plan.entries, plan.size)
         middle, tail = read_pages(server, channel, plan.entries)
     with peer.running(folder) as server:
         again = server.started_in
@@ -118,6 +141,8 @@ ROWS: tuple[Row, ...] = (
         (_deliveries(NATS=2.5, ngircd=6.0),),
         one_channel,
     ),
+    Row("a4k", f"as a, messages of {LONG:,} bytes", (_deliveries(),), long_messages, peers=WITHOUT_IRC),
+    Row("a60k", f"as a, messages of {LONGEST:,} bytes", (_deliveries(),), longest_messages, peers=WITHOUT_IRC),
     Row("a+id", "as a, each message with an id", (_deliveries(),), one_channel_with_ids, partyline_only=True),
     Row(
         "b",
@@ -125,7 +150,7 @@ ROWS: tuple[Row, ...] = (
         (_deliveries(NATS=0.5, ngircd=2.0),),
         many_channels,
     ),
-    Row("c", "1 message at a time, {subscribers} receivers", (_deliveries(ngircd=0.9),), one_at_a_time),
+    Row("c", "1 message at a time, {subscribers} receivers", (_deliveries(NATS=0.9, ngircd=0.9),), one_at_a_time),
     Row(
         "d",
         "{rate} messages a second, {subscribers} receivers",
@@ -141,7 +166,7 @@ ROWS: tuple[Row, ...] = (
         (Metric("memory per connection", "KiB", 1024, more_is_better=False, targets={SELF: 40.0}),),
         idle_memory,
     ),
-    Row("f", "{logins:,} logins, 4 at a time", (Metric("logins", "1/s"),), login_rate),
+    Row("f", "{logins:,} logins, 4 at a time, with nobody and with {connected:,} connected", LOGINS, login_rate),
     Row(
         "g",
         "1 channel of {entries:,} entries",
@@ -152,6 +177,14 @@ ROWS: tuple[Row, ...] = (
             Metric("server start, empty", "s", more_is_better=False),
         ),
         long_log,
+        partyline_only=True,
+    ),
+    Row("h", "after {crowd:,} connections have come and gone, compared with before", CROWD, after_crowd),
+    Row(
+        "i",
+        "{returning:,} users return at once, each missed {missed} messages",
+        (Metric("until the last message", "s", more_is_better=False), _deliveries()),
+        return_storm,
         partyline_only=True,
     ),
 )

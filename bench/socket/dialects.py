@@ -1,7 +1,8 @@
 """The protocol of each server as a client speaks it: requests and the marks of their answers, without I/O.
 
-The load generator counts deliveries by their size and does not parse them. Texts and names have a fixed length, so all
-deliveries in a channel have the same size, except for the digits of Partyline's number, which `SizeModel` adds.
+The load generator in Python counts deliveries by their size and does not parse them. Texts and names have a fixed
+length, so all deliveries in a channel have the same size, except for the digits of Partyline's number, which
+`SizeModel` adds.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ ID_PLACE = "#" * 12  # stands for the id in a post made by `Dialect.post(..., wi
 class Dialect(ABC):
     """One protocol, as seen by a client that logs in, joins, pings and posts."""
 
+    framing: ClassVar[str] = "lines"  # how the C program finds the end of a frame: lines, nats or mqtt
     numbered: ClassVar[bool] = False  # deliveries carry a number that grows by one
     echoes: ClassVar[bool] = True  # a publisher receives its own posts, like the other members
     unasked_bytes: ClassVar[int] = 0  # bytes that the server may send to each connection once, unasked
@@ -59,6 +61,7 @@ class Partyline(Dialect):
 class Nats(Dialect):
     """The core protocol of NATS; a channel is a subject."""
 
+    framing = "nats"
     unasked_bytes = len(b"PING\r\n")  # 2 seconds after the login, to measure the round trip; no setting turns it off
     welcomed = b"PONG\r\n"
     joined = b"PONG\r\n"
@@ -97,6 +100,7 @@ class Irc(Dialect):
 class Mqtt(Dialect):
     """MQTT 3.1.1 at QoS 0; a channel is a topic."""
 
+    framing = "mqtt"
     welcomed = b"\x20\x02\x00\x00"  # CONNACK, accepted
     joined = b"\x90\x03\x00\x01\x00"  # SUBACK of packet 1, QoS 0
     ping = b"\xc0\x00"
@@ -119,10 +123,12 @@ def string(text: str) -> bytes:
 
 
 def packet(first: int, body: bytes) -> bytes:
-    """Return a control packet (section 2.2) with a remaining length below 16384."""
-    size = len(body)
-    length = bytes([size]) if size < 128 else bytes([size % 128 | 128, size // 128])
-    return bytes([first]) + length + body
+    """Return a control packet (section 2.2)."""
+    size, length = len(body), bytearray()
+    while size > 127:
+        length.append(size % 128 | 128)
+        size //= 128
+    return bytes([first, *length, size]) + body
 
 
 class SizeModel:

@@ -7,9 +7,9 @@ import random
 import statistics
 import time
 
+from bench.load import Generator
 from bench.peers import RunningPeer
 
-from .load import Saturation
 from .pool import Client, RunFailed, client_pool
 
 PAGE = 100  # entries
@@ -17,11 +17,11 @@ PAGES = 200  # requested one after another
 WINDOW = 20_000
 
 
-def fill(server: RunningPeer, entries: int, size: int) -> str:
+def fill(generator: Generator, server: RunningPeer, entries: int, size: int) -> str:
     """Post at least `entries` entries to one channel; return its name."""
     with client_pool(server.dialect, server.port, channels=1, subscribers=1, publishers=1, size=size) as pool:
         (channel,) = pool.channels
-        Saturation(pool, WINDOW).run(0.0, entries)
+        generator.saturated(pool, WINDOW, 0.0, entries)
         return channel.name
 
 

@@ -1,4 +1,4 @@
-"""The load generator: saturated, one message at a time, or at a steady rate, in one epoll loop.
+"""The load generator in Python: saturated, one message at a time, or at a steady rate, in one epoll loop.
 
 It calls `recv_into` once for each wake-up and does not parse what it receives: a run ends when every member has
 received the exact number of bytes of its deliveries.
@@ -12,7 +12,7 @@ import select
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from .pool import CHUNK, Channel, ClientPool, Publisher, RunFailed
 
@@ -24,9 +24,11 @@ TICK_SECONDS = 0.001  # between two looks at the windows
 class Outcome:
     """The result of a run."""
 
+    posts: int
     deliveries: int
-    seconds: float
-    latencies: list[float] = field(default_factory=list)  # seconds
+    seconds: float  # until the last delivery
+    p50: float = 0.0  # seconds of latency, if measured
+    p99: float = 0.0
 
 
 def _never(_buffer: bytearray) -> int:
@@ -38,6 +40,7 @@ class Load:
 
     def __init__(self, pool: ClientPool) -> None:
         self.pool = pool
+        pool.prepare(sample=True)
         self._buffer = bytearray(CHUNK)
         highest = max(client.fd for client in pool.clients)
         self.got = [0] * (highest + 1)  # bytes, by file descriptor
@@ -89,6 +92,9 @@ class Load:
             every[publisher.client.fd] = size_model.total(posts - own)
         return every
 
+    def posts(self) -> int:
+        return sum(channel.posts() for channel in self.pool.channels)
+
     def deliveries(self) -> int:
         """Return the number of deliveries of all posts."""
         total = 0
@@ -123,7 +129,7 @@ class Saturation(Load):
         """Post for `seconds` and at least `posts` times, then wait for all deliveries."""
         with self.measured() as clock:
             stop = time.perf_counter() + seconds
-            while (now := time.perf_counter()) < stop or sum(channel.posts() for channel in self.pool.channels) < posts:
+            while (now := time.perf_counter()) < stop or self.posts() < posts:
                 for channel in self.pool.channels:
                     self._widen(channel)
                 tick = now + TICK_SECONDS
@@ -133,7 +139,7 @@ class Saturation(Load):
             self._complete_posts()
             self.finish()
             taken = clock()
-        return Outcome(self.deliveries(), taken)
+        return Outcome(self.posts(), self.deliveries(), taken)
 
     def _widen(self, channel: Channel) -> None:
         """Move the window up to the slowest subscriber, if that frees a quarter of it."""
@@ -189,7 +195,8 @@ class SinglePublisher(Load):
         publisher.sent += publisher.feed.size
 
     def one_at_a_time(self, seconds: float) -> Outcome:
-        """Send each message when every member has the last one. The outcome counts those of earlier calls, too."""
+        """Send each message when every member has the last one."""
+        before = self.posts(), self.deliveries()
         size_model, got, receivers, posts = (
             self._channel.size_model,
             self.got,
@@ -206,7 +213,7 @@ class SinglePublisher(Load):
                     self.poll(1.0)
             taken = clock()
         self.finish()
-        return Outcome(self.deliveries(), taken)
+        return Outcome(self.posts() - before[0], self.deliveries() - before[1], taken)
 
     def paced(self, seconds: float, rate: int) -> Outcome:
         """Send `rate` messages a second without waiting for deliveries; measure the latency of each delivery."""
@@ -225,7 +232,9 @@ class SinglePublisher(Load):
                     self._poll_timed(min(due - now, 0.1), received)
             taken = clock()
         self.finish()
-        return Outcome(self.deliveries(), taken, self._latencies(sent_at, received))
+        latencies = sorted(self._latencies(sent_at, received))
+        middle, late = latencies[len(latencies) // 2], latencies[len(latencies) * 99 // 100]
+        return Outcome(self.posts(), self.deliveries(), taken, middle, late)
 
     def _poll_timed(self, seconds: float, received: list[tuple[int, int, float]]) -> None:
         """Poll, and append (file descriptor, bytes so far, time) for each reception."""

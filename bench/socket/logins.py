@@ -5,33 +5,33 @@ from __future__ import annotations
 import select
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from .dialects import Dialect
 from .pool import SETUP_SECONDS, RunFailed
 
-WORKERS = 4  # clients that log in at the same time
+AT_ONCE = 4  # clients that log in at the same time
 
 
 class LoginLoad:
-    """Connects clients, WORKERS at a time: connect, log in, wait for the answer, stay."""
+    """Connects clients, a few at a time: connect, log in, wait for the answer, stay."""
 
-    def __init__(self, port: int, dialect: Dialect) -> None:
+    def __init__(self, port: int, dialect: Dialect, at_once: int) -> None:
         self.socks: dict[int, socket.socket] = {}
         self._port = port
         self._dialect = dialect
+        self._at_once = at_once
         self._pending: dict[int, bytes] = {}  # bytes received, of the clients without a full answer
 
-    def log_in(self, count: int) -> float:
-        """Log in `count` further clients; return the seconds that this took. Raises RunFailed."""
+    def log_in(self, names: Iterable[str]) -> float:
+        """Log in further clients; return the seconds that this took. Raises RunFailed."""
         started = time.perf_counter()
-        left = count
+        left = list(names)[::-1]
         with select.epoll() as epoll:
             while left or self._pending:
-                while left and len(self._pending) < WORKERS:
-                    epoll.register(self._connect(), select.EPOLLIN)
-                    left -= 1
+                while left and len(self._pending) < self._at_once:
+                    epoll.register(self._connect(left.pop()), select.EPOLLIN)
                 events = epoll.poll(SETUP_SECONDS)
                 if not events:
                     raise RunFailed(
@@ -42,11 +42,11 @@ class LoginLoad:
                         epoll.unregister(fd)
         return time.perf_counter() - started
 
-    def _connect(self) -> int:
+    def _connect(self, name: str) -> int:
         sock = socket.create_connection(("127.0.0.1", self._port), SETUP_SECONDS)
         self.socks[sock.fileno()] = sock
         self._pending[sock.fileno()] = b""
-        sock.sendall(self._dialect.login(f"u{len(self.socks):05d}"))
+        sock.sendall(self._dialect.login(name))
         return sock.fileno()
 
     def _answered(self, fd: int) -> bool:
@@ -60,10 +60,15 @@ class LoginLoad:
         return True
 
 
+def names(letter: str, count: int) -> list[str]:
+    """Return names of equal length, a letter and a number."""
+    return [f"{letter}{number:05d}" for number in range(count)]
+
+
 @contextmanager
-def logins(port: int, dialect: Dialect) -> Iterator[LoginLoad]:
+def logins(port: int, dialect: Dialect, at_once: int = AT_ONCE) -> Iterator[LoginLoad]:
     """Yield a LoginLoad; disconnect its clients afterwards."""
-    clients = LoginLoad(port, dialect)
+    clients = LoginLoad(port, dialect, at_once)
     try:
         yield clients
     finally:

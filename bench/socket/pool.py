@@ -1,4 +1,4 @@
-"""The clients of one run: connected, logged in and joined, with no answer of the server outstanding.
+"""The clients of one run: connected, logged in and joined; after `prepare` no answer of the server is outstanding.
 
 Every connection of a channel is a member, the publishers too, and receives each post. So each server does the same
 work, and every delivery counts, those to the publishers included.
@@ -29,6 +29,7 @@ class Feed:
     """An endless byte string of posts of one size, which one publisher sends."""
 
     def __init__(self, post: bytes, publisher: int) -> None:
+        self.post = post
         self.size = len(post)
         self._head, place, self._tail = post.partition(ID_PLACE.encode())
         self._with_ids = bool(place)
@@ -56,12 +57,13 @@ class Feed:
 class Client:
     """A connection that has logged in. Its socket blocks until `ClientPool.level`."""
 
-    def __init__(self, port: int, name: str, dialect: Dialect) -> None:
+    def __init__(self, port: int, name: str, dialect: Dialect, login: bytes | None = None) -> None:
+        """`login` is another request than that of the dialect."""
         self.sock = socket.create_connection(("127.0.0.1", port), SETUP_SECONDS)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.fd = self.sock.fileno()
         self.dialect = dialect
-        self.ask(dialect.login(name), dialect.welcomed)
+        self.ask(login or dialect.login(name), dialect.welcomed)
 
     def ask(self, request: bytes, marker: bytes) -> bytes:
         """Send a request; return all bytes up to the answer, which contains `marker`. Raises RunFailed."""
@@ -88,6 +90,7 @@ class Publisher:
 
     client: Client
     feed: Feed
+    receives: bool = True  # it is a member, and gets the posts of the others, and its own if its dialect echoes
     sent: int = 0  # bytes
     allowed: int = 0  # bytes that it may have sent within the window
     blocked: bool = False  # its socket is full
@@ -99,7 +102,7 @@ class Publisher:
 
 @dataclass
 class Channel:
-    """The members of one channel. `size_model` starts after the first post of each publisher."""
+    """The members of one channel. `size_model` starts after the first post of each publisher, by `prepare`."""
 
     name: str
     subscribers: list[Client]
@@ -122,6 +125,28 @@ class ClientPool:
         self.clients: list[Client] = []
         self.channels: list[Channel] = []
         self.epoll = select.epoll()
+        self._prepared = False
+
+    def prepare(self, *, sample: bool) -> None:
+        """Wait until no answer is outstanding, once. `sample`: post from each publisher to learn a delivery's size."""
+        if not self._prepared:
+            self._prepared = True
+            self._make_ready(sample)
+
+    def _make_ready(self, sample: bool) -> None:
+        self.level()
+        if sample:
+            self.sample()
+
+    @contextmanager
+    def lent(self) -> Iterator[list[int]]:
+        """Yield the file descriptors of all connections, for another process that watches them by itself."""
+        fds = [client.fd for client in self.clients]
+        for fd in fds:
+            self.epoll.unregister(fd)
+        yield fds
+        for fd in fds:
+            self.epoll.register(fd, select.EPOLLIN)
 
     def connect(self, port: int, dialect: Dialect | None = None) -> Client:
         """Add a client that speaks the pool's dialect or the given one. All names have the same length."""
@@ -198,8 +223,6 @@ def client_pool(
             post = dialect.post(name, text, with_id=with_ids)
             senders = [Publisher(member, Feed(post, nth)) for nth, member in enumerate(members[subscribers:])]
             pool.channels.append(Channel(name, members[:subscribers], senders))
-        pool.level()
-        pool.sample()
         yield pool
     finally:
         pool.close()

@@ -84,8 +84,6 @@ def test_a_message_without_register_is_enough(site: Site, connect: Connect) -> N
 
 @pytest.mark.parametrize("qos", [0, 1, 2])
 def test_every_quality_of_service(site: Site, connect: Connect, qos: int) -> None:
-    if site.broker.kind == "nats" and qos == 2:
-        pytest.skip("nats-server 2.9 has no QoS 2")
     alice = connect(site.server.address, "alice")
     alice.request(Join("lab"))
     oven = site.line("oven")

@@ -19,6 +19,7 @@ from typing import ClassVar
 
 import pytest
 
+from bench.programs import find_program
 from tests.support.waiting import DEADLINE
 from wire.mqtt import V5, V311
 
@@ -141,7 +142,7 @@ class Broker(ABC):
 
 def _program(name: str) -> str:
     """Return the path of a program, from an administrator's PATH as well. Skip the test if it is not installed."""
-    path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
+    path = find_program(name)
     if path is None:
         pytest.skip(f"{name} is not installed")
     return path
