@@ -34,6 +34,7 @@ from wire.names import check_name
 from .channel_index import ChannelIndex
 from .cleanup import Cleanup
 from .directory import Directory, User
+from .encoded_pages import EncodedPages
 from .files import Files
 from .journal import Journal
 from .log import Follower, Log
@@ -76,6 +77,7 @@ class Chat:
         self.mirror_status: Callable[[], BridgeStatus] | None = None
         self.closing = False  # the server goes down, so no presence is sent
         self._channels = ChannelIndex()
+        self._pages = EncodedPages(limits.cache_of_pages)
         self._logs = OpenLogs(store, self._opened)
         members = store.member_counts()
         for row in store.channels():
@@ -84,6 +86,7 @@ class Chat:
     def _opened(self, log: Log) -> None:
         """Keep a channel: users find it by name. A private log leaves memory when nobody uses it."""
         if log.channel is not None:
+            log.pages = self._pages
             self._channels.add(log)
 
     def log(self, row: LogRow) -> Log:

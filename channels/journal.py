@@ -81,6 +81,8 @@ class Journal:
         # The blocks of all logs, in order of commit. Only the leader uses it. It keeps no log that nobody else uses.
         self._kept: deque[tuple[ref[Log], Block]] = deque()
         self._kept_size = 0
+        self._kept_limit = limits.cache - limits.cache_of_pages
+        self._encodings: deque[tuple[Block, int]] = deque()  # that blocks keep since the last commit; any thread adds
         self._health = StoreHealth()
 
     def post(self, posting: Posting, *, carry: bool = True) -> None:
@@ -178,16 +180,27 @@ class Journal:
         return postings
 
     def _publish(self, log: Log, batch: Batch) -> None:
-        block = Block(batch)
+        block = Block(batch, encodings=self._encodings)
+        block.kept = True
         log.publish(block)
         self._kept.append((ref(log), block))
         self._kept_size += block.size
-        while self._kept_size > self._limits.cache and len(self._kept) > 1:
+        self._count_encodings()
+        while self._kept_size > self._kept_limit and len(self._kept) > 1:
             old_ref, old = self._kept.popleft()
             old_log = old_ref()
             if old_log is not None:
                 old_log.forget(old)
+            old.kept = False
             self._kept_size -= old.size
+
+    def _count_encodings(self) -> None:
+        """Count what the deliveries since the last commit have encoded."""
+        while self._encodings:
+            block, size = self._encodings.popleft()
+            if block.kept:
+                block.size += size
+                self._kept_size += size
 
     def _refuse(self, postings: Sequence[Posting], error: Exception) -> None:
         if isinstance(error, StoreError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections import deque
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from reporting import events, report
@@ -16,29 +17,55 @@ from store import Batch, Entries, LogRow
 from wire.dialect import EntryEncoding
 from wire.frames import Frame
 
+from .encoded_pages import EncodedPages
 from .locks import leaf
 
-_GATHER = 65_536  # bytes of small blocks that are sent to a lagging reader at once
+_GATHER = 262_144  # bytes in memory of the small blocks that are sent to a lagging reader at once
+_READ = 65_536  # bytes that are read from the store for it at once
+# Bytes in memory, as measured with tracemalloc: of a block beside its batches, of the table of its encodings, and of an
+# encoding beside its bytes.
+_BLOCK_COST, _TABLE_COST, _ENCODING_COST = 350, 190, 64
 
 
 class Block:
-    """Consecutive batches of one log, without a gap, and their bytes in each dialect that a reader uses."""
+    """Consecutive batches of one log, without a gap, and their bytes in each dialect that a reader uses.
 
-    __slots__ = ("_encoded", "batches", "first", "last", "size")
+    `size` is how many bytes it takes in memory, with the encodings that its owner has counted.
+    """
 
-    def __init__(self, *batches: Batch) -> None:
+    __slots__ = ("_encoded", "_encodings", "batches", "first", "kept", "last", "size")
+
+    def __init__(self, *batches: Batch, encodings: deque[tuple[Block, int]] | None = None) -> None:
+        """`encodings` is told of each encoding that the block keeps, with its bytes in memory."""
         self.batches = batches
+        self.kept = False  # its owner counts it
         self.first = batches[0].first
         self.last = batches[-1].last
-        self.size = sum([batch.size for batch in batches])
-        self._encoded: dict[str, bytes] = {}
+        self.size = sum([batch.size for batch in batches]) + _BLOCK_COST
+        self._encodings = encodings
+        self._encoded: dict[str, bytes] | None = None
 
     def encoded(self, dialect: EntryEncoding) -> bytes:
         """Return the entries in a dialect: the same bytes object for every reader of the dialect."""
-        data = self._encoded.get(dialect.key)
+        found = self._encoded
+        data = found.get(dialect.key) if found is not None else None
         if data is None:
-            data = self._encoded[dialect.key] = self.encode(dialect)
+            data = self._keep(dialect.key, self.encode(dialect))
         return data
+
+    def _keep(self, key: str, data: bytes) -> bytes:
+        if self._encodings is not None:
+            data = bytes(memoryview(data))  # the encoder returns its buffer, which is larger
+            self._encodings.append((self, len(data) + _ENCODING_COST + (_TABLE_COST if self._encoded is None else 0)))
+        if self._encoded is None:
+            self._encoded = {}
+        self._encoded[key] = data
+        return data
+
+    def as_encoded(self, dialect: EntryEncoding, *, past: bool) -> bytes:
+        """Return the entries in a dialect, as they were encoded for their delivery, or anew without keeping that."""
+        data = self._encoded.get(dialect.key) if self._encoded is not None and not past else None
+        return self.encode(dialect, past=past) if data is None else data
 
     def encode(self, dialect: EntryEncoding, *, past: bool = False) -> bytes:
         """Return the entries in a dialect, encoded anew; `past` if they are not news."""
@@ -82,6 +109,10 @@ class ReadableLog(Protocol):
     def channel(self) -> str | None:
         """The channel's name; None for a private log."""
 
+    @property
+    def pages(self) -> EncodedPages | None:
+        """The pages that were encoded for lagging readers; None if they are not kept, as few read the log."""
+
     def partner(self, user_key: str) -> str | None:
         """Return the name of the user's partner in a private log; None for a channel."""
 
@@ -105,8 +136,8 @@ class Log:
     """One channel or private log. `tail` is the last committed number; it moves under `_lock` only."""
 
     __slots__ = (
-        "__weakref__", "_baton", "_lock", "_recent", "_undelivered", "channel", "followers", "members", "removed",
-        "row", "tail", "topic",
+        "__weakref__", "_baton", "_lock", "_recent", "_undelivered", "channel", "followers", "members", "pages",
+        "removed", "row", "tail", "topic",
     )  # fmt: skip
 
     def __init__(self, row: LogRow) -> None:
@@ -114,6 +145,7 @@ class Log:
         self.channel = row.name if row.is_channel else None  # None for a private log
         self.tail = row.tail
         self.topic = row.topic
+        self.pages: EncodedPages | None = None  # see `ReadableLog.pages`
         self.members = 0  # of a channel, also those who are away
         self.removed = False  # it leaves the store, or has left it: nothing is posted to it
         self.followers: tuple[Follower, ...] = ()
@@ -168,21 +200,21 @@ class Log:
         blocks = self._after(after, _GATHER)
         if not blocks:
             return None
-        if past:
-            pieces = [block.encode(dialect, past=True) for block in blocks]
-        else:
-            pieces = [block.encoded(dialect) for block in blocks]
+        pieces = [block.as_encoded(dialect, past=past) for block in blocks]
         return b"".join(pieces) if len(pieces) > 1 else pieces[0], blocks[-1].last
 
     def following(self, store: Entries, after: int, limit: int) -> list[Batch]:
-        """Return batches that follow number `after`, at most `limit` entries, from memory or else from the store."""
+        """Return batches that follow number `after`, at most `limit` entries, from memory or else from the store.
+
+        Batches that follow each other in the journal, too, are joined.
+        """
         batches: list[Batch] = []
         for block in self._after(after, _GATHER):
             for batch in block.batches:
                 if limit > 0:
                     batches.append(_part(batch, after, limit))
                     limit -= len(batches[-1].entries)
-        return batches or store.read_batches(self.row, after, limit, _GATHER)
+        return _joined(batches or store.read_batches(self.row, after, limit, _READ))
 
     def _after(self, after: int, size: int) -> list[Block]:
         """Return blocks in memory that follow number `after`, about `size` bytes; the first may be a part of one."""
@@ -231,6 +263,31 @@ class Log:
 
 def _last(block: Block) -> int:
     return block.last
+
+
+def _joined(batches: Sequence[Batch]) -> list[Batch]:
+    """Return the batches with those joined that follow each other, so that lone posts are encoded together."""
+    joined: list[Batch] = []
+    run: list[Batch] = []
+    for batch in [*batches, None]:
+        follows = batch is not None and run and _follow(run[-1], batch)
+        if run and not follows:
+            joined.append(_join(run))
+            run = []
+        if batch is not None:
+            run.append(batch)
+    return joined
+
+
+def _follow(one: Batch, other: Batch) -> bool:
+    return other.first == one.last + 1 and other.seq - len(other.entries) == one.seq
+
+
+def _join(run: Sequence[Batch]) -> Batch:
+    if len(run) == 1:
+        return run[0]
+    entries = [entry for batch in run for entry in batch.entries]
+    return Batch(run[0].log, run[0].first, run[-1].last, run[-1].seq, entries, sum([batch.size for batch in run]))
 
 
 def _part(batch: Batch, after: int, limit: int | None = None) -> Batch:

@@ -8,6 +8,7 @@ reader ignores new blocks, and the write pump walks it through its logs until it
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from typing import Generic, Protocol, TypeVar
@@ -240,16 +241,29 @@ class Reader(Generic[L]):
             self._fall_behind_locked()
 
     def _following(self, store: Entries, limits: Limits, log: L, cursor: int) -> tuple[bytes, int]:
-        """Return the bytes that follow `cursor`, and their last number: from memory, the store, or as a gap notice."""
-        tail = log.tail
+        """Return the bytes that follow `cursor`, and their last number; readers that lag alike share the bytes."""
+        tail, pages = log.tail, log.pages
         if tail - cursor > limits.lag:
             return self._gap(log, cursor, tail - limits.after_gap)
+        if pages is None:
+            return self._encode_following(store, log, cursor, tail)
+        # The line of a past entry has the date, if that is not today.
+        form = f"{self.dialect.key} {time.strftime('%F')}" if self.dialect.shows_time else self.dialect.key
+        page = pages.find((log, cursor, form))
+        if page is None:
+            page = self._encode_following(store, log, cursor, tail)
+            pages.keep((log, cursor, form), *page)
+        return page
+
+    def _encode_following(self, store: Entries, log: L, cursor: int, tail: int) -> tuple[bytes, int]:
+        """Encode what follows `cursor`: from memory, from the store, or as a gap notice."""
         past = self.dialect.shows_time
         recent = log.recent(cursor, self.dialect, past=past)
         if recent is not None:
             return recent
         count = min(log.oldest_recent() - 1 - cursor, tail - cursor)
-        entries = store.read(log.row, cursor, min(_PAGE, count if count > 0 else _PAGE), _PAGE_SIZE)
+        page = _PAGE - cursor % _PAGE  # pages end at the same entries, wherever a reader began
+        entries = store.read(log.row, cursor, min(page, count) if count > 0 else page, _PAGE_SIZE)
         if not entries:
             return self._gap(log, cursor, tail)
         if entries[0].number > cursor + 1:  # what is between them is damaged

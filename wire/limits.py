@@ -44,7 +44,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     missed: OrNone = 500  # entries of one channel that a returning user gets who did not say `since`
     page: AtLeastOne = 1_000  # entries of one answer to `history`, and channels of one answer to `channels`
     page_bytes: AtLeastOne = 262_144  # bytes of one answer to `history` or `channels`, as JSON
-    cache: OrNone = 67_108_864  # bytes of recent entries that memory holds for readers that lag a little
+    cache: OrNone = 67_108_864  # bytes of memory that recent entries take, for readers that lag a little
     queue: OrNone = 262_144  # bytes of posts that wait for the store before the server reads their senders more slowly
     log_lines: OrNone = 20  # lines of one event in the log that one address causes in a minute; 0: no limit
     presence: OrNone = 200  # members online in a channel, above which they are not told who comes and goes
@@ -79,6 +79,11 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     folder_bytes: AtLeastOne = 1_000_000  # bytes of the list of those files, as JSON
     ranges: AtLeastOne = 1_024  # ranges of one upload that do not touch
     chunk: AtLeastOne = 262_144  # bytes of a file in one answer
+
+    @property
+    def cache_of_pages(self) -> int:
+        """The part of `cache` for pages that were encoded for lagging readers, in bytes."""
+        return self.cache // 8
 
     @property
     def after_gap(self) -> int:

@@ -246,15 +246,17 @@ class MqttReader(Reader[L]):
             if log.tail - cursor > limits.lag:
                 self._skip(log, cursor, log.tail - limits.after_gap)
                 continue
-            limit = min(_PAGE, max(1, room // max(1, encoding.forms)), resent - cursor if cursor < resent else _PAGE)
+            page = _PAGE - cursor % _PAGE  # pages end at the same entries, wherever a client began
+            limit = min(page, max(1, room // max(1, encoding.forms)), resent - cursor if cursor < resent else _PAGE)
             tail = log.tail
             batches = log.following(store, cursor, limit)
             if not batches or batches[0].first > cursor + 1:  # what is between them is damaged
                 self._skip(log, cursor, batches[0].first - 1 if batches else tail)
                 continue
+            packets = self._encode(log, encoding, batches, dup=cursor < resent)
             with self._lock:
                 if self._cursors.get(log) == cursor:
-                    self._send_batches_locked(log, encoding, batches, dup=cursor < resent)
+                    self._send_batches_locked(log, encoding, packets)
                     if self._cursors[log] == cursor:
                         return  # the window is full: the next acknowledgement goes on
         with self._lock:
@@ -270,17 +272,31 @@ class MqttReader(Reader[L]):
                 return log
         return None
 
-    def _send_batches_locked(self, log: L, encoding: PublishEncoding, batches: Sequence[Batch], *, dup: bool) -> None:
+    @staticmethod
+    def _encode(log: L, encoding: PublishEncoding, batches: Sequence[Batch], *, dup: bool) -> list[tuple[Batch, bytes]]:
+        """Return the batches with their packets; clients that lag alike share the bytes."""
+        pages, form = log.pages, f"{encoding.key} dup" if dup else encoding.key
+        packets: list[tuple[Batch, bytes]] = []
+        for batch in batches:
+            key = (log, batch.first - 1, f"{form} {batch.last}")
+            page = pages.find(key) if pages is not None else None
+            data = encoding.encode_entries(batch.entries, batch.seq, dup=dup) if page is None else page[0]
+            if pages is not None and page is None:
+                pages.keep(key, data, batch.last)
+            packets.append((batch, data))
+        return packets
+
+    def _send_batches_locked(self, log: L, encoding: PublishEncoding, packets: Sequence[tuple[Batch, bytes]]) -> None:
         pieces: list[bytes] = []
         cursor = self._cursors.pop(log)  # put back at the end, so that the other logs have their turn
-        for batch in batches:
+        for batch, data in packets:
             if batch.first != cursor + 1:
                 break  # the entries before it are damaged: the next turn skips them
             if encoding.at_qos_1 and self._flights and self._room_locked([batch]) <= 0:
                 break
             if encoding.at_qos_1:
                 self._fly_locked(log, encoding, batch)
-            pieces.append(encoding.encode_entries(batch.entries, batch.seq, dup=dup))
+            pieces.append(data)
             cursor = batch.last
         self._cursors[log] = cursor
         self._unread = self._unread or (log.channel is None and not encoding.at_qos_1)

@@ -43,6 +43,7 @@ class UserLog:
     __slots__ = ("recipient", "row", "whole")
 
     channel = None
+    pages = None
 
     def __init__(self, whole: Log, recipient: Recipient) -> None:
         self.whole = whole
