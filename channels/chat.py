@@ -154,11 +154,21 @@ class Chat:
         """Return the channel of a valid name, which is created if needed. Raises Refused."""
         log = self.channel(name)
         if log is None:
-            self.rates.check(CHANNELS, origin)
-            log = self.log(self.store.open_channel(name))
+            self._check_new_channel(origin)
+            log = self.log(self.store.open_channel(name, origin.user))
             for watcher in self.watchers:
                 watcher.channel_made(log)
         return log
+
+    def _check_new_channel(self, origin: Origin) -> None:
+        """Raise Refused if the user may not create a channel."""
+        most, of_all = self.limits.kept_channels, self.limits.all_channels
+        if of_all and len(self._channels) >= of_all:
+            raise Refused("too-many-channels", f"The server has {of_all:,} channels, which is the limit.")
+        self.rates.check(CHANNELS, origin)
+        if most and self.store.opened_logs(origin.user, private=False) >= most:
+            sentence = f"{most} channels that you have created still exist, which is the limit."
+            raise Refused("too-many-channels", sentence)
 
     def leave(self, log: Log, user: User) -> None:
         """End the user's membership, and tell the user's readers, which may read the channel without it."""
@@ -230,9 +240,20 @@ class Chat:
         if log is None:
             if self.store.find_private_log(one, other) is None:
                 self.rates.check(TALKS, origin)
+                self._check_new_talk(one)
             log = self.log(self.store.open_private_log(one, other))
         self._follow_private_log(log)
         return log
+
+    def _check_new_talk(self, name: str) -> None:
+        """Raise Refused if the user may not begin a private conversation."""
+        most = self.limits.guest_talks
+        if not most or self.store.opened_logs(name, private=True) < most:
+            return
+        account = self.store.account(name)
+        if account is None or account.password is None:
+            sentence = f"A guest may begin {most} private conversations. /register your name to begin more."
+            raise Refused("too-many-talks", sentence)
 
     def _follow_private_log(self, log: Log) -> None:
         """Have both users' readers follow a private log, which may be new, or had nothing to send them until now."""

@@ -25,7 +25,8 @@ CODES: dict[str, str] = {
     "no-such-user": "no user of that name was ever connected",
     "damaged": "the messages are damaged on the disk of the server",
     "not-a-member": "you are not a member of that channel",
-    "too-many-channels": "the user is in as many channels as the limit allows",
+    "too-many-channels": "the user is in, or has created, as many channels as the limit allows",
+    "too-many-talks": "the guest has begun as many private conversations as the limit allows",
     "rate-limited": "the user, or everyone at the address, does this too often: the sentence says when to try again",
     "empty": "the text is empty",
     "no-such-file": "no file that this user may fetch has that id",
@@ -51,7 +52,7 @@ CODES: dict[str, str] = {
 }
 
 # The codes of what a peer has had too much of; the operator's log has each of them once for a connection.
-LIMIT_CODES = frozenset({"too-long", "too-large", "too-many-channels", "quota", "rate-limited"})
+LIMIT_CODES = frozenset({"too-long", "too-large", "too-many-channels", "too-many-talks", "quota", "rate-limited"})
 
 WRONG_PASSWORD = "The password is wrong. Try again."  # the sentence of `wrong-password`
 

@@ -33,10 +33,17 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     filter_bytes: AtLeastOne = 4_194_304  # bytes of memory that the topic filters of one MQTT client take
     user_properties: OrNone = 100  # user properties of one MQTT packet
     session_days: AtLeastOne = 90  # days until the server deletes the session of an MQTT client that is away
+    sessions_per_user: OrNone = 20  # sessions of MQTT clients that are kept for one user; 0: no limit
+    sessions: OrNone = 20_000  # sessions of MQTT clients that are kept for all users; 0: no limit
+    delayed_wills_per_user: OrNone = 20  # delayed wills of one user that wait; further ones are published at once
+    delayed_wills: OrNone = 1_000  # delayed wills of all users that wait; further ones are published at once
     password_tries: AtLeastOne = 3  # wrong passwords before the connection ends, and before the name has to wait
     password_delay: OrNone = 60  # seconds that a name, or an address, waits at most after wrong passwords; 0: none
     passwords_waiting: AtLeastOne = 400  # passwords that wait for being checked; further ones are refused
     channels: AtLeastOne = 1_000  # channels of one user
+    kept_channels: OrNone = 200  # channels that one user has created and that still exist; 0: no limit
+    all_channels: OrNone = 100_000  # channels of the server; 0: no limit
+    guest_talks: OrNone = 500  # private conversations that one guest has begun and that are kept; 0: no limit
     channel_days: AtLeastOne = 7  # days until a channel without members that never had a message leaves the store
     guest_days: AtLeastOne = 90  # days until the server forgets a guest who is away and of whom nothing is kept
     topic: AtLeastOne = 300  # characters of a channel's topic

@@ -195,14 +195,15 @@ def longest_expiry(limits: Limits) -> int:
     return limits.session_days * 86_400
 
 
-def welcome(topics: Topics, packet: Connect, login: Login, limits: Limits, *, present: bool) -> bytes:
+def welcome(topics: Topics, packet: Connect, login: Login, limits: Limits, kept: int, *, present: bool) -> bytes:
     """Return the CONNACK that accepts. In MQTT 5 it says what the server does not support, and what the client asked.
+
+    `kept` is how many seconds the session is kept after its connection.
 
     Raises MqttError if it exceeds the client's Maximum Packet Size ([MQTT-3.1.2-24]).
     """
     if packet.version != V5:
         return encode(ConnAck(0, present), packet.version)
-    kept = expiry(packet, limits)
     properties = Properties(
         session_expiry_interval=None if kept == (packet.properties.session_expiry_interval or 0) else kept,
         shared_subscription_available=0,

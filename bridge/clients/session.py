@@ -154,10 +154,15 @@ class MqttSession:
         if previous is not None:
             previous.taken_over(self.address, clean=packet.clean)
         self._shared.wills.client_connected(self._key, clean=packet.clean)
+        wanted = self._state.expiry
         present = self._state.open(self._key, sent, clean=packet.clean)
+        if self._state.expiry != wanted:
+            self._report.limit_reached("sessions")
         self._publish_handler.open(login.client_id)
         self._responses.subscriptions_changed()
-        self._reader.reply_bytes(welcome(self._shared.topics, packet, login, self._chat.limits, present=present))
+        self._reader.reply_bytes(
+            welcome(self._shared.topics, packet, login, self._chat.limits, self._state.expiry, present=present)
+        )
         self._responses.connected = True
         self._subscribe_handler.follow_private_logs()
 

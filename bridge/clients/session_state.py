@@ -38,12 +38,19 @@ class SessionState:
         stored = None if clean else store.client(key, now())
         if stored is None:
             store.drop_client(key)
+            self._make_room()
         else:
             self._subscriptions.restore(stored.state)
         self.save()
         if stored is not None:
             self._resume(store.client_cursors(key), sent)
         return stored is not None
+
+    def _make_room(self) -> None:
+        """Let the session end with its connection if as many sessions are kept as the limits allow."""
+        limits = self._shared.chat.limits
+        if self.expiry and not self._shared.chat.store.make_room(self._key, limits.sessions_per_user, limits.sessions):
+            self.expiry = 0
 
     def _resume(self, cursors: dict[int, int], sent: dict[int, int] | None) -> None:
         """Read channels from where the acknowledgements ended (§4.4); at QoS 0, from now on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -35,9 +36,12 @@ class Wills:
         self._timer = timer
         self._lock = leaf()
         self._delayed: dict[str, int] = {}  # by client key: the number of the timer
+        self._by_user: Counter[str] = Counter()  # delayed wills of each user, by key
 
     def publish_later(self, key: str, name: str, will: LastWill, seconds: int, holds: Callable[[], bool]) -> bool:
         """Publish a client's will after `seconds`, unless it connects before that (5 §3.1.3.2.2).
+
+        Publish it now if as many wills wait as the limits allow.
 
         Return False and do nothing if `holds` returns False: another connection has taken the client over. That
         connection must make it return False before it calls `client_connected`. `holds` must take no lock.
@@ -45,21 +49,38 @@ class Wills:
 
         def due() -> None:
             with self._lock:
-                self._delayed.pop(key, None)
+                self._take_locked(key)
             self.publish(name, will)
 
         number = self._timer.call_later(seconds, due)
         with self._lock:
-            if holds():
+            holding = holds()
+            waits = holding and self._has_room_locked(key)
+            if waits:
                 self._delayed[key] = number
-                return True
-        self._timer.cancel(number)
-        return False
+                self._by_user[_user(key)] += 1
+        if not waits and self._timer.cancel(number) is not None and holding:
+            self.publish(name, will)
+        return holding
+
+    def _has_room_locked(self, key: str) -> bool:
+        limits = self._chat.limits
+        return len(self._delayed) < limits.delayed_wills and self._by_user[_user(key)] < limits.delayed_wills_per_user
+
+    def _take_locked(self, key: str) -> int | None:
+        """Take a client's will from those that wait. Return the number of its timer, None if it has none."""
+        number = self._delayed.pop(key, None)
+        if number is not None:
+            user = _user(key)
+            self._by_user[user] -= 1
+            if not self._by_user[user]:
+                del self._by_user[user]
+        return number
 
     def client_connected(self, key: str, *, clean: bool) -> None:
         """Drop a client's delayed will ([MQTT-3.1.3-9]); publish it now if a clean start has ended its session."""
         with self._lock:
-            number = self._delayed.pop(key, None)
+            number = self._take_locked(key)
         if number is None:
             return
         due = self._timer.cancel(number)
@@ -83,6 +104,11 @@ class Wills:
         if isinstance(request, Msg):
             return self._chat.private_log(name, request.user, origin)
         return self._chat.open_channel(request.channel, origin)
+
+
+def _user(key: str) -> str:
+    """Return the user's key in a client's key."""
+    return key.split("/", 1)[0]
 
 
 def _stored(posting: Posting, numbers: object) -> None:

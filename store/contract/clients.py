@@ -33,6 +33,13 @@ class Clients(Protocol):
     def save_client(self, client: Client) -> None:
         """Store a session; it replaces the one with the same key."""
 
+    def make_room(self, key: str, per_user: int, in_all: int) -> bool:
+        """Make room for a new session with that key. Return False if it has none.
+
+        `per_user` and `in_all` limit the sessions of one user and those of all; 0 is no limit. A session whose client
+        is away may be removed for it, the one that ends first: of the same user, or, for `in_all`, of any guest.
+        """
+
     def drop_client(self, key: str) -> None:
         """Remove a session with its cursors and with the post ids that begin with `/client id/`."""
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, and_, bindparam, delete, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, func, or_, select, update
 
 from ..contract import Client
 from .database import Database, SqlBase
-from .schema import client_cursors, clients, ids
+from .schema import accounts, client_cursors, clients, ids
 
 _HIGHEST = chr(0x10FFFF)  # no key has it, so `prefix + _HIGHEST` follows every key that begins with the prefix
 
@@ -28,6 +28,12 @@ _PART = (
     .values(until=bindparam("now") + clients.c.expiry * 1000)
 )
 _OVER = select(clients.c.key).where(and_(clients.c.until.is_not(None), clients.c.until <= bindparam("now")))
+_COUNT = select(func.count()).select_from(clients)
+_own = and_(clients.c.key >= bindparam("prefix"), clients.c.key < bindparam("over"))
+_COUNT_OF = _COUNT.where(_own)
+_AWAY = select(clients.c.key).where(clients.c.until.is_not(None)).order_by(clients.c.until, clients.c.key)
+_AWAY_OF = _AWAY.where(_own).limit(1)
+_PASSWORD = select(accounts.c.password).where(accounts.c.key == bindparam("of"))
 _DROP = (
     delete(clients).where(clients.c.key == bindparam("of")),
     delete(client_cursors).where(client_cursors.c.client == bindparam("of")),
@@ -62,6 +68,23 @@ class SqlClients(SqlBase):
         with self._database.transaction() as db:
             db.execute(self._save, row)
 
+    def make_room(self, key: str, per_user: int, in_all: int) -> bool:
+        """Make room for a new session with that key. Return False if it has none."""
+        prefix = f"{_user(key)}/"
+        own = {"prefix": prefix, "over": prefix + _HIGHEST}
+        with self._database.transaction() as db:
+            if per_user and db.execute(_COUNT_OF, own).scalar_one() >= per_user:
+                oldest = db.execute(_AWAY_OF, own).scalars().first()
+                if oldest is None:
+                    return False
+                _drop(db, [oldest])
+            if in_all and db.execute(_COUNT).scalar_one() >= in_all:
+                oldest = next((each for each in db.execute(_AWAY).scalars() if _is_guest(db, each)), None)
+                if oldest is None:
+                    return False
+                _drop(db, [oldest])
+            return True
+
     def drop_client(self, key: str) -> None:
         """Remove a session with its cursors and with the post ids that begin with `/client id/`."""
         with self._database.transaction() as db:
@@ -81,6 +104,14 @@ class SqlClients(SqlBase):
         """Remove the sessions that have ended by `now`, in milliseconds since 1970, as `drop_client` does."""
         with self._database.transaction() as db:
             _drop(db, [row.key for row in db.execute(_OVER, {"now": now})])
+
+
+def _user(key: str) -> str:
+    return key.split("/", 1)[0]
+
+
+def _is_guest(db: Connection, key: str) -> bool:
+    return db.execute(_PASSWORD, {"of": _user(key)}).scalar() is None
 
 
 def _drop(db: Connection, keys: Sequence[str]) -> None:

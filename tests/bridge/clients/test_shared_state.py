@@ -273,12 +273,14 @@ def test_a_live_message_goes_to_the_broker_unless_it_comes_from_there(desk: Desk
 class WillDesk(Desk):
     """A registry with wills; `posted` are the posts that reached the journal."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits | None = None) -> None:
         super().__init__()
         self.posted: list[tuple[str, str]] = []
-        journal = SimpleNamespace(post=self._post)
         chat = SimpleNamespace(
-            journal=journal, open_channel=lambda name, origin: cast("Log", name), rates=RateLimits(Limits())
+            journal=SimpleNamespace(post=self._post),
+            open_channel=lambda name, origin: cast("Log", name),
+            rates=RateLimits(Limits()),
+            limits=limits or Limits(),
         )
         self.wills = Wills(cast("Chat", chat), LiveRouter(TOPICS, self.registry), cast("Timer", self.timer))
 
@@ -320,6 +322,26 @@ def test_a_delayed_will_of_a_client_that_is_back(clean: bool) -> None:
     assert desk.posted == ([("Alice", "lost")] if clean else [])
     desk.timer.fire()
     assert desk.posted[clean:] == [("Alice", "another client's")]
+
+
+@pytest.mark.parametrize(
+    ("limits", "early"),
+    [
+        (Limits(delayed_wills=2, delayed_wills_per_user=9), ["Alice", "Bob", "Bob"]),
+        (Limits(delayed_wills=9, delayed_wills_per_user=1), ["Alice", "Alice", "Bob"]),
+        (Limits(delayed_wills=0), ["Alice", "Alice", "Alice", "Bob", "Bob"]),
+    ],
+)
+def test_delayed_wills_over_the_limit_are_published_at_once(limits: Limits, early: list[str]) -> None:
+    """None is lost, and a will that has gone makes room for another one."""
+    desk = WillDesk(limits)
+    for at, name in enumerate(["Alice", "Alice", "Alice", "Bob", "Bob"]):
+        assert desk.wills.publish_later(f"{name.lower()}/{at}", name, will(f"{at}"), 30, lambda: True)
+    assert [name for name, _ in desk.posted] == early
+    desk.timer.fire()
+    assert sorted(text for _, text in desk.posted) == ["0", "1", "2", "3", "4"]
+    desk.wills.publish_later("alice/new", "Alice", will("new"), 30, lambda: True)
+    assert (("Alice", "new") in desk.posted) == (limits.delayed_wills == 0)
 
 
 # Retained state

@@ -95,3 +95,37 @@ def test_a_saved_client_replaces_the_one_with_its_key(store: Store) -> None:
     store.save_client(Client("ann/dev", None, None, "two"))
     assert store.clients("") == [Client("ann/dev", None, None, "two")]
     assert store.client_cursors("ann/dev") == {lab.id: 3}
+
+
+def test_room_for_a_session_of_the_same_user(store: Store) -> None:
+    """The session goes that ends first among those whose clients are away; other users' stay."""
+    for key, until in (("ann/1", NOW + 5), ("ann/2", None), ("ann/3", NOW + 3), ("ann2/1", NOW), ("an/1", NOW)):
+        store.save_client(Client(key, 60, until, ""))
+    assert store.make_room("ann/new", 0, 0)
+    assert store.make_room("ann/new", 4, 0)
+    assert len(store.clients("")) == 5
+    assert store.make_room("ann/new", 3, 0)
+    assert [client.key for client in store.clients("ann/")] == ["ann/1", "ann/2"]
+    assert store.make_room("ann/new", 2, 0)
+    assert [client.key for client in store.clients("")] == ["an/1", "ann/2", "ann2/1"]
+    assert not store.make_room("ann/new", 1, 0), "the client of the last one is connected"
+    assert len(store.clients("")) == 3
+
+
+def test_room_among_the_sessions_of_all_users(store: Store) -> None:
+    """The session of a guest goes; those of registered users and of connected clients never do."""
+    for name in ("ann", "bob", "cy"):
+        store.open_account(name)
+    store.set_password("ann", "hash")
+    for key, until in (("ann/1", NOW + 1), ("bob/1", NOW + 3), ("cy/1", NOW + 2), ("bob/2", None)):
+        store.save_client(Client(key, 60, until, ""))
+    lab = store.open_channel("lab")
+    store.move({(lab.id, "cy/1"): 4}, {})
+    assert store.make_room("new/1", 9, 5)
+    assert len(store.clients("")) == 4
+    assert store.make_room("new/1", 9, 4)
+    assert [client.key for client in store.clients("")] == ["ann/1", "bob/1", "bob/2"]
+    assert store.client_cursors("cy/1") == {}
+    assert store.make_room("new/1", 9, 3)
+    assert not store.make_room("new/1", 9, 2)
+    assert [client.key for client in store.clients("")] == ["ann/1", "bob/2"]
