@@ -354,10 +354,9 @@ class Chat:
 
     def _others(self, log: Log, user: User) -> list[Follower]:
         """Return the followers of a log but the user's own; none if it has so many that presence would be noise."""
-        followers = log.followers
-        if len(followers) > self.limits.presence:
+        if log.follower_count > self.limits.presence:
             return []
-        return [follower for follower in followers if follower.user_key != user.key]
+        return [follower for follower in log.followers if follower.user_key != user.key]
 
     def _neighbours(self, user: User) -> set[Follower]:
         return {follower for log in list(user.joined) for follower in self._others(log, user)}

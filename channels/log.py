@@ -136,8 +136,8 @@ class Log:
     """One channel or private log. `tail` is the last committed number; it moves under `_lock` only."""
 
     __slots__ = (
-        "__weakref__", "_baton", "_lock", "_recent", "_undelivered", "channel", "followers", "members", "pages",
-        "removed", "row", "tail", "topic",
+        "__weakref__", "_baton", "_followers", "_in_order", "_lock", "_recent", "_told_last", "_undelivered", "channel",
+        "members", "pages", "removed", "row", "tail", "topic",
     )  # fmt: skip
 
     def __init__(self, row: LogRow) -> None:
@@ -148,8 +148,10 @@ class Log:
         self.pages: EncodedPages | None = None  # see `ReadableLog.pages`
         self.members = 0  # of a channel, also those who are away
         self.removed = False  # it leaves the store, or has left it: nothing is posted to it
-        self.followers: tuple[Follower, ...] = ()
         self._lock = leaf()
+        self._followers: dict[Follower, None] = {}  # in the order of attaching, without those that are told last
+        self._told_last: dict[Follower, None] = {}
+        self._in_order: tuple[Follower, ...] | None = None  # both; None after a change, until somebody asks
         self._recent: deque[Block] = deque()  # without a gap up to the tail
         self._undelivered: list[Block] = []
         self._baton = threading.Lock()
@@ -163,17 +165,27 @@ class Log:
     def attach(self, follower: Follower) -> None:
         """Tell the follower of all blocks from now on. No-op for one that is attached already."""
         with self._lock:
-            followers = self.followers
-            if follower not in followers:
-                at = len(followers)
-                while at and followers[at - 1].told_last and not follower.told_last:
-                    at -= 1
-                self.followers = (*followers[:at], follower, *followers[at:])
+            (self._told_last if follower.told_last else self._followers)[follower] = None
+            self._in_order = None
 
     def detach(self, follower: Follower) -> None:
         """Tell the follower nothing more."""
         with self._lock:
-            self.followers = tuple([other for other in self.followers if other is not follower])
+            (self._told_last if follower.told_last else self._followers).pop(follower, None)
+            self._in_order = None
+
+    @property
+    def followers(self) -> tuple[Follower, ...]:
+        """The attached followers, in the order in which they are told."""
+        with self._lock:
+            if self._in_order is None:
+                self._in_order = (*self._followers, *self._told_last)
+            return self._in_order
+
+    @property
+    def follower_count(self) -> int:
+        """How many followers are attached; to ask costs the same for any number."""
+        return len(self._followers) + len(self._told_last)
 
     def count_members(self, more: int) -> None:
         """Add to the count of a channel's members, or take from it."""

@@ -97,3 +97,23 @@ def test_the_first_number_in_memory() -> None:
     assert log.oldest_recent() == 8
     _publish(log)
     assert log.oldest_recent() == 8
+
+
+class Incomparable(Follower):
+    """A follower that is never compared with another one."""
+
+    __hash__ = Follower.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        raise AssertionError("a login costs those who are there")
+
+
+def test_who_comes_or_goes_is_not_compared_with_all_others() -> None:
+    log = _log()
+    for _ in range(50):
+        log.attach(Incomparable())
+    late = Incomparable()
+    log.attach(late)
+    assert log.follower_count == len(log.followers) == 51
+    log.detach(late)
+    assert log.follower_count == len(log.followers) == 50
