@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
+import yaml
 
 from admin import SUBCOMMANDS
 from bridge.clients import MqttSession, SharedState
@@ -54,6 +55,7 @@ from wire.topics import ROOT, Topics
 PROGRAM = "server.py"  # the name of the command, unless a package has given it another one
 MQTT_PORT, MQTTS_PORT = 1883, 8883  # registered with IANA
 _PRECEDENCE = "An option takes precedence over the same key of the config file; see partyline.example.yaml."
+_DEPTH = 4  # of the settings in the config file, and one more
 _NO_PORT = ("none", "off", "no", "false")  # the documentation uses the first
 
 # Settings of a section, and the end of each setting's option.
@@ -194,14 +196,26 @@ def load(file: str) -> Config:
     except OSError as error:
         raise LocalError(f"Cannot read the config file {file}: {error.strerror}.") from error
     try:
+        _check_shape(text, file)
         settings = _without_blanks(msgspec.yaml.decode(text)) or {}
         if isinstance(settings, dict):
             settings |= {key: _port_or_none(settings[key]) for key in ("mqtt_port", "mqtts_port") if key in settings}
         return msgspec.convert(settings, Config)
     except msgspec.ValidationError as error:
         raise LocalError(f"The config file {file} is wrong: {error}.") from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, yaml.YAMLError) as error:
         raise LocalError(f"The config file {file} is not YAML: {' '.join(str(error).split())}.") from error
+
+
+def _check_shape(text: bytes, file: str) -> None:
+    """Raise LocalError for what takes YAML long to read: deep nesting, which may crash it, and repeated aliases."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise LocalError(f"The config file {file} has an alias of YAML. Write the value out.")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEPTH:
+            raise LocalError(f"The config file {file} is nested too deeply. Settings have at most {_DEPTH} levels.")
 
 
 def _without_blanks(value: Any) -> Any:

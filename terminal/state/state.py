@@ -48,7 +48,7 @@ from wire.frames import (
 from wire.jsonlines import JsonLines
 from wire.limits import Limits
 from wire.names import fold, one_line, printable, shorten
-from wire.text import help_lines, parse
+from wire.text import help_lines, parse, without_secret
 
 from .credentials import Credentials
 from .cursors import Cursors
@@ -130,7 +130,7 @@ class State:
     @property
     def unsent(self) -> list[str]:
         """The typed messages that are not known to be stored."""
-        return [*(post.text for post in self._outbox.posts()), *(line for line, _ in self._typed)]
+        return [*(post.text for post in self._outbox.posts()), *(without_secret(line) for line, _ in self._typed)]
 
     @property
     def unanswered(self) -> int:
@@ -205,7 +205,7 @@ class State:
 
     def _note_unsent(self, line: str) -> None:
         """Display a typed line that waits for the connection."""
-        self._step.show.append(Note(shorten(line, _QUOTED), "unsent"))
+        self._step.show.append(Note(shorten(without_secret(line), _QUOTED), "unsent"))
 
     def _command(self, line: str) -> None:
         match parse(line):

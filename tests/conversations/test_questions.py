@@ -169,8 +169,10 @@ def test_unknown_commands_name_the_nearest(server: Server, dial: Callable[..., T
         assert alice.expect("Unknown command").endswith(f"Did you mean {hint}?")
     alice.send("/zzzzzzzz")
     alice.expect("Unknown command /zzzzzzzz. /help lists the commands.")
-    alice.send("/JOIN lab", "still here")
+    alice.send("/regster sesame", "/registersesame", "/JOIN lab", "still here")
     alice.expect("[lab] alice: still here")
+    assert alice.seen.count("! Unknown command. Did you mean /register?") == 2
+    assert "sesame" not in alice.seen
 
 
 def test_a_mistake_gets_one_line_and_the_connection_goes_on(server: Server, dial: Callable[..., Text]) -> None:

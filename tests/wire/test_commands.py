@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
@@ -44,7 +45,19 @@ from wire.frames import (
     Who,
     Whois,
 )
-from wire.text import COMMANDS, PLAIN, Command, channel_word, find, help_lines, parse, post_for, topic_for
+from wire.text import (
+    COMMANDS,
+    PLAIN,
+    Command,
+    channel_word,
+    find,
+    help_lines,
+    may_hold_secret,
+    parse,
+    post_for,
+    topic_for,
+    without_secret,
+)
 
 WORDS = {
     "<channel>": "lab", "<user>": "bob", "<text>": "hello there", "<password>": "secret-word", "[channel]": "lab",
@@ -129,8 +142,46 @@ def test_help_shows_everything() -> None:
             assert first.startswith(f"{command.usage} - {command.summary}.")
             assert all(alias in first for alias in command.aliases)
             assert more == ([command.detail] if command.detail else [])
-    with pytest.raises(Refused, match="Unknown command frobnicate"):
-        help_lines("frobnicate")
+    with pytest.raises(Refused, match="Unknown command zzzzz"):
+        help_lines("zzzzz")
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["/register sesame", " /register sesame", "/Register sesame", "/REGISTER  sesame", "/register\tsesame",
+     "/regster sesame", "/resgiter sesame", "/registersesame", "/registersesamesesamesesamesesamesesame",
+     "/passwd sesame", "/ register sesame"],
+)  # fmt: skip
+def test_a_password_is_not_shown_again(line: str) -> None:
+    """Not in an answer, a line that waits, or the history of the input line, however the command is written."""
+    assert may_hold_secret(line)
+    assert "sesame" not in without_secret(line)
+    assert "sesame" not in refusal(line.strip())
+
+
+def refusal(line: str) -> str:
+    """Return why a command is refused; nothing if it is a registration."""
+    try:
+        assert parse(line) == Register("sesame")
+    except Refused as refused:
+        return refused.sentence
+    return ""
+
+
+@pytest.mark.parametrize("line", ["hello", "/join lab", "/JOIN lab", "//register sesame", "exit", "/msg bob hi", ""])
+def test_other_lines_are_shown(line: str) -> None:
+    assert not may_hold_secret(line)
+    assert without_secret(line) == line
+
+
+def test_a_long_unknown_command_is_compared_with_none() -> None:
+    """To compare 16 KB with each command took 2.5 ms."""
+    with (
+        patch("difflib.get_close_matches") as compare,
+        pytest.raises(Refused, match="/help lists the commands"),
+    ):
+        parse("/" + "x" * 16_000)
+    compare.assert_not_called()
 
 
 @pytest.mark.parametrize(

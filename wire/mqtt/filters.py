@@ -9,7 +9,7 @@ _LONGEST = 65_535  # bytes, as the length has 16 bits [MQTT-4.7.3-3]
 
 # `+` is a whole level, wherever it is (3.1.1 [MQTT-4.7.1-3], 5 [MQTT-4.7.1-2]);
 # `#` is the whole last level (3.1.1 [MQTT-4.7.1-2], 5 [MQTT-4.7.1-1]).
-_FILTER = re.compile(r"(?:(?:\+|[^/+#]*)/)*(?:\+|#|[^/+#]*)")
+_FILTER = re.compile(r"(?:(?:\+|[^/+#]*+)/)*+(?:\+|#|[^/+#]*+)")  # possessive: it steps back nowhere
 # A name of at least one character [MQTT-4.8.2-1], without wildcards, and a filter after it [MQTT-4.8.2-2].
 _SHARE = re.compile(r"\$share/([^/+#]+)/(.+)", re.DOTALL)
 

@@ -7,7 +7,7 @@ and `TextLines` is the dialect of one connection.
 from __future__ import annotations
 
 from .addressed import channel_word, post_for, topic_for
-from .commands import COMMANDS, PLAIN, Command, find, help_lines, parse
+from .commands import COMMANDS, PLAIN, Command, find, help_lines, may_hold_secret, parse, without_secret
 from .dialect import GREETING_START, TextLines
 from .render import clock, entry_line, past_line, render
 
@@ -22,9 +22,11 @@ __all__ = [
     "entry_line",
     "find",
     "help_lines",
+    "may_hold_secret",
     "parse",
     "past_line",
     "post_for",
     "render",
     "topic_for",
+    "without_secret",
 ]  # fmt: skip

@@ -40,7 +40,7 @@ class Command:
     """One command: its usage, its summary, and the function that turns its arguments into a frame.
 
     `parse` takes the stripped text after the name. It raises ValueError if the text does not fit `usage`, and Refused
-    for a name that breaks the rule.
+    for a name that breaks the rule. The text after the name of a `secret` command is shown to nobody.
     """
 
     name: str
@@ -49,6 +49,7 @@ class Command:
     parse: Callable[[str], Request]
     aliases: tuple[str, ...] = ()
     detail: str = ""
+    secret: bool = False
 
 
 def _words(rest: str, least: int, most: int) -> list[str]:
@@ -163,7 +164,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("/cancel", "/cancel <id>", "stop fetching a file, or take back a file that you offer",
             lambda rest: Cancel(file=_file(_words(rest, 1, 1)[0]))),
     Command("/register", "/register <password>", "bind your name to a password, which every later login needs",
-            _register),
+            _register, secret=True),
     Command("/status", "/status", "show the status of the server and of its connection to another broker",
             lambda rest: Status(*_words(rest, 0, 0))),
     Command("/help", "/help [command]", "list the commands, or explain one",
@@ -178,6 +179,8 @@ PLAIN: tuple[tuple[str, str], ...] = (
     ("//<text>", "say a text that begins with a slash"),
 )
 
+_LONGEST_MISTYPED = 2 * max(len(command.name) for command in COMMANDS)  # characters; to compare takes time
+
 _by_name: dict[str, Command] = {name: command for command in COMMANDS for name in (command.name, *command.aliases)}
 
 
@@ -187,23 +190,60 @@ def find(name: str) -> Command:
     command = _by_name.get(key) or _by_name.get("/" + key)
     if command is not None:
         return command
-    near = difflib.get_close_matches(key if key.startswith("/") else "/" + key, _by_name, 1, 0.5)
-    hint = f"Did you mean {near[0]}?" if near else "/help lists the commands."
-    raise Refused("unknown-command", f"Unknown command {shorten(name)}. {hint}")
+    near = _nearest(key if key.startswith("/") else "/" + key)
+    hint = f"Did you mean {near}?" if near else "/help lists the commands."
+    shown = near is None or not _by_name[near].secret  # else the name may have a password glued to it
+    raise Refused("unknown-command", f"Unknown command{' ' + shorten(name) if shown else ''}. {hint}")
+
+
+def _nearest(key: str) -> str | None:
+    """Return the name that a mistyped one begins with, or else the most similar one; None if none is."""
+    longer = [name for name in _by_name if name.startswith("/") and key.startswith(name)]
+    if longer:
+        return max(longer, key=len)
+    if len(key) > _LONGEST_MISTYPED:
+        return None
+    near = difflib.get_close_matches(key, _by_name, 1, 0.5)
+    return near[0] if near else None
+
+
+def may_hold_secret(line: str) -> bool:
+    """Return True if a typed line has, or may have, a password: it is an unknown command, or one that takes a password.
+
+    Such a line is neither shown again nor kept.
+    """
+    return without_secret(line) != line
+
+
+def without_secret(line: str) -> str:
+    """Return a typed line as it may be shown: without what may be a password."""
+    name, _ = _split(line)
+    if not name.startswith("/") or name.startswith("//"):
+        return line
+    command = _by_name.get(name.lower())
+    if command is None:
+        return "…"
+    return f"{command.name} …" if command.secret else line
 
 
 def parse(line: str) -> Request | None:
     """Return the request of a command line; None if the line is not a command. Raises Refused."""
     if line.startswith("//"):
         return Say(line[1:])
-    name, _, rest = line.partition(" ")
-    if not name.startswith("/") and not (name.lower() == "exit" and not rest.strip()):
+    name, rest = _split(line)
+    if not name.startswith("/") and not (name.lower() == "exit" and not rest):
         return None
     command = find(name)
     try:
-        return command.parse(rest.strip())
+        return command.parse(rest)
     except ValueError:
         raise Refused("bad-command", f"Usage: {command.usage}") from None
+
+
+def _split(line: str) -> tuple[str, str]:
+    """Return the first word of a line, and the stripped text after it."""
+    words = line.split(maxsplit=1)
+    return (words[0], words[1].strip()) if len(words) == 2 else (line.strip(), "")
 
 
 def help_lines(name: str = "") -> list[str]:

@@ -17,11 +17,13 @@ from prompt_toolkit.filters import Condition, has_focus
 from prompt_toolkit.formatted_text import FormattedText, StyleAndTextTuples
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.layout.processors import ConditionalProcessor, Processor, Transformation, TransformationInput
+from prompt_toolkit.layout.utils import explode_text_fragments
 from prompt_toolkit.renderer import print_formatted_text
 from prompt_toolkit.shortcuts import CompleteStyle
 from prompt_toolkit.styles import Style
 
 from wire.names import printable
+from wire.text import COMMANDS, may_hold_secret
 
 from ...files import FileOptions, OpenConnection
 from ...links import Deliver, Link
@@ -31,6 +33,7 @@ from ..paint import PALETTE, paint
 from .complete import WordCompleter
 
 _GOODBYE = 2.0  # seconds for the server's answer to `bye`
+_SECRET_COMMANDS = {name for command in COMMANDS if command.secret for name in (command.name, *command.aliases)}
 _STYLE = Style.from_dict({colour: style for colour, (style, _) in PALETTE.items() if colour} | {"prompt": "bold"})
 
 
@@ -39,6 +42,23 @@ class _HiddenInput(Processor):
 
     def apply_transformation(self, transformation_input: TransformationInput) -> Transformation:
         return Transformation([], source_to_display=lambda position: 0, display_to_source=lambda position: 0)
+
+
+class _MaskedArgument(Processor):
+    """Display stars for the argument of a command that takes a password."""
+
+    def apply_transformation(self, transformation_input: TransformationInput) -> Transformation:
+        text = transformation_input.document.text
+        start = len(text) - len(text.lstrip())
+        end = start + len(text.lstrip().partition(" ")[0])
+        if text[start:end].lower() not in _SECRET_COMMANDS:
+            return Transformation(transformation_input.fragments)
+        fragments = explode_text_fragments(transformation_input.fragments)
+        shown: StyleAndTextTuples = [
+            (style, "*" if at > end and not character.isspace() else character)
+            for at, (style, character, *_) in enumerate(fragments)
+        ]
+        return Transformation(shown)
 
 
 class Screen:
@@ -72,7 +92,7 @@ class Screen:
             complete_style=CompleteStyle.READLINE_LIKE,
             complete_while_typing=False,
             key_bindings=self._make_keys(),
-            input_processors=[ConditionalProcessor(_HiddenInput(), asking)],
+            input_processors=[_MaskedArgument(), ConditionalProcessor(_HiddenInput(), asking)],
             style=_STYLE,
             erase_when_done=True,
             enable_suspend=True,
@@ -141,7 +161,7 @@ class Screen:
     def _accept(self, buffer: Buffer) -> bool:
         """Handle Enter. Return False, so that the input line is empty afterwards."""
         text = buffer.text
-        secret = self._state.credentials.question is not None or text.startswith("/register")
+        secret = self._state.credentials.question is not None or may_hold_secret(text)
         if secret:
             buffer.reset()  # an empty line is not kept in the history
         if self._state.credentials.question is not None:

@@ -283,3 +283,21 @@ def test_a_registered_name_sends_its_password_on_the_next_connection() -> None:
     hello = line.up[0]
     assert isinstance(hello, Hello)
     assert hello.password == "open-sesame"
+
+
+@pytest.mark.parametrize("typed", ["/register sesame", "  /register sesame", "/Register sesame", "/regster sesame"])
+@pytest.mark.parametrize("welcomed", [True, False])
+def test_a_password_that_waits_is_not_shown(typed: str, welcomed: bool) -> None:
+    """Neither in the line that is not sent yet, nor in the list of those at the end."""
+    if welcomed:
+        line = wire()
+        line.cut()
+        line.type(typed)
+        shown, state = line.shown, line.state
+        notes = [str(item) for item in shown]
+    else:
+        state = State(Credentials(ME, None))
+        state.typed(typed)
+        notes = [str(item) for item in state.next_step().show]
+    assert notes
+    assert not [note for note in (*notes, *state.unsent) if "sesame" in note], notes

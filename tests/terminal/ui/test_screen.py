@@ -117,6 +117,34 @@ def test_a_password_is_asked_for_and_never_shown(
     assert not any("open-sesame" in line or "guessed" in line for line in lines)
 
 
+@pytest.mark.parametrize("typed", ["/register sesame", " /register sesame", "/Register sesame", "/regster sesame"])
+def test_a_new_password_is_not_shown_however_the_command_is_written(
+    server: Server, start_screen: Callable[..., Screen], typed: str
+) -> None:
+    """Neither by the arrow keys, nor by what the client or the server answers."""
+    screen = start_screen(server.address, "--name", "carol")
+    screen.expect_last(">")
+    screen.type("before", "Enter")
+    screen.expect("* Not sent: before")
+    screen.type(typed, "Enter")
+    lines = screen.expect(
+        "! Unknown command. Did you mean /register?" if "regster" in typed else "! A password has 8 to 128 characters."
+    )
+    screen.type("", "Up")
+    lines += screen.expect_last("> before")
+    assert not any("sesame" in line for line in lines)
+
+
+def test_a_new_password_is_masked_while_it_is_typed(server: Server, start_screen: Callable[..., Screen]) -> None:
+    screen = start_screen(server.address, "--name", "carol")
+    screen.expect_last(">")
+    screen.type(" /Register open sesame")
+    screen.expect_last(">  /Register **** ******")
+    screen.type("", "C-u")
+    screen.type("/join sesame")
+    screen.expect_last("> /join sesame")
+
+
 @pytest.mark.parametrize("how", ["exit", "C-c", "C-d"])
 def test_leaving_frees_the_name(
     server: Server, start_screen: Callable[..., Screen], connect: Callable[..., Json], how: str

@@ -1,0 +1,105 @@
+"""No parser takes more than linear time and memory: twice the input costs at most 2.5 times the CPU time."""
+
+from __future__ import annotations
+
+import gc
+import time
+import tracemalloc
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support.examples import examples
+from tests.support.parsers import PARSERS, Parser
+
+_MOST = 2.5  # times the time, for twice the input; what is quadratic takes 4 times
+_MEASURABLE = 0.004  # seconds; a shorter time is mostly noise
+_LONGEST = 1 << 18  # bytes of the longer input; what takes less than `_MEASURABLE` for that is no danger
+_RUNS = 3  # the shortest of so many counts
+_LOOKS = 4  # a ratio above `_MOST` must be there again so many times
+_SIZE = 1 << 15  # bytes of the inputs whose memory is measured
+_FIXED = 1 << 16  # bytes that any input may take
+
+every_parser = pytest.mark.parametrize("parser", PARSERS, ids=lambda parser: parser.name)
+
+
+def pumped(before: bytes, unit: bytes, after: bytes, size: int) -> bytes:
+    """Return an input of about that size that repeats `unit`."""
+    return before + unit * max(1, size // len(unit)) + after
+
+
+def cpu(parser: Parser, data: bytes, runs: int = _RUNS) -> float:
+    """Return the CPU seconds of this thread that an input takes, at least."""
+    times: list[float] = []
+    gc.disable()
+    try:
+        for _ in range(runs):
+            start = time.thread_time()
+            parser.feed(data)
+            times.append(time.thread_time() - start)
+    finally:
+        gc.enable()
+    return min(times)
+
+
+def check_time(parser: Parser, before: bytes, unit: bytes, after: bytes) -> None:
+    """Assert that the time grows no faster than the input."""
+    size = 1_024
+    while size < _LONGEST and cpu(parser, pumped(before, unit, after, size), 2) < _MEASURABLE:
+        size *= 2
+    ratios: list[float] = []
+    for _ in range(_LOOKS):
+        one, two = (cpu(parser, pumped(before, unit, after, each)) for each in (size, 2 * size))
+        ratios.append(two / max(one, _MEASURABLE))
+        if ratios[-1] <= _MOST:
+            return
+    raise AssertionError(f"{parser.name}: {before!r} + {unit!r} * {size // len(unit)} + {after!r}: {ratios} times")
+
+
+def check_memory(parser: Parser, before: bytes, unit: bytes, after: bytes) -> None:
+    """Assert that the memory at its peak is at most the row's part of the input."""
+    data = pumped(before, unit, after, _SIZE)
+    parser.feed(data[:100])  # what is made once, such as caches
+    tracemalloc.start()
+    try:
+        parser.feed(data)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak <= parser.memory * len(data) + _FIXED, (
+        f"{parser.name}: {before!r} + {unit!r} * … + {after!r}: {peak / len(data):.0f} bytes for a byte"
+    )
+
+
+@every_parser
+def test_each_fragment_again_and_again_takes_linear_time_and_memory(parser: Parser) -> None:
+    for unit in parser.fragments:
+        for after in (b"", b"\n"):
+            check_time(parser, b"", unit, after)
+        check_memory(parser, b"", unit, b"\n")
+
+
+@every_parser
+@settings(max_examples=examples(0.4))
+@given(data=st.data())
+def test_fragments_in_any_combination_take_linear_time_and_memory(parser: Parser, data: st.DataObject) -> None:
+    parts = st.lists(st.sampled_from(parser.fragments) | st.binary(min_size=1, max_size=3), max_size=3).map(b"".join)
+    before, unit, after = (data.draw(each) for each in (parts, parts.filter(bool), parts))
+    check_time(parser, before, unit, after)
+    check_memory(parser, before, unit, after)
+
+
+def test_the_measure_finds_what_is_quadratic() -> None:
+    """For example a buffer that is copied with each byte, or a pattern that steps back."""
+
+    def copies(data: bytes) -> None:
+        held = b""
+        for at in range(len(data)):
+            held = b"".join((held, data[at : at + 1]))
+
+    with pytest.raises(AssertionError, match="quadratic"):
+        check_time(Parser("quadratic", copies, (b"x",)), b"", b"x", b"")
+    check_time(Parser("linear", lambda data: [byte for byte in data for _ in range(20)], (b"x",)), b"", b"x", b"")
+    with pytest.raises(AssertionError, match="hungry"):
+        check_memory(Parser("hungry", lambda data: [[byte] for byte in data], (b"x",)), b"", b"x", b"")
