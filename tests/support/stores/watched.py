@@ -22,10 +22,10 @@ class WatchedStore:
     def __getattr__(self, name: str) -> Any:
         method = getattr(self.store, name)
 
-        def call(*arguments: Any) -> Any:
+        def call(*arguments: Any, **named: Any) -> Any:
             nothing_held(f"call the store's {name}")
             if self.before is not None:
                 self.before(name)
-            return method(*arguments)
+            return method(*arguments, **named)
 
         return call
