@@ -24,9 +24,13 @@ class Process:
     standard error so far. MQTT has a free port of its own, unless a config file gives it another.
     """
 
-    def __init__(self, folder: Path, *options: str) -> None:
-        """Start it and wait until it is ready. `options` are those of server.py beside --port and --data."""
+    def __init__(self, folder: Path, *options: str, rates: bool = False) -> None:
+        """Start it and wait until it is ready. `options` are those of server.py beside --port and --data.
+
+        `rates`: it limits each user and address as a server does by default.
+        """
         self.folder = folder
+        self._rates = rates
         self.address = "127.0.0.1:0"
         self._options = [*options, *self._config(options)]
         self._stderr = folder.with_name(f"{folder.name}.stderr")
@@ -35,13 +39,13 @@ class Process:
     def _config(self, options: Sequence[str]) -> list[str]:
         """The config file of the options, with a free port for MQTT: an option that is given twice counts last.
 
-        Of the limits for each user and address, the server has those that the file sets.
+        Without `rates`, of the limits for each user and address the server has those that the file sets.
         """
         own = self.folder.with_name(f"{self.folder.name}.yaml")
         given = Path(options[options.index("--config") + 1]).read_text() if "--config" in options else "{}"
         settings = {"mqtt_port": 0, **yaml.safe_load(given)}
         limits = msgspec.convert(settings.get("limits", {}), Limits)
-        settings["limits"] = msgspec.to_builtins(without_rates(limits))
+        settings["limits"] = msgspec.to_builtins(limits if self._rates else without_rates(limits))
         own.write_text(yaml.safe_dump(settings))
         return ["--config", str(own)]
 
