@@ -42,7 +42,7 @@ from doors import (
     refuse_unknown,
     text_speaker,
 )
-from net import network_of
+from net import is_loopback, network_of
 from reporting import FORMATS, LogFormat, LogLevel, LogOptions, events, open_log, report
 from store import Durability, Store, data_folder, open_store
 from wire import VERSION
@@ -158,6 +158,11 @@ class Server:
         where = embedded_address(wanted.url, config.host)
         if where is None:
             there = parse_broker(wanted)
+        elif config.tls.required and not is_loopback(where[0]):
+            raise LocalError(
+                "The embedded broker has no TLS, which tls.required asks for. "
+                "Let only this machine use it: --broker embedded://127.0.0.1"
+            )
         else:
             folder = data_folder(config.data)
             self._embedded = BrokerSupervisor(*where, folder, config.root, log=config.log, limits=config.limits)

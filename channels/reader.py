@@ -35,6 +35,8 @@ class Outlet(Protocol):
     def transmit(self, data: bytes | memoryview, *, answered: bool = False) -> int:
         """Send without blocking; return how many bytes were taken. A broken connection takes all of them.
 
+        The rest must be what is sent next: in TLS, a part of it may be under way.
+
         `answered`: the peer answers these bytes at once.
         """
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import doors.connection
+from bridge.mirror import BrokerConfig
 from doors import TlsConfig
 from reporting import events
 from server import Config, Server
@@ -254,6 +255,13 @@ def test_what_cannot_work_is_one_sentence(tmp_path: Path, tls: TlsConfig, senten
     with pytest.raises(LocalError) as raised:
         Server(Config(port=0, data=str(tmp_path), tls=tls))
     assert str(raised.value) == sentence
+
+
+def test_the_embedded_broker_stays_on_this_machine_if_tls_is_required(tmp_path: Path, certificate: Certificate) -> None:
+    """It speaks no TLS."""
+    options = config(certificate, required=True)
+    with pytest.raises(LocalError, match=r"^The embedded broker has no TLS"):
+        Server(Config(port=0, data=str(tmp_path), tls=options, broker=BrokerConfig(url="embedded://0.0.0.0:0")))
 
 
 # Other programs
