@@ -6,9 +6,10 @@ is in channels/requests.
 
 from __future__ import annotations
 
+from .digest import sha256_of
 from .direct_sender import DirectSender
 from .open_files import OpenFile, OpenFiles
 from .registry import Files, Sender
 from .shared_file import SharedFile
 
-__all__ = ["DirectSender", "Files", "OpenFile", "OpenFiles", "Sender", "SharedFile"]
+__all__ = ["DirectSender", "Files", "OpenFile", "OpenFiles", "Sender", "SharedFile", "sha256_of"]

@@ -26,11 +26,12 @@ from wire.ranges import EMPTY, RangeSet, add, clip, missing, union
 
 from ..locks import leaf
 from ..session_reader import SessionReader
+from .digest import update_from_file
 from .direct_sender import DirectSender
 from .quotas import Owner, Quotas, charge, charge_complete
 
 MINUTE, DAY = 60_000, 86_400_000  # milliseconds
-_PIECE = 1 << 20  # bytes that are read at once to make a checksum
+_MISMATCHES = 20  # times that a checksum may not match before the upload has to begin anew
 _RECORDS = 4_096  # ranges that are recorded beside a part until the store is told
 _WATCHERS = 10_000  # readers that wait for one file
 
@@ -65,7 +66,7 @@ class SharedFile:
         self._recorded = 0  # ranges beside the part, of which the store does not know
         self._hash = hashlib.sha256()
         self._hashed = 0  # bytes that `_hash` covers
-        self._doubtful = False  # a checksum did not match, so any bytes may be written over
+        self._mismatches = 0  # after the first one, any bytes may be written over
 
     def load(self) -> FileRow | None:
         """Return the file's row, None for an unknown id. It is read from the store once, and changes here only."""
@@ -105,11 +106,13 @@ class SharedFile:
                 return  # a repeat
             if sha256 and hashlib.sha256(data).hexdigest() != sha256.lower():
                 raise Refused("checksum-mismatch", f"The SHA-256 of bytes {offset} to {end} does not match.")
-            gaps: RangeSet = ((offset, end),) if self._doubtful else missing(self.ranges, offset, end)
+            gaps: RangeSet = ((offset, end),) if self._mismatches else missing(self.ranges, offset, end)
             if gaps:
                 self._keep(row, gaps, offset, memoryview(data))
+                if self._mismatches:
+                    self._hash, self._hashed = hashlib.sha256(), 0
             # Not if the server had some of the bytes, which may differ: then `finish` reads them from the disk.
-            if offset <= self._hashed < end and gaps == ((self._hashed, end),) and not self._doubtful:
+            if offset <= self._hashed < end and gaps == ((self._hashed, end),) and not self._mismatches:
                 self._hash.update(memoryview(data)[self._hashed - offset :])
                 self._hashed = end
         if gaps:
@@ -177,9 +180,12 @@ class SharedFile:
             gaps = missing(self.ranges, 0, row.size)
             if gaps:
                 raise Refused("incomplete", f"Bytes {gaps[0][0]} to {gaps[0][1]} of {row.name} are missing.")
+            if self._mismatches >= _MISMATCHES:
+                sentence = f"The SHA-256 of {row.name} did not match {_MISMATCHES} times. /cancel it and send it again."
+                raise Refused("checksum-mismatch", sentence)
             digest = self._digest(row.size)
             if (sha256 or digest) != digest:
-                self._hash, self._hashed, self._doubtful = hashlib.sha256(), 0, True
+                self._mismatches += 1
                 raise Refused("checksum-mismatch", f"{row.name} is complete, but its SHA-256 does not match.")
             if self._descriptor < 0:
                 self._descriptor = self._blobs.open_part(self.id)  # an empty file has none yet
@@ -198,14 +204,13 @@ class SharedFile:
         return row
 
     def _digest(self, size: int) -> str:
-        while self._hashed < size:
+        """Return the SHA-256 of the whole. What was hashed already, and not written over, is not read again."""
+        if self._hashed < size:
             if self._descriptor < 0:
                 self._descriptor = self._blobs.open_part(self.id)
-            piece = os.pread(self._descriptor, min(_PIECE, size - self._hashed), self._hashed)
-            if not piece:
+            self._hashed = update_from_file(self._hash, self._descriptor, self._hashed, size)
+            if self._hashed < size:
                 raise Refused("incomplete", "The uploaded part is damaged. Send the file again.")
-            self._hash.update(piece)
-            self._hashed += len(piece)
         return self._hash.hexdigest()
 
     def still_offered(self) -> int:

@@ -6,7 +6,6 @@ So a slow receiver costs at most one chunk of memory: the next one is not read b
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 
 from reporting import events, report
@@ -14,11 +13,10 @@ from wire.errors import Refused
 from wire.frames import Chunk, Fetched, Finish, Finished, Get, Have, Kept, Ok, Put, Ranges, Sum, SumIs, Taken
 from wire.ranges import reach
 
-from ..files import OpenFile, SharedFile
+from ..files import OpenFile, SharedFile, sha256_of
 from ..session import Session
 
 _SUM = 8 << 20  # bytes whose checksum is made for one request
-_PIECE = 1 << 20  # bytes that are read at once to make a checksum
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 
 
@@ -99,11 +97,8 @@ def sum_of(session: Session, frame: Sum) -> SumIs:
     end = frame.offset + frame.length
     if end > found.row.size or frame.length > _SUM or reach(found.available, frame.offset) < end:
         raise Refused("bad-range", f"A checksum covers at most {_SUM} bytes, all of which the server must have.")
-    descriptor, at, made = session.files.descriptor(found), frame.offset, hashlib.sha256()
-    while at < end and (piece := os.pread(descriptor, min(_PIECE, end - at), at)):
-        made.update(piece)
-        at += len(piece)
-    return SumIs(file=frame.file, offset=frame.offset, length=frame.length, sha256=made.hexdigest())
+    sha256 = sha256_of(session.files.descriptor(found), frame.offset, end)
+    return SumIs(file=frame.file, offset=frame.offset, length=frame.length, sha256=sha256)
 
 
 def taken(session: Session, frame: Taken) -> Ok:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -313,3 +314,38 @@ def test_a_text_client_sees_offers_as_lines(server: Server, connect: Connect, di
     bob.expect("! Only client.py sends files")
     bob.expect("! Only alice can take x.bin back.")
     bob.expect("! ../x is not the id of a file")
+
+
+def test_a_wrong_checksum_costs_one_reading(server: Server, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `finish` of 60 bytes read and hashed the whole file, each time anew."""
+    read = 0
+    pread = os.pread
+
+    def counted(descriptor: int, length: int, offset: int) -> bytes:
+        nonlocal read
+        data = pread(descriptor, length, offset)
+        read += len(data)
+        return data
+
+    alice = connect(server.address, "alice")
+    file = offer(alice)
+    put(alice, file, 100_000, len(DATA))  # not in order, so nothing is hashed as it comes
+    put(alice, file, 0, 100_000)
+    monkeypatch.setattr("channels.files.digest.os.pread", counted)
+    for _ in range(10):
+        assert refused(alice, Finish(file=file, sha256="00" * 32)) == "checksum-mismatch"
+    assert read <= len(DATA)
+    answer = alice.request(Finish(file=file, sha256=SHA))
+    assert isinstance(answer, Finished), "what does not match may be the checksum"
+
+
+def test_after_many_wrong_checksums_an_upload_begins_anew(server: Server, connect: Connect) -> None:
+    alice = connect(server.address, "alice")
+    file = offer(alice)
+    put(alice, file, 0, len(DATA))
+    for _ in range(20):
+        assert refused(alice, Finish(file=file, sha256="00" * 32)) == "checksum-mismatch"
+        put(alice, file, 0, 10)
+    answer = alice.request(Finish(file=file, sha256=SHA))
+    assert isinstance(answer, Error)
+    assert answer.error == "The SHA-256 of x.bin did not match 20 times. /cancel it and send it again."
