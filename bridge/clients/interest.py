@@ -55,6 +55,11 @@ class Interest(Generic[C]):
         self._client: C | None = client  # None at the end: the client refers to this object
         self._filters: Counter[str] = Counter()  # how many filters match the topics of each name
 
+    @property
+    def names(self) -> list[str]:
+        """The names that the client reads; `EVERY` stands for all names."""
+        return list(self._filters)
+
     def subscribed(self, name: str) -> None:
         """Count a new filter that matches the topics of a name; none for an empty name."""
         if name and self._client is not None:

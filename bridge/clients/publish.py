@@ -26,6 +26,7 @@ class PublishHandler:
 
     __slots__ = (
         "_channels", "_client_id", "_gathered", "_responses", "_session", "_shared", "_unreleased", "gone",
+        "posted_once",
     )  # fmt: skip
 
     def __init__(self, shared: SharedState, session: Session, responses: Responses) -> None:
@@ -37,6 +38,7 @@ class PublishHandler:
         self._channels: dict[str, Log] = {}  # by the topic of a post
         self._unreleased: set[int] = set()  # packet identifiers of QoS 2 whose message is not stored, until PUBREL
         self.gone = False  # the client has published that it leaves
+        self.posted_once = False  # the store has ids of posts at QoS 2
 
     def open(self, client_id: str) -> None:
         """Set the client id in the form of `Login`."""
@@ -127,6 +129,7 @@ class PublishHandler:
             raise Refused("not-allowed", "The name is registered already. Change its password in a terminal.")
         if packet.qos == 2 and isinstance(request, Say | Msg) and request.id is None:
             request.id = self._post_id(packet.packet_id)
+            self.posted_once = True
         return request
 
     def _post_id(self, packet_id: int) -> str:

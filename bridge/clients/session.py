@@ -314,7 +314,7 @@ class MqttSession:
             with self._shared.registry.parting(self._key, self) as current:
                 self._publish_will()
                 if current:  # else another connection has taken the session over
-                    self._state.close()
+                    self._state.close(posted_once=self._publish_handler.posted_once)
         except StoreError as error:
             report(events.StoreProblem(str(error), f"The session of {self._key} may be incomplete."))
 

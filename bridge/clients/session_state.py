@@ -19,13 +19,14 @@ class SessionState:
     `expiry` is how many seconds the state is kept after the connection; 0: it ends with the connection.
     """
 
-    __slots__ = ("_key", "_reader", "_shared", "_subscriptions", "expiry")
+    __slots__ = ("_key", "_reader", "_shared", "_stored", "_subscriptions", "expiry")
 
     def __init__(self, shared: SharedState, reader: MqttReader[Log], subscriptions: Subscriptions) -> None:
         self._shared = shared
         self._reader = reader
         self._subscriptions = subscriptions
         self._key = ""
+        self._stored = False  # the store has something of the client
         self.expiry = 0
 
     def open(self, key: str, sent: dict[int, int] | None, *, clean: bool) -> bool:
@@ -40,6 +41,7 @@ class SessionState:
             store.drop_client(key)
             self._make_room()
         else:
+            self._stored = True
             self._subscriptions.restore(stored.state)
         self.save()
         if stored is not None:
@@ -54,7 +56,7 @@ class SessionState:
 
     def _resume(self, cursors: dict[int, int], sent: dict[int, int] | None) -> None:
         """Read channels from where the acknowledgements ended (§4.4); at QoS 0, from now on."""
-        for log in self._shared.chat.all_channels():
+        for log in self._shared.channels_named(self._subscriptions.channel_names):
             encoding, tail = self._subscriptions.encoding_of(log), log.tail
             if encoding is not None and encoding.at_qos_1:
                 self._reader.resume(log, cursors.get(log.row.id, 0), tail if sent is None else sent.get(log.row.id, 0))
@@ -86,13 +88,18 @@ class SessionState:
                 journal.move(log, self._key, number)
         journal.carry()
 
-    def close(self) -> None:
-        """Keep the state until it expires, or drop it: the connection has ended."""
+    def close(self, *, posted_once: bool) -> None:
+        """Keep the state until it expires, or drop it: the connection has ended.
+
+        `posted_once` is True if the store has ids of posts at QoS 2.
+        """
         if self.expiry == 0:
-            self._shared.chat.store.drop_client(self._key)
+            if self._stored or posted_once:
+                self._shared.chat.store.drop_client(self._key)
         else:
             self._shared.registry.remember(self._key, self._reader.sent(), self.expiry)
             self._save(until=now() + self.expiry * 1000)
 
     def _save(self, until: int | None) -> None:
+        self._stored = True
         self._shared.chat.store.save_client(Client(self._key, self.expiry, until, self._subscriptions.dump()))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from channels import Chat, Log, User
 from wire.topics import Topics
 
+from .interest import EVERY
 from .live import LiveRouter
 from .registry import Registry
 from .retained import RetainedState
@@ -26,6 +29,12 @@ class SharedState:
         self.wills = Wills(chat, self.live, self._timer)
         self.retained = RetainedState(chat, topics, self.registry)
         chat.watchers.append(self)
+
+    def channels_named(self, names: Collection[str]) -> list[Log]:
+        """Return the channels with these names that exist; every channel if `+` is among the names."""
+        if EVERY in names:
+            return self.chat.all_channels()
+        return [log for log in [self.chat.channel(name) for name in names] if log is not None]
 
     # The chat's watcher
 

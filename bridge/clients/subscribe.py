@@ -89,11 +89,7 @@ class SubscribeHandler:
 
     def _channels_of(self, filters: Sequence[str]) -> list[Log]:
         """Return the channels that these filters may match: to look at all channels for each packet would take long."""
-        chat = self._shared.chat
-        names = {self._shared.topics.channel_in(each) for each in filters}
-        if "+" in names:
-            return chat.all_channels()
-        return [log for log in [chat.channel(name) for name in names] if log is not None]
+        return self._shared.channels_named({self._shared.topics.channel_in(each) for each in filters})
 
     def _follow_channels(self, candidates: Sequence[Log]) -> None:
         """Read those of these channels that a subscription matches: a new one from now on."""
@@ -115,9 +111,10 @@ class SubscribeHandler:
         """Read the private logs that a subscription matches, from where the user has acknowledged them."""
         user, chat = self._session.user, self._shared.chat
         assert user is not None
+        memberships = [] if self._subscriptions.empty else chat.store.memberships(user.key)
         unread = [
             membership
-            for membership in chat.store.memberships(user.key)
+            for membership in memberships
             if not membership.log.is_channel
             and not self._reader.follows(chat.log(membership.log))
             and self._subscriptions.encoding_of(chat.log(membership.log)) is not None

@@ -86,6 +86,16 @@ class Subscriptions:
         self._channels.unsubscribed(self._topics.channel_in(topic_filter))
         return Reason.SUCCESS
 
+    @property
+    def empty(self) -> bool:
+        """True if the client has subscribed to nothing."""
+        return not len(self._filters)
+
+    @property
+    def channel_names(self) -> list[str]:
+        """The names of the channels that the filters match, which may not exist; `+` stands for all channels."""
+        return self._channels.names
+
     def close(self) -> None:
         """Take the client out of the registry of who reads what: its connection has ended."""
         self._presence.end()

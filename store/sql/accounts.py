@@ -12,12 +12,12 @@ from wire.names import fold
 from ..contract import Account
 from .database import SqlBase
 from .schema import accounts
+from .statement import Statement
 
 ACCOUNT_COLUMNS = (accounts.c.key, accounts.c.name, accounts.c.password, accounts.c.seen)
 
-# Statements are built once: that takes several times longer than to run one.
-_FIND = select(*ACCOUNT_COLUMNS).where(accounts.c.key == bindparam("of"))
-_INSERT = insert(accounts)
+_FIND = Statement(select(*ACCOUNT_COLUMNS).where(accounts.c.key == bindparam("of")))
+_INSERT = Statement(insert(accounts))
 _SET_PASSWORD = update(accounts).where(accounts.c.key == bindparam("of")).values(password=bindparam("to"))
 
 
@@ -48,13 +48,13 @@ def open_account(db: Connection, name: str) -> Account:
     found = _find(db, name)
     if found is None:
         found = Account(fold(name), name, None, 0)
-        db.execute(_INSERT, {"key": found.key, "name": name, "password": None, "seen": 0, "made": now()})
+        _INSERT.rows(db, key=found.key, name=name, password=None, seen=0, made=now())
     return found
 
 
 def _find(db: Connection, user: str) -> Account | None:
-    found = db.execute(_FIND, {"of": fold(user)}).one_or_none()
-    return None if found is None else make_account(found)
+    found = _FIND.rows(db, of=fold(user))
+    return Account(*found[0]) if found else None
 
 
 def make_account(row: Any) -> Account:

@@ -9,19 +9,24 @@ from sqlalchemy import Connection, and_, bindparam, delete, func, or_, select, u
 from ..contract import Client
 from .database import Database, SqlBase
 from .schema import accounts, client_cursors, clients, ids
+from .statement import Statement
 
 _HIGHEST = chr(0x10FFFF)  # no key has it, so `prefix + _HIGHEST` follows every key that begins with the prefix
 
 # Statements are built once: that takes several times longer than to run one.
-_ALIVE = select(clients).where(
-    and_(clients.c.key == bindparam("of"), or_(clients.c.until.is_(None), clients.c.until > bindparam("now")))
+_ALIVE = Statement(
+    select(clients.c.key, clients.c.expiry, clients.c.until, clients.c.state).where(
+        and_(clients.c.key == bindparam("of"), or_(clients.c.until.is_(None), clients.c.until > bindparam("now")))
+    )
 )
 _BEGINNING = (
     select(clients)
     .where(and_(clients.c.key >= bindparam("prefix"), clients.c.key < bindparam("over")))
     .order_by(clients.c.key)
 )
-_CURSORS = select(client_cursors.c.log, client_cursors.c.cursor).where(client_cursors.c.client == bindparam("of"))
+_CURSORS = Statement(
+    select(client_cursors.c.log, client_cursors.c.cursor).where(client_cursors.c.client == bindparam("of"))
+)
 _PART = (
     update(clients)
     .where(and_(clients.c.until.is_(None), clients.c.expiry.is_not(None)))
@@ -34,12 +39,12 @@ _COUNT_OF = _COUNT.where(_own)
 _AWAY = select(clients.c.key).where(clients.c.until.is_not(None)).order_by(clients.c.until, clients.c.key)
 _AWAY_OF = _AWAY.where(_own).limit(1)
 _PASSWORD = select(accounts.c.password).where(accounts.c.key == bindparam("of"))
-_DROP = (
-    delete(clients).where(clients.c.key == bindparam("of")),
-    delete(client_cursors).where(client_cursors.c.client == bindparam("of")),
+_DROP = Statement(delete(clients).where(clients.c.key == bindparam("of")))
+_DROP_CURSORS = Statement(delete(client_cursors).where(client_cursors.c.client == bindparam("of")))
+_DROP_IDS = Statement(
     delete(ids).where(
         and_(ids.c.sender == bindparam("by"), ids.c.id >= bindparam("least"), ids.c.id < bindparam("over"))
-    ),
+    )
 )
 
 
@@ -53,8 +58,8 @@ class SqlClients(SqlBase):
     def client(self, key: str, now: int) -> Client | None:
         """Return the session with that key, None if it has ended by `now`, in milliseconds since 1970."""
         with self._database.reading() as db:
-            found = db.execute(_ALIVE, {"of": key, "now": now}).one_or_none()
-            return None if found is None else Client(found.key, found.expiry, found.until, found.state)
+            found = _ALIVE.rows(db, of=key, now=now)
+            return Client(*found[0]) if found else None
 
     def clients(self, prefix: str) -> list[Client]:
         """Return the sessions whose key begins with `prefix`, sorted by key, also those that have ended."""
@@ -93,7 +98,7 @@ class SqlClients(SqlBase):
     def client_cursors(self, key: str) -> dict[int, int]:
         """Return a session's cursors, by log id."""
         with self._database.reading() as db:
-            return {row.log: row.cursor for row in db.execute(_CURSORS, {"of": key})}
+            return dict(_CURSORS.rows(db, of=key))
 
     def part_clients(self, now: int) -> None:
         """Treat every client as disconnected: each session without an `until` ends `expiry` seconds after `now`."""
@@ -115,10 +120,9 @@ def _is_guest(db: Connection, key: str) -> bool:
 
 
 def _drop(db: Connection, keys: Sequence[str]) -> None:
-    if not keys:
-        return
-    split = [(key, *key.split("/", 1)) for key in keys]
-    # "0" follows "/" in every encoding, so the range from /client/ to /client0 has the ids that begin with /client/.
-    rows = [{"of": key, "by": user, "least": f"/{client}/", "over": f"/{client}0"} for key, user, client in split]
-    for statement in _DROP:
-        db.execute(statement, rows)
+    for key in keys:
+        user, client = key.split("/", 1)
+        _DROP.rows(db, of=key)
+        _DROP_CURSORS.rows(db, of=key)
+        # "0" follows "/" in every encoding, so the range from /client/ to /client0 has all that begins with /client/.
+        _DROP_IDS.rows(db, by=user, least=f"/{client}/", over=f"/{client}0")

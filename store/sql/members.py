@@ -14,6 +14,7 @@ from ..contract import Account, Kind, LogRow, Membership, private_key
 from .accounts import ACCOUNT_COLUMNS, make_account, open_account
 from .database import Database, SqlBase
 from .schema import accounts, client_cursors, logs, members, runs
+from .statement import Statement
 
 _last = select(func.coalesce(func.max(runs.c.last), 0)).where(runs.c.log == logs.c.id).correlate(logs)
 _tail = _last.scalar_subquery()
@@ -30,7 +31,7 @@ _TOUCH = update(logs).where(logs.c.id == bindparam("of")).values(touched=bindpar
 _TAIL = select(_tail).where(logs.c.id == bindparam("of"))
 
 _is_member = and_(members.c.log == bindparam("of_log"), members.c.user == bindparam("of"))
-_CURSOR = select(members.c.cursor).where(_is_member)
+_CURSOR = Statement(select(members.c.cursor).where(_is_member))
 _JOIN = insert(members).values(
     log=bindparam("of_log"),
     user=bindparam("of"),
@@ -40,7 +41,7 @@ _JOIN = insert(members).values(
     .scalar_subquery(),
 )
 _LEAVE = delete(members).where(_is_member)
-_MEMBERSHIPS = (
+_MEMBERSHIPS = Statement(
     select(*_log_columns, members.c.cursor)
     .join(members, members.c.log == logs.c.id)
     .where(members.c.user == bindparam("of"))
@@ -137,9 +138,9 @@ class SqlMembers(SqlBase):
             return self._join(db, log, fold(user), tail)
 
     def _join(self, db: Connection, log: LogRow, key: str, cursor: int) -> tuple[int, bool]:
-        found = db.execute(_CURSOR, {"of_log": log.id, "of": key}).scalar_one_or_none()
-        if found is not None:
-            return cast("int", found), False
+        found = _CURSOR.rows(db, of_log=log.id, of=key)
+        if found:
+            return cast("int", found[0][0]), False
         db.execute(_JOIN, {"of_log": log.id, "of": key, "at": cursor})
         return cursor, True
 
@@ -154,8 +155,8 @@ class SqlMembers(SqlBase):
     def memberships(self, user: str) -> list[Membership]:
         """Return a user's channels and the private logs with entries above the cursor, in the order of joining."""
         with self._database.reading() as db:
-            found = db.execute(_MEMBERSHIPS, {"of": fold(user)})
-            return [Membership(make_log_row(row), row.cursor) for row in found]
+            found = _MEMBERSHIPS.rows(db, of=fold(user))
+            return [Membership(LogRow(*row[:-1]), row[-1]) for row in found]
 
     def members(self, log: LogRow) -> list[Account]:
         """Return the accounts of a log's members, sorted by key."""
@@ -172,7 +173,8 @@ class SqlMembers(SqlBase):
     def cursor(self, log: LogRow, user: str) -> int | None:
         """Return the number of the last entry that the user acknowledged; None if the user is not a member."""
         with self._database.reading() as db:
-            return db.execute(_CURSOR, {"of_log": log.id, "of": fold(user)}).scalar_one_or_none()
+            found = _CURSOR.rows(db, of_log=log.id, of=fold(user))
+            return cast("int", found[0][0]) if found else None
 
     def move(self, cursors: Mapping[tuple[int, str], int], seen: Mapping[str, int]) -> None:
         """Move cursors forwards and set when users were last seen, in one transaction.

@@ -229,8 +229,8 @@ def test_a_login_that_the_store_fails_leaves_the_name_free(
     [
         (Join("new"), "open_channel"), (Join("lab"), "join"), (Leave("hall"), "leave"),
         (Topic("hall", "x"), "set_topic"), (Msg("carol", "x"), "open_private_log"), (Say("x", "hall"), "append"),
-        (Msg("bob", "x"), "append"), (Register("correct-horse"), "set_password"), (History(channel="hall"), "read_back"),
-        (Who("hall"), "members"), (Whois("bob"), "account"),
+        (Msg("bob", "x"), "append"), (Register("correct-horse"), "set_password"),
+        (History(channel="hall"), "read_back"), (Who("hall"), "members"), (Whois("bob"), "account"),
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__.lower(),
 )  # fmt: skip

@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
+from bridge.clients.encoding import PublishEncoding
 from bridge.clients.session_state import SessionState
+from bridge.clients.subscriptions import Subscriptions
+from channels import Log
 from server import Server
 from store import Client, open_store
 from tests.support.clients import Json
@@ -298,10 +301,10 @@ def test_an_old_connection_does_not_overwrite_the_session_of_a_new_one(
     ending, back_already, order = threading.Event(), threading.Event(), list[str]()
     close, add = SessionState.close, server._mqtt.registry.add
 
-    def close_slowly(ended: SessionState) -> None:
+    def close_slowly(ended: SessionState, *, posted_once: bool) -> None:
         ending.set()
         back_already.wait(DEADLINE)
-        close(ended)
+        close(ended, posted_once=posted_once)
         order.append("ended")
 
     def add_noted(*arguments: Any, **fields: Any) -> Any:
@@ -402,3 +405,27 @@ def test_no_local_over_a_lost_connection(server: Server, mqtt: Mqtt, filler: Jso
     back = mqtt(server.address, "alice", **keep(V5))
     back.hear("lab", "theirs, too")
     assert (alice.texts("lab"), back.texts("lab")) == (["theirs"], ["theirs, too"])
+
+
+def test_a_client_that_comes_back_looks_at_the_channels_that_it_reads(
+    server: Server, mqtt: Mqtt, version: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It looked at every channel of the server, to go on in those that its filters match."""
+    poster = mqtt(server.address, "poster")
+    for n in range(30):
+        poster.do(f"say/room{n}", "hello")
+    with mqtt(server.address, "alice", **keep(version)) as alice:
+        alice.subscribe("chat/channels/room7", "chat/channels/room8/text", "chat/to/alice/#")
+    looked_at: list[str] = []
+    encoding_of = Subscriptions.encoding_of
+
+    def noted(self: Subscriptions, log: Log) -> PublishEncoding | None:
+        looked_at.append(log.row.name)
+        return encoding_of(self, log)
+
+    monkeypatch.setattr(Subscriptions, "encoding_of", noted)
+    with mqtt(server.address, "alice", **keep(version)) as alice:
+        alice.ping()
+        assert set(looked_at) == {"room7", "room8"}
+        poster.do("say/room7", "you are back")
+        alice.hear("room7", "you are back")

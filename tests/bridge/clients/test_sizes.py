@@ -47,7 +47,9 @@ def test_maximum_packet_size_of_the_client(server: Server, mqtt: Mqtt, connect: 
     bob.request(Msg("alice", "y" * 300))
     bob.request(Msg("alice", "and that"))
     assert body(alice.message("chat/to/alice/msg/bob"))["text"] == "and that"
-    alice.do("history/lab")
+    page = alice.ask("history/lab")
+    assert ([entry["text"] for entry in page["entries"]], page["more"]) == (["the end"], 6)
+    alice.do("history/lab", '{"before": 6}')
     error = alice.error()
     assert (error["code"], error["topic"]) == ("too-long", "chat/from/alice/history/lab")
     assert alice.ask("history/lab", '{"limit": 1}')["entries"][0]["text"] == "the end"
