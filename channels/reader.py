@@ -24,6 +24,8 @@ from .log import Block, ReadableLog
 _PAGE = 256  # entries that are read from the store at once, and about how many bytes
 _PAGE_SIZE = 65_536
 _TURN = 16  # pieces that one reader is sent before the write pump turns to the next
+_SMALL = 1_024  # bytes of an answer that waits in one piece with others
+_PIECE = 16_384  # bytes of such a piece, at least before its last answer
 
 
 L = TypeVar("L", bound=ReadableLog)
@@ -73,7 +75,7 @@ class Reader(Generic[L]):
         self._lock = leaf()
         self._cursors: dict[L, int] = {}
         self._acknowledged: dict[L, int] = {}  # up to which number the peer has the entries for certain
-        self._backlog: deque[memoryview] | None = None  # what the outlet did not take, in order
+        self._backlog: deque[memoryview | bytearray] | None = None  # what the outlet did not take, in order
         self._waiting = 0  # bytes in the backlog
         self._behind = False
         self._closed = False
@@ -199,12 +201,22 @@ class Reader(Generic[L]):
         if self._closed or not data:
             return
         if self._backlog:
-            self._backlog.append(memoryview(data))
-            self._waiting += len(data)
+            self._wait_locked(self._backlog, data)
             return
         taken = self._outlet.transmit(data)
         if taken < len(data):
             self._keep_locked(data, taken)
+
+    def _wait_locked(self, backlog: deque[memoryview | bytearray], data: bytes) -> None:
+        """Add to the backlog. Small answers share a piece: a piece of its own takes more memory than they do."""
+        self._waiting += len(data)
+        last = backlog[-1]
+        if len(data) > _SMALL:
+            backlog.append(memoryview(data))
+        elif type(last) is bytearray and len(last) < _PIECE:
+            last += data
+        else:
+            backlog.append(bytearray(data))
 
     def _keep_locked(self, data: bytes, taken: int) -> None:
         """Keep what the outlet has not taken."""
@@ -285,7 +297,7 @@ class Reader(Generic[L]):
         """Send the backlog. Return True if all of it was taken."""
         backlog = self._backlog
         while backlog:
-            piece = backlog[0]
+            piece = memoryview(backlog[0])
             taken = self._outlet.transmit(piece)
             self._waiting -= taken
             if taken < len(piece):

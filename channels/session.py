@@ -204,11 +204,22 @@ class Session:
                 self._slowed = True
                 self.reader.notify(Slowed(rate=self.chat.limits.posts_per_second))
                 self.report.limit_reached("posts_per_second")
-            self._pause = threading.Event()
-            if not self._hung_up:  # `hang_up` sets this before it looks for the pause
-                self._pause.wait(seconds)
-            self._pause = None
+            self._wait(seconds)
         return count
+
+    def wait_for_rate(self, limit: LimitClass) -> None:
+        """Count one request for the limit, and wait as long as it is above it."""
+        _, seconds = self.chat.rates.reserve(limit, self.origin, 1)
+        if seconds:
+            self.report.limit_reached(limit.key)
+            self._wait(seconds)
+
+    def _wait(self, seconds: float) -> None:
+        """Wait for a rate limit, or until this side ends the connection."""
+        self._pause = threading.Event()
+        if not self._hung_up:  # `hang_up` sets this before it looks for the pause
+            self._pause.wait(seconds)
+        self._pause = None
 
     def _refuse_excess(self, posts: Sequence[Say | Msg]) -> Sequence[Say | Msg]:
         """Refuse the posts above the rate limit; return the others."""

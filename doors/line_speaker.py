@@ -18,6 +18,10 @@ from wire.text import GREETING_START, TextLines
 GREETING = TextLines.encode(Prompt(f"{GREETING_START.decode()}{VERSION}. What is your name?"))
 
 
+_LINES = 4_096  # lines of one piece of bytes that become frames at once; each takes a hundred bytes, however short
+_PIECE = 16_384  # bytes of the pieces in which more of them become frames
+
+
 class LineSpeaker:
     """A speaker (see speaker.py): one peer's session, and its dialect."""
 
@@ -42,8 +46,11 @@ class LineSpeaker:
     def receive(self, data: bytes) -> None:
         """Do what the bytes ask. Raises PeerError."""
         start = 0 if self._session.named else self._log_in(data)
-        if start < len(data):
-            handle(self._session, self._dialect.receive(data[start:] if start else data))
+        step = _PIECE if data.count(b"\n") > _LINES else len(data)
+        for at in range(start, len(data), step):
+            handle(self._session, self._dialect.receive(data[at : at + step]))
+            if self._session.done:
+                return
 
     def _log_in(self, data: bytes) -> int:
         """Handle line after line until the peer has logged in, with its limits. Return the start of the rest."""

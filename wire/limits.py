@@ -59,6 +59,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     posts_per_second: OrNone = 20  # posts of one user; faster ones wait; 0: no limit
     posts_burst: AtLeastOne = 40  # posts of one user that go at once after a pause
     live_per_second: OrNone = 100  # live messages of one user; 0: no limit
+    subscriptions_per_second: OrNone = 10  # MQTT packets of one user that subscribe or unsubscribe; faster ones wait
+    subscriptions_burst: AtLeastOne = 200  # of those that go at once after a pause
     joins_per_minute: OrNone = 60  # channels that one user joins or leaves; 0: no limit
     topics_per_minute: OrNone = 10  # topics that one user sets; 0: no limit
     offers_per_minute: OrNone = 60  # files that one user offers or takes back; 0: no limit

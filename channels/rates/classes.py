@@ -32,6 +32,10 @@ POSTS = LimitClass(
     "posts_per_second", _SECOND, "You post faster than the server accepts.", burst="posts_burst", waits=True
 )
 LIVE = LimitClass("live_per_second", _SECOND, "You send live messages too fast.")
+SUBSCRIPTIONS = LimitClass(
+    "subscriptions_per_second", _SECOND, "You subscribe faster than the server accepts.", burst="subscriptions_burst",
+    waits=True,
+)  # fmt: skip
 JOINS = LimitClass("joins_per_minute", _MINUTE, "You join and leave channels too often.")
 TOPICS = LimitClass("topics_per_minute", _MINUTE, "You change topics too often.")
 OFFERS = LimitClass("offers_per_minute", _MINUTE, "You offer files, or take them back, too often.")
@@ -43,4 +47,4 @@ REGISTERS = LimitClass("registers_per_hour", _HOUR, "You have set a password too
 LOGINS = LimitClass("logins_per_minute", _MINUTE, "Too many logins come from your address.", per_user=False)
 NAMES = LimitClass("new_names_per_hour", _HOUR, "Too many new names come from your address.", per_user=False)
 
-CLASSES = (POSTS, LIVE, JOINS, TOPICS, OFFERS, DIRECT, WILLS, CHANNELS, TALKS, REGISTERS, LOGINS, NAMES)
+CLASSES = (POSTS, LIVE, SUBSCRIPTIONS, JOINS, TOPICS, OFFERS, DIRECT, WILLS, CHANNELS, TALKS, REGISTERS, LOGINS, NAMES)

@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
 
-from server import Server
+from server import Config, Server
 from tests.support.clients import Json
 from tests.support.fixtures import StartServer
 from tests.support.mqtt import MqttLine, body
 from tests.support.processes import Process, memory
-from tests.support.waiting import eventually
+from tests.support.waiting import DEADLINE, eventually
 from wire.frames import Msg
 from wire.limits import Limits
-from wire.mqtt import V5, Disconnect, Properties, Publish, Reason, Subscribe, Subscription, Unsubscribe
+from wire.mqtt import (
+    V5,
+    Disconnect,
+    Properties,
+    Publish,
+    Reason,
+    SubAck,
+    Subscribe,
+    Subscription,
+    UnsubAck,
+    Unsubscribe,
+)
 
 Mqtt = Callable[..., MqttLine]
 
 Connecting = Callable[..., Json]
+
+_ALL = (Subscription("#"),)
 
 
 def test_wildcards_match_what_the_user_may_read(
@@ -166,6 +181,30 @@ def test_a_filter_that_is_subscribed_to_again_costs_no_look_at_the_channels(
     looks.assert_not_called()
     alice.subscribe("#", qos=0)
     looks.assert_called_once()  # the QoS has changed
+
+
+def test_subscriptions_above_the_rate_wait_and_none_is_lost(start_server: StartServer, mqtt: Mqtt) -> None:
+    """Each may cost a look at all channels: 13 bytes asked for that, as often as a client liked."""
+    server = start_server(limits=Limits(subscriptions_per_second=20, subscriptions_burst=5, users_per_address=1))
+    alice, bob = mqtt(server.address, "alice"), mqtt(server.address, "bob")
+    start = time.monotonic()
+    alice.send(*[Subscribe(n, _ALL) if n % 2 else Unsubscribe(n, ("#",)) for n in range(1, 22)])
+    bob.do("say/lab", "bob is not held up")
+    alice.expect(SubAck, lambda packet: packet.packet_id == 21)
+    assert time.monotonic() - start >= 0.7, "21 packets, 5 of them at once, 20 a second"
+    assert len([packet for packet in alice.received if isinstance(packet, SubAck | UnsubAck)]) == 21
+
+
+def test_a_client_that_waits_does_not_hold_up_the_end(tmp_path: Path, mqtt: Mqtt) -> None:
+    limits = Limits(subscriptions_per_second=1, subscriptions_burst=1)
+    server = Server(Config(port=0, mqtt_port=0, data=str(tmp_path / "data"), limits=limits))
+    alice = mqtt(server.address, "alice")
+    alice.send(*[Subscribe(n, _ALL) for n in range(1, 200)])
+    alice.expect(SubAck)
+    start = time.monotonic()
+    server.close()
+    assert time.monotonic() - start < DEADLINE / 2
+    alice.until_closed()
 
 
 def test_a_long_topic_ends_the_connection(server: Server, mqtt: Mqtt, version: int) -> None:
