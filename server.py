@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
-import yaml
 
 from admin import SUBCOMMANDS
 from bridge.clients import MqttSession, SharedState
@@ -208,19 +207,28 @@ def load(file: str) -> Config:
         return msgspec.convert(settings, Config)
     except msgspec.ValidationError as error:
         raise LocalError(f"The config file {file} is wrong: {error}.") from error
-    except (msgspec.DecodeError, yaml.YAMLError) as error:
-        raise LocalError(f"The config file {file} is not YAML: {' '.join(str(error).split())}.") from error
+    except msgspec.DecodeError as error:
+        raise _not_yaml(file, error) from error
 
 
 def _check_shape(text: bytes, file: str) -> None:
-    """Raise LocalError for what takes YAML long to read: deep nesting, which may crash it, and repeated aliases."""
+    """Raise LocalError for what is not YAML, and for deep nesting and aliases, which take long to read or crash it."""
+    import yaml  # only here, because importing it takes time
+
     depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        if isinstance(event, yaml.AliasEvent):
-            raise LocalError(f"The config file {file} has an alias of YAML. Write the value out.")
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > _DEPTH:
-            raise LocalError(f"The config file {file} is nested too deeply. Settings have at most {_DEPTH} levels.")
+    try:
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent):
+                raise LocalError(f"The config file {file} has an alias of YAML. Write the value out.")
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > _DEPTH:
+                raise LocalError(f"The config file {file} is nested too deeply. Settings have at most {_DEPTH} levels.")
+    except yaml.YAMLError as error:
+        raise _not_yaml(file, error) from error
+
+
+def _not_yaml(file: str, error: Exception) -> LocalError:
+    return LocalError(f"The config file {file} is not YAML: {' '.join(str(error).split())}.")
 
 
 def _without_blanks(value: Any) -> Any:
