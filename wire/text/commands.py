@@ -228,6 +228,8 @@ def without_secret(line: str) -> str:
 
 def parse(line: str) -> Request | None:
     """Return the request of a command line; None if the line is not a command. Raises Refused."""
+    if line[:1] != "/" and line[:4].lower() != "exit":  # most lines
+        return None
     if line.startswith("//"):
         return Say(line[1:])
     name, rest = _split(line)
