@@ -18,6 +18,7 @@ from .rates import (
     LOGINS,
     NAMES,
     OFFERS,
+    PAGES,
     POSTS,
     REGISTERS,
     TALKS,
@@ -49,6 +50,7 @@ class Row(NamedTuple):
 
     `limit` is counted before the handler is called, for the requests that `counts` selects. `inner_limits` are counted
     by what the handler calls, since they depend on what is there: a user who joins a channel twice has joined it once.
+    `only_answers`: the request changes nothing, so the server drops it if the peer can get no answer any more.
     """
 
     request: type[Request]
@@ -56,6 +58,7 @@ class Row(NamedTuple):
     states: tuple[State, ...]
     role: Role = Role.ANYONE
     order: Order = Order.AFTER_POSTS
+    only_answers: bool = False
     limit: LimitClass | None = None
     counts: Callable[[Session, Any], bool] = lambda session, request: True
     inner_limits: tuple[LimitClass, ...] = ()
@@ -78,30 +81,30 @@ TABLE: tuple[Row, ...] = (
     # Channels and users
     Row(frames.Join, rooms.join, _NAMED, inner_limits=(JOINS, CHANNELS)),
     Row(frames.Leave, rooms.leave, _NAMED, limit=JOINS),
-    Row(frames.Channels, rooms.channels, _NAMED),
+    Row(frames.Channels, rooms.channels, _NAMED, only_answers=True, limit=PAGES),
     Row(frames.Topic, rooms.topic, _NAMED, limit=TOPICS, counts=rooms.sets_topic),
-    Row(frames.Who, people.who, _NAMED),
-    Row(frames.Whois, people.whois, _NAMED),
-    Row(frames.History, history.history, _NAMED),
+    Row(frames.Who, people.who, _NAMED, only_answers=True, limit=PAGES),
+    Row(frames.Whois, people.whois, _NAMED, only_answers=True, limit=PAGES),
+    Row(frames.History, history.history, _NAMED, only_answers=True, limit=PAGES),
     Row(frames.Seen, history.seen, _NAMED),
     # Files
     Row(frames.Offer, files.offer, _FILES, limit=OFFERS, inner_limits=(TALKS,)),
     Row(frames.Cancel, files.cancel, _FILES, limit=OFFERS),
-    Row(frames.Files, files.files, _NAMED),
+    Row(frames.Files, files.files, _NAMED, only_answers=True, limit=PAGES),
     Row(frames.SendFile, files.by_client, _NAMED),
     Row(frames.GetFile, files.by_client, _NAMED),
     Row(frames.Put, transfers.put, _FILES),
     Row(frames.Finish, transfers.finish, _FILES),
-    Row(frames.Have, transfers.have, _FILES),
-    Row(frames.Get, transfers.get, _FILES),
-    Row(frames.Sum, transfers.sum_of, _FILES),
+    Row(frames.Have, transfers.have, _FILES, only_answers=True),
+    Row(frames.Get, transfers.get, _FILES, only_answers=True),
+    Row(frames.Sum, transfers.sum_of, _FILES, only_answers=True),
     Row(frames.Taken, transfers.taken, _FILES),
     Row(frames.Listen, direct_transfers.listen, _FILES, limit=DIRECT),
     Row(frames.Reach, direct_transfers.reach, _FILES, limit=DIRECT),
     # The connection and the server
-    Row(frames.Status, system.status, _NAMED),
-    Row(frames.Help, system.help, (State.NAMELESS, State.NAMED)),
-    Row(frames.Ping, system.ping, _ALWAYS),
+    Row(frames.Status, system.status, _NAMED, only_answers=True),
+    Row(frames.Help, system.help, (State.NAMELESS, State.NAMED), only_answers=True),
+    Row(frames.Ping, system.ping, _ALWAYS, only_answers=True),
     Row(frames.Bye, system.bye, _ALWAYS),
     Row(frames.Malformed, system.malformed, _ALWAYS),
 )
@@ -142,6 +145,8 @@ def handle(session: Session, requests: Sequence[Request]) -> None:
 
 def _answer(session: Session, row: Row | None, request: Request) -> None:
     """Have one request answered. A peer that does not read its answers is not read either. Raises PeerError."""
+    if row is not None and row.only_answers and session.reader.is_broken():
+        return
     nameless = not session.named
     if nameless:
         session.login_limit.take_request()

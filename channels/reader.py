@@ -54,6 +54,9 @@ class Outlet(Protocol):
     def peer_has_ended(self) -> bool:
         """Return True if the peer has ended its side, whether its last bytes were read yet or not."""
 
+    def is_broken(self) -> bool:
+        """Return True if the connection has failed, so that the peer gets nothing more."""
+
     def unacknowledged(self) -> int:
         """Return how many bytes the peer's machine has not acknowledged; at least 1 for a broken connection."""
 
@@ -337,6 +340,10 @@ class Reader(Generic[L]):
     def peer_has_ended(self) -> bool:
         """See `SessionReader.peer_has_ended`."""
         return self._outlet.peer_has_ended()
+
+    def is_broken(self) -> bool:
+        """See `SessionReader.is_broken`."""
+        return self._outlet.is_broken()
 
     def hang_up(self) -> None:
         """Have the connection's own thread end the connection."""

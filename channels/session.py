@@ -103,8 +103,17 @@ class Session:
         return Origin(self.holder.key, self.network)
 
     def check_rate(self, limit: LimitClass) -> None:
-        """Count one request for the limit. Raises Refused, with the time to wait, for one too many."""
-        self.chat.rates.check(limit, self.origin)
+        """Count one request for the limit. One too many waits, if the limit is such; otherwise this raises Refused.
+
+        The sentence says how long to wait. A connection that many users share waits for none of them.
+        """
+        if not limit.waits or self._shared:
+            self.chat.rates.check(limit, self.origin)
+            return
+        _, seconds = self.chat.rates.reserve(limit, self.origin, 1)
+        if seconds:
+            self.report.limit_reached(limit.key)
+            self._wait(seconds)
 
     @property
     def answer_size(self) -> int:
@@ -184,7 +193,7 @@ class Session:
         if self._shared:
             posts = self._refuse_excess(posts)
         while posts:
-            count = len(posts) if self._shared else self._wait_for_rate(len(posts))
+            count = len(posts) if self._shared else self._pace(len(posts))
             self._hand_over(log, user, posts[:count])
             posts = posts[count:]
 
@@ -193,7 +202,7 @@ class Session:
         posting = Posting(log, user.key, user.name, posts, self._stored, self._refused)
         self.chat.journal.post(posting, carry=not self._shared)
 
-    def _wait_for_rate(self, wanted: int) -> int:
+    def _pace(self, wanted: int) -> int:
         """Return how many of `wanted` posts may go; wait until one may, unless this side has ended the connection."""
         rates, origin = self.chat.rates, self.origin
         if self._slowed and rates.rested(POSTS, origin):
@@ -206,13 +215,6 @@ class Session:
                 self.report.limit_reached("posts_per_second")
             self._wait(seconds)
         return count
-
-    def wait_for_rate(self, limit: LimitClass) -> None:
-        """Count one request for the limit, and wait as long as it is above it."""
-        _, seconds = self.chat.rates.reserve(limit, self.origin, 1)
-        if seconds:
-            self.report.limit_reached(limit.key)
-            self._wait(seconds)
 
     def _wait(self, seconds: float) -> None:
         """Wait for a rate limit, or until this side ends the connection."""

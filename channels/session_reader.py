@@ -72,6 +72,9 @@ class SessionReader(Protocol):
     def peer_has_ended(self) -> bool:
         """Return True if the peer has ended its side of the connection, whether that was read yet or not."""
 
+    def is_broken(self) -> bool:
+        """Return True if the connection has failed, so that the peer gets no answer any more."""
+
     def hang_up(self) -> None:
         """Have the connection's own thread read nothing more from the peer and end the connection."""
 

@@ -201,6 +201,10 @@ class Connection:
         """See `Outlet.peer_has_ended`."""
         return self._broken or peer_has_ended(self._stream.socket)
 
+    def is_broken(self) -> bool:
+        """See `Outlet.is_broken`."""
+        return self._broken
+
     def unacknowledged(self) -> int:
         """See `Outlet.unacknowledged`."""
         if self._broken:

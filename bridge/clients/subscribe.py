@@ -42,7 +42,7 @@ class SubscribeHandler:
         if packet.properties.subscription_identifier:
             sentence = "Subscription identifiers are not available here."
             raise MqttError(Reason.SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED, sentence)
-        self._session.wait_for_rate(SUBSCRIPTIONS)
+        self._session.check_rate(SUBSCRIPTIONS)
         self._check_size(SubAck(packet.packet_id, (0,) * len(packet.subscriptions)))
         self._session.settle()
         before = {each.filter: self._subscriptions.get(each.filter) for each in packet.subscriptions}
@@ -77,7 +77,7 @@ class SubscribeHandler:
 
     def unsubscribe(self, packet: Unsubscribe) -> None:
         """Unsubscribe and answer. What was sent before that still arrives. Raises MqttError."""
-        self._session.wait_for_rate(SUBSCRIPTIONS)
+        self._session.check_rate(SUBSCRIPTIONS)
         self._check_size(UnsubAck(packet.packet_id, (0,) * len(packet.filters)))
         reasons = tuple([self._subscriptions.remove(each) for each in packet.filters])
         self._refresh(self._channels_of(packet.filters))

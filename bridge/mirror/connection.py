@@ -139,6 +139,10 @@ class BrokerConnection:
         """Return False. The mirror does not use it: `receive` returns the end."""
         return False
 
+    def is_broken(self) -> bool:
+        """Return False. The mirror does not use it: `receive` returns the end."""
+        return False
+
     def unacknowledged(self) -> int:
         """Return 0. The mirror does not use it: PUBACKs tell what the broker has."""
         return 0

@@ -84,6 +84,10 @@ class UserReader:
         """Return False: the mirror ends the user's session."""
         return False
 
+    def is_broken(self) -> bool:
+        """Return False: the connection outlives the user."""
+        return False
+
     def hang_up(self) -> None:
         """No-op: the connection is not this user's alone."""
 

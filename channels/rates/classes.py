@@ -31,6 +31,9 @@ class LimitClass:
 POSTS = LimitClass(
     "posts_per_second", _SECOND, "You post faster than the server accepts.", burst="posts_burst", waits=True
 )
+PAGES = LimitClass(
+    "pages_per_second", _SECOND, "You ask for lists faster than the server answers.", burst="pages_burst", waits=True
+)
 LIVE = LimitClass("live_per_second", _SECOND, "You send live messages too fast.")
 SUBSCRIPTIONS = LimitClass(
     "subscriptions_per_second", _SECOND, "You subscribe faster than the server accepts.", burst="subscriptions_burst",
@@ -47,4 +50,6 @@ REGISTERS = LimitClass("registers_per_hour", _HOUR, "You have set a password too
 LOGINS = LimitClass("logins_per_minute", _MINUTE, "Too many logins come from your address.", per_user=False)
 NAMES = LimitClass("new_names_per_hour", _HOUR, "Too many new names come from your address.", per_user=False)
 
-CLASSES = (POSTS, LIVE, SUBSCRIPTIONS, JOINS, TOPICS, OFFERS, DIRECT, WILLS, CHANNELS, TALKS, REGISTERS, LOGINS, NAMES)
+CLASSES = (
+    POSTS, PAGES, LIVE, SUBSCRIPTIONS, JOINS, TOPICS, OFFERS, DIRECT, WILLS, CHANNELS, TALKS, REGISTERS, LOGINS, NAMES,
+)  # fmt: skip

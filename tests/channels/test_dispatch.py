@@ -54,11 +54,16 @@ def test_every_request_has_a_row_and_at_most_one_a_state() -> None:
 def test_only_what_changes_nothing_for_others_has_no_limit() -> None:
     """A new request has to be decided: what others see, or what the store keeps, has a rate limit."""
     unlimited = {row.request for row in TABLE if row.limit is None and not row.inner_limits}
-    questions = {Channels, Who, Whois, History, Files, Have, Get, Sum, Status, Help, Ping, Bye}
+    questions = {Have, Get, Sum, Status, Help, Ping, Bye}
     refused = {SendFile, GetFile, Malformed}
     own_state = {Seen, Taken}  # a cursor or a mark that moves once
     bytes_within_a_quota = {Put, Finish}
     assert unlimited == questions | refused | own_state | bytes_within_a_quota
+
+
+def test_requests_that_only_answer_change_nothing() -> None:
+    questions = {row.request for row in TABLE if row.only_answers}
+    assert questions == {Channels, Who, Whois, History, Files, Have, Get, Sum, Status, Help, Ping}
 
 
 def test_only_posts_of_users_are_gathered() -> None:

@@ -46,6 +46,9 @@ class Outlet:
     def peer_has_ended(self) -> bool:
         return False
 
+    def is_broken(self) -> bool:
+        return False
+
     def unacknowledged(self) -> int:
         return self.unread
 

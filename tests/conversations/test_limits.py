@@ -9,13 +9,30 @@ from pathlib import Path
 
 import pytest
 
+from channels import Chat
+from channels.log import Log
 from server import Config, Server
 from tests.conversations.doors import every_line_door
 from tests.support.clients import Json, Text
 from tests.support.fixtures import Enter, StartServer
 from tests.support.talkers import Refusal
-from tests.support.waiting import DEADLINE
-from wire.frames import Closing, Entry, Error, Join, Leave, Msg, Ping, Presence, Say, Slowed, Stored, Topic
+from tests.support.waiting import DEADLINE, eventually
+from wire.frames import (
+    Closing,
+    Entry,
+    Error,
+    History,
+    Join,
+    Leave,
+    Msg,
+    Page,
+    Ping,
+    Presence,
+    Say,
+    Slowed,
+    Stored,
+    Topic,
+)
 from wire.limits import Limits
 
 Connect = Callable[..., Json]
@@ -61,6 +78,38 @@ def test_a_paced_flood_does_not_hold_up_the_end(tmp_path: Path, connect: Connect
     server.close()
     assert time.monotonic() - start < DEADLINE / 2
     assert isinstance(alice.until_closed()[-1], Closing)
+
+
+def test_pages_of_history_wait_and_none_is_lost(start_server: StartServer, connect: Connect) -> None:
+    server = start_server(limits=Limits(pages_per_second=19, pages_burst=10))
+    alice = connect(server.address, "alice")
+    alice.request(Join("lab"))
+    start = time.monotonic()
+    alice.send(*[History(channel="lab", ref=f"{n}") for n in range(30)])
+    alice.expect(Page, lambda page: page.ref == "29")
+    assert time.monotonic() - start >= 0.9, "30 pages, 10 of them at once, 19 a second"
+    assert [page.ref for page in alice.of(Page)] == [f"{n}" for n in range(30)]
+
+
+def test_who_asks_and_vanishes_is_not_answered(
+    server: Server, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server does no work for answers that nobody can get. What the peer has said counts."""
+    asked: list[History] = []
+    history = Chat.history
+
+    def counted(chat: Chat, log: Log, wanted: History, size: int) -> Page:
+        asked.append(wanted)
+        return history(chat, log, wanted, size)
+
+    monkeypatch.setattr(Chat, "history", counted)
+    alice = connect(server.address, "alice")
+    alice.request(Join("lab"))
+    alice.send(*[History(channel="lab")] * 100, Say("the last word", "lab"))
+    alice.close()
+    eventually(lambda: not server.chat.directory.is_there("alice"), lambda: f"alice is there; {len(asked)} pages")
+    assert server.chat.known_channel("lab").tail == 1
+    assert len(asked) < 100
 
 
 @pytest.mark.parametrize("speaks_first", [True, False])

@@ -168,6 +168,10 @@ class FakeOutlet:
         """Its peer stays."""
         return False
 
+    def is_broken(self) -> bool:
+        """Its connection works."""
+        return False
+
     def unacknowledged(self) -> int:
         """All has arrived."""
         return 0

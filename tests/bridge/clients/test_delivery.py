@@ -52,6 +52,9 @@ class Line:
     def peer_has_ended(self) -> bool:
         return False
 
+    def is_broken(self) -> bool:
+        return False
+
     def unacknowledged(self) -> int:
         return 0
 

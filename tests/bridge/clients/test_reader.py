@@ -45,6 +45,9 @@ class Pipe:
     def peer_has_ended(self) -> bool:
         return False
 
+    def is_broken(self) -> bool:
+        return False
+
     def unacknowledged(self) -> int:
         return self.unread
 

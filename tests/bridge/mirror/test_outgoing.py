@@ -51,6 +51,9 @@ class Wire:
     def peer_has_ended(self) -> bool:
         return False
 
+    def is_broken(self) -> bool:
+        return False
+
     def unacknowledged(self) -> int:
         return 0
 
