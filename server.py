@@ -356,10 +356,10 @@ def _serve(config: Config, signals: int) -> None:
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
     gc.enable()
-    report(events.Started(VERSION, server.address, server.mqtt_address or "", config.data))
-    print(_ready(config, server), flush=True)
     if server.tls is not None or not sys.stdin or not sys.stdin.isatty():
         signal.signal(signal.SIGHUP, lambda *_: None)  # else: the terminal is closed, and the program ends
+    report(events.Started(VERSION, server.address, server.mqtt_address or "", config.data))
+    print(_ready(config, server), flush=True)
     while os.read(signals, 1)[0] == signal.SIGHUP:
         if server.tls is not None:
             server.tls.reload()

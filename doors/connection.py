@@ -189,10 +189,11 @@ class Connection:
 
     def resume_writing(self) -> None:
         """Send the peer what it has not had yet. Called by the write pump."""
-        if self._speaker is None:
+        speaker = self._speaker  # the connection's thread forgets it in the end
+        if speaker is None:
             return
         try:
-            self._speaker.walk(self._chat.store, self._chat.limits)
+            speaker.walk(self._chat.store, self._chat.limits)
         except Exception as error:  # noqa: BLE001 - reported; it ends this connection only
             self._report_mistake(error)
             self.cut()
@@ -229,14 +230,16 @@ class Connection:
 
     def dismiss(self) -> None:
         """Tell the peer that the server goes down, without blocking, unless another thread has done so."""
-        if self._speaker is not None and self._dismissed.acquire(blocking=False):
-            self._speaker.dismiss()
+        speaker = self._speaker
+        if speaker is not None and self._dismissed.acquire(blocking=False):
+            speaker.dismiss()
 
     def cut(self) -> None:
         """End the connection at once, and send nothing more."""
+        speaker = self._speaker
         self._shut(socket.SHUT_RDWR)
-        if self._speaker is not None:
-            self._speaker.stop_sending()
+        if speaker is not None:
+            speaker.stop_sending()
 
     def _shut(self, how: int) -> None:
         try:

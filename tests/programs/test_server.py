@@ -15,7 +15,7 @@ from server import Config, Server
 from tests.support.clients import Bulk, Json, Text, endpoint
 from tests.support.fixtures import StartProcess
 from tests.support.processes import Process
-from tests.support.waiting import DEADLINE
+from tests.support.waiting import DEADLINE, eventually
 from wire.frames import (
     Channels,
     Closing,
@@ -180,3 +180,31 @@ def goes_on_without_room(process: Process, alice: Json, bob: Json) -> None:
     with Json(process.address) as late:
         late.send_bytes(b'{"op":"hello","name":"late","ref":1}\n')
         assert late.expect(Error).code == "not-stored"
+
+
+@pytest.mark.parametrize("way", ["on the command line", "in the config", "in a file"])
+def test_a_broker_s_password_on_the_command_line_is_warned_of(
+    way: str, start_process: StartProcess, tmp_path: Path
+) -> None:
+    """And is in no line of the log. The broker itself is away."""
+    (tmp_path / "secret").write_text("open-sesame\n")
+    config = tmp_path / "config.yaml"
+    config.write_text('broker: {url: "mqtt://hub:open-sesame@127.0.0.1:1"}\n')
+    process = start_process(
+        *{
+            "on the command line": ["--broker", "mqtt://hub:open-sesame@127.0.0.1:1"],
+            "in the config": ["--config", str(config)],
+            "in a file": ["--broker", "mqtt://hub@127.0.0.1:1", "--broker-password-file", str(tmp_path / "secret")],
+        }[way]
+    )
+    eventually(lambda: "mirror-disconnected" in process.log, lambda: process.log)
+    assert ("exposed-password" in process.log) == (way == "on the command line")
+    assert "open-sesame" not in process.log
+
+
+def test_sighup_without_a_certificate_ends_no_service(process: Process) -> None:
+    """There is nothing to load again. In a terminal, it means that the terminal is closed."""
+    process.process.send_signal(signal.SIGHUP)
+    with Json(process.address, "alice") as alice:
+        assert isinstance(alice.request(Ping()), Pong)
+    assert process.stop() == 0
