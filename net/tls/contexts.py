@@ -72,8 +72,11 @@ def server_context(cert: File, key: File | None = None) -> ssl.SSLContext:
 
 
 def _load(context: ssl.SSLContext, cert: File, key: File | None) -> None:
+    def ask_for_password() -> str:  # else OpenSSL would ask for it on the terminal
+        raise NetError(f"The key {key or cert} is encrypted. Write it without a password: openssl pkey -in … -out …")
+
     try:
-        context.load_cert_chain(cert, key)
+        context.load_cert_chain(cert, key, ask_for_password)
     except OSError as error:
         files = f"{cert} with the key {key}" if key else f"{cert}"
         raise NetError(f"Cannot use the certificate {files}: {_file_reason(error)}.") from error

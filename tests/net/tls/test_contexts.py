@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from net import NetError, client_context, server_context
 from tests.support.certificates import Certificate, make_certificate
+from tests.support.waiting import DEADLINE
 
 
 @pytest.mark.parametrize(
@@ -48,3 +50,12 @@ def test_a_key_that_does_not_fit(certificate: Certificate, tmp_path: Path) -> No
     other = make_certificate(tmp_path, "DNS:here")
     with pytest.raises(NetError, match="key values mismatch"):
         server_context(certificate.file, other.key)
+
+
+def test_an_encrypted_key_is_refused_instead_of_asked_about(certificate: Certificate, tmp_path: Path) -> None:
+    """Nobody is at a server's terminal, least of all when it loads its certificate again."""
+    encrypted = tmp_path / "encrypted.pem"
+    command = ["openssl", "pkey", "-in", str(certificate.key), "-aes256", "-passout", "pass:secret"]
+    subprocess.run([*command, "-out", str(encrypted)], check=True, capture_output=True, timeout=DEADLINE)
+    with pytest.raises(NetError, match=rf"^The key {encrypted} is encrypted\."):
+        server_context(certificate.file, encrypted)
