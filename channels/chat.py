@@ -197,10 +197,10 @@ class Chat:
         more = infos[-1].name if len(infos) < len(following) else None
         return ChannelList(channels=infos, total=len(self._channels), more=more)
 
-    def members(self, log: Log) -> list[Member]:
-        """Return a channel's members, sorted by name."""
-        find = self.directory.find
-        return [Member(account.name, find(account.key) is not None) for account in self.store.members(log.row)]
+    def members(self, log: Log, after: str = "", limit: int | None = None) -> list[Member]:
+        """Return a channel's members whose names follow the name `after`, sorted by name, at most `limit`."""
+        find, accounts = self.directory.find, self.store.members(log.row, after, limit)
+        return [Member(account.name, find(account.key) is not None) for account in accounts]
 
     def set_topic(self, log: Log, topic: str, user: User) -> None:
         """Store a channel's topic, and tell the other members who are connected."""

@@ -49,8 +49,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     topic: AtLeastOne = 300  # characters of a channel's topic
     lag: OrNone = 100_000  # entries of one log that a reader may fall behind before the server skips some
     missed: OrNone = 500  # entries of one channel that a returning user gets who did not say `since`
-    page: AtLeastOne = 1_000  # entries of one answer to `history`, and channels of one answer to `channels`
-    page_bytes: AtLeastOne = 262_144  # bytes of one answer to `history` or `channels`, as JSON
+    page: AtLeastOne = 1_000  # entries of one answer to `history`, and names of one answer to `channels` or `who`
+    page_bytes: AtLeastOne = 262_144  # bytes of one answer to `history`, `channels` or `who`, as JSON
     cache: OrNone = 67_108_864  # bytes of memory that recent entries take, for readers that lag a little
     queue: OrNone = 262_144  # bytes of posts that wait for the store before the server reads their senders more slowly
     log_lines: OrNone = 20  # lines of one event in the log that one address causes in a minute; 0: no limit

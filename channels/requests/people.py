@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from wire.frames import Member, Members, UserInfo, Who, Whois
+from wire.names import fold
 
+from ..pages import count_within
 from ..session import Session
 
 
 def who(session: Session, frame: Who) -> Members:
     """List a channel's members, or, for no channel, the users who are online."""
+    chat = session.chat
+    limit = min(frame.limit, chat.limits.page)
     if not frame.channel:
-        return Members(members=[Member(user.name, True) for user in session.chat.directory.users()])
-    log = session.chat.known_channel(frame.channel)
-    return Members(members=session.chat.members(log), channel=log.channel)
+        following = [user for user in chat.directory.users() if user.key > fold(frame.after)][: limit + 1]
+        return _page([Member(user.name, True) for user in following], limit, session.answer_size)
+    log = chat.known_channel(frame.channel)
+    page = _page(chat.members(log, frame.after, limit + 1), limit, session.answer_size)
+    page.channel = log.channel
+    return page
+
+
+def _page(following: list[Member], limit: int, size: int) -> Members:
+    """Return at most `limit` members that take at most `size` bytes as JSON, but at least one."""
+    members = following[:limit]
+    members = members[: count_within(members, size)]
+    return Members(members=members, more=members[-1].name if len(members) < len(following) else None)
 
 
 def whois(session: Session, frame: Whois) -> UserInfo:

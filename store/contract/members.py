@@ -54,8 +54,8 @@ class Members(Protocol):
     def memberships(self, user: str) -> list[Membership]:
         """Return a user's channels and the private logs with entries above the cursor, in the order of joining."""
 
-    def members(self, log: LogRow) -> list[Account]:
-        """Return the accounts of a log's members, sorted by key."""
+    def members(self, log: LogRow, after: str = "", limit: int | None = None) -> list[Account]:
+        """Return the accounts of a log's members who follow the name `after`, sorted by key; at most `limit`."""
 
     def member_counts(self) -> dict[int, int]:
         """Return the number of members of each channel by its log id, without the channels that have no member."""

@@ -51,9 +51,11 @@ _MEMBERSHIPS = Statement(
 _MEMBERS = (
     select(*ACCOUNT_COLUMNS)
     .join(members, members.c.user == accounts.c.key)
-    .where(members.c.log == bindparam("of_log"))
-    .order_by(accounts.c.key)
+    .where(and_(members.c.log == bindparam("of_log"), members.c.user > bindparam("after")))
+    .order_by(members.c.user)
+    .limit(bindparam("most"))
 )
+_ALL = 2**53  # more than any log has members
 _MEMBER_COUNTS = (
     select(logs.c.id, func.count())
     .join(members, members.c.log == logs.c.id)
@@ -158,10 +160,11 @@ class SqlMembers(SqlBase):
             found = _MEMBERSHIPS.rows(db, of=fold(user))
             return [Membership(LogRow(*row[:-1]), row[-1]) for row in found]
 
-    def members(self, log: LogRow) -> list[Account]:
-        """Return the accounts of a log's members, sorted by key."""
+    def members(self, log: LogRow, after: str = "", limit: int | None = None) -> list[Account]:
+        """Return the accounts of a log's members who follow the name `after`, sorted by key; at most `limit`."""
+        values = {"of_log": log.id, "after": fold(after), "most": _ALL if limit is None else limit}
         with self._database.reading() as db:
-            return [make_account(row) for row in db.execute(_MEMBERS, {"of_log": log.id})]
+            return [make_account(row) for row in db.execute(_MEMBERS, values)]
 
     def member_counts(self) -> dict[int, int]:
         """Return the number of members of each channel by its log id, without the channels that have no member."""

@@ -32,6 +32,7 @@ from wire.frames import (
     Leave,
     Left,
     Malformed,
+    Members,
     Msg,
     Ok,
     Pong,
@@ -56,7 +57,7 @@ from .outbox import Outbox
 from .rooms import Rooms
 from .step import Note, ShownFrame, Step
 
-_MOST_NAMES = 10_000  # channels whose names are fetched for completion
+_MOST_NAMES = 10_000  # channels, and users, whose names are fetched for completion
 _QUOTED = 200  # characters of a typed line, when it is displayed again
 _EXPOSED = (
     "Your password goes over the network unencrypted. If the server has a certificate, use tls://HOST or mqtts://HOST."
@@ -414,6 +415,14 @@ class State:
         elif frame.more and len(self.rooms.names.channels) < _MOST_NAMES:
             self._ask(Channels(after=frame.more), quiet=True)
 
+    def _members(self, frame: Members) -> None:
+        """Display a list that the user asked for; of one for completion, fetch the next page."""
+        asked = self._outbox.answered(frame.ref)
+        if asked is None or not asked.quiet:
+            self._show(frame)
+        elif frame.more and len(self.rooms.names.users) < _MOST_NAMES:
+            self._ask(Who(after=frame.more), quiet=True)
+
     def _stored(self, frame: Stored) -> None:
         self._cursors.expect(frame.channel, frame.user, frame.number)
         self._other(frame)
@@ -443,6 +452,7 @@ _HANDLERS: dict[type[Frame], Callable[[State, Any], None]] = {
     Joined: State._joined,
     Left: State._left,
     ChannelList: State._channel_list,
+    Members: State._members,
     Stored: State._stored,
     Registered: State._registered,
     Ok: State._ok,

@@ -16,7 +16,8 @@ from tests.support.mqtt import MqttLine
 from tests.support.processes import memory, peak_memory
 from tests.support.stores import WatchedStore
 from tests.support.stores.filled import LONG, fill
-from wire.frames import ChannelList, Channels, History, Join, Leave, Msg, Page, Say, Topic
+from tests.support.waiting import eventually
+from wire.frames import ChannelList, Channels, History, Join, Leave, Msg, Page, Say, Topic, Who
 from wire.jsonlines import JsonLines
 from wire.limits import Limits
 from wire.mqtt import NONE, V5, Properties
@@ -90,6 +91,54 @@ def test_a_device_reads_the_channels_page_by_page(
     assert [info["name"] for info in rest["channels"]] == ["room003", "room004"]
     assert "more" not in rest
     assert len(oven.ask("channels")["channels"]) == 5
+
+
+@pytest.mark.parametrize("channel", ["", "lab"])
+def test_users_come_page_by_page(
+    start_server: StartServer, connect: Connect, mqtt: Callable[..., MqttLine], channel: str
+) -> None:
+    server = start_server(limits=Limits(page=4, page_bytes=100))
+    names = [f"user{n}" for n in range(9)]
+    clients = [connect(server.address, name) for name in names]
+    for client in clients:
+        client.request(Join("lab"))
+    clients[4].close()
+    away = {"user4"}
+    eventually(lambda: server.chat.directory.find("user4") is None, lambda: "user4 is connected")
+    found: list[str] = []
+    sizes: list[int] = []
+    page = clients[0].request(Who(channel, limit=3))
+    while True:
+        found += [member.name for member in page.members]
+        sizes.append(len(page.members))
+        if page.more is None:
+            break
+        page = clients[0].request(Who(channel, page.more, 3))
+    assert found == [name for name in names if channel or name not in away]
+    assert sizes == ([3, 3, 3] if channel else [3, 3, 2])
+    whole = clients[0].request(Who(channel))
+    assert len(whole.members) == 3, "31 bytes each"
+    oven = mqtt(server.address, "oven")
+    oven.subscribe("chat/to/oven/#")
+    topic = f"who/{channel}" if channel else "who"
+    rest = oven.ask(topic, '{"after": "user6", "limit": 9}')
+    assert [member["name"] for member in rest["members"]] == ["user7", "user8"]
+
+
+def test_a_person_is_told_of_further_users(start_server: StartServer, dial: Callable[..., Text]) -> None:
+    server = start_server(limits=Limits(page=2))
+    people = [dial(server.address, name) for name in ("ann", "bob", "carol")]
+    for person in people:
+        person.send("/join lab")
+        person.expect("You are in lab")
+    people[0].send("/who")
+    assert people[0].expect("There are more") == "* There are more: /who * bob"
+    people[0].send("/who * bob")
+    assert people[0].expect("* Online") == "* Online: carol"
+    people[0].send("/who lab")
+    assert people[0].expect("There are more") == "* There are more: /who lab bob"
+    people[0].send("/who lab bob")
+    assert people[0].expect("* In lab") == "* In lab: carol"
 
 
 def test_a_list_of_channels_asks_the_store_nothing(

@@ -63,7 +63,7 @@ WORDS = {
     "<channel>": "lab", "<user>": "bob", "<text>": "hello there", "<password>": "secret-word", "[channel]": "lab",
     "[channel or @user]": "@bob", "[n]": "5", "[before]": "30", "[text]": "Tonight", "[command]": "join",
     "<user or #channel>": "#lab", "<path>": "my photo.jpg", "<id>": "k3x7abcd", "[folder]": "new photos",
-    "[after]": "lab",
+    "[after]": "lab", "[channel or *]": "lab",
 }  # fmt: skip
 OPEN_ENDED = {"<text>", "[text]", "<password>", "<path>", "[folder]"}  # the rest of the line
 _ARGUMENT = re.compile(r"<[^>]+>|\[[^]]+\]")
@@ -206,8 +206,10 @@ def test_a_slip_gets_the_nearest_command(typed: str, meant: str | None) -> None:
         ("/join #Lab", Join("Lab")),
         ("/leave", Leave()),
         ("/msg @bob a: b", Msg("bob", "a: b")),
-        ("/who", Who()),
-        ("/who lab", Who("lab")),
+        ("/who", Who(limit=500)),
+        ("/who lab", Who("lab", limit=500)),
+        ("/who * bob", Who("", "bob", 500)),
+        ("/who lab bob", Who("lab", "bob", 500)),
         ("/channels", Channels(limit=100)),
         ("/channels #Lab", Channels("Lab", 100)),
         ("/whois bob", Whois("bob")),

@@ -58,9 +58,15 @@ class Msg(Request, tag="msg"):
 
 
 class Who(Request, tag="who"):
-    """List the members of a channel (without `channel`: everyone who is online); answered with `members`."""
+    """List the members of a channel (without `channel`: everyone who is online); answered with `members`.
+
+    The list begins after the name `after`, and has at most `limit` names; the limits `page` and `page_bytes` may make
+    it shorter.
+    """
 
     channel: Name = ""
+    after: Name = ""
+    limit: Annotated[int, Meta(ge=1)] = 1_000
 
 
 class Channels(Request, tag="channels"):
@@ -267,10 +273,14 @@ class Member(msgspec.Struct, omit_defaults=True):
 
 
 class Members(Answer, tag="members", kw_only=True):
-    """The members of `channel`, or without it everyone who is online; sorted by name."""
+    """The members of `channel`, or without it everyone who is online; sorted by name.
+
+    If `more` is there, further names follow: ask again with this name as `after`.
+    """
 
     members: list[Member]
     channel: Name | None = None
+    more: Name | None = None
 
 
 class ChannelInfo(msgspec.Struct, omit_defaults=True):

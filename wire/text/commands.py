@@ -33,6 +33,7 @@ from wire.names import check_name, shorten
 from .addressed import topic_text
 
 _LISTED = 100  # channels, or files, of one answer to a person
+_NAMES = 500  # users of one answer to a person
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,11 @@ def _register(rest: str) -> Request:
     return Register(rest)
 
 
+def _who(rest: str) -> Request:
+    channel, after = _words(rest, 0, 2)
+    return Who("" if channel == "*" else _channel(channel), _user(after) if after else "", _NAMES)
+
+
 def _channels(rest: str) -> Request:
     return Channels(_channel(_words(rest, 0, 1)[0]), _LISTED)
 
@@ -136,8 +142,9 @@ COMMANDS: tuple[Command, ...] = (
     Command("/leave", "/leave [channel]", "leave the current channel, or the named one",
             lambda rest: Leave(_channel(_words(rest, 0, 1)[0]))),
     Command("/msg", "/msg <user> <text>", "send a private message; the server keeps it for a user who is away", _msg),
-    Command("/who", "/who [channel]", "list the members of a channel, or everyone who is online",
-            lambda rest: Who(_channel(_words(rest, 0, 1)[0]))),
+    Command("/who", "/who [channel or *] [after]", "list the members of a channel, or everyone who is online", _who,
+            detail=f"One answer has at most {_NAMES} names. /who lab bob shows those of lab that follow bob, and "
+                   "/who * bob everyone online who follows bob."),
     Command("/channels", "/channels [after]", "list the channels with their members and topics", _channels,
             detail=f"One answer has at most {_LISTED} channels. /channels lab shows those whose names follow lab."),
     Command("/whois", "/whois <user>", "show whether a user is online, how, and since when",

@@ -163,6 +163,8 @@ def _members(frame: Members) -> list[str]:
     lines = [f"{title}: {', '.join(online) or 'nobody'}"]
     if away:
         lines.append(f"* Away: {', '.join(away)}")
+    if frame.more:
+        lines.append(f"* There are more: /who {frame.channel or '*'} {frame.more}")
     return lines
 
 

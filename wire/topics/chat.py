@@ -105,8 +105,9 @@ ROWS: tuple[Row, ...] = (
     Row("from/<me>/history/<log>",
         "read entries: `{\"since\", \"limit\"}`, `{\"before\", \"limit\"}`, or an empty payload for the last 50",
         form(History, _Span), answer=Page),
-    Row("from/<me>/who[/<channel>]", "list the users who are online, or the members of a channel",
-        ignored(Who), answer=Members, overrides={"channel": _CHANNEL_OR_NONE}),
+    Row("from/<me>/who[/<channel>]",
+        "list the users who are online, or the members of a channel, in pages as of `channels`",
+        form_or_text(Who, _List), answer=Members, overrides={"channel": _CHANNEL_OR_NONE}),
     Row("from/<me>/channels",
         "list the channels, sorted by name: an empty payload for the first ones, `{\"after\", \"limit\"}` for those "
         "whose names follow `after`",
