@@ -4,6 +4,7 @@
 PYTHON ?= python3
 ARGS ?=
 RUNS ?= 10
+SOAK ?= 600
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -51,8 +52,10 @@ coverage: $(VENV)/ready-dev
 	-$(BIN)/python -m coverage combine --quiet --append # of processes that ended after the tests, if any
 	$(BIN)/python -m coverage report --skip-covered
 
-# Long runs, for a night: 50 times as many examples of each property, and the tests of faults again and again.
+# Long runs, for a night: strangers for SOAK seconds, 50 times as many examples of each property, and the tests of faults
+# again and again.
 campaign: $(VENV)/ready-dev
+	$(BIN)/python -m tests.campaign.soak --seconds $(SOAK)
 	$(PYTEST) --hypothesis-profile thorough $(ARGS)
 	for run in $$(seq $(RUNS)); do echo "run $$run of $(RUNS)"; $(PYTEST) tests/faults $(ARGS) || exit 1; done
 

@@ -92,12 +92,13 @@ class Honest(threading.Thread):
 class Soak:
     """A server, and the strangers who come to it."""
 
-    def __init__(self, folder: Path, seed: int, workers: int = 6) -> None:
+    def __init__(self, folder: Path, seed: int, names: Sequence[str] = NAMES, workers: int = 6) -> None:
         config = folder / "soak.yaml"
         config.write_text(_CONFIG)
         self.process = Process(folder / "data", *JSON_LOG, "--config", str(config))
         self.visits: Counter[str] = Counter()
         self._chance = random.Random(seed)
+        self._names = names
         self._workers = workers
         self._lock = threading.Lock()
         with Json(self.process.address, "owner") as owner:
@@ -108,12 +109,12 @@ class Soak:
 
     def warm_up(self) -> None:
         """Have each kind of stranger come once under each name, which is in each channel by then."""
-        for at, name in enumerate(NAMES):
+        for at, name in enumerate(self._names):
             with Json(self.process.address, name) as line:
                 for channel in CHANNELS:
                     assert isinstance(line.request(Join(channel)), Joined)
-                assert isinstance(line.request(Msg(NAMES[at - 1], "hello")), Stored)
-        all_visits = [(attack, name) for name in NAMES for attack in ATTACKS]
+                assert isinstance(line.request(Msg(self._names[at - 1], "hello")), Stored)
+        all_visits = [(attack, name) for name in self._names for attack in ATTACKS]
         self._chance.shuffle(all_visits)
 
         def work(mine: Sequence[tuple[Attack, str]], seed: float) -> None:
@@ -130,7 +131,7 @@ class Soak:
         def work(seed: float) -> None:
             chance = random.Random(seed)
             while time.monotonic() < end:
-                self._visit(chance.choice(ATTACKS), chance.choice(NAMES), chance)
+                self._visit(chance.choice(ATTACKS), chance.choice(self._names), chance)
 
         self._run([(work, (self._chance.random(),)) for _ in range(self._workers)])
 
@@ -184,9 +185,9 @@ def differences(before: State, after: State) -> list[str]:
     return found
 
 
-def run(folder: Path, seconds: float, seed: int, workers: int = 6) -> list[str]:
+def run(folder: Path, seconds: float, seed: int, names: Sequence[str] = NAMES) -> list[str]:
     """Soak a server; print the figures, and return what is not as it was before."""
-    soak = Soak(folder, seed, workers)
+    soak = Soak(folder, seed, names)
     try:
         soak.warm_up()
         before = soak.state()
