@@ -13,6 +13,12 @@ from .session_state import SessionState
 from .shared import SharedState
 from .subscriptions import Subscriptions
 
+# The error code of a reason to refuse a filter, for the operator's log.
+_ERROR_CODES: dict[int, str] = {
+    Reason.NOT_AUTHORIZED: "not-allowed",
+    Reason.QUOTA_EXCEEDED: "quota",
+    Reason.TOPIC_FILTER_INVALID: "too-long",
+}
 _FAILURE = 0x80  # the lowest reason that refuses a filter (§3.9.3)
 
 
@@ -47,6 +53,9 @@ class SubscribeHandler:
         self._session.settle()
         before = {each.filter: self._subscriptions.get(each.filter) for each in packet.subscriptions}
         reasons = tuple([self._subscriptions.add(each) for each in packet.subscriptions])
+        for each, reason in zip(packet.subscriptions, reasons, strict=True):
+            if reason in _ERROR_CODES:
+                self._session.report.refused("subscribe", _ERROR_CODES[reason], each.filter)
         changed = [name for name, was in before.items() if self._subscriptions.get(name) != was]
         if changed:  # to subscribe again to the same costs only the answer
             self._follow_channels(self._channels_of(changed))

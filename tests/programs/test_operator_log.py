@@ -132,11 +132,13 @@ def test_a_request_that_is_not_allowed_is_reported_once(start: Start, mqtt: Mqtt
         oven.send(Publish("chat/from/ann/say/lab", b"as somebody else", 1, packet_id=n + 1))
         assert oven.expect(PubAck).reason == Reason.NOT_AUTHORIZED
     log.wait("refused-request", user="oven", protocol="mqtt-5", request="publish", level="warning", **HERE)
+    assert oven.subscribe("chat/to/ann/#", "chat/to/ben/#") == (Reason.NOT_AUTHORIZED, Reason.NOT_AUTHORIZED)
+    log.wait("refused-request", user="oven", request="subscribe", detail="chat/to/ann/#", **HERE)
     with Json(process.address, "ann"), Json(process.address) as other:
         assert other.request(Attach(name="ann", token="a guessed token")).code == "not-allowed"
         log.wait("refused-request", protocol="json", request="attach", **HERE)
     assert process.stop() == 0
-    assert len(log.all("refused-request")) == 2
+    assert len(log.all("refused-request")) == 3
     assert "guessed" not in process.log
 
 
@@ -188,8 +190,8 @@ def test_a_take_over(start: Start, mqtt: Mqtt) -> None:
     assert len(log.all("taken-over")) == 2
 
 
-def test_a_limit_is_reported_once_for_a_connection(start: Start) -> None:
-    process, log = start(channels=1, posts_per_second=1, posts_burst=1, line=500)
+def test_a_limit_is_reported_once_for_a_connection(start: Start, mqtt: Mqtt) -> None:
+    process, log = start(channels=1, filters=1, posts_per_second=1, posts_burst=1, line=500)
     with Json(process.address, "ann") as ann:
         ann.request(Join("lab"))
         for n in range(3):
@@ -202,8 +204,11 @@ def test_a_limit_is_reported_once_for_a_connection(start: Start) -> None:
         mine = {"user": "ann", "protocol": "json", "level": "warning", **HERE}
         for limit in ("too-many-channels", "too-long", "posts_per_second"):
             log.wait("limit-reached", limit=limit, **mine)
+    oven = mqtt(process.address, "oven")
+    assert oven.subscribe("a", "b", "c") == (1, Reason.QUOTA_EXCEEDED, Reason.QUOTA_EXCEEDED)
+    log.wait("limit-reached", user="oven", limit="quota", detail="b", **HERE)
     assert process.stop() == 0
-    assert len(log.all("limit-reached")) == 3
+    assert len(log.all("limit-reached")) == 4
 
 
 def test_a_message_has_no_line(start: Start, mqtt: Mqtt) -> None:
