@@ -205,7 +205,9 @@ def test_a_limit_is_reported_once_for_a_connection(start: Start, mqtt: Mqtt) -> 
         for limit in ("too-many-channels", "too-long", "posts_per_second"):
             log.wait("limit-reached", limit=limit, **mine)
     oven = mqtt(process.address, "oven")
-    assert oven.subscribe("a", "b", "c") == (1, Reason.QUOTA_EXCEEDED, Reason.QUOTA_EXCEEDED)
+    assert oven.subscribe("a") == (1,)
+    for topic_filter in ("b", "c"):
+        assert oven.subscribe(topic_filter) == (Reason.QUOTA_EXCEEDED,)
     log.wait("limit-reached", user="oven", limit="quota", detail="b", **HERE)
     assert process.stop() == 0
     assert len(log.all("limit-reached")) == 4
