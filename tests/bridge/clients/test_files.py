@@ -93,13 +93,17 @@ def test_a_file_for_a_channel_by_each_door(server: Server, connect: Connect, mqt
 
 
 def test_quota_and_size(start_server: StartServer, mqtt: Mqtt) -> None:
-    """The PUBACK has the reason of MQTT, too."""
-    server = start_server(limits=Limits(file_size=1000, files_per_user=1500))
+    """The PUBACK has the reason of MQTT, too. A quota counts bytes that have come, and a reserve."""
+    server = start_server(limits=Limits(file_size=100_000, files_per_user=180_000))
     oven = listening(mqtt(server.address, "oven"))
-    assert reason(file(oven, "a", "init", {**INIT, "size": 1001})) == (131, "file_too_large")
-    assert reason(file(oven, "a", "init", {**INIT, "size": 1000})) == FINE
-    assert reason(file(oven, "b", "init", {**INIT, "size": 1000})) == (151, "quota_exceeded")
-    assert oven.do("file/b/init", json.dumps({**INIT, "size": 1000})).reason == 151
+    assert reason(file(oven, "a", "init", {**INIT, "size": 100_001})) == (131, "file_too_large")
+    for id in ("a", "b"):
+        assert reason(file(oven, id, "init", {**INIT, "size": 100_000})) == FINE
+    assert reason(file(oven, "a", "0", DATA[:80_000])) == FINE
+    assert reason(file(oven, "b", "0", DATA[:10])) == (151, "quota_exceeded")
+    assert oven.do("file/b/0", DATA[:10]).reason == 151
+    assert reason(file(oven, "b", "abort")) == FINE
+    assert reason(file(oven, "a", "80000", DATA[80_000:100_000])) == FINE
 
 
 def test_after_kill_9_a_device_goes_on(start_process: StartProcess, mqtt: Mqtt) -> None:
