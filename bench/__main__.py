@@ -20,6 +20,7 @@ from bench.rows.mirror import MIRROR_ROWS
 from bench.rows.mqtt import MQTT_ROWS
 from bench.rows.row import QUICK, Measured, Plan, Row
 from bench.rows.socket import ROWS as SOCKET_ROWS
+from bench.rows.tls import TLS_ROWS
 from bench.socket.pool import RunFailed
 
 from .markdown import markdown
@@ -27,7 +28,7 @@ from .meter import DISTURBED, wait_until_idle
 from .peers import PEERS, Peer
 from .table import PARTYLINE, Result, heading, lines, verdicts
 
-ROWS = (*SOCKET_ROWS, *MQTT_ROWS, *MIRROR_ROWS, *FILE_ROWS)
+ROWS = (*SOCKET_ROWS, *MQTT_ROWS, *MIRROR_ROWS, *FILE_ROWS, *TLS_ROWS)
 RUN_SECONDS = 180  # after which a run counts as failed
 
 
@@ -39,7 +40,7 @@ SIZES = {  # the fields of a plan that have an option, with its help
     "channels": "channels in row b",
     "rate": "messages a second in row d",
     "mqtt_rate": "messages a second in rows m3 and n2",
-    "idle": "connections in row e",
+    "idle": "connections in rows e and t1",
     "mqtt_idle": "connections in row m4",
     "logins": "logins in rows f and m6, each time",
     "connected": "connections in rows f and m6 before the second time",
@@ -48,7 +49,7 @@ SIZES = {  # the fields of a plan that have an option, with its help
     "missed": "messages that each of these clients missed",
     "entries": "entries of the channel in row g",
     "backlog": "entries in row n3",
-    "file_mib": "MiB of the file in rows f0, f1, f4 and f5",
+    "file_mib": "MiB of the file in rows f0, f1, f4, f5 and t0",
     "window": "undelivered messages in rows a, b, m0 to m2, n0 and n1 (default: set for each server)",
     "patience": "seconds to wait for an idle machine before a run, and to repeat a disturbed run",
 }

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -51,6 +52,9 @@ class Worker:
         self.process.communicate()
 
 
+RANGE = 1 << 18  # bytes in a request of `fetch`
+
+
 class User(Client):
     """A connected user with a token for further connections. A context manager."""
 
@@ -59,9 +63,11 @@ class User(Client):
         self.name = name
         self.token = json.loads(self.ask(server.dialect.login(name), b"\n"))["token"]
 
-    def attach(self, server: RunningPeer) -> socket.socket:
-        """Return a further connection of this user, for files."""
+    def attach(self, server: RunningPeer, secure: ssl.SSLContext | None = None) -> socket.socket:
+        """Return a further connection of this user, for files, in TLS with `secure`."""
         sock = socket.create_connection(("127.0.0.1", server.port), SETUP_SECONDS)
+        if secure is not None:
+            sock = secure.wrap_socket(sock, server_hostname="127.0.0.1")
         sock.sendall(json.dumps({"op": "attach", "name": self.name, "token": self.token}).encode() + b"\n")
         while not sock.recv(4096).endswith(b"\n"):
             pass
@@ -79,6 +85,18 @@ class User(Client):
 
     def __exit__(self, *_: object) -> None:
         self.sock.close()
+
+
+def fetch(connection: socket.socket, file: str, size: int) -> None:
+    """Request a whole file by ranges, and discard what comes."""
+    requests = [
+        json.dumps({"op": "get", "file": file, "offset": at, "length": RANGE}).encode() + b"\n"
+        for at in range(0, size, RANGE)
+    ]
+    connection.sendall(b"".join(requests))
+    left, view = size, bytearray(1 << 16)
+    while left > 0 and (got := connection.recv_into(view)):
+        left -= got  # counts the JSON lines between the chunks, too, so the end comes a few bytes early
 
 
 @contextmanager

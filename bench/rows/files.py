@@ -6,9 +6,7 @@ beyond some gigabytes the disk would be the bottleneck.
 
 from __future__ import annotations
 
-import json
 import re
-import socket
 import threading
 import time
 from contextlib import ExitStack, nullcontext
@@ -17,6 +15,7 @@ from pathlib import Path
 from bench.files.transfers import (
     User,
     Worker,
+    fetch,
     make_file,
     memory_folder,
     relay,
@@ -33,7 +32,6 @@ from .row import SELF, Measured, Metric, Plan, Row
 RECEIVERS = 100  # in row f2
 SHARED = 16 << 20  # bytes of the file in row f2
 SUBSCRIBERS = 10  # in row f3
-RANGE = 1 << 18  # bytes in a request of row f2
 GIGABIT = 118_000_000  # bytes of file content a second on a gigabit link
 
 
@@ -118,7 +116,7 @@ def many_receivers(peer: Peer, folder: Path, plan: Plan) -> Measured:
         Path(f"/proc/{server.process.pid}/clear_refs").write_text("5")  # resets the peak: proc(5)
         connections = [stack.enter_context(alice.attach(server)) for _ in range(RECEIVERS)]
         meter, start = Meter(server), time.perf_counter()
-        threads = [threading.Thread(target=_fetch, args=(connection, file)) for connection in connections]
+        threads = [threading.Thread(target=fetch, args=(connection, file, SHARED)) for connection in connections]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -128,17 +126,6 @@ def many_receivers(peer: Peer, folder: Path, plan: Plan) -> Measured:
         found = re.search(r"VmHWM:\s+(\d+) kB", status)
         assert found
         return Measured((int(found[1]) * 1024 - before, RECEIVERS * SHARED / seconds), meter.read())
-
-
-def _fetch(connection: socket.socket, file: str) -> None:
-    requests = [
-        json.dumps({"op": "get", "file": file, "offset": at, "length": RANGE}).encode() + b"\n"
-        for at in range(0, SHARED, RANGE)
-    ]
-    connection.sendall(b"".join(requests))
-    left, view = SHARED, bytearray(1 << 16)
-    while left > 0 and (got := connection.recv_into(view)):
-        left -= got  # counts the JSON lines between the chunks, too, so the end comes a few bytes early
 
 
 def latency_during_transfer(peer: Peer, folder: Path, plan: Plan) -> Measured:

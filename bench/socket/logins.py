@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import socket
+import ssl
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,11 +18,12 @@ AT_ONCE = 4  # clients that log in at the same time
 class LoginLoad:
     """Connects clients, a few at a time: connect, log in, wait for the answer, stay."""
 
-    def __init__(self, port: int, dialect: Dialect, at_once: int) -> None:
+    def __init__(self, port: int, dialect: Dialect, at_once: int, secure: ssl.SSLContext | None = None) -> None:
         self.socks: dict[int, socket.socket] = {}
         self._port = port
         self._dialect = dialect
         self._at_once = at_once
+        self._secure = secure
         self._pending: dict[int, bytes] = {}  # bytes received, of the clients without a full answer
 
     def log_in(self, names: Iterable[str]) -> float:
@@ -44,6 +46,8 @@ class LoginLoad:
 
     def _connect(self, name: str) -> int:
         sock = socket.create_connection(("127.0.0.1", self._port), SETUP_SECONDS)
+        if self._secure is not None:
+            sock = self._secure.wrap_socket(sock, server_hostname="127.0.0.1")
         self.socks[sock.fileno()] = sock
         self._pending[sock.fileno()] = b""
         sock.sendall(self._dialect.login(name))
@@ -66,9 +70,11 @@ def names(letter: str, count: int) -> list[str]:
 
 
 @contextmanager
-def logins(port: int, dialect: Dialect, at_once: int = AT_ONCE) -> Iterator[LoginLoad]:
-    """Yield a LoginLoad; disconnect its clients afterwards."""
-    clients = LoginLoad(port, dialect, at_once)
+def logins(
+    port: int, dialect: Dialect, at_once: int = AT_ONCE, *, secure: ssl.SSLContext | None = None
+) -> Iterator[LoginLoad]:
+    """Yield a LoginLoad, in TLS with `secure`; disconnect its clients afterwards."""
+    clients = LoginLoad(port, dialect, at_once, secure)
     try:
         yield clients
     finally:
