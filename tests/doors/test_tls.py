@@ -302,10 +302,11 @@ def test_devices_with_mosquitto_s_clients(tls_server: Server, certificate: Certi
         assert said.stderr == ""
         alice.expect(Entry, lambda frame: frame.text == "bread is done")
         heard = subprocess.run(
-            ["mosquitto_sub", *options, "chat/channels/kitchen/text", "-C", "1", "-W", "20"],
-            capture_output=True, text=True, timeout=DEADLINE, check=False,
+            ["mosquitto_sub", *options, "chat/presence/alice", "-C", "1"],
+            capture_output=True, text=True, timeout=DEADLINE, check=True,
         )  # fmt: skip
-        assert "certificate" not in heard.stderr
+        assert '"user":"alice","online":true' in heard.stdout
+        assert heard.stderr == ""
 
 
 def test_the_program_reloads_on_sighup(start_process: StartProcess, tmp_path: Path, certificate: Certificate) -> None:
