@@ -238,3 +238,19 @@ def test_without_a_value_the_second_port_is_the_usual_one(tmp_path: Path) -> Non
     for text in ("mqtt_port:\n", "mqtt_port: null\n", "mqtt_port: ~\n", "port: 0\n"):
         config.write_text(text)
         assert load(str(config)).mqtt_port is None
+
+
+@pytest.mark.parametrize(
+    ("text", "mistake"),
+    [
+        ("host: &here 127.0.0.1\ndata: *here\n", "has an alias of YAML"),
+        ("limits: {line: {a: {b: {c: 1}}}}\n", "is nested too deeply"),
+        ("[" * 100_000, "is nested too deeply"),
+    ],
+)
+def test_a_config_file_that_could_crash_yaml_is_refused(tmp_path: Path, text: str, mistake: str) -> None:
+    """100,000 brackets ended the program by a signal, and aliases of aliases take exponential time."""
+    file = tmp_path / "partyline.yaml"
+    file.write_text(text)
+    with pytest.raises(LocalError, match=mistake):
+        load(str(file))
