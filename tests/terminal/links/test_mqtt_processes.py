@@ -122,7 +122,7 @@ def test_every_command_does_what_it_does_over_tcp(address: str) -> None:
         "* Online: alice",
         "* lab has no topic.",
         "* You have left ops.",
-        "/who [channel] - list the members of a channel, or everyone who is online.",
+        "/who [channel or *] [after] - list the members of a channel, or everyone who is online.",
     ):
         assert lines.count(line) == 1, line
     assert lines.count("* The topic of lab: Soldering") == 2

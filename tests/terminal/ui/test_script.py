@@ -38,7 +38,7 @@ def test_it_runs_commands_prints_what_comes_and_exits_with_0(server: Server) -> 
         "[lab] alice: note: text",
         "alice -> bob: hi",
         "* In lab: alice",
-        "/who [channel] - list the members of a channel, or everyone who is online.",
+        "/who [channel or *] [after] - list the members of a channel, or everyone who is online.",
     ):
         assert done.stdout.splitlines().count(line) == 1
     assert done.stdout.splitlines().index("[lab] alice: hello") < done.stdout.splitlines().index("[lab] alice: again")
