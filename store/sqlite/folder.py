@@ -15,6 +15,7 @@ from reporting import events, report
 
 from ..contract import StoreError
 
+_PERIOD = 0.1  # seconds between two looks at the folder
 _SETTLED = 3_000_000_000  # nanoseconds after which a change of a folder shows in its time on every file system
 
 
@@ -38,6 +39,7 @@ class DataFolder:
         self._identity = _identity(os.fstat(self._locks[0]))
         self._files: dict[str, tuple[int, int]] = {}  # by absolute path
         self._shared = ""
+        self._next_look = 0.0  # by time.monotonic
         self._seen = 0  # the folder's time of change at which all files were in their places
 
     def _lock(self, descriptor: int) -> None:
@@ -64,40 +66,53 @@ class DataFolder:
         self._shared = f"{self._place}/{shared}"
 
     def check(self) -> None:
-        """Raise StoreError if the folder or a watched file was moved, removed or replaced, or cannot be written.
+        """Raise StoreError if the folder was moved or removed, or cannot be written; soon also if a watched file was.
 
         Call it before each use of the database: SQLite notices none of it, and goes on in files that nobody finds
         again. On a file system or in a file that has become read-only, SQLite would write into the file that it has
-        mapped, and the kernel would end the process by SIGBUS. It takes about 1 µs: a change of the folder's entries
-        changes the folder's time, and the files are looked at only after that.
+        mapped, and the kernel would end the process by SIGBUS. It takes half a microsecond: the folder itself is
+        looked at ten times a second.
         """
-        try:
-            found = os.stat(self._place)  # noqa: PTH116 - Path.stat() takes twice as long
-        except OSError:
-            raise self._moved() from None
-        if not os.access(self._shared, os.W_OK) or found.st_mtime_ns != self._seen or found.st_ino != self._identity[1]:
-            self._look(found)
+        if not os.access(self._shared, os.W_OK):
+            raise StoreError(self._problem() or self._read_only(self._shared))
+        at = time.monotonic()
+        if at >= self._next_look:
+            problem = self._problem()
+            self._next_look = 0.0 if problem else at + _PERIOD
+            if problem:
+                raise StoreError(problem)
 
-    def _look(self, found: os.stat_result) -> None:
+    def _problem(self) -> str | None:
+        """Return what is wrong. The files are looked at only after a change of the folder's time."""
+        try:
+            found = Path(self._place).stat()
+        except OSError:
+            return self._moved()
         if _identity(found) != self._identity:
-            raise self._moved()
+            return self._moved()
+        if found.st_mtime_ns == self._seen:
+            return None
         for path, identity in self._files.items():
             try:
-                same = _identity(os.stat(path)) == identity  # noqa: PTH116
+                same = _identity(Path(path).stat()) == identity
             except OSError:
                 same = False
             if not same:
-                raise StoreError(
+                return (
                     f"{path} was removed or replaced while the server was running. Nothing can be stored."
                     " Stop the server, and put the file back or restore the data folder from a copy."
                 )
             if not os.access(path, os.W_OK):
-                raise StoreError(f"The data folder {self.path} has become read-only: {path} cannot be written.")
+                return self._read_only(path)
         if time.time_ns() - found.st_mtime_ns > _SETTLED:
             self._seen = found.st_mtime_ns
+        return None
 
-    def _moved(self) -> StoreError:
-        return StoreError(
+    def _read_only(self, path: str) -> str:
+        return f"The data folder {self.path} has become read-only: {path} cannot be written."
+
+    def _moved(self) -> str:
+        return (
             f"The data folder {self.path} was moved or removed while the server was running. Nothing can be stored."
             " Put it back, or restart the server."
         )
