@@ -133,7 +133,7 @@ def bad_names(stranger: Stranger) -> None:
 
 def silence(stranger: Stranger) -> None:
     for _ in range(20):
-        stranger.connect().sendall(stranger.chance.choice((b"", b"\x10", b'{"op":"hel', b"stran")))
+        stranger.connect().sendall(stranger.chance.choice((b"", b"\x10", b'{"op":"hel', b"/he")))
 
 
 def crowd(stranger: Stranger) -> None:
