@@ -49,16 +49,14 @@ class RateLimits:
     def reserve(self, limit: LimitClass, origin: Origin, wanted: int) -> tuple[int, float]:
         """Return how many of `wanted` requests may go, at least one, and after how many seconds. They are counted."""
         users, addresses = self._meters[limit]
-        network = origin.network
-        count = wanted
+        count, wait = wanted, 0.0
         if users is not None:
-            count = min(count, int(users.there(origin.user)))
-        if addresses is not None and network is not None:
-            count = min(count, int(addresses.there(network)))
-        count = max(1, count)
-        wait = users.reserve(origin.user, count) if users is not None else 0.0
-        if addresses is not None and network is not None:
-            wait = max(wait, addresses.reserve(network, count))
+            count, wait = users.reserve(origin.user, wanted)
+        if addresses is not None and origin.network is not None:
+            fewer, longer = addresses.reserve(origin.network, count)
+            if fewer < count and users is not None:
+                users.give_back(origin.user, count - fewer)
+            count, wait = fewer, max(wait, longer)
         return count, wait
 
     def rested(self, limit: LimitClass, origin: Origin) -> bool:

@@ -42,11 +42,11 @@ class Meter:
             self._set_locked(key, full_at, now)
             return 0.0
 
-    def give_back(self, key: str) -> None:
-        """Return a token that was taken."""
+    def give_back(self, key: str, count: int = 1) -> None:
+        """Return tokens that were taken."""
         with self._lock:
             if key in self._full_at:
-                self._full_at[key] -= self._step
+                self._full_at[key] -= count * self._step
 
     def there(self, key: str) -> float:
         """Return how many tokens the bucket has; below 0 if threads wait for some."""
@@ -56,13 +56,24 @@ class Meter:
         """Return True if a whole burst may go."""
         return self._full_at.get(key, 0.0) <= time.monotonic()
 
-    def reserve(self, key: str, count: int) -> float:
-        """Take `count` tokens, also those that are not there yet; return the seconds until they are."""
+    def reserve(self, key: str, wanted: int) -> tuple[int, float]:
+        """Take the tokens that are there, at most `wanted`, or else the next one that will be there.
+
+        Return how many they are, and the seconds until the last one is there.
+        """
         now = time.monotonic()
+        step, tolerance = self._step, self._tolerance
         with self._lock:
-            full_at = max(now, self._full_at.get(key, 0.0)) + count * self._step
+            full_at = self._full_at.get(key, 0.0)
+            full_at = max(full_at, now)
+            count = int((tolerance - full_at + now) / step)
+            if count > wanted:
+                count = wanted
+            elif count < 1:
+                count = 1
+            full_at += count * step
             self._set_locked(key, full_at, now)
-            return max(0.0, full_at - now - self._tolerance)
+            return count, max(0.0, full_at - now - tolerance)
 
     def _set_locked(self, key: str, full_at: float, now: float) -> None:
         buckets = self._full_at
