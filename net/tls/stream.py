@@ -129,9 +129,10 @@ class TlsStream:
     def end_output(self) -> None:
         """See `Stream.end_output`. Sends `close_notify`, if the socket takes it."""
         with self._lock:
-            self._ended = True
-            with contextlib.suppress(ssl.SSLError):  # it is not sent, or the peer's has not come yet
-                self._tls.unwrap()
+            ended, self._ended = self._ended, True
+            if not ended and self.socket.fileno() >= 0:
+                with contextlib.suppress(ssl.SSLError):  # it is not sent, or the peer's has not come yet
+                    self._tls.unwrap()
             socket.socket.shutdown(self.socket, socket.SHUT_WR)
 
     def shut(self, how: int) -> None:
@@ -142,4 +143,5 @@ class TlsStream:
 
     def close(self) -> None:
         """See `Stream.close`."""
-        self.socket.close()
+        with self._lock:
+            self.socket.close()

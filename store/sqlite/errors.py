@@ -25,6 +25,8 @@ _REASONS: dict[int, str] = {
     sqlite3.SQLITE_LOCKED: "another program keeps it locked",
     sqlite3.SQLITE_NOMEM: "the machine has no memory left",
 }
+# A disk that refuses to read the first page looks to SQLite like a database without tables.
+_NO_SCHEMA = ("no such table", "no such column", "no such index")
 _PRIMARY = 0xFF  # the part of an extended result code that is the primary one
 
 
@@ -32,6 +34,8 @@ def store_error(file: Path, error: Exception) -> StoreError:
     """Return the error of the driver or of SQLAlchemy as a StoreError, with a sentence for the operator."""
     cause = error.orig if isinstance(error, StatementError) and error.orig is not None else error
     code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_OK) & _PRIMARY
+    if code == sqlite3.SQLITE_ERROR and str(cause).startswith(_NO_SCHEMA):
+        code = sqlite3.SQLITE_CORRUPT
     reason = _REASONS.get(code) or " ".join(str(cause).split()) or type(cause).__name__
     if code == sqlite3.SQLITE_IOERR:
         reason = f"{reason} ({cause.sqlite_errorname})"  # type: ignore[attr-defined]

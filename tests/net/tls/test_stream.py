@@ -243,6 +243,17 @@ def test_a_peer_without_tls_fails_the_handshake(tcp: Pair, server: TlsStream) ->
     assert reason(raised.value) in ("wrong version number", "http request", "packet length too long")
 
 
+def test_the_output_may_end_twice_and_not_after_the_socket_is_closed(ends: tuple[TlsStream, TlsStream]) -> None:
+    """Each time as with a plain socket."""
+    server, client = ends
+    server.end_output()
+    client.end_output()
+    server.end_output()
+    client.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        client.end_output()
+
+
 def test_a_peer_that_leaves_fails_the_handshake(tcp: Pair, server: TlsStream) -> None:
     tcp[1].close()
     with pytest.raises(OSError, match=r".") as raised:

@@ -43,6 +43,12 @@ def test_each_cause_has_its_sentence(name: str, sentence: str) -> None:
         assert "secret" not in found
 
 
+def test_a_store_without_its_tables_cannot_be_read() -> None:
+    error = sqlite3.OperationalError("no such table: runs")
+    error.sqlite_errorcode, error.sqlite_errorname = sqlite3.SQLITE_ERROR, "SQLITE_ERROR"
+    assert "it cannot be read; `server.py check` says" in str(store_error(Path("data/partyline.db"), error))
+
+
 # A disk that refuses to read or write: it preloads functions that fail for the database's files.
 DISK = r"""
 #define _GNU_SOURCE
