@@ -247,7 +247,6 @@ def test_the_output_may_end_twice_and_not_after_the_socket_is_closed(ends: tuple
     """Each time as with a plain socket."""
     server, client = ends
     server.end_output()
-    client.end_output()
     server.end_output()
     client.close()
     with pytest.raises(OSError, match="Bad file descriptor"):
