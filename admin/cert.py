@@ -20,14 +20,15 @@ def make_certificate(arguments: Sequence[str], program: str) -> int:
     parser = argparse.ArgumentParser(
         prog=f"{program} cert",
         description="Make a certificate authority for this site and a server certificate in the data folder. The "
-        "server uses them from its next start on. Run it again to renew the certificate: it keeps the authority.",
+        "server uses them from its next start on. Run it again to renew the certificate: it keeps the authority, and "
+        "without HOST also the hosts of the certificate.",
     )
     parser.add_argument(
         "hosts",
         nargs="*",
         metavar="HOST",
         help="a name or IP address under which clients reach the server "
-        "(default: localhost, this machine's name and its addresses)",
+        "(default: localhost, this machine's name and its addresses, and those of the certificate so far)",
     )
     parser.add_argument(
         "--data", metavar="DIR", default=_DEFAULT_DATA, help=f"the server's data folder (default {_DEFAULT_DATA}/)"
@@ -42,9 +43,14 @@ def make_certificate(arguments: Sequence[str], program: str) -> int:
 
 
 def _make(data: str, hosts: Sequence[str], program: str) -> str:
-    from net.certificates import make_site, own_hosts  # only here, because importing cryptography takes time
+    from net.certificates import (
+        hosts_so_far,
+        make_site,
+        own_hosts,
+    )  # only here, because importing cryptography takes time
 
-    made = make_site(site_folder(data_folder(data)), list(dict.fromkeys(hosts or own_hosts())))
+    folder = site_folder(data_folder(data))
+    made = make_site(folder, list(dict.fromkeys(hosts or (*hosts_so_far(folder), *own_hosts()))))
     what = "Made an authority and a server certificate" if made.is_new else "Renewed the server certificate"
     return f"""\
 {what} in {made.ca_file.parent}/.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from .describe import Description, describe, describe_der, key_fingerprint
 from .hosts import own_hosts
 from .self_signed import self_signed_context
-from .site import CA_DAYS, SERVER_DAYS, Site, make_site
+from .site import CA_DAYS, SERVER_DAYS, Site, hosts_so_far, make_site
 
 __all__ = [
     "CA_DAYS",
@@ -18,6 +18,7 @@ __all__ = [
     "Site",
     "describe",
     "describe_der",
+    "hosts_so_far",
     "key_fingerprint",
     "make_site",
     "own_hosts",

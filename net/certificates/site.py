@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from ..errors import NetError
 from .build import builder, for_authority, for_server, new_key, pem_of, pem_of_key, sign, subject, write_file
-from .describe import Description, describe_certificate
+from .describe import Description, describe, describe_certificate
 
 CA_DAYS = 3_650
 SERVER_DAYS = 730  # iOS and macOS refuse more than 825 of a server certificate
@@ -52,6 +52,14 @@ def make_site(folder: Path, hosts: Sequence[str]) -> Site:
     except OSError as error:
         raise NetError(f"Cannot write the certificate to {folder}: {error.strerror}.") from error
     return Site(describe_certificate(ca), describe_certificate(server), folder / _CA, is_new)
+
+
+def hosts_so_far(folder: Path) -> tuple[str, ...]:
+    """Return the hosts of the server certificate in the folder; none if there is no such certificate."""
+    try:
+        return describe(folder / _CERT).hosts
+    except NetError:
+        return ()
 
 
 def _new_authority(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:

@@ -92,6 +92,19 @@ def test_the_default_hosts_are_this_machine_s(tmp_path: Path) -> None:
     assert {*hosts} == {*own_hosts()}
 
 
+def test_a_renewal_without_hosts_keeps_those_of_the_certificate(tmp_path: Path) -> None:
+    """Clients that use such a name could not connect any more."""
+    make(tmp_path, "chat.example", "10.0.0.5", "localhost")
+    for _ in range(2):
+        make(tmp_path)
+        hosts = describe(tmp_path / "tls" / "server.pem").hosts
+        assert {*hosts} == {"chat.example", "10.0.0.5", *own_hosts()}
+        assert len(hosts) == len({*hosts})
+    (tmp_path / "tls" / "server.pem").write_text("x")
+    make(tmp_path)
+    assert {*describe(tmp_path / "tls" / "server.pem").hosts} == {*own_hosts()}
+
+
 @pytest.mark.parametrize("host", ["a b", "", "http://a", "a/b", "a..b" * 80, "-", "ä" * 300])
 def test_what_is_no_host_is_refused(host: str, tmp_path: Path) -> None:
     wrong = run("cert", host, "--data", str(tmp_path))
