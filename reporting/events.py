@@ -332,6 +332,7 @@ class WillFailed(Event, tag="will-failed"):
 
     LEVEL: ClassVar[int] = WARNING
     SENTENCE: ClassVar[str] = "A will was not published."
+    address: str
     user: str
     error: str
 

@@ -180,7 +180,8 @@ def _last_will(topics: Topics, packet: Connect, me: str, limits: Limits, session
         request = LiveMessage(
             request.to, request.payload, msgspec.structs.replace(will.properties, will_delay_interval=None)
         )
-    return LastWill(request, will.properties.will_delay_interval or 0, Origin(fold(me), session.network))
+    delay = will.properties.will_delay_interval or 0
+    return LastWill(request, delay, Origin(fold(me), session.network), session.report.address)
 
 
 def expiry(packet: Connect, limits: Limits) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from channels import WILLS, Chat, Log, Origin, Posting, leaf
 from reporting import events, report
@@ -20,11 +21,15 @@ from .timer import Timer
 
 @dataclass(frozen=True, slots=True)
 class LastWill:
-    """The message to publish when the connection of `origin` is lost, and the delay in seconds."""
+    """The message to publish when the connection of `origin` is lost, and the delay in seconds.
+
+    `address` is the IP address of that connection, for the log.
+    """
 
     request: Request | LiveMessage
     delay: int
     origin: Origin
+    address: str
 
 
 class Wills:
@@ -96,9 +101,11 @@ class Wills:
                 self._live.publish(name, request)
             elif isinstance(request, Say | Msg):
                 log = self._log_for(name, request, will.origin)
-                self._chat.journal.post(Posting(log, fold(name), name, [request], _stored, _refused))
+                self._chat.journal.post(
+                    Posting(log, fold(name), name, [request], _stored, partial(_refused, will.address))
+                )
         except (ChatError, StoreError) as error:
-            report(events.WillFailed(name, str(error)))
+            report(events.WillFailed(will.address, name, str(error)))
 
     def _log_for(self, name: str, request: Say | Msg, origin: Origin) -> Log:
         if isinstance(request, Msg):
@@ -115,5 +122,5 @@ def _stored(posting: Posting, numbers: object) -> None:
     """No-op: nobody waits for the receipt of a will."""
 
 
-def _refused(posting: Posting, refused: ChatError) -> None:
-    report(events.WillFailed(posting.sender, refused.sentence))
+def _refused(address: str, posting: Posting, refused: ChatError) -> None:
+    report(events.WillFailed(address, posting.sender, refused.sentence))

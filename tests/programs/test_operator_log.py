@@ -232,6 +232,17 @@ def test_a_message_has_no_line(start: Start, mqtt: Mqtt) -> None:
     assert len(process.log.splitlines()) == 2 + 3 + 3  # start and stop, logins and logouts
 
 
+def test_wills_that_come_too_often(start: Start, mqtt: Mqtt) -> None:
+    """Their lines count for the address, like all that a peer can cause."""
+    process, log = start(wills_per_minute=1, log_lines=5)
+    for turn in range(10):
+        mqtt(process.address, "oven", client_id=f"{turn}", will=Will("chat/from/oven/say/lab", b"lost")).close()
+    log.wait("will-failed", user="oven", level="warning", **HERE)
+    assert process.stop() == 0
+    assert len(log.all("will-failed", **HERE)) == 5
+    assert [line["count"] for line in log.all("repeated", of="will-failed", **HERE)] == [4]
+
+
 def test_a_flood_does_not_fill_the_disk(start: Start) -> None:
     process, log = start(connections_per_address=1, log_lines=5)
     with Text(process.address, "ann"):

@@ -290,7 +290,7 @@ class WillDesk(Desk):
 
 def will(text: str, delay: int = 0) -> LastWill:
     """A will that says something in a channel."""
-    return LastWill(Say(text, "lab"), delay, Origin("alice", "10.0.0.1"))
+    return LastWill(Say(text, "lab"), delay, Origin("alice", "10.0.0.1"), "10.0.0.1")
 
 
 def test_a_delayed_will_is_published_when_it_is_due() -> None:
