@@ -72,6 +72,7 @@ class SqlClients(SqlBase):
         row = {"key": client.key, "expiry": client.expiry, "until": client.until, "state": client.state}
         with self._database.transaction() as db:
             db.execute(self._save, row)
+        self._database.wrote(len(client.state))
 
     def make_room(self, key: str, per_user: int, in_all: int) -> bool:
         """Make room for a new session with that key. Return False if it has none."""

@@ -32,6 +32,7 @@ _READER_CACHE_KIB = 2_048  # of each reader
 _PAGE = 4_096  # bytes
 _READERS = 4
 _CHECKPOINT_BYTES = 4 << 20  # written since the last checkpoint
+_TRANSACTION_PAGES = 2  # that a transaction writes at least
 _STARVED_PAGES = 16_384  # 64 MiB of write-ahead log that a checkpoint beside the writer could not bring to an end
 
 
@@ -116,6 +117,7 @@ class SqliteDatabase(Database):
         """Run the block as a write transaction on the writer."""
         with self.cursor_transaction():
             yield self._writer
+        self.wrote(0, _TRANSACTION_PAGES)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:

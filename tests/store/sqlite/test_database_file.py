@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from store import Durability, StoreError, open_store
+from store import Client, Durability, StoreError, open_store
 from store.sqlite import FILE, SqliteDatabase
 from store.sqlite import database as sqlite_database
 from tests.support.stores import NOW, posting
@@ -98,6 +98,32 @@ def test_cursors_that_move_are_counted_for_the_next_checkpoint(tmp_path: Path, m
     monkeypatch.setattr(SqliteDatabase, "_checkpoint", lambda _: checked.set())
     monkeypatch.setattr(sqlite_database, "_CHECKPOINT_BYTES", 0)
     store.move({(lab.id, "ann"): 0}, {})
+    assert checked.wait(DEADLINE)
+    store.close()
+
+
+def test_sessions_are_counted_for_the_next_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that subscribed again and again made the write-ahead log grow without a bound."""
+    store = open_store(tmp_path)
+    checked = threading.Event()
+    monkeypatch.setattr(SqliteDatabase, "_checkpoint", lambda _: checked.set())
+    for _ in range(5):
+        store.save_client(Client("ann/1", 1, None, "x" * (1 << 20)))
+    assert checked.wait(DEADLINE)
+    store.close()
+
+
+def test_small_transactions_are_counted_for_the_next_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nobody writes a message, users who come and go made the write-ahead log grow without a bound."""
+    store = open_store(tmp_path)
+    lab = store.open_channel("lab")
+    checked = threading.Event()
+    monkeypatch.setattr(SqliteDatabase, "_checkpoint", lambda _: checked.set())
+    for _ in range(1_000):
+        store.join(lab, "ann")
+        store.leave(lab, "ann")
     assert checked.wait(DEADLINE)
     store.close()
 
