@@ -45,9 +45,11 @@ def _page(reader: Client, channel: str, before: int | None) -> float:
         request["before"] = before
     line = json.dumps(request).encode() + b"\n"
     start = time.perf_counter()
-    answer = reader.ask(line, b"\n")
+    answer = reader.ask(line, b'"op":"page"')
+    while not answer.endswith(b"\n"):
+        answer += reader.expect(b"\n")
     taken = time.perf_counter() - start
-    page = json.loads(answer)
+    page = next(each for each in map(json.loads, answer.splitlines()) if each["op"] == "page")  # users leave meanwhile
     numbers = [entry["number"] for entry in page["entries"]]
     last = page["tail"] if before is None else before - 1
     if numbers != list(range(last - PAGE + 1, last + 1)):

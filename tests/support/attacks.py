@@ -12,7 +12,8 @@ from contextlib import ExitStack, suppress
 from typing import NamedTuple, TypeAlias
 
 from tests.support.clients import Json, endpoint
-from wire.frames import Error, FilePart, Hello, Join, Msg, Offer, Put, Register, Say, Topic
+from tests.support.waiting import DEADLINE
+from wire.frames import Error, FilePart, Hello, Join, Msg, Offer, Ping, Put, Register, Say, Topic
 from wire.jsonlines import JsonLines
 from wire.mqtt import V5, Connect, Publish, Subscribe, Subscription, encode
 from wire.mqtt.packets import Packet
@@ -23,6 +24,7 @@ CHANNEL = "lab"  # a channel with HISTORY entries of ENTRY bytes
 HISTORY, ENTRY = 400, 16_000
 NAME, PASSWORD = "owner", "correct horse"  # a registered name
 _STUCK = 1.0  # seconds after which an attacker gives up on a server that does not read
+_END, _ENDED = JsonLines.encode(Ping(ref="the end")), b'"ref":"the end"'
 _ANSWER = 1 << 26  # bytes that an attacker reads at most
 
 
@@ -47,12 +49,15 @@ def shout(sock: socket.socket, data: bytes, times: int = 1) -> None:
             sock.sendall(data)
 
 
-def listen(sock: socket.socket) -> bytes:
-    """Return what comes until the server ends the connection, or is silent."""
+def listen(sock: socket.socket, end: bytes | None = None) -> bytes:
+    """Return what comes until `end` has come, or, without it, until the server ends the connection or is silent."""
     received = bytearray()
+    sock.settimeout(_STUCK if end is None else DEADLINE)
     with suppress(OSError):
         while len(received) < _ANSWER and (data := sock.recv(1 << 18)):
             received += data
+            if end is not None and end in received:
+                break
     return bytes(received)
 
 
@@ -78,8 +83,8 @@ def guest(make: Callable[[int], bytes], times: int, *, reads: bool = True, guest
             shout(line, JsonLines.encode(Hello(name=f"guest{number}")) + JsonLines.encode(Join(CHANNEL)))
             lines.append(line)
         for line in lines:
-            shout(line, b"".join([make(n) for n in range(times)]))
-        return listen(lines[-1]) if reads else b""
+            shout(line, b"".join([make(n) for n in range(times)]) + _END)
+        return listen(lines[-1], _ENDED) if reads else b""
 
     return attack
 
