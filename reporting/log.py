@@ -11,8 +11,7 @@ from typing import Literal, TextIO
 
 import msgspec
 
-from . import events
-from .events import Event
+from .events import Event, Repeated
 from .formats import LineFormatter, LogFormat, event_of
 from .repeats import Repeats
 
@@ -74,7 +73,7 @@ class OperatorLog(logging.Handler):
 
     def _write_counts(self, at: float) -> None:
         for event, source, count in self._repeats.ended(at):
-            repeated = events.Repeated(source, event, count)
+            repeated = Repeated(source, event, count)
             self._write(logging.LogRecord(_logger.name, repeated.LEVEL, "", 0, "%s", (repeated,), None))
 
     def _run(self) -> None:

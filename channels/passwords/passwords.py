@@ -11,8 +11,8 @@ from wire.errors import WRONG_PASSWORD, Refused
 from wire.limits import Limits
 
 from ..locks import leaf
-from . import hashing
 from .delays import PasswordDelays
+from .hashing import check_new, fits, make_hash
 from .workers import PasswordWorkers
 
 BROKER = "another broker"  # the source of all whose address is unknown
@@ -52,7 +52,7 @@ class Passwords:
 
         def work() -> None:
             self._delays.check(key, network)  # again, since others for the name were checked meanwhile
-            if not hashing.fits(password, kept):
+            if not fits(password, kept):
                 self._delays.wrong(key, network)
                 raise Refused("wrong-password", WRONG_PASSWORD)
             self._remember(key, digest)
@@ -76,10 +76,10 @@ class Passwords:
 
     def make_hash_later(self, account_key: str, password: str, network: str | None) -> Future[str]:
         """Have a new password hashed; the user's address is proven then. Raises Refused as `make_hash` does."""
-        hashing.check_new(password)
+        check_new(password)
 
         def work() -> str:
-            made = hashing.make_hash(password)
+            made = make_hash(password)
             self._remember(account_key, self._digest(made, password))
             self._delays.right(account_key, network)
             return made

@@ -85,7 +85,8 @@ def imports(file: Path) -> Iterator[tuple[int, str]]:
 def file_imports(file: Path) -> frozenset[Path]:
     """Return the project files that a file imports, type-only imports and those inside functions included.
 
-    `from folder import name` is an import of `folder/__init__.py` if that binds the name, else of `folder/name.py`.
+    `from folder import name` is an import of `folder/__init__.py` if that binds the name, else of `folder/name.py`;
+    `from . import name` is one of both.
     """
     found: set[Path] = set()
     for node in ast.walk(tree(file)):
@@ -95,6 +96,8 @@ def file_imports(file: Path) -> frozenset[Path]:
             home = _module(file.parents[node.level - 1] if node.level else ROOT, node.module or "")
             if home is None:
                 continue
+            if node.level and not node.module:
+                found.add(home)
             found |= {_behind(home, alias.name, part(file) == part(home)) for alias in node.names}
     return frozenset(found - {file})
 
