@@ -184,7 +184,7 @@ class Log:
 
     @property
     def follower_count(self) -> int:
-        """How many followers are attached; to ask costs the same for any number."""
+        """The number of attached followers; to ask costs the same for any number."""
         return len(self._followers) + len(self._told_last)
 
     def count_members(self, more: int) -> None:

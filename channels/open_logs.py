@@ -1,4 +1,4 @@
-"""Floor 2: the logs that are in memory: at most one object for each log, as long as somebody uses it.
+"""Floor 2: the logs in memory: at most one object for each log, as long as somebody uses it.
 
 A reader, a post on its way and a request hold the log that they use; nothing else does, so what is idle leaves memory.
 Two objects for one log would be delivered separately. So an object is made by one thread at a time, from a row that is

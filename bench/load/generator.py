@@ -1,4 +1,4 @@
-"""What both load generators do."""
+"""The interface of both load generators."""
 
 from __future__ import annotations
 

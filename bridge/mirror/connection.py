@@ -44,7 +44,7 @@ class UnexpectedAnswer(Exception):
 
 
 class NotMqtt(Exception):
-    """What came is not what a broker sends first: the peer speaks another protocol."""
+    """The first bytes are not those of a broker: the peer speaks another protocol."""
 
 
 class BrokerConnection:

@@ -29,7 +29,7 @@ class Owner(NamedTuple):
 
 
 class Usage(NamedTuple):
-    """What an owner has on the disk: bytes, as `charge` counts them, and files that are not complete."""
+    """An owner's use of the disk: bytes, as `charge` counts them, and files that are not complete."""
 
     owner: Owner
     registered: bool
@@ -39,7 +39,7 @@ class Usage(NamedTuple):
 
 @dataclass(slots=True)
 class _Taken:
-    """What one user or one network has on the disk."""
+    """The use of the disk by one user or one network."""
 
     size: int = 0
     incomplete: int = 0

@@ -31,7 +31,7 @@ _NONE = "No such file, or it was not offered to you. /files lists yours."
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Who offers a file: a user's key and name, and the network of the address, empty if it is not known."""
+    """The sender of a file: a user's key and name, and the network of the address, empty if it is not known."""
 
     key: str
     name: str

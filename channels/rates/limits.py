@@ -13,7 +13,7 @@ from .meter import Meter
 
 
 class Origin(NamedTuple):
-    """Who asks for something: the key of the user, and the network of the address (`net.network_of`).
+    """The origin of a request: the key of the user, and the network of the address (`net.network_of`).
 
     The network is None for a user whose address the server does not know, as another broker has the connection.
     """

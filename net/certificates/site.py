@@ -23,7 +23,7 @@ _CA, _CA_KEY, _CERT, _KEY = "ca.pem", "ca.key", "server.pem", "server.key"
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What `make_site` has made, or has found and kept."""
+    """The certificates of a site: `make_site` has made them, or has found and kept the authority."""
 
     ca: Description
     server: Description

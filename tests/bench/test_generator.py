@@ -27,7 +27,7 @@ TEXT = "x" * SIZE
 
 @dataclass(frozen=True)
 class Spoken:
-    """How a server of the test speaks: the feed of its publisher, and a delivery of a text with a number."""
+    """The protocol of a test's server: the feed of its publisher, and a delivery of a text with a number."""
 
     dialect: Dialect
     feed: Callable[[], Feed]

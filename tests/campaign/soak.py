@@ -168,7 +168,7 @@ class Soak:
 
 
 def differences(before: State, after: State) -> list[str]:
-    """What is not as it was before, as sentences."""
+    """Return the differences from the start, as sentences."""
     found: list[str] = []
     if (after.threads, after.descriptors) != (before.threads, before.descriptors):
         found.append(

@@ -1,4 +1,4 @@
-"""What nobody uses leaves the store, and nobody who comes at that moment loses anything."""
+"""The server removes unused logs and guests from the store; a user who comes at that moment loses nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What many readers missed is encoded once, and what memory holds of it has a bound in bytes."""
+"""The server encodes the entries that many readers missed once, and the memory of these pages has a bound in bytes."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_the_page_that_was_not_used_for_longest_goes_first() -> None:
 
 @pytest.fixture
 def encoded(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[str, int]]:
-    """How often each entry was encoded, by the dialect and its number."""
+    """Count how often each entry is encoded, by dialect and number."""
     found: Counter[tuple[str, int]] = Counter()
 
     def counted(kind: str, encode: Callable[..., bytes]) -> Callable[..., bytes]:

@@ -27,7 +27,7 @@ from wire.limits import Limits
 
 
 class Mistake(Exception):
-    """What the tests inject."""
+    """The mistake that the tests inject."""
 
 
 class Fault:

@@ -37,7 +37,7 @@ def in_memory(chat: Chat) -> int:
 
 
 def test_private_logs_leave_memory(tmp_path: Path) -> None:
-    """Whoever had them: after a hundred thousand talks, memory has as many as before."""
+    """After a hundred thousand talks, memory has as many logs as before."""
     store = open_store(tmp_path)
     chat = Chat(store, Limits())
     first = store.open_private_log("ann", "user").id + 1

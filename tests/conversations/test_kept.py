@@ -240,7 +240,7 @@ def test_who_only_reads_has_it_too(
 def test_a_line_of_a_person_costs_one_transaction(
     start_server: StartServer, stores: list[WatchedStore], dial: Callable[..., Text], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """How far people have read is stored after a pause and at the end, not with each line that they type."""
+    """The server stores a person's read position after a pause and at the end, not with each typed line."""
     monkeypatch.setattr(read_tracker, "PERIOD", DEADLINE)
     server = start_server()
     alice, bob = dial(server.address, "alice"), dial(server.address, "bob")

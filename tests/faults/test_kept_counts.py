@@ -21,7 +21,7 @@ RATES = {"new_channels_per_hour": 0, "new_talks_per_hour": 0, "joins_per_minute"
 
 
 def test_the_channels_that_a_user_has_created_are_limited(start_server: StartServer, connect: Connect) -> None:
-    """Those that exist count, whoever is in them; others are not hindered."""
+    """Channels that exist count, with or without members; other users are not hindered."""
     server = start_server(limits=Limits(kept_channels=3, **RATES))
     alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
     for at in range(3):

@@ -84,7 +84,7 @@ def test_a_sound_store_has_no_problems(folder: Path) -> None:
 
 
 def test_beside_a_server(tmp_path: Path) -> None:
-    """What it has just stored counts; the store goes on."""
+    """The check counts what the server has just stored; the server goes on."""
     store = open_store(tmp_path / "data")
     fill(store)
     report = check(tmp_path / "data")

@@ -51,7 +51,7 @@ def test_a_filter_that_matches_no_name_is_not_counted() -> None:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
-    """Whom the server asks for a subscription, and about which topic or channel."""
+    """The clients that the server asks for a subscription, each with the topic or channel in question."""
     found: list[tuple[str, str]] = []
     send, made = MqttSession.send_message, MqttSession.channel_made
 

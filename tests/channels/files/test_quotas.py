@@ -334,7 +334,7 @@ def test_bytes_never_keep_an_incomplete_file_longer_than_a_complete_one(
 
 
 def test_after_a_restart_the_time_begins_anew(start_server: StartServer, connect: Connect, clock: list[int]) -> None:
-    """Nobody could fill the file while the server was down."""
+    """The hour of an unfilled offer begins anew at a restart: its sender could not fill it meanwhile."""
     server = start_server()
     alice = connect(server.address, "alice")
     file = offer(alice)

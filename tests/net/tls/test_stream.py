@@ -188,7 +188,7 @@ def test_who_has_ended_its_output_needs_no_end_of_tls(ends: tuple[TlsStream, Tls
 
 
 def test_shutting_never_leads_to_plain_text(ends: tuple[TlsStream, TlsStream]) -> None:
-    """What is sent after the input has ended is still encrypted."""
+    """Bytes sent after the end of the input are still encrypted."""
     server, client = ends
     client.send(b"what has come already")
     assert select.select([server.socket], [], [], DEADLINE)[0]

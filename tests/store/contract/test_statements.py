@@ -1,4 +1,4 @@
-"""What a login and a departure ask of the store is built once: to build a statement takes longer than to run it."""
+"""The statements of a login and a departure are built once: to build one takes longer than to run it."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ def test_a_guest_of_whom_something_is_kept_stays(store: Store, use: Callable[[St
 
 
 def test_the_logs_that_a_user_has_opened_are_counted(store: Store) -> None:
-    """Those that are there, in any spelling of the name; not those that others have opened."""
+    """Logs that exist count, in any spelling of the name; those that others have opened do not."""
     store.open_channel("lab", "Ann")
     store.open_channel("LAB", "bob")
     store.open_channel("den", "bob")

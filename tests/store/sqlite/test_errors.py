@@ -1,4 +1,4 @@
-"""What SQLite's errors mean: damage, a failing disk, a full one and a read-only one have different sentences."""
+"""SQLite's errors as sentences: damage, a failing disk, a full one and a read-only one differ."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def urls(server: Server) -> list[str]:
 
 
 def said(server: Server) -> list[str]:
-    """What was said in lab."""
+    """Return the texts that were said in lab."""
     with Json(server.address, "reader") as reader:
         reader.request(Join("lab"))
         answer = reader.request(History(channel="lab"))

@@ -128,7 +128,7 @@ def test_a_lost_connection_is_displayed_once_for_all_attempts() -> None:
 
 
 def _warnings(state: State) -> int:
-    """How often the next step says that a password can be read by others."""
+    """Return how often the next step warns that others can read a password."""
     return sum("unencrypted" in item.text for item in state.next_step().show if isinstance(item, Note))
 
 
