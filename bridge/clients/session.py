@@ -74,8 +74,9 @@ class MqttSession:
         self._packets = MqttPackets(chat.limits.payload, topic_alias_maximum=TOPIC_ALIASES, bounds=bounds)
         registry = shared.registry
         self._subscriptions = Subscriptions(
-            shared.topics, limits, Interest(registry.presence, self), Interest(registry.channels, self)
-        )
+            shared.topics, limits, shared.filter_budget, Interest(registry.presence, self),
+            Interest(registry.channels, self),
+        )  # fmt: skip
         self._responses = Responses(shared.topics, self._subscriptions.is_subscribed, outlet.hang_up)
         self._reader: MqttReader[Log] = MqttReader(
             outlet, self._responses, self._subscriptions.encoding_of, chat.limits.backlog
@@ -179,7 +180,10 @@ class MqttSession:
         self._keep_alive = packet.keep_alive * 1.5 or None
         limit = self._responses.limit if self._responses.limit < largest_packet(self._chat.limits) else 0
         one_at_a_time = properties.receive_maximum == 1
-        self._subscriptions.open(packet.version, login.me, login.account, limit, one_at_a_time=one_at_a_time)
+        network = self._session.network or ""
+        self._subscriptions.open(
+            packet.version, login.me, login.account, limit, network=network, one_at_a_time=one_at_a_time
+        )
         if properties.receive_maximum:
             self._reader.limit_flight(properties.receive_maximum)
 

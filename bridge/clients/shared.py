@@ -7,6 +7,7 @@ from collections.abc import Collection
 from channels import Chat, Log, User
 from wire.topics import Topics
 
+from .filter_budget import FilterBudget
 from .interest import EVERY
 from .live import LiveRouter
 from .registry import Registry
@@ -18,13 +19,14 @@ from .wills import Wills
 class SharedState:
     """The chat, its topics, and what the server knows of its MQTT clients. It watches the chat for them."""
 
-    __slots__ = ("_timer", "chat", "live", "registry", "retained", "topics", "wills")
+    __slots__ = ("_timer", "chat", "filter_budget", "live", "registry", "retained", "topics", "wills")
 
     def __init__(self, chat: Chat, topics: Topics) -> None:
         self.chat = chat
         self.topics = topics
         self._timer = Timer()
         self.registry = Registry(chat.store, self._timer)
+        self.filter_budget = FilterBudget(chat.limits)
         self.live = LiveRouter(topics, self.registry)
         self.wills = Wills(chat, self.live, self._timer)
         self.retained = RetainedState(chat, topics, self.registry)

@@ -11,6 +11,7 @@ from wire.mqtt import Reason, Subscription, split_share
 from wire.topics import Topics
 
 from .encoding import PublishEncoding
+from .filter_budget import FilterBudget
 from .filter_tree import FilterTree
 from .interest import Interest
 from .registry import ConnectedClient
@@ -20,15 +21,22 @@ class Subscriptions:
     """Topic filters with their options. The connection's own thread changes them; any thread may read them."""
 
     __slots__ = (
-        "_account", "_channels", "_filters", "_limit", "_limits", "_me", "_one_at_a_time", "_presence", "_topics",
-        "_version",
+        "_account", "_budget", "_channels", "_filters", "_limit", "_limits", "_me", "_network", "_one_at_a_time",
+        "_presence", "_topics", "_version",
     )  # fmt: skip
 
     def __init__(
-        self, topics: Topics, limits: Limits, presence: Interest[ConnectedClient], channels: Interest[ConnectedClient]
+        self,
+        topics: Topics,
+        limits: Limits,
+        budget: FilterBudget,
+        presence: Interest[ConnectedClient],
+        channels: Interest[ConnectedClient],
     ) -> None:
         """`presence` and `channels` are told whose presence and which channels the filters match."""
         self._limits = limits
+        self._budget = budget
+        self._network = ""
         self._topics = topics
         self._presence = presence
         self._channels = channels
@@ -39,11 +47,15 @@ class Subscriptions:
         self._limit = 0
         self._one_at_a_time = False
 
-    def open(self, version: int, me: str, account: Account, limit: int, *, one_at_a_time: bool = False) -> None:
+    def open(
+        self, version: int, me: str, account: Account, limit: int, *, network: str = "", one_at_a_time: bool = False
+    ) -> None:
         """Set what is known from CONNECT: `me` is the user's name as the client writes it.
 
-        `limit` is its Maximum Packet Size, 0 if every entry fits. `one_at_a_time`: its Receive Maximum is 1.
+        `limit` is its Maximum Packet Size, 0 if every entry fits. `network` is that of its address. `one_at_a_time`:
+        its Receive Maximum is 1.
         """
+        self._network = network
         self._version, self._me, self._account = version, me, account
         self._limit, self._one_at_a_time = limit, one_at_a_time
 
@@ -51,8 +63,11 @@ class Subscriptions:
         """Return the client's subscription with this filter."""
         return self._filters.get(topic_filter)
 
-    def add(self, subscription: Subscription) -> int:
-        """Subscribe. Return the reason for the SUBACK: the granted QoS, at most 1, or a failure."""
+    def add(self, subscription: Subscription, *, restored: bool = False) -> int:
+        """Subscribe. Return the reason for the SUBACK: the granted QoS, at most 1, or a failure.
+
+        `restored`: the client has had the subscription, so what other clients have does not count.
+        """
         topic_filter, limits = subscription.filter, self._limits
         if topic_filter.count("/") >= limits.topic_levels or len(topic_filter.encode()) > limits.topic_bytes:
             return Reason.TOPIC_FILTER_INVALID
@@ -61,7 +76,12 @@ class Subscriptions:
         if self._topics.is_forbidden(topic_filter, self._me):
             return Reason.NOT_AUTHORIZED
         if topic_filter not in self._filters:
-            if len(self._filters) >= limits.filters or self._filters.bytes_with(topic_filter) > limits.filter_bytes:
+            size = self._filters.bytes_with(topic_filter)
+            if len(self._filters) >= limits.filters or size > limits.filter_bytes:
+                return Reason.QUOTA_EXCEEDED
+            if restored:
+                self._budget.count(self._network, size - self._filters.bytes)
+            elif not self._budget.take(self._network, size - self._filters.bytes):
                 return Reason.QUOTA_EXCEEDED
             self._presence.subscribed(self._topics.presence_in(topic_filter))
             self._channels.subscribed(self._topics.channel_in(topic_filter))
@@ -74,14 +94,19 @@ class Subscriptions:
         if reason == Reason.TOPIC_FILTER_INVALID:
             return f"A topic filter has at most {limits.topic_levels} levels and {limits.topic_bytes} bytes here."
         if reason == Reason.QUOTA_EXCEEDED:
-            return f"A client has at most {limits.filters} filters here, which take {limits.filter_bytes} bytes."
+            return (
+                f"A client has at most {limits.filters} filters here, which take {limits.filter_bytes} bytes; those of"
+                f" one address take {limits.filter_bytes_per_address}, and those of all {limits.all_filter_bytes}."
+            )
         return ""
 
     def remove(self, topic_filter: str) -> int:
         """Unsubscribe. Return the reason for the UNSUBACK."""
         if topic_filter not in self._filters:
             return Reason.NO_SUBSCRIPTION_EXISTED
+        size = self._filters.bytes
         self._filters.remove(topic_filter)
+        self._budget.count(self._network, self._filters.bytes - size)
         self._presence.unsubscribed(self._topics.presence_in(topic_filter))
         self._channels.unsubscribed(self._topics.channel_in(topic_filter))
         return Reason.SUCCESS
@@ -97,7 +122,8 @@ class Subscriptions:
         return self._channels.names
 
     def close(self) -> None:
-        """Take the client out of the registry of who reads what: its connection has ended."""
+        """Take the client out of the registry of who reads what: its connection has ended, and adds nothing more."""
+        self._budget.count(self._network, -self._filters.bytes)
         self._presence.end()
         self._channels.end()
 
@@ -136,7 +162,7 @@ class Subscriptions:
     def restore(self, state: str) -> None:
         """Subscribe to what `dump` returned, as far as the client may."""
         for subscription in msgspec.json.decode(state, type=list[Subscription]):
-            self.add(subscription)
+            self.add(subscription, restored=True)
 
 
 def _qos(found: list[Subscription]) -> int | None:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.clients.encoding import SPAN, UNSUBSCRIBE_ID, PublishEncoding, packet_ids
+from bridge.clients.filter_budget import FilterBudget
 from bridge.clients.filter_tree import FilterTree
 from bridge.clients.interest import Interest, InterestIndex
 from bridge.clients.registry import ConnectedClient
@@ -49,7 +50,8 @@ def parse(data: bytes, version: int) -> list[Publish]:
 
 def subscriptions() -> Subscriptions:
     client = cast("ConnectedClient", object())
-    return Subscriptions(CHAT, Limits(), Interest(InterestIndex(), client), Interest(InterestIndex(), client))
+    presence, channels = Interest(InterestIndex(), client), Interest(InterestIndex(), client)
+    return Subscriptions(CHAT, Limits(), FilterBudget(Limits()), presence, channels)
 
 
 def subscribed(*filters: str | Subscription, me: str = "alice", version: int = V5, **options: Any) -> Subscriptions:

@@ -147,6 +147,51 @@ def test_the_memory_of_filters_is_limited(start_server: StartServer, mqtt: Mqtt)
     assert alice.subscribe(*deep) == reasons, "what is unsubscribed takes nothing"
 
 
+def test_the_memory_of_the_filters_of_an_address_is_limited(start_server: StartServer, mqtt: Mqtt) -> None:
+    """190 guests on one address took more than 400 MB. What is unsubscribed, or has left, takes nothing."""
+    server = start_server(limits=Limits(filter_bytes=100_000, filter_bytes_per_address=250_000))
+    deep = [f"{n}{'/x' * 30}" for n in range(20)]
+    most = mqtt(server.address, "alice").subscribe(*deep).count(1)
+    bob = mqtt(server.address, "bob")
+    assert bob.subscribe(*deep).count(1) == most
+    carol = mqtt(server.address, "carol")
+    reasons = carol.subscribe(*deep)
+    assert 0 < reasons.count(1) < most
+    assert set(reasons) == {1, Reason.QUOTA_EXCEEDED}
+    assert "those of one address take 250000" in (carol.suback.properties.reason_string or "")
+    assert mqtt(server.address, "dora", source="127.0.0.2").subscribe(*deep).count(1) == most
+    bob.unsubscribe(*deep)
+    assert carol.subscribe(*deep).count(1) == most
+    carol.disconnect()
+    eventually(lambda: server.chat.directory.find("carol") is None, lambda: "carol is there")
+    assert bob.subscribe(*deep).count(1) == most
+
+
+def test_the_memory_of_all_filters_is_limited(start_server: StartServer, mqtt: Mqtt) -> None:
+    server = start_server(limits=Limits(filter_bytes=100_000, all_filter_bytes=150_000))
+    deep = [f"{n}{'/x' * 30}" for n in range(20)]
+    most = mqtt(server.address, "alice").subscribe(*deep).count(1)
+    assert 0 < mqtt(server.address, "bob", source="127.0.0.2").subscribe(*deep).count(1) < most
+
+
+def test_a_kept_session_gets_its_filters_back_although_others_have_taken_the_room(
+    start_server: StartServer, mqtt: Mqtt
+) -> None:
+    server = start_server(limits=Limits(filter_bytes=100_000, filter_bytes_per_address=120_000))
+    deep = [f"{n}{'/x' * 30}" for n in range(5)]
+    session = Properties(session_expiry_interval=100)
+    alice = mqtt(server.address, "alice", properties=session, clean=False)
+    assert alice.subscribe(*deep).count(1) == 5
+    alice.disconnect()
+    eventually(lambda: server.chat.directory.find("alice") is None, lambda: "alice is there")
+    mqtt(server.address, "bob").subscribe(*[f"{n}{'/y' * 30}" for n in range(20)])
+    mqtt(server.address, "carol").subscribe(*[f"{n}{'/y' * 30}" for n in range(20)])
+    alice = mqtt(server.address, "alice", properties=session, clean=False)
+    assert alice.connack.session_present
+    assert alice.unsubscribe(*deep) == (0,) * 5
+    assert alice.subscribe(*deep).count(1) < 5
+
+
 def test_long_filters_take_little_memory(process: Process, mqtt: Mqtt) -> None:
     alice = mqtt(process.address, "alice")
     before = memory(process.pid)

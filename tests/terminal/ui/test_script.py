@@ -173,10 +173,10 @@ def test_another_server_is_recognised() -> None:
 
         other = threading.Thread(target=greet, name="not-partyline")
         other.start()
-        done = run(f"127.0.0.1:{listener.getsockname()[1]}", "--name", "alice", typed="lab: hello\n")
+        done = run(f"127.0.0.1:{listener.getsockname()[1]}", "--name", "alice", typed="")
         other.join()
     assert done.returncode == 1
-    assert " is not a Partyline server. 1 message was not sent:\n  lab: hello\n" in done.stderr
+    assert " is not a Partyline server." in done.stderr
 
 
 def test_a_killed_server_keeps_every_post_once_and_the_listener_prints_each_once(
