@@ -235,8 +235,9 @@ def test_a_message_has_no_line(start: Start, mqtt: Mqtt) -> None:
 def test_wills_that_come_too_often(start: Start, mqtt: Mqtt) -> None:
     """Their lines count for the address, like all that a peer can cause."""
     process, log = start(wills_per_minute=1, log_lines=5)
-    for turn in range(10):
-        mqtt(process.address, "oven", client_id=f"{turn}", will=Will("chat/from/oven/say/lab", b"lost")).close()
+    for _ in range(10):
+        mqtt(process.address, "oven", client_id="1", will=Will("chat/from/oven/say/lab", b"lost")).close()
+    mqtt(process.address, "oven", client_id="1").disconnect()  # it was let in after the last will
     log.wait("will-failed", user="oven", level="warning", **HERE)
     assert process.stop() == 0
     assert len(log.all("will-failed", **HERE)) == 5
