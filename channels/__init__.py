@@ -13,7 +13,7 @@ from .journal import Posting
 from .locks import leaf, nothing_held
 from .log import Block, Follower, Log, ReadableLog
 from .passwords import Passwords
-from .rates import LIVE, LOGINS, REGISTERS, SUBSCRIPTIONS, WILLS, Origin
+from .rates import CONNECTIONS, LIVE, LOGINS, REGISTERS, SUBSCRIPTIONS, WILLS, Origin
 from .reader import Outlet, Reader
 from .receipts import Ref
 from .requests.login import REPORTED, catch_up, may_try_again, prove, take_name
@@ -22,6 +22,7 @@ from .session_reader import SessionReader
 from .session_report import SessionReport
 
 __all__ = [
+    "CONNECTIONS",
     "LIVE",
     "LOGINS",
     "REGISTERS",

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 
-from channels import Chat
+from channels import CONNECTIONS, Chat, Origin
 from net import (
     KeepAlive,
     NetError,
@@ -22,14 +22,14 @@ from net import (
     release_free_memory,
 )
 from reporting import events, report
-from wire.errors import LocalError
+from wire.errors import LocalError, Refused
 from wire.frames import Closing
 
 from .connection import Connection
 from .speaker import Speakers
 from .tls import ServerTls
 
-_BACKLOG = 1024
+_BACKLOG = 4_096  # connections that wait for `accept`; the system may allow fewer
 _PATIENCE = 1.0  # seconds in which at least one connection has to end, when the server goes down
 _LONGEST = 30.0  # seconds, at most, for the connections to end by themselves then
 _OUT_OF = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -89,11 +89,15 @@ class Door:
                 sock.close()
 
     def _admit(self, sock: socket.socket, address: str, speakers: Speakers) -> None:
+        limits, network = self._chat.limits, network_of(host_of(address))
+        try:
+            self._chat.rates.check(CONNECTIONS, Origin("", network))
+        except Refused as refused:  # before anything is made for it: the next ones wait for this thread
+            self._refuse(sock, address, Closing(reason=refused.sentence, code=refused.code), speakers)
+            return
         disable_nagle(sock)
         _KEEP_ALIVE.apply(sock)
-        limits = self._chat.limits
         connection = Connection(sock, address, self._chat, self.pump, speakers, self._tls, self._forget)
-        network = network_of(host_of(address))
         with self._lock:
             if len(self._connections) >= limits.connections:
                 refusal: Closing | None = _full()
@@ -112,8 +116,17 @@ class Door:
                 report(events.ThreadFailed(host_of(address), str(error)))
                 self._forget(connection)
                 refusal = _full()
+        self._refuse(sock, address, refusal, speakers)
+
+    @staticmethod
+    def _refuse(sock: socket.socket, address: str, refusal: Closing, speakers: Speakers) -> None:
+        """Send the reason, if the port has a form for it, and close without waiting for the peer."""
         report(events.RefusedConnection(host_of(address), refusal.code or ""))
-        _turn_away(sock, refusal, speakers)
+        sock.setblocking(False)
+        with suppress(OSError):  # the peer has gone, or its socket takes nothing
+            if speakers.refusal is not None:
+                sock.send(speakers.refusal(refusal))
+        sock.close()
 
     def _forget(self, connection: Connection) -> None:
         """Count a connection no longer, and give the memory of a crowd back that has left.
@@ -180,12 +193,3 @@ class Door:
 
 def _full() -> Closing:
     return Closing(reason="The server is full; try again later.", code="server-full")
-
-
-def _turn_away(sock: socket.socket, refusal: Closing, speakers: Speakers) -> None:
-    """Send the reason, if the port has a form for it, and close without waiting for the peer."""
-    sock.setblocking(False)
-    with suppress(OSError):  # the peer has gone, or its socket takes nothing
-        if speakers.refusal is not None:
-            sock.send(speakers.refusal(refusal))
-    sock.close()

@@ -73,6 +73,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     new_channels_per_hour: OrNone = 20  # channels that one user creates; 0: no limit
     new_talks_per_hour: OrNone = 100  # users whom one user writes to in private for the first time; 0: no limit
     registers_per_hour: OrNone = 10  # times that one user sets a password; 0: no limit
+    connections_per_second: OrNone = 20  # connections that one address opens, also those that are refused; 0: no limit
+    connections_burst: AtLeastOne = 400  # connections that one address opens at once after a pause
     logins_per_minute: OrNone = 600  # logins from one address, also those that fail; 0: no limit
     new_names_per_hour: OrNone = 300  # names from one address that nobody has used before; 0: no limit
     users_per_address: AtLeastOne = 5  # an address may do as much as so many users

@@ -9,6 +9,7 @@ from __future__ import annotations
 from .classes import (
     CHANNELS,
     CLASSES,
+    CONNECTIONS,
     DIRECT,
     JOINS,
     LIVE,
@@ -30,6 +31,7 @@ from .meter import Meter
 __all__ = [
     "CHANNELS",
     "CLASSES",
+    "CONNECTIONS",
     "DIRECT",
     "JOINS",
     "LIVE",

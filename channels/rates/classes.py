@@ -47,9 +47,14 @@ WILLS = LimitClass("wills_per_minute", _MINUTE, "Your wills come too often.")
 CHANNELS = LimitClass("new_channels_per_hour", _HOUR, "You have created too many channels.")
 TALKS = LimitClass("new_talks_per_hour", _HOUR, "You have written to too many users for the first time.")
 REGISTERS = LimitClass("registers_per_hour", _HOUR, "You have set a password too often.")
+CONNECTIONS = LimitClass(
+    "connections_per_second", _SECOND, "Too many connections come from your address.", burst="connections_burst",
+    per_user=False,
+)  # fmt: skip
 LOGINS = LimitClass("logins_per_minute", _MINUTE, "Too many logins come from your address.", per_user=False)
 NAMES = LimitClass("new_names_per_hour", _HOUR, "Too many new names come from your address.", per_user=False)
 
 CLASSES = (
-    POSTS, PAGES, LIVE, SUBSCRIPTIONS, JOINS, TOPICS, OFFERS, DIRECT, WILLS, CHANNELS, TALKS, REGISTERS, LOGINS, NAMES,
+    POSTS, PAGES, LIVE, SUBSCRIPTIONS, JOINS, TOPICS, OFFERS, DIRECT, WILLS, CHANNELS, TALKS, REGISTERS, CONNECTIONS,
+    LOGINS, NAMES,
 )  # fmt: skip

@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             shutil.copytree(template, folder)
             process = Process(folder, rates=True)
             here, there = get_context("spawn").Pipe()
-            talkers = get_context("spawn").Process(target=_talk, args=(process.address, there))
+            talkers = get_context("spawn").Process(target=_talk, args=(process.address, there), daemon=True)
             talkers.start()
             idle = [here.recv() for _ in range(_IDLE)]
             before = memory(process.pid)

@@ -30,7 +30,10 @@ from wire.frames import Join, Joined, Msg, Ping, Register, Say, Stored
 
 MEMORY = 32 << 20  # bytes that the server may have more in the end
 # What a cache may take counts neither before nor after; the honest user's posts and the strangers' do not wait.
-_CONFIG = "limits: {cache: 1048576, login_seconds: 5, logins_per_minute: 0, new_names_per_hour: 0}\n"
+_CONFIG = (
+    "limits: {cache: 1048576, login_seconds: 5, connections_per_second: 0, logins_per_minute: 0,"
+    " new_names_per_hour: 0}\n"
+)
 _MESSAGES = {"runs", "ids"}  # tables that grow with what is said
 # The rows of sessions that strangers leave and end: at most one session of a name, which reads all channels.
 _SESSIONS = {"clients": len(NAMES), "client_cursors": len(NAMES) * (len(CHANNELS) + 1)}

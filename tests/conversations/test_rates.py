@@ -290,6 +290,19 @@ def test_by_default_an_address_has_200_connections(start_server: StartServer, co
         assert mqtt(server.address, "oven", source="127.0.0.2").connack.reason == Reason.SUCCESS
 
 
+def test_an_address_opens_so_many_connections_a_second(
+    start_server: StartServer, connect: Connecting, mqtt: Mqtt
+) -> None:
+    """A flood of them kept the thread that accepts busy, until others could not connect any more."""
+    server = start_server(limits=Limits(connections_per_second=1, connections_burst=3))
+    for _ in range(3):
+        connect(server.address).close()
+    refused = connect(server.address).expect(Closing)
+    assert refused.code == "rate-limited"
+    assert refused.reason == "Too many connections come from your address. Try again in 1 second."
+    assert mqtt(server.address, "oven", source="127.0.0.2").connack.reason == Reason.SUCCESS
+
+
 def test_the_defaults_of_posts() -> None:
     assert (Limits().posts_per_second, Limits().posts_burst, Limits().connections_per_address) == (20, 40, 200)
 

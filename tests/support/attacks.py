@@ -39,7 +39,7 @@ def fill(address: str) -> None:
 
 def connected(address: str, stack: ExitStack) -> socket.socket:
     """Return a connection that stays until the stack is closed."""
-    return stack.enter_context(socket.create_connection(endpoint(address), _STUCK))
+    return stack.enter_context(socket.create_connection(endpoint(address), DEADLINE))
 
 
 def shout(sock: socket.socket, data: bytes, times: int = 1) -> None:
@@ -101,7 +101,7 @@ def _comers(make: Callable[[int], bytes], count: int) -> Attack:
     def attack(address: str, stack: ExitStack) -> bytes:
         answer = b""
         for number in range(count):
-            with socket.create_connection(endpoint(address), _STUCK) as line:
+            with socket.create_connection(endpoint(address), DEADLINE) as line:
                 shout(line, make(number))
                 with suppress(OSError):
                     answer = line.recv(1 << 16) or answer

@@ -38,7 +38,7 @@ def test_every_class_is_on_by_default_and_can_be_turned_off() -> None:
 
 @pytest.mark.parametrize("limit", CLASSES, ids=lambda each: each.key)
 def test_every_sentence_says_what_and_when(limit: LimitClass) -> None:
-    bursts = {"posts_burst": 1, "pages_burst": 1, "subscriptions_burst": 1}
+    bursts = {each.burst: 1 for each in CLASSES if each.burst}
     rates = RateLimits(Limits(users_per_address=1, **bursts, **{limit.key: 1}))
     rates.check(limit, Origin("a", "10.0.0.1"))
     with pytest.raises(Refused) as refused:
