@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import msgspec
 
 from reporting import events, report
-from store import Blobs, FileRow, Files, StoreError
+from store import Blobs, FileRow, Files, RangeRecord, StoreError
 from wire.clock import now
 from wire.errors import Refused
 from wire.frames import FilePart, More, Wanted
@@ -63,6 +63,7 @@ class SharedFile:
         self._lock = leaf()
         self._watchers: set[SessionReader] = set()
         self._descriptor = -1
+        self._record: RangeRecord | None = None  # open from the first range on
         self._recorded = 0  # ranges beside the part, of which the store does not know
         self._hash = hashlib.sha256()
         self._hashed = 0  # bytes that `_hash` covers
@@ -127,7 +128,7 @@ class SharedFile:
         try:
             self._write(gaps, offset, data)
             if ranges != self.ranges:
-                self._record(offset, end, ranges)
+                self._note(offset, end, ranges)
         except BaseException:
             self._quotas.shrink(_owner(row), size)
             raise
@@ -149,10 +150,13 @@ class SharedFile:
             raise Refused("bad-range", sentence)
         return ranges
 
-    def _record(self, first: int, end: int, ranges: RangeSet) -> None:
+    def _note(self, first: int, end: int, ranges: RangeSet) -> None:
+        """Record that a range is written, so that these are the ranges."""
         if self._recorded >= _RECORDS:
             self._tell_store()
-        self._blobs.record_range(self.id, first, end)
+        if self._record is None:
+            self._record = self._blobs.open_record(self.id)
+        self._record.add(first, end)
         self.ranges = ranges
         self._recorded += 1
         self.changes += 1
@@ -160,6 +164,7 @@ class SharedFile:
     def _tell_store(self) -> None:
         """Store the ranges that are recorded beside the part."""
         self._store.keep_ranges(self.id, self.ranges, self._until)
+        self._close_record()
         self._blobs.clear_record(self.id)
         self._recorded = 0
 
@@ -282,9 +287,15 @@ class SharedFile:
             self._watchers.discard(reader)
 
     def _close(self) -> None:
+        self._close_record()
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+    def _close_record(self) -> None:
+        if self._record is not None:
+            self._record.close()
+            self._record = None
 
     def settle(self) -> int:
         """Store the ranges, and return `changes`. Called when no connection has the file open."""

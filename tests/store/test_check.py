@@ -7,6 +7,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,8 @@ def fill(store: Store) -> None:
         descriptor = blobs.open_part(id)
         blobs.write_part(descriptor, [(0, memoryview(content))])
         os.close(descriptor)
-        blobs.record_range(id, 0, len(content))
+        with closing(blobs.open_record(id)) as record:
+            record.add(0, len(content))
     blobs.keep("done1", SHA256)
     blobs.drop_part("done1")
     assert store.finish_file("done1", SHA256, NOW)
