@@ -38,6 +38,6 @@ from .open import data_folder, open_store, read_account
 __all__ = [
     "Account", "Accounts", "Appended", "Batch", "Blobs", "CheckReport", "Client", "Clients", "Durability", "Entries",
     "FileRow", "FileSummary", "Files", "LogRow", "Members", "Membership", "NewPosts", "Progress", "RangeRecord",
-    "Store", "StoreError", "StoredSize", "Unused", "check_store", "data_folder", "file_post_id", "open_store", "private_key",
-    "read_account",
+    "Store", "StoreError", "StoredSize", "Unused", "check_store", "data_folder", "file_post_id", "open_store",
+    "private_key", "read_account",
 ]  # fmt: skip
