@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from net import is_loopback
+from net import ignoring_closed_pipes, is_loopback
 from terminal.files import DirectOptions, FileOptions, JsonFileConnection, MqttFileConnections, OpenConnection
 from terminal.links import (
     DEFAULT_HOST,
@@ -298,9 +298,12 @@ def _has_screen() -> bool:
 def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     """Run the client and return its exit code; 2 means wrong options. `program` is the command's name in messages."""
     try:
-        return _run(_parser(program).parse_args(arguments), program)
+        with ignoring_closed_pipes():
+            options = _parser(program).parse_args(arguments)
+        return _run(options, program)
     except (LocalError, Refused) as error:
-        print(f"{program}: {error}", file=sys.stderr)
+        with ignoring_closed_pipes():
+            print(f"{program}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:  # before the connection was open
         return 130

@@ -41,7 +41,7 @@ from doors import (
     refuse_unknown,
     text_speaker,
 )
-from net import is_loopback, network_of
+from net import ignoring_closed_pipes, is_loopback, network_of
 from reporting import FORMATS, LogFormat, LogLevel, LogOptions, events, open_log, report
 from store import Durability, Store, data_folder, open_store
 from wire import VERSION
@@ -254,7 +254,8 @@ _mqtt_port.__name__ = "port"  # the name of the type in argparse's errors
 def configure(arguments: Sequence[str], program: str = PROGRAM) -> Config:
     """Return the config from the command line and its config file. Exits with 2 for wrong options."""
     parser = _parser(program)
-    options = vars(parser.parse_args(arguments))
+    with ignoring_closed_pipes():
+        options = vars(parser.parse_args(arguments))
     file = options.pop("config")
     sections = {"broker": _section(options, "broker", _BROKER), "tls": _section(options, "tls", _TLS)}
     given = {key: value for key, value in options.items() if value is not None}
@@ -341,7 +342,8 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
                 report(events.ExposedPassword("--broker"))
             _serve(config, received)
     except LocalError as error:
-        print(f"{program}: {error}", file=sys.stderr)
+        with ignoring_closed_pipes():
+            print(f"{program}: {error}", file=sys.stderr)
         return 1
     return 0
 
@@ -359,13 +361,16 @@ def _serve(config: Config, signals: int) -> None:
     if server.tls is not None or not sys.stdin or not sys.stdin.isatty():
         signal.signal(signal.SIGHUP, lambda *_: None)  # else: the terminal is closed, and the program ends
     report(events.Started(VERSION, server.address, server.mqtt_address or "", config.data))
-    print(_ready(config, server), flush=True)
+    with ignoring_closed_pipes():
+        print(_ready(config, server))
     while os.read(signals, 1)[0] == signal.SIGHUP:
         if server.tls is not None:
             server.tls.reload()
-    print("Stopping.", flush=True)
+    with ignoring_closed_pipes():
+        print("Stopping.")
     server.close()
-    report(events.Stopped())
+    with ignoring_closed_pipes():  # that of the log
+        report(events.Stopped())
 
 
 def _signals() -> int:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from bridge.acl import BROKERS, NEED_CLIENTS, SERVER_USER, broker_rules
+from net import ignoring_closed_pipes
 from wire.errors import LocalError
 from wire.topics import ROOT
 
@@ -26,11 +27,14 @@ def print_rules(arguments: Sequence[str], program: str) -> int:
     parser.add_argument(
         "--clients", metavar="NAME,…", default="", help=f"the clients' users, for {' and '.join(NEED_CLIENTS)}"
     )
-    options = parser.parse_args(arguments)
+    with ignoring_closed_pipes():
+        options = parser.parse_args(arguments)
     try:
         clients = [name for name in options.clients.split(",") if name]
-        print(broker_rules(options.broker, options.root, options.user, clients), end="")
+        with ignoring_closed_pipes():
+            print(broker_rules(options.broker, options.root, options.user, clients), end="")
     except LocalError as error:
-        print(f"{program} acl: {error}", file=sys.stderr)
+        with ignoring_closed_pipes():
+            print(f"{program} acl: {error}", file=sys.stderr)
         return 2
     return 0

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from doors import site_folder
-from net import NetError
+from net import NetError, ignoring_closed_pipes
 from store import data_folder
 from wire.errors import LocalError
 
@@ -33,12 +33,16 @@ def make_certificate(arguments: Sequence[str], program: str) -> int:
     parser.add_argument(
         "--data", metavar="DIR", default=_DEFAULT_DATA, help=f"the server's data folder (default {_DEFAULT_DATA}/)"
     )
-    options = parser.parse_args(arguments)
+    with ignoring_closed_pipes():
+        options = parser.parse_args(arguments)
     try:
-        print(_make(options.data, [_checked(host) for host in options.hosts], program))
+        made = _make(options.data, [_checked(host) for host in options.hosts], program)
     except (LocalError, NetError) as error:
-        print(f"{program} cert: {error}", file=sys.stderr)
+        with ignoring_closed_pipes():
+            print(f"{program} cert: {error}", file=sys.stderr)
         return 1
+    with ignoring_closed_pipes():
+        print(made)
     return 0
 
 

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from net import ignoring_closed_pipes
 from store import CheckReport, check_store
 from wire.errors import LocalError
 
@@ -25,13 +26,16 @@ def check_data(arguments: Sequence[str], program: str) -> int:
     parser.add_argument(
         "--data", metavar="DIR", default=_DEFAULT_DATA, help=f"the server's data folder (default {_DEFAULT_DATA}/)"
     )
-    options = parser.parse_args(arguments)
+    with ignoring_closed_pipes():
+        options = parser.parse_args(arguments)
     try:
         report = check_store(options.data, _ProgressLines())
     except LocalError as error:
-        print(f"{program} check: {error}", file=sys.stderr)
+        with ignoring_closed_pipes():
+            print(f"{program} check: {error}", file=sys.stderr)
         return 1
-    _print(report)
+    with ignoring_closed_pipes():
+        _print(report)
     return 1 if report.count else 0
 
 
@@ -45,7 +49,8 @@ class _ProgressLines:
         at = time.monotonic()
         if at - self._last >= _PERIOD:
             self._last = at
-            print(f"{what}: {done:,} of {total:,}" if total else what, file=sys.stderr, flush=True)
+            with ignoring_closed_pipes():
+                print(f"{what}: {done:,} of {total:,}" if total else what, file=sys.stderr)
 
 
 def _print(report: CheckReport) -> None:

@@ -1,7 +1,8 @@
 """Floor 0: sockets, and nothing of the chat.
 
 Streams (plain or in TLS), TLS contexts, socket options, listening sockets, `host:port` addresses, a non-blocking send
-that holds the interpreter lock, and the write pump. The server and the client use them. What a person can mend (an
+that holds the interpreter lock, and the write pump; and standard streams whose reader may go away. The server and the
+client use them. What a person can mend (an
 address, a port in use, a certificate file) raises `NetError`, whose message is a sentence for that person.
 """
 
@@ -14,6 +15,7 @@ from .memory import release_free_memory
 from .options import KeepAlive, disable_nagle, peer_has_ended, set_receive_timeout, unacknowledged_bytes
 from .pump import PausedWriter, WritePump
 from .send import send_holding_gil
+from .standard_streams import drop_output, ignoring_closed_pipes
 from .stream import PlainStream, Stream
 from .tls import (
     PeerCertificate,
@@ -36,9 +38,11 @@ __all__ = [
     "WritePump",
     "client_context",
     "disable_nagle",
+    "drop_output",
     "fingerprint_of",
     "format_address",
     "host_of",
+    "ignoring_closed_pipes",
     "is_loopback",
     "listen",
     "network_of",

@@ -14,6 +14,7 @@ from typing import TextIO
 
 import colorama
 
+from net import drop_output
 from wire.frames import Frame
 from wire.jsonlines import JsonLines
 
@@ -71,4 +72,4 @@ class Output:
     def abandon(self) -> None:
         """Replace a broken stdout, so that Python does not report its flush at exit."""
         if self._stream is sys.stdout:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+            drop_output(self._stream)
