@@ -38,7 +38,7 @@ class Session:
     """One connection. Its own thread calls every method that does not name another thread."""
 
     __slots__ = (
-        "_gathered", "_hung_up", "_pause", "_posted", "_settled", "_shared", "_slowed", "address", "asked",
+        "_gathered", "_hung_up", "_origin", "_pause", "_posted", "_settled", "_shared", "_slowed", "address", "asked",
         "attached_to", "chat", "current", "done", "fetches_directly", "files", "login_limit", "network", "reader",
         "report", "shortcut", "spare_posts", "state", "transport", "tries", "user",
     )  # fmt: skip
@@ -71,6 +71,7 @@ class Session:
         self.done = False  # nothing more is to be read from the peer
         self.asked: str | None = None  # the registered name for which the peer was asked for a password
         self.tries = 0  # wrong passwords
+        self._origin: Origin | None = None
         self._gathered: list[Say] = []  # consecutive posts to one channel that the journal does not have yet
         self._posted = 0  # postings handed to the journal, counted by the connection's thread
         self._settled = 0  # postings stored or refused, counted by the journal's leaders
@@ -100,7 +101,8 @@ class Session:
     @property
     def origin(self) -> Origin:
         """The user and the address that the rate limits count for. Not before the login."""
-        return Origin(self.holder.key, self.network)
+        assert self._origin is not None
+        return self._origin
 
     def check_rate(self, limit: LimitClass) -> None:
         """Count one request for the limit. One too many waits, if the limit is such; otherwise this raises Refused.
@@ -124,11 +126,13 @@ class Session:
     def log_in(self, user: User) -> None:
         """Be this user's connection from now on."""
         self.user = user
+        self._origin = Origin(user.key, self.network)
         self.state = State.NAMED
 
     def attach(self, user: User) -> None:
         """Be a further connection of this user from now on."""
         self.attached_to = user
+        self._origin = Origin(user.key, self.network)
         self.reader.user_key = user.key
         self.state = State.ATTACHED
 
@@ -177,7 +181,8 @@ class Session:
                 if not post.text.strip():
                     self._refuse(post, Refused("empty", "The message has no text."))
             posts = [post for post in posts if post.text.strip()]
-        self._hand_to_journal(log, posts)
+        if posts:
+            self._hand_to_journal(log, posts)
 
     def post(self, log: Log, post: Msg) -> None:
         """Post to a log, after everything that was gathered."""
@@ -187,15 +192,15 @@ class Session:
     def _hand_to_journal(self, log: Log, posts: Sequence[Say | Msg]) -> None:
         user = self.user
         assert user is not None
-        if not self.chat.limits.posts_per_second:
+        if self.chat.limits.posts_per_second:
+            if self._shared:
+                posts = self._refuse_excess(posts)
+            else:
+                while (count := self._pace(len(posts))) < len(posts):
+                    self._hand_over(log, user, posts[:count])
+                    posts = posts[count:]
+        if posts:
             self._hand_over(log, user, posts)
-            return
-        if self._shared:
-            posts = self._refuse_excess(posts)
-        while posts:
-            count = len(posts) if self._shared else self._pace(len(posts))
-            self._hand_over(log, user, posts[:count])
-            posts = posts[count:]
 
     def _hand_over(self, log: Log, user: User, posts: Sequence[Say | Msg]) -> None:
         self._posted += 1

@@ -7,6 +7,7 @@ import time
 from ..locks import leaf
 
 _FIRST_SWEEP = 64  # buckets before the meter looks for full ones for the first time
+_ROUNDING = 1e-9  # seconds by which a sum of times may be wrong
 
 
 class Meter:
@@ -25,7 +26,7 @@ class Meter:
         self._most = most
         self._lock = leaf()
         self._full_at: dict[str, float] = {}
-        self._sweep_at = _FIRST_SWEEP
+        self._sweep_at = min(_FIRST_SWEEP, most + 1)
 
     def __len__(self) -> int:
         """Return for how many keys something is kept."""
@@ -37,7 +38,7 @@ class Meter:
         with self._lock:
             full_at = max(now, self._full_at.get(key, 0.0)) + self._step
             wait = full_at - now - self._tolerance
-            if wait > 1e-9:
+            if wait > _ROUNDING:
                 return wait
             self._set_locked(key, full_at, now)
             return 0.0
@@ -62,23 +63,22 @@ class Meter:
         Return how many they are, and the seconds until the last one is there.
         """
         now = time.monotonic()
-        step, tolerance = self._step, self._tolerance
+        step, latest = self._step, now + self._tolerance + _ROUNDING
         with self._lock:
-            full_at = self._full_at.get(key, 0.0)
-            full_at = max(full_at, now)
-            count = int((tolerance - full_at + now) / step)
-            if count > wanted:
-                count = wanted
-            elif count < 1:
-                count = 1
-            full_at += count * step
+            start = max(now, self._full_at.get(key, 0.0))
+            full_at = start + wanted * step
+            if full_at <= latest:  # nearly every post comes by here
+                self._set_locked(key, full_at, now)
+                return wanted, 0.0
+            count = min(wanted, max(1, int((latest - start) / step)))
+            full_at = start + count * step
             self._set_locked(key, full_at, now)
-            return count, max(0.0, full_at - now - tolerance)
+            return count, max(0.0, full_at - latest)
 
     def _set_locked(self, key: str, full_at: float, now: float) -> None:
         buckets = self._full_at
         buckets[key] = full_at
-        if len(buckets) >= self._sweep_at or len(buckets) > self._most:
+        if len(buckets) >= self._sweep_at:
             self._sweep_locked(now)
 
     def _sweep_locked(self, now: float) -> None:
@@ -88,4 +88,4 @@ class Meter:
             kept = list(left.items())[-max(1, self._most * 7 // 8) :]
             left = dict(kept)
         self._full_at = left
-        self._sweep_at = max(_FIRST_SWEEP, 2 * len(left))
+        self._sweep_at = min(max(_FIRST_SWEEP, 2 * len(left)), self._most + 1)

@@ -62,6 +62,16 @@ def test_tokens_can_be_reserved_that_are_not_there_yet(clock: Clock) -> None:
     assert meter.there("a") == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.parametrize(("rate", "burst"), [(3, 7), (20, 40), (10, 21)])
+def test_a_whole_burst_can_be_reserved_at_any_time(clock: Clock, rate: int, burst: int) -> None:
+    """The sums of times are rounded, and a burst is still whole."""
+    for now in range(1, 100_000, 97):
+        clock.now = now / 7
+        meter = Meter(rate, burst, 100)
+        assert meter.reserve("a", burst) == (burst, 0.0)
+        assert meter.reserve("a", 1) == pytest.approx((1, 1 / rate))
+
+
 @pytest.mark.usefixtures("clock")
 def test_a_token_that_is_given_back_can_be_taken_again() -> None:
     meter = Meter(RATE, 1, 100)
