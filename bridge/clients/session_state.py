@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from channels import Log
 from store import Client
@@ -36,17 +36,18 @@ class SessionState:
         """
         self._key = key
         store = self._shared.chat.store
-        stored = None if clean else store.client(key, now())
-        if stored is None:
+        self._stored = not clean and store.resume_client(self._client(until=None), now())
+        if not self._stored:
             store.drop_client(key)
             self._make_room()
-        else:
-            self._stored = True
-            self._subscriptions.restore(stored.state)
-        self.save()
-        if stored is not None:
-            self._resume(store.client_cursors(key), sent)
-        return stored is not None
+            if self.expiry != 0:
+                self._save(until=None)
+            return False
+        lost = self._subscriptions.restore(store.client_filters(key))
+        if lost:
+            store.change_client_filters(key, {}, lost)
+        self._resume(store.client_cursors(key), sent)
+        return True
 
     def _make_room(self) -> None:
         """Let the session end with its connection if as many sessions are kept as the limits allow."""
@@ -63,16 +64,18 @@ class SessionState:
             elif encoding is not None:
                 self._reader.resume(log, tail)
 
-    def save(self) -> None:
-        """Store the subscriptions, if the state is kept."""
-        if self.expiry != 0:
-            self._save(until=None)
+    def save_filters(self, changed: Collection[str]) -> None:
+        """Store which of these filters the client has subscribed to, if the state is kept."""
+        if self.expiry != 0 and changed:
+            found = {name: self._subscriptions.get(name) for name in changed}
+            kept = {name: each.options for name, each in found.items() if each is not None}
+            self._shared.chat.store.change_client_filters(self._key, kept, found.keys() - kept.keys())
 
     def save_starts(self, channels: Sequence[Log]) -> None:
         """Store from where channels are read that were not read at QoS 1 before, if the state is kept."""
-        if self.expiry != 0:
+        fresh = [log for log in channels if not self._reader.reads_at_qos_1(log)]
+        if self.expiry != 0 and fresh:
             sent = self._reader.sent()
-            fresh = [log for log in channels if not self._reader.reads_at_qos_1(log)]
             cursors = {(log.row.id, self._key): sent.get(log.row.id, log.tail) for log in fresh}
             self._shared.chat.store.move(cursors, {})
 
@@ -102,4 +105,7 @@ class SessionState:
 
     def _save(self, until: int | None) -> None:
         self._stored = True
-        self._shared.chat.store.save_client(Client(self._key, self.expiry, until, self._subscriptions.dump()))
+        self._shared.chat.store.save_client(self._client(until))
+
+    def _client(self, until: int | None) -> Client:
+        return Client(self._key, self.expiry, until, "")

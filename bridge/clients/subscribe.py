@@ -58,7 +58,7 @@ class SubscribeHandler:
                 self._session.report.refused("subscribe", _ERROR_CODES[reason], each.filter)
         changed = [name for name, was in before.items() if self._subscriptions.get(name) != was]
         if changed:  # to subscribe again to the same costs only the answer
-            self._follow_channels(self._channels_of(changed))
+            self._follow_channels(changed)
             self.follow_private_logs()
         self._reader.reply_bytes(self._suback(packet.packet_id, reasons))
         self._send_retained([
@@ -89,8 +89,9 @@ class SubscribeHandler:
         self._session.check_rate(SUBSCRIPTIONS)
         self._check_size(UnsubAck(packet.packet_id, (0,) * len(packet.filters)))
         reasons = tuple([self._subscriptions.remove(each) for each in packet.filters])
-        self._refresh(self._channels_of(packet.filters))
-        self._state.save()
+        removed = [each for each, reason in zip(packet.filters, reasons, strict=True) if reason == Reason.SUCCESS]
+        self._refresh(self._channels_of(removed))
+        self._state.save_filters(removed)
         self._reader.reply_bytes(encode(UnsubAck(packet.packet_id, reasons), self._responses.version))
 
     def _check_size(self, answer: SubAck | UnsubAck) -> None:
@@ -102,11 +103,11 @@ class SubscribeHandler:
         """Return the channels that these filters may match: to look at all channels for each packet would take long."""
         return self._shared.channels_named({self._shared.topics.channel_in(each) for each in filters})
 
-    def _follow_channels(self, candidates: Sequence[Log]) -> None:
-        """Read those of these channels that a subscription matches: a new one from now on."""
-        channels = [log for log in candidates if self._subscriptions.encoding_of(log) is not None]
+    def _follow_channels(self, changed: Sequence[str]) -> None:
+        """Read the channels that these filters match: a new one from now on."""
+        channels = [log for log in self._channels_of(changed) if self._subscriptions.encoding_of(log) is not None]
         self._state.save_starts(channels)
-        self._state.save()
+        self._state.save_filters(changed)
         self._refresh(channels)
         for log in channels:
             self._reader.follow(log, log.tail)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import msgspec
+from collections.abc import Mapping
 
 from channels import Log
 from store import Account
@@ -155,14 +155,14 @@ class Subscriptions:
             limit=self._limit, without=self._account.name if no_local else "",
         )  # fmt: skip
 
-    def dump(self) -> str:
-        """Return the subscriptions as text for the store."""
-        return msgspec.json.encode(self._filters.all()).decode()
-
-    def restore(self, state: str) -> None:
-        """Subscribe to what `dump` returned, as far as the client may."""
-        for subscription in msgspec.json.decode(state, type=list[Subscription]):
-            self.add(subscription, restored=True)
+    def restore(self, filters: Mapping[str, int]) -> list[str]:
+        """Subscribe to filters with their options as in a packet. Return those that the client may not have now."""
+        lost = []
+        for topic_filter, options in filters.items():
+            self.add(Subscription.of(topic_filter, options), restored=True)
+            if topic_filter not in self._filters:
+                lost.append(topic_filter)
+        return lost
 
 
 def _qos(found: list[Subscription]) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,7 +23,7 @@ class Client:
 
 
 class Clients(Protocol):
-    """The sessions. Their cursors are moved by `Members.move`."""
+    """The sessions, and their topic filters. Their cursors are moved by `Members.move`."""
 
     def client(self, key: str, now: int) -> Client | None:
         """Return the session with that key, None if it has ended by `now`, in milliseconds since 1970."""
@@ -31,7 +32,22 @@ class Clients(Protocol):
         """Return the sessions whose key begins with `prefix`, sorted by key, also those that have ended."""
 
     def save_client(self, client: Client) -> None:
-        """Store a session; it replaces the one with the same key."""
+        """Store a session; it replaces the one with the same key, whose cursors and filters stay."""
+
+    def resume_client(self, client: Client, now: int) -> bool:
+        """Do the same for a client that is back. Return False and do nothing if its session has ended by `now`.
+
+        `client.until` must be None: from then on, neither its end nor `make_room` removes the session.
+        """
+
+    def client_filters(self, key: str) -> dict[str, int]:
+        """Return the topic filters of a session, with their options as a number that only its owner reads."""
+
+    def change_client_filters(self, key: str, kept: Mapping[str, int], removed: Collection[str]) -> None:
+        """Store filters of a session, in place of the same filters with other options, and remove others.
+
+        No-op if the session does not exist. What this writes does not grow with the other filters of the session.
+        """
 
     def make_room(self, key: str, per_user: int, in_all: int) -> bool:
         """Make room for a new session with that key. Return False if it has none.
@@ -41,7 +57,7 @@ class Clients(Protocol):
         """
 
     def drop_client(self, key: str) -> None:
-        """Remove a session with its cursors and with the post ids that begin with `/client id/`."""
+        """Remove a session with its cursors, its filters, and the post ids that begin with `/client id/`."""
 
     def client_cursors(self, key: str) -> dict[int, int]:
         """Return a session's cursors, by log id."""

@@ -8,6 +8,7 @@ migrations.
 from __future__ import annotations
 
 from . import schema
+from .clients import filter_hash
 from .database import Database
 from .dialect import AppendStatements, IdKey, IdRow, SqlDialect
 from .migrate import Step, migrate
@@ -24,6 +25,7 @@ __all__ = [
     "SqlStore",
     "Step",
     "decode_run",
+    "filter_hash",
     "migrate",
     "schema",
 ]

@@ -1,24 +1,25 @@
-"""Floor 1: the sessions of clients, with their cursors."""
+"""Floor 1: the sessions of clients, with their cursors and topic filters."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
 
-from sqlalchemy import Connection, and_, bindparam, delete, func, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, update
 
 from ..contract import Client
 from .database import Database, SqlBase
-from .schema import accounts, client_cursors, clients, ids
+from .schema import accounts, client_cursors, client_filters, clients, ids
 from .statement import Statement
 
 _HIGHEST = chr(0x10FFFF)  # no key has it, so `prefix + _HIGHEST` follows every key that begins with the prefix
 
+_FILTER_SIZE = 64  # bytes of the row of a filter and of its index, beside those of the texts
+_FILTER_PAGES = 2  # that a change of filters writes at least
+
 # Statements are built once: that takes several times longer than to run one.
-_ALIVE = Statement(
-    select(clients.c.key, clients.c.expiry, clients.c.until, clients.c.state).where(
-        and_(clients.c.key == bindparam("of"), or_(clients.c.until.is_(None), clients.c.until > bindparam("now")))
-    )
-)
+_alive = and_(clients.c.key == bindparam("of"), or_(clients.c.until.is_(None), clients.c.until > bindparam("now")))
+_ALIVE = Statement(select(clients.c.key, clients.c.expiry, clients.c.until, clients.c.state).where(_alive))
 _BEGINNING = (
     select(clients)
     .where(and_(clients.c.key >= bindparam("prefix"), clients.c.key < bindparam("over")))
@@ -26,6 +27,18 @@ _BEGINNING = (
 )
 _CURSORS = Statement(
     select(client_cursors.c.log, client_cursors.c.cursor).where(client_cursors.c.client == bindparam("of"))
+)
+_RESUME = update(clients).where(_alive).values(expiry=bindparam("seconds"), until=None, state=bindparam("text"))
+_FILTERS = Statement(
+    select(client_filters.c.filter, client_filters.c.options).where(client_filters.c.client == bindparam("of"))
+)
+_EXISTS = select(clients.c.key).where(clients.c.key == bindparam("of"))
+_DROP_FILTER = delete(client_filters).where(
+    and_(
+        client_filters.c.client == bindparam("of"),
+        client_filters.c.hash == bindparam("of_hash"),
+        client_filters.c.filter == bindparam("of_filter"),
+    )
 )
 _PART = (
     update(clients)
@@ -41,6 +54,7 @@ _AWAY_OF = _AWAY.where(_own).limit(1)
 _PASSWORD = select(accounts.c.password).where(accounts.c.key == bindparam("of"))
 _DROP = Statement(delete(clients).where(clients.c.key == bindparam("of")))
 _DROP_CURSORS = Statement(delete(client_cursors).where(client_cursors.c.client == bindparam("of")))
+_DROP_FILTERS = Statement(delete(client_filters).where(client_filters.c.client == bindparam("of")))
 _DROP_IDS = Statement(
     delete(ids).where(
         and_(ids.c.sender == bindparam("by"), ids.c.id >= bindparam("least"), ids.c.id < bindparam("over"))
@@ -53,7 +67,10 @@ class SqlClients(SqlBase):
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
+        text = database.dialect.text
         self._save = database.dialect.insert_or_update(clients)
+        self._exists, self._drop_filter = text(_EXISTS), text(_DROP_FILTER)
+        self._insert_filter = text(insert(client_filters))
 
     def client(self, key: str, now: int) -> Client | None:
         """Return the session with that key, None if it has ended by `now`, in milliseconds since 1970."""
@@ -68,11 +85,35 @@ class SqlClients(SqlBase):
             return [Client(row.key, row.expiry, row.until, row.state) for row in found]
 
     def save_client(self, client: Client) -> None:
-        """Store a session; it replaces the one with the same key."""
+        """Store a session; it replaces the one with the same key, whose cursors and filters stay."""
         row = {"key": client.key, "expiry": client.expiry, "until": client.until, "state": client.state}
         with self._database.transaction() as db:
             db.execute(self._save, row)
         self._database.wrote(len(client.state))
+
+    def resume_client(self, client: Client, now: int) -> bool:
+        """Do the same for a client that is back. Return False and do nothing if its session has ended by `now`."""
+        row = {"of": client.key, "seconds": client.expiry, "text": client.state, "now": now}
+        with self._database.transaction() as db:
+            return db.execute(_RESUME, row).rowcount > 0
+
+    def client_filters(self, key: str) -> dict[str, int]:
+        """Return the topic filters of a session, with their options."""
+        with self._database.reading() as db:
+            return dict(_FILTERS.rows(db, of=key))
+
+    def change_client_filters(self, key: str, kept: Mapping[str, int], removed: Collection[str]) -> None:
+        """Store filters of a session, in place of the same filters with other options, and remove others."""
+        hashes = {each: filter_hash(each) for each in (*kept, *removed)}
+        with self._database.cursor_transaction() as cursor:
+            cursor.execute(self._exists, (key,))
+            if cursor.fetchone() is None:
+                return
+            cursor.executemany(self._drop_filter, [(key, hashed, each) for each, hashed in hashes.items()])
+            if kept:
+                rows = [(key, hashes[each], each, options) for each, options in kept.items()]
+                cursor.executemany(self._insert_filter, rows)
+        self._database.wrote(sum([len(key) + len(each) + _FILTER_SIZE for each in hashes]), _FILTER_PAGES)
 
     def make_room(self, key: str, per_user: int, in_all: int) -> bool:
         """Make room for a new session with that key. Return False if it has none."""
@@ -92,7 +133,7 @@ class SqlClients(SqlBase):
             return True
 
     def drop_client(self, key: str) -> None:
-        """Remove a session with its cursors and with the post ids that begin with `/client id/`."""
+        """Remove a session with its cursors, its filters, and the post ids that begin with `/client id/`."""
         with self._database.transaction() as db:
             _drop(db, [key])
 
@@ -112,6 +153,11 @@ class SqlClients(SqlBase):
             _drop(db, [row.key for row in db.execute(_OVER, {"now": now})])
 
 
+def filter_hash(topic_filter: str) -> int:
+    """Return the number in the column `hash`, of 64 bits. It is stored, so it never changes."""
+    return int.from_bytes(hashlib.blake2b(topic_filter.encode(), digest_size=8).digest(), "big", signed=True)
+
+
 def _user(key: str) -> str:
     return key.split("/", 1)[0]
 
@@ -125,5 +171,6 @@ def _drop(db: Connection, keys: Sequence[str]) -> None:
         user, client = key.split("/", 1)
         _DROP.rows(db, of=key)
         _DROP_CURSORS.rows(db, of=key)
+        _DROP_FILTERS.rows(db, of=key)
         # "0" follows "/" in every encoding, so the range from /client/ to /client0 has all that begins with /client/.
         _DROP_IDS.rows(db, by=user, least=f"/{client}/", over=f"/{client}0")

@@ -74,6 +74,18 @@ client_cursors = Table(
     Index("client_cursors_log", "log"),
 )
 
+# A row for each topic filter. New rows go to the end of the table, so that a SUBSCRIBE of many filters writes few
+# pages. A filter may have a thousand bytes, so the index has `filter_hash` of it, which two filters may share.
+client_filters = Table(
+    "client_filters",
+    metadata,
+    Column("client", Text, nullable=False),
+    Column("hash", BigInteger, nullable=False),
+    Column("filter", Text, nullable=False),
+    Column("options", Integer, nullable=False),
+    Index("client_filters_hash", "client", "hash"),
+)
+
 # `body` is a JSON array of entries, each an array: milliseconds since 1970, sender, text, the sender's id or null.
 # `checksum` is that of runs.py; runs of earlier versions have none.
 # `seq` is the journal's number of the last of them. The journal counts the entries of all logs in the order of commit,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 from sqlalchemy import Connection, text
 
-from ..sql import Step
+from ..sql import Step, filter_hash
 
 
 def _first(db: Connection) -> None:
@@ -125,4 +127,37 @@ def _file_quotas(db: Connection) -> None:
         db.execute(text(statement))
 
 
-STEPS: tuple[Step, ...] = (_first, _clients, _files, _ids, _tails, _ends, _checksums, _unused, _file_quotas)
+def _client_filters(db: Connection) -> None:
+    """Add the topic filters of sessions, a row each; they were a JSON array in the session's state."""
+    for statement in (
+        (
+            "CREATE TABLE client_filters (client TEXT NOT NULL, hash BIGINT NOT NULL, filter TEXT NOT NULL,"
+            " options INTEGER NOT NULL)"
+        ),
+        "CREATE INDEX client_filters_hash ON client_filters (client, hash)",
+    ):
+        db.execute(text(statement))
+    # The sessions of the mirror begin with a slash, and have other states.
+    keys = db.execute(text("SELECT key FROM clients WHERE state LIKE '[%' AND key NOT LIKE '/%'")).scalars().all()
+    for key in keys:
+        state = db.execute(text("SELECT state FROM clients WHERE key = :key"), {"key": key}).scalar_one()
+        rows = [
+            {
+                "client": key,
+                "hash": filter_hash(each["filter"]),
+                "filter": each["filter"],
+                "options": each["qos"]
+                | each.get("no_local", 0) << 2
+                | each.get("retain_as_published", 0) << 3
+                | each.get("retain_handling", 0) << 4,
+            }
+            for each in json.loads(state)
+        ]
+        if rows:
+            db.execute(text("INSERT INTO client_filters VALUES (:client, :hash, :filter, :options)"), rows)
+        db.execute(text("UPDATE clients SET state = '' WHERE key = :key"), {"key": key})
+
+
+STEPS: tuple[Step, ...] = (
+    _first, _clients, _files, _ids, _tails, _ends, _checksums, _unused, _file_quotas, _client_filters,
+)  # fmt: skip

@@ -35,8 +35,11 @@ _CONFIG = (
     " new_names_per_hour: 0}\n"
 )
 _MESSAGES = {"runs", "ids"}  # tables that grow with what is said
-# The rows of sessions that strangers leave and end: at most one session of a name, which reads all channels.
-_SESSIONS = {"clients": len(NAMES), "client_cursors": len(NAMES) * (len(CHANNELS) + 1)}
+# The rows of sessions that strangers leave and end: at most one session of a name, which reads all channels by two
+# filters.
+_SESSIONS = {
+    "clients": len(NAMES), "client_cursors": len(NAMES) * (len(CHANNELS) + 1), "client_filters": len(NAMES) * 2,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

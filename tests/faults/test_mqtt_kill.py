@@ -12,11 +12,24 @@ from itertools import count
 from tests.support.clients import Json
 from tests.support.fixtures import StartProcess
 from tests.support.load import Scene
-from tests.support.mqtt import BulkMqtt
+from tests.support.mqtt import BulkMqtt, MqttLine
 from tests.support.waiting import DEADLINE, ended, eventually, random_moment
 from wire.frames import Entry, History
 from wire.limits import Limits
-from wire.mqtt import V5, V311, PubAck, PubAcks, Publish, SubAck, Subscribe, Subscription
+from wire.mqtt import (
+    V5,
+    V311,
+    Properties,
+    PubAck,
+    PubAcks,
+    Publish,
+    Reason,
+    SubAck,
+    Subscribe,
+    Subscription,
+    UnsubAck,
+    Unsubscribe,
+)
 
 KILLS = 20
 _PUBLISHERS = 20
@@ -150,6 +163,76 @@ def test_twenty_kills_under_load(start_process: StartProcess) -> None:
     assert not scene.failures, scene.failures
     _check(logs, publishers, subscribers)
     assert "Traceback" not in process.log, process.log
+
+
+def test_a_killed_server_keeps_every_acknowledged_subscription(start_process: StartProcess) -> None:
+    """And each UNSUBSCRIBE. Of a packet without an answer, the server keeps all or nothing."""
+    process = start_process()
+    names = [f"chat/channels/room{n}/{'x' * 100}" for n in range(200)]
+    subscribed = set(names[:100])
+    line = _connect(process.address)
+    line.subscribe(*subscribed)
+    for _ in range(10):
+        packets = [_change(_FIRST + at, random.sample(names, 20)) for at in range(60)]
+        line.send(*packets)
+        _wait_for_answer(line, _FIRST + random.randrange(50))
+        process.kill()
+        done = _last_answer(line) - _FIRST + 1
+        process.start()
+        line = _connect(process.address)
+        assert line.connack.session_present
+        found = set(_kept(line, names))
+        for packet in packets[:done]:
+            _apply(packet, subscribed)
+        while found != subscribed:
+            assert done < len(packets), found ^ subscribed
+            _apply(packets[done], subscribed)
+            done += 1
+        line.subscribe(*subscribed)
+    line.close()
+    process.kill()
+
+
+_FIRST = 1_001  # packet identifier of the first packet that is sent before a kill
+
+
+def _wait_for_answer(line: MqttLine, packet_id: int) -> None:
+    while not any(isinstance(item, SubAck | UnsubAck) and item.packet_id == packet_id for item in line.received):
+        line.read(f"answer to {packet_id}")
+
+
+def _connect(address: str) -> MqttLine:
+    properties = Properties(session_expiry_interval=1_000)
+    return MqttLine(address, "alice", clean=False, properties=properties)
+
+
+def _change(id: int, names: list[str]) -> Subscribe | Unsubscribe:
+    if random.random() < 0.5:
+        return Subscribe(id, tuple([Subscription(name, 1) for name in names]))
+    return Unsubscribe(id, tuple(names))
+
+
+def _apply(packet: Subscribe | Unsubscribe, subscribed: set[str]) -> None:
+    if isinstance(packet, Subscribe):
+        subscribed.update([each.filter for each in packet.subscriptions])
+    else:
+        subscribed.difference_update(packet.filters)
+
+
+def _last_answer(line: MqttLine) -> int:
+    """Return the packet identifier of the last answer that has come, after the server was killed."""
+    try:
+        line.until_closed()
+    except ConnectionError:
+        line.ended = True
+    return max([item.packet_id for item in line.received if isinstance(item, SubAck | UnsubAck)])
+
+
+def _kept(line: MqttLine, names: list[str]) -> list[str]:
+    """Return which of these filters the session has; unsubscribes from all."""
+    reasons = line.unsubscribe(*names)
+    assert set(reasons) <= {Reason.SUCCESS, Reason.NO_SUBSCRIPTION_EXISTED}
+    return [name for name, reason in zip(names, reasons, strict=True) if reason == Reason.SUCCESS]
 
 
 def _acknowledged(publishers: list[Publisher]) -> int:

@@ -219,9 +219,7 @@ def _ack(kind: Kind, flags: int = 0) -> Callable[[Any, int], bytes]:
 def _subscribe(packet: Subscribe, version: int) -> bytes:
     parts = [uint16(packet.packet_id), _properties(packet.properties, Kind.SUBSCRIBE, version)]
     for each in packet.subscriptions:
-        options = each.qos
-        if version == V5:
-            options |= each.no_local << 2 | each.retain_as_published << 3 | each.retain_handling << 4
+        options = each.options if version == V5 else each.qos
         parts += [text(each.filter), bytes((options,))]
     return _frame(Kind.SUBSCRIBE, b"".join(parts), 2)
 

@@ -125,6 +125,18 @@ class Subscription(_Packet, frozen=True):
     retain_as_published: bool = False
     retain_handling: int = 0
 
+    @property
+    def options(self) -> int:
+        """The options as the byte that follows the filter in MQTT 5."""
+        return self.qos | self.no_local << 2 | self.retain_as_published << 3 | self.retain_handling << 4
+
+    @staticmethod
+    def of(topic_filter: str, options: int) -> Subscription:
+        """Return the subscription with a filter and that byte."""
+        return Subscription(
+            topic_filter, options & 0x03, bool(options & 0x04), bool(options & 0x08), options >> 4 & 0x03
+        )
+
 
 class Subscribe(_Packet, frozen=True):
     """§3.8."""

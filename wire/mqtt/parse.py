@@ -254,7 +254,7 @@ def _subscription(reader: Reader) -> Subscription:
         raise protocol_error("A subscription cannot have the retain handling 3.")
     if options & 0x04 and topic_filter.startswith(SHARE):  # [MQTT-3.8.3-4]
         raise protocol_error("A shared subscription cannot have the no local option.")
-    return Subscription(topic_filter, options & 0x03, bool(options & 0x04), bool(options & 0x08), options >> 4)
+    return Subscription.of(topic_filter, options)
 
 
 def _filter(reader: Reader) -> str:

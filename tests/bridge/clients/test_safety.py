@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from functools import partial
 from itertools import count
@@ -196,7 +195,7 @@ def test_a_name_is_held_at_all_doors(server: Server, mqtt: Mqtt, connect: Connec
 def test_a_session_that_is_being_restored_does_not_expire(
     server: Server, mqtt: Mqtt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It expires after the store was read and before the registry knows that the client is connected."""
+    """It expires after the store was read and before its filters and cursors were."""
     keep: dict[str, Any] = {"clean": False, "properties": Properties(session_expiry_interval=1_000)}
     alice = mqtt(server.address, "alice", **keep)
     alice.subscribe("chat/channels/lab")
@@ -205,22 +204,26 @@ def test_a_session_that_is_being_restored_does_not_expire(
     alice.hear("lab", "2")
     alice.ping()
     alice.disconnect()
-    store, look, end, ended = server.chat.store, server.chat.store.client, server.chat.store.end_clients, Event()
+    store, resume, end, ended = (
+        server.chat.store,
+        server.chat.store.resume_client,
+        server.chat.store.end_clients,
+        Event(),
+    )
 
-    def at_the_last_moment(key: str, at: int) -> Client | None:
-        found = look(key, at)
-        assert found is not None
-        store.save_client(dataclasses.replace(found, until=at))
-        monkeypatch.setattr(registry, "now", lambda: at + 1)
+    def at_the_last_moment(client: Client, at: int) -> bool:
+        assert resume(client, at)
+        monkeypatch.setattr(registry, "now", lambda: at + 2_000_000)
         server._mqtt.registry.remember("somebody/else", None, -registry._GRACE)
         assert ended.wait(DEADLINE)
-        return found
+        assert store.make_room("alice/other", 1, 0) is None
+        return True
 
     def end_and_say_so(at: int) -> None:
         end(at)
         ended.set()
 
-    monkeypatch.setattr(store, "client", at_the_last_moment)
+    monkeypatch.setattr(store, "resume_client", at_the_last_moment)
     monkeypatch.setattr(store, "end_clients", end_and_say_so)
     back = mqtt(server.address, "alice", **keep)
     assert back.connack.session_present

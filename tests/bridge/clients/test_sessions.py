@@ -18,7 +18,7 @@ from store import Client, open_store
 from tests.support.clients import Json
 from tests.support.fixtures import StartServer
 from tests.support.mqtt import MqttLine, body
-from tests.support.processes import Process
+from tests.support.processes import Process, written
 from tests.support.waiting import DEADLINE, eventually
 from wire.clock import now
 from wire.frames import Join, Msg, Ping, Say
@@ -377,6 +377,38 @@ def test_a_session_outlives_a_restart(
     assert [number for number, _ in numbers(back)] == [4, 5, 6, 7]
     assert all(dup for number, dup in numbers(back) if number < 6)
     assert "Traceback" not in process.log
+
+
+def test_a_subscribe_writes_what_it_brings(process: Process, mqtt: Mqtt, version: int) -> None:
+    """Each one stored the whole session: 8 MB of packets wrote 250 MB."""
+    alice = mqtt(process.address, "alice", **keep(version))
+    alice.subscribe(*[f"site/{n}/{'x' * 200}" for n in range(1_000)])
+    before = written(process.pid)
+    for _ in range(50):
+        assert alice.subscribe("site/one/more") == (1,)
+        alice.unsubscribe("site/one/more")
+    assert written(process.pid) - before < 100 * (32 << 10), "some pages for each packet; they were 250 KB"
+    before = written(process.pid)
+    alice.disconnect()
+    alice = mqtt(process.address, "alice", **keep(version))
+    assert alice.connack.session_present
+    assert written(process.pid) - before < 128 << 10, "to come and go writes no filter"
+
+
+def test_the_options_of_a_subscription_outlive_a_restart(process: Process, mqtt: Mqtt, version: int) -> None:
+    """Also after it was replaced, and a filter that is unsubscribed in the same connection does not come back."""
+    alice = mqtt(process.address, "alice", **keep(version))
+    alice.subscribe("chat/channels/lab", "chat/channels/hall", "chat/channels/attic", qos=1)
+    alice.subscribe("chat/channels/lab", qos=0)
+    alice.unsubscribe("chat/channels/attic")
+    process.restart()
+    alice = mqtt(process.address, "alice", **keep(version))
+    poster = mqtt(process.address, "poster")
+    for name in ("attic", "lab", "hall"):
+        poster.do(f"say/{name}", name)
+    assert (alice.hear("lab", "lab").qos, alice.hear("hall", "hall").qos) == (0, 1)
+    alice.ping()
+    assert not alice.messages("chat/channels/attic")
 
 
 def test_qos_2_over_a_restart(process: Process, mqtt: Mqtt, version: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from store import Client, Store
 from tests.support.stores import NOW, Place, posting
 
@@ -129,3 +131,56 @@ def test_room_among_the_sessions_of_all_users(store: Store) -> None:
     assert store.make_room("new/1", 9, 3)
     assert not store.make_room("new/1", 9, 2)
     assert [client.key for client in store.clients("")] == ["ann/1", "bob/2"]
+
+
+def test_a_client_that_is_back_resumes_its_session(store: Store) -> None:
+    """Unless it has ended; its cursors and filters stay."""
+    lab = store.open_channel("lab")
+    back = Client("ann/dev", 30, None, "two")
+    assert not store.resume_client(back, NOW)
+    assert store.clients("") == []
+    store.save_client(Client("ann/dev", 60, NOW, "one"))
+    store.change_client_filters("ann/dev", {"a/+": 1}, ())
+    store.move({(lab.id, "ann/dev"): 3}, {})
+    assert not store.resume_client(back, NOW)
+    assert store.resume_client(back, NOW - 1)
+    assert store.resume_client(back, NOW + 1), "it is connected, so it has no end"
+    assert store.clients("") == [back]
+    assert (store.client_cursors("ann/dev"), store.client_filters("ann/dev")) == ({lab.id: 3}, {"a/+": 1})
+    store.end_clients(NOW)
+    assert store.clients("") == [back]
+
+
+@pytest.mark.parametrize("shared_hash", [False, True])
+def test_the_filters_of_a_session(
+    store: Store, place: Place, monkeypatch: pytest.MonkeyPatch, *, shared_hash: bool
+) -> None:
+    """Each is there once, with the options that it was stored with last, until it is removed."""
+    if shared_hash:
+        monkeypatch.setattr("store.sql.clients.filter_hash", lambda topic_filter: -1)
+    for key in ("ann/dev", "ann/dev2"):
+        store.save_client(Client(key, 60, None, ""))
+    assert store.client_filters("ann/dev") == {}
+    long = "é/" * 500
+    store.change_client_filters("ann/dev", {"a": 0, "a/#": 1, "": 2, long: 3}, ())
+    store.change_client_filters("ann/dev2", {"a": 9}, ())
+    store.change_client_filters("ann/dev", {"a/#": 44, "A": 1}, ["", "never"])
+    store.change_client_filters("ann/dev", {}, ["a"])
+    assert store.client_filters("ann/dev") == {"a/#": 44, long: 3, "A": 1}
+    assert store.client_filters("ann/dev2") == {"a": 9}
+    store.save_client(Client("ann/dev", 60, NOW, ""))
+    assert place.open().client_filters("ann/dev") == {"a/#": 44, long: 3, "A": 1}
+
+
+def test_filters_end_with_their_session(store: Store) -> None:
+    """Also when it makes room or has ended, and none is stored for a session that does not exist."""
+    store.change_client_filters("ann/1", {"a": 1}, ())
+    store.save_client(Client("ann/1", 60, None, ""))
+    assert store.client_filters("ann/1") == {}
+    for at in range(1, 5):
+        store.save_client(Client(f"ann/{at}", 60, NOW + at, ""))
+        store.change_client_filters(f"ann/{at}", {"a": at}, ())
+    store.drop_client("ann/4")
+    store.end_clients(NOW + 1)
+    assert store.make_room("ann/new", 2, 0)
+    assert [store.client_filters(f"ann/{at}") for at in range(1, 5)] == [{}, {}, {"a": 3}, {}]

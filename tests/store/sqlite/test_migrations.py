@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy
 from sqlalchemy import Integer, MetaData
 
-from store import StoreError, open_store
+from store import Client, StoreError, open_store
 from store.sql import schema
 from store.sqlite import FILE, SqliteDatabase
 from store.sqlite.migrations import STEPS
@@ -123,6 +123,39 @@ def test_the_first_versions_database_is_migrated(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / FILE) as db:
         assert db.execute("SELECT number FROM version").fetchall() == [(len(STEPS),)]
     db.close()
+
+
+def test_the_filters_of_sessions_become_rows(tmp_path: Path) -> None:
+    """They were a JSON array in the state of a session. The sessions of the mirror have other states, which stay."""
+    engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path / FILE}")
+    with engine.begin() as db:
+        for step in STEPS[:9]:
+            step(db)
+        db.execute(sqlalchemy.text("UPDATE version SET number = 9"))
+        states = {
+            "ann/phone": (
+                '[{"filter":"chat/#","qos":1,"no_local":true,"retain_as_published":true,"retain_handling":2},'
+                '{"filter":"é/+","qos":0,"no_local":false,"retain_as_published":false,"retain_handling":0}]'
+            ),
+            "bob/oven": "[]",
+            "/chat/carol": '{"me":"carol","proven":false}',
+            "/chat": "[::1]:1883",
+        }
+        for key, state in states.items():
+            db.execute(
+                sqlalchemy.text("INSERT INTO clients VALUES (:key, 60, :until, :state)"),
+                {"key": key, "until": NOW, "state": state},
+            )
+    engine.dispose()
+    store = open_store(tmp_path)
+    assert {key: store.client_filters(key) for key in states} == {
+        "ann/phone": {"chat/#": 1 | 4 | 8 | 32, "é/+": 0}, "bob/oven": {}, "/chat/carol": {}, "/chat": {},
+    }  # fmt: skip
+    assert {client.key: client.state for client in store.clients("")} == {**states, "ann/phone": "", "bob/oven": ""}
+    assert store.client("ann/phone", NOW - 1) == Client("ann/phone", 60, NOW, "")
+    store.change_client_filters("ann/phone", {}, ["é/+"])
+    assert store.client_filters("ann/phone") == {"chat/#": 45}
+    store.close()
 
 
 def test_a_newer_database_is_refused_and_not_changed(tmp_path: Path) -> None:

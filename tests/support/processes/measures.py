@@ -38,6 +38,12 @@ def returns_to(pid: int, before: tuple[int, int]) -> None:
     )
 
 
+def written(pid: int) -> int:
+    """Return how many bytes a process has written to files and sockets so far."""
+    lines = Path(f"/proc/{pid}/io").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("wchar:"))
+
+
 def _status(pid: int, field: str) -> int:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
