@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from wire.mqtt import Subscription
 
@@ -122,6 +122,14 @@ class FilterTree:
         for node in nodes:
             found += (node.rest, node.here)  # a/# matches a, too (§4.7.1.2)
         return [each for each in found if each is not None]
+
+
+def bytes_of_all(filters: Iterable[str]) -> int:
+    """Return the bytes of memory that a tree of these filters takes, at most."""
+    tree = FilterTree()
+    for each in filters:
+        tree.add(Subscription(each))
+    return tree.bytes
 
 
 def _ends_in_rest(topic_filter: str) -> bool:

@@ -6,16 +6,19 @@ A client is known by its user and its client id, so nobody can take over another
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 from channels import Log, leaf
-from store import Store
+from store import Client, Store
 from wire.clock import now
+from wire.limits import Limits
 from wire.mqtt import NONE, Properties
 
+from .filter_budget import FilterBudget, FilterUse
+from .filter_tree import bytes_of_all
 from .interest import InterestIndex
 from .timer import Timer
 
@@ -69,9 +72,10 @@ class Registry:
     """The clients by their keys, `<user key>/<client id>`. Any thread may call it.
 
     `presence` has the connected clients by the users whose presence they read, `channels` by the channels.
+    `filter_budget` counts the memory of the filters of all.
     """
 
-    def __init__(self, store: Store, timer: Timer) -> None:
+    def __init__(self, store: Store, timer: Timer, limits: Limits) -> None:
         self._store = store
         self._timer = timer
         self._lock = leaf()
@@ -82,11 +86,20 @@ class Registry:
         self._parting: dict[str, threading.Event] = {}  # by key: the connection has ended and its session is being kept
         self._logging_in: dict[tuple[str, ...], threading.Event] = {}  # by client: its connection is about to be added
         self._away: dict[str, _Away] = {}
+        self.filter_budget = FilterBudget(limits, self._end_session_of_guest)
         store.part_clients(now())
         store.end_clients(now())
         for client in store.clients(""):
             if client.until is not None:
+                self._keep_filters(client, client.until)
                 self.remember(client.key, None, (client.until - now()) / 1000)
+
+    def _keep_filters(self, client: Client, until: int) -> None:
+        """Count the filters of a session of before the start. Read them if the server was killed before it knew."""
+        use = FilterUse.decode(client.state)
+        size = bytes_of_all(self._store.client_filters(client.key)) if use.bytes is None else use.bytes
+        self.filter_budget.count(use.network, size)
+        self.filter_budget.keep(client.key, use.network, size, until)
 
     def find(self, key: str) -> ConnectedClient | None:
         """Return the client that is connected under this key."""
@@ -173,8 +186,31 @@ class Registry:
                     del self._away[key]
             if ended:  # else the client has connected again
                 self._store.end_clients(now() - _LATE)
+                self.filter_budget.release(key)
 
         away.timer = self._timer.call_later(seconds + _GRACE, end)
         with self._lock:
             if key not in self._connected:
                 self._away[key] = away
+
+    def forget(self, keys: Iterable[str]) -> None:
+        """Forget clients that are away: the store has ended their sessions. No-op for a client that is connected."""
+        for key in keys:
+            away = self._away.get(key)
+            if away is not None:
+                self._forget(key, away)
+
+    def _forget(self, key: str, away: _Away) -> None:
+        with self._lock:
+            found = self._away.get(key) is away
+            if found:
+                del self._away[key]
+        if found:
+            self._timer.cancel(away.timer)
+            self.filter_budget.release(key)
+
+    def _end_session_of_guest(self, key: str) -> None:
+        """End the session of a client that is away, unless its user is registered. Raises StoreError."""
+        away = self._away.get(key)
+        if away is not None and self._store.drop_away_guest(key):
+            self._forget(key, away)

@@ -310,7 +310,13 @@ class MqttSession:
         name.
         """
         self._session.close()
-        self._subscriptions.close()
+        self._subscriptions.end()
+        try:
+            self._close_client()
+        finally:
+            self._subscriptions.close()
+
+    def _close_client(self) -> None:
         if not self._key:
             return
         try:

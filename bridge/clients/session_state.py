@@ -19,13 +19,14 @@ class SessionState:
     `expiry` is how many seconds the state is kept after the connection; 0: it ends with the connection.
     """
 
-    __slots__ = ("_key", "_reader", "_shared", "_stored", "_subscriptions", "expiry")
+    __slots__ = ("_key", "_opened", "_reader", "_shared", "_stored", "_subscriptions", "expiry")
 
     def __init__(self, shared: SharedState, reader: MqttReader[Log], subscriptions: Subscriptions) -> None:
         self._shared = shared
         self._reader = reader
         self._subscriptions = subscriptions
         self._key = ""
+        self._opened = False  # `open` has returned
         self._stored = False  # the store has something of the client
         self.expiry = 0
 
@@ -35,6 +36,13 @@ class SessionState:
         `sent` is the number up to which each log was sent by an earlier connection, by the log's id; None: unknown.
         """
         self._key = key
+        present = self._open(sent, clean=clean)
+        self._shared.filter_budget.release(key)  # after its filters were restored, so that none has taken their room
+        self._opened = True
+        return present
+
+    def _open(self, sent: dict[int, int] | None, *, clean: bool) -> bool:
+        key = self._key
         store = self._shared.chat.store
         self._stored = not clean and store.resume_client(self._client(until=None), now())
         if not self._stored:
@@ -51,9 +59,14 @@ class SessionState:
 
     def _make_room(self) -> None:
         """Let the session end with its connection if as many sessions are kept as the limits allow."""
+        if not self.expiry:
+            return
         limits = self._shared.chat.limits
-        if self.expiry and not self._shared.chat.store.make_room(self._key, limits.sessions_per_user, limits.sessions):
+        ended = self._shared.chat.store.make_room(self._key, limits.sessions_per_user, limits.sessions)
+        if ended is None:
             self.expiry = 0
+        else:
+            self._shared.registry.forget(ended)
 
     def _resume(self, cursors: dict[int, int], sent: dict[int, int] | None) -> None:
         """Read channels from where the acknowledgements ended (§4.4); at QoS 0, from now on."""
@@ -100,12 +113,18 @@ class SessionState:
             if self._stored or posted_once:
                 self._shared.chat.store.drop_client(self._key)
         else:
-            self._shared.registry.remember(self._key, self._reader.sent(), self.expiry)
-            self._save(until=now() + self.expiry * 1000)
+            until = now() + self.expiry * 1000
+            try:
+                self._save(until)
+            finally:
+                if self._opened:
+                    self._subscriptions.keep(self._key, until)
+                self._shared.registry.remember(self._key, self._reader.sent(), self.expiry)
 
     def _save(self, until: int | None) -> None:
         self._stored = True
         self._shared.chat.store.save_client(self._client(until))
 
     def _client(self, until: int | None) -> Client:
-        return Client(self._key, self.expiry, until, "")
+        use = self._subscriptions.use(known=self._opened and until is not None)
+        return Client(self._key, self.expiry, until, use.encode())

@@ -7,7 +7,6 @@ from collections.abc import Collection
 from channels import Chat, Log, User
 from wire.topics import Topics
 
-from .filter_budget import FilterBudget
 from .interest import EVERY
 from .live import LiveRouter
 from .registry import Registry
@@ -25,8 +24,8 @@ class SharedState:
         self.chat = chat
         self.topics = topics
         self._timer = Timer()
-        self.registry = Registry(chat.store, self._timer)
-        self.filter_budget = FilterBudget(chat.limits)
+        self.registry = Registry(chat.store, self._timer, chat.limits)
+        self.filter_budget = self.registry.filter_budget
         self.live = LiveRouter(topics, self.registry)
         self.wills = Wills(chat, self.live, self._timer)
         self.retained = RetainedState(chat, topics, self.registry)

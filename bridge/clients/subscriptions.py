@@ -11,7 +11,7 @@ from wire.mqtt import Reason, Subscription, split_share
 from wire.topics import Topics
 
 from .encoding import PublishEncoding
-from .filter_budget import FilterBudget
+from .filter_budget import FilterBudget, FilterUse
 from .filter_tree import FilterTree
 from .interest import Interest
 from .registry import ConnectedClient
@@ -21,8 +21,8 @@ class Subscriptions:
     """Topic filters with their options. The connection's own thread changes them; any thread may read them."""
 
     __slots__ = (
-        "_account", "_budget", "_channels", "_filters", "_limit", "_limits", "_me", "_network", "_one_at_a_time",
-        "_presence", "_topics", "_version",
+        "_account", "_budget", "_channels", "_counted", "_filters", "_limit", "_limits", "_me", "_network",
+        "_one_at_a_time", "_presence", "_topics", "_version",
     )  # fmt: skip
 
     def __init__(
@@ -36,6 +36,7 @@ class Subscriptions:
         """`presence` and `channels` are told whose presence and which channels the filters match."""
         self._limits = limits
         self._budget = budget
+        self._counted = True  # the filters count as those of a client that is connected
         self._network = ""
         self._topics = topics
         self._presence = presence
@@ -66,7 +67,7 @@ class Subscriptions:
     def add(self, subscription: Subscription, *, restored: bool = False) -> int:
         """Subscribe. Return the reason for the SUBACK: the granted QoS, at most 1, or a failure.
 
-        `restored`: the client has had the subscription, so what other clients have does not count.
+        `restored`: the filter counts already, as one of a session that was kept.
         """
         topic_filter, limits = subscription.filter, self._limits
         if topic_filter.count("/") >= limits.topic_levels or len(topic_filter.encode()) > limits.topic_bytes:
@@ -96,7 +97,8 @@ class Subscriptions:
         if reason == Reason.QUOTA_EXCEEDED:
             return (
                 f"A client has at most {limits.filters} filters here, which take {limits.filter_bytes} bytes; those of"
-                f" one address take {limits.filter_bytes_per_address}, and those of all {limits.all_filter_bytes}."
+                f" one address take {limits.filter_bytes_per_address}, and those of all {limits.all_filter_bytes},"
+                " with those of kept sessions."
             )
         return ""
 
@@ -121,11 +123,24 @@ class Subscriptions:
         """The names of the channels that the filters match, which may not exist; `+` stands for all channels."""
         return self._channels.names
 
-    def close(self) -> None:
+    def end(self) -> None:
         """Take the client out of the registry of who reads what: its connection has ended, and adds nothing more."""
-        self._budget.count(self._network, -self._filters.bytes)
         self._presence.end()
         self._channels.end()
+
+    def use(self, *, known: bool) -> FilterUse:
+        """Return the memory of the filters for the store; not `known`: it may change."""
+        return FilterUse(self._network, self._filters.bytes if known else None)
+
+    def keep(self, key: str, until: int) -> None:
+        """Have the filters count for the session with that key, which is kept until then."""
+        self._counted = False
+        self._budget.keep(key, self._network, self._filters.bytes, until)
+
+    def close(self) -> None:
+        """Give back the memory of the filters, unless `keep` was called. Called once, last."""
+        if self._counted:
+            self._budget.count(self._network, -self._filters.bytes)
 
     def matching(self, topic: str) -> list[Subscription]:
         """Return the subscriptions that match a topic, which the client must be allowed to read."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -49,12 +49,15 @@ class Clients(Protocol):
         No-op if the session does not exist. What this writes does not grow with the other filters of the session.
         """
 
-    def make_room(self, key: str, per_user: int, in_all: int) -> bool:
-        """Make room for a new session with that key. Return False if it has none.
+    def make_room(self, key: str, per_user: int, in_all: int) -> Sequence[str] | None:
+        """Make room for a new session with that key. Return the keys of those removed; None if it has no room.
 
         `per_user` and `in_all` limit the sessions of one user and those of all; 0 is no limit. A session whose client
         is away may be removed for it, the one that ends first: of the same user, or, for `in_all`, of any guest.
         """
+
+    def drop_away_guest(self, key: str) -> bool:
+        """Remove a session as `drop_client` does. Return False and do nothing unless its client is away and a guest."""
 
     def drop_client(self, key: str) -> None:
         """Remove a session with its cursors, its filters, and the post ids that begin with `/client id/`."""

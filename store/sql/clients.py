@@ -51,6 +51,7 @@ _own = and_(clients.c.key >= bindparam("prefix"), clients.c.key < bindparam("ove
 _COUNT_OF = _COUNT.where(_own)
 _AWAY = select(clients.c.key).where(clients.c.until.is_not(None)).order_by(clients.c.until, clients.c.key)
 _AWAY_OF = _AWAY.where(_own).limit(1)
+_IS_AWAY = select(clients.c.key).where(and_(clients.c.key == bindparam("of"), clients.c.until.is_not(None)))
 _PASSWORD = select(accounts.c.password).where(accounts.c.key == bindparam("of"))
 _DROP = Statement(delete(clients).where(clients.c.key == bindparam("of")))
 _DROP_CURSORS = Statement(delete(client_cursors).where(client_cursors.c.client == bindparam("of")))
@@ -115,22 +116,33 @@ class SqlClients(SqlBase):
                 cursor.executemany(self._insert_filter, rows)
         self._database.wrote(sum([len(key) + len(each) + _FILTER_SIZE for each in hashes]), _FILTER_PAGES)
 
-    def make_room(self, key: str, per_user: int, in_all: int) -> bool:
-        """Make room for a new session with that key. Return False if it has none."""
+    def make_room(self, key: str, per_user: int, in_all: int) -> Sequence[str] | None:
+        """Make room for a new session with that key. Return the keys of those removed; None if it has no room."""
         prefix = f"{_user(key)}/"
         own = {"prefix": prefix, "over": prefix + _HIGHEST}
+        removed: list[str] = []
         with self._database.transaction() as db:
             if per_user and db.execute(_COUNT_OF, own).scalar_one() >= per_user:
                 oldest = db.execute(_AWAY_OF, own).scalars().first()
                 if oldest is None:
-                    return False
-                _drop(db, [oldest])
-            if in_all and db.execute(_COUNT).scalar_one() >= in_all:
-                oldest = next((each for each in db.execute(_AWAY).scalars() if _is_guest(db, each)), None)
+                    return None
+                removed.append(oldest)
+            if in_all and db.execute(_COUNT).scalar_one() - len(removed) >= in_all:
+                away = db.execute(_AWAY).scalars()
+                oldest = next((each for each in away if each not in removed and _is_guest(db, each)), None)
                 if oldest is None:
-                    return False
-                _drop(db, [oldest])
-            return True
+                    return None
+                removed.append(oldest)
+            _drop(db, removed)
+            return removed
+
+    def drop_away_guest(self, key: str) -> bool:
+        """Remove a session as `drop_client` does. Return False and do nothing unless its client is away and a guest."""
+        with self._database.transaction() as db:
+            away = db.execute(_IS_AWAY, {"of": key}).first() is not None and _is_guest(db, key)
+            if away:
+                _drop(db, [key])
+            return away
 
     def drop_client(self, key: str) -> None:
         """Remove a session with its cursors, its filters, and the post ids that begin with `/client id/`."""

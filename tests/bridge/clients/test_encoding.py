@@ -51,7 +51,7 @@ def parse(data: bytes, version: int) -> list[Publish]:
 def subscriptions() -> Subscriptions:
     client = cast("ConnectedClient", object())
     presence, channels = Interest(InterestIndex(), client), Interest(InterestIndex(), client)
-    return Subscriptions(CHAT, Limits(), FilterBudget(Limits()), presence, channels)
+    return Subscriptions(CHAT, Limits(), FilterBudget(Limits(), lambda key: None), presence, channels)
 
 
 def subscribed(*filters: str | Subscription, me: str = "alice", version: int = V5, **options: Any) -> Subscriptions:

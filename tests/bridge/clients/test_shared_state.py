@@ -92,13 +92,16 @@ class FakeStore:
     def clients(self, prefix: str) -> list[Client]:
         return list(self.stored)
 
+    def client_filters(self, key: str) -> dict[str, int]:
+        return {}
+
 
 class Desk:
     """A registry, and the fakes behind it."""
 
     def __init__(self, *stored: Client) -> None:
         self.store, self.timer = FakeStore(*stored), FakeTimer()
-        self.registry = Registry(cast("Store", self.store), cast("Timer", self.timer))
+        self.registry = Registry(cast("Store", self.store), cast("Timer", self.timer), Limits())
         self.store.ended.clear()
 
     def park(self, client: FakeClient, key: str = "alice/phone", seconds: float = 60) -> None:

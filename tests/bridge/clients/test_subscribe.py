@@ -12,7 +12,7 @@ import pytest
 
 from server import Config, Server
 from tests.support.clients import Json
-from tests.support.fixtures import StartServer
+from tests.support.fixtures import StartProcess, StartServer
 from tests.support.mqtt import MqttLine, body
 from tests.support.processes import Process, memory
 from tests.support.waiting import DEADLINE, eventually
@@ -174,22 +174,122 @@ def test_the_memory_of_all_filters_is_limited(start_server: StartServer, mqtt: M
     assert 0 < mqtt(server.address, "bob", source="127.0.0.2").subscribe(*deep).count(1) < most
 
 
-def test_a_kept_session_gets_its_filters_back_although_others_have_taken_the_room(
+_DEEP = [f"{n}{'/x' * 30}" for n in range(20)]
+_KEPT: dict[str, Any] = {"clean": False, "properties": Properties(session_expiry_interval=100)}
+
+
+def _leave(server: Server, line: MqttLine) -> None:
+    key = next(key for key in server._mqtt.registry._connected if key.startswith(f"{line.name}/"))
+    line.disconnect()
+    eventually(lambda: key in server._mqtt.registry._away, lambda: f"{line.name} is there")
+
+
+def _taken(server: Server) -> int:
+    """Return the bytes of memory that the filters of all connected clients take."""
+    clients: Any = server._mqtt.registry._connected
+    return sum(client._subscriptions._filters.bytes for client in clients.values())
+
+
+def test_sessions_that_are_kept_come_back_with_no_more_memory_than_the_limit(
     start_server: StartServer, mqtt: Mqtt
 ) -> None:
+    """200 guests who came one after the other took 600 MB when they came back. The first ones make room."""
+    server = start_server(limits=Limits(filter_bytes=100_000, filter_bytes_per_address=250_000))
+    granted: dict[str, int] = {}
+    for at in range(6):
+        line = mqtt(server.address, f"guest{at}", **_KEPT)
+        granted[line.name] = line.subscribe(*_DEEP).count(1)
+        _leave(server, line)
+    most = granted["guest0"]
+    assert list(granted.values()) == [most] * 6, "a guest who is away hinders nobody"
+    lines = [mqtt(server.address, name, **_KEPT) for name in granted]
+    assert [line.connack.session_present for line in lines] == [False] * 4 + [True] * 2
+    assert 150_000 < _taken(server) <= 250_000
+    for line in lines[4:]:
+        assert line.unsubscribe(*_DEEP).count(0) == most
+    assert lines[0].subscribe(*_DEEP).count(1) == most
+    assert _taken(server) <= 250_000
+
+
+@pytest.mark.parametrize("limit", ["filter_bytes_per_address", "all_filter_bytes"])
+def test_a_kept_session_counts_while_its_client_is_away(start_server: StartServer, mqtt: Mqtt, limit: str) -> None:
+    """That of a registered user stays, so that it comes back as it was; without room, new filters are refused."""
+    server = start_server(limits=Limits(filter_bytes=100_000, **{limit: 120_000}))
+    alice = mqtt(server.address, "alice", **_KEPT)
+    server.chat.store.set_password("alice", "hash")
+    most = alice.subscribe(*_DEEP).count(1)
+    _leave(server, alice)
+    bob, carol = mqtt(server.address, "bob"), mqtt(server.address, "carol", **_KEPT)
+    few = bob.subscribe(*_DEEP).count(1)
+    assert 0 < few < most
+    assert "with those of kept sessions" in (bob.suback.properties.reason_string or "")
+    bob.unsubscribe(*_DEEP)
+    assert carol.subscribe(*_DEEP).count(1) == few
+    _leave(server, carol)
+    assert bob.subscribe(*_DEEP).count(1) == few, "carol is a guest"
+    assert server.chat.store.client("alice/alice-line", 0) is not None
+    assert server.chat.store.client("carol/carol-line", 0) is None
+    assert set(server._mqtt.registry._away) == {"alice/alice-line"}
+
+
+def test_a_session_that_has_ended_counts_no_longer(start_server: StartServer, mqtt: Mqtt) -> None:
+    """After its time, after a clean start, after a DISCONNECT that ends it, and where it makes room for a session."""
+    server = start_server(limits=Limits(filter_bytes=100_000, filter_bytes_per_address=120_000, sessions_per_user=1))
+    budget = server._mqtt.filter_budget
+
+    def come(expiry: int = 100, **fields: Any) -> MqttLine:
+        line = mqtt(
+            server.address, "alice", clean=False, properties=Properties(session_expiry_interval=expiry), **fields
+        )
+        line.subscribe(*_DEEP)
+        return line
+
+    def nothing_counts() -> None:
+        eventually(lambda: budget._all == 0, lambda: f"{budget._all} bytes")
+
+    _leave(server, come())
+    kept = budget._all
+    assert kept > 50_000
+    _leave(server, come(client_id="other"))
+    assert budget._all == kept, "one session for each user"
+    assert set(server._mqtt.registry._away) == {"alice/other"}
+    mqtt(server.address, "alice", client_id="other").disconnect()
+    nothing_counts()
+    come().disconnect(expiry=0)
+    nothing_counts()
+    come(expiry=1).disconnect()
+    nothing_counts()
+    assert (budget._kept, budget._ends, budget._ends_by_network, budget._by_network) == ({}, [], {}, {})
+
+
+def test_a_session_that_is_back_from_another_address_counts_there(start_server: StartServer, mqtt: Mqtt) -> None:
     server = start_server(limits=Limits(filter_bytes=100_000, filter_bytes_per_address=120_000))
-    deep = [f"{n}{'/x' * 30}" for n in range(5)]
-    session = Properties(session_expiry_interval=100)
-    alice = mqtt(server.address, "alice", properties=session, clean=False)
-    assert alice.subscribe(*deep).count(1) == 5
-    alice.disconnect()
-    eventually(lambda: server.chat.directory.find("alice") is None, lambda: "alice is there")
-    mqtt(server.address, "bob").subscribe(*[f"{n}{'/y' * 30}" for n in range(20)])
-    mqtt(server.address, "carol").subscribe(*[f"{n}{'/y' * 30}" for n in range(20)])
-    alice = mqtt(server.address, "alice", properties=session, clean=False)
-    assert alice.connack.session_present
-    assert alice.unsubscribe(*deep) == (0,) * 5
-    assert alice.subscribe(*deep).count(1) < 5
+    alice = mqtt(server.address, "alice", **_KEPT)
+    most = alice.subscribe(*_DEEP).count(1)
+    _leave(server, alice)
+    assert mqtt(server.address, "alice", source="127.0.0.2", **_KEPT).connack.session_present
+    assert mqtt(server.address, "bob").subscribe(*_DEEP).count(1) == most
+    assert 0 < mqtt(server.address, "carol", source="127.0.0.2").subscribe(*_DEEP).count(1) < most
+
+
+@pytest.mark.parametrize("how", ["kill", "stop"])
+def test_kept_sessions_count_after_a_restart(start_process: StartProcess, tmp_path: Path, mqtt: Mqtt, how: str) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("limits: {filter_bytes: 100_000, filter_bytes_per_address: 120_000}")
+    process = start_process("--config", str(config))
+    alice = mqtt(process.address, "alice", **_KEPT)
+    alice.do("register", '{"password": "secret123"}')
+    most = alice.subscribe(*_DEEP).count(1)
+    if how == "kill":
+        process.kill()
+    else:
+        process.stop()
+    process.start()
+    bob = mqtt(process.address, "bob")
+    assert 0 < bob.subscribe(*_DEEP).count(1) < most
+    alice = mqtt(process.address, "alice", password=b"secret123", **_KEPT)
+    assert alice.unsubscribe(*_DEEP).count(0) == most
+    assert bob.subscribe(*_DEEP).count(1) == most
 
 
 def test_long_filters_take_little_memory(process: Process, mqtt: Mqtt) -> None:

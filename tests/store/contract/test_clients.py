@@ -103,14 +103,14 @@ def test_room_for_a_session_of_the_same_user(store: Store) -> None:
     """The session goes that ends first among those whose clients are away; other users' stay."""
     for key, until in (("ann/1", NOW + 5), ("ann/2", None), ("ann/3", NOW + 3), ("ann2/1", NOW), ("an/1", NOW)):
         store.save_client(Client(key, 60, until, ""))
-    assert store.make_room("ann/new", 0, 0)
-    assert store.make_room("ann/new", 4, 0)
+    assert store.make_room("ann/new", 0, 0) == []
+    assert store.make_room("ann/new", 4, 0) == []
     assert len(store.clients("")) == 5
-    assert store.make_room("ann/new", 3, 0)
+    assert store.make_room("ann/new", 3, 0) == ["ann/3"]
     assert [client.key for client in store.clients("ann/")] == ["ann/1", "ann/2"]
-    assert store.make_room("ann/new", 2, 0)
+    assert store.make_room("ann/new", 2, 0) == ["ann/1"]
     assert [client.key for client in store.clients("")] == ["an/1", "ann/2", "ann2/1"]
-    assert not store.make_room("ann/new", 1, 0), "the client of the last one is connected"
+    assert store.make_room("ann/new", 1, 0) is None, "the client of the last one is connected"
     assert len(store.clients("")) == 3
 
 
@@ -123,14 +123,29 @@ def test_room_among_the_sessions_of_all_users(store: Store) -> None:
         store.save_client(Client(key, 60, until, ""))
     lab = store.open_channel("lab")
     store.move({(lab.id, "cy/1"): 4}, {})
-    assert store.make_room("new/1", 9, 5)
+    assert store.make_room("new/1", 9, 5) == []
     assert len(store.clients("")) == 4
-    assert store.make_room("new/1", 9, 4)
+    assert store.make_room("new/1", 9, 4) == ["cy/1"]
     assert [client.key for client in store.clients("")] == ["ann/1", "bob/1", "bob/2"]
     assert store.client_cursors("cy/1") == {}
-    assert store.make_room("new/1", 9, 3)
-    assert not store.make_room("new/1", 9, 2)
-    assert [client.key for client in store.clients("")] == ["ann/1", "bob/2"]
+    assert store.make_room("new/1", 9, 3) == ["bob/1"]
+    assert store.make_room("new/1", 9, 2) is None
+    assert store.make_room("ann/2", 1, 1) is None
+    assert [client.key for client in store.clients("")] == ["ann/1", "bob/2"], "without room, none is removed"
+
+
+def test_the_session_of_a_guest_who_is_away_can_be_removed(store: Store) -> None:
+    for name in ("ann", "bob"):
+        store.open_account(name)
+    store.set_password("ann", "hash")
+    for key, until in (("ann/1", NOW), ("bob/1", NOW), ("bob/2", None), ("bob/3", NOW)):
+        store.save_client(Client(key, 60, until, ""))
+        store.change_client_filters(key, {"a": 1}, ())
+    assert [store.drop_away_guest(f"{key}") for key in ("ann/1", "bob/1", "bob/2", "bob/4")] == [
+        False, True, False, False,
+    ]  # fmt: skip
+    assert [client.key for client in store.clients("")] == ["ann/1", "bob/2", "bob/3"]
+    assert (store.client_filters("bob/1"), store.client_filters("bob/3")) == ({}, {"a": 1})
 
 
 def test_a_client_that_is_back_resumes_its_session(store: Store) -> None:
@@ -182,5 +197,5 @@ def test_filters_end_with_their_session(store: Store) -> None:
         store.change_client_filters(f"ann/{at}", {"a": at}, ())
     store.drop_client("ann/4")
     store.end_clients(NOW + 1)
-    assert store.make_room("ann/new", 2, 0)
+    assert store.make_room("ann/new", 2, 0) == ["ann/2"]
     assert [store.client_filters(f"ann/{at}") for at in range(1, 5)] == [{}, {}, {"a": 3}, {}]
