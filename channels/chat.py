@@ -329,12 +329,12 @@ class Chat:
 
     def status(self) -> ServerStatus:
         """Return the status of the server and its broker."""
-        users = self.directory.users()
+        users, connections = self.directory.counts()
         return ServerStatus(
             version=VERSION,
             since=self.since,
-            users=len(users),
-            connections=sum(len(user.sessions) for user in users),
+            users=users,
+            connections=connections,
             channels=len(self._channels),
             bridge=self.mirror_status() if self.mirror_status is not None else None,
         )

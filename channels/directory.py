@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import secrets
 import threading
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
@@ -72,6 +73,8 @@ class Directory:
     def __init__(self) -> None:
         self._lock = leaf()
         self._online: dict[str, User] = {}
+        self._keys: list[str] = []  # of the connected users, sorted
+        self._connections = 0  # sessions of all users
         self._forgetting = threading.Lock()  # a baton: its holder removes or makes an account
         self._forgotten: set[str] = set()  # keys whose accounts have left the store lately, or are about to
         self._registered: set[str] = (
@@ -103,7 +106,9 @@ class Directory:
             first = user is None
             if user is None:
                 user = self._online[account.key] = User(account, registered=registered)
+                insort(self._keys, account.key)
             replaced = () if user.registered else user.sessions
+            self._connections += 1 - len(replaced)
             user.sessions = (session,) if replaced else (*user.sessions, session)
             changed, user.changed = user.changed, None
         if changed is not None:
@@ -147,9 +152,11 @@ class Directory:
             if session not in user.sessions:
                 return False
             user.sessions = tuple([other for other in user.sessions if other is not session])
+            self._connections -= 1
             if user.sessions:
                 return False
             del self._online[user.key]
+            del self._keys[bisect_left(self._keys, user.key)]
             changed, user.changed = user.changed, None
         if changed is not None:
             changed.set()
@@ -195,9 +202,22 @@ class Directory:
 
     def users(self) -> list[User]:
         """Return all connected users, sorted by name."""
+        return self.page("", None)
+
+    def page(self, after: str, limit: int | None) -> list[User]:
+        """Return at most `limit` connected users whose names follow the name `after`, sorted by name.
+
+        This costs the users that it returns, however many are connected.
+        """
         with self._lock:
-            users = list(self._online.values())
-        return sorted(users, key=lambda user: user.key)
+            at = bisect_right(self._keys, fold(after))
+            end = None if limit is None else at + limit
+            return [self._online[key] for key in self._keys[at:end]]
+
+    def counts(self) -> tuple[int, int]:
+        """Return how many users are connected, and by how many connections."""
+        with self._lock:
+            return len(self._keys), self._connections
 
 
 def _same(given: str | None, kept: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from wire.frames import Member, Members, UserInfo, Who, Whois
-from wire.names import fold
 
 from ..pages import count_within
 from ..session import Session
@@ -14,8 +13,8 @@ def who(session: Session, frame: Who) -> Members:
     chat = session.chat
     limit = min(frame.limit, chat.limits.page)
     if not frame.channel:
-        following = [user for user in chat.directory.users() if user.key > fold(frame.after)][: limit + 1]
-        return _page([Member(user.name, True) for user in following], limit, session.answer_size)
+        following = [Member(user.name, True) for user in chat.directory.page(frame.after, limit + 1)]
+        return _page(following, limit, session.answer_size)
     log = chat.known_channel(frame.channel)
     page = _page(chat.members(log, frame.after, limit + 1), limit, session.answer_size)
     page.channel = log.channel

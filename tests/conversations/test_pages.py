@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from channels import User
 from server import Config, Server
 from store import NewPosts, open_store
 from tests.support.clients import Bulk, Json, Text
@@ -21,6 +22,7 @@ from wire.frames import ChannelList, Channels, History, Join, Leave, Msg, Page, 
 from wire.jsonlines import JsonLines
 from wire.limits import Limits
 from wire.mqtt import NONE, V5, Properties
+from wire.names import fold
 
 Connect = Callable[..., Json]
 
@@ -123,6 +125,22 @@ def test_users_come_page_by_page(
     topic = f"who/{channel}" if channel else "who"
     rest = oven.ask(topic, '{"after": "user6", "limit": 9}')
     assert [member["name"] for member in rest["members"]] == ["user7", "user8"]
+
+
+def test_a_page_of_users_costs_what_it_shows(server: Server, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each `who` sorted all users who were connected."""
+    clients = [connect(server.address, f"user{n}") for n in range(20)]
+    looked_at: list[str] = []
+
+    def key(user: User) -> str:
+        looked_at.append(user.name)
+        return fold(user.name)
+
+    monkeypatch.setattr(User, "key", property(key))
+    page = clients[0].request(Who("", "user13", 3))
+    monkeypatch.undo()
+    assert [member.name for member in page.members] == ["user14", "user15", "user16"]
+    assert len(looked_at) < 10, looked_at
 
 
 def test_a_person_is_told_of_further_users(start_server: StartServer, dial: Callable[..., Text]) -> None:
