@@ -13,6 +13,7 @@ from net import (
     Stream,
     TlsStream,
     WritePump,
+    certificate_alert,
     host_of,
     is_loopback,
     peer_has_ended,
@@ -251,6 +252,8 @@ class Connection:
         """Report an error of the socket, unless it only says that the peer has gone."""
         if error.errno == errno.ETIMEDOUT:  # the peer's machine has not answered the keep-alive of TCP
             report(events.CutOff(host_of(self.address), "", "", "timed-out"))
+        elif alert := certificate_alert(error):
+            report(events.UntrustedCertificate(host_of(self.address), alert))
         elif error.errno not in _GONE:
             report(events.SocketFailed(host_of(self.address), reason(error)))
 

@@ -14,13 +14,14 @@ from wire.text import TextLines
 class RefusingSpeaker:
     """A speaker (see speaker.py) that reads nothing."""
 
-    __slots__ = ("_outlet", "_refusal")
+    __slots__ = ("_outlet", "_refusal", "_report")
 
     done = False
     patience: float | None = 0.0
 
-    def __init__(self, outlet: Outlet, refusal: WrongProtocol) -> None:
+    def __init__(self, outlet: Outlet, report: SessionReport, refusal: WrongProtocol) -> None:
         self._outlet = outlet
+        self._report = report
         self._refusal = refusal
 
     def receive(self, data: bytes) -> None:
@@ -39,7 +40,8 @@ class RefusingSpeaker:
         self._outlet.transmit(self._refusal.answer)
 
     def refuse(self, data: bytes, error: PeerError) -> None:
-        """Send the answer: the peer understands no other one."""
+        """Tell the operator why the peer is turned away, and send the answer: the peer understands no other one."""
+        self._report.cut_off(error)
         self.fail(error)
 
     def dismiss(self) -> None:
@@ -61,12 +63,12 @@ class RefusingSpeaker:
         """No-op: nothing waits."""
 
 
-def refuse_tls(_chat: Chat, outlet: Outlet, _report: SessionReport) -> RefusingSpeaker:
+def refuse_tls(_chat: Chat, outlet: Outlet, report: SessionReport) -> RefusingSpeaker:
     """Return the speaker for a peer that begins with TLS, if the server has no certificate."""
-    return RefusingSpeaker(outlet, WrongProtocol("TLS", TLS_SENTENCE, TLS_ANSWER))
+    return RefusingSpeaker(outlet, report, WrongProtocol("TLS", TLS_SENTENCE, TLS_ANSWER))
 
 
-def refuse_unknown(_chat: Chat, outlet: Outlet, _report: SessionReport) -> RefusingSpeaker:
+def refuse_unknown(_chat: Chat, outlet: Outlet, report: SessionReport) -> RefusingSpeaker:
     """Return the speaker for a peer whose first byte begins nothing that the server speaks."""
     answer = TextLines.encode(Error(code="wrong-protocol", error=UNKNOWN_SENTENCE))
-    return RefusingSpeaker(outlet, WrongProtocol("unknown", UNKNOWN_SENTENCE, answer))
+    return RefusingSpeaker(outlet, report, WrongProtocol("unknown", UNKNOWN_SENTENCE, answer))

@@ -43,7 +43,10 @@ class Speaker(Protocol):
         """Tell the peer and the operator why the connection ends."""
 
     def refuse(self, data: bytes, error: PeerError) -> None:
-        """Tell the peer why it is turned away. `data`, its first bytes, is not received: it only shows the version."""
+        """Tell the peer and the operator why the peer is turned away, by the code of `error`.
+
+        `data`, the peer's first bytes, is not received: it only shows the version.
+        """
 
     def dismiss(self) -> None:
         """Tell the peer that the server goes down, without blocking. Called by any thread, once."""

@@ -9,7 +9,7 @@ address, a port in use, a certificate file) raises `NetError`, whose message is 
 from __future__ import annotations
 
 from .address import format_address, host_of, is_loopback, network_of, parse_address
-from .errors import NetError, reason
+from .errors import NetError, certificate_alert, reason
 from .listen import listen
 from .memory import release_free_memory
 from .options import KeepAlive, disable_nagle, peer_has_ended, set_receive_timeout, unacknowledged_bytes
@@ -36,6 +36,7 @@ __all__ = [
     "Stream",
     "TlsStream",
     "WritePump",
+    "certificate_alert",
     "client_context",
     "disable_nagle",
     "drop_output",

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import ssl
+
+# The alerts by which a peer refuses a certificate (RFC 8446 §6.2), as OpenSSL names the errors that they cause.
+_REFUSALS = re.compile("alert_(unknown_ca|(?:bad|unsupported)_certificate|certificate_(?:revoked|expired|unknown))")
 
 
 class NetError(Exception):
@@ -16,3 +20,11 @@ def reason(error: OSError) -> str:
     if isinstance(error, ssl.SSLError):
         return error.reason.replace("_", " ").lower() if error.reason else str(error)
     return error.strerror or str(error)
+
+
+def certificate_alert(error: OSError) -> str:
+    """Return the alert of TLS by which the peer has refused this side's certificate; empty for any other error."""
+    if not isinstance(error, ssl.SSLError) or isinstance(error, ssl.SSLCertVerificationError):
+        return ""
+    found = _REFUSALS.search((error.reason or str(error)).lower().replace(" ", "_"))
+    return found[1] if found is not None else ""

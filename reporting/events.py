@@ -64,7 +64,7 @@ class Stopped(Event, tag="stop"):
 
 
 class FewDescriptors(Event, tag="few-descriptors"):
-    """The system allows fewer open files than `limits.connections` needs."""
+    """The system allows fewer open files than `limits.connections` and `limits.open_files` need."""
 
     LEVEL: ClassVar[int] = WARNING
     SENTENCE: ClassVar[str] = "The system allows too few open files for the configured number of connections."
@@ -201,6 +201,14 @@ class SocketFailed(Event, tag="socket-failed"):
     SENTENCE: ClassVar[str] = "A connection failed."
     address: str
     error: str
+
+
+class UntrustedCertificate(Event, tag="untrusted-certificate"):
+    """A client has refused the server's certificate by an alert of TLS, such as `unknown_ca` or `bad_certificate`."""
+
+    SENTENCE: ClassVar[str] = "A client does not trust the certificate of the server."
+    address: str
+    alert: str
 
 
 class LateConnections(Event, tag="late-connections"):

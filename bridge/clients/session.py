@@ -283,7 +283,8 @@ class MqttSession:
     def refuse(self, data: bytes, error: PeerError) -> None:
         """Tell the client why it is turned away, in the version of its CONNECT."""
         self._packets.receive(data)
-        self.fail(MqttError(Reason.NOT_AUTHORIZED, error.sentence))
+        self._report.protocol = _PROTOCOLS.get(self._packets.version, self._report.protocol)
+        self.fail(MqttError(Reason.NOT_AUTHORIZED, error.sentence, code=error.code))
 
     def dismiss(self) -> None:
         """Tell the client that the server is shutting down. Its will is dropped, as the client has not failed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import signal
 import socket
@@ -17,6 +18,7 @@ import pytest
 import doors.connection
 from bridge.mirror import BrokerConfig
 from doors import TlsConfig
+from net import certificate_alert
 from reporting import events
 from server import Config, Server
 from tests.support.certificates import Certificate, make_certificate
@@ -108,6 +110,32 @@ def test_who_must_use_tls_is_refused_in_the_own_dialect(strict_server: Server, m
             pass
 
 
+@pytest.mark.parametrize(
+    ("sent", "protocol"),
+    [
+        (b"alice\n", "text"),
+        (b'{"op":"ping"}\n', "json"),
+        (b"GET / HTTP/1.1\r\n\r\n", "text"),
+        (b"\x10\x11\x00\x04MQTT\x04\x02\x00\x3c\x00\x05alice", "mqtt-3.1.1"),
+        (b"\x10\x12\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x05alice", "mqtt-5"),
+        (b"\x00\x01\x02\x03", "unknown"),
+    ],
+    ids=["text", "JSON", "HTTP", "MQTT 3.1.1", "MQTT 5", "unknown"],
+)
+def test_a_peer_without_tls_is_in_the_log_with_one_reason(
+    tls_server: Server, reported: Reported, sent: bytes, protocol: str
+) -> None:
+    """Whatever it speaks: MQTT had another reason than text, and an unknown protocol had none."""
+    assert tls_server.mqtts_address is not None
+    with socket.create_connection(endpoint(tls_server.mqtts_address), DEADLINE) as peer:
+        peer.sendall(sent)
+        while peer.recv(1 << 16):
+            pass
+    (event,) = reported.of(events.CutOff)
+    assert event == events.CutOff("127.0.0.1", "", protocol, "tls-required", SENTENCE)
+    assert not reported.of(events.WrongProtocol)
+
+
 def test_nothing_of_a_refused_peer_is_done(strict_server: Server) -> None:
     """Neither its login nor what it says: it could be read by others by then."""
     with Text(strict_server.address) as person, Json(in_tls(strict_server.address), "bob") as bob:
@@ -137,6 +165,38 @@ def test_tls_within_tls_is_refused(tls_server: Server) -> None:
 
 
 # Handshakes
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["TLS 1.2", "TLS 1.3"])
+@pytest.mark.parametrize("known", [False, True], ids=["unknown authority", "another name"])
+def test_a_client_that_does_not_trust_the_certificate_is_in_the_log(
+    tls_server: Server, certificate: Certificate, reported: Reported, version: ssl.TLSVersion, *, known: bool
+) -> None:
+    """A person may cause that by hand, so it is no warning; it was a connection that failed in an unusual way."""
+    context = ssl.create_default_context(cafile=str(certificate.file) if known else None)
+    context.minimum_version = context.maximum_version = version
+    with (
+        socket.create_connection(endpoint(tls_server.address), DEADLINE) as peer,
+        pytest.raises(ssl.SSLCertVerificationError),
+    ):
+        context.wrap_socket(peer, server_hostname="chat.example" if known else "localhost")
+    eventually(lambda: bool(reported.of(events.UntrustedCertificate)), lambda: reported.text)
+    (event,) = reported.of(events.UntrustedCertificate)
+    assert event == events.UntrustedCertificate("127.0.0.1", "bad_certificate" if known else "unknown_ca")
+    assert event.LEVEL == logging.INFO
+    assert not reported.of(events.SocketFailed)
+
+
+def test_another_alert_is_no_matter_of_the_certificate() -> None:
+    assert certificate_alert(ConnectionResetError()) == ""
+    for text, reason, alert in (
+        ("sslv3 alert handshake failure", "SSLV3_ALERT_HANDSHAKE_FAILURE", ""),
+        ("sslv3 alert certificate expired", "SSLV3_ALERT_CERTIFICATE_EXPIRED", "certificate_expired"),
+        ("ssl/tls alert certificate unknown", None, "certificate_unknown"),  # Python does not know the reason
+    ):
+        error = ssl.SSLError(1, text)
+        error.reason = reason  # type: ignore[assignment]
+        assert certificate_alert(error) == alert
 
 
 def hold(address: str, sent: bytes = b"\x16\x03\x01\x02\x00\x01") -> socket.socket:

@@ -58,7 +58,7 @@ def test_what_a_peer_sends_cannot_forge_a_line(value: str) -> None:
     _check(value)
 
 
-@given(st.text(st.characters(), max_size=2 * LONGEST))
+@given(st.text(st.characters(), max_size=2 * LONGEST) | st.text("\x00a\U0010ffff", max_size=2 * LONGEST))
 def test_no_value_leaves_its_field(value: str) -> None:
     _check(value)
 
@@ -72,14 +72,20 @@ def _check(value: str) -> None:
     text = text_line(record(event))
     start, _, given_value = text.partition(" request=say")
     assert start.endswith("A request is not allowed. address=10.0.0.5 user=ann protocol=json")
-    shown = value if len(value) <= LONGEST else value[: LONGEST - 1] + "…"
+    shown = json.loads(json_line(record(event))).get("detail", "")
+    assert len(json.dumps(shown)) <= LONGEST + 2, "a character may be written as twelve"
+    if len(json.dumps(value)) <= LONGEST + 2:
+        assert shown == value
+    else:
+        assert shown[-1] == "…"
+        assert value.startswith(shown[:-1])
+        assert len(json.dumps(shown + value[len(shown) - 1])) > LONGEST + 2, "no more is cut than necessary"
     if not value:
         assert given_value == ""
     elif re.fullmatch(r"[!-~]+", given_value.removeprefix(" detail=")) and not given_value.startswith(' detail="'):
         assert given_value == f" detail={shown}"
     else:
         assert json.loads(given_value.removeprefix(" detail=")) == shown
-    assert json.loads(json_line(record(event))).get("detail", "") == shown
 
 
 def test_a_traceback_is_indented_and_escaped() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +12,13 @@ from unittest.mock import Mock
 
 import pytest
 
+from reporting.formats import FORMATS
 from server import Config, Server
 from tests.support.clients import Json
 from tests.support.fixtures import StartProcess, StartServer
 from tests.support.mqtt import MqttLine, body
 from tests.support.processes import Process, memory
+from tests.support.reported import Reported
 from tests.support.waiting import DEADLINE, eventually
 from wire.frames import Msg
 from wire.limits import Limits
@@ -126,6 +130,20 @@ def test_the_depth_and_length_of_a_filter_are_limited(server: Server, mqtt: Mqtt
         )
     alice.subscribe(*["+/" * 32_000 + "#"] * 10)
     alice.do("say/lab", "still here")
+
+
+@pytest.mark.parametrize("topic_filter", ["chat/to/bob/\n\x1b[2J" + "\U0001f600" * 200, 'é\u202e"' * 900 + "/x" * 40])
+def test_a_refused_filter_is_short_in_the_log(
+    server: Server, mqtt: Mqtt, reported: Reported, topic_filter: str, version: int
+) -> None:
+    """And in printable ASCII, in both forms: 200 characters were written as 2,400."""
+    alice = mqtt(server.address, "alice", version=version)
+    assert alice.subscribe(topic_filter)[0] >= 0x80
+    (record,) = [each for each in reported.records if each.levelno == logging.WARNING]
+    for form in FORMATS.values():
+        line = form(record)
+        assert re.fullmatch(r"[ -~]+", line)
+        assert len(line) < 500
 
 
 def test_the_sentence_is_left_out_if_the_client_wants_none(server: Server, mqtt: Mqtt) -> None:
