@@ -318,15 +318,16 @@ def _subcommands(program: str) -> list[str]:
 
 
 def allow_many_connections(limits: Limits) -> None:
-    """Raise the soft limit of open files as far as the system permits and `limits.connections` needs."""
+    """Raise the soft limit of open files as far as the system permits, and connections and files need."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = limits.connections + 256
+    others = limits.open_files + 256
+    wanted = limits.connections + others
     ceiling = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < ceiling:
         resource.setrlimit(resource.RLIMIT_NOFILE, (ceiling, hard))
         soft = ceiling
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        report(events.FewDescriptors(soft, soft - 256))
+        report(events.FewDescriptors(soft, soft - others))
 
 
 def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:

@@ -6,7 +6,7 @@ The contract says what a store does, the same for every database; blobs.py keeps
 
 from __future__ import annotations
 
-from .blobs import Blobs, RangeRecord
+from .blobs import Blobs
 from .check import check_store
 from .contract import (
     Account,
@@ -37,7 +37,7 @@ from .open import data_folder, open_store, read_account
 
 __all__ = [
     "Account", "Accounts", "Appended", "Batch", "Blobs", "CheckReport", "Client", "Clients", "Durability", "Entries",
-    "FileRow", "FileSummary", "Files", "LogRow", "Members", "Membership", "NewPosts", "Progress", "RangeRecord",
-    "Store", "StoreError", "StoredSize", "Unused", "check_store", "data_folder", "file_post_id", "open_store",
-    "private_key", "read_account",
+    "FileRow", "FileSummary", "Files", "LogRow", "Members", "Membership", "NewPosts", "Progress", "Store",
+    "StoreError", "StoredSize", "Unused", "check_store", "data_folder", "file_post_id", "open_store", "private_key",
+    "read_account",
 ]  # fmt: skip

@@ -64,9 +64,18 @@ class Blobs:
         if facts.f_blocks and facts.f_bavail * facts.f_frsize < size + SPARE:  # some file systems report 0 blocks
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    def open_record(self, file: str) -> RangeRecord:
-        """Return the record of a part's ranges, to add to it; create it if it is missing."""
-        return RangeRecord(self._record(file), synced=self._synced)
+    def open_record(self, file: str) -> int:
+        """Return a descriptor to add to the record of a part's ranges; create the record if it is missing."""
+        return os.open(self._record(file), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def record_range(self, descriptor: int, first: int, end: int) -> None:
+        """Record that a range of a part is written. The record survives what the bytes of `write_part` survive."""
+        size = os.fstat(descriptor).st_size
+        whole = size - size % _RECORD.size  # a full disk or a loss of power may leave a piece of a record
+        if os.pwrite(descriptor, _RECORD.pack(first, end), whole) < _RECORD.size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if self._synced:
+            os.fdatasync(descriptor)
 
     def recorded_ranges(self, file: str) -> RangeSet:
         """Return the recorded ranges of a part; none without a record."""
@@ -155,34 +164,6 @@ class Blobs:
         for file in self._blobs.glob("*/*"):
             if file.name not in blobs:
                 file.unlink(missing_ok=True)
-
-
-class RangeRecord:
-    """The open record of which ranges of a part are written. One thread at a time uses it; `close` it in the end."""
-
-    def __init__(self, path: Path, *, synced: bool) -> None:
-        """Raises OSError."""
-        self._synced = synced
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        size = os.fstat(self._descriptor).st_size
-        self._end = size - size % _RECORD.size  # a full disk or a loss of power may leave a piece of a record
-
-    def add(self, first: int, end: int) -> None:
-        """Record that a range is written. The record survives what the bytes of `write_part` survive.
-
-        Raises OSError; then the range is not recorded.
-        """
-        if os.pwrite(self._descriptor, _RECORD.pack(first, end), self._end) < _RECORD.size:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        if self._synced:
-            os.fdatasync(self._descriptor)
-        self._end += _RECORD.size
-
-    def close(self) -> None:
-        """Close the file. No-op after the first call."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
 
 
 def _sync(path: Path) -> None:

@@ -92,6 +92,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     file_days: AtLeastOne = 7  # days until the server deletes an offered file
     folder_files: AtLeastOne = 10_000  # files in one folder that is offered
     folder_bytes: AtLeastOne = 1_000_000  # bytes of the list of those files, as JSON
+    open_files: AtLeastOne = 256  # files that the server keeps open for uploads and downloads; others are opened anew
     ranges: AtLeastOne = 1_024  # ranges of one upload that do not touch
     chunk: AtLeastOne = 262_144  # bytes of a file in one answer
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 from store import FileRow
@@ -22,14 +21,12 @@ class OpenFile:
 
     `shared` is the same object for every connection that has the file open.
     `departures` is how many memberships had ended when the user's right to fetch it was checked.
-    `descriptor` is the connection's own, -1 until it reads.
     `unreached` counts requests that the peer may have sent before it learned that the sender listens; 0 if it does not
     want the file directly.
     """
 
     shared: SharedFile
     departures: int
-    descriptor: int = -1
     unreached: int = 0
 
     @property
@@ -89,22 +86,7 @@ class OpenFiles:
             raise Refused("not-allowed", f"Only {found.row.sender_name} can upload {found.row.name}.")
         return found
 
-    def descriptor(self, found: OpenFile) -> int:
-        """Return a file descriptor to read from; it is closed with the file. Raises OSError."""
-        if found.descriptor < 0:
-            row = found.row
-            try:
-                found.descriptor = self._files.open_blob(row)
-            except FileNotFoundError:  # it was finished just now: the blob appears before the part disappears
-                row = found.row
-                if row.state != "done":
-                    raise
-                found.descriptor = self._files.open_blob(row)
-        return found.descriptor
-
     def _close(self, found: OpenFile) -> None:
-        if found.descriptor >= 0:
-            os.close(found.descriptor)
         found.shared.forget(self._reader)
         self._files.leave(found.shared)
 

@@ -19,6 +19,7 @@ from wire.frames import FilePart
 from wire.limits import Limits
 
 from ..locks import leaf
+from .descriptors import Descriptors
 from .expiry import Expiry
 from .quotas import RESERVE, Owner, Quotas, Usage, charge
 from .shared_file import DAY, MINUTE, SharedFile, names_size, ranges_on_disk
@@ -53,6 +54,7 @@ class Files:
         self._lock = leaf()
         self._open: dict[str, SharedFile] = {}  # those that a connection has open
         self._blobs = store.blobs()
+        self.descriptors = Descriptors(limits.open_files)
         self._blob_turn = threading.Lock()  # a baton: a blob is not dropped while it becomes the blob of another file
         self.departures = 0  # memberships that have ended, after which open files are checked again
         self._quotas = Quotas(limits, self._usage())
@@ -225,15 +227,13 @@ class Files:
             raise
         return shared
 
-    def open_blob(self, row: FileRow) -> int:
-        """Return a descriptor to read what the server has of a file. Raises OSError."""
-        return self._blobs.read_blob(row.sha256) if row.state == "done" else self._blobs.read_part(row.id)
-
     def _enter(self, id: str) -> SharedFile:
         with self._lock:
             shared = self._open.get(id)
             if shared is None:
-                shared = self._open[id] = SharedFile(id, self._store, self._blobs, self._limits, self._quotas)
+                shared = self._open[id] = SharedFile(
+                    id, self._store, self._blobs, self._limits, self._quotas, self.descriptors
+                )
             shared.users += 1
             return shared
 

@@ -10,14 +10,14 @@ did not match, they are.
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 import msgspec
 
 from reporting import events, report
-from store import Blobs, FileRow, Files, RangeRecord, StoreError
+from store import Blobs, FileRow, Files, StoreError
 from wire.clock import now
 from wire.errors import Refused
 from wire.frames import FilePart, More, Wanted
@@ -26,6 +26,7 @@ from wire.ranges import EMPTY, RangeSet, add, clip, missing, union
 
 from ..locks import leaf
 from ..session_reader import SessionReader
+from .descriptors import Descriptors
 from .digest import update_from_file
 from .direct_sender import DirectSender
 from .quotas import Owner, Quotas, charge, charge_complete
@@ -44,7 +45,9 @@ class SharedFile:
     that reading it takes no lock.
     """
 
-    def __init__(self, id: str, store: Files, blobs: Blobs, limits: Limits, quotas: Quotas) -> None:
+    def __init__(
+        self, id: str, store: Files, blobs: Blobs, limits: Limits, quotas: Quotas, descriptors: Descriptors
+    ) -> None:
         self.id = id
         self.users = 0
         self.row: FileRow | None = None
@@ -55,6 +58,9 @@ class SharedFile:
         self._blobs = blobs
         self._limits = limits
         self._quotas = quotas
+        self._descriptors = descriptors
+        # Keys of the descriptors that write the part and the record; the id is the key of the one that reads.
+        self._part, self._record = f"{id}.part", f"{id}.ranges"
         self._charged = 0  # bytes that the file counts for the quotas, 0 for one that is gone
         self._names = 0  # bytes of the list of its parts
         self._until = 0  # an incomplete file is offered until then, if nothing comes before
@@ -62,8 +68,6 @@ class SharedFile:
         self.direct_sender: DirectSender | None = None  # where its sender listens
         self._lock = leaf()
         self._watchers: set[SessionReader] = set()
-        self._descriptor = -1
-        self._record: RangeRecord | None = None  # open from the first range on
         self._recorded = 0  # ranges beside the part, of which the store does not know
         self._hash = hashlib.sha256()
         self._hashed = 0  # bytes that `_hash` covers
@@ -136,9 +140,12 @@ class SharedFile:
         self._until = now() + self._limits.offer_minutes * MINUTE
 
     def _write(self, gaps: RangeSet, offset: int, data: memoryview) -> None:
-        if self._descriptor < 0:
-            self._descriptor = self._blobs.open_part(self.id)
-        self._blobs.write_part(self._descriptor, [(first, data[first - offset : end - offset]) for first, end in gaps])
+        with self._open_part() as part:
+            self._blobs.write_part(part, [(first, data[first - offset : end - offset]) for first, end in gaps])
+
+    def _open_part(self) -> AbstractContextManager[int]:
+        """Return a block with a descriptor that writes the part. Raises Refused, OSError."""
+        return self._descriptors.use(self._part, lambda: self._blobs.open_part(self.id))
 
     def _with_room(self, first: int, end: int) -> RangeSet:
         """Return the ranges with one more. Raises Refused if those are too many, which would be slow to handle."""
@@ -154,9 +161,8 @@ class SharedFile:
         """Record that a range is written, so that these are the ranges."""
         if self._recorded >= _RECORDS:
             self._tell_store()
-        if self._record is None:
-            self._record = self._blobs.open_record(self.id)
-        self._record.add(first, end)
+        with self._descriptors.use(self._record, lambda: self._blobs.open_record(self.id)) as record:
+            self._blobs.record_range(record, first, end)
         self.ranges = ranges
         self._recorded += 1
         self.changes += 1
@@ -164,7 +170,7 @@ class SharedFile:
     def _tell_store(self) -> None:
         """Store the ranges that are recorded beside the part."""
         self._store.keep_ranges(self.id, self.ranges, self._until)
-        self._close_record()
+        self._descriptors.drop(self._record)
         self._blobs.clear_record(self.id)
         self._recorded = 0
 
@@ -192,8 +198,8 @@ class SharedFile:
             if (sha256 or digest) != digest:
                 self._mismatches += 1
                 raise Refused("checksum-mismatch", f"{row.name} is complete, but its SHA-256 does not match.")
-            if self._descriptor < 0:
-                self._descriptor = self._blobs.open_part(self.id)  # an empty file has none yet
+            with self._open_part():  # an empty file has none yet
+                pass
             with keep_blob:
                 self._blobs.keep(self.id, digest)
                 if not self._store.finish_file(self.id, digest, row.made + self._limits.file_days * DAY):
@@ -211,9 +217,8 @@ class SharedFile:
     def _digest(self, size: int) -> str:
         """Return the SHA-256 of the whole. What was hashed already, and not written over, is not read again."""
         if self._hashed < size:
-            if self._descriptor < 0:
-                self._descriptor = self._blobs.open_part(self.id)
-            self._hashed = update_from_file(self._hash, self._descriptor, self._hashed, size)
+            with self._open_part() as part:
+                self._hashed = update_from_file(self._hash, part, self._hashed, size)
             if self._hashed < size:
                 raise Refused("incomplete", "The uploaded part is damaged. Send the file again.")
         return self._hash.hexdigest()
@@ -252,6 +257,23 @@ class SharedFile:
         self.want()  # a sender that listens would wait for ever
         self.changed()
 
+    def read(self) -> AbstractContextManager[int]:
+        """Return a block with a descriptor that reads what the server has. Raises Refused, OSError."""
+        return self._descriptors.use(self.id, self._open_to_read)
+
+    def _open_to_read(self) -> int:
+        row = self._open_row()
+        try:
+            return self._open_as(row)
+        except FileNotFoundError:  # it was finished just now: the blob appears before the part disappears
+            row = self._open_row()
+            if row.state != "done":
+                raise
+            return self._open_as(row)
+
+    def _open_as(self, row: FileRow) -> int:
+        return self._blobs.read_blob(row.sha256) if row.state == "done" else self._blobs.read_part(row.id)
+
     # Waiting for more
 
     def watch(self, reader: SessionReader, version: int) -> None:
@@ -287,15 +309,9 @@ class SharedFile:
             self._watchers.discard(reader)
 
     def _close(self) -> None:
-        self._close_record()
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-    def _close_record(self) -> None:
-        if self._record is not None:
-            self._record.close()
-            self._record = None
+        """Close the descriptors, also those that read what was a part and is a blob now, or is gone."""
+        for key in (self._part, self._record, self.id):
+            self._descriptors.drop(key)
 
     def settle(self) -> int:
         """Store the ranges, and return `changes`. Called when no connection has the file open."""
@@ -308,7 +324,7 @@ class SharedFile:
             return self.changes
 
     def close(self) -> None:
-        """Close the part. Called when no connection can open the file again."""
+        """Close the descriptors. Called when no connection can open the file again."""
         with self._turn:
             self._close()
 

@@ -87,7 +87,8 @@ def get(session: Session, frame: Get) -> Chunk:
     if end <= frame.offset:
         _wait_for_more(session, found, version)
         return Chunk(file=frame.file, offset=frame.offset)
-    data = os.pread(session.files.descriptor(found), end - frame.offset, frame.offset)
+    with found.shared.read() as descriptor:
+        data = os.pread(descriptor, end - frame.offset, frame.offset)
     return Chunk(file=frame.file, offset=frame.offset, bytes=len(data), payload=data)
 
 
@@ -97,7 +98,8 @@ def sum_of(session: Session, frame: Sum) -> SumIs:
     end = frame.offset + frame.length
     if end > found.row.size or frame.length > _SUM or reach(found.available, frame.offset) < end:
         raise Refused("bad-range", f"A checksum covers at most {_SUM} bytes, all of which the server must have.")
-    sha256 = sha256_of(session.files.descriptor(found), frame.offset, end)
+    with found.shared.read() as descriptor:
+        sha256 = sha256_of(descriptor, frame.offset, end)
     return SumIs(file=frame.file, offset=frame.offset, length=frame.length, sha256=sha256)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -172,26 +171,26 @@ def test_a_sweep_removes_unknown_files(blobs: Blobs, tmp_path: Path) -> None:
     assert files(tmp_path) == {}
 
 
-def record(blobs: Blobs, first: int, end: int) -> None:
-    with closing(blobs.open_record("id")) as opened:
-        opened.add(first, end)
+def record(blobs: Blobs, *ranges: tuple[int, int]) -> None:
+    descriptor = blobs.open_record("id")
+    for first, end in ranges:
+        blobs.record_range(descriptor, first, end)
+    os.close(descriptor)
 
 
 def test_the_ranges_of_a_part_are_recorded_beside_it(blobs: Blobs, tmp_path: Path) -> None:
     """A piece of a record, as a loss of power leaves it, is no range, and the next record replaces it."""
     assert blobs.recorded_ranges("id") == ()
-    record(blobs, 10, 20)
+    record(blobs, (10, 20))
     with (tmp_path / "parts" / "id.ranges").open("ab") as file:
         file.write(b"torn")
     assert blobs.recorded_ranges("id") == ((10, 20),)
-    with closing(blobs.open_record("id")) as opened:
-        opened.add(0, 5)
-        opened.add(20, 1 << 40)
+    record(blobs, (0, 5), (20, 1 << 40))
     assert blobs.recorded_ranges("id") == ((0, 5), (10, 1 << 40))
     blobs.sweep({"id"}, set())
     assert set(files(tmp_path)) == {"parts/id", "parts/id.ranges"}
     blobs.clear_record("id")
     assert blobs.recorded_ranges("id") == ()
-    record(blobs, 0, 1)
+    record(blobs, (0, 1))
     blobs.sweep(set(), set())
     assert files(tmp_path) == {}

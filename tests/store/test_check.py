@@ -7,7 +7,6 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -34,8 +33,9 @@ def fill(store: Store) -> None:
         descriptor = blobs.open_part(id)
         blobs.write_part(descriptor, [(0, memoryview(content))])
         os.close(descriptor)
-        with closing(blobs.open_record(id)) as record:
-            record.add(0, len(content))
+        record = blobs.open_record(id)
+        blobs.record_range(record, 0, len(content))
+        os.close(record)
     blobs.keep("done1", SHA256)
     blobs.drop_part("done1")
     assert store.finish_file("done1", SHA256, NOW)

@@ -13,7 +13,7 @@ import pytest
 
 from channels.files.expiry import Expiry
 from server import Config, Server
-from store import RangeRecord, StoreError
+from store import Blobs, StoreError
 from tests.support.clients import Json
 from tests.support.files import DATA, SHA, fetch, fill, kept, offer, put, refused
 from tests.support.fixtures import StartProcess, StartServer
@@ -91,7 +91,7 @@ def test_a_disk_or_a_store_that_fails_records_nothing(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(RangeRecord, "add", full)
+        patch.setattr(Blobs, "record_range", full)
         assert refused(alice, Put(file=file, offset=0, payload=DATA)) == "not-stored"
     assert alice.request(Have(file=file)).have == []
     put(alice, file, 0, len(DATA))

@@ -8,6 +8,7 @@ from pathlib import Path
 from server import Server
 from tests.support.clients import Json
 from tests.support.files import DATA, fill, offer, put, refused
+from tests.support.waiting import eventually
 from wire.frames import Attach, Bye, Get, Have, Join, Leave, Offer, Sum, Taken
 
 Connect = Callable[..., Json]
@@ -44,9 +45,11 @@ def test_a_user_who_leaves_a_channel_holds_no_file_of_it_open(server: Server, co
     alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
     for client in (alice, bob):
         client.request(Join("lab"))
+    before = _open_files()
     file = offer(alice, user="", channel="lab")
     fill(alice, file)
-    before = _open_files()
+    alice.close()
+    eventually(lambda: _open_files() == before, lambda: "the file is open for alice")
     get = Get(file=file, offset=0, length=9)
     assert bob.request(get).payload == DATA[:9]
     assert _open_files() == before + 1
