@@ -14,7 +14,7 @@ from .clients import Client, Clients
 from .entries import RUN, RUN_SIZE, Appended, Batch, Entries, NewPosts, file_of_post, file_post_id
 from .errors import StoreError
 from .files import FileRow, Files, FileSummary, StoredSize
-from .logs import Kind, LogRow, private_key
+from .logs import Kind, LogRow, log_title, private_key
 from .members import Members, Membership
 from .store import Durability, Store
 from .unused import Unused
@@ -22,5 +22,5 @@ from .unused import Unused
 __all__ = [
     "RUN", "RUN_SIZE", "Account", "Accounts", "Appended", "Batch", "CheckReport", "Client", "Clients", "Durability",
     "Entries", "FileRow", "FileSummary", "Files", "Kind", "LogRow", "Members", "Membership", "NewPosts", "Progress",
-    "Store", "StoreError", "StoredSize", "Unused", "file_of_post", "file_post_id", "private_key",
+    "Store", "StoreError", "StoredSize", "Unused", "file_of_post", "file_post_id", "log_title", "private_key",
 ]  # fmt: skip

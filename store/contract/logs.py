@@ -32,6 +32,11 @@ class LogRow:
         return self.kind == "channel"
 
 
+def log_title(kind: str, name: str, other: str) -> str:
+    """Return a log in words, for the operator."""
+    return f"the channel {name}" if kind == "channel" else f"the private conversation of {name} and {other}"
+
+
 def private_key(one: str, other: str) -> str:
     """Return the key of two users' private log: their keys, sorted, with a colon between. No name has a colon."""
     return ":".join(sorted((fold(one), fold(other))))

@@ -12,7 +12,7 @@ from .clients import filter_hash
 from .database import Database
 from .dialect import AppendStatements, IdKey, IdRow, SqlDialect
 from .migrate import Step, migrate
-from .runs import RunRow, decode_run
+from .runs import RunRow, damaged_numbers, decode_run
 from .store import SqlStore
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "SqlDialect",
     "SqlStore",
     "Step",
+    "damaged_numbers",
     "decode_run",
     "filter_hash",
     "migrate",

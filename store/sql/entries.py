@@ -12,10 +12,10 @@ from sqlalchemy import Connection, and_, bindparam, delete, func, select
 from reporting import events, report
 from wire.frames import Entry, Msg, Say
 
-from ..contract import Appended, Batch, LogRow, NewPosts, file_of_post
+from ..contract import Appended, Batch, LogRow, NewPosts, file_of_post, log_title
 from .database import Database, SqlBase
 from .dialect import IdKey, IdRow
-from .runs import EntryRow, RunRow, decode_run, encode_runs
+from .runs import EntryRow, RunRow, damaged_numbers, decode_run, encode_runs
 from .schema import ids, runs
 
 # Bytes in memory, as measured with tracemalloc: of an entry beside its text, and of a batch beside its entries. A text
@@ -23,6 +23,7 @@ from .schema import ids, runs
 _ENTRY_COST, _BATCH_COST, _NOT_ASCII = 180, 250, 3
 _RUN_PAGES = 2  # of the table and of its index
 _REPORTED = 1_000  # damaged runs that are reported
+_NAMED = 10  # of them, in one event, with the numbers of their entries
 _FIRST_ROWS = 2  # read at once, and then twice as many each time: full runs have 256 entries, and lone posts one
 
 
@@ -90,12 +91,12 @@ class SqlEntries(SqlBase):
     def read_back(self, log: LogRow, before: int, limit: int, size: int | None = None) -> list[Entry]:
         """Return the last entries with numbers below `before`, ascending; everything else is as in `read`."""
         pieces: list[list[Entry]] = []
-        damaged: list[int] = []
+        damaged: list[tuple[int, str]] = []
         with self._database.reading() as db:
             for seq, last, count, body, checksum in self._rows_before(db, log.id, before - 1, limit):
                 rows = decode_run(seq, log.id, last, count, body, checksum)
                 if rows is None:
-                    damaged.append(seq)
+                    damaged.append((seq, damaged_numbers(last, count)))
                     continue
                 first, end = last - count + 1, max(0, min(last, before - 1))
                 start = max(first, end - limit + 1)
@@ -112,12 +113,12 @@ class SqlEntries(SqlBase):
     def read_batches(self, log: LogRow, after: int, limit: int, size: int | None = None) -> list[Batch]:
         """Return the same as `read` as batches, as they were committed; the first and last may be cut."""
         batches: list[Batch] = []
-        damaged: list[int] = []
+        damaged: list[tuple[int, str]] = []
         with self._database.reading() as db:
             for seq, last, count, body, checksum in self._rows(db, log.id, after, limit):
                 rows = decode_run(seq, log.id, last, count, body, checksum)
                 if rows is None:
-                    damaged.append(seq)
+                    damaged.append((seq, damaged_numbers(last, count)))
                     continue
                 first = max(last - count, after) + 1
                 rows = rows[first - last - 1 :][:limit]
@@ -148,18 +149,15 @@ class SqlEntries(SqlBase):
         query = self._runs_before
         return _fetch(db, query.text, query.values(log=log, upto=upto, limit=limit))
 
-    def _report(self, log: LogRow, damaged: Sequence[int]) -> None:
-        """Report runs whose checksum does not fit, each once."""
-        fresh = [seq for seq in damaged if seq not in self._damaged]
+    def _report(self, log: LogRow, damaged: Sequence[tuple[int, str]]) -> None:
+        """Report runs whose checksum does not fit, each once: its `seq`, and the numbers of its entries in words."""
+        fresh = [numbers for seq, numbers in sorted(damaged) if seq not in self._damaged]
         if fresh and len(self._damaged) < _REPORTED:
-            self._damaged.update(fresh)
-            where = f"of {log.name}" if log.is_channel else "of a private conversation"
-            report(
-                events.StoreProblem(
-                    f"{len(fresh)} damaged runs {where}, the first one with the number {fresh[0]}",
-                    "Their messages are left out. `server.py check` lists all damage.",
-                )
-            )
+            self._damaged.update([seq for seq, _ in damaged])
+            more = [f"and {len(fresh) - _NAMED} more runs"] if len(fresh) > _NAMED else []
+            where, numbers = log_title(log.kind, log.name, log.other), ", ".join([*fresh[:_NAMED], *more])
+            consequence = "They are left out. `server.py check` lists all damage."
+            report(events.StoreProblem(f"Damaged messages in {where}: {numbers}.", consequence))
 
     def forget_id(self, sender: str, id: str) -> None:
         """Forget an id of the sender with that key, in every log: the next post that carries it is a new one."""

@@ -67,3 +67,12 @@ def decode_run(seq: Any, log: int, last: Any, count: Any, body: Any, kept: Any) 
     except (msgspec.DecodeError, UnicodeDecodeError, TypeError):  # TypeError: a column has another type
         return None
     return entries if len(entries) == count and last >= count else None
+
+
+def damaged_numbers(last: Any, count: Any) -> str:
+    """Return the numbers of a damaged run's entries in words. Its columns may be damaged, too: then say less."""
+    if not isinstance(last, int):
+        return "unknown"
+    if not isinstance(count, int) or not 1 <= count <= min(last, RUN):
+        return f"up to {last}"
+    return f"{last}" if count == 1 else f"{last - count + 1} to {last}"

@@ -9,8 +9,8 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..contract import CheckReport, Progress, StoreError
-from ..sql import decode_run
+from ..contract import CheckReport, Progress, StoreError, log_title
+from ..sql import damaged_numbers, decode_run
 from .database import FILE, LOG
 from .errors import store_error
 from .folder import lock_for_reading
@@ -117,8 +117,8 @@ class _Runs:
         self._report = report
         self._progress = progress
         self._names = {
-            id: f"the channel {name}" if kind == "channel" else f"a private conversation (log {id})"
-            for id, kind, name in db.execute("SELECT id, kind, name FROM logs")
+            id: log_title(kind, name, other)
+            for id, kind, name, other in db.execute("SELECT id, kind, name, other FROM logs")
         }
         self._tails: dict[int, int | None] = {}  # None after a damaged run, whose numbers cannot be trusted
         self._seq: int | None = 0  # likewise
@@ -143,7 +143,7 @@ class _Runs:
     def _check_run(self, seq: int, log: int, last: int, count: int, body: object, checksum: int | None) -> None:
         name = self._names.get(log, f"log {log}")
         if decode_run(seq, log, last, count, body, checksum) is None:
-            self._report.problem(f"Messages of {name} up to number {last} are damaged (run {seq}).")
+            self._report.problem(f"Damaged messages in {name}: {damaged_numbers(last, count)} (run {seq}).")
             self._tails[log] = self._seq = None
             return
         self._report.messages += count

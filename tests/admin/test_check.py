@@ -36,7 +36,7 @@ def test_the_command(process: Process, connect: Callable[..., Json], tmp_path: P
     done = run("check", "--data", data)
     assert (done.returncode, done.stderr) == (1, "")
     assert done.stdout.splitlines() == [
-        "Messages of the channel lab up to number 2 are damaged (run 2).",
+        "Damaged messages in the channel lab: 2 (run 2).",
         "Problems: 1.",
     ]
     missing = run("check", "--data", str(tmp_path / "nowhere"))

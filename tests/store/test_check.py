@@ -121,11 +121,11 @@ def test_no_server_starts_amid_a_check(folder: Path) -> None:
     [
         (
             "UPDATE runs SET body = replace(body, 'message 7', 'massage 7') WHERE last = 8 AND log = 1",
-            "Messages of the channel lab up to number 8 are damaged (run 15).",
+            "Damaged messages in the channel lab: 8 (run 15).",
         ),
         (
             "UPDATE runs SET body = replace(body, 'secret', 'SECRET')",
-            "Messages of a private conversation (log 3) up to number 1 are damaged (run 41).",
+            "Damaged messages in the private conversation of ann and bob: 1 (run 41).",
         ),
         (
             "DELETE FROM runs WHERE log = 1 AND last = 8",

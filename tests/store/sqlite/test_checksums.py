@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from reporting.events import StoreProblem
-from store import Store, StoreError, open_store
+from store import Store, StoreError, check_store, open_store
+from store.sql import damaged_numbers
 from store.sqlite import FILE
 from tests.support.reported import collected
 from tests.support.stores import NOW, posting
@@ -87,8 +88,34 @@ def test_the_rest_of_the_log_stays_readable(damaged: Store) -> None:
         assert [entry.number for entry in damaged.read(lab, 8, 3)] == [9, 11, 12]
         assert [entry.number for entry in damaged.read(lab, 9, 1)] == [11], "the first page after it is not empty"
     assert lab.tail == 361
-    assert ["1 damaged runs of lab" in event.error for event in reported.of(StoreProblem)] == [True]
+    assert [event.error for event in reported.of(StoreProblem)] == ["Damaged messages in the channel lab: 10."]
     damaged.close()
+
+
+def test_the_log_names_damaged_messages_as_the_check_does(tmp_path: Path) -> None:
+    """The log of the messages and their numbers, of which a line has a few."""
+    filled(tmp_path)
+    with sqlite3.connect(tmp_path / FILE) as db:
+        db.execute("UPDATE runs SET body = replace(replace(body, 'message', 'massage'), 'many', 'MANY')")
+    db.close()
+    store = open_store(tmp_path)
+    lab = store.open_channel("lab")
+    with collected() as reported:
+        assert [entry.number for entry in store.read_back(lab, 400, 400)] == [361]
+    (event,) = reported.of(StoreProblem)
+    assert event.error == ("Damaged messages in the channel lab: 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, and 52 more runs.")
+    store.close()
+    problems = check_store(tmp_path, lambda *_: None).problems
+    assert "Damaged messages in the channel lab: 10 (run 19)." in problems
+    assert "Damaged messages in the channel lab: 61 to 316 (run 376)." in problems
+
+
+@pytest.mark.parametrize(
+    ("last", "count", "numbers"),
+    [(7, 1, "7"), (7, 7, "1 to 7"), (7, 8, "up to 7"), (7, 0, "up to 7"), (7, "x", "up to 7"), ("x", 1, "unknown")],
+)
+def test_the_numbers_of_a_damaged_run_may_be_damaged(last: object, count: object, numbers: str) -> None:
+    assert damaged_numbers(last, count) == numbers
 
 
 def test_damage_at_the_end_of_a_log_gives_no_number_away(tmp_path: Path) -> None:
