@@ -8,6 +8,7 @@ from .errors import Refused
 
 NAME_LIMIT = 32
 NAME = re.compile(rf"[A-Za-z0-9_-]{{1,{NAME_LIMIT}}}")
+_SIGNS = {"channel name": ("#",), "user name": ("@",)}  # before a name of that kind
 
 # Characters that move the cursor, ring the bell, hide or reorder text on a terminal, as ranges: C0 (but for tab and
 # line feed), DEL and C1, marks, overrides and isolates of bidirectional text (Unicode TR 9), line and paragraph
@@ -21,8 +22,11 @@ _ASCII_PRINTABLE = bytes(range(0x20, 0x7F)) + b"\t"
 
 
 def check_name(name: str, what: str = "name") -> str:
-    """Return `name` without a leading `#` or `@`. Raises Refused("bad-name")."""
-    bare = name[1:] if name[:1] in ("#", "@") else name
+    """Return `name` without a leading `#` of a channel or `@` of a user. Raises Refused("bad-name").
+
+    With `what`, the sign has to fit: `#lab` is never the user lab, and `@bob` never the channel bob.
+    """
+    bare = name[1:] if name[:1] in _SIGNS.get(what, ("#", "@")) else name
     if NAME.fullmatch(bare) is None:
         raise Refused("bad-name", f"A {what} is 1 to {NAME_LIMIT} letters, digits, - and _ ({shorten(name)!r} is not).")
     return bare

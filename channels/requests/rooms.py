@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from wire.errors import Refused
 from wire.frames import ChannelList, Channels, Join, Joined, Leave, Left, Topic, TopicIs
 from wire.names import printable
-from wire.text import topic_for
+from wire.text import topic_refusal
 
 from ..session import Session
 
@@ -36,11 +34,17 @@ def channels(session: Session, frame: Channels) -> ChannelList:
 
 def topic(session: Session, frame: Topic) -> TopicIs:
     """Return a channel's topic, and set it first if the frame has a text, which only members may do."""
-    frame = _with_text_apart(session, frame)
-    if frame.text is None:
-        log = session.chat.known_channel(frame.channel) if frame.channel else session.joined("")
-    else:
-        log = session.joined(frame.channel)
+    try:
+        if frame.text is None and frame.channel:
+            log = session.chat.known_channel(frame.channel)
+        else:
+            log = session.joined(frame.channel)
+    except Refused as refused:
+        if refused.code == "no-such-channel" and session.reader.dialect.free_text:
+            current = session.current.row.name if session.current is not None else ""
+            raise Refused(refused.code, topic_refusal(frame, current)) from None
+        raise
+    if frame.text is not None:
         text, most = " ".join(printable(frame.text).split()), session.chat.limits.topic
         if len(text) > most:
             raise Refused("too-long", f"A topic has at most {most} characters, and this one has {len(text)}.")
@@ -48,19 +52,6 @@ def topic(session: Session, frame: Topic) -> TopicIs:
     return TopicIs(channel=log.row.name, topic=log.topic)
 
 
-def sets_topic(session: Session, frame: Topic) -> bool:
+def sets_topic(_session: Session, frame: Topic) -> bool:
     """Return True if the request sets a topic, and does not only ask for it."""
-    return _with_text_apart(session, frame).text is not None
-
-
-def _with_text_apart(session: Session, frame: Topic) -> Topic:
-    """Return the request with channel and text, which the text dialect cannot tell apart."""
-    if not session.reader.dialect.free_text:
-        return frame
-    return topic_for(frame, session.chat.has_channel, partial(_is_current_channel, session))
-
-
-def _is_current_channel(session: Session, word: str) -> bool:
-    """Return True if the user is in the channel of that name, or is in none and has to be told to join it."""
-    log = session.chat.channel(word)
-    return log is not None if session.current is None else log in session.holder.joined
+    return frame.text is not None

@@ -7,7 +7,7 @@ import msgspec
 from wire.errors import Refused
 from wire.frames import History, Leave, Line, Request, Say, Topic
 from wire.names import fold
-from wire.text import channel_word, post_for, topic_for
+from wire.text import channel_word, post_for
 
 from .cursors import Cursors
 from .names import KnownNames
@@ -51,8 +51,6 @@ class Rooms:
 
     def fill(self, request: Request) -> Request:
         """Return the request with the current channel if it needs one and names none. Raises Refused."""
-        if isinstance(request, Topic):
-            request = topic_for(request, self._exists, self._sets_topic)
         match request:
             case Say(channel="") | Leave(channel="") | Topic(channel="") | History(channel="", user=""):
                 return msgspec.structs.replace(request, channel=self._here())
@@ -60,36 +58,30 @@ class Rooms:
 
     def unknown(self, line: str, command: Request | None) -> str | None:
         """Return the key of the channel whose existence decides what the line means, if that is unknown; else None."""
-        match command:
-            case None:
-                word = channel_word(Line(line))
-            case Topic():
-                word = channel_word(command)
-            case _:
-                return None
+        word = "" if command is not None else channel_word(Line(line))
         return None if not word or self._exists(word) else fold(word)
 
     def say(self, line: str) -> Say:
         """Return the post for a line of text: in the channel that it names, or else in the current one.
 
-        Raises Refused if that channel is not joined.
+        Raises Refused if that channel is not joined, or does not exist.
         """
         post = post_for(Line(line), self._exists)
         if not post.channel:
             return Say(post.text, self._here())
         channel = self.name(post.channel)
         if channel is None:
-            channel = self.names.channels[fold(post.channel)]
+            channel = self.names.channels.get(fold(post.channel))
+            if channel is None:  # named with #
+                raise Refused(
+                    "no-such-channel", f"The channel {post.channel} does not exist. /join {post.channel} creates it."
+                )
             raise Refused("not-a-member", f"You are not in {channel}: /join {channel} first.")
         return Say(post.text, channel)
 
     def _exists(self, word: str) -> bool:
         """Return True if a channel of that name is known."""
         return self.name(word) is not None or fold(word) in self.names.channels
-
-    def _sets_topic(self, word: str) -> bool:
-        """Return True if the text after the word sets its topic; without a channel, the server answers to join it."""
-        return self.name(word) is not None if self.current else self._exists(word)
 
     def _here(self) -> str:
         if not self.current:

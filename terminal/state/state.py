@@ -49,7 +49,7 @@ from wire.frames import (
 from wire.jsonlines import JsonLines
 from wire.limits import Limits
 from wire.names import fold, one_line, printable, shorten
-from wire.text import help_lines, parse, without_secret
+from wire.text import help_lines, parse, topic_refusal, without_secret
 
 from .credentials import Credentials
 from .cursors import Cursors
@@ -366,7 +366,10 @@ class State:
             self._show(frame)
 
     def _refused(self, request: Request, frame: Error) -> None:
-        error = Error(code=frame.code, error=frame.error)  # without `ref`; the code may be one of a newer server
+        sentence = frame.error
+        if isinstance(request, Topic) and frame.code == "no-such-channel":
+            sentence = topic_refusal(request, self.rooms.current)
+        error = Error(code=frame.code, error=sentence)  # without `ref`; the code may be one of a newer server
         self._show_error(error, request.text if isinstance(request, Say | Msg) else "")
         if isinstance(request, Join):
             self.rooms.step_out_of(request.channel)

@@ -126,7 +126,7 @@ def test_topic(doors: tuple[str, str], meet: Meet) -> None:
 
 
 def test_whose_topic_a_person_sets(server: Server, meet: Meet, dial: Callable[..., Text]) -> None:
-    """The current channel's, unless the first word names another one that they are in."""
+    """That of the channel which the first word names, and never that of another one."""
     bob = meet("json", "bob")
     for channel in ("lab", "tea", "hall"):
         bob.join(channel)
@@ -134,11 +134,15 @@ def test_whose_topic_a_person_sets(server: Server, meet: Meet, dial: Callable[..
     alice.send("/topic Tea time")
     assert alice.expect("!") == "! You are not in tea: /join tea first."
     alice.send("/topic green tea")
+    assert alice.expect("!") == "! The channel green does not exist."
+    alice.send("/topic")
     alice.expect("! You are in no channel")
-    alice.send("/join hall", "/join lab", "/topic Tea time")
-    alice.expect("* The topic of lab: Tea time")
-    alice.send("/topic HALL Cakes", "/topic Biscuits", "/topic Hall", "/topic", "/topic tea", "/topic -")
-    for line in ("hall: Cakes", "lab: Biscuits", "hall: Cakes", "lab: Biscuits"):
+    alice.send("/join hall", "/join lab", "/topic Tea time", "/topic green tea")
+    assert alice.expect("!") == "! You are not in tea: /join tea first."
+    refusal = "! The channel green does not exist. To set the topic of lab, type /topic lab green tea"
+    assert alice.expect("!") == refusal
+    alice.send("/topic lab green tea", "/topic HALL Cakes", "/topic Hall", "/topic", "/topic tea", "/topic -")
+    for line in ("lab: green tea", "hall: Cakes", "hall: Cakes", "lab: green tea"):
         alice.expect(f"* The topic of {line}")
     alice.expect("* tea has no topic.")
     alice.expect("* lab has no topic.")
@@ -147,6 +151,17 @@ def test_whose_topic_a_person_sets(server: Server, meet: Meet, dial: Callable[..
     assert bob.topic("tea") == ""
     with pytest.raises(Refusal, match="channel green does not exist"):
         bob.topic("green", "tea")
+
+
+def test_a_hash_names_a_channel_whatever_exists(server: Server, meet: Meet, dial: Callable[..., Text]) -> None:
+    """A mistyped channel's text is not said in the current one."""
+    meet("json", "bob").join("hall")
+    alice = dial(server.address, "alice")
+    alice.send("/join lab", "#hal: hello", "#hall: hello", "hal: is text", "#lab: #1: first")
+    assert alice.expect("!") == "! The channel hal does not exist. /join hal creates it."
+    assert alice.expect("!") == "! You are not in hall: /join hall first."
+    assert alice.expect("[") == "[lab] alice: hal: is text"
+    assert alice.expect("[") == "[lab] alice: #1: first"
 
 
 @every_line_door

@@ -37,7 +37,7 @@ from wire.mqtt import (
 from wire.names import check_name, one_line, printable, shorten
 from wire.other_protocols import begins_text, check_first_line
 from wire.ranges import clip, missing, reach, total, union
-from wire.text import TextLines, channel_word, parse, post_for, topic_for, without_secret
+from wire.text import TextLines, channel_word, parse, post_for, topic_refusal, without_secret
 from wire.topics import Topics
 
 # With the limits out of the way, a parser shows how its time grows.
@@ -147,8 +147,7 @@ def _command(text: str) -> None:
     found = parse(text)
     for exists in (bool, lambda _: False):
         if isinstance(found, Topic):
-            topic_for(found, exists, exists)
-            channel_word(found)
+            topic_refusal(found, "lab")
         elif found is None:
             post_for(Line(text), exists)
             channel_word(Line(text))

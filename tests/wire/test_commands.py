@@ -55,7 +55,7 @@ from wire.text import (
     may_hold_secret,
     parse,
     post_for,
-    topic_for,
+    topic_refusal,
     without_secret,
 )
 
@@ -220,9 +220,13 @@ def test_a_slip_gets_the_nearest_command(typed: str, meant: str | None) -> None:
         ("/history @bob 7", History(user="bob", limit=7)),
         ("/history lab 7 31", History(channel="lab", limit=7, before=31)),
         ("/topic", Topic()),
-        ("/topic lab", Topic("", "lab")),
-        ("/topic Tea  time", Topic("", "Tea  time")),
+        ("/topic -", Topic("", "")),
+        ("/topic lab", Topic("lab")),
+        ("/topic Tea  time", Topic("Tea", "time")),
         ("/topic #lab", Topic("lab")),
+        ("/topic #-", Topic("-")),
+        ("/topic lab  Soldering  tonight", Topic("lab", "Soldering  tonight")),
+        ("/topic lab -", Topic("lab", "")),
         ("/topic #lab  Soldering  tonight", Topic("lab", "Soldering  tonight")),
         ("/topic #lab -", Topic("lab", "")),
         ("/register secret-word", Register("secret-word")),
@@ -248,26 +252,29 @@ def test_what_a_line_means(line: str, meaning: Request | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "meaning"),
+    ("line", "refusal"),
     [
-        ("/topic", Topic()),
-        ("/topic Tea time", Topic("", "Tea time")),
-        ("/topic Tea", Topic("", "Tea")),
-        ("/topic -", Topic("", "")),
-        ("/topic lab", Topic("lab")),
-        ("/topic lab  Tea  time", Topic("lab", "Tea  time")),
-        ("/topic lab -", Topic("lab", "")),
-        ("/topic attic", Topic("attic")),
-        ("/topic attic is cold", Topic("", "attic is cold")),
-        ("/topic #attic is cold", Topic("attic", "is cold")),
-        ("/topic #Tea", Topic("Tea")),
+        ("/topic Tea time", "The channel Tea does not exist. To set the topic of lab, type /topic lab Tea time"),
+        ("/topic Tea", "The channel Tea does not exist. To set the topic of lab, type /topic lab Tea"),
+        ("/topic Tea -", "The channel Tea does not exist."),
     ],
 )
-def test_a_topic_names_a_channel(line: str, meaning: Topic) -> None:
-    """The user is in lab, and a channel attic exists."""
+def test_a_topic_without_its_channel_is_refused(line: str, refusal: str) -> None:
+    """The refusal of a word that is no channel shows how to set the topic of the current channel."""
     asked = parse(line)
     assert isinstance(asked, Topic)
-    assert topic_for(asked, {"lab", "attic"}.__contains__, {"lab"}.__contains__) == meaning
+    assert topic_refusal(asked, "lab") == refusal
+    assert topic_refusal(asked, "") == "The channel Tea does not exist."
+
+
+@pytest.mark.parametrize(
+    "line", ["/topic Tea, anyone?", "/topic @bob x", "/join @bob", "/msg #lab hello", "/whois #lab"]
+)
+def test_a_sign_or_a_word_of_another_kind_is_refused(line: str) -> None:
+    """A word that is no channel's name is not taken for a text, nor a user for a channel, nor a channel for a user."""
+    with pytest.raises(Refused) as refused:
+        parse(line)
+    assert refused.value.code == "bad-name"
 
 
 @pytest.mark.parametrize(
@@ -277,12 +284,13 @@ def test_a_topic_names_a_channel(line: str, meaning: Topic) -> None:
         ("#lab:hello: you", Say("hello: you", "lab")),
         ("Attic:  a\nb", Say("a\nb", "Attic")),
         ("cellar: hello", Say("cellar: hello")),
+        ("#cellar: hello", Say("hello", "cellar")),
         ("lab:", Say("lab:")),
         ("note to lab: hello", Say("note to lab: hello")),
     ],
 )
 def test_a_line_names_a_channel(line: str, post: Say) -> None:
-    """Only a channel that exists, whether the user is in it or not."""
+    """Only a channel that exists, whether the user is in it or not; with `#` any channel."""
     assert post_for(Line(line), lambda word: word.lower() in ("lab", "attic")) == post
 
 
@@ -290,16 +298,11 @@ def test_a_line_names_a_channel(line: str, post: Say) -> None:
     ("typed", "word"),
     [
         (Line("lab: hello"), "lab"),
+        (Line("#lab: hello"), "lab"),
         (Line("hello"), ""),
-        (Topic("", "lab"), "lab"),
-        (Topic("", "Tea time"), ""),
-        (Topic("", "-"), ""),
-        (Topic("", "Tea!"), ""),
-        (Topic("lab", "Tea"), ""),
-        (Topic(), ""),
     ],
 )
-def test_the_word_on_which_the_meaning_depends(typed: Line | Topic, word: str) -> None:
+def test_the_word_on_which_the_meaning_depends(typed: Line, word: str) -> None:
     assert channel_word(typed) == word
 
 

@@ -21,10 +21,20 @@ def test_good_names_pass(name: str, sign: str) -> None:
     assert check_name(sign + name) == name
 
 
+@pytest.mark.parametrize(
+    ("sign", "what", "other"), [("#", "channel name", "user name"), ("@", "user name", "channel name")]
+)
+def test_the_sign_of_a_channel_makes_no_user(sign: str, what: str, other: str) -> None:
+    """A private message to `#lab` went to a user lab."""
+    assert check_name(f"{sign}lab", what) == "lab"
+    with pytest.raises(Refused, match=f"A {other} is 1 to 32 "):
+        check_name(f"{sign}lab", other)
+
+
 @given(name=hostile_text() | st.text(max_size=40))
 def test_a_name_is_good_or_refused(name: str) -> None:
     """Any other text is refused, and the refusal quotes it safely."""
-    if re.fullmatch(r"[#@]?[A-Za-z0-9_-]{1,32}", name):
+    if re.fullmatch(r"@?[A-Za-z0-9_-]{1,32}", name):
         assert check_name(name) in name
         return
     with pytest.raises(Refused) as refused:

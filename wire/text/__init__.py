@@ -6,7 +6,7 @@ and `TextLines` is the dialect of one connection.
 
 from __future__ import annotations
 
-from .addressed import channel_word, post_for, topic_for
+from .addressed import channel_word, post_for, topic_refusal
 from .commands import COMMANDS, PLAIN, Command, find, help_lines, may_hold_secret, parse, without_secret
 from .dialect import GREETING_START, TextLines
 from .render import clock, entry_line, past_line, render
@@ -27,6 +27,6 @@ __all__ = [
     "past_line",
     "post_for",
     "render",
-    "topic_for",
+    "topic_refusal",
     "without_secret",
 ]  # fmt: skip

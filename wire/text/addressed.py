@@ -1,6 +1,7 @@
-"""Floor 0: which channel a typed text names: `lab: hello`, `/topic lab`, `/topic lab Tea time`.
+"""Floor 0: which channel a typed text names: `lab: hello`, `#lab: hello`, `/topic lab Tea time`.
 
-Whether a word is a channel's name depends on which channels exist, so the server and the client give what they know.
+A word with `#` is always a channel. Whether the word before a colon is one depends on which channels exist, so the
+server and the client give what they know. The first word after `/topic` is always a channel.
 """
 
 from __future__ import annotations
@@ -10,41 +11,45 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from wire.frames import Line, Say, Topic
-from wire.names import NAME, NAME_LIMIT
+from wire.names import NAME_LIMIT, shorten
 
-_ADDRESSED = re.compile(rf"#?([A-Za-z0-9_-]{{1,{NAME_LIMIT}}}):\s*(.+)", re.DOTALL)
+_ADDRESSED = re.compile(rf"(#?)([A-Za-z0-9_-]{{1,{NAME_LIMIT}}}):\s*(.+)", re.DOTALL)
+_QUOTED = 200  # characters of a typed topic, in a hint
 CLEAR = "-"  # as the text of `/topic`, it clears the topic
 
 Known: TypeAlias = Callable[[str], bool]
-"""Returns True if a word names a channel of which something is known."""
+"""Returns True if a word names a channel that exists."""
 
 
-def channel_word(typed: Line | Topic) -> str:
-    """Return the word of a typed text on which its meaning depends: the text changes if it is a channel's name."""
-    if isinstance(typed, Line):
-        return _split_line(typed.text)[0]
-    word, text = _split_topic(typed)
-    return "" if text or NAME.fullmatch(word) is None else word
+def channel_word(typed: Line) -> str:
+    """Return the word of a line that is a channel's name, if such a channel exists; an empty word if there is none."""
+    return _split_line(typed.text)[1]
 
 
 def post_for(typed: Line, exists: Known) -> Say:
-    """Return the post that a line asks for: to the channel that it names, or else to the current one."""
-    word, text = _split_line(typed.text)
-    return Say(text, word) if word and exists(word) else Say(typed.text)
+    """Return the post that a line asks for: to the channel that it names, or else to the current one.
 
-
-def topic_for(typed: Topic, exists: Known, sets_topic: Known) -> Topic:
-    """Return what `/topic` asks for, of which the channel's name is not yet told apart from the text.
-
-    The name of a channel, alone, asks for its topic; before a text it says whose topic that is, if the person may set
-    the topic of that channel. Everything else is the topic of the current channel.
+    With `#`, it names a channel even if that does not exist.
     """
-    word, text = _split_topic(typed)
-    if word and (sets_topic(word) if text else exists(word)):
-        return Topic(word, topic_text(text), ref=typed.ref)
-    if not typed.channel and typed.text == CLEAR:
-        return Topic("", "", ref=typed.ref)
-    return typed
+    sign, word, text = _split_line(typed.text)
+    return Say(text, word) if word and (sign or exists(word)) else Say(typed.text)
+
+
+def parse_topic(rest: str) -> Topic:
+    """Return what `/topic` asks for. The first word is a channel, whether it exists or not."""
+    if rest in ("", CLEAR):
+        return Topic("", topic_text(rest))
+    channel, _, text = rest.partition(" ")
+    return Topic(channel, topic_text(text))
+
+
+def topic_refusal(typed: Topic, current: str) -> str:
+    """Return why `/topic` is refused if its channel does not exist, and how to set the topic of the current one."""
+    refusal = f"The channel {typed.channel} does not exist."
+    if not current or typed.text == "":
+        return refusal
+    meant = f"/topic {current} {typed.channel} {typed.text or ''}".rstrip()
+    return f"{refusal} To set the topic of {current}, type {shorten(meant, _QUOTED)}"
 
 
 def topic_text(text: str) -> str | None:
@@ -53,15 +58,7 @@ def topic_text(text: str) -> str | None:
     return "" if text == CLEAR else text or None
 
 
-def _split_line(line: str) -> tuple[str, str]:
-    """Return the word that may name a channel and the text after it; an empty word if the line has none."""
+def _split_line(line: str) -> tuple[str, str, str]:
+    """Return the sign and the word that name a channel, and the text after it; an empty word if the line has none."""
     found = _ADDRESSED.fullmatch(line)
-    return (found[1], found[2]) if found is not None else ("", line)
-
-
-def _split_topic(typed: Topic) -> tuple[str, str]:
-    """The same for `/topic`, of which the first word may name a channel."""
-    if typed.channel or typed.text is None or typed.text == CLEAR:
-        return "", ""
-    word, _, text = typed.text.partition(" ")
-    return word, text
+    return (found[1], found[2], found[3]) if found is not None else ("", "", line)

@@ -30,7 +30,7 @@ from wire.frames import (
 )
 from wire.names import check_name, shorten
 
-from .addressed import topic_text
+from .addressed import parse_topic
 
 _LISTED = 100  # channels, or files, of one answer to a person
 _NAMES = 500  # users of one answer to a person
@@ -101,11 +101,8 @@ def _file(word: str) -> str:
 
 
 def _topic(rest: str) -> Request:
-    """Leave words that may begin with a channel's name in the text: `topic_for` decides when the channels are known."""
-    first, _, text = rest.partition(" ")
-    if first.startswith("#"):
-        return Topic(_channel(first), topic_text(text))
-    return Topic("", rest or None)
+    topic = parse_topic(rest)
+    return Topic(_channel(topic.channel), topic.text)
 
 
 def _register(rest: str) -> Request:
@@ -154,8 +151,9 @@ COMMANDS: tuple[Command, ...] = (
             detail="/history lab 50 shows the last 50 entries of lab. /history lab 50 812 shows the 50 before number "
                    "812. /history @bob shows your private messages with bob."),
     Command("/topic", "/topic [channel] [text]", "show the topic of a channel, or set it (- clears it)", _topic,
-            detail="/topic Tea time sets the topic of the current channel. /topic lab Tea time sets the topic of lab, "
-                   "if you are a member of lab. /topic lab shows it. A word that begins with # is always a channel."),
+            detail="/topic lab Tea time sets the topic of lab, if you are a member of lab. /topic lab shows it, and "
+                   "/topic lab - clears it. The first word is always a channel; without one, /topic and /topic - are "
+                   "about the current channel."),
     Command("/send", "/send <user or #channel> <path>",
             "send a file or a folder; the server keeps it for a user who is away", _send,
             detail="/send bob photo.jpg sends it to bob, and /send #lab results to all members of lab. A transfer "
