@@ -6,7 +6,7 @@ import re
 import unicodedata
 
 from .errors import Refused
-from .names import printable, shorten
+from .names import acts_on_terminal, printable, shorten
 
 LIMIT = 255  # bytes of a file's name, the limit of most file systems
 SAFE_LIMIT = 180  # bytes of a reduced name, which leaves room for `.part` and a number
@@ -27,7 +27,7 @@ def check_file_name(name: str) -> str:
     visible = _visible(name)
     if not visible or visible in (".", ".."):
         raise Refused("bad-file-name", f"A file needs a name ({shorten(name)!r} is not one).")
-    if "/" in name or "\\" in name or name != printable(name) or "\n" in name or "\t" in name:
+    if "/" in name or "\\" in name or acts_on_terminal(name) or "\n" in name or "\t" in name:
         raise Refused("bad-file-name", f"A file's name has no path and no control characters ({shorten(name)!r} has).")
     if len(visible.encode()) > LIMIT:
         raise Refused("bad-file-name", f"A file's name has at most {LIMIT} bytes.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from .errors import Refused
 
@@ -13,11 +14,30 @@ _SIGNS = {"channel name": ("#",), "user name": ("@",)}  # before a name of that 
 # Characters that move the cursor, ring the bell, hide or reorder text on a terminal, as ranges: C0 (but for tab and
 # line feed), DEL and C1, marks, overrides and isolates of bidirectional text (Unicode TR 9), line and paragraph
 # separators, surrogates, and the byte order mark.
-UNSAFE = (
+_ACTING = (
     (0x00, 0x08), (0x0B, 0x1F), (0x7F, 0x9F), (0x061C, 0x061C), (0x200E, 0x200F), (0x2028, 0x202E), (0x2066, 0x2069),
     (0xD800, 0xDFFF), (0xFEFF, 0xFEFF),
 )  # fmt: skip
-_UNSAFE = re.compile(f"[{''.join(f'{chr(first)}-{chr(last)}' for first, last in UNSAFE)}]")
+# Characters that no font shows and no script needs, in which a text can hide another, or differ from one that looks the
+# same: soft hyphen, zero width space, word joiner and invisible operators, deprecated ones, annotations, tags. Scripts
+# and emoji need the zero width joiners and variation selectors.
+_INVISIBLE = (
+    (0xAD, 0xAD), (0x200B, 0x200B), (0x2060, 0x2065), (0x206A, 0x206F), (0xFFF9, 0xFFFB), (0xE0000, 0xE007F),
+)  # fmt: skip
+UNSAFE = (*_ACTING, *_INVISIBLE)
+
+
+def any_of(ranges: Iterable[tuple[int, int]]) -> str:
+    """Return a pattern of one character that is in one of the ranges."""
+    return f"[{''.join(f'{chr(first)}-{chr(last)}' for first, last in ranges)}]"
+
+
+_ACTS = re.compile(any_of(_ACTING))
+_UNSAFE = re.compile(any_of(UNSAFE))
+# The flag of a region, such as that of Scotland, is a black flag, the region's letters as tags, and an end.
+_UNSAFE_OR_FLAG = re.compile(
+    f"(\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{{3,6}}\U000e007f)|{any_of(UNSAFE)}"
+)
 _ASCII_PRINTABLE = bytes(range(0x20, 0x7F)) + b"\t"
 
 
@@ -44,10 +64,16 @@ def shorten(text: str, limit: int = 40) -> str:
 
 
 def printable(text: str) -> str:
-    """Return `text` without the characters that act on a terminal; tabs and line ends stay."""
+    """Return `text` without the characters that act on a terminal or hide text; tabs, line ends and flags stay."""
     if text.isascii() and not text.encode().translate(None, _ASCII_PRINTABLE):
         return text
-    return _UNSAFE.sub("", text.replace("\r\n", "\n"))
+    text = text.replace("\r\n", "\n")
+    return text if _UNSAFE.search(text) is None else _UNSAFE_OR_FLAG.sub(r"\1", text)
+
+
+def acts_on_terminal(text: str) -> bool:
+    """Return True if `text` has a character that acts on a terminal; tabs and line ends do not."""
+    return _ACTS.search(text) is not None
 
 
 def one_line(text: str) -> str:

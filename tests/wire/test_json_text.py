@@ -20,23 +20,35 @@ from wire.topics import Topics
 _BIDI = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 
-def acts_on_a_terminal(character: str) -> bool:
-    """Return True if a terminal obeys the character, or shows text in another order for it."""
+# Scripts and emoji need some characters of the category Cf: those that join, and signs of Arabic, Syriac, Mongolian,
+# Kaithi, hieroglyphs, shorthand and music.
+_NEEDED = (
+    (0x200C, 0x200D), (0x0600, 0x0605), (0x06DD, 0x06DD), (0x070F, 0x070F), (0x0890, 0x0891), (0x08E2, 0x08E2),
+    (0x180E, 0x180E), (0x110BD, 0x110BD), (0x110CD, 0x110CD), (0x13430, 0x1343F), (0x1BCA0, 0x1BCA3),
+    (0x1D173, 0x1D17A),
+)  # fmt: skip
+_UNASSIGNED = (*range(0xE0000, 0xE0020), 0x2065)  # in between, so that no range has a hole
+
+
+def unsafe(character: str) -> bool:
+    """Return True if a terminal obeys the character, shows text in another order for it, or does not show it at all."""
+    point, category = ord(character), unicodedata.category(character)
     return (
-        unicodedata.category(character) in ("Cc", "Zl", "Zp")
+        category in ("Cc", "Zl", "Zp")
         or unicodedata.bidirectional(character) in _BIDI
-        or character in "\u200e\u200f\u061c\ufeff"
+        or (category == "Cf" and not any(first <= point <= last for first, last in _NEEDED))
+        or point in _UNASSIGNED
     )
 
 
-def test_every_character_that_acts_on_a_terminal_is_an_escape() -> None:
+def test_every_character_that_acts_on_a_terminal_or_hides_text_is_an_escape() -> None:
     for point in range(sys.maxunicode + 1):
         character = chr(point)
         if 0xD800 <= point < 0xE000:
             continue  # not in UTF-8
         data = encode(character)
         assert json.loads(data) == character
-        if acts_on_a_terminal(character):
+        if unsafe(character):
             assert data.isascii(), ascii(character)
             assert data[1:2] == b"\\", ascii(character)
         elif not character.isascii():
@@ -58,7 +70,7 @@ def test_a_parser_gets_the_value_as_it_was(value: object) -> None:
 def test_hostile_text_reaches_programs_whole_and_terminals_harmless(text: str) -> None:
     data = encode([text])
     assert msgspec.json.decode(data) == [text]
-    assert not [character for character in data.decode() if acts_on_a_terminal(character)]
+    assert not [character for character in data.decode() if unsafe(character)]
 
 
 @given(st.lists(entries(), max_size=5))
@@ -72,8 +84,8 @@ def test_plain_json_is_not_copied() -> None:
     assert escaped(data) is data
 
 
-_EVIL = "\x9b31m\x7f\u202ex\u2066\u200f\u061c\ufeff\u2028\x85"
-_SEEN = r"\u009b31m\u007f\u202ex\u2066\u200f\u061c\ufeff\u2028\u0085"
+_EVIL = "\x9b31m\x7f\u202ex\u2066\u200f\u061c\ufeff\u2028\x85\u200b\xad\U000e0041"
+_SEEN = r"\u009b31m\u007f\u202ex\u2066\u200f\u061c\ufeff\u2028\u0085\u200b\u00ad\udb40\udc41"
 
 
 def test_frames_and_topics_have_the_escapes() -> None:

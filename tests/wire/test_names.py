@@ -92,6 +92,34 @@ def test_safe_text_stays_as_it_is(text: str) -> None:
     assert re.sub("[^ -~]", "", safe) == kept
 
 
+@pytest.mark.parametrize(
+    "hidden", ["\u200b", "\u2060\u2063", "\u206f", "\xad", "\ufff9", "\ufeff", "\U000e0001\U000e0041"]
+)
+def test_nobody_hides_text_in_text(hidden: str) -> None:
+    """Two texts that look the same are the same."""
+    assert printable(f"pay{hidden} bob") == "pay bob"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "می\u200cرود",  # Persian needs the non-joiner
+        "क्\u200dष",  # Hindi needs the joiner
+        "👩\u200d🔬 ❤\ufe0f 葛\U000e0100",  # as emoji do, and variation selectors
+        "🏴\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f",  # the flag of Scotland
+        "ᠠ\u180e",
+    ],
+)
+def test_scripts_and_emoji_keep_what_they_need(text: str) -> None:
+    assert printable(text) == text
+
+
+def test_only_a_flag_keeps_its_letters() -> None:
+    assert printable("🏴\U000e0067\U000e0062") == "🏴"
+    assert printable("🏴" + "\U000e0067" * 7 + "\U000e007f") == "🏴"
+    assert printable("a\U000e0067\U000e0062\U000e0073\U000e007f") == "a"
+
+
 @given(text=hostile_text(), limit=st.integers(1, 60))
 def test_what_is_quoted_is_short_and_one_line(text: str, limit: int) -> None:
     """For errors and logs."""
