@@ -6,8 +6,8 @@ import zlib
 from typing import TypeAlias
 
 from wire.frames import Entry, Error, HelpText, Page
-from wire.names import fold, printable
-from wire.text import entry_line, past_line, render
+from wire.names import fold, one_line, printable
+from wire.text import entry_line, past_line, render, wrap_help
 
 from ..state import DisplayItem, Note
 
@@ -32,8 +32,8 @@ PALETTE: dict[str, tuple[str, str]] = {
 _NAMES = sum(colour.startswith("name") for colour in PALETTE)
 
 
-def paint(item: DisplayItem) -> list[Line]:
-    """Return the lines that display an item, without control characters."""
+def paint(item: DisplayItem, columns: int | None = None) -> list[Line]:
+    """Return the lines that display an item, without control characters; help is wrapped at words after `columns`."""
     if isinstance(item, Note):
         colour, mark = ("unsent", "~ unsent: ") if item.kind == "unsent" else ("note", "* ")
         return [[(colour, mark + printable(item.text))]]
@@ -43,7 +43,10 @@ def paint(item: DisplayItem) -> list[Line]:
     if isinstance(frame, Page) and frame.entries:
         *_, summary = render(frame)
         return [*(_entry(entry, past=True) for entry in frame.entries), [("note", printable(summary))]]
-    colour = "error" if isinstance(frame, Error) else "" if isinstance(frame, HelpText) else "note"
+    if isinstance(frame, HelpText):
+        lines = map(one_line, frame.lines)
+        return [[("", printable(line))] for line in (wrap_help(lines, columns) if columns else lines)]
+    colour = "error" if isinstance(frame, Error) else "note"
     return [[(colour, printable(line))] for line in render(frame)]
 
 

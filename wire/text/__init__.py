@@ -10,6 +10,7 @@ from .addressed import channel_word, post_for, topic_refusal
 from .commands import COMMANDS, PLAIN, Command, find, help_lines, may_hold_secret, parse, without_secret
 from .dialect import GREETING_START, TextLines
 from .render import clock, entry_line, past_line, render
+from .wrap import wrap_help
 
 __all__ = [
     "COMMANDS",
@@ -29,4 +30,5 @@ __all__ = [
     "render",
     "topic_refusal",
     "without_secret",
+    "wrap_help",
 ]  # fmt: skip

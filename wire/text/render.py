@@ -52,6 +52,8 @@ from wire.frames import (
 from wire.names import one_line
 from wire.ranges import percent
 
+from .wrap import TEXT_COLUMNS, wrap_help
+
 
 def render(frame: Frame) -> Sequence[str]:
     """Return the lines that show a frame, without line ends; none for a frame that a person need not see.
@@ -283,7 +285,7 @@ _RENDERERS: dict[type[Frame], Callable[[Any], Sequence[str]]] = {
     Fetched: lambda frame: [f"* {frame.user} has fetched {frame.name} ({frame.file})."],
     FileList: _files,
     Gap: _gap,
-    HelpText: lambda frame: frame.lines,
+    HelpText: lambda frame: wrap_help(frame.lines, TEXT_COLUMNS),
     Joined: _joined,
     Left: lambda frame: [f"* You have left {frame.channel}."],
     Members: _members,

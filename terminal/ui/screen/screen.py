@@ -201,8 +201,9 @@ class Screen:
         if app.is_running:
             app.renderer.erase()
         pieces: StyleAndTextTuples = []
+        columns = app.output.get_size().columns
         for item in items:
-            for line in paint(item):
+            for line in paint(item, columns):
                 pieces += [(f"class:{colour}" if colour else "", text) for colour, text in line]
                 pieces.append(("", "\n"))
         print_formatted_text(app.output, FormattedText(pieces), _STYLE, color_depth=app.color_depth)

@@ -63,3 +63,10 @@ def test_own_private_and_past_entries_look_different() -> None:
     assert look(mine=True) == [("mine", "[lab] bob: a: b")]
     assert look(past=True)[0][1].endswith(":00 [lab] bob: ")
     assert paint(ShownFrame(Entry(1, 0, "bob", "x", to="alice")))[0][0] == ("direct", "bob -> alice: ")
+
+
+def test_help_is_wrapped_on_a_screen_only() -> None:
+    """A script gets whole lines."""
+    item = ShownFrame(HelpText(lines=["/who  list the members of a channel, or everyone"]))
+    assert [line[0][1] for line in paint(item)] == ["/who  list the members of a channel, or everyone"]
+    assert [line[0][1] for line in paint(item, 40)] == ["/who  list the members of a channel, or", "      everyone"]

@@ -45,6 +45,17 @@ def test_the_input_line_stays_whole_while_messages_arrive(
     screen.expect_last("[lab]")
 
 
+def test_help_breaks_no_word(server: Server, start_screen: Callable[..., Screen]) -> None:
+    """The screen has 100 columns."""
+    screen = start_screen(server.address, "--name", "alice")
+    screen.expect_last(">")
+    screen.type("/help", "Enter")
+    lines = screen.expect("//<text>                                  say a text that begins with a slash")
+    at = next(n for n, line in enumerate(lines) if line.startswith("/join"))
+    assert lines[at].endswith(" a new name")
+    assert lines[at + 1] == " " * 42 + "makes a channel"
+
+
 def test_the_screen_reconnects_and_displays_everything_once(
     process: Process, start_screen: Callable[..., Screen]
 ) -> None:
