@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import signal
 import socket
 import subprocess
 import sys
-import threading
+import termios
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,7 @@ from terminal.ui.script import Filter, ScriptOptions
 from tests.support.clients import Json, endpoint
 from tests.support.processes import Process
 from tests.support.processes.clients import Running, command, environment, run
-from tests.support.waiting import DEADLINE
+from tests.support.waiting import DEADLINE, eventually
 from wire.frames import History, Join, Msg, Register, Say
 from wire.limits import Limits
 
@@ -161,22 +162,33 @@ def test_it_says_what_a_lost_server_has_not_confirmed(process: Process, running:
     assert last == "  … and 10 more"
 
 
-def test_another_server_is_recognised() -> None:
+def test_another_server_is_recognised(running: Callable[..., Running]) -> None:
+    """The lines that were read are listed."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        where = f"127.0.0.1:{listener.getsockname()[1]}"
+        client = running(where, "--name", "alice")
+        listener.settimeout(DEADLINE)
+        connection, _ = listener.accept()
+        with connection:
+            connection.settimeout(DEADLINE)
+            for lines in (["/join lab", "hello"], [""]):  # to read the second part, it has to be done with the first
+                client.say(*lines)
+                eventually(lambda: _unread(client) == 0, lambda: f"{_unread(client)} bytes unread")
+            connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+            while connection.recv(1000):  # to close with bytes unread would reset the connection, greeting and all
+                pass
+        code, out, errors = client.end()
+    assert (code, out) == (1, "")
+    assert errors == (
+        f"client.py: {where} is not a Partyline server. 2 messages were not sent:\n  /join lab\n  hello\n"
+    )
 
-        def greet() -> None:
-            connection, _ = listener.accept()
-            with connection:
-                connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
-                while connection.recv(1000):  # to close with bytes unread would reset the connection, greeting and all
-                    pass
 
-        other = threading.Thread(target=greet, name="not-partyline")
-        other.start()
-        done = run(f"127.0.0.1:{listener.getsockname()[1]}", "--name", "alice", typed="")
-        other.join()
-    assert done.returncode == 1
-    assert " is not a Partyline server." in done.stderr
+def _unread(client: Running) -> int:
+    """Return how many bytes of its stdin the client has not read."""
+    assert client.process.stdin is not None
+    client.process.stdin.flush()
+    return int.from_bytes(fcntl.ioctl(client.process.stdin, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def test_a_killed_server_keeps_every_post_once_and_the_listener_prints_each_once(
