@@ -8,6 +8,7 @@ import contextlib
 import signal
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import chain
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.buffer import Buffer
@@ -31,6 +32,7 @@ from ...session import ClientSession
 from ...state import DisplayItem, Note, State
 from ..paint import PALETTE, paint
 from .complete import WordCompleter
+from .wrap import rows_of
 
 _GOODBYE = 2.0  # seconds for the server's answer to `bye`
 _SECRET_COMMANDS = {name for command in COMMANDS if command.secret for name in (command.name, *command.aliases)}
@@ -203,8 +205,8 @@ class Screen:
         pieces: StyleAndTextTuples = []
         columns = app.output.get_size().columns
         for item in items:
-            for line in paint(item, columns):
-                pieces += [(f"class:{colour}" if colour else "", text) for colour, text in line]
+            for row in chain.from_iterable(rows_of(line, columns) for line in paint(item, columns)):
+                pieces += [(f"class:{colour}" if colour else "", text) for colour, text in row]
                 pieces.append(("", "\n"))
         print_formatted_text(app.output, FormattedText(pieces), _STYLE, color_depth=app.color_depth)
         app.invalidate()
