@@ -11,7 +11,7 @@ from tests.conversations.doors import every_door, every_line_door, every_line_pa
 from tests.support.clients import Json, Text
 from tests.support.fixtures import Meet
 from tests.support.talkers import Refusal
-from wire.frames import Channels, Join, Say
+from wire.frames import Channels, Join, Msg, Say, Whois
 
 
 @every_pair
@@ -182,8 +182,11 @@ def test_a_program_that_thinks_first_is_greeted_and_understood(server: Server, d
     assert '"op":"welcome","ref":1,' in slow.expect("welcome")
 
 
-@pytest.mark.parametrize("name", ["@lab", "#lab"])
-def test_a_sign_before_a_name_is_no_part_of_it(server: Server, connect: Callable[..., Json], name: str) -> None:
+def test_a_sign_before_a_name_is_no_part_of_it(server: Server, connect: Callable[..., Json]) -> None:
+    """It has to be that of a channel, or that of a user."""
     alice = connect(server.address, "alice")
-    assert alice.request(Join(name)).channel == "lab"
+    assert alice.request(Join("#lab")).channel == "lab"
     assert [info.name for info in alice.request(Channels()).channels] == ["lab"]
+    assert alice.request(Msg("@bob", "hello")).user == "bob"
+    for wrong in (Join("@bob"), Msg("#lab", "hello"), Whois("#lab")):
+        assert alice.request(wrong).code == "bad-name"

@@ -134,12 +134,14 @@ def test_whose_topic_a_person_sets(server: Server, meet: Meet, dial: Callable[..
     alice.send("/topic Tea time")
     assert alice.expect("!") == "! You are not in tea: /join tea first."
     alice.send("/topic green tea")
-    assert alice.expect("!") == "! The channel green does not exist."
+    assert alice.expect("!") == "! The channel green does not exist. /join green creates it."
     alice.send("/topic")
     alice.expect("! You are in no channel")
     alice.send("/join hall", "/join lab", "/topic Tea time", "/topic green tea")
     assert alice.expect("!") == "! You are not in tea: /join tea first."
-    refusal = "! The channel green does not exist. To set the topic of lab, type /topic lab green tea"
+    refusal = (
+        "! The channel green does not exist. /join green creates it. To set the topic of lab: /topic lab green tea"
+    )
     assert alice.expect("!") == refusal
     alice.send("/topic lab green tea", "/topic HALL Cakes", "/topic Hall", "/topic", "/topic tea", "/topic -")
     for line in ("lab: green tea", "hall: Cakes", "hall: Cakes", "lab: green tea"):

@@ -254,9 +254,12 @@ def test_what_a_line_means(line: str, meaning: Request | None) -> None:
 @pytest.mark.parametrize(
     ("line", "refusal"),
     [
-        ("/topic Tea time", "The channel Tea does not exist. To set the topic of lab, type /topic lab Tea time"),
-        ("/topic Tea", "The channel Tea does not exist. To set the topic of lab, type /topic lab Tea"),
-        ("/topic Tea -", "The channel Tea does not exist."),
+        (
+            "/topic Tea time",
+            "The channel Tea does not exist. /join Tea creates it. To set the topic of lab: /topic lab Tea time",
+        ),
+        ("/topic Tea", "The channel Tea does not exist. /join Tea creates it. To set the topic of lab: /topic lab Tea"),
+        ("/topic Tea -", "The channel Tea does not exist. /join Tea creates it."),
     ],
 )
 def test_a_topic_without_its_channel_is_refused(line: str, refusal: str) -> None:
@@ -264,7 +267,7 @@ def test_a_topic_without_its_channel_is_refused(line: str, refusal: str) -> None
     asked = parse(line)
     assert isinstance(asked, Topic)
     assert topic_refusal(asked, "lab") == refusal
-    assert topic_refusal(asked, "") == "The channel Tea does not exist."
+    assert topic_refusal(asked, "") == "The channel Tea does not exist. /join Tea creates it."
 
 
 @pytest.mark.parametrize(

@@ -45,11 +45,11 @@ def parse_topic(rest: str) -> Topic:
 
 def topic_refusal(typed: Topic, current: str) -> str:
     """Return why `/topic` is refused if its channel does not exist, and how to set the topic of the current one."""
-    refusal = f"The channel {typed.channel} does not exist."
+    refusal = f"The channel {typed.channel} does not exist. /join {typed.channel} creates it."
     if not current or typed.text == "":
         return refusal
     meant = f"/topic {current} {typed.channel} {typed.text or ''}".rstrip()
-    return f"{refusal} To set the topic of {current}, type {shorten(meant, _QUOTED)}"
+    return f"{refusal} To set the topic of {current}: {shorten(meant, _QUOTED)}"
 
 
 def topic_text(text: str) -> str | None:

@@ -72,6 +72,10 @@ def _msg(rest: str) -> Request:
     user, _, text = rest.partition(" ")
     if not text.strip():
         raise ValueError
+    if user.startswith("#"):
+        raise Refused(
+            "bad-name", f"/msg writes to a user. To write to a channel: {shorten(user)}: {shorten(text.strip())}"
+        )
     return Msg(_user(user), text.strip())
 
 

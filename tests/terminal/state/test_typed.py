@@ -84,7 +84,10 @@ def test_the_topic_of_the_current_channel_or_of_one_that_is_named() -> None:
     assert len(answers) == 7
     refused = answers[-1]
     assert isinstance(refused, Error)
-    assert refused.error == "The channel Tea does not exist. To set the topic of ops, type /topic ops Tea time"
+    assert (
+        refused.error
+        == "The channel Tea does not exist. /join Tea creates it. To set the topic of ops: /topic ops Tea time"
+    )
 
 
 def test_mistakes_are_refused_by_the_client_and_the_text_is_displayed() -> None:
