@@ -23,7 +23,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
-from admin import SUBCOMMANDS
+from admin import SUBCOMMANDS, unknown_subcommand
 from bridge.clients import MqttSession, SharedState
 from bridge.embedded import BrokerSupervisor
 from bridge.mirror import URL_FORMS, BrokerConfig, Mirror, embedded_address, has_password, parse_broker
@@ -335,6 +335,10 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given and given[0] in SUBCOMMANDS:
         return SUBCOMMANDS[given[0]].run(given[1:], program)
+    if given and not given[0].startswith("-"):
+        with ignoring_closed_pipes():
+            print(f"{program}: {unknown_subcommand(given[0], program)}", file=sys.stderr)
+        return 2
     received = _signals()
     try:
         config = configure(given, program)

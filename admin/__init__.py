@@ -6,6 +6,6 @@ takes the arguments after its name, and the name of the program for its messages
 
 from __future__ import annotations
 
-from .subcommands import SUBCOMMANDS, Subcommand
+from .subcommands import SUBCOMMANDS, Subcommand, unknown_subcommand
 
-__all__ = ["SUBCOMMANDS", "Subcommand"]
+__all__ = ["SUBCOMMANDS", "Subcommand", "unknown_subcommand"]

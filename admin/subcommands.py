@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bridge.acl import BROKERS
+from wire.names import shorten
 
 from .acl import print_rules
 from .cert import make_certificate
@@ -29,3 +31,10 @@ SUBCOMMANDS: dict[str, Subcommand] = {
     "cert": Subcommand("[HOST …]", "make or renew this site's certificate for TLS", make_certificate),
     "check": Subcommand("", "look for damage in the data folder", check_data),
 }
+
+
+def unknown_subcommand(name: str, program: str) -> str:
+    """Return a sentence about a name that no subcommand has."""
+    near = difflib.get_close_matches(name.lower(), SUBCOMMANDS, 1)
+    hint = f"Did you mean {near[0]}?" if near else f"{program} --help lists them."
+    return f"There is no subcommand {shorten(name)}. {hint}"

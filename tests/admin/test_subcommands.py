@@ -24,4 +24,5 @@ def test_each_subcommand_explains_itself(name: str) -> None:
 def test_an_unknown_subcommand_is_refused() -> None:
     wrong = run("frobnicate")
     assert (wrong.returncode, wrong.stdout) == (2, "")
-    assert "unrecognized arguments: frobnicate" in wrong.stderr
+    assert wrong.stderr == "server.py: There is no subcommand frobnicate. server.py --help lists them.\n"
+    assert run("chekc", "--data", "x").stderr == "server.py: There is no subcommand chekc. Did you mean check?\n"

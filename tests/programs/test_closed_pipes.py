@@ -86,6 +86,7 @@ def _serve_once(folder: Path) -> None:
         (["server.py", "check", "--data", "/dev/null"], 1),
         (["server.py", "--data", "/dev/null"], 1),
         (["server.py", "--frobnicate"], 2),
+        (["server.py", "frobnicate"], 2),
         (["client.py"], 2),
         (["client.py", "--frobnicate"], 2),
     ],

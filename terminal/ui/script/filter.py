@@ -122,7 +122,7 @@ class Filter:
         while not self._gave_up:
             await self._session.until(lambda: not self._state.online)
             if not await self._reconnected(patience):
-                self._gave_up = f"Could not connect within {patience:g} seconds."
+                self._gave_up = f"Could not connect within {patience:g} second{'' if patience == 1 else 's'}."
                 self._session.turn()
             if self._options.patience is None:
                 patience = float("inf") if self._options.listen is None else _RECONNECTING
