@@ -26,16 +26,16 @@ def rows_of(line: Line, columns: int) -> Iterator[Line]:
         yield line
         return
     row: Line = []
-    used = 0
+    used, most = 0, columns - len(_INDENT[1])
     for colour, text in line:
         for token in _TOKEN.findall(text):
             if token == "\n":
                 yield row
                 row, used = [], 0
                 continue
-            for part in _parts(token, columns - len(_INDENT[1])):
+            for part in _parts(token, most):
                 width = get_cwidth(part)
-                if used + width > columns and (row or part.isspace()):
+                if used + width > columns and (part.isspace() or (row and width <= most)):
                     yield row
                     row, used = [_INDENT], len(_INDENT[1])
                     if part.isspace():

@@ -51,7 +51,7 @@ def test_wide_characters_take_two_cells() -> None:
 
 def test_a_long_url_is_left_to_the_terminal() -> None:
     url = "https://example.org/" + "x" * 50
-    assert _texts([("", f"see {url} there")], 40) == ["see ", f"    {url}", "    there"]
+    assert _texts([("", f"see {url} there")], 40) == [f"see {url}", "    there"]
 
 
 @given(text=hostile_text(), columns=st.integers(1, 100))
