@@ -32,9 +32,9 @@ class LogRow:
         return self.kind == "channel"
 
 
-def log_title(kind: str, name: str, other: str) -> str:
-    """Return a log in words, for the operator."""
-    return f"the channel {name}" if kind == "channel" else f"the private conversation of {name} and {other}"
+def log_title(id: int, kind: str, name: str) -> str:
+    """Return a log in words, for the operator. They do not say who talks to whom in private."""
+    return f"the channel {name}" if kind == "channel" else f"a private conversation (log {id})"
 
 
 def private_key(one: str, other: str) -> str:

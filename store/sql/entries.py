@@ -155,7 +155,7 @@ class SqlEntries(SqlBase):
         if fresh and len(self._damaged) < _REPORTED:
             self._damaged.update([seq for seq, _ in damaged])
             more = [f"and {len(fresh) - _NAMED} more runs"] if len(fresh) > _NAMED else []
-            where, numbers = log_title(log.kind, log.name, log.other), ", ".join([*fresh[:_NAMED], *more])
+            where, numbers = log_title(log.id, log.kind, log.name), ", ".join([*fresh[:_NAMED], *more])
             consequence = "They are left out. `server.py check` lists all damage."
             report(events.StoreProblem(f"Damaged messages in {where}: {numbers}.", consequence))
 

@@ -117,8 +117,7 @@ class _Runs:
         self._report = report
         self._progress = progress
         self._names = {
-            id: log_title(kind, name, other)
-            for id, kind, name, other in db.execute("SELECT id, kind, name, other FROM logs")
+            id: log_title(id, kind, name) for id, kind, name in db.execute("SELECT id, kind, name FROM logs")
         }
         self._tails: dict[int, int | None] = {}  # None after a damaged run, whose numbers cannot be trusted
         self._seq: int | None = 0  # likewise

@@ -125,7 +125,7 @@ def test_no_server_starts_amid_a_check(folder: Path) -> None:
         ),
         (
             "UPDATE runs SET body = replace(body, 'secret', 'SECRET')",
-            "Damaged messages in the private conversation of ann and bob: 1 (run 41).",
+            "Damaged messages in a private conversation (log 3): 1 (run 41).",
         ),
         (
             "DELETE FROM runs WHERE log = 1 AND last = 8",

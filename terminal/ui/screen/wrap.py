@@ -36,7 +36,8 @@ def rows_of(line: Line, columns: int) -> Iterator[Line]:
             for part in _parts(token, most):
                 width = get_cwidth(part)
                 if used + width > columns and (part.isspace() or (row and width <= most)):
-                    yield row
+                    if row:
+                        yield row
                     row, used = [_INDENT], len(_INDENT[1])
                     if part.isspace():
                         continue

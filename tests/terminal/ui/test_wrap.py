@@ -22,7 +22,16 @@ def _texts(line: Line, columns: int) -> list[str]:
 def test_rows_break_at_words_and_keep_their_colours() -> None:
     line: Line = [("name0", "[lab] bob: "), ("", "one two three four")]
     assert list(rows_of(line, 20)) == [
-        [("name0", "[lab]"), ("name0", " "), ("name0", "bob:"), ("name0", " "), ("", "one"), ("", " "), ("", "two")],
+        [
+            ("name0", "[lab]"),
+            ("name0", " "),
+            ("name0", "bob:"),
+            ("name0", " "),
+            ("", "one"),
+            ("", " "),
+            ("", "two"),
+            ("", " "),
+        ],
         [("", "    "), ("", "three"), ("", " "), ("", "four")],
     ]
 
