@@ -96,7 +96,7 @@ def test_transfers_on_the_screen(
     screen.expect_last("Resume x.bin (0 %)? [Y/n]")
     screen.expect("get x.bin: waiting for your answer")
     screen.type("y", "Enter")
-    screen.until(lambda lines: any("* Received x.bin (307 kB): " in line for line in lines))
+    screen.until(lambda lines: any("* Received x.bin (307 kB):" in line for line in lines))
     screen.type(f"/send carol {tmp_path / 'note'}", "Enter")
     screen.until(lambda lines: any("* Sent note (10 bytes) to carol, who is away: " in line for line in lines))
     screen.type(f"/get {offer(alice, 2_000_000)}", "Enter")

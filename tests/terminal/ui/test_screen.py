@@ -211,7 +211,7 @@ def test_a_transfer_is_a_line_above_the_input_and_a_partial_file_a_question(
     screen.type("still typing")
     screen.expect_last("> still typing")
     fill(alice, file)
-    screen.until(lambda lines: any("* Received x.bin (307 kB): " in line for line in lines))
+    screen.until(lambda lines: any("* Received x.bin (307 kB):" in line for line in lines))
     screen.expect_last("> still typing")
     screen.type("", "C-u")
     (folder / f"x.bin.{file}.part").write_bytes(b"wrong")
