@@ -181,7 +181,7 @@ def test_what_is_refused_is_not_seen_by_others(start_server: StartServer, connec
 def test_people_are_told_in_a_sentence(start_server: StartServer, dial: Callable[..., Text]) -> None:
     server = start_server(limits=Limits(topics_per_minute=1))
     alice = dial(server.address, "alice")
-    alice.send("/join lab", "/topic one", "/topic two")
+    alice.send("/join lab", "/topic lab one", "/topic lab two")
     alice.expect("! You change topics too often. Try again in 60 seconds.")
 
 
