@@ -31,6 +31,7 @@ from channels import Chat
 from doors import (
     GREETING,
     Door,
+    Proxies,
     SpeakerFactory,
     Speakers,
     TlsConfig,
@@ -76,6 +77,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     durability: Durability = "process"
     log_level: LogLevel = "info"
     log_format: LogFormat = "text"
+    proxies: tuple[str, ...] = ()  # IP addresses and networks whose connections begin with a PROXY header
     tls: TlsConfig = TlsConfig()
     broker: BrokerConfig = BrokerConfig()
     limits: Limits = Limits()
@@ -94,12 +96,13 @@ class Server:
     """
 
     def __init__(self, config: Config) -> None:
+        proxies = Proxies(config.proxies)
         self.tls = open_tls(config.tls, data_folder(config.data))
         self._store: Store = open_store(config.data, config.durability)
         try:
             self.chat = Chat(self._store, config.limits)
             self._mqtt = SharedState(self.chat, Topics(config.root))
-            self._door = Door(self.chat, self.tls)
+            self._door = Door(self.chat, self.tls, proxies)
             self._embedded: BrokerSupervisor | None = None
             self._mirror: Mirror | None = None
             try:

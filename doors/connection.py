@@ -14,6 +14,7 @@ from net import (
     TlsStream,
     WritePump,
     certificate_alert,
+    format_address,
     host_of,
     is_loopback,
     peer_has_ended,
@@ -22,8 +23,11 @@ from net import (
 )
 from reporting import events, report
 from wire.errors import PeerError
+from wire.frames import Closing
 from wire.other_protocols import TLS_FIRST_BYTE, WrongProtocol
+from wire.proxy_protocol import ProxyHeaderError
 
+from .proxies import read_header
 from .speaker import Speaker, Speakers
 from .tls import ServerTls
 
@@ -38,8 +42,8 @@ class Connection:
     """One connection. Its own thread runs `_run`; the speaker, the write pump and the door call the other methods."""
 
     __slots__ = (
-        "_broken", "_chat", "_dismissed", "_ended", "_pump", "_retired", "_speaker", "_speakers", "_stream", "_tls",
-        "address", "thread",
+        "_broken", "_chat", "_dismissed", "_ended", "_introduce", "_pump", "_retired", "_speaker", "_speakers",
+        "_stream", "_tls", "address", "network", "thread",
     )  # fmt: skip
 
     def __init__(
@@ -51,9 +55,16 @@ class Connection:
         speakers: Speakers,
         tls: ServerTls | None,
         ended: Callable[[Connection], None],
+        introduce: Callable[[Connection], Closing | None] | None = None,
     ) -> None:
-        """`ended` is called by the connection's thread as the last thing it does."""
+        """`ended` is called by the connection's thread as the last thing it does.
+
+        `introduce` is there for the connection of a proxy: it is called once `address` is that of the peer behind the
+        proxy, and returns why this peer is turned away, if it is. `network` is for the door.
+        """
         self.address = address
+        self.network = ""
+        self._introduce = introduce
         self._stream: Stream = PlainStream(sock)
         self._chat = chat
         self._pump = pump
@@ -70,6 +81,8 @@ class Connection:
 
     def _run(self) -> None:
         try:
+            if self._introduce is not None and not self._is_introduced(self._introduce):
+                return
             first = self._first_bytes()
             speak = self._speakers.choose(first or b"")
             peer = SessionReport(host_of(self.address), encrypted=self._stream.encrypted)
@@ -77,7 +90,8 @@ class Connection:
             try:
                 try:
                     if self._is_refused():
-                        speaker.refuse(first or b"", _NEEDS_TLS)
+                        if first != b"":  # one that ends without a byte, such as a health check, is told nothing
+                            speaker.refuse(first or b"", _NEEDS_TLS)
                     else:
                         self._serve(speaker, first)
                     if self._retired:
@@ -99,6 +113,26 @@ class Connection:
             self._stream.close()
             self._speaker = None  # they refer to each other, and would stay until the next garbage collection
             self._ended(self)
+
+    def _is_introduced(self, introduce: Callable[[Connection], Closing | None]) -> bool:
+        """Read the header of a proxy, and return True if the peer behind it may go on. Raises OSError."""
+        assert isinstance(self._stream, PlainStream)
+        try:
+            header = read_header(self._stream, self._chat.limits.handshake_seconds)
+        except ProxyHeaderError as error:
+            if not self._retired:
+                report(events.BadProxyHeader(host_of(self.address), str(error)))
+            return False
+        if header is None:
+            return False
+        if header.source is not None:
+            self.address = format_address(*header.source)
+        refusal = introduce(self)
+        if refusal is not None:
+            if self._speakers.refusal is not None:
+                self.transmit(self._speakers.refusal(refusal))
+            self._close_writing()
+        return refusal is None
 
     def _first_bytes(self) -> bytes | None:
         """Return the first bytes from the peer, which show its protocol; None if it sends none in the time to log in.

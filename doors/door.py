@@ -26,6 +26,7 @@ from wire.errors import LocalError, Refused
 from wire.frames import Closing
 
 from .connection import Connection
+from .proxies import Proxies
 from .speaker import Speakers
 from .tls import ServerTls
 
@@ -41,10 +42,11 @@ _KEEP_ALIVE = KeepAlive(idle=60, interval=20, probes=3, limit_sends=True)  # end
 class Door:
     """Owns the listening sockets, their threads, the write pump, and every connection."""
 
-    def __init__(self, chat: Chat, tls: ServerTls | None = None) -> None:
-        """Without `tls`, no port speaks TLS."""
+    def __init__(self, chat: Chat, tls: ServerTls | None = None, proxies: Proxies | None = None) -> None:
+        """Without `tls`, no port speaks TLS. Connections from `proxies` begin with a header, and no others do."""
         self._chat = chat
         self._tls = tls
+        self._proxies = proxies or Proxies()
         self.pump = WritePump()
         self._lock = threading.Lock()
         self._connections: set[Connection] = set()
@@ -89,25 +91,22 @@ class Door:
                 sock.close()
 
     def _admit(self, sock: socket.socket, address: str, speakers: Speakers) -> None:
-        limits, network = self._chat.limits, network_of(host_of(address))
-        try:
-            self._chat.rates.check(CONNECTIONS, Origin("", network))
-        except Refused as refused:  # before anything is made for it: the next ones wait for this thread
-            self._refuse(sock, address, Closing(reason=refused.sentence, code=refused.code), speakers)
+        introduce = self._introduce if self._proxies.include(host_of(address)) else None
+        if introduce is None and (too_fast := self._too_fast(address)) is not None:
+            self._refuse(sock, address, too_fast, speakers)  # before anything is made for it: the next ones wait
             return
         disable_nagle(sock)
         _KEEP_ALIVE.apply(sock)
-        connection = Connection(sock, address, self._chat, self.pump, speakers, self._tls, self._forget)
+        limits = self._chat.limits
+        connection = Connection(sock, address, self._chat, self.pump, speakers, self._tls, self._forget, introduce)
         with self._lock:
             if len(self._connections) >= limits.connections:
                 refusal: Closing | None = _full()
-            elif limits.connections_per_address and self._by_network[network] >= limits.connections_per_address:
-                refusal = Closing(reason="Too many connections from your address.", code="address-full")
             else:
-                refusal = None
-                self._connections.add(connection)
-                self._most = max(self._most, len(self._connections))
-                self._by_network[network] += 1
+                refusal = self._count_locked(connection) if introduce is None else None
+                if refusal is None:
+                    self._connections.add(connection)
+                    self._most = max(self._most, len(self._connections))
         if refusal is None:
             try:
                 connection.thread.start()
@@ -128,17 +127,48 @@ class Door:
                 sock.send(speakers.refusal(refusal))
         sock.close()
 
+    def _too_fast(self, address: str) -> Closing | None:
+        """Return why a connection is refused if its address opens too many a second."""
+        try:
+            self._chat.rates.check(CONNECTIONS, Origin("", network_of(host_of(address))))
+        except Refused as refused:
+            return Closing(reason=refused.sentence, code=refused.code)
+        return None
+
+    def _count_locked(self, connection: Connection) -> Closing | None:
+        """Count a connection for its address, or return why there are too many."""
+        network, most = network_of(host_of(connection.address)), self._chat.limits.connections_per_address
+        if most and self._by_network[network] >= most:
+            return Closing(reason="Too many connections from your address.", code="address-full")
+        self._by_network[network] += 1
+        connection.network = network
+        return None
+
+    def _introduce(self, connection: Connection) -> Closing | None:
+        """Count a proxy's connection for the address of the peer behind it, or return why this peer is refused.
+
+        Called by the connection's thread.
+        """
+        refusal = self._too_fast(connection.address)
+        if refusal is None:
+            with self._lock:
+                refusal = self._count_locked(connection)
+        if refusal is not None:
+            report(events.RefusedConnection(host_of(connection.address), refusal.code or ""))
+        return refusal
+
     def _forget(self, connection: Connection) -> None:
         """Count a connection no longer, and give the memory of a crowd back that has left.
 
         Called by the connection's thread as the last thing it does.
         """
-        network = network_of(host_of(connection.address))
+        network = connection.network
         with self._lock:
             self._connections.discard(connection)
-            self._by_network[network] -= 1
-            if not self._by_network[network]:
-                del self._by_network[network]
+            if network:
+                self._by_network[network] -= 1
+                if not self._by_network[network]:
+                    del self._by_network[network]
             if not self._connections and self._closing:
                 self._empty.set()
             left = len(self._connections)

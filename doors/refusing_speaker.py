@@ -7,7 +7,15 @@ from store import Entries
 from wire.errors import PeerError
 from wire.frames import Error
 from wire.limits import Limits
-from wire.other_protocols import TLS_ANSWER, TLS_SENTENCE, UNKNOWN_SENTENCE, WrongProtocol
+from wire.other_protocols import (
+    PROXY_ANSWER,
+    PROXY_SENTENCE,
+    TLS_ANSWER,
+    TLS_SENTENCE,
+    UNKNOWN_SENTENCE,
+    WrongProtocol,
+)
+from wire.proxy_protocol import SIGNATURE_2
 from wire.text import TextLines
 
 
@@ -26,6 +34,8 @@ class RefusingSpeaker:
 
     def receive(self, data: bytes) -> None:
         """Refuse. Raises WrongProtocol."""
+        if data.startswith(SIGNATURE_2):
+            self._refusal = WrongProtocol("PROXY", PROXY_SENTENCE, PROXY_ANSWER)
         raise self._refusal
 
     def input_ended(self) -> None:

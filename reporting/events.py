@@ -153,6 +153,18 @@ class RefusedConnection(Event, tag="refused-connection"):
     reason: str
 
 
+class BadProxyHeader(Event, tag="bad-proxy-header"):
+    """A connection from an address of the setting `proxies` did not begin with a header of the PROXY protocol.
+
+    `address` is that of the proxy.
+    """
+
+    LEVEL: ClassVar[int] = WARNING
+    SENTENCE: ClassVar[str] = "A proxy sent no valid header of the PROXY protocol. Its connection was closed."
+    address: str
+    error: str
+
+
 class WrongProtocol(Event, tag="wrong-protocol"):
     """The first bytes of a connection belong to no protocol of the port. `saw` names what they look like."""
 

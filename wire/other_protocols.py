@@ -19,8 +19,10 @@ _LOOK = 4  # bytes: those of one character, and of a packet of MQTT up to the fi
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 # A request line: a method, which is any token, a target, and a version (RFC 9112 §3, RFC 9110 §5.6.2).
 _REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ .* HTTP/[0-9][0-9.]*\s*", re.DOTALL)
+_PROXY_LINE = re.compile(rb"PROXY (?:TCP[46]|UNKNOWN)\b")  # version 1; see proxy_protocol.py
 _LONG_REQUEST_LINE = re.compile(rb"[A-Z]+ (?:/|https?://)")  # one whose end is too far away
 
+PROXY_SENTENCE = "This server takes the PROXY protocol only from the addresses in its setting proxies."
 HTTP_SENTENCE = "This is a Partyline chat server. It speaks its own protocols and MQTT on this port, but not HTTP."
 TLS_SENTENCE = "This server has no certificate, so it does not speak TLS."
 UNKNOWN_SENTENCE = "This server speaks text, JSON and MQTT. Your first byte begins none of them."
@@ -30,6 +32,7 @@ HTTP_ANSWER = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n"
     b"Content-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(_BODY), _BODY)
 )
+PROXY_ANSWER = f"! {PROXY_SENTENCE}\n".encode()
 TLS_ANSWER = bytes.fromhex("15 0303 0002 02 28")  # an alert record: fatal, handshake_failure (RFC 8446 §6)
 
 
@@ -65,6 +68,11 @@ def begins_text(first: bytes) -> bool:
 
 
 def check_first_line(line: bytes, *, whole: bool = True) -> None:
-    """Raise WrongProtocol if the first line of a peer is a request line of HTTP; not `whole`: its start is."""
+    """Raise WrongProtocol if the first line of a peer is a request line of HTTP, or a header of the PROXY protocol.
+
+    Not `whole`: its start is.
+    """
+    if _PROXY_LINE.match(line) is not None:
+        raise WrongProtocol("PROXY", PROXY_SENTENCE, PROXY_ANSWER)
     if (_REQUEST_LINE.fullmatch(line) if whole else _LONG_REQUEST_LINE.match(line)) is not None:
         raise WrongProtocol("HTTP", HTTP_SENTENCE, HTTP_ANSWER)

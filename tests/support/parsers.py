@@ -36,6 +36,7 @@ from wire.mqtt import (
 )
 from wire.names import check_name, one_line, printable, shorten
 from wire.other_protocols import begins_text, check_first_line
+from wire.proxy_protocol import SIGNATURE_2, ProxyHeaderError, parse_proxy_header
 from wire.ranges import clip, missing, reach, total, union
 from wire.text import TextLines, channel_word, parse, post_for, topic_refusal, without_secret
 from wire.topics import Topics
@@ -195,6 +196,13 @@ def _first_line(data: bytes) -> None:
     check_first_line(data)
 
 
+def _headers_in_pieces(data: bytes) -> None:
+    """Parse as a connection does whose bytes come one at a time."""
+    for size in range(len(data) + 1):
+        if parse_proxy_header(data[:size]) is not None:
+            return
+
+
 def _addresses(text: str) -> None:
     parse_broker(BrokerConfig(f"mqtt://{text}"))
     parse_server(f"mqtt://{text}")
@@ -241,6 +249,11 @@ _YAML = (
     b"*a ", b"? ", b"|\n", b"\t", b"\xff", b"x",
 )  # fmt: skip
 
+_PROXY = (
+    b"PROXY ", b"TCP4 ", b"TCP6 ", b"UNKNOWN", b"1.2.3.4 ", b"::1 ", b"80 ", b"\r\n", b"\r", b"0", b" ", SIGNATURE_2,
+    b"\x21\x11\x00\x0c", b"\x20\x00\x0f\xf0", b"\x21\x21\x00\x24", b"\x21\x00", b"\xff",
+)  # fmt: skip
+
 PARSERS: tuple[Parser, ...] = (
     Parser("text dialect", lambda data: TextLines(_UNLIMITED).receive(data), _LINES, (ChatError,), memory=128),
     Parser("text dialect, byte by byte", _dripping(lambda: TextLines(_UNLIMITED)), _LINES, (ChatError,), memory=128),
@@ -266,6 +279,8 @@ PARSERS: tuple[Parser, ...] = (
     Parser("ranges", _ranges, (b"\x00", b"\x01", b"\x02", b"\x03", b"\xff"), memory=700),
     Parser("parts of an offer", _parts, (b"]", b'{"name":"a","size":1},', *_JSON), (ChatError,)),
     Parser("other protocols", _first_line, _REQUEST_LINES, (ChatError,)),
+    Parser("headers of a proxy", parse_proxy_header, _PROXY, (ProxyHeaderError,)),
+    Parser("headers of a proxy, byte by byte", _headers_in_pieces, _PROXY, (ProxyHeaderError,)),
     Parser("addresses", _text(_addresses), _ADDRESSES, (LocalError,), memory=256),
     Parser("config", _config, _YAML, (LocalError,), memory=4_000),
 )  # fmt: skip
