@@ -14,7 +14,6 @@ if __name__ == "__main__":  # the imports take a moment; a signal meanwhile ends
 
 import argparse
 import asyncio
-import ssl
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,18 +21,19 @@ from functools import partial
 from pathlib import Path
 
 from net import ignoring_closed_pipes, is_loopback
-from terminal.files import DirectOptions, FileOptions, JsonFileConnection, MqttFileConnections, OpenConnection
+from terminal.files import DirectOptions, FileOptions, JsonFileConnections, MqttFileConnections, OpenConnection
 from terminal.links import (
     DEFAULT_HOST,
     DEFAULT_PORT,
     Deliver,
+    Endpoint,
     JsonAddress,
     JsonLink,
     Link,
     MqttAddress,
     known_hosts,
     parse_server,
-    trusting_context,
+    trusting_contexts,
 )
 from terminal.state import Credentials, State
 from terminal.ui.script import Filter, ScriptOptions
@@ -61,6 +61,11 @@ Partyline server, or to a broker that mirrors one. USER is your name. Other user
 the command line. ROOT is the server's topic root, if it is not chat.
 
   {program} mqtt://bob@192.168.1.5
+
+HOST[:PORT],HOST2[:PORT],… are servers of one chat, also after tls://, mqtt:// and mqtts://. The client connects to the
+first one that answers. When it loses that one, it goes on to the next, with everything that is not sent yet.
+
+  {program} tls://chat1.lan,chat2.lan:7001
 """
 
 
@@ -76,8 +81,8 @@ def _parser(program: str) -> argparse.ArgumentParser:
         nargs="?",
         default="",
         metavar="ADDRESS",
-        help="the server: HOST[:PORT], tls://HOST[:PORT] or mqtt://HOST[:PORT] "
-        f"(default: {DEFAULT_HOST}:{DEFAULT_PORT})",
+        help="the server: HOST[:PORT], tls://HOST[:PORT] or mqtt://HOST[:PORT]; several servers of one chat: "
+        f"HOST[:PORT],HOST2[:PORT] (default: {DEFAULT_HOST}:{DEFAULT_PORT})",
     )
     parser.add_argument(
         "--name",
@@ -98,8 +103,11 @@ def _parser(program: str) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--trust",
+        action="append",
+        default=[],
         metavar="SHA256",
-        help="for tls:// and mqtts://: trust the server's certificate, which has this SHA-256, from now on",
+        help="for tls:// and mqtts://: trust the server's certificate, which has this SHA-256, from now on; "
+        "may be repeated for several servers",
     )
     parser.add_argument("--version", action="version", version=f"partyline client {VERSION}")
     _add_file_options(parser)
@@ -191,66 +199,61 @@ def _password(file: Path | None) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Server:
-    """A server as the user names it, the link and file connections to it, and the name and password in its address."""
+class _Servers:
+    """The servers as the user names them, the link and file connections to them, and what else the address says."""
 
-    where: str
+    names: Sequence[str]
     make_link: Callable[[Deliver], Link]
     open_connection: OpenConnection
     file_options: FileOptions
-    exposed: bool  # what is sent goes to another machine without TLS
     name: str | None = None
     password: str | None = None
 
 
-def _server(options: argparse.Namespace) -> _Server:
+def _servers(options: argparse.Namespace) -> _Servers:
     address = parse_server(options.address)
     for option in ("ca", "trust"):
         if getattr(options, option) and not address.tls:
             raise LocalError(f"--{option} needs an address that begins with tls:// or mqtts://.")
-    tls: ssl.SSLContext | None = None
-    if address.tls:
-        tls = trusting_context(
-            address.host,
-            address.port,
-            known_hosts(),
-            ca=options.ca,
-            trust=options.trust,
-            ask=_agreed if _has_screen() else None,
-        )
-    exposed = not address.tls and not is_loopback(address.host)
+    endpoints = _endpoints(options, address)
     if isinstance(address, MqttAddress):
-        return _over_mqtt(options, address, tls, exposed=exposed)
-    return _over_json(options, address, tls, exposed=exposed)
+        return _over_mqtt(options, address, endpoints)
+    return _over_json(options, address, endpoints)
 
 
-def _over_json(
-    options: argparse.Namespace, address: JsonAddress, tls: ssl.SSLContext | None, *, exposed: bool
-) -> _Server:
+def _endpoints(options: argparse.Namespace, address: JsonAddress | MqttAddress) -> list[Endpoint]:
+    """Return the servers of an address. Raises LocalError if the certificate of one is not trusted."""
+    if not address.tls:
+        named = zip(address.places, address.names(), strict=True)
+        return [Endpoint(*place, None, name, exposed=not is_loopback(place[0])) for place, name in named]
+    ask = _agreed if _has_screen() else None
+    contexts = trusting_contexts(address.places, known_hosts(), ca=options.ca, trust=options.trust, ask=ask)
+    trusted = zip(address.places, contexts, address.names(), strict=True)
+    return [Endpoint(*place, context, name) for place, context, name in trusted]
+
+
+def _over_json(options: argparse.Namespace, address: JsonAddress, endpoints: Sequence[Endpoint]) -> _Servers:
     direct = (
         DirectOptions(options.direct_port, _PATIENCE if _has_screen() else 0.0) if options.direct == "auto" else None
     )
-    return _Server(
-        str(address),
-        partial(JsonLink, address.host, address.port, tls=tls),
-        partial(JsonFileConnection, address.host, address.port, tls=tls),
+    connections = JsonFileConnections()
+    return _Servers(
+        address.names(),
+        partial(connections.make_link, partial(JsonLink, endpoints)),
+        connections.open,
         FileOptions(options.downloads, options.largest, direct),
-        exposed,
     )
 
 
-def _over_mqtt(
-    options: argparse.Namespace, address: MqttAddress, tls: ssl.SSLContext | None, *, exposed: bool
-) -> _Server:
+def _over_mqtt(options: argparse.Namespace, address: MqttAddress, endpoints: Sequence[Endpoint]) -> _Servers:
     from terminal.links.mqtt import MqttLink  # only here, because importing paho takes time
 
     connections = MqttFileConnections()
-    return _Server(
-        str(address),
-        partial(connections.make_link, partial(MqttLink, address, tls)),
+    return _Servers(
+        address.names(),
+        partial(connections.make_link, partial(MqttLink, endpoints, address.root)),
         connections.open,
         FileOptions(options.downloads, options.largest),
-        exposed,
         address.name,
         address.password,
     )
@@ -265,28 +268,24 @@ def _agreed(question: str) -> bool:
 
 
 def _run(options: argparse.Namespace, program: str) -> int:
-    server = _server(options)
-    name, password = server.name or options.name, server.password
+    servers = _servers(options)
+    name, password = servers.name or options.name, servers.password
     if password is None:
         password = _password(options.password_file)
-    direct = server.file_options.direct is not None
+    direct = servers.file_options.direct is not None
     credentials = Credentials(check_name(name) if name else None, password, direct=direct)
     if _has_screen():
         from terminal.ui.screen import Screen  # only here, because importing prompt_toolkit takes time
 
-        state = State(credentials, where=server.where, fetch_names=True, exposed=server.exposed)
-        return asyncio.run(Screen(state, server.make_link, server.open_connection, server.file_options).run())
+        state = State(credentials, fetch_names=True)
+        return asyncio.run(Screen(state, servers.make_link, servers.open_connection, servers.file_options).run())
     if not credentials.name:
         raise LocalError("Your name is missing: give --name NAME or set PARTYLINE_NAME.")
-    script = ScriptOptions(json=options.json, listen=options.listen, patience=options.wait, program=program)
+    script = ScriptOptions(
+        json=options.json, listen=options.listen, patience=options.wait, program=program, servers=servers.names
+    )
     return asyncio.run(
-        Filter(
-            State(credentials, where=server.where, exposed=server.exposed),
-            server.make_link,
-            server.open_connection,
-            server.file_options,
-            script,
-        ).run()
+        Filter(State(credentials), servers.make_link, servers.open_connection, servers.file_options, script).run()
     )
 
 

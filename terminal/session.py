@@ -70,18 +70,23 @@ class ClientSession:
             return
         try:
             match event:
-                case Connected():
-                    self.state.connected()
-                case Disconnected(reason, reached):
-                    self.state.lost(reason, reached=reached)
+                case Connected(endpoint):
+                    self.state.connected(endpoint.name, exposed=endpoint.exposed)
+                case Disconnected():
+                    self._note_loss(event)
                 case Received(frames):
                     self.state.receive(frames)
         except Exception as error:  # noqa: BLE001 - `until` raises it, as the link's thread could not handle it
             self.fail(error)
         self.turn()
 
+    def _note_loss(self, event: Disconnected) -> None:
+        """Tell the state which server is lost, and which one is tried next."""
+        where = event.endpoint.name if event.endpoint else "the server"
+        self.state.lost(event.reason, where=where, reached=event.reached, then=event.then.name if event.then else "")
+
     def retry(self) -> None:
-        """Begin the next attempt to connect now."""
+        """Begin the next round of attempts to connect now."""
         self._link.retry()
 
     def turn(self) -> None:

@@ -6,7 +6,7 @@ Each transfer has a thread and a file connection of its own, so that no message 
 from .connection import OpenConnection
 from .direct_offer import DIRECTLY, DirectOptions
 from .download import Download
-from .json_connection import JsonFileConnection
+from .json_connection import JsonFileConnection, JsonFileConnections
 from .manager import FileOptions, TransferManager, UserInterface
 from .mqtt_connection import MqttFileConnections
 from .upload import Upload
@@ -17,6 +17,7 @@ __all__ = [
     "Download",
     "FileOptions",
     "JsonFileConnection",
+    "JsonFileConnections",
     "MqttFileConnections",
     "OpenConnection",
     "TransferManager",

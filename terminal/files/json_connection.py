@@ -13,7 +13,7 @@ import socket
 import ssl
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import msgspec
@@ -57,7 +57,7 @@ from wire.frames import (
 )
 from wire.jsonlines import JsonLines
 
-from ..links import connect_failure
+from ..links import Deliver, Endpoint, Link, connect_failure
 from .connection import ConnectionLostError
 
 _CONNECTING = 10.0  # seconds
@@ -73,6 +73,24 @@ _GARBLED = {"bad-frame", "unknown-frame", "too-long"}  # this client sends no su
 _decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(AnyReply)
 
 A = TypeVar("A", bound=Frame)
+
+
+class JsonFileConnections:
+    """Opens file connections to the server to which the link is connected. Any thread may call `open`."""
+
+    def __init__(self) -> None:
+        self._link: Link | None = None
+
+    def make_link(self, make: Callable[[Deliver], Link], deliver: Deliver) -> Link:
+        """Return the link that `make` returns."""
+        self._link = make(deliver)
+        return self._link
+
+    def open(self, name: str, token: str) -> JsonFileConnection:
+        """Connect and attach. Raises Refused, also if the token belongs to another server, or ConnectionLostError."""
+        assert self._link is not None
+        there: Endpoint = self._link.endpoint
+        return JsonFileConnection(there.host, there.port, name, token, tls=there.tls)
 
 
 class JsonFileConnection:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import selectors
 import socket
-import ssl
 from collections.abc import Iterable
 
 from net import PlainStream, Stream, TlsStream, disable_nagle, reason
@@ -14,31 +13,27 @@ from wire.jsonlines import JsonLines
 from wire.limits import Limits
 from wire.text import GREETING_START
 
-from .link import Deliver, Disconnected, Link, Received, connect_failure
+from .endpoint import Endpoint
+from .link import Disconnected, Link, Received, connect_failure
 
-_CONNECTING = 10.0  # seconds for one attempt
+_ANSWERING = 10.0  # seconds without a first byte, after which another server is tried if there is one
 _SILENCE = 30.0  # seconds without a byte until a ping is sent, and until the connection is given up after it
 _CHUNK = 65_536
 _REPLY_LINE = 64 << 20  # bytes: a page of long entries, or a list of channels, is one line
 
 
 class JsonLink(Link):
-    """The link to `host` and `port`, in TLS if there is a context for it."""
+    """The link to the servers of one chat, of which it is connected to one at a time."""
 
-    def __init__(self, host: str, port: int, deliver: Deliver, *, tls: ssl.SSLContext | None = None) -> None:
-        super().__init__(deliver)
-        self._address = (host, port)
-        self._tls = tls
-
-    def _dial(self) -> tuple[bool, Disconnected]:
+    def _dial(self, endpoint: Endpoint) -> tuple[bool, Disconnected]:
         try:
-            stream = self._open()
+            stream = self._open(endpoint)
         except (OSError, UnicodeError) as error:
             return False, Disconnected(connect_failure(error), reached=False)
         try:
             if self._stopping.is_set():
                 return False, Disconnected("")
-            self._begin()
+            self._begin(endpoint)
             connection = _JsonConnection(stream)
             try:
                 self._converse(connection)
@@ -50,16 +45,16 @@ class JsonLink(Link):
         finally:
             stream.close()
 
-    def _open(self) -> Stream:
+    def _open(self, endpoint: Endpoint) -> Stream:
         """Connect, and shake hands for TLS. Raises OSError or UnicodeError."""
-        sock = socket.create_connection(self._address, _CONNECTING)
+        sock = socket.create_connection((endpoint.host, endpoint.port), self._attempt_seconds)
         disable_nagle(sock)
         sock.settimeout(None)
-        if self._tls is None:
+        if endpoint.tls is None:
             return PlainStream(sock)
-        stream = TlsStream(sock, self._tls, self._address[0])
+        stream = TlsStream(sock, endpoint.tls, endpoint.host)
         try:
-            stream.shake_hands(_CONNECTING)
+            stream.shake_hands(self._attempt_seconds)
         except BaseException:
             stream.close()
             raise
@@ -74,14 +69,20 @@ class JsonLink(Link):
             while not self._given_up:
                 writing = selectors.EVENT_WRITE if connection.send(self._take_outgoing()) else 0
                 selector.modify(stream.socket, selectors.EVENT_READ | writing)
-                ready = dict(selector.select(0 if stream.pending else _SILENCE))
+                ready = dict(selector.select(0 if stream.pending else self._patience(connection)))
                 if not ready and not stream.pending:
+                    if self._has_others and not connection.received:
+                        raise TimeoutError("the server does not answer")
                     self.send([connection.ping()])
                 if selector.get_key(self._wake_reader) in ready:
                     self._clear_wake()
                 readable = ready.get(selector.get_key(stream.socket), 0) & selectors.EVENT_READ
                 if (readable or stream.pending) and (frames := connection.receive()):
                     self._deliver(Received(frames))
+
+    def _patience(self, connection: _JsonConnection) -> float:
+        """Return the seconds to wait for a byte. A server that never answers must not keep us from the others."""
+        return _ANSWERING if self._has_others and not connection.received else _SILENCE
 
 
 class _JsonConnection:
@@ -91,7 +92,7 @@ class _JsonConnection:
         self.stream = stream
         self.welcomed = False
         self._pinged = False
-        self._received = False  # any byte
+        self.received = False  # any byte
         self._unsent = bytearray()
         self._dialect = JsonLines(Limits(line=_REPLY_LINE), client=True)
 
@@ -110,9 +111,9 @@ class _JsonConnection:
         if not data:
             raise ConnectionError("the server closed the connection")
         self._pinged = False
-        if not self._received and data.startswith(GREETING_START):  # meant for a person: we spoke too late
+        if not self.received and data.startswith(GREETING_START):  # meant for a person: we spoke too late
             data = data.partition(b"\n")[2]
-        self._received = True
+        self.received = True
         frames = self._dialect.receive(data)
         self.welcomed = self.welcomed or any(isinstance(frame, Welcome) for frame in frames)
         return frames

@@ -9,15 +9,21 @@ from __future__ import annotations
 import contextlib
 import os
 import ssl
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import TypeAlias
 
 import net
 from wire.errors import LocalError
 
-_PATIENCE = 10.0  # seconds for the look at a certificate
+from .address import Place
+from .endpoint import attempt_seconds
+
 _BYTES = 1 << 20  # of the file, at most
+
+_Look: TypeAlias = net.PeerCertificate | OSError | UnicodeError
 
 
 class KnownHosts:
@@ -59,40 +65,90 @@ def known_hosts() -> KnownHosts:
     return KnownHosts(Path(folder).expanduser() / "partyline" / "known_hosts")
 
 
-def trusting_context(
-    host: str,
-    port: int,
+def trusting_contexts(
+    places: Sequence[Place],
     known: KnownHosts,
     *,
     ca: Path | None = None,
-    trust: str | None = None,
+    trust: Sequence[str] = (),
     ask: Callable[[str], bool] | None = None,
-) -> ssl.SSLContext:
-    """Return a context for a server that the system's authorities know, or that a person trusts. Raises LocalError.
+) -> list[ssl.SSLContext]:
+    """Return a context for each server, which the system's authorities know, or a person trusts. Raises LocalError.
 
-    `ca` is a PEM file of the only authorities to trust, and no person is asked. `trust` is the fingerprint of a
-    certificate to trust from now on. `ask` puts a yes-or-no question to a person; None without one. A server that
+    `ca` is a PEM file of the only authorities to trust, and no person is asked. `trust` are the fingerprints of
+    certificates to trust from now on. `ask` puts a yes-or-no question to a person; None without one. A server that
     cannot be reached now is trusted as far as it was before.
     """
-    address = net.format_address(host, port)
     context = _verifying(ca)
+    wanted = [_normal(fingerprint) for fingerprint in trust]
+    looks = _look(places, context)
+    shown = {net.fingerprint_of(look.der) for look in looks if isinstance(look, net.PeerCertificate)}
+    missing = [fingerprint for fingerprint in wanted if fingerprint not in shown]
+    if missing and all(isinstance(look, net.PeerCertificate) for look in looks):
+        raise LocalError(_not_shown(places, sorted(shown), missing[0]))
+    return [
+        _context(place, look, known, context, ca=ca, trust=wanted, ask=ask, only=len(places) == 1)
+        for place, look in zip(places, looks, strict=True)
+    ]
+
+
+def _not_shown(places: Sequence[Place], shown: Sequence[str], missing: str) -> str:
+    """Return why a fingerprint of --trust is wrong."""
+    if len(places) == 1:
+        where = net.format_address(*places[0])
+        return f"The certificate of {where} has another SHA-256 than --trust says: {shown[0]}."
+    where = ", ".join(net.format_address(*place) for place in places)
+    return f"No certificate of {where} has the SHA-256 that --trust says: {missing}."
+
+
+def _look(places: Sequence[Place], context: ssl.SSLContext) -> list[_Look]:
+    """Look at all certificates at the same time, so that a server that does not answer delays the others once."""
+    looks: list[_Look] = [TimeoutError("timed out") for _ in places]
+    patience = attempt_seconds(len(places))
+
+    def look(at: int, place: Place) -> None:
+        try:
+            looks[at] = net.peer_certificate(*place, patience, context)
+        except (OSError, UnicodeError) as error:
+            looks[at] = error
+
+    # Daemons, because a resolver cannot be interrupted: leaving by Ctrl-C does not wait for it.
+    threads = [
+        threading.Thread(target=look, args=each, name="partyline-trust", daemon=True) for each in enumerate(places)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return looks
+
+
+def _context(
+    place: Place,
+    look: _Look,
+    known: KnownHosts,
+    context: ssl.SSLContext,
+    *,
+    ca: Path | None,
+    trust: Sequence[str],
+    ask: Callable[[str], bool] | None,
+    only: bool,
+) -> ssl.SSLContext:
+    """Return the context for one server. `context` verifies by authorities; `only`: there is no other server."""
+    address = net.format_address(*place)
     before = known.find(address) if ca is None else None
-    try:
-        shown = net.peer_certificate(host, port, _PATIENCE, context)
-    except (OSError, UnicodeError) as error:
-        if isinstance(error, ssl.SSLError):
-            raise LocalError(f"{address} does not answer in TLS: {net.reason(error)}.") from error
+    if not isinstance(look, net.PeerCertificate):
+        if only and isinstance(look, ssl.SSLError):
+            raise LocalError(f"{address} does not answer in TLS: {net.reason(look)}.") from look
         return context if before is None else net.pinned_context(before[0])
-    fingerprint = net.fingerprint_of(shown.der)
-    if trust is not None and _normal(trust) != fingerprint:
-        raise LocalError(f"The certificate of {address} has another SHA-256 than --trust says: {fingerprint}.")
+    fingerprint = net.fingerprint_of(look.der)
     if before is not None and before[0] == fingerprint:
         return net.pinned_context(fingerprint)
-    if not shown.objection:
+    if not look.objection:
         return context
     if ca is not None:
-        raise LocalError(f"The certificate of {address} is not valid: {shown.objection}.")
-    _decide(address, shown, before, known, trusted=trust is not None, ask=ask)
+        raise LocalError(f"The certificate of {address} is not valid: {look.objection}.")
+    _decide(address, look, before, known, trusted=fingerprint in trust, ask=ask)
     return net.pinned_context(fingerprint)
 
 

@@ -65,11 +65,11 @@ _EXPOSED = (
 
 
 class _LinkState(enum.Enum):
-    """The state of the connection; the value is the sentence for a connection that ends in it."""
+    """The state of the connection; the values are the sentences for a connection that ends in it."""
 
-    OFFLINE = "Could not connect to {where} ({reason}). Retrying."
-    GREETING = "{where} closed the connection ({reason}). Reconnecting."
-    ONLINE = "Lost the connection to {where} ({reason}). Reconnecting."
+    OFFLINE = "Could not connect to {where} ({reason}).", "Retrying."
+    GREETING = "{where} closed the connection ({reason}).", "Reconnecting."
+    ONLINE = "Lost the connection to {where} ({reason}).", "Reconnecting."
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,32 +81,25 @@ class Ended:
 
 
 class State:
-    """One user's conversation with the server, over as many connections as it takes.
+    """One user's conversation with a chat, over as many connections as it takes, to any of its servers.
 
-    `where` is the server as the user names it. With `fetch_names`, the client asks for the names of all channels and
-    of the users online, for completion. `exposed`: what is sent goes to another machine without TLS.
+    With `fetch_names`, the client asks for the names of all channels and of the users online, for completion.
     """
 
-    def __init__(
-        self,
-        credentials: Credentials,
-        *,
-        where: str = "the server",
-        fetch_names: bool = False,
-        exposed: bool = False,
-    ) -> None:
+    def __init__(self, credentials: Credentials, *, fetch_names: bool = False) -> None:
         self.credentials = credentials
-        self._exposed = exposed
+        self._exposed = False  # what is sent goes to another machine without TLS
+        self._exposure_shown = False
         self.leaving = False  # the user has typed `exit`
         self.ended: Ended | None = None
-        self.attempts = 0  # connections that were lost, and attempts that failed
+        self.failed_rounds = 0  # how often each server was tried, or lost, without success
         self.unmatched_error = ""  # an error without `ref`: one of our requests will get no other answer
-        self._where = where
+        self._where = ""  # the server of the present connection, as the user names it
         self._fetch_names = fetch_names
         self._link_state = _LinkState.OFFLINE
         self._hello: int | None = None  # the `ref` of a `hello` without an answer
         self._welcomed = False  # at least once
-        self._loss_shown = False
+        self._losses_shown: set[str] = set()  # servers whose loss or failure the user knows of, in this absence
         self._reason = ""  # why the server is about to close the connection
         self._bye_sent = False
         self._cursors = Cursors()
@@ -160,8 +153,12 @@ class State:
 
     # The connection
 
-    def connected(self) -> None:
-        """Begin a new connection with `hello`."""
+    def connected(self, where: str = "the server", *, exposed: bool = False) -> None:
+        """Begin a new connection with `hello`.
+
+        `where` is the server as the user names it; `exposed`: what is sent goes to another machine without TLS.
+        """
+        self._where, self._exposed = where, exposed
         self._link_state = _LinkState.GREETING
         self._greet()
 
@@ -174,20 +171,25 @@ class State:
 
     def _warn_of_password(self) -> None:
         """Warn once that others on the network can read a password that is sent."""
-        if self._exposed:
-            self._exposed = False
+        if self._exposed and not self._exposure_shown:
+            self._exposure_shown = True
             self._note(_EXPOSED)
 
-    def lost(self, reason: str, *, reached: bool = True) -> None:
-        """Note a lost connection or a failed attempt. Only the first of several in a row is displayed."""
+    def lost(self, reason: str, *, where: str = "the server", reached: bool = True, then: str = "") -> None:
+        """Note a lost connection to `where`, or a failed attempt. Only the first of each server is displayed.
+
+        `then` is the server that is tried next, at once; empty after the last one of a round.
+        """
         link_state, self._link_state = self._link_state if reached else _LinkState.OFFLINE, _LinkState.OFFLINE
         reason, self._reason = self._reason or reason, ""
-        self.attempts += 1
+        self.failed_rounds += not then
         if self._bye_sent:
             self.ended = Ended(clean=True)
-        elif not self._loss_shown and self.credentials.question is None and self.ended is None:
-            self._loss_shown = True
-            self._note(link_state.value.format(where=self._where, reason=one_line(reason).rstrip(".")))
+        elif where not in self._losses_shown and self.credentials.question is None and self.ended is None:
+            self._losses_shown.add(where)
+            what, further = link_state.value
+            further = f"Trying {then}." if then else further
+            self._note(f"{what.format(where=where, reason=one_line(reason).rstrip('.'))} {further}")
 
     # The user
 
@@ -317,12 +319,15 @@ class State:
 
     def _welcome(self, frame: Welcome) -> None:
         again, self._welcomed = self._welcomed, True
-        self._link_state, self._hello, self._loss_shown = _LinkState.ONLINE, None, False
+        self._link_state, self._hello = _LinkState.ONLINE, None
+        failed, self._losses_shown = self._losses_shown - {self._where}, set()
         self.credentials.welcome(frame)
         self._cursors.welcome(frame.logs)
         if again:
             self._note(f"Reconnected to {self._where} as {frame.name}.")
         else:
+            if failed:
+                self._note(f"Connected to {self._where}.")
             self._show(msgspec.structs.replace(frame, token=""))  # what is displayed may be kept, and seen by others
         self.rooms.check_current()
         self._resend()
@@ -342,6 +347,8 @@ class State:
                 continue
             if isinstance(request, Join):
                 inside.add(fold(request.channel))
+            elif isinstance(request, Register):
+                self._warn_of_password()
             self._step.send.append(request)
 
     def _error(self, frame: Error) -> None:
@@ -383,8 +390,11 @@ class State:
             self.ended = Ended(frame.reason)
 
     def _malformed(self, frame: Malformed) -> None:
-        """Ignore frames that only a newer server knows; end if the first line is no frame, so no server's."""
-        if not self._welcomed and frame.code == "bad-frame":
+        """Ignore frames that only a newer server knows; end if the first line is no frame, so no server's.
+
+        A full server says why it closes the connection in JSON, and then as text.
+        """
+        if not self._welcomed and not self._reason and frame.code == "bad-frame":
             self.ended = Ended(f"{self._where} is not a Partyline server.")
 
     def _entry(self, frame: Entry) -> None:

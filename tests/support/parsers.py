@@ -242,7 +242,7 @@ _FILTERS = (b"\x00\x01", b"\x00\x01a\x00", b"\x00\x03a/#\x01", b"\x00\x01a", b"\
 _PROPERTIES = (
     b"\x26\x00\x00\x00\x00", b"\x26\x00\x01a\x00\x01b", b"\x01\x00", b"\x0b\x01", b"\x09\x00\x01x", b"\x80", b"\xff",
 )  # fmt: skip
-_ADDRESSES = (b"a", b":", b"@", b"/", b"%41", b"[", b"]", b"1", b".", b"?", b"#")
+_ADDRESSES = (b"a", b":", b"@", b",", b"b:1,", b"/", b"%41", b"[", b"]", b"1", b".", b"?", b"#")
 _REQUEST_LINES = (b"GET ", b" HTTP/1.1", b"/", b" ", b"x", b"\n", b"\xff", b"HTTP/", b"1.")
 _YAML = (
     b"host: x\n", b"limits:\n", b"  line: 1\n", b"[", b"{", b"a: ", b"- ", b"\n", b" ", b"#", b"'", b'"', b"&a ",

@@ -164,7 +164,7 @@ class Wire:
     """A State and a FakeServer with frames on their way in both directions; `cut` loses them."""
 
     def __init__(self, server: FakeServer, *, name: str = ME, fetch_names: bool = False) -> None:
-        self.state = State(Credentials(name, None), where="here:7000", fetch_names=fetch_names)
+        self.state = State(Credentials(name, None), fetch_names=fetch_names)
         self.server = server
         self.up: deque[Frame] = deque()
         self.down: deque[Frame] = deque()
@@ -176,7 +176,7 @@ class Wire:
     def dial(self) -> None:
         """A new line."""
         self.connected = True
-        self.state.connected()
+        self.state.connected("here:7000")
         self.turn()
 
     def cut(self, reason: str = "cut") -> None:
@@ -185,7 +185,7 @@ class Wire:
         self.up.clear()
         self.down.clear()
         self.server.hang_up()
-        self.state.lost(reason)
+        self.state.lost(reason, where="here:7000")
         self.turn()
 
     def type(self, *lines: str) -> None:

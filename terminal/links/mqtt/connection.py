@@ -35,7 +35,6 @@ from .events import (
 
 V5, V311 = MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311
 
-_CONNECTING = 10.0  # seconds for one attempt
 _KEEP_ALIVE = 30  # seconds of silence until paho sends a ping
 _EXPIRY = 3600  # seconds that the broker keeps our session; later the history has what we missed
 _IN_FLIGHT = 500  # unacknowledged messages of either side
@@ -55,8 +54,13 @@ def _properties(kind: int, **values: int | str | bytes) -> Properties:
 class PahoConnection:
     """One connection to a broker; see `PacketSender` in events.py."""
 
-    def __init__(self, client_id: str, version: MQTTProtocolVersion, tls: ssl.SSLContext | None) -> None:
-        """The broker keeps the session for a while under the client id, but not by 3.1.1, which has no expiry."""
+    def __init__(
+        self, client_id: str, version: MQTTProtocolVersion, tls: ssl.SSLContext | None, patience: float
+    ) -> None:
+        """`patience` is the number of seconds to connect.
+
+        The broker keeps the session for a while under the client id, but not by 3.1.1, which has no expiry.
+        """
         self.window = 1
         self._will = ""
         self.version = version
@@ -68,7 +72,7 @@ class PahoConnection:
             reconnect_on_failure=False,
             manual_ack=True,
         )
-        client.connect_timeout = _CONNECTING
+        client.connect_timeout = patience
         client.max_inflight_messages_set(0)  # the conversation keeps to `window` instead
         if tls is not None:
             client.tls_set_context(tls)

@@ -13,8 +13,8 @@ from __future__ import annotations
 import itertools
 import secrets
 import select
-import ssl
 import time
+from collections.abc import Sequence
 
 from paho.mqtt.enums import MQTTProtocolVersion
 
@@ -23,7 +23,7 @@ from wire.frames import Closing, Error, Hello
 from wire.mqtt import Reason
 from wire.topics import ROOT, Gone, Topics
 
-from ..address import MqttAddress
+from ..endpoint import Endpoint
 from ..link import Deliver, Disconnected, Link, Received, connect_failure
 from .connection import V5, V311, PahoConnection
 from .conversation import MqttConversation
@@ -48,36 +48,36 @@ class MqttLink(Link):
     name, two terminals of one user would take over each other's session, and anyone could take over a guest's name.
     """
 
-    def __init__(self, address: MqttAddress, tls: ssl.SSLContext | None, deliver: Deliver) -> None:
-        super().__init__(deliver)
-        self._address = address
-        self._tls = tls
-        self._topics = Topics(address.root or ROOT)
+    def __init__(self, endpoints: Sequence[Endpoint], root: str, deliver: Deliver) -> None:
+        """`root` is the topic root; empty for the default."""
+        super().__init__(endpoints, deliver)
+        self._topics = Topics(root or ROOT)
         self._process = secrets.token_hex(8)
-        self._version: MQTTProtocolVersion = V5
-        self._speaks_5 = False  # the broker has accepted MQTT 5
+        self._lacks_5: set[Endpoint] = set()  # brokers that have refused MQTT 5
+        self._speaks_5: set[Endpoint] = set()  # brokers that have accepted it
         self._numbers = itertools.count(1)  # never repeated, as an answer may come on a later connection
         self._conversation: MqttConversation | None = None  # since the broker accepted the connection
 
-    def _dial(self) -> tuple[bool, Disconnected]:
-        self._begin()
+    def _dial(self, endpoint: Endpoint) -> tuple[bool, Disconnected]:
+        self._begin(endpoint)
         while (hello := self._next_hello()) is not None:
-            outcome = self._connect(hello, self._version)
-            if self._version == V5 and self._may_lack_5(outcome):
-                outcome = self._connect(hello, V311)
+            version = V311 if endpoint in self._lacks_5 else V5
+            outcome = self._connect(endpoint, hello, version)
+            if version == V5 and self._may_lack_5(endpoint, outcome):
+                outcome = self._connect(endpoint, hello, V311)
             if not isinstance(outcome, ConnectRefused):
                 return outcome
             self._deliver(Received([_error(outcome, hello)]))
         return False, Disconnected("dropped")
 
-    def _may_lack_5(self, outcome: ConnectRefused | tuple[bool, Disconnected]) -> bool:
+    def _may_lack_5(self, endpoint: Endpoint, outcome: ConnectRefused | tuple[bool, Disconnected]) -> bool:
         """Return True if this end of a connection by MQTT 5 may mean that the broker does not know MQTT 5."""
         if isinstance(outcome, ConnectRefused):
             if outcome.code != Reason.UNSUPPORTED_PROTOCOL_VERSION:
                 return False
-            self._version = V311
+            self._lacks_5.add(endpoint)
             return True
-        return outcome[1].reached and self._conversation is None and not (self._speaks_5 or self._given_up)
+        return outcome[1].reached and self._conversation is None and not (endpoint in self._speaks_5 or self._given_up)
 
     def _next_hello(self) -> Hello | None:
         """Wait for the state's `hello`; None after `drop` or `stop`."""
@@ -89,13 +89,16 @@ class MqttLink(Link):
             self._clear_wake()
         return None
 
-    def _connect(self, hello: Hello, version: MQTTProtocolVersion) -> ConnectRefused | tuple[bool, Disconnected]:
+    def _connect(
+        self, endpoint: Endpoint, hello: Hello, version: MQTTProtocolVersion
+    ) -> ConnectRefused | tuple[bool, Disconnected]:
         """Run one connection. Return its refusal, or whether the server has welcomed us and why it ended."""
-        connection = PahoConnection(f"partyline-{hello.name}-{self._process}", version, self._tls)
+        client_id = f"partyline-{hello.name}-{self._process}"
+        connection = PahoConnection(client_id, version, endpoint.tls, self._attempt_seconds)
         self._conversation = None
         try:
             will, _ = self._topics.ask(Gone(), hello.name)
-            connection.connect(self._address.host, self._address.port, hello.name, hello.password, will)
+            connection.connect(endpoint.host, endpoint.port, hello.name, hello.password, will)
         except (OSError, UnicodeError) as error:
             return False, Disconnected(connect_failure(error), reached=False)
         try:
@@ -146,7 +149,8 @@ class MqttLink(Link):
         now, conversation = time.monotonic(), self._conversation
         match event:
             case Accepted():
-                self._speaks_5 = self._speaks_5 or connection.version == V5
+                if connection.version == V5:
+                    self._speaks_5.add(self.endpoint)
                 self._conversation = MqttConversation(
                     connection, self._topics, hello, self._process, self._numbers, now
                 )

@@ -42,13 +42,15 @@ class ScriptOptions:
 
     `listen` is the number of seconds to stay after the last answer; None means without end. `patience` is the number
     of seconds without a connection until it gives up; None means 10 for the first connection and 30 for a later one,
-    or without end for a later one if `listen` is None. `program` is the command's name in messages.
+    or without end for a later one if `listen` is None. `program` is the command's name in messages, `servers` are those
+    that the link tries.
     """
 
     json: bool = False
     listen: float | None = 0.0
     patience: float | None = None
     program: str = "client.py"
+    servers: Sequence[str] = ()
 
 
 class Filter:
@@ -122,21 +124,24 @@ class Filter:
         while not self._gave_up:
             await self._session.until(lambda: not self._state.online)
             if not await self._reconnected(patience):
-                self._gave_up = f"Could not connect within {patience:g} second{'' if patience == 1 else 's'}."
+                servers = self._options.servers
+                where = f" to any of {', '.join(servers)}" if len(servers) > 1 else ""
+                self._gave_up = f"Could not connect{where} within {patience:g} second{'' if patience == 1 else 's'}."
                 self._session.turn()
             if self._options.patience is None:
                 patience = float("inf") if self._options.listen is None else _RECONNECTING
 
     async def _reconnected(self, patience: float) -> bool:
-        """Wait for a connection. Return False if there is none after `patience` seconds and one more attempt then.
+        """Wait for a connection. Return False if there is none after `patience` seconds and one more round then.
 
-        The last attempt begins at once, or has begun already. It may take `patience` seconds more.
+        The last round, one attempt with each server, begins at once, or has begun already. It may take `patience`
+        seconds more.
         """
         if await self._within(patience, lambda: self._state.online):
             return True
-        before = self._state.attempts
+        before = self._state.failed_rounds
         self._session.retry()
-        await self._within(patience, lambda: self._state.online or self._state.attempts != before)
+        await self._within(patience, lambda: self._state.online or self._state.failed_rounds != before)
         return self._state.online
 
     async def _within(self, seconds: float, met: Callable[[], bool]) -> bool:

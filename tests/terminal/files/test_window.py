@@ -12,6 +12,7 @@ from terminal.files import mqtt_connection as mqtt_module
 from terminal.files.connection import FileConnection
 from terminal.files.json_connection import JsonFileConnection
 from terminal.files.mqtt_connection import MqttFileConnections
+from terminal.links.endpoint import Endpoint
 from terminal.links.link import Connected, Deliver, Disconnected, Event, Link, Received
 from tests.support.waiting import DEADLINE
 from wire.frames import Attached, Frame, Kept, More, Ok, Put
@@ -57,11 +58,14 @@ def test_an_upload_over_tcp_waits_for_answers_before_it_exceeds_the_window(monke
     assert max(unanswered) == json_module._PUTS == 8
 
 
+HERE = Endpoint("here", 1883)
+
+
 class _FakeLink(Link):
     """A link without a server: it keeps what is sent; `receive` delivers frames."""
 
     def __init__(self, deliver: Deliver) -> None:
-        super().__init__(deliver)
+        super().__init__([HERE], deliver)
         self.sent: deque[Frame] = deque()
 
     def send(self, frames: object) -> None:
@@ -72,7 +76,7 @@ class _FakeLink(Link):
         """Deliver an event."""
         self._deliver(event)
 
-    def _dial(self) -> tuple[bool, Disconnected]:
+    def _dial(self, endpoint: Endpoint) -> tuple[bool, Disconnected]:
         raise AssertionError
 
 
@@ -120,8 +124,8 @@ def test_the_frames_of_file_connections_are_not_delivered_to_the_session() -> No
     connections.make_link(make, events.append)
     connection = connections.open("alice", "token")
     more, ours, other = More(file="abcd2345"), kept("file 1 1"), Ok(ref=1)
-    for event in (Connected(), Received([more]), Received([ours, other]), Disconnected("cut")):
+    for event in (Connected(HERE), Received([more]), Received([ours, other]), Disconnected("cut")):
         links[0].receive(event)
     links[0].stop()
-    assert events == [Connected(), Received([other]), Disconnected("cut")]
+    assert events == [Connected(HERE), Received([other]), Disconnected("cut")]
     assert [connection.came.get(timeout=DEADLINE) for _ in range(3)] == [more, ours, None]

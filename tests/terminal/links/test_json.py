@@ -12,6 +12,7 @@ import pytest
 from doors.line_speaker import GREETING
 from net import client_context, server_context
 from terminal.links import json as link_module
+from terminal.links.endpoint import Endpoint
 from terminal.links.json import JsonLink
 from terminal.links.link import Connected, Disconnected, Event, Received
 from tests.support.certificates import Certificate
@@ -34,7 +35,8 @@ class Peer:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.listener.settimeout(DEADLINE)
         self.events: queue.Queue[Event] = queue.Queue()
-        self.link = JsonLink("127.0.0.1", self.listener.getsockname()[1], self.events.put)
+        self.endpoint = Endpoint(*self.listener.getsockname())
+        self.link = JsonLink([self.endpoint], self.events.put)
 
     def accept(self) -> socket.socket:
         connection, _ = self.listener.accept()
@@ -130,15 +132,17 @@ def test_a_silent_server_is_pinged_and_then_given_up(peer: Peer, monkeypatch: py
     with peer.accept() as connection:
         peer.expect(Connected)
         assert connection.recv(100) == b'{"op":"ping"}\n'
-        assert peer.expect(Disconnected) == Disconnected("the server does not respond")
+        assert peer.expect(Disconnected) == Disconnected("the server does not respond", endpoint=peer.endpoint)
 
 
 def test_a_host_that_no_resolver_takes_is_a_failed_attempt() -> None:
     """The resolver raises UnicodeError for it, no OSError."""
     events: queue.Queue[Event] = queue.Queue()
-    link = JsonLink("a..b", 7000, events.put)
+    nowhere = Endpoint("a..b", 7000)
+    link = JsonLink([nowhere], events.put)
     link.start()
-    assert events.get(timeout=DEADLINE) == Disconnected("that is not a host name", reached=False)
+    event = events.get(timeout=DEADLINE)
+    assert event == Disconnected("that is not a host name", reached=False, endpoint=nowhere)
     link.stop()
 
 
@@ -148,12 +152,13 @@ def test_the_link_speaks_tls(certificate: Certificate) -> None:
     events: queue.Queue[Event] = queue.Queue()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(DEADLINE)
-        link = JsonLink("127.0.0.1", listener.getsockname()[1], events.put, tls=client_context(certificate.file))
+        endpoint = Endpoint("127.0.0.1", listener.getsockname()[1], client_context(certificate.file))
+        link = JsonLink([endpoint], events.put)
         link.start()
         accepted, _ = listener.accept()
         accepted.settimeout(DEADLINE)
         with context.wrap_socket(accepted, server_side=True) as server:
-            assert events.get(timeout=DEADLINE) == Connected()
+            assert events.get(timeout=DEADLINE) == Connected(endpoint)
             link.send([Join("lab")])
             assert server.recv(100) == JsonLines.encode(Join("lab"))
             server.sendall(JsonLines.encode(Pong(ref="x" * 50)) * 5_000)
@@ -172,7 +177,7 @@ def test_a_certificate_that_is_not_trusted_is_the_reason(certificate: Certificat
     events: queue.Queue[Event] = queue.Queue()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(DEADLINE)
-        link = JsonLink("127.0.0.1", listener.getsockname()[1], events.put, tls=client_context())
+        link = JsonLink([Endpoint("127.0.0.1", listener.getsockname()[1], client_context())], events.put)
         link.start()
         accepted, _ = listener.accept()
         accepted.settimeout(DEADLINE)

@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from terminal.links import link as link_module
+from terminal.links.endpoint import Endpoint
 from terminal.links.link import Disconnected, Event, Link, pause
 from tests.support.waiting import DEADLINE
 
@@ -55,14 +56,14 @@ class Failing(Link):
     """A link whose attempts fail at once; `tried` is released for each."""
 
     def __init__(self) -> None:
-        super().__init__(self._note)
+        super().__init__([Endpoint("here", 7000)], self._note)
         self.tried = threading.Semaphore(0)
         self.events: list[Event] = []
 
     def _note(self, event: Event) -> None:
         self.events.append(event)
 
-    def _dial(self) -> tuple[bool, Disconnected]:
+    def _dial(self, endpoint: Endpoint) -> tuple[bool, Disconnected]:
         self.tried.release()
         return False, Disconnected("refused", reached=False)
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from client import main
 from terminal.links.address import MqttAddress, parse_server
+from terminal.links.endpoint import Endpoint
 from terminal.links.link import Connected, Disconnected, Event, Received
 from terminal.links.mqtt import connection as mqtt_line
 from terminal.links.mqtt import link as mqtt_link
@@ -50,11 +51,15 @@ def test_a_refused_connect_is_the_answer_to_hello(
 @pytest.mark.parametrize(
     ("text", "address"),
     [
-        ("mqtt://host", MqttAddress("host", 1883)),
-        ("mqtt://", MqttAddress("127.0.0.1", 1883)),
-        ("mqtts://host/", MqttAddress("host", 8883, tls=True)),
-        ("mqtt://alice@[::1]:7000", MqttAddress("::1", 7000, "alice")),
-        ("mqtt://alice:a%40b%3A@host/lab/chat", MqttAddress("host", 1883, "alice", "a@b:", "lab/chat")),
+        ("mqtt://host", MqttAddress((("host", 1883),))),
+        ("mqtt://", MqttAddress((("127.0.0.1", 1883),))),
+        ("mqtts://host/", MqttAddress((("host", 8883),), tls=True)),
+        ("mqtt://alice@[::1]:7000", MqttAddress((("::1", 7000),), "alice")),
+        ("mqtt://alice:a%40b%3A@host/lab/chat", MqttAddress((("host", 1883),), "alice", "a@b:", "lab/chat")),
+        (
+            "mqtt://alice:a,b@host,[::1]:1884,:1885/lab",
+            MqttAddress((("host", 1883), ("::1", 1884), ("127.0.0.1", 1885)), "alice", "a,b", "lab"),
+        ),
     ],
 )
 def test_a_url_names_a_broker(text: str, address: MqttAddress) -> None:
@@ -90,7 +95,8 @@ class Far:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.listener.settimeout(DEADLINE)
         self.events: queue.Queue[Event] = queue.Queue()
-        self.link = MqttLink(MqttAddress(*self.listener.getsockname()), None, self._deliver)
+        self.endpoint = Endpoint(*self.listener.getsockname())
+        self.link = MqttLink([self.endpoint], "", self._deliver)
 
     def _deliver(self, event: Event) -> None:
         if isinstance(event, Connected):
@@ -134,7 +140,7 @@ def test_a_broker_that_does_not_answer_mqtt_5_is_asked_in_3_1_1_for_this_connect
         second, again = far.accept()
         with first, second:
             assert (again.version, again.client_id, again.clean) == (V311, packet.client_id, True)
-        assert far.expect(Disconnected) == Disconnected("the server closed the connection")
+        assert far.expect(Disconnected) == Disconnected("the server closed the connection", endpoint=far.endpoint)
 
 
 @pytest.mark.parametrize("refusal", [b"\x20\x02\x00\x01", encode(ConnAck(Reason.UNSUPPORTED_PROTOCOL_VERSION), V5)])
@@ -166,7 +172,7 @@ def test_a_broker_that_has_spoken_mqtt_5_is_never_asked_in_3_1_1(far: Far) -> No
         killed, packet = far.accept()
         killed.close()
         assert packet.version == V5
-        assert far.expect(Disconnected) == Disconnected("the server closed the connection")
+        assert far.expect(Disconnected) == Disconnected("the server closed the connection", endpoint=far.endpoint)
 
 
 def test_refused_and_taken_over_are_told_and_the_line_goes_on_with_the_next_hello(far: Far) -> None:
@@ -200,7 +206,7 @@ def test_what_is_no_broker_ends_the_line_and_not_the_link(far: Far, garbage: byt
             connection, _ = far.accept()
             with connection:
                 connection.sendall(garbage)
-        assert far.expect(Disconnected) == Disconnected(reason)
+        assert far.expect(Disconnected) == Disconnected(reason, endpoint=far.endpoint)
 
 
 @settings(max_examples=examples(1.5))
@@ -209,7 +215,7 @@ def test_no_bytes_make_the_connection_do_anything_but_end_or_go_on(data: bytes) 
     """Paho may stumble over them; then the line is given up, as after an OSError."""
     near, away = socket.socketpair()
     with near, away, socket.create_server(("127.0.0.1", 0)) as listener:
-        line = PahoConnection("id", mqtt_line.V5, None)
+        line = PahoConnection("id", mqtt_line.V5, None, DEADLINE)
         line.connect("127.0.0.1", listener.getsockname()[1], ME, None, "gone")
         broker, _ = listener.accept()
         with broker:

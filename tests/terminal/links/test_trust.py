@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import stat
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from doors import TlsConfig
 from net import NetError, fingerprint_of, format_address
 from net.certificates import describe, make_site
 from server import Server
-from terminal.links.trust import KnownHosts, known_hosts, trusting_context
+from terminal.links.trust import KnownHosts, known_hosts, trusting_contexts
 from tests.support.certificates import Certificate, make_certificate
 from tests.support.clients import endpoint
 from tests.support.fixtures import StartServer
@@ -32,6 +33,20 @@ def shown(address: str, context: ssl.SSLContext) -> str:
     host, port = endpoint(address)
     with socket.create_connection((host, port)) as sock, context.wrap_socket(sock, server_hostname=host) as peer:
         return fingerprint_of(peer.getpeercert(binary_form=True) or b"")
+
+
+def trusting_context(
+    host: str,
+    port: int,
+    known: KnownHosts,
+    *,
+    ca: Path | None = None,
+    trust: str = "",
+    ask: Callable[[str], bool] | None = None,
+) -> ssl.SSLContext:
+    """The context for one server."""
+    (context,) = trusting_contexts([(host, port)], known, ca=ca, trust=[trust] if trust else [], ask=ask)
+    return context
 
 
 def refusal(address: str, known: KnownHosts, **options: object) -> str:
@@ -199,3 +214,75 @@ def test_what_is_no_certificate_cannot_be_described(tmp_path: Path) -> None:
     for file in ("x.pem", "absent.pem"):
         with pytest.raises(NetError, match="Cannot read the certificate"):
             describe(tmp_path / file)
+
+
+@pytest.fixture
+def pair(
+    start_server: StartServer, tmp_path: Path, certificate: Certificate
+) -> tuple[list[tuple[str, int]], list[str]]:
+    """Two servers, each with a certificate of its own: where they are, and the fingerprints."""
+    (tmp_path / "second").mkdir()
+    certificates = [certificate, make_certificate(tmp_path / "second", "IP:127.0.0.1")]
+    servers = [
+        start_server(data=str(tmp_path / f"data{at}"), tls=TlsConfig(str(each.file), str(each.key)))
+        for at, each in enumerate(certificates)
+    ]
+    return [endpoint(server.address) for server in servers], [describe(each.file).fingerprint for each in certificates]
+
+
+def test_a_person_is_asked_about_each_server(pair: tuple[list[tuple[str, int]], list[str]], known: KnownHosts) -> None:
+    """Each certificate is good for its own server only."""
+    places, fingerprints = pair
+    questions: list[str] = []
+
+    def agree(question: str) -> bool:
+        questions.append(question)
+        return True
+
+    contexts = trusting_contexts(places, known, ask=agree)
+    for question, place, fingerprint in zip(questions, places, fingerprints, strict=True):
+        assert f"The certificate of {format_address(*place)} is unknown here" in question
+        assert f"SHA-256: {fingerprint}\n" in question
+    for place, context, fingerprint in zip(places, contexts, fingerprints, strict=True):
+        assert shown(format_address(*place), context) == fingerprint
+    with pytest.raises(ConnectionAbortedError):
+        shown(format_address(*places[0]), contexts[1])
+    assert len(trusting_contexts(places, known)) == 2
+
+
+def test_one_untrusted_server_of_several_is_an_error_at_the_start(
+    pair: tuple[list[tuple[str, int]], list[str]], known: KnownHosts
+) -> None:
+    places, fingerprints = pair
+    with pytest.raises(LocalError, match=format_address(*places[1]).replace(".", "[.]")) as raised:
+        trusting_contexts(places, known, trust=[fingerprints[0]])
+    assert f"trust it once with --trust {fingerprints[1]}" in str(raised.value)
+    contexts = trusting_contexts(places, known, trust=[fingerprints[1]])
+    assert shown(format_address(*places[1]), contexts[1]) == fingerprints[1]
+
+
+def test_a_fingerprint_of_none_of_the_servers_is_an_error(
+    pair: tuple[list[tuple[str, int]], list[str]], known: KnownHosts
+) -> None:
+    places, fingerprints = pair
+    wrong = "AB:CD"
+    with pytest.raises(LocalError, match=f"No certificate of .* has the SHA-256 that --trust says: {wrong}"):
+        trusting_contexts(places, known, trust=[*fingerprints, wrong])
+
+
+def test_a_server_of_several_that_is_away_or_speaks_no_tls_does_not_keep_the_client_from_the_others(
+    pair: tuple[list[tuple[str, int]], list[str]], known: KnownHosts
+) -> None:
+    places, fingerprints = pair
+    with socket.create_server(("127.0.0.1", 0)) as closing:
+        broken = closing.getsockname()
+
+        def close_one() -> None:
+            closing.accept()[0].close()
+
+        ending = threading.Thread(target=close_one, name="broken-server")
+        ending.start()
+        contexts = trusting_contexts([("127.0.0.1", 1), broken, places[0]], known, trust=[fingerprints[0]])
+        ending.join()
+    assert [context.verify_mode for context in contexts[:2]] == [ssl.CERT_REQUIRED] * 2
+    assert shown(format_address(*places[0]), contexts[2]) == fingerprints[0]

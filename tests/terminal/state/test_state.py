@@ -7,6 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from doors import encode_refusal
 from terminal.state.credentials import Credentials
 from terminal.state.state import Ended, State
 from terminal.state.step import Note, ShownFrame
@@ -34,6 +35,7 @@ from wire.frames import (
     Welcome,
     Who,
 )
+from wire.jsonlines import JsonLines
 
 # The connection
 
@@ -127,23 +129,51 @@ def test_a_lost_connection_is_displayed_once_for_all_attempts() -> None:
     ]
 
 
+def test_each_server_is_told_of_once_in_an_absence_and_where_the_client_is_then() -> None:
+    state = State(Credentials(ME, None))
+    welcome = Welcome(name=ME, server="", token="", logs=[])
+    for _ in range(2):
+        state.lost("refused", where="a:7000", reached=False, then="b:7000")
+        state.lost("refused", where="b:7000", reached=False)
+    state.connected("b:7000")
+    state.receive([welcome])
+    state.lost("gone", where="b:7000", then="a:7000")
+    state.lost("refused", where="a:7000", reached=False)
+    state.connected("b:7000")
+    state.receive([welcome])
+    state.lost("gone", where="b:7000", then="a:7000")
+    assert [item.text for item in state.next_step().show if isinstance(item, Note)] == [
+        "Could not connect to a:7000 (refused). Trying b:7000.",
+        "Could not connect to b:7000 (refused). Retrying.",
+        "Connected to b:7000.",
+        "Lost the connection to b:7000 (gone). Trying a:7000.",
+        "Could not connect to a:7000 (refused). Retrying.",
+        "Reconnected to b:7000 as alice.",
+        "Lost the connection to b:7000 (gone). Trying a:7000.",
+    ]
+    assert state.failed_rounds == 3
+
+
 def _warnings(state: State) -> int:
     """Return how often the next step warns that others can read a password."""
     return sum("unencrypted" in item.text for item in state.next_step().show if isinstance(item, Note))
 
 
 def test_a_password_to_another_machine_without_tls_is_warned_of_once() -> None:
-    state = State(Credentials(ME, "secret"), exposed=True)
-    state.connected()
+    state = State(Credentials(ME, "secret"))
+    state.connected("127.0.0.1:7000")
+    assert _warnings(state) == 0
+    state.lost("gone")
+    state.connected("b:7000", exposed=True)
     assert _warnings(state) == 1
     state.lost("gone")
-    state.connected()
+    state.connected("b:7000", exposed=True)
     assert _warnings(state) == 0
 
 
 def test_a_password_that_is_set_is_warned_of_too() -> None:
-    state = State(Credentials(ME, None), exposed=True)
-    state.connected()
+    state = State(Credentials(ME, None))
+    state.connected(exposed=True)
     state.receive([Welcome(name=ME, server="", token="", logs=[])])
     assert _warnings(state) == 0
     state.typed("/register correct-horse")
@@ -348,10 +378,22 @@ def test_own_entries_must_come_back_before_all_is_settled() -> None:
 
 
 def test_another_protocol_is_not_a_partyline_server() -> None:
-    state = State(Credentials(ME, None), where="here:22")
-    state.connected()
+    state = State(Credentials(ME, None))
+    state.connected("here:22")
     state.receive([Malformed("bad-frame", "no JSON")])
     assert state.ended == Ended("here:22 is not a Partyline server.")
+
+
+def test_a_full_server_is_a_partyline_server() -> None:
+    """It sends the reason as text, too. The client said that this is not a Partyline server, and ended."""
+    state = State(Credentials(ME, None))
+    state.connected("here:7000")
+    refusal = encode_refusal(Closing(reason="The server is full.", code="server-full"))
+    state.receive(JsonLines(client=True).receive(refusal))
+    assert state.ended is None
+    state.lost("the server closed the connection", where="here:7000")
+    (note,) = [item for item in state.next_step().show if isinstance(item, Note)]
+    assert note.text == "here:7000 closed the connection (The server is full). Reconnecting."
 
 
 def test_unknown_frames_of_a_newer_server_are_ignored() -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from server import Server
 from terminal.files import FileOptions, JsonFileConnection
-from terminal.links import Disconnected, JsonLink, link
+from terminal.links import Disconnected, Endpoint, JsonLink, link
 from terminal.state import Credentials, State
 from terminal.ui.script import Filter, ScriptOptions
 from tests.support.clients import Json, endpoint
@@ -122,9 +122,9 @@ class SecondTime(JsonLink):
 
     dials = 0
 
-    def _dial(self) -> tuple[bool, Disconnected]:
+    def _dial(self, endpoint: Endpoint) -> tuple[bool, Disconnected]:
         self.dials += 1
-        return super()._dial() if self.dials > 1 else (False, Disconnected("Connection refused", reached=False))
+        return super()._dial(endpoint) if self.dials > 1 else (False, Disconnected("Connection refused", reached=False))
 
 
 def test_when_its_wait_is_over_it_tries_once_more(
@@ -135,7 +135,8 @@ def test_when_its_wait_is_over_it_tries_once_more(
     monkeypatch.setattr(sys, "stdin", None)
     host, port = endpoint(server.address)
     script = Filter(
-        State(Credentials("alice", None)), partial(SecondTime, host, port), partial(JsonFileConnection, host, port),
+        State(Credentials("alice", None)),
+        partial(SecondTime, [Endpoint(host, port)]), partial(JsonFileConnection, host, port),
         FileOptions(tmp_path, 0), ScriptOptions(patience=2.0),
     )  # fmt: skip
     assert asyncio.run(script.run()) == 0
