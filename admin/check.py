@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Sequence
 
 from net import ignoring_closed_pipes
-from store import CheckReport, check_store
+from store import CheckReport, check_store, data_folder
 from wire.errors import LocalError
 
 _DEFAULT_DATA = "data"
+_DATABASE_VARIABLE = "PARTYLINE_DATABASE"
 _PERIOD = 2.0  # seconds between two lines of progress
 
 
@@ -26,10 +28,12 @@ def check_data(arguments: Sequence[str], program: str) -> int:
     parser.add_argument(
         "--data", metavar="DIR", default=_DEFAULT_DATA, help=f"the server's data folder (default {_DEFAULT_DATA}/)"
     )
+    parser.add_argument("--database", metavar="URL", help="the server's database, if it is not in the data folder")
     with ignoring_closed_pipes():
         options = parser.parse_args(arguments)
     try:
-        report = check_store(options.data, _ProgressLines())
+        database = options.database or os.environ.get(_DATABASE_VARIABLE, "") or options.data
+        report = check_store(database, _ProgressLines(), folder=data_folder(options.data))
     except LocalError as error:
         with ignoring_closed_pipes():
             print(f"{program} check: {error}", file=sys.stderr)
@@ -54,8 +58,6 @@ class _ProgressLines:
 
 
 def _print(report: CheckReport) -> None:
-    if report.beside:
-        print("A server is using the data folder, so the files of uploads that go on were not checked.")
     for sentence in (*report.notes, *report.problems):
         print(sentence)
     if report.count > len(report.problems):

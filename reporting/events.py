@@ -55,6 +55,7 @@ class Started(Event, tag="start"):
     listening: str
     mqtt_listening: str = ""
     data: str = ""
+    database: str = ""
 
 
 class Stopped(Event, tag="stop"):
@@ -112,8 +113,8 @@ class ExposedPassword(Event, tag="exposed-password"):
 
     LEVEL: ClassVar[int] = WARNING
     SENTENCE: ClassVar[str] = (
-        "Other users of this machine can see a password on the command line. Use broker.password_file, the config, or "
-        "the variable PARTYLINE_BROKER_PASSWORD."
+        "Other users of this machine can see a password on the command line. Use the config, a file of passwords, or "
+        "a variable of the environment."
     )
     option: str
 
@@ -387,6 +388,23 @@ class StoreProblem(Event, tag="store-problem"):
     SENTENCE: ClassVar[str] = "The store could not do something."
     error: str
     consequence: str = ""
+
+
+class DatabaseLost(Event, tag="database-lost"):
+    """The database on another server cannot be reached. Reported once until it can be reached again."""
+
+    LEVEL: ClassVar[int] = ERROR
+    SENTENCE: ClassVar[str] = "The database cannot be reached. The server tries again whenever it needs it."
+    database: str
+    error: str
+
+
+class DatabaseReached(Event, tag="database-reached"):
+    """The database can be reached again."""
+
+    LEVEL: ClassVar[int] = WARNING
+    SENTENCE: ClassVar[str] = "The database can be reached again."
+    database: str
 
 
 class FileFailed(Event, tag="file-failed"):

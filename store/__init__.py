@@ -33,11 +33,11 @@ from .contract import (
     file_post_id,
     private_key,
 )
-from .open import data_folder, open_store, read_account
+from .open import absolute_url, data_folder, open_store, read_account, shown_url, url_has_password
 
 __all__ = [
     "Account", "Accounts", "Appended", "Batch", "Blobs", "CheckReport", "Client", "Clients", "Durability", "Entries",
     "FileRow", "FileSummary", "Files", "LogRow", "Members", "Membership", "NewPosts", "Progress", "Store",
-    "StoreError", "StoredSize", "Unused", "check_store", "data_folder", "file_post_id", "open_store", "private_key",
-    "read_account",
+    "StoreError", "StoredSize", "Unused", "absolute_url", "check_store", "data_folder", "file_post_id",
+    "open_store", "private_key", "read_account", "shown_url", "url_has_password",
 ]  # fmt: skip

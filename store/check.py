@@ -9,26 +9,32 @@ from pathlib import Path
 
 from .blobs import FOLDER, Blobs
 from .contract import CheckReport, Progress
-from .open import data_folder
-from .sqlite import KeptFile, check_disk, check_runs, check_structure, checked_database, kept_files
+from .open import data_folder, is_postgres, postgres
+from .sql import KeptFile
+from .sqlite import check_disk, check_runs, check_structure, checked_database, kept_files
 
 _PIECE = 1 << 20  # bytes of a blob that are read at once
 _EMPTY = "[]"
 
 
-def check_store(url: str | Path, progress: Progress) -> CheckReport:
-    """Check the store in a folder, given as for `open_store`. Takes as long as it takes to read everything twice.
+def check_store(url: str | Path, progress: Progress, *, folder: Path | None = None) -> CheckReport:
+    """Check a store, given as for `open_store`. Takes as long as it takes to read everything twice.
 
     A server may have the store open: then the files of uploads that go on are left out. Raises StoreError if there is
     no store, or if it cannot be opened.
     """
-    folder = data_folder(url)
     report = CheckReport()
-    with checked_database(folder, report) as db:
-        if check_disk(folder, report, progress):
+    if is_postgres(url):
+        rows = postgres().check_postgres(postgres().parse_address(str(url)), report, progress)
+        if folder is not None:
+            _check_files(Blobs(folder / FOLDER), rows, report, progress)
+        return report
+    own = data_folder(url)
+    with checked_database(own, report) as db:
+        if check_disk(own, report, progress):
             check_structure(db, report, progress)
             check_runs(db, report, progress)
-            _check_files(Blobs(folder / FOLDER), kept_files(db, report), report, progress)
+            _check_files(Blobs((folder or own) / FOLDER), kept_files(db, report), report, progress)
     return report
 
 

@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import re
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 from .blobs import FOLDER, Blobs
 from .contract import Account, Durability, Store, StoreError
-from .sql import SqlStore
+from .sql import Database, SqlStore
 from .sqlite import SqliteDatabase, read_sqlite_account
 
+_POSTGRES = ("postgresql", "postgres")
+_INSTALL = "pip install 'psycopg[binary]'."
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 
 
-def open_store(url: str | Path, durability: Durability = "process") -> Store:
-    """Open the store in a folder, given by its path or as `sqlite:///FOLDER`; create the folder if it is missing.
+def open_store(url: str | Path, durability: Durability = "process", *, folder: Path | None = None) -> Store:
+    """Open the store at a URL: a folder, `sqlite:///FOLDER`, or `postgresql://user:password@host/database`.
 
     `sqlite:///data` is the folder `data` in the working directory, `sqlite:////srv/chat` is `/srv/chat`. The URL names
-    the folder and not SQLite's file, since the store is the file with the bytes of the files and a lock beside it.
-    Raises StoreError.
+    the folder and not SQLite's file, since the store is that file and a lock beside it. The bytes of files are in
+    `folder`; without one, in the same folder. Raises StoreError.
     """
-    folder = data_folder(url)
-    return SqlStore(SqliteDatabase(folder, durability), Blobs(folder / FOLDER, synced=durability == "power"))
+    database: Database
+    if is_postgres(url):
+        if folder is None:
+            raise StoreError("A store on PostgreSQL needs a folder for the bytes of files.")
+        database = postgres().PostgresDatabase(postgres().parse_address(str(url)), durability)
+    else:
+        own = data_folder(url)
+        database, folder = SqliteDatabase(own, durability), folder or own
+    return SqlStore(database, Blobs(folder / FOLDER, synced=durability == "power"))
 
 
 def read_account(url: str | Path, user: str) -> Account | None:
@@ -29,18 +40,50 @@ def read_account(url: str | Path, user: str) -> Account | None:
 
     `url` is as for `open_store`. Another process may have the store open; nothing is written. Raises StoreError.
     """
+    if is_postgres(url):
+        found: Account | None = postgres().read_postgres_account(postgres().parse_address(str(url)), user)
+        return found
     return read_sqlite_account(data_folder(url), user)
 
 
+def is_postgres(url: str | Path) -> bool:
+    """Return True for the URL of a PostgreSQL database."""
+    found = _SCHEME.fullmatch(url) if isinstance(url, str) else None
+    return found is not None and found[1].lower() in _POSTGRES
+
+
+def absolute_url(url: str | Path) -> str:
+    """Return the URL for a process that may run in another folder."""
+    return str(url) if is_postgres(url) else str(data_folder(url).absolute())
+
+
+def shown_url(url: str | Path) -> str:
+    """Return the URL without its password and its user. Raises StoreError."""
+    return str(postgres().parse_address(str(url)).shown) if is_postgres(url) else str(url)
+
+
+def url_has_password(url: str | Path) -> bool:
+    """Return True if a password is written in the URL. Raises StoreError."""
+    return is_postgres(url) and "password" in postgres().parse_address(str(url)).parameters
+
+
+def postgres() -> ModuleType:
+    """Return store/postgres/: it is imported where it is used, since the driver is not always installed."""
+    try:
+        return import_module(f"{__package__}.postgres")
+    except ImportError as error:
+        raise StoreError(f"A database on PostgreSQL needs the package psycopg ({error}): {_INSTALL}") from error
+
+
 def data_folder(url: str | Path) -> Path:
-    """Return the folder of the store that `open_store` opens with this URL. Raises StoreError for another scheme."""
+    """Return the folder that `sqlite:///FOLDER` or a path names. Raises StoreError for another scheme."""
     found = _SCHEME.fullmatch(url) if isinstance(url, str) else None
     if found is None:
         return Path(url)
     scheme, rest = found.groups()
     if scheme.lower() != "sqlite":
         # The URL may carry a password, so the sentence has only its scheme.
-        raise StoreError(f"A store at {scheme}:// is not supported; name a folder, or sqlite:///FOLDER.")
+        raise StoreError(f"{scheme}:// is no folder; name a folder, or sqlite:///FOLDER.")
     if not rest.startswith("/") or rest == "/":
         raise StoreError(f"{url} names no folder; write sqlite:///FOLDER, or sqlite:////FOLDER for an absolute path.")
     return Path(rest[1:])

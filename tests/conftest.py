@@ -29,6 +29,7 @@ from tests.support.fixtures import StartProcess, StartServer
 from tests.support.leftovers import nothing_left
 from tests.support.limits import without_rates
 from tests.support.mqtt import VERSIONS, MqttLine
+from tests.support.postgres import cluster_removed
 from tests.support.processes import Process
 from tests.support.processes.clients import Running, runners
 from tests.support.processes.screens import Screen, screens
@@ -64,7 +65,7 @@ def pytest_xdist_auto_num_workers() -> int:
 @pytest.fixture(scope="session", autouse=True)
 def _nothing_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Fail if the tests of this process have left files or processes behind."""
-    with nothing_left(tmp_path_factory.getbasetemp()):
+    with nothing_left(tmp_path_factory.getbasetemp()), cluster_removed():
         yield
 
 
@@ -79,8 +80,8 @@ def stores(monkeypatch: pytest.MonkeyPatch) -> list[WatchedStore]:
     """The stores of the servers inside this process, in the order of their start: each watches the locks."""
     made: list[WatchedStore] = []
 
-    def watched(url: str | Path, durability: Durability = "process") -> Store:
-        made.append(WatchedStore(open_store(url, durability)))
+    def watched(url: str | Path, durability: Durability = "process", *, folder: Path | None = None) -> Store:
+        made.append(WatchedStore(open_store(url, durability, folder=folder)))
         return cast("Store", made[-1])
 
     monkeypatch.setattr("server.open_store", watched)

@@ -204,6 +204,9 @@ class MqttReader(Reader[L]):
         """Return how many more packets may be in flight, if these batches are to be among them."""
         first = batches[0].seq - len(batches[0].entries)
         last = batches[-1].seq
+        if len(batches) > 1:  # not ascending if several servers have written them
+            first = min([batch.seq - len(batch.entries) for batch in batches])
+            last = max([batch.seq for batch in batches])
         if not self._flights:
             self._low, self._high = first, last
         elif max(self._high, last) - min(self._low, first) > SPAN:

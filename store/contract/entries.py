@@ -37,8 +37,10 @@ class NewPosts:
 class Batch:
     """Consecutive entries of one log that were committed together: numbers `first` to `last`.
 
-    The journal counts the entries of all logs in the order of commit; `seq` is its number for the last entry here.
-    `size` is about how many bytes the batch takes in memory.
+    Each entry of all logs has a number in the journal, too, which no other entry has; `seq` is that of the last entry
+    here, and the entries before it have those before. A store that one server uses alone numbers the journal in the
+    order of commit without a gap; another one promises no order. `size` is about how many bytes the batch takes in
+    memory.
     """
 
     log: LogRow

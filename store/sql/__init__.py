@@ -8,24 +8,31 @@ migrations.
 from __future__ import annotations
 
 from . import schema
+from .again import Conflict, again
+from .check import KeptFile, RunCheck
 from .clients import filter_hash
 from .database import Database
 from .dialect import AppendStatements, IdKey, IdRow, SqlDialect
 from .migrate import Step, migrate
-from .runs import RunRow, damaged_numbers, decode_run
+from .runs import RunRow, damaged_numbers
 from .store import SqlStore
+from .turns import Turns
 
 __all__ = [
     "AppendStatements",
+    "Conflict",
     "Database",
     "IdKey",
     "IdRow",
+    "KeptFile",
+    "RunCheck",
     "RunRow",
     "SqlDialect",
     "SqlStore",
     "Step",
+    "Turns",
+    "again",
     "damaged_numbers",
-    "decode_run",
     "filter_hash",
     "migrate",
     "schema",

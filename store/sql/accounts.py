@@ -10,6 +10,7 @@ from wire.clock import now
 from wire.names import fold
 
 from ..contract import Account
+from .again import again
 from .database import SqlBase
 from .schema import accounts
 from .statement import Statement
@@ -29,6 +30,7 @@ class SqlAccounts(SqlBase):
         with self._database.reading() as db:
             return _find(db, user)
 
+    @again
     def open_account(self, name: str) -> Account:
         """Return the account of that name; create one without a password if it does not exist."""
         found = self.account(name)
@@ -37,6 +39,7 @@ class SqlAccounts(SqlBase):
                 found = open_account(db, name)
         return found
 
+    @again
     def set_password(self, user: str, password: str) -> None:
         """Store the hash of a user's password."""
         with self._database.transaction() as db:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, update
 
 from ..contract import Client
+from .again import again
 from .database import Database, SqlBase
 from .schema import accounts, client_cursors, client_filters, clients, ids
 from .statement import Statement
@@ -32,7 +33,7 @@ _RESUME = update(clients).where(_alive).values(expiry=bindparam("seconds"), unti
 _FILTERS = Statement(
     select(client_filters.c.filter, client_filters.c.options).where(client_filters.c.client == bindparam("of"))
 )
-_EXISTS = select(clients.c.key).where(clients.c.key == bindparam("of"))
+_EXISTS = select(clients.c.key).where(clients.c.key == bindparam("of")).with_for_update()  # nobody drops it meanwhile
 _DROP_FILTER = delete(client_filters).where(
     and_(
         client_filters.c.client == bindparam("of"),
@@ -85,6 +86,7 @@ class SqlClients(SqlBase):
             found = db.execute(_BEGINNING, {"prefix": prefix, "over": prefix + _HIGHEST})
             return [Client(row.key, row.expiry, row.until, row.state) for row in found]
 
+    @again
     def save_client(self, client: Client) -> None:
         """Store a session; it replaces the one with the same key, whose cursors and filters stay."""
         row = {"key": client.key, "expiry": client.expiry, "until": client.until, "state": client.state}
@@ -92,6 +94,7 @@ class SqlClients(SqlBase):
             db.execute(self._save, row)
         self._database.wrote(len(client.state))
 
+    @again
     def resume_client(self, client: Client, now: int) -> bool:
         """Do the same for a client that is back. Return False and do nothing if its session has ended by `now`."""
         row = {"of": client.key, "seconds": client.expiry, "text": client.state, "now": now}
@@ -103,6 +106,7 @@ class SqlClients(SqlBase):
         with self._database.reading() as db:
             return dict(_FILTERS.rows(db, of=key))
 
+    @again
     def change_client_filters(self, key: str, kept: Mapping[str, int], removed: Collection[str]) -> None:
         """Store filters of a session, in place of the same filters with other options, and remove others."""
         hashes = {each: filter_hash(each) for each in (*kept, *removed)}
@@ -116,6 +120,7 @@ class SqlClients(SqlBase):
                 cursor.executemany(self._insert_filter, rows)
         self._database.wrote(sum([len(key) + len(each) + _FILTER_SIZE for each in hashes]), _FILTER_PAGES)
 
+    @again
     def make_room(self, key: str, per_user: int, in_all: int) -> Sequence[str] | None:
         """Make room for a new session with that key. Return the keys of those removed; None if it has no room."""
         prefix = f"{_user(key)}/"
@@ -136,6 +141,7 @@ class SqlClients(SqlBase):
             _drop(db, removed)
             return removed
 
+    @again
     def drop_away_guest(self, key: str) -> bool:
         """Remove a session as `drop_client` does. Return False and do nothing unless its client is away and a guest."""
         with self._database.transaction() as db:
@@ -144,6 +150,7 @@ class SqlClients(SqlBase):
                 _drop(db, [key])
             return away
 
+    @again
     def drop_client(self, key: str) -> None:
         """Remove a session with its cursors, its filters, and the post ids that begin with `/client id/`."""
         with self._database.transaction() as db:
@@ -154,11 +161,13 @@ class SqlClients(SqlBase):
         with self._database.reading() as db:
             return dict(_CURSORS.rows(db, of=key))
 
+    @again
     def part_clients(self, now: int) -> None:
         """Treat every client as disconnected: each session without an `until` ends `expiry` seconds after `now`."""
         with self._database.transaction() as db:
             db.execute(_PART, {"now": now})
 
+    @again
     def end_clients(self, now: int) -> None:
         """Remove the sessions that have ended by `now`, in milliseconds since 1970, as `drop_client` does."""
         with self._database.transaction() as db:

@@ -16,12 +16,14 @@ class Database(ABC):
 
     dialect: SqlDialect
     append_statements: AppendStatements
+    page_rows: int | None = None  # rows to ask for at first, where the driver loads all rows of an answer at once
 
     @abstractmethod
     def transaction(self) -> AbstractContextManager[Connection]:
         """Return a block that is one write transaction. It commits at its end, and rolls back on an exception.
 
-        Such blocks of all processes run one at a time, so that what a block has read still holds when it writes.
+        Such blocks of all processes run one at a time, so that what a block has read still holds when it writes; but
+        for what `cursor_transaction` changes: whoever depends on the entries of a log locks its row first.
         """
 
     @abstractmethod

@@ -86,8 +86,8 @@ class AppendStatements(ABC):
         """Return the number that is stored for each key, 0 for a key that is not stored. A key may occur twice."""
 
     @abstractmethod
-    def last_seq(self, cursor: Any) -> int:
-        """Return the journal's number of the last entry of all logs."""
+    def last_seq(self, cursor: Any, count: int) -> int:
+        """Return a number of the journal, of which the `count` following ones are free for this append's entries."""
 
     @abstractmethod
     def insert(self, cursor: Any, runs: Sequence[RunRow], ids: Sequence[IdRow]) -> None:

@@ -13,6 +13,7 @@ from reporting import events, report
 from wire.frames import Entry, Msg, Say
 
 from ..contract import Appended, Batch, LogRow, NewPosts, file_of_post, log_title
+from .again import again
 from .database import Database, SqlBase
 from .dialect import IdKey, IdRow
 from .runs import EntryRow, RunRow, damaged_numbers, decode_run, encode_runs
@@ -33,6 +34,7 @@ class SqlEntries(SqlBase):
     def __init__(self, database: Database) -> None:
         super().__init__(database)
         self._statements = database.append_statements
+        self._page = database.page_rows
         self._damaged: set[int] = set()  # runs that were reported, by `seq`
         self._runs_after = database.dialect.query(
             select(runs.c.seq, runs.c.last, runs.c.count, database.dialect.utf8(runs.c.body), runs.c.checksum)
@@ -50,6 +52,7 @@ class SqlEntries(SqlBase):
             .limit(bindparam("limit"))
         )
 
+    @again
     def append(self, postings: Sequence[NewPosts], now: int) -> Appended:
         """Number the posts of all postings and store them, all or none; `now` in milliseconds since 1970."""
         statements = self._statements
@@ -71,7 +74,7 @@ class SqlEntries(SqlBase):
                 numbers.append(entries.add(posting, now) if known is None else entries.add_once(posting, now, known))
             new_runs: list[RunRow] = []
             batches: list[Batch] = []
-            seq = statements.last_seq(cursor)
+            seq = statements.last_seq(cursor, sum([len(entries.rows) for entries in new.values()]))
             for entries in new.values():
                 if entries.rows:
                     batches.append(entries.batch(seq, new_runs))
@@ -134,20 +137,28 @@ class SqlEntries(SqlBase):
 
     def _rows(self, db: Connection, log: int, after: int, limit: int) -> Iterator[Sequence[Any]]:
         """Yield the rows of the runs that follow number `after`, as long as the caller wants more."""
-        query = self._runs_after
+        query, page = self._runs_after, self._page or limit
         while limit > 0:
-            found, last = 0, after
-            for row in _fetch(db, query.text, query.values(log=log, after=after, limit=limit)):
+            asked, found, last = min(limit, page), 0, after
+            for row in _fetch(db, query.text, query.values(log=log, after=after, limit=asked)):
                 yield row
                 found, last = found + 1, row[1]
-            if found < limit or not isinstance(last, int) or last <= after:
+            if found < asked or not isinstance(last, int) or last <= after:
                 return
-            after = last
+            after, page = last, 2 * page
 
     def _rows_before(self, db: Connection, log: int, upto: int, limit: int) -> Iterator[Sequence[Any]]:
         """Yield the rows of the last runs that begin at number `upto` or before it, the last one first."""
-        query = self._runs_before
-        return _fetch(db, query.text, query.values(log=log, upto=upto, limit=limit))
+        query, page = self._runs_before, self._page or limit
+        while limit > 0:
+            asked, found, before = min(limit, page), 0, upto
+            for row in _fetch(db, query.text, query.values(log=log, upto=upto, limit=asked)):
+                yield row
+                found += 1
+                before = row[1] - row[2] if isinstance(row[1], int) and isinstance(row[2], int) else upto
+            if found < asked or asked == limit or before >= upto or before <= 0:
+                return
+            upto, page = before, 2 * page
 
     def _report(self, log: LogRow, damaged: Sequence[tuple[int, str]]) -> None:
         """Report runs whose checksum does not fit, each once: its `seq`, and the numbers of its entries in words."""
@@ -159,6 +170,7 @@ class SqlEntries(SqlBase):
             consequence = "They are left out. `server.py check` lists all damage."
             report(events.StoreProblem(f"Damaged messages in {where}: {numbers}.", consequence))
 
+    @again
     def forget_id(self, sender: str, id: str) -> None:
         """Forget an id of the sender with that key, in every log: the next post that carries it is a new one."""
         with self._database.transaction() as db:

@@ -13,6 +13,7 @@ from wire.names import fold
 from wire.ranges import RangeSet
 
 from ..contract import FileRow, FileSummary, StoredSize
+from .again import again
 from .database import Database, SqlBase
 from .schema import accounts, fetches, files, members
 
@@ -31,6 +32,7 @@ class SqlFiles(SqlBase):
             update(files).where(still_open).values(ranges=bindparam("to"), until=bindparam("end"))
         )
 
+    @again
     def add_file(self, row: FileRow) -> FileRow:
         """Store an offer and return it; return the earlier one if (sender, own id) is known."""
         with self._database.transaction() as db:
@@ -49,11 +51,13 @@ class SqlFiles(SqlBase):
         with self._database.reading() as db:
             return _find(db, and_(files.c.sender == sender_key, files.c.own == own))
 
+    @again
     def set_file_number(self, id: str, number: int) -> None:
         """Store the number of the entry that offers a file."""
         with self._database.transaction() as db:
             db.execute(update(files).where(files.c.id == id).values(number=number))
 
+    @again
     def keep_ranges(self, id: str, ranges: RangeSet, until: int) -> None:
         """Store which bytes of an open file are on disk, and until when it is offered."""
         body = msgspec.json.encode(ranges).decode()
@@ -61,17 +65,20 @@ class SqlFiles(SqlBase):
             cursor.execute(self._set_ranges, (until, body, id, "open"))
         self._database.wrote(len(body), 1)
 
+    @again
     def extend_file(self, id: str, until: int) -> None:
         """Store until when an open file is offered."""
         with self._database.transaction() as db:
             db.execute(update(files).where(and_(files.c.id == id, files.c.state == "open")).values(until=until))
 
+    @again
     def finish_file(self, id: str, sha256: str, until: int) -> bool:
         """Mark a file as done, with the checksum of its content, and offered `until`. Return False if it is gone."""
         values = {"state": "done", "sha256": sha256, "ranges": "[]", "until": until}
         with self._database.transaction() as db:
             return db.execute(update(files).where(and_(files.c.id == id, _not_gone)).values(values)).rowcount > 0
 
+    @again
     def drop_file(self, id: str, now: int) -> str | None:
         """Mark a file as gone. Return the checksum of its blob if no other file has the same, else None."""
         with self._database.transaction() as db:
@@ -85,6 +92,7 @@ class SqlFiles(SqlBase):
             left = db.execute(select(func.count()).where(same)).scalar_one()
             return None if left else str(sha256)
 
+    @again
     def forget_files(self, before: int) -> None:
         """Delete the rows of files that are gone since before a time."""
         old = and_(files.c.state == "gone", files.c.until < before)
@@ -157,6 +165,7 @@ class SqlFiles(SqlBase):
             {row.sha256 for row in found if row.state == "done"},
         )
 
+    @again
     def note_fetched(self, id: str, user: str) -> bool:
         """Store that a user has all of a file. Return False if that was stored before."""
         row = {"file": id, "user": fold(user), "name": user}

@@ -12,6 +12,7 @@ from wire.names import fold
 
 from ..contract import Account, Kind, LogRow, Membership, private_key
 from .accounts import ACCOUNT_COLUMNS, make_account, open_account
+from .again import again
 from .database import Database, SqlBase
 from .schema import accounts, client_cursors, logs, members, runs
 from .statement import Statement
@@ -91,11 +92,13 @@ class SqlMembers(SqlBase):
             found = db.execute(_LOG, {"of": id}).one_or_none()
             return None if found is None else make_log_row(found)
 
+    @again
     def open_channel(self, name: str, opener: str = "") -> LogRow:
         """Return the channel of that name; create it for the user `opener` if it does not exist."""
         with self._database.transaction() as db:
             return self._open_log(db, "channel", fold(name), name, "", opener)
 
+    @again
     def open_private_log(self, one: str, other: str) -> LogRow:
         """Return the private log of two users. Create it, with both as members, and their accounts if missing.
 
@@ -123,6 +126,7 @@ class SqlMembers(SqlBase):
             found = LogRow(id, kind, key, name, other, "", 0)
         return found
 
+    @again
     def set_topic(self, log: LogRow, topic: str) -> None:
         """Store a channel's topic."""
         with self._database.transaction() as db:
@@ -130,6 +134,7 @@ class SqlMembers(SqlBase):
 
     # Members
 
+    @again
     def join(self, log: LogRow, user: str) -> tuple[int, bool]:
         """Make a user a member with the cursor at the tail; a member keeps the present cursor.
 
@@ -146,6 +151,7 @@ class SqlMembers(SqlBase):
         db.execute(_JOIN, {"of_log": log.id, "of": key, "at": cursor})
         return cursor, True
 
+    @again
     def leave(self, log: LogRow, user: str) -> bool:
         """End a membership. Return False and do nothing if the user is not a member."""
         with self._database.transaction() as db:
@@ -179,21 +185,23 @@ class SqlMembers(SqlBase):
             found = _CURSOR.rows(db, of_log=log.id, of=fold(user))
             return cast("int", found[0][0]) if found else None
 
+    @again
     def move(self, cursors: Mapping[tuple[int, str], int], seen: Mapping[str, int]) -> None:
         """Move cursors forwards and set when users were last seen, in one transaction.
 
         `cursors` maps (log id, user key or client key) to a number; a cursor that is further already stays, and so
         does that of a user who is not a member. `seen` maps user keys to milliseconds since 1970.
         """
-        of_users = [(to, log, key, to) for (log, key), to in cursors.items() if "/" not in key]
-        of_clients = [(key, log, to) for (log, key), to in cursors.items() if "/" in key]
+        ordered = sorted(cursors.items())  # two servers that lock the same rows do so in the same order
+        of_users = [(to, log, key, to) for (log, key), to in ordered if "/" not in key]
+        of_clients = [(key, log, to) for (log, key), to in ordered if "/" in key]
         with self._database.cursor_transaction() as cursor:
             if of_users:
                 cursor.executemany(self._move_member, of_users)
             if of_clients:
                 cursor.executemany(self._move_client, of_clients)
             if seen:
-                cursor.executemany(self._set_seen, [(at, user) for user, at in seen.items()])
+                cursor.executemany(self._set_seen, [(at, user) for user, at in sorted(seen.items())])
         self._database.wrote(_CURSOR_SIZE * len(cursors))
 
 

@@ -11,6 +11,7 @@ from wire.clock import now
 from wire.names import fold
 
 from ..contract import LogRow
+from .again import again
 from .database import SqlBase
 from .members import LOG_ROWS, make_log_row
 from .schema import accounts, client_cursors, clients, files, ids, logs, members, runs
@@ -24,6 +25,7 @@ _empty = and_(
 )
 # An id is never given twice: the newest log stays, since the next id is the highest one and 1.
 _EMPTY_LOGS = LOG_ROWS.where(and_(_empty, logs.c.id < select(func.max(logs.c.id)).scalar_subquery()))
+_LOCK_LOG = select(logs.c.id).where(logs.c.id == bindparam("of")).with_for_update()
 _REMOVE_LOG = delete(logs).where(and_(logs.c.id == bindparam("of"), _empty))
 _REMOVE_MEMBERS = delete(members).where(members.c.log == bindparam("of"))
 _REMOVE_CURSORS = delete(client_cursors).where(client_cursors.c.log == bindparam("of"))
@@ -41,6 +43,7 @@ _IDLE_GUESTS = select(accounts.c.key).where(_idle).limit(bindparam("most"))
 _FORGET_GUEST = delete(accounts).where(and_(accounts.c.key == bindparam("of"), _idle))
 _JOINED = select(members.c.log).where(members.c.user == bindparam("of"))
 _LEAVE_ALL = delete(members).where(members.c.user == bindparam("of"))
+_LOCK_JOINED = select(logs.c.id).where(logs.c.id.in_(_JOINED)).order_by(logs.c.id).with_for_update()
 _LEFT = (
     update(logs)
     .where(logs.c.id.in_(select(members.c.log).where(members.c.user == bindparam("of"))))
@@ -58,9 +61,11 @@ class SqlUnused(SqlBase):
         with self._database.reading() as db:
             return [make_log_row(row) for row in db.execute(_EMPTY_LOGS, {"before": before})]
 
+    @again
     def remove_empty_log(self, log: LogRow, before: int) -> bool:
         """Remove a log with its memberships and cursors. Return False and do nothing unless it is empty."""
         with self._database.transaction() as db:
+            db.execute(_LOCK_LOG, {"of": log.id})  # what an append has added before is seen, and none comes between
             if not db.execute(_REMOVE_LOG, {"of": log.id, "before": before}).rowcount:
                 return False
             for statement in (_REMOVE_MEMBERS, _REMOVE_CURSORS):
@@ -72,6 +77,7 @@ class SqlUnused(SqlBase):
         with self._database.reading() as db:
             return [row.key for row in db.execute(_IDLE_GUESTS, {"before": before, "most": limit})]
 
+    @again
     def forget_guest(self, key: str, before: int) -> Sequence[int] | None:
         """Remove the account of a guest, with memberships in channels and ids of posts."""
         with self._database.transaction() as db:
@@ -79,6 +85,7 @@ class SqlUnused(SqlBase):
                 return None
             joined = [row.log for row in db.execute(_JOINED, {"of": key})]
             if joined:
+                db.execute(_LOCK_JOINED, {"of": key})  # in the order in which an append locks them
                 db.execute(_LEFT, {"of": key, "at": now()})
             for statement in (_LEAVE_ALL, _FORGET_IDS):
                 db.execute(statement, {"of": key})

@@ -1,20 +1,18 @@
 """Floor 1: the SQLite database.
 
 Opening and checkpoints are in database.py, the statements that only SQLite runs in this way in append.py, the history
-of the tables in migrations.py. folder.py locks and watches the data folder, readers.py has the connections that only
-read, errors.py what SQLite's errors mean; read_only.py and
-check.py read from another process.
+of the tables in migrations.py. folder.py locks and watches the data folder, errors.py has what SQLite's errors mean;
+read_only.py and check.py read from another process.
 """
 
 from __future__ import annotations
 
-from .check import KeptFile, check_disk, check_runs, check_structure, checked_database, kept_files
+from .check import check_disk, check_runs, check_structure, checked_database, kept_files
 from .database import FILE, SqliteDatabase
 from .read_only import read_sqlite_account
 
 __all__ = [
     "FILE",
-    "KeptFile",
     "SqliteDatabase",
     "check_disk",
     "check_runs",

@@ -56,8 +56,8 @@ class SqliteAppend(AppendStatements):
             numbers[key] = found[0] if found else 0
         return numbers
 
-    def last_seq(self, cursor: sqlite3.Cursor) -> int:
-        """Return the journal's number of the last entry of all logs."""
+    def last_seq(self, cursor: sqlite3.Cursor, count: int) -> int:
+        """Return the journal's number of the last entry of all logs: here the journal has no gaps."""
         if self._seq is None:
             self._seq = int(cursor.execute(self._last_of_all).fetchone()[0] or 0)
         return self._seq

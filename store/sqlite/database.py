@@ -18,12 +18,11 @@ from sqlalchemy.pool import NullPool
 from reporting import events, report
 
 from ..contract import Durability, StoreError
-from ..sql import Database, SqlDialect, migrate
+from ..sql import Database, SqlDialect, Turns, migrate
 from .append import SqliteAppend
 from .errors import store_error
 from .folder import DataFolder
 from .migrations import STEPS
-from .readers import Readers
 
 FILE = "partyline.db"
 LOG, _SHARED = f"{FILE}-wal", f"{FILE}-shm"  # beside it, while it is open: https://www.sqlite.org/walformat.html
@@ -70,7 +69,7 @@ class SqliteDatabase(Database):
             self._writer, *readers = opened
             for reader in readers:
                 reader.exec_driver_sql(f"PRAGMA cache_size = -{_READER_CACHE_KIB}")
-            self._readers = Readers(readers)
+            self._readers = Turns(readers)
             self._driver: _Driver = self._writer.connection.driver_connection  # type: ignore[assignment]
             self._cursor = self._driver.cursor()
             self._writing = threading.Lock()  # held by the thread that uses the writer
@@ -122,7 +121,7 @@ class SqliteDatabase(Database):
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """Run the block with a connection that reads, which is one of a few; wait until it is this thread's turn."""
-        with self._readers.connection() as db:
+        with self._readers.one() as db:
             self._folder.check()
             try:
                 yield db
@@ -164,7 +163,8 @@ class SqliteDatabase(Database):
         self._closing = True
         self._work.set()
         self._checkpointer.join()
-        self._readers.close()
+        for reader in self._readers.close():
+            reader.close()
         self._writer.close()
         self._folder.release()
 

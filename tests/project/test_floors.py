@@ -35,6 +35,7 @@ SAID = 6  # lines of a function from which on it needs a docstring
 SLEEPS = {
     "bench/files/worker.py": "it keeps to a rate",
     "bench/meter.py": "it measures over a span of time",
+    "bench/postgres.py": "PostgreSQL has no way to tell that it is ready",
     "bench/peers.py": "a peer has no way to tell that it is ready",
     "tests/support/waiting.py": "it looks at what tells nobody",
 }

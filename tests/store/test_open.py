@@ -42,8 +42,8 @@ def test_the_folder_of_a_url(url: str | Path, folder: str) -> None:
     ("url", "sentence"),
     [
         (
-            "postgresql://bob:secret@host/chat",
-            "A store at postgresql:// is not supported; name a folder, or sqlite:///",
+            "mysql://bob:secret@host/chat",
+            "mysql:// is no folder; name a folder, or sqlite:///",
         ),
         ("sqlite://data", "sqlite://data names no folder; write sqlite:///FOLDER"),
         ("sqlite:///", "sqlite:/// names no folder"),
@@ -77,6 +77,8 @@ def test_an_account_cannot_be_read_without_a_store(tmp_path: Path) -> None:
     """And no file is created."""
     with pytest.raises(StoreError, match="cannot be read: unable to open database file"):
         read_account(tmp_path, "ann")
-    with pytest.raises(StoreError, match="A store at postgresql:// is not supported"):
-        read_account("postgresql://host/chat", "ann")
+    with pytest.raises(StoreError, match="mysql:// is no folder"):
+        read_account("mysql://host/chat", "ann")
+    with pytest.raises(StoreError, match="A store on PostgreSQL needs a folder"):
+        open_store("postgresql://host/chat")
     assert list(tmp_path.iterdir()) == []

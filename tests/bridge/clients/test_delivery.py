@@ -105,7 +105,7 @@ class Reading(RuleBasedStateMachine):
         seq=st.sampled_from([0, SPAN - 3, 5 * SPAN - 1]),
     )
     def open(self, window: int, forms: Sequence[tuple[int | None, int | None]], seq: int) -> None:
-        self.seq = seq
+        self.seq, self.other_seq = seq, 1_000 * SPAN + 7
         self.shelf = Shelf()
         self.line = Line()
         self.client = Client(window)
@@ -164,6 +164,11 @@ class Reading(RuleBasedStateMachine):
     def others_talk(self, count: int) -> None:
         """Commit entries of channels that this client does not read."""
         self.seq += count
+
+    @rule()
+    def another_server_writes(self) -> None:
+        """Its numbers of the journal are far from those before, and may be lower."""
+        self.seq, self.other_seq = self.other_seq, self.seq
 
     @rule(room=st.sampled_from([1, 20, 70, 200, 2_000, _NO_LIMIT]))
     def line_has_room(self, room: int) -> None:
@@ -295,6 +300,20 @@ def test_packet_identifiers_of_entries_that_are_far_apart_in_the_journal() -> No
     assert 1 < len(made.client.flying) < 100
     made.teardown()
     assert made.moved["lab"] == 100
+
+
+def test_packet_identifiers_of_blocks_whose_numbers_are_in_disorder() -> None:
+    """As several servers write them: a block of batches far apart from each other is sent in parts."""
+    made = reading((1, None), (1, None), (1, None))
+    made.line_has_room(_NO_LIMIT)
+    made.commit(0, count=3, deliver=False, forget=False)
+    made.another_server_writes()
+    made.commit(0, count=3, deliver=False, forget=False)
+    made.another_server_writes()
+    made.commit(0, count=3, deliver=True, forget=False)
+    made.line_has_room(_NO_LIMIT)
+    assert len(made.client.flying) < 9
+    made.teardown()
 
 
 def test_an_acknowledgement_of_no_packet_does_not_count_for_a_later_one() -> None:

@@ -26,8 +26,8 @@ def test_entries_are_numbered_from_one_without_a_gap(store: Store) -> None:
     assert store.read(bench, 0, 9) == [Entry(1, NOW, "Bob", "c", "bench")]
 
 
-def test_the_batches_of_an_append_are_what_a_read_shows(store: Store) -> None:
-    """Delivery and history agree. The journal counts the entries of all logs in the order of commit."""
+def test_the_batches_of_an_append_are_what_a_read_shows(store: Store, place: Place) -> None:
+    """Delivery and history agree. Every entry of all logs has a number of its own in the journal."""
     lab, bench = store.open_channel("lab"), store.open_channel("bench")
     appended = [
         store.append([posting(lab, "ann", "a", ("b", "1")), posting(bench, "bob", "c"), posting(lab, "bob", "d")], NOW),
@@ -36,7 +36,8 @@ def test_the_batches_of_an_append_are_what_a_read_shows(store: Store) -> None:
     ]
     batches = [batch for one in appended for batch in one.batches]
     seqs = [seq for batch in batches for seq in range(batch.seq - len(batch.entries) + 1, batch.seq + 1)]
-    assert seqs == [1, 2, 3, 4, 5]
+    assert seqs == list(range(seqs[0], seqs[0] + 5)), "as one store has made all of them"
+    assert seqs[0] == 1 or not place.counts
     assert appended[1].batches == []
     for log in (lab, bench):
         mine = [batch for batch in batches if batch.log.id == log.id]
@@ -63,7 +64,7 @@ def test_an_id_is_stored_once(store: Store, place: Place) -> None:
     assert texts(again, bench) == ["elsewhere"]
 
 
-def test_an_append_is_whole_or_not_at_all(store: Store) -> None:
+def test_an_append_is_whole_or_not_at_all(store: Store, place: Place) -> None:
     """A post that cannot be stored fails its append, which leaves no entry, no id and no gap."""
     lab, bench = store.open_channel("lab"), store.open_channel("bench")
     store.append([posting(lab, "ann", "a")], NOW)
@@ -74,7 +75,8 @@ def test_an_append_is_whole_or_not_at_all(store: Store) -> None:
     assert (texts(store, lab), texts(store, bench)) == (["a"], [])
     after = store.append([posting(bench, "ann", "d"), posting(lab, "ann", ("b", "1"))], NOW)
     assert [list(row) for row in after.numbers] == [[1], [2]]
-    assert sorted(batch.seq for batch in after.batches) == [2, 3]
+    seqs = [batch.seq for batch in after.batches]
+    assert seqs == [2, 3] if place.counts else seqs[0] > 1 and seqs[1] == seqs[0] + 1
 
 
 def test_texts_come_back_as_they_were(store: Store) -> None:
@@ -182,13 +184,15 @@ def test_the_sender_of_an_id_is_one_user_in_any_spelling(store: Store) -> None:
     assert [(entry.sender, entry.text) for entry in batches[0].entries] == [("Ann", "a"), ("ANN", "c")]
 
 
-def test_parts_without_posts_make_no_entries(store: Store) -> None:
+def test_parts_without_posts_make_no_entries(store: Store, place: Place) -> None:
     lab, den = store.open_channel("lab"), store.open_channel("den")
     appended = store.append([posting(lab, "ann"), posting(den, "ann", "a"), posting(lab, "bob")], NOW)
     assert [list(row) for row in appended.numbers] == [[], [1], []]
-    assert [(batch.log.name, batch.seq) for batch in appended.batches] == [("den", 1)]
+    assert [batch.log.name for batch in appended.batches] == ["den"]
     assert store.append([], NOW).batches == []
-    assert [batch.seq for batch in store.append([posting(lab, "ann", "b")], NOW).batches] == [2]
+    (after,) = store.append([posting(lab, "ann", "b")], NOW).batches
+    assert after.seq == appended.batches[0].seq + 1
+    assert after.seq == 2 or not place.counts
 
 
 def test_the_size_of_a_batch_grows_with_its_texts(store: Store) -> None:

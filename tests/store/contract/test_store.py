@@ -29,7 +29,8 @@ def test_everything_is_there_after_reopening(store: Store, place: Place) -> None
     again = place.open()
     assert everything(again) == before
     after = again.append([posting(lab, "Ann", "c")], NOW)
-    assert (list(after.numbers[0]), after.batches[0].seq) == ([3], 4)
+    assert list(after.numbers[0]) == [3]
+    assert after.batches[0].seq == 4 if place.counts else after.batches[0].seq > 3
 
 
 def test_any_thread_may_call(store: Store) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from abc import ABC, abstractmethod
@@ -10,17 +9,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from store import LogRow, NewPosts, Store, open_store
+from tests.support.postgres import shared_cluster
 from wire.frames import Msg, Say
 from wire.names import fold
 
 NOW = 1_790_000_000_000  # milliseconds since 1970
-POSTGRES = os.environ.get("PARTYLINE_TEST_POSTGRES", "")  # the URL of a database that the tests may empty
 
 
 class Place(ABC):
     """A place for one store: empty at first, opened as often as a test likes, and removed at its end."""
 
     _store: Store | None = None
+    counts = False  # the journal counts the entries of all logs without a gap
 
     def open(self) -> Store:
         """Open the store in this place; close the one that was opened before."""
@@ -45,6 +45,8 @@ class Place(ABC):
 class SqlitePlace(Place):
     """A folder."""
 
+    counts = True
+
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="partyline-store-"))
 
@@ -57,8 +59,38 @@ class SqlitePlace(Place):
         shutil.rmtree(self.folder)
 
 
-# PostgreSQL is to be added here `if POSTGRES`, with a Place that opens it and drops its tables.
-PLACES: dict[str, Callable[[], Place]] = {"sqlite": SqlitePlace}
+class PostgresPlace(Place):
+    """A database of the test run's cluster, and a folder for the bytes of files."""
+
+    def __init__(self) -> None:
+        self.cluster = shared_cluster()
+        self.name = self.cluster.new_database()
+        self.folder = Path(tempfile.mkdtemp(prefix="partyline-store-"))
+        self._further: list[Store] = []
+
+    @property
+    def url(self) -> str:
+        """The database's URL."""
+        return self.cluster.socket_url(self.name)
+
+    def _open(self) -> Store:
+        return open_store(self.url, folder=self.folder)
+
+    def open_another(self) -> Store:
+        """Open the store once more, as another server does, beside the one that is open."""
+        self._further.append(self._open())
+        return self._further[-1]
+
+    def clear(self) -> None:
+        """Close the stores and remove the database and the folder."""
+        self.close()
+        for store in self._further:
+            store.close()
+        self.cluster.drop_database(self.name)
+        shutil.rmtree(self.folder)
+
+
+PLACES: dict[str, Callable[[], Place]] = {"sqlite": SqlitePlace, "postgres": PostgresPlace}
 
 
 def posting(log: LogRow, sender: str, *posts: str | tuple[str, str | None]) -> NewPosts:

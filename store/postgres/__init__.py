@@ -1,0 +1,16 @@
+"""Floor 1: the PostgreSQL database, which several servers may share.
+
+address.py reads the URL, connection.py makes one connection with its time limits, database.py has the transactions and
+what follows from a lost connection. The statements that only PostgreSQL runs in this way are in append.py, the history
+of the tables in migrations.py, the meaning of errors in errors.py; read_only.py and check.py read beside servers. The
+driver is imported here only: without a PostgreSQL database nobody needs it.
+"""
+
+from __future__ import annotations
+
+from .address import FORM, Address, parse_address
+from .check import check_postgres
+from .database import PostgresDatabase
+from .read_only import read_postgres_account
+
+__all__ = ["FORM", "Address", "PostgresDatabase", "check_postgres", "parse_address", "read_postgres_account"]
