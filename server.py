@@ -44,7 +44,7 @@ from doors import (
 )
 from net import ignoring_closed_pipes, is_loopback, network_of
 from reporting import FORMATS, LogFormat, LogLevel, LogOptions, events, open_log, report
-from store import Durability, Store, data_folder, open_store
+from store import Durability, Store, data_folder, open_store, shown_url, url_has_password
 from wire import VERSION
 from wire.errors import LocalError
 from wire.limits import Limits
@@ -52,6 +52,7 @@ from wire.mqtt import CONNECT_FIRST_BYTE, V311
 from wire.other_protocols import TLS_FIRST_BYTE
 from wire.topics import ROOT, Topics
 
+DATABASE_VARIABLE = "PARTYLINE_DATABASE"  # of the environment
 PROGRAM = "server.py"  # the name of the command, unless a package has given it another one
 MQTT_PORT, MQTTS_PORT = 1883, 8883  # registered with IANA
 _PRECEDENCE = "An option takes precedence over the same key of the config file; see partyline.example.yaml."
@@ -74,6 +75,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mqtts_port: Port | Literal["none"] | None = None  # None: 8883 if it is free; not opened without a certificate
     root: Annotated[str, msgspec.Meta(pattern=r"^[^/#+$][^#+]*[^/#+]$")] = ROOT
     data: str = "data"
+    database: str = ""  # a URL, or a folder; empty: in the data folder
     durability: Durability = "process"
     log_level: LogLevel = "info"
     log_format: LogFormat = "text"
@@ -97,8 +99,9 @@ class Server:
 
     def __init__(self, config: Config) -> None:
         proxies = Proxies(config.proxies)
-        self.tls = open_tls(config.tls, data_folder(config.data))
-        self._store: Store = open_store(config.data, config.durability)
+        folder = data_folder(config.data)
+        self.tls = open_tls(config.tls, folder)
+        self._store: Store = open_store(config.database or config.data, config.durability, folder=folder)
         try:
             self.chat = Chat(self._store, config.limits)
             self._mqtt = SharedState(self.chat, Topics(config.root))
@@ -166,8 +169,9 @@ class Server:
                 "Let only this machine use it: --broker embedded://127.0.0.1"
             )
         else:
-            folder = data_folder(config.data)
-            self._embedded = BrokerSupervisor(*where, folder, config.root, log=config.log, limits=config.limits)
+            self._embedded = BrokerSupervisor(
+                *where, config.database or config.data, config.root, log=config.log, limits=config.limits
+            )
             self._embedded.start()
             there = replace(parse_broker(BrokerConfig(self._embedded.url)), version=V311)
         mirror = Mirror(self._mqtt, there, self._door.pump, trusted=wanted.trusted or where is not None)
@@ -266,6 +270,8 @@ def configure(arguments: Sequence[str], program: str = PROGRAM) -> Config:
         if given.get(key) != _NO_PORT[0] and not 0 <= given.get(key, 0) <= 65_535:
             parser.error(f"--{key.replace('_', '-')} takes a port from 0 to 65535, not {given[key]}")
     config = load(file) if file else Config()
+    if not config.database:
+        config = msgspec.structs.replace(config, database=os.environ.get(DATABASE_VARIABLE, ""))
     merged = {key: msgspec.structs.replace(getattr(config, key), **values) for key, values in sections.items()}
     return msgspec.structs.replace(config, **merged, **given)
 
@@ -297,6 +303,9 @@ def _parser(program: str) -> argparse.ArgumentParser:
             help=f"{what} MQTT devices (default {usual} if it is free; none: no such port)",
         )
     parser.add_argument("--data", metavar="DIR", help=f"data folder (default {default.data}/)")
+    parser.add_argument(
+        "--database", metavar="URL", help="postgresql://USER@HOST/NAME for the messages (default: in the data folder)"
+    )
     for option, what in (("cert", "certificate, with the chain above it"), ("key", "certificate's key")):
         parser.add_argument(f"--tls-{option}", metavar="FILE", help=f"PEM file of the {what}")
     parser.add_argument(
@@ -348,6 +357,8 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
         with closing(open_log(config.log, network_of)):
             if has_password(config.broker.url) and any(config.broker.url in argument for argument in given):
                 report(events.ExposedPassword("--broker"))
+            if url_has_password(config.database) and any(config.database in argument for argument in given):
+                report(events.ExposedPassword("--database"))
             _serve(config, received)
     except LocalError as error:
         with ignoring_closed_pipes():
@@ -368,7 +379,8 @@ def _serve(config: Config, signals: int) -> None:
     gc.enable()
     if server.tls is not None or not sys.stdin or not sys.stdin.isatty():
         signal.signal(signal.SIGHUP, lambda *_: None)  # else: the terminal is closed, and the program ends
-    report(events.Started(VERSION, server.address, server.mqtt_address or "", config.data))
+    database = shown_url(config.database) if config.database else ""
+    report(events.Started(VERSION, server.address, server.mqtt_address or "", config.data, database))
     with ignoring_closed_pipes():
         print(_ready(config, server))
     while os.read(signals, 1)[0] == signal.SIGHUP:
@@ -402,7 +414,9 @@ def _ready(config: Config, server: Server) -> str:
     if server.tls is not None:
         tls = " Other machines must use TLS." if server.tls.required else " Each port takes TLS, too."
     reach = " Listening on this machine only; --host 0.0.0.0 opens it to the network." if local else ""
-    return f"Partyline {VERSION} is ready on {server.address}{mqtt}{mqtts}. Data folder: {config.data}.{tls}{reach}"
+    database = f" Database: {shown_url(config.database)}." if config.database else ""
+    where = f"{server.address}{mqtt}{mqtts}. Data folder: {config.data}.{database}"
+    return f"Partyline {VERSION} is ready on {where}{tls}{reach}"
 
 
 if __name__ == "__main__":

@@ -20,9 +20,9 @@ _CACHED_TOPIC = 256  # characters of the longest topic whose answer is cached
 class AccessControl:
     """Decides who may log in under a name, and which topics that user may write and read."""
 
-    def __init__(self, data: Path, root: str, user: str, secret: str, limits: Limits) -> None:
+    def __init__(self, store: str | Path, root: str, user: str, secret: str, limits: Limits) -> None:
         """`user` is the server's own name, with the password `secret`. Everybody else is in the store, or a guest."""
-        self._data = data
+        self._store = store
         self._server_rules = server_rules(root)
         self._user = fold(user)
         self._secret = secret
@@ -59,7 +59,7 @@ class AccessControl:
             return False
         if self.is_server(name):
             return hmac.compare_digest(password.encode(), self._secret.encode())
-        account = await asyncio.to_thread(read_account, self._data, name)
+        account = await asyncio.to_thread(read_account, self._store, name)
         if account is None or account.password is None:
             return True
         try:

@@ -16,7 +16,6 @@ import sys
 import threading
 from contextlib import closing
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import amqtt.broker
@@ -51,9 +50,7 @@ class AmqttBroker(Broker):
     def __init__(self, settings: ProcessSettings) -> None:
         """Call it in the running event loop."""
         self._listener = socket.socket(fileno=settings.listener)
-        self._access = AccessControl(
-            Path(settings.data), settings.root, settings.user, settings.secret, settings.limits
-        )
+        self._access = AccessControl(settings.store, settings.root, settings.user, settings.secret, settings.limits)
         self._topics = Topics(settings.root)
         self._open: dict[str, tuple[BrokerProtocolHandler, asyncio.Event]] = {}  # by client id
         self._limits = settings.limits

@@ -11,11 +11,11 @@ from wire.limits import Limits
 class ProcessSettings(msgspec.Struct, frozen=True):
     """The process's settings.
 
-    `listener` is the listening socket's descriptor, `data` the store's folder, `secret` the password of `user`.
+    `listener` is the listening socket's descriptor, `store` the store's URL, `secret` the password of `user`.
     """
 
     listener: int
-    data: str
+    store: str
     root: str
     user: str
     secret: str

@@ -18,6 +18,7 @@ from bridge.acl import SERVER_USER
 from channels import leaf
 from net import NetError, format_address, listen
 from reporting import LogOptions, events, report
+from store import absolute_url
 from wire.errors import LocalError
 from wire.limits import Limits
 
@@ -38,10 +39,10 @@ class BrokerSupervisor:
     """
 
     def __init__(
-        self, host: str, port: int, data: Path, root: str, user: str = SERVER_USER, log: LogOptions | None = None,
-        limits: Limits | None = None,
+        self, host: str, port: int, store: str | Path, root: str, user: str = SERVER_USER,
+        log: LogOptions | None = None, limits: Limits | None = None,
     ) -> None:  # fmt: skip
-        """Listen on `host` and `port` (0: a free one). The accounts are those of the store in the folder `data`.
+        """Listen on `host` and `port` (0: a free one). The accounts are those of the store at the URL `store`.
 
         `log` has the options of the process's log, which goes to the same stream as the server's; `limits` those of its
         clients.
@@ -50,7 +51,7 @@ class BrokerSupervisor:
         """
         self._host, self._port = host, port
         self._address = ""  # set by `start`
-        self._data, self._root, self._user = data, root, user
+        self._store, self._root, self._user = store, root, user
         self._log = log or LogOptions()
         self._limits = limits or Limits()
         self._secret = secrets.token_urlsafe(32)
@@ -131,8 +132,9 @@ class BrokerSupervisor:
         """Start a child and send it its settings. Return None after `close`."""
         assert self._listener is not None
         number = self._listener.fileno()
-        data = str(self._data.absolute())
-        settings = ProcessSettings(number, data, self._root, self._user, self._secret, self._log, self._limits)
+        settings = ProcessSettings(
+            number, absolute_url(self._store), self._root, self._user, self._secret, self._log, self._limits
+        )
         with self._lock:
             if self._closing:
                 return None

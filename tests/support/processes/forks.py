@@ -17,6 +17,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import IO, Any
 
+_PASSED = ("PARTYLINE_", "PG")  # beginnings of variables that a server reads: the forking process has older ones
 _PATIENCE = 60.0  # seconds from the last that it says to its end
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["server", __name__])
@@ -30,7 +31,8 @@ class Forked:
         here, there = os.pipe()
         self.stdout: IO[bytes] = os.fdopen(here, "rb")
         try:
-            self._process = _CONTEXT.Process(target=_serve, args=([*arguments], errors, DupFd(there)))
+            passed = {name: value for name, value in os.environ.items() if name.startswith(_PASSED)}
+            self._process = _CONTEXT.Process(target=_serve, args=([*arguments], errors, DupFd(there), passed))
             self._process.start()
         finally:
             os.close(there)
@@ -64,8 +66,9 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(arguments, forked.wait(_PATIENCE), said, errors.read().decode())
 
 
-def _serve(arguments: list[str], errors: Path, output: Any) -> None:
+def _serve(arguments: list[str], errors: Path, output: Any, passed: dict[str, str]) -> None:
     """In the new process."""
+    os.environ.update(passed)
     with errors.open("ab") as file:
         os.dup2(file.fileno(), 2)
     pipe = output.detach()
