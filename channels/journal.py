@@ -84,6 +84,7 @@ class Journal:
         self._kept_limit = limits.cache - limits.cache_of_pages
         self._encodings: deque[tuple[Block, int]] = deque()  # that blocks keep since the last commit; any thread adds
         self._health = StoreHealth()
+        self._lost_cursors = False  # reported; only the leader uses it
 
     def post(self, posting: Posting, *, carry: bool = True) -> None:
         """Store and deliver a posting, or leave that to the leader. Wait for the lead if the queue is full.
@@ -221,8 +222,11 @@ class Journal:
         try:
             self._store.move({(log.row.id, user): number for (log, user), number in cursors.items()}, seen)
         except Exception as error:  # noqa: BLE001 - the posts of the same turn are yet to be delivered
-            report(events.StoreProblem(str(error), "Some entries will be sent twice."))
+            if not self._lost_cursors:
+                report(events.StoreProblem(str(error), "Some entries will be sent twice."))
+            self._lost_cursors = True
             return {}
+        self._lost_cursors = False
         return cursors
 
 

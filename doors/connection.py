@@ -22,6 +22,7 @@ from net import (
     unacknowledged_bytes,
 )
 from reporting import events, report
+from store import StoreError
 from wire.errors import PeerError
 from wire.frames import Closing
 from wire.other_protocols import TLS_FIRST_BYTE, WrongProtocol
@@ -229,6 +230,10 @@ class Connection:
             return
         try:
             speaker.walk(self._chat.store, self._chat.limits)
+        except StoreError as error:
+            descriptor = self._stream.socket.fileno()
+            if descriptor >= 0 and self._pump.add_later(descriptor):
+                report(events.StoreProblem(str(error), "Some readers get older messages later."))
         except Exception as error:  # noqa: BLE001 - reported; it ends this connection only
             self._report_mistake(error)
             self.cut()

@@ -1,7 +1,7 @@
 """Floor 0: the write pump: one thread that resumes every connection whose socket was full, once it can take bytes.
 
 A connection asks for that once, from any thread; the kernel answers once (EPOLLONESHOT). Connections that are not
-behind cost nothing.
+behind cost nothing. A connection that could not get what it has to send is resumed some time later.
 """
 
 from __future__ import annotations
@@ -9,7 +9,10 @@ from __future__ import annotations
 import os
 import select
 import threading
+import time
 from typing import Protocol
+
+_PAUSE = 1.0  # seconds before a connection is resumed that asked for it later
 
 
 class PausedWriter(Protocol):
@@ -27,6 +30,9 @@ class WritePump:
         self._wake = os.eventfd(0, os.EFD_CLOEXEC)
         self._epoll.register(self._wake, select.EPOLLIN)
         self._writers: dict[int, PausedWriter] = {}  # by descriptor; each change is one atomic step
+        self._later: dict[int, None] = {}  # descriptors, for the thread alone
+        self._later_at = 0.0  # by time.monotonic, when these are resumed
+        self._troubled = False  # connections have asked for that, and not all have gone on since
         self._thread = threading.Thread(target=self._run, name="pump", daemon=True)
         self._thread.start()
 
@@ -39,6 +45,17 @@ class WritePump:
             self._writers[descriptor] = writer
             self._epoll.register(descriptor, events)
 
+    def add_later(self, descriptor: int) -> bool:
+        """Have a connection that was resumed just now resumed again after a second. Only for the pump's thread.
+
+        Return True if none has asked for that since all of them got what they have to send.
+        """
+        if not self._later:
+            self._later_at = time.monotonic() + _PAUSE
+        self._later[descriptor] = None
+        first, self._troubled = not self._troubled, True
+        return first
+
     def remove(self, descriptor: int) -> None:
         """Forget a connection, if it is known; call this before its descriptor is closed. For any thread."""
         if self._writers.pop(descriptor, None) is not None:
@@ -46,12 +63,21 @@ class WritePump:
 
     def _run(self) -> None:
         while True:
-            for descriptor, _ in self._epoll.poll():
+            timeout = max(0.0, self._later_at - time.monotonic()) if self._later else None
+            for descriptor, _ in self._epoll.poll(timeout):
                 if descriptor == self._wake:
                     return
-                writer = self._writers.get(descriptor)
-                if writer is not None:
-                    writer.resume_writing()
+                self._resume(descriptor)
+            if self._later and time.monotonic() >= self._later_at:
+                later, self._later = self._later, {}
+                for descriptor in later:
+                    self._resume(descriptor)
+                self._troubled = bool(self._later)
+
+    def _resume(self, descriptor: int) -> None:
+        writer = self._writers.get(descriptor)
+        if writer is not None:
+            writer.resume_writing()
 
     def close(self) -> None:
         """End the thread."""

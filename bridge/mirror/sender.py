@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from channels import Chat, Log
 from reporting import events, report
+from store import StoreError
 from wire.mqtt import Properties, publish
 
 from .acknowledgements import Acknowledgements
@@ -83,6 +84,9 @@ class MirrorSender:
         if (reader := self.reader) is not None:
             try:
                 reader.walk(self._chat.store, self._chat.limits)
+            except StoreError as error:
+                report(events.StoreProblem(str(error), "The mirror reconnects."))
+                self.hang_up()
             except Exception as error:  # noqa: BLE001 - reported; the next connection goes on where this one ends
                 report(events.InternalError(part="mirror", consequence="The mirror reconnects."), error)
                 self.hang_up()

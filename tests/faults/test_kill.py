@@ -6,10 +6,14 @@ import random
 import threading
 from collections.abc import Callable
 
+import pytest
+
 from tests.support.clients import Bulk, Json, Text
 from tests.support.fixtures import StartProcess
 from tests.support.load import Poster, Scene
+from tests.support.postgres import shared_cluster
 from tests.support.processes import Process
+from tests.support.stores import PLACES
 from tests.support.waiting import DEADLINE, ended, eventually, random_moment
 from wire.frames import Delivered, Entry, Error, Gap, History, Join, Msg, Page, Ping, Pong, Say
 
@@ -50,8 +54,14 @@ class Listener:
         return all(place in self.had and self.had[place][-1].number >= number for place, number in wanted.items())
 
 
-def test_twenty_kills_under_load(start_process: StartProcess) -> None:
-    process = start_process()
+@pytest.mark.parametrize("kind", PLACES)
+def test_twenty_kills_under_load(start_process: StartProcess, kind: str) -> None:
+    """On each database."""
+    if kind == "postgres":
+        cluster = shared_cluster()
+        process = start_process("--database", cluster.socket_url(cluster.new_database()))
+    else:
+        process = start_process()
     scene = Scene(process.address)
     posters = [Poster(scene, at) for at in range(_POSTERS)]
     readers = [Listener(scene, at) for at in range(_READERS)]

@@ -56,6 +56,40 @@ def test_a_writer_is_resumed_once_for_each_time_it_asks(pump: WritePump, pair: P
     assert writer.calls.empty()
 
 
+class Patient(Writer):
+    """A connection that asks again for later, the first times, and notes whether it was the first to ask."""
+
+    def __init__(self, pump: WritePump, sock: socket.socket, again: int) -> None:
+        super().__init__(pump, sock)
+        self._times = again
+        self.firsts: list[bool] = []
+
+    def resume_writing(self) -> None:
+        """Called by the pump."""
+        if self._times:
+            self._times -= 1
+            self.firsts.append(self._pump.add_later(self._socket.fileno()))
+        self.calls.put(threading.current_thread().name)
+
+
+def test_a_writer_is_resumed_later_until_it_asks_no_more(pump: WritePump, pair: Pair) -> None:
+    """Its socket is not asked. Who is the first of a time of trouble is told so, once."""
+    one, other = Patient(pump, pair[0], again=2), Patient(pump, pair[1], again=1)
+    one.ask()
+    one.calls.get(timeout=DEADLINE)
+    other.ask()
+    for _ in range(2):
+        one.calls.get(timeout=DEADLINE)
+    for _ in range(2):
+        other.calls.get(timeout=DEADLINE)
+    assert (one.firsts, other.firsts) == ([True, False], [False])
+    other._times = 1
+    other.ask()
+    for _ in range(2):
+        other.calls.get(timeout=DEADLINE)
+    assert other.firsts == [False, True]
+
+
 def test_a_full_socket_is_resumed_when_it_was_read(pump: WritePump, pair: Pair) -> None:
     one, other = pair
     fill(one)
