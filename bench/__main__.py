@@ -18,6 +18,7 @@ from bench.load.description import SHORTEST_TEXT
 from bench.rows.files import FILE_ROWS
 from bench.rows.mirror import MIRROR_ROWS
 from bench.rows.mqtt import MQTT_ROWS
+from bench.rows.postgres import POSTGRES_ROWS
 from bench.rows.row import QUICK, Measured, Plan, Row
 from bench.rows.socket import ROWS as SOCKET_ROWS
 from bench.rows.tls import TLS_ROWS
@@ -28,7 +29,7 @@ from .meter import DISTURBED, wait_until_idle
 from .peers import PEERS, Peer
 from .table import PARTYLINE, Result, heading, lines, verdicts
 
-ROWS = (*SOCKET_ROWS, *MQTT_ROWS, *MIRROR_ROWS, *FILE_ROWS, *TLS_ROWS)
+ROWS = (*SOCKET_ROWS, *MQTT_ROWS, *MIRROR_ROWS, *FILE_ROWS, *TLS_ROWS, *POSTGRES_ROWS)
 RUN_SECONDS = 180  # after which a run counts as failed
 
 
@@ -36,7 +37,7 @@ SIZES = {  # the fields of a plan that have an option, with its help
     "rounds": "rounds; the table shows their medians",
     "seconds": "seconds of load in each run",
     "size": "bytes of text in a message",
-    "subscribers": "subscribers in rows a, a4k, a60k, c, d, m0, m2 and n4",
+    "subscribers": "subscribers in rows a, a4k, a60k, c, d, m0, m2, n4, p0 and p1",
     "channels": "channels in row b",
     "rate": "messages a second in row d",
     "mqtt_rate": "messages a second in rows m3 and n2",
