@@ -46,6 +46,7 @@ SIZES = {  # the fields of a plan that have an option, with its help
     "logins": "logins in rows f and m6, each time",
     "connected": "connections in rows f and m6 before the second time",
     "crowd": "connections in rows h and m7",
+    "storm": "users who log in at once in row j",
     "returning": "clients in rows i and m8",
     "missed": "messages that each of these clients missed",
     "entries": "entries of the channel in row g",

@@ -28,6 +28,7 @@ class Plan:
     logins: int = 1_000  # logins in rows f and m6, each time
     connected: int = 4_000  # clients that are connected before the second time
     crowd: int = 5_000  # clients in rows h and m7
+    storm: int = 200  # users who log in at once in row j
     entries: int = 1_000_000  # in the log of row g
     mqtt_rate: int = 100  # messages a second in row m3
     mqtt_idle: int = 5_000  # connections in row m4
@@ -57,6 +58,7 @@ QUICK = Plan(
     logins=100,
     connected=200,
     crowd=200,
+    storm=10,
     returning=50,
     missed=20,
     entries=2_000,

@@ -13,6 +13,7 @@ from bench.socket.history import fill, read_pages
 from bench.socket.logins import logins, names
 from bench.socket.pool import client_pool
 from bench.socket.returning import return_to_channel
+from bench.socket.storm import register, storm
 
 from .row import BEST, CROWD, LOGINS, SELF, Measured, Metric, Plan, Row
 
@@ -118,6 +119,15 @@ def return_storm(peer: Peer, folder: Path, plan: Plan) -> Measured:
         return Measured((seconds, plan.returning * plan.missed / seconds))
 
 
+def login_storm(peer: Peer, folder: Path, plan: Plan) -> Measured:
+    """Row j."""
+    register(folder / "data", plan.storm)
+    with peer.running(folder) as server:
+        meter = Meter(server)
+        during, idle, rate = storm(plan.load(), server, plan.storm, plan.seconds, plan.rate, plan.size)
+        return Measured((during / idle, during, idle, rate), meter.read())
+
+
 def long_log(peer: Peer, folder: Path, plan: Plan) -> Measured:
     """Row g."""
     with peer.running(folder) as server:
@@ -185,6 +195,18 @@ ROWS: tuple[Row, ...] = (
         "{returning:,} users return at once, each missed {missed} messages",
         (Metric("until the last message", "s", more_is_better=False), _deliveries()),
         return_storm,
+        partyline_only=True,
+    ),
+    Row(
+        "j",
+        "{storm} users log in at once with passwords, beside {rate} messages a second to 10",
+        (
+            Metric("latency, p99, with / without", "x", more_is_better=False, targets={SELF: 2.0}),
+            Metric("latency, p99", "ms", 1e-3, more_is_better=False),
+            Metric("latency without, p99", "ms", 1e-3, more_is_better=False),
+            Metric("logins", "1/s"),
+        ),
+        login_storm,
         partyline_only=True,
     ),
 )

@@ -95,7 +95,7 @@ def test_the_markdown_table_never_rounds_in_partylines_favour() -> None:
 
 SIZES = {
     "subscribers": 3, "channels": 3, "seconds": 0.1, "idle": 20, "mqtt-idle": 20, "logins": 8, "connected": 12,
-    "crowd": 20, "returning": 8, "file-mib": 2,
+    "crowd": 20, "storm": 5, "returning": 8, "file-mib": 2,
 }  # fmt: skip
 SMALL = ("--peers", "Partyline", "--quick", *(f"--{name}={value}" for name, value in SIZES.items()))
 
