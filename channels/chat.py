@@ -5,6 +5,7 @@ It knows users and logs. What a connection may ask is in dispatch.py, and how it
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Protocol
@@ -67,6 +68,9 @@ class Chat:
         self.rates = RateLimits(limits)
         self.passwords = Passwords(limits)
         self.directory = Directory()
+        # A baton: a thread holds it for each part of a login that reads the store. If a crowd logs in at once, one of
+        # its threads competes with the chat for the interpreter lock, and the others wait here.
+        self.login_turn = threading.Lock()
         self.files = Files(store, limits)
         self.journal = Journal(store, limits, self._moved, self._deliver, self._delivered)
         self.read_tracker = ReadTracker(self.journal.carry)
@@ -283,7 +287,8 @@ class Chat:
 
         `network` is that of the address from which the name is asked for; None if it has no limit of new names.
         """
-        account = self.store.account(name)
+        with self.login_turn:
+            account = self.store.account(name)
         if account is not None:
             return account
         self.rates.check(NAMES, Origin("", network))

@@ -56,6 +56,11 @@ def take_name(session: Session, account: Account, token: str | None, *, proven: 
 
     Raises Refused if somebody else holds the name. `catch_up` sends what was missed.
     """
+    with session.chat.login_turn:
+        return _take_name(session, account, token, proven)
+
+
+def _take_name(session: Session, account: Account, token: str | None, proven: bool) -> tuple[User, list[Membership]]:
     chat = session.chat
     try:
         user, replaced, first = chat.directory.claim(account, session, token, proven=proven)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ import pytest
 from server import Server
 from store import StoreError
 from tests.support.clients import Json
+from tests.support.fixtures import StartServer
 from tests.support.stores import WatchedStore
+from tests.support.waiting import DEADLINE
 from wire.frames import (
     Bye,
     Entry,
@@ -26,6 +29,7 @@ from wire.frames import (
     Request,
     Say,
     Seen,
+    Stored,
     Topic,
     TopicChanged,
     Welcome,
@@ -268,3 +272,32 @@ def _failing(store: WatchedStore, method: str) -> None:
             raise StoreError("The store failed: the disk is full.")
 
     store.before = before
+
+
+def test_a_crowd_that_logs_in_takes_turns(start_server: StartServer, stores: list[WatchedStore]) -> None:
+    """While one login reads the store, the others wait, and the chat goes on."""
+    server = start_server()
+    with Json(server.address, "bob") as bob, ExitStack() as crowd:
+        bob.request(Join("lab"))
+        reads: list[str] = []
+        reading, go = threading.Event(), threading.Event()
+
+        def before(method: str) -> None:
+            if method in ("account", "memberships"):
+                reads.append(method)
+                if method == "memberships":
+                    reading.set()
+                    assert go.wait(DEADLINE)
+
+        stores[0].before = before
+        clients = [crowd.enter_context(Json(server.address)) for _ in range(20)]
+        clients[0].send(Hello(name="user0"))
+        assert reading.wait(DEADLINE)
+        for number, client in enumerate(clients[1:], 1):
+            client.send(Hello(name=f"user{number}"))
+        for number in range(20):
+            assert isinstance(bob.request(Say(f"{number}", "lab")), Stored)
+        assert reads == ["account", "memberships"]
+        go.set()
+        for client in clients:
+            client.expect(Welcome)
