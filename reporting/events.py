@@ -207,6 +207,14 @@ class ThreadFailed(Event, tag="thread-failed"):
     error: str
 
 
+class HashProcessFailed(Event, tag="hash-process-failed"):
+    """A process that hashes passwords could not be started, or has ended twice during one hash."""
+
+    LEVEL: ClassVar[int] = ERROR
+    SENTENCE: ClassVar[str] = "The server hashed a password by itself, which may have held up the chat."
+    error: str
+
+
 class SocketFailed(Event, tag="socket-failed"):
     """A connection has failed in an unusual way."""
 

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, settings
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 
-from channels.passwords import hashing
+from channels.passwords import hasher, hashing, workers
 from doors import TlsConfig
 from server import Config, Server
 from store import Durability, Store, open_store
@@ -45,10 +45,11 @@ settings.register_profile(
 settings.register_profile("thorough", settings.get_profile("partyline"), max_examples=5_000)  # --hypothesis-profile
 settings.load_profile("partyline")
 
-# A password's hash takes 40 ms and 19 MiB by design, which most tests have no use for. Servers in a process of their
-# own have the real one.
-_REAL_HASHER = hashing._hasher
-hashing._hasher = PasswordHash((Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1),))
+# A password's hash takes 40 ms, 19 MiB and a process by design, which most tests have no use for. Servers in a process
+# of their own have the real one.
+_REAL_HASHER = hasher._hasher
+hasher._hasher = PasswordHash((Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1),))
+workers.new_hashing = hashing.InThread
 
 # The beginnings of the names of a server's threads.
 THREADS = (
@@ -72,7 +73,7 @@ def _nothing_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture
 def slow_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Passwords take their time, for tests of what happens meanwhile."""
-    monkeypatch.setattr(hashing, "_hasher", _REAL_HASHER)
+    monkeypatch.setattr(hasher, "_hasher", _REAL_HASHER)
 
 
 @pytest.fixture

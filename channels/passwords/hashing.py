@@ -1,22 +1,32 @@
-"""Floor 2: the rules for a new password, and its hash, made with argon2id by pwdlib.
-
-A hash takes some 40 ms of a core and 19 MiB. The workers call `make_hash` and `fits`, and nobody else in the server.
-"""
+"""Floor 2: the rules for a new password, and its hash, made and verified in this thread or in a process of its own."""
 
 from __future__ import annotations
 
-from pwdlib import PasswordHash
-from pwdlib.exceptions import UnknownHashError
-from pwdlib.hashers.argon2 import Argon2Hasher
+from typing import Protocol
 
 from wire.errors import Refused
 from wire.names import printable
 
+from .hasher import compute, verify
+
 LEAST, MOST = 8, 128  # characters of a new password; an old one may be shorter (NIST SP 800-63B §5.1.1.2)
 
-# The least that OWASP's Password Storage Cheat Sheet recommends. The defaults take 64 MiB, which strangers could have
-# the server take for each core.
-_hasher = PasswordHash((Argon2Hasher(time_cost=2, memory_cost=19 << 10, parallelism=1),))
+
+class Hashing(Protocol):
+    """Makes and verifies hashes, for one thread. A hash takes some 40 ms of a core and 19 MiB."""
+
+    def make_hash(self, password: str) -> str:
+        """Return the hash of a new password."""
+
+    def fits(self, password: str, kept: str) -> bool:
+        """Return True if `kept` is the hash of the password."""
+
+    @property
+    def holds(self) -> bool:
+        """True if it holds something for the next hash, which `rest` gives back."""
+
+    def rest(self) -> None:
+        """Give back what it holds: no hash is needed for now."""
 
 
 def check_new(password: str) -> None:
@@ -29,16 +39,28 @@ def check_new(password: str) -> None:
         raise Refused("bad-password", "A password must not have control characters, or spaces around it.")
 
 
+class InThread:
+    """Hashes in the thread that asks."""
+
+    holds = False
+
+    def make_hash(self, password: str) -> str:
+        """Return the hash of a new password."""
+        return make_hash(password)
+
+    def fits(self, password: str, kept: str) -> bool:
+        """Return True if `kept` is the hash of the password."""
+        return fits(password, kept)
+
+    def rest(self) -> None:
+        """No-op: it holds nothing."""
+
+
 def make_hash(password: str) -> str:
     """Return the hash of a new password."""
-    return _hasher.hash(password)
+    return compute(password)
 
 
 def fits(password: str, kept: str) -> bool:
     """Return True if `kept` is the hash of the password."""
-    if len(password) > MOST:
-        return False
-    try:
-        return _hasher.verify(password, kept)
-    except UnknownHashError:
-        return False
+    return len(password) <= MOST and verify(password, kept)

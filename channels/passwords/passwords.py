@@ -1,4 +1,4 @@
-"""Floor 2: the passwords of a server: checking them and hashing new ones, on every door, in the workers' threads."""
+"""Floor 2: the passwords of a server: checking them and hashing new ones, on every door, by the workers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wire.limits import Limits
 
 from ..locks import leaf
 from .delays import PasswordDelays
-from .hashing import check_new, fits, make_hash
+from .hashing import Hashing, check_new
 from .workers import PasswordWorkers
 
 BROKER = "another broker"  # the source of all whose address is unknown
@@ -50,9 +50,9 @@ class Passwords:
             done.set_result(None)
             return done
 
-        def work() -> None:
+        def work(hashing: Hashing) -> None:
             self._delays.check(key, network)  # again, since others for the name were checked meanwhile
-            if not fits(password, kept):
+            if not hashing.fits(password, kept):
                 self._delays.wrong(key, network)
                 raise Refused("wrong-password", WRONG_PASSWORD)
             self._remember(key, digest)
@@ -78,8 +78,8 @@ class Passwords:
         """Have a new password hashed; the user's address is proven then. Raises Refused as `make_hash` does."""
         check_new(password)
 
-        def work() -> str:
-            made = make_hash(password)
+        def work(hashing: Hashing) -> str:
+            made = hashing.make_hash(password)
             self._remember(account_key, self._digest(made, password))
             self._delays.right(account_key, network)
             return made

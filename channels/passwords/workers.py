@@ -1,9 +1,8 @@
-"""Floor 2: the workers: a few threads that hash passwords, for all addresses in turn, and leave room for the chat."""
+"""Floor 2: the workers: a few threads that have passwords hashed, for all addresses in turn."""
 
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -13,23 +12,28 @@ from typing import Any, TypeVar
 from wire.errors import Refused
 
 from ..locks import leaf
+from .hash_process import HashProcess
+from .hashing import Hashing
 
-_NICE = 10  # the niceness of a worker: the chat goes first when both want the processor (setpriority(2))
+new_hashing: Callable[[], Hashing] = HashProcess  # makes that of a worker
+_REST_AFTER = 60.0  # seconds without work after which a worker ends its process
 
 T = TypeVar("T")
-_Job = tuple[Future[Any], Callable[[], Any]]
+_Job = tuple[Future[Any], Callable[[Hashing], Any]]
 
 
 class PasswordWorkers:
     """Threads `password-…`, one less than there are cores and at least one. Any thread may call every method.
 
-    They start with the first work and end with `close`. Work of one source is done in order. The sources (addresses)
-    take turns, so a source with much work does not hold up the others.
+    They start with the first work and end with `close`. Each has a `Hashing`, which it gives to every work: a process
+    of its own, as long as there is work. Work of one source is done in order. The sources (addresses) take turns, so a
+    source with much work does not hold up the others.
     """
 
-    def __init__(self, most: int, count: int | None = None) -> None:
-        """`most` is the number of works that may wait; `count` that of the threads."""
+    def __init__(self, most: int, count: int | None = None, hashing: Callable[[], Hashing] | None = None) -> None:
+        """`most` is the number of works that may wait; `count` that of the threads; `hashing` makes one for each."""
         self._most = most
+        self._hashing = hashing or new_hashing
         self._count = count or max(1, len(os.sched_getaffinity(0)) - 1 if hasattr(os, "sched_getaffinity") else 1)
         self._lock = leaf()
         self._there = threading.Semaphore(0)  # at least as often as there are works
@@ -39,7 +43,7 @@ class PasswordWorkers:
         self._idle = 0
         self._closing = False
 
-    def submit(self, source: str, work: Callable[[], T]) -> Future[T]:
+    def submit(self, source: str, work: Callable[[Hashing], T]) -> Future[T]:
         """Have a worker do some work for a source, and return its future. Callbacks of the future run in the worker.
 
         Raises Refused if too much waits. The source that has the most work waiting loses its last one to another.
@@ -86,19 +90,21 @@ class PasswordWorkers:
 
     def _run(self) -> None:
         """Thread `password-…`."""
-        if sys.platform == "linux":  # there, the number of a thread is one of a process, too
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
-        while True:
-            with self._lock:
-                self._idle += 1
-            self._there.acquire()
-            with self._lock:
-                self._idle -= 1
-            job = self._next()
-            if job is not None:
-                _do(*job)
-            elif self._closing:
-                return
+        hashing = self._hashing()
+        try:
+            while not (self._closing and not self._waiting):
+                with self._lock:
+                    self._idle += 1
+                there = self._there.acquire(timeout=_REST_AFTER if hashing.holds else None)
+                with self._lock:
+                    self._idle -= 1
+                job = self._next()
+                if job is not None:
+                    _do(*job, hashing)
+                elif not there:
+                    hashing.rest()
+        finally:
+            hashing.rest()
 
     def close(self) -> None:
         """Refuse what waits, and end the threads."""
@@ -115,9 +121,9 @@ class PasswordWorkers:
             thread.join()
 
 
-def _do(future: Future[Any], work: Callable[[], Any]) -> None:
+def _do(future: Future[Any], work: Callable[[Hashing], Any], hashing: Hashing) -> None:
     try:
-        result = work()
+        result = work(hashing)
     except Exception as error:  # noqa: BLE001 - whoever waits for the future gets it
         future.set_exception(error)
     else:

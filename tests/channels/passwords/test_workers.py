@@ -1,17 +1,18 @@
-"""The workers that hash passwords: few at once, in turn, with a bound, and at a lower priority."""
+"""The workers that have passwords hashed: few at once, in turn, with a bound, and each with its own process."""
 
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
 
 import pytest
 
-from channels.passwords import PasswordWorkers
-from tests.support.waiting import DEADLINE
+from channels.passwords import PasswordWorkers, hashing
+from channels.passwords import workers as module
+from channels.passwords.hashing import Hashing, InThread
+from tests.support.waiting import DEADLINE, eventually
 from wire.errors import Refused
 
 
@@ -24,7 +25,7 @@ class Desk:
         self.done: list[str] = []
         busy = threading.Event()
 
-        def hold() -> None:
+        def hold(_: Hashing) -> None:
             busy.set()
             assert self.go.wait(DEADLINE)
 
@@ -32,11 +33,11 @@ class Desk:
         assert busy.wait(DEADLINE)
 
     def submit(self, source: str, what: str) -> Future[None]:
-        return self.workers.submit(source, lambda: self.done.append(what))
+        return self.workers.submit(source, lambda _: self.done.append(what))
 
     def finish(self) -> None:
         """Let the worker do everything."""
-        last = self.workers.submit("last", lambda: None)
+        last = self.workers.submit("last", lambda _: None)
         self.go.set()
         last.result(DEADLINE)
 
@@ -82,7 +83,7 @@ def test_never_more_at_once_than_threads() -> None:
     workers = PasswordWorkers(1_000, count=2)
     lock, now, most = threading.Lock(), 0, 0
 
-    def work() -> None:
+    def work(_: Hashing) -> None:
         nonlocal now, most
         with lock:
             now += 1
@@ -101,7 +102,7 @@ def test_never_more_at_once_than_threads() -> None:
 
 
 def test_an_error_is_that_of_the_work(desk: Desk) -> None:
-    def fail() -> None:
+    def fail(_: Hashing) -> None:
         raise ZeroDivisionError
 
     future = desk.workers.submit("alice", fail)
@@ -126,10 +127,46 @@ def test_what_waits_at_the_end_is_refused() -> None:
         desk.submit("alice", "late")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only there a thread has a priority of its own")
-def test_the_workers_leave_the_processor_to_others(desk: Desk) -> None:
-    future = desk.workers.submit("alice", lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
-    mine = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-    desk.finish()
-    assert future.result(DEADLINE) > mine
-    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == mine
+class Counted(InThread):
+    """A hashing that holds something from its first hash on."""
+
+    def __init__(self) -> None:
+        self.holds = False
+        self.rests: list[bool] = []  # whether it held something
+
+    def fits(self, password: str, kept: str) -> bool:
+        self.holds = True
+        return super().fits(password, kept)
+
+    def rest(self) -> None:
+        self.rests.append(self.holds)
+        self.holds = False
+
+
+def test_a_worker_without_work_gives_back_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_REST_AFTER", 0.01)
+    counted = Counted()
+    workers = PasswordWorkers(10, count=1, hashing=lambda: counted)
+    kept = hashing.make_hash("correct-horse")
+    for times in range(1, 3):
+        assert workers.submit("alice", lambda each: each.fits("correct-horse", kept)).result(DEADLINE)
+        eventually(lambda most=times: len(counted.rests) == most, lambda: f"{counted.rests}")  # type: ignore[misc]
+    workers.close()
+    assert counted.rests == [True, True, False], "it waits without a time limit when it holds nothing"
+
+
+def test_the_end_gives_back_the_processes() -> None:
+    made = [Counted(), Counted()]
+    left = list(made)
+    workers = PasswordWorkers(100, count=2, hashing=left.pop)
+    kept = hashing.make_hash("correct-horse")
+    together = threading.Barrier(2)
+
+    def work(each: Hashing) -> bool:
+        together.wait(DEADLINE)
+        return each.fits("correct-horse", kept)
+
+    for future in [workers.submit("alice", work) for _ in made]:
+        assert future.result(DEADLINE)
+    workers.close()
+    assert [each.rests for each in made] == [[True], [True]]

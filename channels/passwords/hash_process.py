@@ -1,0 +1,96 @@
+"""Floor 2: the hash process: a child that hashes for one thread, at a lower priority than the chat.
+
+A thread of a low priority would hold up the chat: while it has the interpreter lock, and other programs have the
+processor, the chat waits for both. It would also take and free 19 MiB of the memory that all threads share.
+"""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+
+from reporting import events, report
+
+from .hashing import MOST, InThread
+
+_PROGRAM = str(Path(__file__).with_name("hasher.py"))
+
+
+class HashProcess:
+    """See `Hashing`. The process starts with the first hash, and ends with `rest`."""
+
+    def __init__(self) -> None:
+        self._child: subprocess.Popen[bytes] | None = None
+
+    @property
+    def holds(self) -> bool:
+        """True if the process runs."""
+        return self._child is not None
+
+    def make_hash(self, password: str) -> str:
+        """Return the hash of a new password."""
+        made = self._ask(password, None)
+        return made if isinstance(made, str) else InThread().make_hash(password)
+
+    def fits(self, password: str, kept: str) -> bool:
+        """Return True if `kept` is the hash of the password."""
+        if len(password) > MOST:
+            return False
+        right = self._ask(password, kept)
+        return right if isinstance(right, bool) else InThread().fits(password, kept)
+
+    def rest(self) -> None:
+        """End the process."""
+        child, self._child = self._child, None
+        if child is not None:
+            child.communicate()  # it ends when its input does
+
+    def _ask(self, password: str, kept: str | None) -> str | bool | None:
+        """Return the answer of the process, which is started anew once; None if it cannot answer."""
+        request = msgspec.json.encode((password, kept)) + b"\n"
+        error = ""
+        for _ in range(2):
+            try:
+                answer = self._answer(request)
+            except OSError as failed:
+                error = failed.strerror or str(failed)
+                self._drop()
+            else:
+                return msgspec.json.decode(answer, type=str | bool | None)
+        report(events.HashProcessFailed(error))
+        return None
+
+    def _answer(self, request: bytes) -> bytes:
+        """Return the line that the process answers. Raises OSError if it cannot be started, or has ended."""
+        if self._child is None:
+            self._child = subprocess.Popen(
+                # -P: the folder of the program has no modules for it. A group: Ctrl-C on the terminal is not for it.
+                [sys.executable, "-P", _PROGRAM],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0,
+            )  # fmt: skip
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        self._child.stdin.write(request)
+        self._child.stdin.flush()
+        answer = self._child.stdout.readline()
+        if not answer.endswith(b"\n"):
+            raise ChildProcessError(errno.ECHILD, "The process has ended.")
+        return answer
+
+    def _drop(self) -> None:
+        """Forget a process that has ended."""
+        child, self._child = self._child, None
+        if child is None:
+            return
+        child.kill()
+        child.wait()
+        for pipe in (child.stdin, child.stdout):
+            try:
+                if pipe is not None:
+                    pipe.close()
+            except OSError:  # it had not read the request
+                pass
