@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from tests.support.clients import Gone, endpoint
 from tests.support.waiting import DEADLINE
 from wire.mqtt import V5, ConnAck, Connect, MqttPackets, Packet, Properties, encode
+from wire.text import GREETING_START
 
 
 class BulkMqtt:
@@ -54,6 +55,8 @@ class BulkMqtt:
             raise Gone(error) from error
         if not data:
             raise Gone("the server has closed it")
+        if data.startswith(GREETING_START):
+            raise Gone("the server took it for a person, as CONNECT came too late")
         yield from self._packets.receive(data)
 
     def close(self) -> None:
