@@ -157,8 +157,7 @@ def _answer(session: Session, row: Row | None, request: Request) -> None:
             raise Refused(*_ABSENT[session.state])
         if not _HAS_ROLE[row.role](session):
             raise Refused("not-allowed", f"You need the role {row.role} for that.")
-        if row.limit is not None and row.counts(session, request):
-            session.check_rate(row.limit)
+        _check_limit(session, row, request)
         answer = row.handler(session, request)
     except Refused as refused:
         if nameless:
@@ -175,3 +174,11 @@ def _answer(session: Session, row: Row | None, request: Request) -> None:
             session.login_limit.take_bytes(len(session.reader.dialect.encode(answer)))
         session.reader.reply(answer)
     session.reader.wait_for_room(session.chat.limits.backlog)
+
+
+def _check_limit(session: Session, row: Row, request: Request) -> None:
+    """Count a request that has a rate limit. Raises Refused."""
+    if row.limit is PAGES:
+        session.reader.wait_for_page()
+    if row.limit is not None and row.counts(session, request):
+        session.check_rate(row.limit)

@@ -24,6 +24,7 @@ from .log import Block, ReadableLog
 _PAGE = 256  # entries that are read from the store at once, and about how many bytes
 _PAGE_SIZE = 65_536
 _TURN = 16  # pieces that one reader is sent before the write pump turns to the next
+_ON_ITS_WAY = 131_072  # unacknowledged bytes above which a long answer waits until the outlet takes bytes
 _SMALL = 1_024  # bytes of an answer that waits in one piece with others
 _PIECE = 16_384  # bytes of such a piece, at least before its last answer
 
@@ -325,6 +326,20 @@ class Reader(Generic[L]):
         with self._lock:
             self._room = None
         return there
+
+    def wait_for_page(self) -> None:
+        """See `SessionReader.wait_for_page`. A page that the outlet does not take would wait here in memory."""
+        if not self._waiting and self._outlet.unacknowledged() <= _ON_ITS_WAY:
+            return
+        with self._lock:
+            if self._closed:
+                return
+            event = threading.Event()
+            self._room = (0, event)  # set by `walk`, which the write pump calls when the outlet takes bytes
+            self._fall_behind_locked()
+        event.wait()
+        with self._lock:
+            self._room = None
 
     def wait_until_level(self, timeout: float) -> None:
         """Wait until everything is sent, at most `timeout` seconds. Own thread only."""

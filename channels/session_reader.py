@@ -66,6 +66,9 @@ class SessionReader(Protocol):
     def wait_for_room(self, limit: int, timeout: float | None = None) -> bool:
         """Wait until at most `limit` bytes are unsent. Return False after `timeout` seconds. Own thread only."""
 
+    def wait_for_page(self) -> None:
+        """Wait until nothing is unsent and the connection takes more, before a long answer is made. Own thread only."""
+
     def wait_until_level(self, timeout: float) -> None:
         """Wait until everything is sent, at most `timeout` seconds. Own thread only."""
 

@@ -77,6 +77,10 @@ class UserReader:
         self._sender.wait_for_room()
         return True
 
+    def wait_for_page(self) -> None:
+        """Wait for the connection that all users share."""
+        self._sender.wait_for_room()
+
     def wait_until_level(self, timeout: float) -> None:
         """No-op: the connection outlives the user."""
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -11,7 +13,8 @@ from channels import dispatch
 from channels.dispatch import TABLE, Order, Role
 from channels.session import State
 from server import Server
-from tests.support.clients import Json
+from tests.support.clients import Json, endpoint
+from tests.support.waiting import eventually
 from wire.frames import (
     REQUESTS,
     Attach,
@@ -41,6 +44,7 @@ from wire.frames import (
     Who,
     Whois,
 )
+from wire.jsonlines import JsonLines
 
 Connect = Callable[..., Json]
 
@@ -115,3 +119,20 @@ def test_consecutive_posts_to_one_channel_are_one_posting(
     alice.send(*posts)
     alice.expect(Stored, lambda stored: stored.ref == 1)
     assert sizes == [5, 1, 2]
+
+
+def test_a_page_waits_until_the_earlier_answers_have_gone(server: Server, connect: Connect) -> None:
+    """A peer that asks for pages and reads none made the server keep two of them."""
+    alice = connect(server.address, "alice")
+    alice.request(Join("lab"))
+    for _ in range(20):
+        alice.request(Say("x" * 16_000, "lab"))
+    with socket.create_connection(endpoint(server.address)) as silent:
+        asked = JsonLines.encode(Hello(name="bob")) + JsonLines.encode(History(channel="lab", limit=1_000)) * 200
+        silent.sendall(asked)
+        eventually(lambda: server.chat.directory.find("bob") is not None, lambda: "bob has not come")
+        user = server.chat.directory.find("bob")
+        assert user is not None
+        reader: Any = user.sessions[0].reader
+        eventually(lambda: reader._room is not None, lambda: "nothing waits for bob")
+        assert reader._waiting <= server.chat.limits.page_bytes

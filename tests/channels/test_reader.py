@@ -242,3 +242,48 @@ def test_what_waits_is_sent_whole_and_in_order(sizes: list[int], rooms: list[int
         assert made.reader._waiting == len(expected) - len(made.outlet.taken)
     made.walk()
     assert made.outlet.taken == expected
+
+
+def _waits_for_page(made: Setting) -> threading.Thread:
+    """Return a thread that waits for room for a page."""
+    asked = made.outlet.asked
+    waiter = threading.Thread(target=made.reader.wait_for_page, daemon=True)
+    waiter.start()
+    eventually(lambda: made.outlet.asked > asked, lambda: "the write pump was not asked")
+    assert waiter.is_alive()
+    return waiter
+
+
+def test_a_page_waits_for_an_outlet_that_is_full() -> None:
+    """What the peer's machine has not acknowledged fills the socket."""
+    made = Setting()
+    made.outlet.unread = 100_000
+    made.reader.wait_for_page()
+    made.outlet.unread = 1_000_000
+    waiter = _waits_for_page(made)
+    made.walk()
+    waiter.join(DEADLINE)
+    assert not waiter.is_alive()
+
+
+def test_a_page_waits_until_all_answers_are_sent() -> None:
+    made = Setting()
+    made.outlet.room = 10
+    made.reader.reply_bytes(b"x" * 100)
+    waiter = _waits_for_page(made)
+    made.outlet.room = 50
+    made.reader.walk(made.store, Limits())
+    assert waiter.is_alive()
+    made.walk()
+    waiter.join(DEADLINE)
+    assert not waiter.is_alive()
+
+
+def test_a_page_waits_for_no_reader_that_is_closed() -> None:
+    made = Setting()
+    made.outlet.unread = 1_000_000
+    waiter = _waits_for_page(made)
+    made.reader.close()
+    waiter.join(DEADLINE)
+    assert not waiter.is_alive()
+    made.reader.wait_for_page()
