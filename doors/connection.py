@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 import threading
+import time
 from collections.abc import Callable
 
 from channels import Chat, SessionReport, nothing_held
@@ -34,6 +35,7 @@ from .tls import ServerTls
 
 GREET_AFTER = 0.3  # seconds in which a program has sent something; a silent peer is taken for a person after that
 _LEAST, _MOST = 4_096, 262_144  # bytes of one recv; small while a connection is quiet, so that it takes little memory
+_RECORD_HEAD, _RECORD = 5, 16_384  # bytes of the head of a record of TLS, and of its content, at most (RFC 8446 §5.1)
 _LINGER = 0.5  # seconds that the peer has to close its side, too
 _NEEDS_TLS = PeerError("tls-required", "This server requires TLS: connect with TLS, as to tls://HOST or mqtts://HOST.")
 _GONE = {errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.ETIMEDOUT, errno.EBADF, errno.EHOSTUNREACH}
@@ -164,11 +166,31 @@ class Connection:
         return first and stream.receive(_LEAST, patience)
 
     def _encrypt(self, plain: PlainStream, tls: ServerTls) -> None:
-        """Shake hands. Raises OSError."""
-        stream = self._stream = TlsStream(plain.socket, tls.context)
-        if self._retired:  # the door may have shut the plain socket, which is of no use any more
-            self.hang_up()
-        stream.shake_hands(self._chat.limits.handshake_seconds)
+        """Shake hands, when it is the turn of this address. Raises OSError."""
+        limits = self._chat.limits
+        patience = limits.handshake_seconds - self._await_hello(plain, limits.handshake_seconds)
+        with tls.turns.turn(self.network, limits.handshakes_per_address, patience) as left:
+            stream = self._stream = TlsStream(plain.socket, tls.context)
+            if self._retired:  # the door may have shut the plain socket, which is of no use any more
+                self.hang_up()
+            stream.shake_hands(left)
+
+    @staticmethod
+    def _await_hello(plain: PlainStream, patience: float) -> float:
+        """Wait until the first record of TLS is there, before OpenSSL takes memory for it. Return the seconds.
+
+        Raises OSError; TimeoutError after `patience` seconds.
+        """
+        began = time.monotonic()
+        size, there = _RECORD_HEAD, plain.peek(_RECORD_HEAD, patience, whole=True) or b""
+        if len(there) == _RECORD_HEAD:
+            size += min(int.from_bytes(there[-2:], "big"), _RECORD)
+            there = plain.peek(size, max(0.001, patience - time.monotonic() + began), whole=True) or b""
+        seconds = time.monotonic() - began
+        if len(there) < size and seconds >= patience:
+            plain.receive_waiting(size)  # what is not read would make a reset of the close
+            raise TimeoutError(errno.ETIME, f"no TLS handshake within {patience:g} s")
+        return seconds
 
     def _is_refused(self) -> bool:
         """Return True if this peer must use TLS and does not."""

@@ -11,6 +11,8 @@ from net import NetError, server_context
 from reporting import events, report
 from wire.errors import LocalError
 
+from .handshakes import HandshakeTurns
+
 _SITE, _SITE_CERT, _SITE_KEY = "tls", "server.pem", "server.key"
 _WARN = timedelta(days=30)  # before a certificate expires
 
@@ -31,7 +33,10 @@ def site_folder(data: Path) -> Path:
 
 
 class ServerTls:
-    """The TLS of all doors. Any thread may read `context`; `required`: peers on other machines must use it."""
+    """The TLS of all doors. Any thread may read `context`; `required`: peers on other machines must use it.
+
+    A handshake takes one of the `turns`.
+    """
 
     def __init__(self, cert: Path, key: Path | None, *, required: bool = False) -> None:
         """`cert`: PEM file of the certificate and the chain above; `key`: of its key, if that is another file.
@@ -40,6 +45,7 @@ class ServerTls:
         """
         self._cert, self._key = cert, key
         self.required = required
+        self.turns = HandshakeTurns()
         self._load()
 
     def _load(self) -> None:

@@ -64,9 +64,12 @@ class PlainStream:
         """See `Stream.receive`."""
         return self._receive(size, patience, 0)
 
-    def peek(self, size: int, patience: float | None) -> bytes | None:
-        """Return what the next `receive` returns, and leave it there."""
-        return self._receive(size, patience, socket.MSG_PEEK)
+    def peek(self, size: int, patience: float | None, *, whole: bool = False) -> bytes | None:
+        """Return what the next `receive` returns, and leave it there.
+
+        `whole`: wait until there are `size` bytes. They are fewer only at the end, or after `patience` seconds.
+        """
+        return self._receive(size, patience, socket.MSG_PEEK | (socket.MSG_WAITALL if whole else 0))
 
     def _receive(self, size: int, patience: float | None, flags: int) -> bytes | None:
         if patience != self._patience:

@@ -68,7 +68,7 @@ class TlsStream:
             ready = self._wait(until - time.monotonic())
             self._poll.modify(self.socket, select.POLLIN)
             if not ready:
-                raise TimeoutError(errno.ETIME, f"no TLS handshake within {patience:g} s")
+                raise TimeoutError(errno.ETIME, f"no TLS handshake within {patience:.3g} s")
 
     def _wait(self, seconds: float | None) -> bool:
         """Return True once the socket is ready, or False after so many seconds."""

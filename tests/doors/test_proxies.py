@@ -284,7 +284,7 @@ class Dripping(PlainStream):
 
     now = 0.0
 
-    def peek(self, size: int, patience: float | None) -> bytes | None:
+    def peek(self, size: int, patience: float | None, *, whole: bool = False) -> bytes | None:
         """Return one more byte, a second later."""
         assert patience is not None
         assert patience <= 10.0 - self.now

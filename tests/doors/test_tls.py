@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 import signal
@@ -18,7 +19,7 @@ import pytest
 import doors.connection
 from bridge.mirror import BrokerConfig
 from doors import TlsConfig
-from net import certificate_alert
+from net import TlsStream, certificate_alert
 from reporting import events
 from server import Config, Server
 from tests.support.certificates import Certificate, make_certificate
@@ -229,6 +230,29 @@ def test_one_byte_at_a_time_gains_no_time(start_server: StartServer, certificate
             except ConnectionResetError:
                 return
         raise AssertionError("the handshake goes on")
+
+
+def test_half_a_hello_takes_no_memory_of_openssl(tls_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[socket.socket] = []
+
+    class Counted(TlsStream):
+        def __init__(self, sock: socket.socket, context: ssl.SSLContext) -> None:
+            begun.append(sock)
+            super().__init__(sock, context)
+
+    monkeypatch.setattr(doors.connection, "TlsStream", Counted)
+    hello = ssl.MemoryBIO()
+    unverified = ssl._create_unverified_context()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        unverified.wrap_bio(ssl.MemoryBIO(), hello).do_handshake()
+    whole = hello.read()
+    for sent in (whole[:1], whole[:5], whole[:-1]):
+        begun.clear()
+        with hold(tls_server.address, sent) as peer:
+            Json(in_tls(tls_server.address), "bob").close()  # it comes later, and shakes hands
+            assert len(begun) == 1
+            peer.sendall(whole[len(sent) :])
+            assert peer.recv(1) == b"\x16"
 
 
 def test_stalled_handshakes_hold_up_nobody(tls_server: Server, mqtt: MqttClient) -> None:
