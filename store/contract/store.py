@@ -21,5 +21,8 @@ class Store(Entries, Members, Accounts, Clients, Files, Unused, Protocol):
     def blobs(self) -> Blobs:
         """Return the bytes of the files."""
 
+    def release_memory(self) -> None:
+        """Let go of what is only kept for speed and scattered over the memory, after many have left. Never fails."""
+
     def close(self) -> None:
         """Finish the work in hand and release the store."""

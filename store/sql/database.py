@@ -41,6 +41,9 @@ class Database(ABC):
     def wrote(self, size: int, pages: int = 0) -> None:
         """Note that a commit wrote about `size` bytes of rows, and `pages` pages of tables and indexes beside them."""
 
+    def release_memory(self) -> None:  # noqa: B027 - most drivers keep nothing
+        """Let go of what the driver keeps of earlier statements, if it keeps anything. Never fails."""
+
     @abstractmethod
     def close(self) -> None:
         """Close all connections."""

@@ -23,6 +23,10 @@ class SqlStore(SqlEntries, SqlMembers, SqlAccounts, SqlClients, SqlFiles, SqlUnu
         """Return the bytes of the files."""
         return self._blobs
 
+    def release_memory(self) -> None:
+        """See `Store.release_memory`."""
+        self._database.release_memory()
+
     def close(self) -> None:
         """Finish the work in hand and release the store."""
         self._database.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
@@ -57,6 +57,17 @@ class Turns(Generic[_T]):
             turn = self._waiting.popleft()
         turn.given.append(thing)
         turn.come.release()
+
+    def each_idle(self, call: Callable[[_T], None]) -> None:
+        """Call a function with each thing that no thread uses now."""
+        with self._lock:
+            idle, self._free = self._free, []
+        try:
+            for thing in idle:
+                call(thing)
+        finally:
+            for thing in idle:
+                self._give(thing)
 
     def close(self) -> list[_T]:
         """Return the things that are free. No thread may take one any more."""

@@ -30,6 +30,7 @@ _CACHE_KIB = 16_384  # of the writer
 _READER_CACHE_KIB = 2_048  # of each reader
 _PAGE = 4_096  # bytes
 _READERS = 4
+_CURSORS = 201  # after which the driver looks for cursors that have gone (CPython, Modules/_sqlite/connection.c)
 _CHECKPOINT_BYTES = 4 << 20  # written since the last checkpoint
 _TRANSACTION_PAGES = 2  # that a transaction writes at least
 _STARVED_PAGES = 16_384  # 64 MiB of write-ahead log that a checkpoint beside the writer could not bring to an end
@@ -158,6 +159,12 @@ class SqliteDatabase(Database):
                 with self._writing:
                     db.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)").one()
 
+    def release_memory(self) -> None:
+        """See `Database.release_memory`."""
+        with self._writing:
+            _forget_cursors(self._writer)
+        self._readers.each_idle(_forget_cursors)
+
     def close(self) -> None:
         """End the checkpointer, close the connections, which empties the write-ahead log, and release the folder."""
         self._closing = True
@@ -167,6 +174,17 @@ class SqliteDatabase(Database):
             reader.close()
         self._writer.close()
         self._folder.release()
+
+
+def _forget_cursors(connection: Connection) -> None:
+    """Have the driver forget cursors that have gone.
+
+    It keeps a weak reference to each one until there are so many. They are from all of the time since then, and a
+    single one holds the mebibyte of Python's objects that it is in.
+    """
+    driver: _Driver = connection.connection.driver_connection  # type: ignore[assignment]
+    for _ in range(_CURSORS):
+        driver.cursor()
 
 
 def _engine(file: Path, durability: Durability) -> Engine:
