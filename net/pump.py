@@ -75,6 +75,7 @@ class WritePump:
                 self._troubled = bool(self._later)
 
     def _resume(self, descriptor: int) -> None:
+        """Call a writer, of which the pump's thread keeps nothing afterwards: the connection may end."""
         writer = self._writers.get(descriptor)
         if writer is not None:
             writer.resume_writing()
