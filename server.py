@@ -42,7 +42,7 @@ from doors import (
     refuse_unknown,
     text_speaker,
 )
-from net import ignoring_closed_pipes, is_loopback, network_of
+from net import ignoring_closed_pipes, is_loopback, limit_free_memory, network_of
 from reporting import FORMATS, LogFormat, LogLevel, LogOptions, events, open_log, report
 from store import Durability, Store, data_folder, open_store, shown_url, url_has_password
 from wire import VERSION
@@ -371,6 +371,7 @@ def _serve(config: Config, signals: int) -> None:
     """Run the server until a signal comes by the descriptor that ends it. Raises LocalError if it cannot start."""
     os.umask(0o077)  # no other user of the machine may read the data
     allow_many_connections(config.limits)
+    limit_free_memory()
     server = Server(config)
     # These objects stay. To scan them at each garbage collection would delay everyone by some milliseconds.
     gc.collect()

@@ -35,7 +35,10 @@ _PATIENCE = 1.0  # seconds in which at least one connection has to end, when the
 _LONGEST = 30.0  # seconds, at most, for the connections to end by themselves then
 _OUT_OF = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _STACK = 512 << 10  # bytes of address space for the stack of a connection's thread; unused pages take no memory
-_CROWD = 64  # connections at a time, half of which end before freed memory is given back to the system
+_CROWD = 64  # connections at a time, after which freed memory goes back to the system at each half that ends
+_FEW = 8  # connections that are left of a crowd in the end
+_ENDED = 1_000  # connections that end, one after the other, before freed memory goes back to the system
+_COLLECTED = 500  # connections at most during a collection of garbage: for so many it takes some milliseconds
 _KEEP_ALIVE = KeepAlive(idle=60, interval=20, probes=3, limit_sends=True)  # ends a dead connection after 120 s
 
 
@@ -52,6 +55,8 @@ class Door:
         self._connections: set[Connection] = set()
         self._by_network: Counter[str] = Counter()
         self._most = 0  # connections at a time, since memory was last given back to the system
+        self._crowd = False  # there were many, and more than a few of them are left
+        self._ended = 0  # connections, since then
         self._listeners: list[tuple[socket.socket, threading.Thread]] = []
         self._empty = threading.Event()
         self._closing = False
@@ -71,24 +76,29 @@ class Door:
 
     def _accept(self, listener: socket.socket, speakers: Speakers) -> None:
         """Accept until the listener is shut down. Runs in the thread `door-…`."""
-        while True:
-            try:
-                sock, peer = listener.accept()
-            except OSError as error:
-                if self._closing:
-                    return
-                if error.errno in _OUT_OF:
-                    # The listener stays readable, so without a pause this loop would spin until a connection ends.
-                    report(events.AcceptFailed(error.strerror or str(error)))
-                    self._empty.wait(1.0)
-                continue
-            address = format_address(*peer[:2])
-            try:
-                self._admit(sock, address, speakers)
-            except Exception as error:  # noqa: BLE001 - reported; it ends this connection only
-                consequence = "The connection was closed."
-                report(events.InternalError(host_of(address), "door", consequence), error)
-                sock.close()
+        while self._accept_one(listener, speakers):
+            pass
+
+    def _accept_one(self, listener: socket.socket, speakers: Speakers) -> bool:
+        """Accept a connection. Return False if the listener is shut down. The door's thread keeps nothing of it."""
+        try:
+            sock, peer = listener.accept()
+        except OSError as error:
+            if self._closing:
+                return False
+            if error.errno in _OUT_OF:
+                # The listener stays readable, so without a pause this loop would spin until a connection ends.
+                report(events.AcceptFailed(error.strerror or str(error)))
+                self._empty.wait(1.0)
+            return True
+        address = format_address(*peer[:2])
+        try:
+            self._admit(sock, address, speakers)
+        except Exception as error:  # noqa: BLE001 - reported; it ends this connection only
+            consequence = "The connection was closed."
+            report(events.InternalError(host_of(address), "door", consequence), error)
+            sock.close()
+        return True
 
     def _admit(self, sock: socket.socket, address: str, speakers: Speakers) -> None:
         introduce = self._introduce if self._proxies.include(host_of(address)) else None
@@ -107,6 +117,7 @@ class Door:
                 if refusal is None:
                     self._connections.add(connection)
                     self._most = max(self._most, len(self._connections))
+                    self._crowd |= self._most >= _CROWD
         if refusal is None:
             try:
                 connection.thread.start()
@@ -172,11 +183,20 @@ class Door:
             if not self._connections and self._closing:
                 self._empty.set()
             left = len(self._connections)
-            crowd_has_left = self._most >= _CROWD and left <= self._most // 2
-            if crowd_has_left:
-                self._most = left
-        if crowd_has_left and not self._closing:
-            release_free_memory()
+            releases = self._enough_ended_locked(left) and not self._closing
+        if releases:
+            self._chat.store.release_memory()
+            release_free_memory(collect=left <= _COLLECTED)
+
+    def _enough_ended_locked(self, left: int) -> bool:
+        """Count a connection that has ended. Return True if freed memory is to go back to the system now."""
+        self._ended += 1
+        half_of_crowd = self._crowd and left <= self._most // 2
+        if not half_of_crowd and self._ended < _ENDED:
+            return False
+        self._most, self._ended = left, 0
+        self._crowd &= left > _FEW
+        return True
 
     def close(self) -> None:
         """Stop listening, let every connection finish what has come and tell its peer, and end all threads.

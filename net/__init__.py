@@ -11,7 +11,7 @@ from __future__ import annotations
 from .address import format_address, host_of, is_loopback, network_of, parse_address
 from .errors import NetError, certificate_alert, reason
 from .listen import listen
-from .memory import release_free_memory
+from .memory import limit_free_memory, release_free_memory
 from .options import KeepAlive, disable_nagle, peer_has_ended, set_receive_timeout, unacknowledged_bytes
 from .pump import PausedWriter, WritePump
 from .send import send_holding_gil
@@ -45,6 +45,7 @@ __all__ = [
     "host_of",
     "ignoring_closed_pipes",
     "is_loopback",
+    "limit_free_memory",
     "listen",
     "network_of",
     "parse_address",
