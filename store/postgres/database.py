@@ -30,6 +30,7 @@ _LOCK = 0x5061_7274_796C_696E  # of all servers' transactions, in this database:
 _BEGIN_ALONE = f"BEGIN; SELECT pg_advisory_xact_lock({_LOCK}); SELECT pg_current_xact_id()::text"
 _STATUS = "SELECT pg_xact_status(%s::text::xid8)"
 _END_BACKEND = "SELECT pg_terminate_backend(%s::integer, 3000)"
+_SILENT = 1.0  # seconds after a wait without an answer in which nobody waits again
 _LOOKS = 3  # for the outcome of a commit
 
 
@@ -81,6 +82,7 @@ class PostgresDatabase(Database):
         self._durability = durability
         self._state = threading.Lock()  # of the following
         self._failed_at = 0.0  # by time.monotonic, of the last attempt to connect that failed
+        self._silent_until = 0.0  # by time.monotonic
         self._failure: StoreError | None = None  # that attempt's; None while the database can be reached
         self._engine = self._make_engine()
         self._readers, self._appenders, self._writer = [
@@ -136,7 +138,11 @@ class PostgresDatabase(Database):
         """Return the link's connection; make a new one if it has none or a lost one.
 
         `since` is when the caller began to wait for its turn: an attempt that has failed after that counts for it, too.
+        After a time without an answer, all calls fail at once for a moment: so those that come one after the other do
+        not wait for as many times.
         """
+        if self._failure is not None and time.monotonic() < self._silent_until:
+            raise self._failure
         if link.connection is not None:
             if link.driver.is_usable():
                 return link.connection
@@ -157,6 +163,8 @@ class PostgresDatabase(Database):
         with self._state:
             first = self._failure is None
             self._failure, self._failed_at = failure, time.monotonic()
+            if isinstance(error, NoAnswer | psycopg.errors.ConnectionTimeout):
+                self._silent_until = self._failed_at + _SILENT
         if first:
             report(events.DatabaseLost(self.address.shown, str(failure)))
         return failure
