@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import signal
+import socket
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,12 +53,25 @@ class Process:
 
     def start(self) -> None:
         """Start it, on the port that it had before; returns when it is ready."""
+        if not endpoint(self.address)[1]:
+            self.address = f"127.0.0.1:{self._reserve_port()}"
         where = ["--port", str(endpoint(self.address)[1]), "--data", str(self.folder)]
         self.process = Forked([*where, *self._options], self._stderr)
         self.ready = self.process.stdout.readline().decode()
         assert " is ready on " in self.ready, f"the server did not start: {self.ready}{self.log}"
         self.address = re.split("[,.] ", self.ready.split(" is ready on ")[1])[0]
         self.pid = self.process.pid
+
+    def _reserve_port(self) -> int:
+        """Return a free port. While this object exists, no other program gets it by chance, also between two starts.
+
+        A server may listen there beside the socket that reserves it, since both set SO_REUSEADDR.
+        """
+        reserved = socket.socket()
+        weakref.finalize(self, reserved.close)
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.bind(("127.0.0.1", 0))
+        return int(reserved.getsockname()[1])
 
     @property
     def log(self) -> str:
