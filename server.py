@@ -101,7 +101,7 @@ class Server:
         proxies = Proxies(config.proxies)
         folder = data_folder(config.data)
         self.tls = open_tls(config.tls, folder)
-        self._store: Store = open_store(config.database or config.data, config.durability, folder=folder)
+        self._store: Store = open_store(config.database or config.data, config.durability, folder=folder, alone=True)
         try:
             self.chat = Chat(self._store, config.limits)
             self._mqtt = SharedState(self.chat, Topics(config.root))

@@ -17,18 +17,22 @@ _INSTALL = "pip install 'psycopg[binary]'."
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 
 
-def open_store(url: str | Path, durability: Durability = "process", *, folder: Path | None = None) -> Store:
+def open_store(
+    url: str | Path, durability: Durability = "process", *, folder: Path | None = None, alone: bool = False
+) -> Store:
     """Open the store at a URL: a folder, `sqlite:///FOLDER`, or `postgresql://user:password@host/database`.
 
     `sqlite:///data` is the folder `data` in the working directory, `sqlite:////srv/chat` is `/srv/chat`. The URL names
     the folder and not SQLite's file, since the store is that file and a lock beside it. The bytes of files are in
-    `folder`; without one, in the same folder. Raises StoreError.
+    `folder`; without one, in the same folder.
+
+    Raises StoreError; with `alone`, also if another server has the store open. With SQLite that is always so.
     """
     database: Database
     if is_postgres(url):
         if folder is None:
             raise StoreError("A store on PostgreSQL needs a folder for the bytes of files.")
-        database = postgres().PostgresDatabase(postgres().parse_address(str(url)), durability)
+        database = postgres().PostgresDatabase(postgres().parse_address(str(url)), durability, alone=alone)
     else:
         own = data_folder(url)
         database, folder = SqliteDatabase(own, durability), folder or own

@@ -130,3 +130,20 @@ def test_without_the_driver_the_error_says_what_to_install(tmp_path: Path) -> No
     assert done.returncode == 1
     assert "A database on PostgreSQL needs the package psycopg" in done.stderr
     assert "pip install 'psycopg[binary]'" in done.stderr
+
+
+def test_one_server_uses_a_database_at_a_time(
+    start_process: StartProcess, cluster: Cluster, name: str, tmp_path: Path
+) -> None:
+    """What several would have to tell each other is not there yet. A killed one is no server any more."""
+    url = cluster.url(name)
+    first = start_process("--database", url)
+    done = run("--port", "0", "--mqtt-port", "none", "--data", str(tmp_path / "two"), "--database", url)
+    assert done.returncode == 1
+    assert done.stderr.endswith("Several servers on one database are not supported yet.\n")
+    assert PASSWORD not in done.stderr
+    with Json(first.address, "ann") as ann:
+        ann.request(Join("lab"))
+    first.restart()
+    with Json(first.address, "ann") as ann:
+        assert ann.request(Say("I am back", "lab", ref=1)).number == 1
