@@ -14,7 +14,7 @@ import pytest
 from bridge.mirror import BrokerConfig, mirror
 from bridge.mirror.users import MirrorUsers
 from channels.directory import Directory, User
-from channels.passwords import hashing, passwords
+from channels.passwords import hashing
 from reporting import events
 from server import Config, Server
 from tests.support.brokers.scripted import ScriptedBroker, Visit, broker
@@ -56,21 +56,21 @@ def test_not_authorized_may_mean_a_wrong_password(
 def test_a_user_who_comes_while_presence_is_corrected_ends_online(
     start_server: StartServer, broker: ScriptedBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server = start_server(broker=BrokerConfig(url=broker.url))
-    visit = broker.visit()
-    visit.accept()
-    visit.grant()
     real = Directory.find
     come: list[Json] = []
 
     def find(directory: Directory, key: str) -> User | None:
         """Have her connect just after the mirror has looked for her."""
         found = real(directory, key)
-        if threading.current_thread().name == "mirror" and not come:
+        if threading.current_thread().name == "mirror" and key == "alice" and not come:
             come.append(Json(server.address, "alice"))
         return found
 
-    monkeypatch.setattr(Directory, "find", find)
+    monkeypatch.setattr(Directory, "find", find)  # before the start: the mirror keeps the method
+    server = start_server(broker=BrokerConfig(url=broker.url))
+    visit = broker.visit()
+    visit.accept()
+    visit.grant()
     topic = "chat/presence/alice"
     visit.send(Publish(topic, b'{"user": "alice", "online": true}', 0, retain=True))
     visit.pong()
@@ -129,7 +129,7 @@ def test_a_password_that_was_right_is_not_hashed_again(
         checked.append(given)
         return fits(given, kept)
 
-    monkeypatch.setattr(passwords, "fits", counted)
+    monkeypatch.setattr(hashing, "fits", counted)
     for password in ("warm bread", "warm bread", "cold bread", "warm bread"):
         visit.bring("chat/from/oven/register", f'{{"password": "{password}"}}'.encode())
         answer = visit.message("chat/to/oven/register" if password == "warm bread" else "chat/to/oven/error")
