@@ -40,8 +40,9 @@ class Wills:
         self._live = live
         self._timer = timer
         self._lock = leaf()
-        self._delayed: dict[str, int] = {}  # by client key: the number of the timer
+        self._delayed: dict[str, tuple[int, str]] = {}  # by client key: the number of the timer, and the network
         self._by_user: Counter[str] = Counter()  # delayed wills of each user, by key
+        self._by_network: Counter[str] = Counter()  # delayed wills of each address (see `Origin`)
 
     def publish_later(self, key: str, name: str, will: LastWill, seconds: int, holds: Callable[[], bool]) -> bool:
         """Publish a client's will after `seconds`, unless it connects before that (5 §3.1.3.2.2).
@@ -58,28 +59,36 @@ class Wills:
             self.publish(name, will)
 
         number = self._timer.call_later(seconds, due)
+        network = will.origin.network or ""
         with self._lock:
             holding = holds()
-            waits = holding and self._has_room_locked(key)
+            waits = holding and self._has_room_locked(key, network)
             if waits:
-                self._delayed[key] = number
+                self._delayed[key] = number, network
                 self._by_user[_user(key)] += 1
+                self._by_network[network] += 1
         if not waits and self._timer.cancel(number) is not None and holding:
             self.publish(name, will)
         return holding
 
-    def _has_room_locked(self, key: str) -> bool:
+    def _has_room_locked(self, key: str, network: str) -> bool:
         limits = self._chat.limits
-        return len(self._delayed) < limits.delayed_wills and self._by_user[_user(key)] < limits.delayed_wills_per_user
+        return (
+            len(self._delayed) < limits.delayed_wills
+            and self._by_user[_user(key)] < limits.delayed_wills_per_user
+            and self._by_network[network] < limits.delayed_wills_per_user * limits.users_per_address
+        )
 
     def _take_locked(self, key: str) -> int | None:
         """Take a client's will from those that wait. Return the number of its timer, None if it has none."""
-        number = self._delayed.pop(key, None)
-        if number is not None:
-            user = _user(key)
-            self._by_user[user] -= 1
-            if not self._by_user[user]:
-                del self._by_user[user]
+        found = self._delayed.pop(key, None)
+        if found is None:
+            return None
+        number, network = found
+        for counts, owner in ((self._by_user, _user(key)), (self._by_network, network)):
+            counts[owner] -= 1
+            if not counts[owner]:
+                del counts[owner]
         return number
 
     def client_connected(self, key: str, *, clean: bool) -> None:

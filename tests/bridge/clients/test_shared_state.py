@@ -291,9 +291,9 @@ class WillDesk(Desk):
         self.posted += [(posting.sender, post.text) for post in posting.posts]
 
 
-def will(text: str, delay: int = 0) -> LastWill:
+def will(text: str, delay: int = 0, address: str = "10.0.0.1") -> LastWill:
     """A will that says something in a channel."""
-    return LastWill(Say(text, "lab"), delay, Origin("alice", "10.0.0.1"), "10.0.0.1")
+    return LastWill(Say(text, "lab"), delay, Origin("alice", address), address)
 
 
 def test_a_delayed_will_is_published_when_it_is_due() -> None:
@@ -332,6 +332,7 @@ def test_a_delayed_will_of_a_client_that_is_back(clean: bool) -> None:
     [
         (Limits(delayed_wills=2, delayed_wills_per_user=9), ["Alice", "Bob", "Bob"]),
         (Limits(delayed_wills=9, delayed_wills_per_user=1), ["Alice", "Alice", "Bob"]),
+        (Limits(delayed_wills=9, delayed_wills_per_user=2, users_per_address=1), ["Alice", "Bob", "Bob"]),
         (Limits(delayed_wills=0), ["Alice", "Alice", "Alice", "Bob", "Bob"]),
     ],
 )
@@ -346,6 +347,16 @@ def test_delayed_wills_over_the_limit_are_published_at_once(limits: Limits, earl
     assert sorted(text for _, text in desk.posted) == ["0", "1", "2", "3", "4"]
     desk.wills.publish_later("alice/new", "Alice", will("new"), 30, lambda: True)
     assert (("Alice", "new") in desk.posted) == (limits.delayed_wills == 0)
+
+
+def test_an_address_leaves_room_for_the_delayed_wills_of_others() -> None:
+    desk = WillDesk(Limits(delayed_wills=100, delayed_wills_per_user=2, users_per_address=3))
+    for number in range(20):
+        name = f"stranger{number}"
+        assert desk.wills.publish_later(f"{name}/phone", name, will("flood"), 30, lambda: True)
+    assert len(desk.posted) == 20 - 2 * 3
+    assert desk.wills.publish_later("alice/phone", "Alice", will("other", address="10.0.0.2"), 30, lambda: True)
+    assert ("Alice", "other") not in desk.posted
 
 
 # Retained state
