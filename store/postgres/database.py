@@ -97,9 +97,9 @@ class PostgresDatabase(Database):
         self._alone = alone
         self._last_alone = 0  # the backend of the last connection that had the lock
         self._state = threading.Lock()  # of the following
-        self._failed_at = 0.0  # by time.monotonic, of the last attempt to connect that failed
+        self._failed_at = 0.0  # by time.monotonic, when the database could not be reached for the last time
+        self._failure = ""  # the sentence of that time; empty while the database can be reached
         self._silent_until = 0.0  # by time.monotonic
-        self._failure: StoreError | None = None  # that attempt's; None while the database can be reached
         self._engine = self._make_engine()
         self._readers, self._appenders = [Turns([_Link() for _ in range(count)]) for count in (_READERS, _APPENDERS)]
         self._writer = Turns([_Link(writes_alone=True)])
@@ -158,15 +158,16 @@ class PostgresDatabase(Database):
         After a time without an answer, all calls fail at once for a moment: so those that come one after the other do
         not wait for as many times.
         """
-        if self._failure is not None and time.monotonic() < self._silent_until:
-            raise self._failure
+        with self._state:
+            if self._failure and time.monotonic() < self._silent_until:
+                raise StoreError(self._failure)
         if link.connection is not None:
             if link.driver.is_usable():
                 return link.connection
             link.drop()
         with self._state:
-            if self._failure is not None and self._failed_at > since:
-                raise self._failure
+            if self._failure and self._failed_at > since:
+                raise StoreError(self._failure)
         try:
             made = self._engine.connect()
         except (psycopg.Error, SQLAlchemyError) as error:
@@ -196,8 +197,8 @@ class PostgresDatabase(Database):
         """Note that the database cannot be reached; report it, unless that was done."""
         failure = unreachable(self.address, error)
         with self._state:
-            first = self._failure is None
-            self._failure, self._failed_at = failure, time.monotonic()
+            first = not self._failure
+            self._failure, self._failed_at = str(failure), time.monotonic()
             if isinstance(error, NoAnswer | psycopg.errors.ConnectionTimeout):
                 self._silent_until = self._failed_at + _SILENT
         if first:
@@ -206,8 +207,8 @@ class PostgresDatabase(Database):
 
     def _reached(self) -> None:
         with self._state:
-            failure, self._failure = self._failure, None
-        if failure is not None:
+            failed, self._failure = bool(self._failure), ""
+        if failed:
             report(events.DatabaseReached(self.address.shown))
 
     @contextmanager
@@ -227,7 +228,7 @@ class PostgresDatabase(Database):
         except BaseException:
             self._roll_back(link)
             raise
-        if self._failure is not None:
+        if self._failure:
             self._reached()
 
     @staticmethod
@@ -288,7 +289,7 @@ class PostgresDatabase(Database):
         committed = self._has_committed(link)
         if committed is None:
             failure = self._lost(error)
-            raise StoreError(f"{str(failure).rstrip('.')}, and it may have stored the last change.")
+            raise StoreError(f"{str(failure).rstrip('.')}, and it may have stored the last change.") from None
         if not committed:
             raise error
 

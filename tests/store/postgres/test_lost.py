@@ -96,6 +96,20 @@ def test_calls_one_after_the_other_do_not_wait_as_many_times(far: Store, proxy: 
     succeeds(lambda: far.account("ann"))
 
 
+def test_each_call_raises_an_error_of_its_own(far: Store, proxy: DatabaseProxy) -> None:
+    """Threads that raised the same object would add to its traceback, which keeps what their frames refer to."""
+    far.account("ann")
+    proxy.stall()
+    errors: list[StoreError] = []
+    for _ in range(3):
+        with pytest.raises(StoreError) as raised:
+            far.account("ann")
+        errors.append(raised.value)
+    assert len({id(error) for error in errors}) == len(errors)
+    proxy.go_on()
+    succeeds(lambda: far.account("ann"))
+
+
 def test_whoever_waits_for_a_turn_fails_with_the_others(far: Store, proxy: DatabaseProxy) -> None:
     """Many readers do not wait for one limit after the other."""
     far.account("ann")
