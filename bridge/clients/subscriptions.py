@@ -95,12 +95,18 @@ class Subscriptions:
         if reason == Reason.TOPIC_FILTER_INVALID:
             return f"A topic filter has at most {limits.topic_levels} levels and {limits.topic_bytes} bytes here."
         if reason == Reason.QUOTA_EXCEEDED:
-            return (
-                f"A client has at most {limits.filters} filters here, which take {limits.filter_bytes} bytes; those of"
-                f" one address take {limits.filter_bytes_per_address}, and those of all {limits.all_filter_bytes},"
-                " with those of kept sessions."
-            )
+            return self._limit_sentence()
         return ""
+
+    def _limit_sentence(self) -> str:
+        limits = self._limits
+        shared = {
+            "those of one address": limits.filter_bytes_per_address,
+            "those of all clients": limits.all_filter_bytes,
+        }
+        sentence = f"A client has at most {limits.filters} filters here, which take at most {limits.filter_bytes} bytes"
+        bounds = [f"{whose} at most {most}" for whose, most in shared.items() if most]  # 0: no limit
+        return f"{sentence}; {' and '.join(bounds)}, with those of kept sessions." if bounds else f"{sentence}."
 
     def remove(self, topic_filter: str) -> int:
         """Unsubscribe. Return the reason for the UNSUBACK."""

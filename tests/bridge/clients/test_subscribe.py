@@ -165,6 +165,31 @@ def test_the_memory_of_filters_is_limited(start_server: StartServer, mqtt: Mqtt)
     assert alice.subscribe(*deep) == reasons, "what is unsubscribed takes nothing"
 
 
+@pytest.mark.parametrize(
+    ("limits", "more"),
+    [
+        (
+            {"filter_bytes_per_address": 1_000_000},
+            (
+                "; those of one address at most 1000000 and those of all clients at most 134217728,"
+                " with those of kept sessions"
+            ),
+        ),
+        ({"filter_bytes_per_address": 0}, "; those of all clients at most 134217728, with those of kept sessions"),
+        ({"filter_bytes_per_address": 0, "all_filter_bytes": 0}, ""),
+    ],
+)
+def test_the_refusal_of_a_filter_names_the_limits_that_there_are(
+    start_server: StartServer, mqtt: Mqtt, limits: dict[str, int], more: str
+) -> None:
+    alice = mqtt(start_server(limits=Limits(filters=1, **limits)).address, "alice")
+    assert alice.subscribe("one") == (1,)
+    assert alice.subscribe("two") == (Reason.QUOTA_EXCEEDED,)
+    assert alice.suback.properties.reason_string == (
+        f"A client has at most 1 filters here, which take at most 3145728 bytes{more}."
+    )
+
+
 def test_the_memory_of_the_filters_of_an_address_is_limited(start_server: StartServer, mqtt: Mqtt) -> None:
     """190 guests on one address took more than 400 MB. What is unsubscribed, or has left, takes nothing."""
     server = start_server(limits=Limits(filter_bytes=100_000, filter_bytes_per_address=250_000))
@@ -176,7 +201,7 @@ def test_the_memory_of_the_filters_of_an_address_is_limited(start_server: StartS
     reasons = carol.subscribe(*deep)
     assert 0 < reasons.count(1) < most
     assert set(reasons) == {1, Reason.QUOTA_EXCEEDED}
-    assert "those of one address take 250000" in (carol.suback.properties.reason_string or "")
+    assert "those of one address at most 250000" in (carol.suback.properties.reason_string or "")
     assert mqtt(server.address, "dora", source="127.0.0.2").subscribe(*deep).count(1) == most
     bob.unsubscribe(*deep)
     assert carol.subscribe(*deep).count(1) == most
