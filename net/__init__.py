@@ -1,9 +1,9 @@
 """Floor 0: sockets, and nothing of the chat.
 
 Streams (plain or in TLS), TLS contexts, socket options, listening sockets, `host:port` addresses, a non-blocking send
-that holds the interpreter lock, and the write pump; and standard streams whose reader may go away. The server and the
-client use them. What a person can mend (an
-address, a port in use, a certificate file) raises `NetError`, whose message is a sentence for that person.
+that holds the interpreter lock, the write pump, and standard streams whose reader may go away. The server and the
+client use them. What a person can mend (an address, a port in use, a certificate file) raises `NetError`, whose message
+is a sentence for that person.
 """
 
 from __future__ import annotations

@@ -113,8 +113,8 @@ class ExposedPassword(Event, tag="exposed-password"):
 
     LEVEL: ClassVar[int] = WARNING
     SENTENCE: ClassVar[str] = (
-        "Other users of this machine can see a password on the command line. Use the config, a file of passwords, or "
-        "a variable of the environment."
+        "Other users of this machine can see a password on the command line. Use the config, a password file, or an "
+        "environment variable."
     )
     option: str
 
@@ -399,7 +399,7 @@ class StoreProblem(Event, tag="store-problem"):
 
 
 class DatabaseLost(Event, tag="database-lost"):
-    """The database on another server cannot be reached. Reported once until it can be reached again."""
+    """The PostgreSQL database cannot be reached. Reported once until it can be reached again."""
 
     LEVEL: ClassVar[int] = ERROR
     SENTENCE: ClassVar[str] = "The database cannot be reached. The server tries again whenever it needs it."

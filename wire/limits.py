@@ -32,7 +32,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     topic_levels: AtLeastOne = 32  # levels of an MQTT topic filter
     filters: AtLeastOne = 2_000  # topic filters of one MQTT client
     filter_bytes: AtLeastOne = 3_145_728  # bytes of memory that the topic filters of one MQTT client take
-    filter_bytes_per_address: OrNone = 16_777_216  # the same, of one address (IPv6: a /64), with kept sessions; 0: none
+    filter_bytes_per_address: OrNone = 16_777_216  # the same, of one address, with kept sessions; 0: no limit
     all_filter_bytes: OrNone = 134_217_728  # the same, of all MQTT clients and kept sessions; 0: no limit
     user_properties: OrNone = 100  # user properties of one MQTT packet
     session_days: AtLeastOne = 90  # days until the server deletes the session of an MQTT client that is away

@@ -66,7 +66,7 @@ class FilterBudget:
     def take(self, network: str, size: int) -> bool:
         """Count bytes of a network; return False and count nothing if they are above a limit.
 
-        Sessions that are in the way end before, those first that would end first.
+        Sessions that are in the way end before, those first that would end first. Raises StoreError.
         """
         while True:
             with self._lock:

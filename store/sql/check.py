@@ -30,8 +30,8 @@ class RunCheck:
         self._names = names
         self._report = report
         self.tails: dict[int, int | None] = {}  # None after a damaged run, whose numbers cannot be trusted
+        self._seq: int | None = 0  # None after a damaged run, for the same reason
         self._counts = counts
-        self._seq: int | None = 0  # likewise
         self._unverified = 0
 
     def check(self, seq: int, log: int, last: int, count: int, body: object, checksum: int | None) -> None:
