@@ -57,10 +57,16 @@ def take_name(session: Session, account: Account, token: str | None, *, proven: 
     Raises Refused if somebody else holds the name. `catch_up` sends what was missed.
     """
     with session.chat.login_turn:
-        return _take_name(session, account, token, proven)
+        user, memberships, first = _take_name(session, account, token, proven)
+    if first:
+        session.chat.connected(user)
+    return user, memberships
 
 
-def _take_name(session: Session, account: Account, token: str | None, proven: bool) -> tuple[User, list[Membership]]:
+def _take_name(
+    session: Session, account: Account, token: str | None, proven: bool
+) -> tuple[User, list[Membership], bool]:
+    """Take a name. Return also True if this is the first connection of the user."""
     chat = session.chat
     try:
         user, replaced, first = chat.directory.claim(account, session, token, proven=proven)
@@ -79,9 +85,7 @@ def _take_name(session: Session, account: Account, token: str | None, proven: bo
     session.current = next(reversed(user.joined), None)
     session.log_in(user)
     session.report.logged_in(user.name, registered=user.registered)
-    if first:
-        chat.connected(user)
-    return user, memberships
+    return user, memberships, first
 
 
 def may_try_again(chat: Chat, account: Account, refused: Refused, deadline: float) -> bool:

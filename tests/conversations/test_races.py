@@ -301,3 +301,13 @@ def test_a_crowd_that_logs_in_takes_turns(start_server: StartServer, stores: lis
         go.set()
         for client in clients:
             client.expect(Welcome)
+
+
+def test_a_login_tells_its_presence_without_the_turn(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Watchers are called with no lock held: one of them may need another login."""
+    turns: list[bool] = []
+    for watcher in server.chat.watchers:
+        monkeypatch.setattr(type(watcher), "presence_changed", lambda *_: turns.append(server.chat.login_turn.locked()))
+    with Json(server.address, "alice"):
+        assert turns
+        assert not any(turns)
