@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from net import ignoring_closed_pipes, is_loopback
+from net import flush_standard_streams, is_loopback, print_error
 from terminal.files import DirectOptions, FileOptions, JsonFileConnections, MqttFileConnections, OpenConnection
 from terminal.links import (
     DEFAULT_HOST,
@@ -297,15 +297,15 @@ def _has_screen() -> bool:
 def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     """Run the client and return its exit code; 2 means wrong options. `program` is the command's name in messages."""
     try:
-        with ignoring_closed_pipes():
-            options = _parser(program).parse_args(arguments)
+        options = _parser(program).parse_args(arguments)
         return _run(options, program)
     except (LocalError, Refused) as error:
-        with ignoring_closed_pipes():
-            print(f"{program}: {error}", file=sys.stderr)
+        print_error(f"{program}: {error}")
         return 2
     except KeyboardInterrupt:  # before the connection was open
         return 130
+    finally:
+        flush_standard_streams()
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ from doors import (
     refuse_unknown,
     text_speaker,
 )
-from net import ignoring_closed_pipes, is_loopback, limit_free_memory, network_of
+from net import flush_standard_streams, is_loopback, limit_free_memory, network_of, print_error, print_out
 from reporting import FORMATS, LogFormat, LogLevel, LogOptions, events, open_log, report
 from store import Durability, Store, data_folder, open_store, shown_url, url_has_password
 from wire import VERSION
@@ -261,8 +261,7 @@ _mqtt_port.__name__ = "port"  # the name of the type in argparse's errors
 def configure(arguments: Sequence[str], program: str = PROGRAM) -> Config:
     """Return the config from the command line and its config file. Exits with 2 for wrong options."""
     parser = _parser(program)
-    with ignoring_closed_pipes():
-        options = vars(parser.parse_args(arguments))
+    options = vars(parser.parse_args(arguments))
     file = options.pop("config")
     sections = {"broker": _section(options, "broker", _BROKER), "tls": _section(options, "tls", _TLS)}
     given = {key: value for key, value in options.items() if value is not None}
@@ -344,12 +343,18 @@ def allow_many_connections(limits: Limits) -> None:
 
 def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     """Run until SIGTERM or Ctrl-C. Return the exit status. `program` is the command's name in what it prints."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _run(list(sys.argv[1:] if arguments is None else arguments), program)
+    finally:
+        flush_standard_streams()
+
+
+def _run(given: Sequence[str], program: str) -> int:
+    """Run a subcommand or the server. Return the exit status."""
     if given and given[0] in SUBCOMMANDS:
         return SUBCOMMANDS[given[0]].run(given[1:], program)
     if given and not given[0].startswith("-"):
-        with ignoring_closed_pipes():
-            print(f"{program}: {unknown_subcommand(given[0], program)}", file=sys.stderr)
+        print_error(f"{program}: {unknown_subcommand(given[0], program)}")
         return 2
     received = _signals()
     try:
@@ -361,8 +366,7 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
                 report(events.ExposedPassword("--database"))
             _serve(config, received)
     except LocalError as error:
-        with ignoring_closed_pipes():
-            print(f"{program}: {error}", file=sys.stderr)
+        print_error(f"{program}: {error}")
         return 1
     return 0
 
@@ -382,16 +386,13 @@ def _serve(config: Config, signals: int) -> None:
         signal.signal(signal.SIGHUP, lambda *_: None)  # else: the terminal is closed, and the program ends
     database = shown_url(config.database) if config.database else ""
     report(events.Started(VERSION, server.address, server.mqtt_address or "", config.data, database))
-    with ignoring_closed_pipes():
-        print(_ready(config, server))
+    print_out(_ready(config, server))
     while os.read(signals, 1)[0] == signal.SIGHUP:
         if server.tls is not None:
             server.tls.reload()
-    with ignoring_closed_pipes():
-        print("Stopping.")
+    print_out("Stopping.")
     server.close()
-    with ignoring_closed_pipes():  # that of the log
-        report(events.Stopped())
+    report(events.Stopped())
 
 
 def _signals() -> int:

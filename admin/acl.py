@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from bridge.acl import BROKERS, NEED_CLIENTS, SERVER_USER, broker_rules
-from net import ignoring_closed_pipes
+from net import print_error, print_out
 from wire.errors import LocalError
 from wire.topics import ROOT
 
@@ -27,14 +26,11 @@ def print_rules(arguments: Sequence[str], program: str) -> int:
     parser.add_argument(
         "--clients", metavar="NAME,…", default="", help=f"the clients' users, for {' and '.join(NEED_CLIENTS)}"
     )
-    with ignoring_closed_pipes():
-        options = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
         clients = [name for name in options.clients.split(",") if name]
-        with ignoring_closed_pipes():
-            print(broker_rules(options.broker, options.root, options.user, clients), end="")
+        print_out(broker_rules(options.broker, options.root, options.user, clients), end="")
     except LocalError as error:
-        with ignoring_closed_pipes():
-            print(f"{program} acl: {error}", file=sys.stderr)
+        print_error(f"{program} acl: {error}")
         return 2
     return 0

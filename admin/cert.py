@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from doors import site_folder
-from net import NetError, ignoring_closed_pipes
+from net import NetError, print_error, print_out
 from store import data_folder
 from wire.errors import LocalError
 
@@ -33,16 +32,13 @@ def make_certificate(arguments: Sequence[str], program: str) -> int:
     parser.add_argument(
         "--data", metavar="DIR", default=_DEFAULT_DATA, help=f"the server's data folder (default {_DEFAULT_DATA}/)"
     )
-    with ignoring_closed_pipes():
-        options = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
         made = _make(options.data, [_checked(host) for host in options.hosts], program)
     except (LocalError, NetError) as error:
-        with ignoring_closed_pipes():
-            print(f"{program} cert: {error}", file=sys.stderr)
+        print_error(f"{program} cert: {error}")
         return 1
-    with ignoring_closed_pipes():
-        print(made)
+    print_out(made)
     return 0
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from net import ignoring_closed_pipes
+from net import print_error, print_out
 from store import CheckReport, check_store, data_folder
 from wire.errors import LocalError
 
@@ -29,17 +28,14 @@ def check_data(arguments: Sequence[str], program: str) -> int:
         "--data", metavar="DIR", default=_DEFAULT_DATA, help=f"the server's data folder (default {_DEFAULT_DATA}/)"
     )
     parser.add_argument("--database", metavar="URL", help="the server's database, if it is not in the data folder")
-    with ignoring_closed_pipes():
-        options = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
         database = options.database or os.environ.get(_DATABASE_VARIABLE, "") or options.data
         report = check_store(database, _ProgressLines(), folder=data_folder(options.data))
     except LocalError as error:
-        with ignoring_closed_pipes():
-            print(f"{program} check: {error}", file=sys.stderr)
+        print_error(f"{program} check: {error}")
         return 1
-    with ignoring_closed_pipes():
-        _print(report)
+    print_out("\n".join(_sentences(report)))
     return 1 if report.count else 0
 
 
@@ -53,16 +49,15 @@ class _ProgressLines:
         at = time.monotonic()
         if at - self._last >= _PERIOD:
             self._last = at
-            with ignoring_closed_pipes():
-                print(f"{what}: {done:,} of {total:,}" if total else what, file=sys.stderr)
+            print_error(f"{what}: {done:,} of {total:,}" if total else what)
 
 
-def _print(report: CheckReport) -> None:
-    for sentence in (*report.notes, *report.problems):
-        print(sentence)
+def _sentences(report: CheckReport) -> Iterator[str]:
+    yield from report.notes
+    yield from report.problems
     if report.count > len(report.problems):
-        print(f"{report.count - len(report.problems):,} more problems are not listed.")
+        yield f"{report.count - len(report.problems):,} more problems are not listed."
     if report.count:
-        print(f"Problems: {report.count:,}.")
+        yield f"Problems: {report.count:,}."
     else:
-        print(f"No damage in {report.messages:,} messages and {report.files:,} files.")
+        yield f"No damage in {report.messages:,} messages and {report.files:,} files."

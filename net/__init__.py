@@ -15,7 +15,7 @@ from .memory import limit_free_memory, release_free_memory
 from .options import KeepAlive, disable_nagle, peer_has_ended, set_receive_timeout, unacknowledged_bytes
 from .pump import PausedWriter, WritePump
 from .send import send_holding_gil
-from .standard_streams import drop_output, ignoring_closed_pipes
+from .standard_streams import drop_output, flush_standard_streams, print_error, print_out
 from .stream import PlainStream, Stream
 from .tls import (
     PeerCertificate,
@@ -41,9 +41,9 @@ __all__ = [
     "disable_nagle",
     "drop_output",
     "fingerprint_of",
+    "flush_standard_streams",
     "format_address",
     "host_of",
-    "ignoring_closed_pipes",
     "is_loopback",
     "limit_free_memory",
     "listen",
@@ -52,6 +52,8 @@ __all__ = [
     "peer_certificate",
     "peer_has_ended",
     "pinned_context",
+    "print_error",
+    "print_out",
     "reason",
     "release_free_memory",
     "send_holding_gil",

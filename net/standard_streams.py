@@ -4,33 +4,31 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TextIO
 
 
-@contextmanager
-def ignoring_closed_pipes() -> Iterator[None]:
-    """Print in this context: if the reader of a standard stream has gone away, drop what it does not get.
-
-    The rest of the block is skipped then. At the end, both streams are flushed, also when an exception or `SystemExit`
-    leaves the block, so that Python reports no broken pipe when the program ends.
-    """
-    try:
-        yield
-    except BrokenPipeError:
-        pass
-    finally:
-        for stream in (sys.stdout, sys.stderr):
-            _flush(stream)
+def print_out(text: str, *, end: str = "\n") -> None:
+    """Print to standard output, and flush it; drop what its reader does not get any more."""
+    _print(sys.stdout, text, end)
 
 
-def _flush(stream: TextIO | None) -> None:
+def print_error(text: str) -> None:
+    """Print to standard error, and flush it; drop what its reader does not get any more."""
+    _print(sys.stderr, text, "\n")
+
+
+def _print(stream: TextIO | None, text: str, end: str) -> None:
     if stream is not None:  # the program was started with a closed one
         try:
-            stream.flush()
+            print(text, end=end, file=stream, flush=True)
         except BrokenPipeError:
             drop_output(stream)
+
+
+def flush_standard_streams() -> None:
+    """Flush what others have printed, such as argparse: else Python reports a broken pipe when the program ends."""
+    for stream in (sys.stdout, sys.stderr):
+        _print(stream, "", "")
 
 
 def drop_output(stream: TextIO) -> None:
