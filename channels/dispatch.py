@@ -95,7 +95,7 @@ TABLE: tuple[Row, ...] = (
     Row(frames.GetFile, files.by_client, _NAMED),
     Row(frames.Put, transfers.put, _FILES),
     Row(frames.Finish, transfers.finish, _FILES),
-    Row(frames.Have, transfers.have, _FILES, only_answers=True),
+    Row(frames.Have, transfers.have, _FILES, only_answers=True, inner_limits=(PAGES,)),
     Row(frames.Get, transfers.get, _FILES, only_answers=True),
     Row(frames.Sum, transfers.sum_of, _FILES, only_answers=True),
     Row(frames.Taken, transfers.taken, _FILES),

@@ -14,6 +14,7 @@ from wire.frames import Chunk, Fetched, Finish, Finished, Get, Have, Kept, Ok, P
 from wire.ranges import reach
 
 from ..files import OpenFile, SharedFile, sha256_of
+from ..rates import PAGES
 from ..session import Session
 
 _SUM = 8 << 20  # bytes whose checksum is made for one request
@@ -49,8 +50,14 @@ def _failed(shared: SharedFile, error: OSError) -> Exception:
 
 
 def have(session: Session, frame: Have) -> Ranges:
-    """Say which ranges of a file the server has; with `watch`, tell the peer when there is more."""
+    """Say which ranges of a file the server has; with `watch`, tell the peer when there is more.
+
+    The answer for a folder is a long list, so it counts as one.
+    """
     found = session.files.open(frame.file)
+    if found.row.parts:
+        session.reader.wait_for_page()
+        session.check_rate(PAGES)
     version = found.shared.version
     row, ranges = found.row, found.available
     done = row.state == "done"

@@ -21,13 +21,17 @@ from wire.frames import (
     Closing,
     Entry,
     Error,
+    FilePart,
+    Have,
     History,
     Join,
     Leave,
     Msg,
+    Offer,
     Page,
     Ping,
     Presence,
+    Ranges,
     Say,
     Slowed,
     Stored,
@@ -89,6 +93,28 @@ def test_pages_of_history_wait_and_none_is_lost(start_server: StartServer, conne
     alice.expect(Page, lambda page: page.ref == "29")
     assert time.monotonic() - start >= 0.9, "30 pages, 10 of them at once, 19 a second"
     assert [page.ref for page in alice.of(Page)] == [f"{n}" for n in range(30)]
+
+
+def test_lists_of_the_files_in_a_folder_wait_and_none_is_lost(start_server: StartServer, connect: Connect) -> None:
+    server = start_server(limits=Limits(pages_per_second=19, pages_burst=10))
+    alice = connect(server.address, "alice")
+    alice.request(Join("lab"))
+    folder = alice.request(Offer(name="results", size=1, channel="lab", parts=[FilePart("a.txt", 1)])).file
+    start = time.monotonic()
+    alice.send(*[Have(file=folder, ref=f"{n}") for n in range(30)])
+    alice.expect(Ranges, lambda answer: answer.ref == "29")
+    assert time.monotonic() - start >= 0.9, "30 lists, 10 of them at once, 19 a second"
+
+
+def test_ranges_of_a_single_file_are_no_list(start_server: StartServer, connect: Connect) -> None:
+    server = start_server(limits=Limits(pages_per_second=1, pages_burst=1))
+    alice = connect(server.address, "alice")
+    alice.request(Join("lab"))
+    file = alice.request(Offer(name="a.txt", size=1, channel="lab")).file
+    start = time.monotonic()
+    alice.send(*[Have(file=file, ref=f"{n}") for n in range(30)])
+    alice.expect(Ranges, lambda answer: answer.ref == "29")
+    assert time.monotonic() - start < 15, "30 lists would take 29 seconds"
 
 
 def test_who_asks_and_vanishes_is_not_answered(
