@@ -259,8 +259,8 @@ def test_the_list_of_files_comes_in_pages(start_server: StartServer, connect: Co
         assert len(JsonLines.encode(page)) < 1_100
         listed += [info.file for info in page.files]
         after = page.more
-    assert listed == offered
-    assert [info.file for info in bob.request(Files(limit=2)).files] == offered[:2]
+    assert sorted(listed) == sorted(offered)  # offers of one millisecond come in any order
+    assert [info.file for info in bob.request(Files(limit=2)).files] == listed[:2]
 
 
 def test_a_file_that_is_taken_back_is_gone(server: Server, connect: Connect, tmp_path: Path) -> None:
