@@ -162,6 +162,8 @@ class SqliteDatabase(Database):
     def release_memory(self) -> None:
         """See `Database.release_memory`."""
         with self._writing:
+            if self._closing:  # a connection's thread may be late
+                return
             _forget_cursors(self._writer)
         self._readers.each_idle(_forget_cursors)
 
@@ -172,7 +174,8 @@ class SqliteDatabase(Database):
         self._checkpointer.join()
         for reader in self._readers.close():
             reader.close()
-        self._writer.close()
+        with self._writing:
+            self._writer.close()
         self._folder.release()
 
 

@@ -32,3 +32,10 @@ def test_cursors_that_have_gone_are_forgotten(tmp_path: Path) -> None:
         after = _kept(db)
     assert not {id(each) for each in before} & {id(each) for each in after}
     database.close()
+
+
+def test_a_closed_store_has_nothing_to_let_go_of(tmp_path: Path) -> None:
+    """The thread of a connection may be late with it when the server stops."""
+    database = SqliteDatabase(tmp_path)
+    database.close()
+    database.release_memory()
