@@ -9,8 +9,10 @@ from __future__ import annotations
 from .blobs import Blobs
 from .check import check_store
 from .contract import (
+    MESSAGE,
     Account,
     Accounts,
+    Alone,
     Appended,
     Batch,
     CheckReport,
@@ -21,11 +23,14 @@ from .contract import (
     FileRow,
     Files,
     FileSummary,
+    Held,
+    Holding,
     LogRow,
     Members,
     Membership,
     NewPosts,
     Progress,
+    Servers,
     Store,
     StoredSize,
     StoreError,
@@ -36,8 +41,8 @@ from .contract import (
 from .open import absolute_url, data_folder, open_store, read_account, shown_url, url_has_password
 
 __all__ = [
-    "Account", "Accounts", "Appended", "Batch", "Blobs", "CheckReport", "Client", "Clients", "Durability", "Entries",
-    "FileRow", "FileSummary", "Files", "LogRow", "Members", "Membership", "NewPosts", "Progress", "Store",
-    "StoreError", "StoredSize", "Unused", "absolute_url", "check_store", "data_folder", "file_post_id",
-    "open_store", "private_key", "read_account", "shown_url", "url_has_password",
+    "MESSAGE", "Account", "Accounts", "Alone", "Appended", "Batch", "Blobs", "CheckReport", "Client", "Clients",
+    "Durability", "Entries", "FileRow", "FileSummary", "Files", "Held", "Holding", "LogRow", "Members", "Membership",
+    "NewPosts", "Progress", "Servers", "Store", "StoreError", "StoredSize", "Unused", "absolute_url", "check_store",
+    "data_folder", "file_post_id", "open_store", "private_key", "read_account", "shown_url", "url_has_password",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 from .blobs import FOLDER, Blobs
-from .contract import Account, Durability, Store, StoreError
+from .contract import Account, Alone, Durability, Servers, Store, StoreError
 from .sql import Database, SqlStore
 from .sqlite import SqliteDatabase, read_sqlite_account
 
@@ -29,14 +29,17 @@ def open_store(
     Raises StoreError; with `alone`, also if another server has the store open. With SQLite that is always so.
     """
     database: Database
+    servers: Servers = Alone()
     if is_postgres(url):
         if folder is None:
             raise StoreError("A store on PostgreSQL needs a folder for the bytes of files.")
-        database = postgres().PostgresDatabase(postgres().parse_address(str(url)), durability, alone=alone)
+        address = postgres().parse_address(str(url))
+        database = postgres().PostgresDatabase(address, durability, alone=alone)
+        servers = postgres().PostgresServers(database, address, durability)
     else:
         own = data_folder(url)
         database, folder = SqliteDatabase(own, durability), folder or own
-    return SqlStore(database, Blobs(folder / FOLDER, synced=durability == "power"))
+    return SqlStore(database, Blobs(folder / FOLDER, synced=durability == "power"), servers)
 
 
 def read_account(url: str | Path, user: str) -> Account | None:

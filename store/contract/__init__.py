@@ -1,9 +1,9 @@
 """Floor 1: the contract of a store, the same for every database.
 
 One small protocol a subject, each in a file with its row types: entries, members, accounts, clients, files, and what
-nobody uses; `Store` is all of them. Every call is one transaction: after it has returned, a crash of the process loses
-nothing that it wrote; after it has raised StoreError, nothing of it is stored. Any thread may make any call.
-tests/store/contract/ checks each promise on every database.
+nobody uses; `Store` is all of them, and has the `Servers` that share it. Every call is one transaction: after it has
+returned, a crash of the process loses nothing that it wrote; after it has raised StoreError, nothing of it is stored.
+Any thread may make any call. tests/store/contract/ checks each promise on every database.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from .errors import StoreError
 from .files import FileRow, Files, FileSummary, StoredSize
 from .logs import Kind, LogRow, log_title, private_key
 from .members import Members, Membership
+from .servers import MESSAGE, Alone, Held, Holding, Servers
 from .store import Durability, Store
 from .unused import Unused
 
 __all__ = [
-    "RUN", "RUN_SIZE", "Account", "Accounts", "Appended", "Batch", "CheckReport", "Client", "Clients", "Durability",
-    "Entries", "FileRow", "FileSummary", "Files", "Kind", "LogRow", "Members", "Membership", "NewPosts", "Progress",
-    "Store", "StoreError", "StoredSize", "Unused", "file_of_post", "file_post_id", "log_title", "private_key",
+    "MESSAGE", "RUN", "RUN_SIZE", "Account", "Accounts", "Alone", "Appended", "Batch", "CheckReport", "Client",
+    "Clients", "Durability", "Entries", "FileRow", "FileSummary", "Files", "Held", "Holding", "Kind", "LogRow",
+    "Members", "Membership", "NewPosts", "Progress", "Servers", "Store", "StoreError", "StoredSize", "Unused",
+    "file_of_post", "file_post_id", "log_title", "private_key",
 ]  # fmt: skip

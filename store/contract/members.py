@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,6 +26,9 @@ class Members(Protocol):
 
     def log(self, id: int) -> LogRow | None:
         """Return the log with that id, None if it does not exist."""
+
+    def logs(self, ids: Collection[int]) -> list[LogRow]:
+        """Return the logs with those ids, without those that do not exist."""
 
     def open_channel(self, name: str, opener: str = "") -> LogRow:
         """Return the channel of that name; create it for the user `opener` if it does not exist."""
@@ -57,8 +60,17 @@ class Members(Protocol):
     def members(self, log: LogRow, after: str = "", limit: int | None = None) -> list[Account]:
         """Return the accounts of a log's members who follow the name `after`, sorted by key; at most `limit`."""
 
-    def member_counts(self) -> dict[int, int]:
-        """Return the number of members of each channel by its log id, without the channels that have no member."""
+    def member_counts(self, ids: Collection[int] | None = None) -> dict[int, int]:
+        """Return the number of members of each channel by its log id, without the channels that have no member.
+
+        With `ids`, only those of the channels with these ids.
+        """
+
+    def joined_channels(self, users: Collection[str]) -> dict[str, list[int]]:
+        """Return the log ids of the channels of each user, by key, without the users who are in no channel."""
+
+    def unread_private_logs(self, users: Collection[str]) -> list[int]:
+        """Return the ids of the private logs with entries above the cursor of one of these users, by key."""
 
     def cursor(self, log: LogRow, user: str) -> int | None:
         """Return the number of the last entry that the user acknowledged; None if the user is not a member."""

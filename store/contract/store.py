@@ -10,6 +10,7 @@ from .clients import Clients
 from .entries import Entries
 from .files import Files
 from .members import Members
+from .servers import Servers
 from .unused import Unused
 
 Durability = Literal["process", "power"]  # what a stored entry survives: the end of the process, or of the power
@@ -23,6 +24,9 @@ class Store(Entries, Members, Accounts, Clients, Files, Unused, Protocol):
 
     def release_memory(self) -> None:
         """Let go of what is only kept for speed and scattered over the memory, after many have left. Never fails."""
+
+    def servers(self) -> Servers:
+        """Return this server among those that use the store, always the same object."""
 
     def close(self) -> None:
         """Finish the work in hand and release the store."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, cast
+from collections.abc import Collection, Iterator, Mapping
+from itertools import islice
+from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, update
 
@@ -25,6 +26,7 @@ _log_columns = (logs.c.id, logs.c.kind, logs.c.key, logs.c.name, logs.c.other, l
 LOG_ROWS = select(*_log_columns)
 _CHANNELS = LOG_ROWS.where(logs.c.kind == "channel")
 _LOG = LOG_ROWS.where(logs.c.id == bindparam("of"))
+_LOGS = LOG_ROWS.where(logs.c.id.in_(bindparam("of", expanding=True)))
 _FIND_LOG = LOG_ROWS.where(and_(logs.c.kind == bindparam("of_kind"), logs.c.key == bindparam("of")))
 _INSERT_LOG = insert(logs).returning(logs.c.id)
 _SET_TOPIC = update(logs).where(logs.c.id == bindparam("of")).values(topic=bindparam("to"), touched=bindparam("at"))
@@ -64,6 +66,20 @@ _MEMBER_COUNTS = (
     .group_by(logs.c.id)
 )
 
+_MEMBER_COUNTS_OF = _MEMBER_COUNTS.where(logs.c.id.in_(bindparam("of", expanding=True)))
+_JOINED_CHANNELS = (
+    select(members.c.user, members.c.log)
+    .join(logs, logs.c.id == members.c.log)
+    .where(and_(logs.c.kind == "channel", members.c.user.in_(bindparam("of", expanding=True))))
+    .order_by(members.c.user, members.c.joined)
+)
+_UNREAD_PRIVATE_LOGS = (
+    select(logs.c.id)
+    .join(members, members.c.log == logs.c.id)
+    .where(and_(logs.c.kind == "direct", members.c.user.in_(bindparam("of", expanding=True)), _tail > members.c.cursor))
+)
+
+_AT_ONCE = 500  # logs or users in one query
 _CURSOR_SIZE = 256  # bytes that a moved cursor writes, as many of them share a page
 
 
@@ -91,6 +107,11 @@ class SqlMembers(SqlBase):
         with self._database.reading() as db:
             found = db.execute(_LOG, {"of": id}).one_or_none()
             return None if found is None else make_log_row(found)
+
+    def logs(self, ids: Collection[int]) -> list[LogRow]:
+        """Return the logs with those ids, without those that do not exist."""
+        with self._database.reading() as db:
+            return [make_log_row(row) for some in _portions(ids) for row in db.execute(_LOGS, {"of": some})]
 
     @again
     def open_channel(self, name: str, opener: str = "") -> LogRow:
@@ -172,10 +193,31 @@ class SqlMembers(SqlBase):
         with self._database.reading() as db:
             return [make_account(row) for row in db.execute(_MEMBERS, values)]
 
-    def member_counts(self) -> dict[int, int]:
-        """Return the number of members of each channel by its log id, without the channels that have no member."""
+    def member_counts(self, ids: Collection[int] | None = None) -> dict[int, int]:
+        """Return the number of members of each channel by its log id, without the channels that have no member.
+
+        With `ids`, only those of the channels with these ids.
+        """
         with self._database.reading() as db:
-            return {row[0]: row[1] for row in db.execute(_MEMBER_COUNTS)}
+            if ids is None:
+                return {row[0]: row[1] for row in db.execute(_MEMBER_COUNTS)}
+            found = (row for some in _portions(ids) for row in db.execute(_MEMBER_COUNTS_OF, {"of": some}))
+            return {row[0]: row[1] for row in found}
+
+    def joined_channels(self, users: Collection[str]) -> dict[str, list[int]]:
+        """Return the log ids of the channels of each user, by key, without the users who are in no channel."""
+        joined: dict[str, list[int]] = {}
+        with self._database.reading() as db:
+            for some in _portions(users):
+                for user, log in db.execute(_JOINED_CHANNELS, {"of": some}):
+                    joined.setdefault(user, []).append(log)
+        return joined
+
+    def unread_private_logs(self, users: Collection[str]) -> list[int]:
+        """Return the ids of the private logs with entries above the cursor of one of these users, by key."""
+        with self._database.reading() as db:
+            found = [id for some in _portions(users) for (id,) in db.execute(_UNREAD_PRIVATE_LOGS, {"of": some})]
+        return sorted(set(found))
 
     # Cursors
 
@@ -203,6 +245,16 @@ class SqlMembers(SqlBase):
             if seen:
                 cursor.executemany(self._set_seen, [(at, user) for user, at in sorted(seen.items())])
         self._database.wrote(_CURSOR_SIZE * len(cursors))
+
+
+_T = TypeVar("_T")
+
+
+def _portions(values: Collection[_T]) -> Iterator[list[_T]]:
+    """Yield the values in lists that one query takes."""
+    left = iter(values)
+    while some := list(islice(left, _AT_ONCE)):
+        yield some
 
 
 def _find_log(db: Connection, kind: Kind, key: str) -> LogRow | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..blobs import Blobs
+from ..contract import Servers
 from .accounts import SqlAccounts
 from .clients import SqlClients
 from .database import Database
@@ -15,9 +16,10 @@ from .unused import SqlUnused
 class SqlStore(SqlEntries, SqlMembers, SqlAccounts, SqlClients, SqlFiles, SqlUnused):
     """The six parts on one database, beside the bytes of the files."""
 
-    def __init__(self, database: Database, blobs: Blobs) -> None:
+    def __init__(self, database: Database, blobs: Blobs, servers: Servers) -> None:
         super().__init__(database)
         self._blobs = blobs
+        self._servers = servers
 
     def blobs(self) -> Blobs:
         """Return the bytes of the files."""
@@ -27,6 +29,13 @@ class SqlStore(SqlEntries, SqlMembers, SqlAccounts, SqlClients, SqlFiles, SqlUnu
         """See `Store.release_memory`."""
         self._database.release_memory()
 
+    def servers(self) -> Servers:
+        """Return this server among those that use the store."""
+        return self._servers
+
     def close(self) -> None:
         """Finish the work in hand and release the store."""
-        self._database.close()
+        try:
+            self._servers.close()
+        finally:
+            self._database.close()

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, func, literal_column
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from store import Alone
 from store.blobs import Blobs
 from store.sql import AppendStatements, Database, SqlDialect, SqlStore, schema
 from tests.support.repository import ROOT
@@ -52,7 +53,7 @@ def test_no_file_of_the_sql_store_names_sqlite() -> None:
 
 def test_the_statements_compile_for_postgresql() -> None:
     """The statements compiled once, and the INSERT with ON CONFLICT of every table, compile for PostgreSQL."""
-    store = SqlStore(NoDatabase(), cast("Blobs", None))
+    store = SqlStore(NoDatabase(), cast("Blobs", None), Alone())
     assert store._runs_after.values(log=1, after=2, limit=3) == (1, 2, 3)
     assert "%s" in store._runs_after.text
     assert "WHERE client_cursors.cursor < excluded.cursor" in store._move_client

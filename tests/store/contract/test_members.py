@@ -81,3 +81,58 @@ def test_memberships_come_in_the_order_of_joining(store: Store) -> None:
     assert [mine.log.name for mine in store.memberships("ANN")] == ["c", "a", "b"]
     assert [account.name for account in store.members(logs["a"])] == ["Ann", "bob"]
     assert store.member_counts() == {logs["a"].id: 2, logs["b"].id: 1, logs["c"].id: 1}
+
+
+def test_logs_are_found_by_their_ids(store: Store) -> None:
+    """Some of them, however many are asked for; unknown ones are left out."""
+    lab, hall, talk = store.open_channel("lab"), store.open_channel("hall"), store.open_private_log("ann", "bob")
+    store.append([posting(lab, "ann", "a", "b"), posting(talk, "ann", "c")], NOW)
+    store.set_topic(hall, "kiln")
+    found = {row.id: row for row in store.logs([lab.id, hall.id, talk.id, 10_000, 10_001])}
+    assert {id: (row.tail, row.topic) for id, row in found.items()} == {
+        lab.id: (2, ""),
+        hall.id: (0, "kiln"),
+        talk.id: (1, ""),
+    }
+    assert store.logs([]) == []
+    assert {row.id for row in store.logs(range(5_000))} >= {lab.id, hall.id, talk.id}
+
+
+def test_members_are_counted_for_some_channels(store: Store) -> None:
+    lab, hall, shed = [store.open_channel(name) for name in ("lab", "hall", "shed")]
+    for user in ("ann", "bob"):
+        store.open_account(user)
+        store.join(lab, user)
+    store.join(hall, "ann")
+    store.open_private_log("ann", "bob")
+    assert store.member_counts() == {lab.id: 2, hall.id: 1}
+    assert store.member_counts([hall.id, shed.id]) == {hall.id: 1}
+    assert store.member_counts([]) == {}
+
+
+def test_the_channels_of_some_users_are_found(store: Store) -> None:
+    """In the order of joining, and without private logs."""
+    lab, hall = store.open_channel("lab"), store.open_channel("hall")
+    for user in ("ann", "bob", "carol"):
+        store.open_account(user)
+    store.join(hall, "ann")
+    store.join(lab, "ann")
+    store.join(lab, "bob")
+    store.open_private_log("ann", "carol")
+    assert store.joined_channels(["ann", "carol", "nobody"]) == {"ann": [hall.id, lab.id]}
+    assert store.joined_channels(["bob"]) == {"bob": [lab.id]}
+    assert store.joined_channels([]) == {}
+    assert set(store.joined_channels(["ann", *[f"user{n}" for n in range(1_200)], "bob"])) == {"ann", "bob"}
+
+
+def test_private_logs_that_are_not_read_to_the_end_are_found(store: Store) -> None:
+    read, unread, other = [store.open_private_log("ann", name) for name in ("bob", "carol", "dave")]
+    lab = store.open_channel("lab")
+    store.join(lab, "ann")
+    store.append([posting(log, "ann", "a") for log in (read, unread, lab)], NOW)
+    store.move({(read.id, "ann"): 1, (read.id, "bob"): 1, (unread.id, "carol"): 1}, {})
+    assert store.unread_private_logs(["ann", "bob"]) == [unread.id]
+    assert store.unread_private_logs(["carol", "bob", "dave"]) == []
+    assert other.tail == 0
+    store.append([posting(read, "bob", "b")], NOW)
+    assert store.unread_private_logs(["ann", "bob", "carol"]) == [read.id, unread.id]

@@ -68,6 +68,8 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def _serve(arguments: list[str], errors: Path, output: Any, passed: dict[str, str]) -> None:
     """In the new process."""
+    for name in [name for name in os.environ if name.startswith(_PASSED) and name not in passed]:
+        del os.environ[name]
     os.environ.update(passed)
     with errors.open("ab") as file:
         os.dup2(file.fileno(), 2)

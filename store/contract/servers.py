@@ -1,0 +1,144 @@
+"""Floor 1: the contract of several servers on one store: who holds which name where, and what they tell each other.
+
+A store that one server has to itself has `Alone`, which does nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+MESSAGE = 7_000  # bytes of a message as UTF-8, above which `Servers.tell` is slower
+
+Outcome = Literal["held", "taken", "registered", "forgotten"]
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """A connection of a user at one server. Its number is the server's own, and is never used again.
+
+    `key` and `name` are the user's. `token` is the hash of the token by which the user takes the name over; the store
+    only compares it. `since` is in milliseconds since 1970 by that server's clock, and is only shown.
+    """
+
+    server: int
+    connection: int
+    key: str
+    name: str
+    transport: str
+    address: str
+    since: int
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What became of `Servers.hold`.
+
+    `taken`: another user holds the guest's name. `registered`: the name has a password, which was not proven.
+    `forgotten`: the account has left the store. After these, nothing has changed. `replaced` are the holdings of a
+    guest that the new one has replaced; `matched` is True if the given token was that of another holding of the name.
+    """
+
+    outcome: Outcome
+    replaced: tuple[Holding, ...] = ()
+    matched: bool = False
+
+
+class Servers(Protocol):
+    """This server among those that use the store. Any thread may make any call; each raises StoreError.
+
+    A server lives as long as its process does and reaches the store. When one has died, another one removes its
+    holdings, with the time when its users were last seen, and all others are told that it is gone. No clock of one
+    machine is compared with that of another.
+    """
+
+    @property
+    def alone(self) -> bool:
+        """True if the store is for one server, so that there never is another one."""
+
+    @property
+    def here(self) -> int:
+        """The number of this server; no other server ever has it."""
+
+    def start(self, hear: Callable[[int, str], None], gone: Callable[[int], None], missed: Callable[[], None]) -> None:
+        """Be one of the servers from now on. The functions return at once, and are called by one thread at a time.
+
+        `hear` is called with the server and the text of each message of another one, in the order in which that one has
+        told them; `gone` with a server that has died or stopped, after its last message and when its holdings are
+        removed; `missed` when messages may have been lost, and this server's holdings, too, because the store was away.
+        """
+
+    def others(self) -> list[int]:
+        """Return the other servers that live, sorted."""
+
+    def tell(self, message: str) -> None:
+        """Send a message to all other servers. After StoreError, it may have been sent."""
+
+    def hold(self, holding: Holding, given: str | None, *, proven: bool, own: Collection[int]) -> Held:
+        """Give a connection the name that it asks for, if it may have it.
+
+        A registered name is held by any number of connections: each has `proven` the password, or has `given` the hash
+        of another one's token. A guest's name is held by one; whoever has given the hash of its token replaces it. A
+        holding that was let in by a token has that token, too.
+
+        `own` are the numbers of this server's connections that hold the name. Its holdings of the name with other
+        numbers are removed.
+        """
+
+    def hold_again(self, holdings: Collection[Holding]) -> list[int]:
+        """Restore holdings of this server after `missed`. Return the connections whose names others have now.
+
+        That is so for a guest's name that a connection at another server holds.
+        """
+
+    def release(self, connections: Collection[int]) -> None:
+        """Remove holdings of this server. No-op for those that are not there."""
+
+    def holdings(self, key: str | None = None) -> list[Holding]:
+        """Return all holdings of all servers, or those of one name."""
+
+    def close(self) -> None:
+        """Remove this server's holdings, tell the others that it is gone, and call the functions no more.
+
+        No-op before `start`, and after the first call.
+        """
+
+
+class Alone:
+    """The only server of a store. Each call is a no-op."""
+
+    alone = True
+    here = 0
+
+    def start(self, hear: Callable[[int, str], None], gone: Callable[[int], None], missed: Callable[[], None]) -> None:
+        """Call none of them, ever."""
+
+    def others(self) -> list[int]:
+        """Return an empty list."""
+        return []
+
+    def tell(self, message: str) -> None:
+        """Tell nobody."""
+
+    def hold(self, holding: Holding, given: str | None, *, proven: bool, own: Collection[int]) -> Held:
+        """Leave it to the server who may have the name."""
+        return _HELD
+
+    def hold_again(self, holdings: Collection[Holding]) -> list[int]:
+        """Return an empty list."""
+        return []
+
+    def release(self, connections: Collection[int]) -> None:
+        """Release nothing."""
+
+    def holdings(self, key: str | None = None) -> list[Holding]:
+        """Return an empty list."""
+        return []
+
+    def close(self) -> None:
+        """Close nothing."""
+
+
+_HELD = Held("held")

@@ -1,0 +1,244 @@
+"""Floor 1: the connection on which one server lives, hears the others, and notices that one of them has died.
+
+It holds a session-level advisory lock, so PostgreSQL itself knows that the server lives: when the process or its
+machine ends, the lock is free. Whoever gets the lock of another server clears up after it in one transaction, which
+also tells all. No server can be taken for dead and go on to hear, since both hang on one connection.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+
+from reporting import events, report
+
+from ..contract import StoreError
+from .address import Address
+from .connection import LimitedConnection
+from .errors import is_lost, store_error, unreachable
+
+CHANNEL = "partyline_servers"
+_CLASS = 0x5365_7276  # of the advisory locks of servers, in this database: "Serv"
+_PERIOD = 0.5  # seconds between two looks at the locks of the others, and between two attempts to connect
+_GRACE = 3.0  # seconds after a lost connection: the others may have lost theirs, too, and need a moment
+_STARTED = "5 seconds"  # since PostgreSQL has started: before, all servers are on their way back
+
+# The kinds of messages, each after its server's number.
+TEXT, REFERENCE, GONE, BACK = "m", "r", "g", "b"
+
+_SETTINGS = (
+    f"SET tcp_keepalives_idle = 1; SET tcp_keepalives_interval = 1; SET tcp_keepalives_count = 3; LISTEN {CHANNEL}"
+)
+_REGISTER = "INSERT INTO servers DEFAULT VALUES RETURNING id"
+_REGISTER_AGAIN = "INSERT INTO servers (id) VALUES (%s) ON CONFLICT DO NOTHING"
+_LOCK = f"SELECT pg_try_advisory_lock({_CLASS}, %s::integer)"
+_UNLOCK = f"SELECT pg_advisory_unlock({_CLASS}, %s::integer)"
+_DEAD = (
+    "WITH others AS MATERIALIZED (SELECT id FROM servers WHERE id <> %s"
+    f" AND now() - pg_postmaster_start_time() > interval '{_STARTED}')"
+    f" SELECT id FROM others WHERE pg_try_advisory_lock({_CLASS}, id::integer)"
+)
+LIVES = (  # said of a row of the table `servers`
+    "EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 2"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    f" AND classid::bigint = {_CLASS} AND objid::bigint = servers.id)"
+)
+_SEEN = (
+    "UPDATE accounts SET seen = (extract(epoch FROM now()) * 1000)::bigint"
+    " WHERE key IN (SELECT key FROM holdings WHERE server = %s)"
+)
+_CLEAR = "DELETE FROM servers WHERE id = %s"  # and its holdings
+_NOTIFY = f"SELECT pg_notify('{CHANNEL}', %s)"
+_MESSAGE = "SELECT message FROM server_messages WHERE id = %s"
+_END_BACKEND = "SELECT pg_terminate_backend(%s::integer)"
+
+
+class Listener:
+    """Owns the thread `store-servers` and its connection. `here` is the server's number, 0 before `start`."""
+
+    def __init__(self, address: Address, connect: Callable[[], LimitedConnection]) -> None:
+        self.here = 0
+        self._address = address
+        self._connect = connect
+        self._link: LimitedConnection | None = None
+        self._backend = 0  # PostgreSQL's process at the other end
+        self._heard: deque[str] = deque()  # payloads, in order
+        self._gone: set[int] = set()  # whose late messages are not heard
+        self._has_heard = False  # of another server, ever
+        self._closed = False
+        self._next_look = 0.0  # by time.monotonic
+        self._stop_here, self._stop_there = -1, -1
+        self._thread = threading.Thread(target=self._run, name="store-servers", daemon=True)
+
+    @property
+    def connected(self) -> bool:
+        """True while this server counts as living, as far as it knows."""
+        return self._link is not None
+
+    def start(self, hear: Callable[[int, str], None], gone: Callable[[int], None], missed: Callable[[], None]) -> None:
+        """Be one of the servers; clear up after those that have died before. Raises StoreError."""
+        self._hear, self._tell_gone, self._missed = hear, gone, missed
+        try:
+            self._join(self._connect())
+            self._clear_dead()
+        except psycopg.Error as error:
+            self._drop()
+            raise unreachable(self._address, error) from None
+        self._stop_here, self._stop_there = os.pipe()
+        self._thread.start()
+
+    def _join(self, link: LimitedConnection) -> None:
+        """Take this server's lock and listen. Others see the server only once it has its lock."""
+        try:
+            link.add_notify_handler(lambda notify: self._heard.append(notify.payload))
+            link.execute("BEGIN")
+            if self.here:
+                link.execute(_REGISTER_AGAIN, (self.here,))
+            else:
+                self.here = int(_one(link, _REGISTER))
+            if not _one(link, _LOCK, self.here):
+                if self._backend:
+                    link.execute(_END_BACKEND, (self._backend,))  # of the connection that was lost
+                raise psycopg.OperationalError("another connection of this server is still open")
+            link.execute("COMMIT")
+            link.execute(_SETTINGS)
+            link.execute(_NOTIFY, (f"{self.here} {BACK}",))
+        except BaseException:
+            link.close()
+            raise
+        self._backend = link.pgconn.backend_pid
+        self._link = link
+
+    def _drop(self) -> None:
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+        self._heard.clear()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                if self._link is None:
+                    self._return()
+                if self._wait():
+                    return
+                self._take()
+                if time.monotonic() >= self._next_look:
+                    self._clear_dead()
+            except (psycopg.Error, StoreError) as error:
+                self._lost(error)
+                if self._wait():
+                    return
+            except Exception as error:  # noqa: BLE001 - it is reported, and the connection is made anew
+                report(events.InternalError(part="store-servers", consequence="The server connects again."), error)
+                self._drop()
+                if self._wait():
+                    return
+
+    def _lost(self, error: Exception) -> None:
+        if self._link is not None and self._has_heard:
+            consequence = "The other servers may take this one for stopped until it is connected again."
+            report(events.StoreProblem(str(unreachable(self._address, error)), consequence))
+        self._drop()
+
+    def _return(self) -> None:
+        """Connect again after a lost connection. What was told meanwhile is lost, and perhaps the holdings are."""
+        self._join(self._connect())
+        self._next_look = time.monotonic() + _GRACE
+        self._missed()
+
+    def _wait(self) -> bool:
+        """Wait for notifications, for the next look, or for the end; return True for the last one."""
+        poll = select.poll()
+        poll.register(self._stop_here, select.POLLIN)
+        if self._link is not None:
+            poll.register(self._link.pgconn.socket, select.POLLIN)
+        seconds = min(_PERIOD, max(0.0, self._next_look - time.monotonic())) if self._link is not None else _PERIOD
+        return any(descriptor == self._stop_here for descriptor, _ in poll.poll(seconds * 1000))
+
+    def _take(self) -> None:
+        """Hear what has come."""
+        link = self._link
+        assert link is not None
+        link.pgconn.consume_input()
+        while (notify := link.pgconn.notifies()) is not None:
+            self._heard.append(bytes(notify.extra).decode())
+        while self._heard:  # a statement may have read some, too
+            server, _, message = self._heard.popleft().partition(" ")
+            self._take_one(link, int(server), message[:1], message[1:])
+
+    def _take_one(self, link: LimitedConnection, server: int, kind: str, rest: str) -> None:
+        if server == self.here:
+            return
+        self._has_heard = True
+        if kind == GONE:
+            self._gone.add(server)
+            self._tell_gone(server)
+        elif kind == BACK:
+            self._gone.discard(server)
+        elif server in self._gone:
+            return
+        elif kind == TEXT:
+            self._hear(server, rest)
+        elif kind == REFERENCE:
+            found = link.execute(_MESSAGE, (int(rest),)).fetchone()
+            if found is None:
+                self._missed()
+            else:
+                self._hear(server, str(found[0]))
+
+    def _clear_dead(self) -> None:
+        """Clear up after servers whose locks are free. The others, and this one, hear of it by a message."""
+        link = self._link
+        assert link is not None
+        for (server,) in link.execute(_DEAD, (self.here,)).fetchall():
+            try:
+                self._clear(link, server)
+            except psycopg.Error as error:
+                if is_lost(error):
+                    raise
+                link.execute("ROLLBACK")
+                report(events.StoreProblem(str(store_error(self._address, error)), "A dead server holds names longer."))
+            link.execute(_UNLOCK, (server,))
+        self._next_look = time.monotonic() + _PERIOD
+
+    @staticmethod
+    def _clear(link: LimitedConnection, server: int) -> None:
+        link.execute("BEGIN")
+        link.execute(_SEEN, (server,))
+        link.execute(_CLEAR, (server,))
+        link.execute(_NOTIFY, (f"{server} {GONE}",))
+        link.execute("COMMIT")
+
+    def close(self) -> None:
+        """Clear up after this server, tell the others, and end the thread. Raises StoreError."""
+        if self._thread.ident is None or self._closed:
+            return
+        self._closed = True
+        os.write(self._stop_there, b".")
+        self._thread.join()
+        os.close(self._stop_here)
+        os.close(self._stop_there)
+        link = self._link
+        if link is None:
+            return
+        try:
+            self._clear(link, self.here)
+        except psycopg.Error as error:
+            raise unreachable(self._address, error) from None
+        finally:
+            self._drop()
+
+
+def _one(link: LimitedConnection, query: str, *values: Any) -> Any:
+    """Return the first value of the first row."""
+    row = link.execute(query, values).fetchone()
+    assert row is not None
+    return row[0]

@@ -1,0 +1,153 @@
+"""Floor 1: the servers that use one PostgreSQL database: what they tell each other, and who holds which name."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection
+from typing import Any
+
+import psycopg
+from sqlalchemy import Connection
+
+from ..contract import MESSAGE, Durability, Held, Holding, StoreError
+from .address import Address
+from .connection import LimitedConnection, connect
+from .database import PostgresDatabase
+from .errors import unreachable
+from .listener import CHANNEL, LIVES, REFERENCE, TEXT, Listener
+
+_OTHERS = f"SELECT id FROM servers WHERE id <> %s AND {LIVES} ORDER BY id"
+_NOTIFY = f"SELECT pg_notify('{CHANNEL}', %s)"
+# A message that is too large for a notification waits in a row for whoever hears of it.
+_TELL_LARGE = (
+    "WITH told AS (INSERT INTO server_messages (message) VALUES (%s) RETURNING id)"
+    f" SELECT pg_notify('{CHANNEL}', %s || id) FROM told"
+)
+_DROP_LARGE = "DELETE FROM server_messages WHERE told < now() - interval '1 minute'"
+
+_COLUMNS = "server, connection, key, name, transport, address, since, token"
+_ACCOUNT = "SELECT password IS NOT NULL FROM accounts WHERE key = %s"
+_OF_NAME = f"SELECT {_COLUMNS} FROM holdings WHERE key = %s"
+_ALL = f"SELECT {_COLUMNS} FROM holdings"
+_INSERT = f"INSERT INTO holdings ({_COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)"
+_REMOVE = "DELETE FROM holdings WHERE server = %s AND connection = ANY(%s::bigint[])"
+_TAKEN = (
+    "SELECT DISTINCT holdings.key FROM holdings JOIN accounts ON accounts.key = holdings.key"
+    " WHERE accounts.password IS NULL AND holdings.server <> %s AND holdings.key = ANY(%s::text[])"
+)
+
+
+class PostgresServers:
+    """See `Servers`."""
+
+    alone = False
+
+    def __init__(self, database: PostgresDatabase, address: Address, durability: Durability) -> None:
+        self._database = database
+        self._address = address
+        self._durability = durability
+        self._listener = Listener(address, self._connect)
+        self._sending = threading.Lock()  # held by the thread that uses the sender
+        self._sender: LimitedConnection | None = None
+
+    def _connect(self) -> LimitedConnection:
+        return connect(self._address, self._durability)
+
+    @property
+    def here(self) -> int:
+        """The number of this server, 0 before `start`."""
+        return self._listener.here
+
+    def start(self, hear: Callable[[int, str], None], gone: Callable[[int], None], missed: Callable[[], None]) -> None:
+        """Be one of the servers from now on; clear up after those that have died before."""
+        self._listener.start(hear, gone, missed)
+
+    def others(self) -> list[int]:
+        """Return the other servers that live, sorted."""
+        with self._database.reading() as db:
+            return [id for (id,) in db.exec_driver_sql(_OTHERS, (self.here,))]
+
+    def tell(self, message: str) -> None:
+        """Send a message to all other servers, by a connection that does nothing else."""
+        if not self._listener.connected:
+            raise StoreError("The database is away.")  # else the others would not hear it, since this one is gone
+        with self._sending:
+            try:
+                if self._sender is None or not self._sender.is_usable():
+                    self._sender = self._connect()
+                self._send(self._sender, message)
+            except psycopg.Error as error:
+                if self._sender is not None:
+                    self._sender.close()
+                    self._sender = None
+                raise unreachable(self._address, error) from None
+
+    def _send(self, sender: LimitedConnection, message: str) -> None:
+        if len(message.encode()) <= MESSAGE:
+            sender.execute(_NOTIFY, (f"{self.here} {TEXT}{message}",))
+        else:
+            sender.execute(_TELL_LARGE, (message, f"{self.here} {REFERENCE}"))
+            sender.execute(_DROP_LARGE)
+
+    def hold(self, holding: Holding, given: str | None, *, proven: bool, own: Collection[int]) -> Held:
+        """Give a connection the name that it asks for, if it may have it."""
+        with self._database.transaction() as db:
+            account = db.exec_driver_sql(_ACCOUNT, (holding.key,)).one_or_none()
+            if account is None:
+                return Held("forgotten")
+            registered: bool = account[0]
+            found = _holdings(db, _OF_NAME, holding.key)
+            stale = [each for each in found if each.server == self.here and each.connection not in own]
+            kept = [each for each in found if each not in stale]
+            matched = given is not None and any(each.token == given for each in kept)
+            if registered and not proven and not matched:
+                return Held("registered")
+            if not registered and kept and not matched:
+                return Held("taken")
+            replaced = [] if registered else kept
+            for each in (*stale, *replaced):
+                db.exec_driver_sql(_REMOVE, (each.server, [each.connection]))
+            _insert(db, self.here, holding, given if matched and given is not None else holding.token)
+        return Held("held", tuple(replaced), matched)
+
+    def hold_again(self, holdings: Collection[Holding]) -> list[int]:
+        """Restore holdings of this server; return the connections whose names others have now."""
+        lost: list[int] = []
+        with self._database.transaction() as db:
+            taken = {key for (key,) in db.exec_driver_sql(_TAKEN, (self.here, [each.key for each in holdings]))}
+            there = {each.connection for each in _holdings(db, _ALL) if each.server == self.here}
+            for each in holdings:
+                if each.key in taken:
+                    lost.append(each.connection)
+                elif each.connection not in there:
+                    _insert(db, self.here, each, each.token)
+        return lost
+
+    def release(self, connections: Collection[int]) -> None:
+        """Remove holdings of this server."""
+        with self._database.cursor_transaction() as cursor:
+            cursor.execute(_REMOVE, (self.here, list(connections)))
+
+    def holdings(self, key: str | None = None) -> list[Holding]:
+        """Return all holdings of all servers, or those of one name."""
+        with self._database.reading() as db:
+            return _holdings(db, _ALL) if key is None else _holdings(db, _OF_NAME, key)
+
+    def close(self) -> None:
+        """Remove this server's holdings, and tell the others that it is gone."""
+        try:
+            self._listener.close()
+        finally:
+            with self._sending:
+                if self._sender is not None:
+                    self._sender.close()
+                    self._sender = None
+
+
+def _holdings(db: Connection, query: str, *values: Any) -> list[Holding]:
+    return [Holding(*row) for row in db.exec_driver_sql(query, values)]
+
+
+def _insert(db: Connection, here: int, holding: Holding, token: str) -> None:
+    values = (holding.connection, holding.key, holding.name, holding.transport, holding.address, holding.since, token)
+    db.exec_driver_sql(_INSERT, (here, *values))

@@ -1,0 +1,203 @@
+"""The contract of servers, on each database that several of them can use, and in one process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from store import Alone, Holding, Servers, Store, open_store
+from tests.support.servers import LocalServers, LocalSite
+from tests.support.stores import PostgresPlace
+from tests.support.waiting import eventually
+
+
+class Heard:
+    """What one server has heard: messages, and the servers that are gone."""
+
+    def __init__(self, servers: Servers) -> None:
+        self.servers = servers
+        self.happened: list[tuple[int, str | None]] = []
+        self.missed = 0
+        servers.start(
+            lambda server, message: self.happened.append((server, message)),
+            lambda server: self.happened.append((server, None)),
+            self._miss,
+        )
+
+    def _miss(self) -> None:
+        self.missed += 1
+
+
+class Meeting:
+    """Three servers on one store that has the accounts ann and bob. `kill` lets one of them die."""
+
+    def __init__(self, store: Store, servers: list[Servers], kill: Callable[[Servers], None]) -> None:
+        self.store = store
+        for name in ("Ann", "Bob"):
+            store.open_account(name)
+        self.heard = [Heard(each) for each in servers]
+        self.one, self.other, _ = servers
+        self.kill = kill
+
+    def close(self) -> None:
+        """Close the servers."""
+        for each in self.heard:
+            each.servers.close()
+
+
+@pytest.fixture(params=["local", "postgres"])
+def meeting(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Meeting]:
+    """Servers of each kind."""
+    if request.param == "local":
+        local = open_store(tmp_path)
+        site = LocalSite(local)
+        made = Meeting(local, [site.server() for _ in range(3)], lambda servers: site.kill(servers.here))
+        yield made
+        made.close()
+        local.close()
+        return
+    place = PostgresPlace()
+    stores = [place.open(), place.open_another(), place.open_another()]
+    made = Meeting(stores[0], [each.servers() for each in stores], die)
+    yield made
+    made.close()
+    place.clear()
+
+
+def die(servers: Servers) -> None:
+    """Let a server end as its process does by kill -9, as far as PostgreSQL can see."""
+    listener = servers._listener  # type: ignore[attr-defined]
+    listener._closed = True
+    os.write(listener._stop_there, b".")
+    listener._thread.join()
+    listener._drop()
+
+
+def holding(servers: Servers, connection: int, name: str = "Ann", token: str = "mine") -> Holding:
+    """Return a holding of one of the servers."""
+    return Holding(servers.here, connection, name.lower(), name, "socket", "127.0.0.1", 7, token)
+
+
+def test_each_server_hears_the_others_in_order(meeting: Meeting) -> None:
+    for n in range(50):
+        meeting.one.tell(f"one {n}")
+        meeting.other.tell(f"other {n}\n\u2028ü")
+    for at, each in enumerate(meeting.heard):
+        others = [place for place in range(2) if place != at]
+        eventually(lambda: len(each.happened) == 50 * len(others), lambda: repr(each.happened))  # noqa: B023
+        for name, server in (("one", meeting.one), ("other", meeting.other)):
+            texts = [text for place, text in each.happened if place == server.here]
+            end = "\n\u2028ü" if name == "other" else ""
+            assert texts in ([], [f"{name} {n}{end}" for n in range(50)])
+        assert not each.missed
+
+
+def test_the_servers_know_each_other(meeting: Meeting) -> None:
+    numbers = [each.servers.here for each in meeting.heard]
+    assert len({*numbers, 0}) == 4
+    assert meeting.one.others() == sorted(numbers[1:])
+    assert not meeting.one.alone
+
+
+def test_a_guests_name_has_one_holding(meeting: Meeting) -> None:
+    one, other = meeting.one, meeting.other
+    assert one.hold(holding(one, 1), None, proven=False, own=[]).outcome == "held"
+    for given in (None, "", "wrong"):
+        refused = other.hold(holding(other, 1, token="new"), given, proven=False, own=[])
+        assert (refused.outcome, refused.replaced) == ("taken", ())
+    assert one.hold(holding(one, 2, "Bob"), None, proven=False, own=[]).outcome == "held"
+    held = other.hold(holding(other, 1, token="new"), "mine", proven=False, own=[])
+    assert (held.outcome, held.matched) == ("held", True)
+    assert [(each.server, each.connection) for each in held.replaced] == [(one.here, 1)]
+    assert [(each.server, each.connection, each.token) for each in one.holdings("ann")] == [(other.here, 1, "mine")]
+    assert {each.name for each in other.holdings()} == {"Ann", "Bob"}
+
+
+def test_a_registered_name_has_any_number_of_holdings(meeting: Meeting) -> None:
+    one, other = meeting.one, meeting.other
+    meeting.store.set_password("ann", "hash")
+    assert one.hold(holding(one, 1), None, proven=False, own=[]).outcome == "registered"
+    assert one.hold(holding(one, 1), None, proven=True, own=[]).outcome == "held"
+    assert other.hold(holding(other, 1, token="new"), "wrong", proven=False, own=[]).outcome == "registered"
+    assert other.hold(holding(other, 1, token="new"), None, proven=True, own=[]).replaced == ()
+    held = other.hold(holding(other, 2, token="newer"), "mine", proven=False, own=[1])
+    assert (held.outcome, held.replaced, held.matched) == ("held", (), True)
+    assert sorted(each.token for each in one.holdings("ann")) == ["mine", "mine", "new"]
+
+
+def test_a_holding_that_its_server_has_given_up_holds_nothing(meeting: Meeting) -> None:
+    """Its removal is on its way; until then, the same server does not count it."""
+    one, other = meeting.one, meeting.other
+    one.hold(holding(one, 1), None, proven=False, own=[])
+    held = one.hold(holding(one, 2, token="new"), None, proven=False, own=[])
+    assert (held.outcome, held.replaced) == ("held", ())
+    assert [(each.connection, each.token) for each in one.holdings("ann")] == [(2, "new")]
+    assert one.hold(holding(one, 3), None, proven=False, own=[2]).outcome == "taken"
+    one.release([1, 2, 99])
+    assert other.hold(holding(other, 1), None, proven=False, own=[]).outcome == "held"
+    one.release([1])
+    assert len(other.holdings("ann")) == 1
+
+
+def test_a_name_without_an_account_is_not_held(meeting: Meeting) -> None:
+    one = meeting.one
+    assert one.hold(holding(one, 1, "Carol"), None, proven=True, own=[]).outcome == "forgotten"
+    assert one.holdings() == []
+
+
+@pytest.mark.parametrize("dies", [True, False])
+def test_a_server_that_is_gone_holds_nothing(meeting: Meeting, dies: bool) -> None:
+    one, other = meeting.one, meeting.other
+    other.hold(holding(other, 1), None, proven=False, own=[])
+    one.hold(holding(one, 1, "Bob"), None, proven=False, own=[])
+    other.tell("last words")
+    if dies:
+        meeting.kill(other)
+    else:
+        other.close()
+    for each in (meeting.heard[0], meeting.heard[2]):
+        wanted = [(other.here, "last words"), (other.here, None)]
+        eventually(lambda: each.happened == wanted, lambda: repr(each.happened))  # noqa: B023
+    assert other.here not in one.others()
+    assert [each.key for each in one.holdings()] == ["bob"]
+
+
+def test_holdings_are_restored_unless_others_have_the_names(meeting: Meeting) -> None:
+    one, other = meeting.one, meeting.other
+    mine = [holding(one, 1), holding(one, 2, "Bob"), holding(one, 3, "Bob", "more")]
+    meeting.store.set_password("bob", "hash")
+    for each in mine:
+        one.hold(each, None, proven=True, own=[2])
+    assert one.hold_again(mine) == []
+    one.release([1, 2, 3])
+    other.hold(holding(other, 1), None, proven=False, own=[])
+    other.hold(holding(other, 2, "Bob"), None, proven=True, own=[])
+    assert one.hold_again(mine) == [1]
+    found = {(each.server, each.connection): each.token for each in one.holdings()}
+    assert found == {(other.here, 1): "mine", (other.here, 2): "mine", (one.here, 2): "mine", (one.here, 3): "more"}
+
+
+def test_a_store_for_one_server_has_no_others(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    servers = store.servers()
+    assert servers is store.servers()
+    assert servers.alone
+    assert servers.others() == []
+    assert servers.hold(holding(servers, 1), None, proven=False, own=[]).outcome == "held"
+    assert servers.holdings() == []
+    assert isinstance(servers, Alone)
+    assert not isinstance(servers, LocalServers)
+    store.close()
+
+
+def test_a_message_of_any_size_is_heard(meeting: Meeting) -> None:
+    """Also one that is too large for a notification, between small ones."""
+    texts = ["small", "ü" * 5_000, "x" * 1_000_000, "small again"]
+    for text in texts:
+        meeting.one.tell(text)
+    for each in meeting.heard[1:]:
+        eventually(lambda: len(each.happened) == len(texts), lambda: str(len(each.happened)))  # noqa: B023
+        assert each.happened == [(meeting.one.here, text) for text in texts]

@@ -1,0 +1,170 @@
+"""Several servers in one process: the contract of servers as function calls, on one store that all of them share."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from itertools import count
+from typing import Any
+
+from channels.locks import nothing_held
+from store import Held, Holding, Store, StoreError
+
+
+class SharedStore:
+    """A store as one of its servers sees it (cast it to Store). `closed` is called when that server closes it."""
+
+    def __init__(self, store: Store, servers: LocalServers, closed: Callable[[], None]) -> None:
+        self._store = store
+        self._servers = servers
+        self.close = closed
+
+    def servers(self) -> LocalServers:
+        """The servers, as this one sees them."""
+        return self._servers
+
+    def forget_guest(self, key: str, before: int) -> Any:
+        """As the contract of `Servers.hold` needs it: a name that is held stays."""
+        with self._servers.site.lock:
+            return None if self._servers.site.named(key) else self._store.forget_guest(key, before)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+class LocalSite:
+    """The servers on one store, and what they hold. A test may break what they have in common.
+
+    While `away` is true, each call fails as if the database was away.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.lock = threading.RLock()
+        self.living: dict[int, LocalServers] = {}
+        self.held: dict[tuple[int, int], Holding] = {}
+        self.away = False
+        self.told: list[tuple[int, str]] = []
+        self._numbers = count(1)
+
+    def server(self) -> LocalServers:
+        """Return a further server."""
+        return LocalServers(self, next(self._numbers))
+
+    def named(self, key: str) -> list[Holding]:
+        """Return the holdings of a name."""
+        return [each for each in self.held.values() if each.key == key]
+
+    def kill(self, number: int) -> None:
+        """Let a server die: the others clear up after it, and it reaches nobody any more."""
+        with self.lock:
+            del self.living[number]
+            self._clear(number)
+
+    def _clear(self, number: int) -> None:
+        self.held = {place: each for place, each in self.held.items() if place[0] != number}
+        for other in self.living.values():
+            if other.here != number:
+                other.gone(number)
+
+    def cut_off(self, number: int) -> None:
+        """Take a server for dead that only cannot reach the database."""
+        with self.lock:
+            self.living[number].deaf = True
+            self._clear(number)
+
+    def back(self, number: int) -> None:
+        """Let it reach the database again."""
+        with self.lock:
+            self.living[number].deaf = False
+            self.living[number].missed()
+
+
+class LocalServers:
+    """One server on a `LocalSite`. A `deaf` one hears nothing, and reaches nobody."""
+
+    alone = False
+
+    def __init__(self, site: LocalSite, here: int) -> None:
+        self.site = site
+        self.here = here
+        self.deaf = False
+
+    def start(self, hear: Callable[[int, str], None], gone: Callable[[int], None], missed: Callable[[], None]) -> None:
+        """Be one of the servers."""
+        self.hear, self.gone, self.missed = hear, gone, missed
+        with self.site.lock:
+            self.site.living[self.here] = self
+
+    def _reach(self) -> None:
+        nothing_held("call the servers")
+        if self.site.away or self.deaf:
+            raise StoreError("The database is away.")
+
+    def others(self) -> list[int]:
+        """Return the others that live."""
+        return sorted({*self.site.living} - {self.here})
+
+    def tell(self, message: str) -> None:
+        """Call the others, all in one order."""
+        self._reach()
+        with self.site.lock:
+            self.site.told.append((self.here, message))
+            for other in self.site.living.values():
+                if other is not self and not other.deaf:
+                    other.hear(self.here, message)
+
+    def hold(self, holding: Holding, given: str | None, *, proven: bool, own: Collection[int]) -> Held:
+        """As the contract says."""
+        self._reach()
+        site = self.site
+        with site.lock:
+            account = site.store.account(holding.key)
+            if account is None:
+                return Held("forgotten")
+            kept = [each for each in site.named(holding.key) if each.server != self.here or each.connection in own]
+            matched = given is not None and given in {each.token for each in kept}
+            if account.password is not None and not proven and not matched:
+                return Held("registered")
+            if account.password is None and kept and not matched:
+                return Held("taken")
+            replaced = kept if account.password is None else []
+            for each in site.named(holding.key):
+                if each not in kept or each in replaced:
+                    del site.held[each.server, each.connection]
+            site.held[self.here, holding.connection] = replace(holding, token=given) if matched and given else holding
+            return Held("held", tuple(replaced), matched)
+
+    def hold_again(self, holdings: Collection[Holding]) -> list[int]:
+        """As the contract says."""
+        self._reach()
+        lost: list[int] = []
+        with self.site.lock:
+            for each in holdings:
+                account = self.site.store.account(each.key)
+                guest = account is None or account.password is None
+                if guest and any(other.server != self.here for other in self.site.named(each.key)):
+                    lost.append(each.connection)
+                else:
+                    self.site.held.setdefault((self.here, each.connection), each)
+        return lost
+
+    def release(self, connections: Collection[int]) -> None:
+        """Remove holdings."""
+        self._reach()
+        with self.site.lock:
+            for connection in connections:
+                self.site.held.pop((self.here, connection), None)
+
+    def holdings(self, key: str | None = None) -> list[Holding]:
+        """Return the holdings."""
+        self._reach()
+        with self.site.lock:
+            return list(self.site.held.values()) if key is None else self.site.named(key)
+
+    def close(self) -> None:
+        """Be none of the servers any more."""
+        with self.site.lock:
+            if self.site.living.pop(self.here, None) is not None:
+                self.site._clear(self.here)
