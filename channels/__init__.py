@@ -6,8 +6,8 @@ session a `SessionReader` and gives `handle` the requests that it has read. Othe
 
 from __future__ import annotations
 
-from .chat import Chat
-from .directory import ConnectedSession, Directory, User
+from .chat import Chat, may_be_several
+from .directory import Directory
 from .dispatch import handle
 from .journal import Posting
 from .locks import leaf, nothing_held
@@ -20,6 +20,7 @@ from .requests.login import REPORTED, catch_up, may_try_again, prove, take_name
 from .session import Session
 from .session_reader import SessionReader
 from .session_report import SessionReport
+from .user import ConnectedSession, User
 
 __all__ = [
     "CONNECTIONS",
@@ -49,6 +50,7 @@ __all__ = [
     "catch_up",
     "handle",
     "leaf",
+    "may_be_several",
     "may_try_again",
     "nothing_held",
     "prove",

@@ -5,22 +5,21 @@ It knows users and logs. What a connection may ask is in dispatch.py, and how it
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol
 
 from reporting import events, report
-from store import Account, LogRow, Store, StoreError, private_key
+from store import Account, Alone, LogRow, Servers, Store, StoreError, private_key
 from wire import VERSION
 from wire.clock import now
-from wire.errors import Refused
+from wire.errors import LocalError, Refused
 from wire.frames import (
     BridgeStatus,
     ChannelInfo,
     ChannelList,
     Delivered,
-    Frame,
     History,
     Member,
     Page,
@@ -34,58 +33,70 @@ from wire.names import check_name
 
 from .channel_index import ChannelIndex
 from .cleanup import Cleanup
-from .directory import Directory, User
+from .directory import Directory
 from .encoded_pages import EncodedPages
 from .files import Files
+from .hearing import Hearing
 from .journal import Journal
-from .log import Follower, Log
+from .log import Log
+from .neighbours import Neighbours, Watcher
 from .open_logs import OpenLogs
 from .pages import count_within
 from .passwords import Passwords
 from .rates import CHANNELS, JOINS, NAMES, TALKS, Origin, RateLimits
 from .read_tracker import ReadTracker
+from .ring import Inbox, Joined, Left, Made, Outbox, Removed, TopicSet
+from .user import User
 
-
-class Watcher(Protocol):
-    """Is told of changes in the chat that concern more than its readers. Called by any thread, with no lock held."""
-
-    def channel_made(self, log: Log) -> None:
-        """A channel was created."""
-
-    def channel_removed(self, log: Log) -> None:
-        """A channel that was empty has left the store."""
-
-    def presence_changed(self, user: User) -> None:
-        """A user has connected, or has disconnected and has no sessions."""
+SEVERAL = "PARTYLINE_SEVERAL"  # an environment variable, for tests: with 1, several servers may use one database
 
 
 class Chat:
     """Everything that connections share. All methods may be called from any thread."""
 
     def __init__(self, store: Store, limits: Limits) -> None:
+        """Raises LocalError if another server uses the store, which is not supported yet."""
         self.store = store
         self.limits = limits
+        self.hearing = Hearing(self)
+        self._inbox = Inbox(self.hearing.do, self.hearing.look)
+        self.servers = _join_servers(store.servers(), self._inbox)  # first: what changes from here on is told
+        self.outbox = Outbox(self.servers)
         self.rates = RateLimits(limits)
         self.passwords = Passwords(limits)
-        self.directory = Directory()
+        self.directory = Directory(self.servers, self.outbox)
         # A baton: a thread holds it for each part of a login that reads the store. If a crowd logs in at once, one of
         # its threads competes with the chat for the interpreter lock, and the others wait here.
         self.login_turn = threading.Lock()
+        self.neighbours = Neighbours(limits)
         self.files = Files(store, limits)
-        self.journal = Journal(store, limits, self._moved, self._deliver, self._delivered)
+        committed = None if self.outbox.alone else self._committed
+        self.journal = Journal(store, limits, self._moved, self._deliver, self._delivered, committed)
         self.read_tracker = ReadTracker(self.journal.carry)
         self.cleanup = Cleanup(store, limits, self.directory.forget_older, self._forget_guest, self._remove_log)
-        self.watchers: list[Watcher] = []
         self.since = now()
         # Set by a mirror. Any thread calls it, with no lock held.
         self.mirror_status: Callable[[], BridgeStatus] | None = None
         self.closing = False  # the server goes down, so no presence is sent
         self._channels = ChannelIndex()
         self._pages = EncodedPages(limits.cache_of_pages)
-        self._logs = OpenLogs(store, self._opened)
+        self.logs = OpenLogs(store, self._opened)
         members = store.member_counts()
         for row in store.channels():
-            self._logs.open_first(row).members = members.get(row.id, 0)
+            self.logs.open_first(row).members = members.get(row.id, 0)
+        self._start_ring()
+
+    def _start_ring(self) -> None:
+        """Begin to tell the other servers, and to hear them."""
+        if not self.outbox.alone:
+            self.directory.update(self.servers.holdings())
+            self.outbox.start()
+            self._inbox.start()
+
+    @property
+    def watchers(self) -> list[Watcher]:
+        """Those who are told of more than readers are."""
+        return self.neighbours.watchers
 
     def _opened(self, log: Log) -> None:
         """Keep a channel: users find it by name. A private log leaves memory when nobody uses it."""
@@ -95,14 +106,14 @@ class Chat:
 
     def log(self, row: LogRow) -> Log:
         """Return the one Log of a row. Raises Refused if the log has left the store meanwhile."""
-        log = self._logs.open(row.id)
+        log = self.logs.open(row.id)
         if log is None:
             raise Refused("no-such-channel", "It was empty, and the server has removed it. Try again.")
         return log
 
     def log_of(self, id: int) -> Log | None:
         """Return the log of that id; None for an unknown id."""
-        return self._logs.open(id)
+        return self.logs.open(id)
 
     # Channels
 
@@ -139,20 +150,37 @@ class Chat:
                 f"You are in {self.limits.channels} channels, which is the limit. /leave one first.",
             )
         log = self.open_channel(name, origin)
-        while True:
+        while (cursor := self._become_member(log, user)) is None:
+            log = self.open_channel(name, origin)  # it was empty, and left the store at this moment
+        self.outbox.tell(Joined(log.row.id, user.key, user.name))
+        self.neighbours.tell(log, user.key, Presence(user.name, "join", log.channel))
+        return log, cursor
+
+    def _become_member(self, log: Log, user: User) -> int | None:
+        """Have a user, and the user's readers, join a log. Return the cursor; None if the log has left the store."""
+        with self.directory.turn(user.key):
             try:
                 cursor, joined = self.store.join(log.row, user.key)
-                break
             except StoreError:
-                if not log.removed:
+                if not log.removed and (self.outbox.alone or self.store.log(log.row.id) is not None):
                     raise
-                log = self.open_channel(name, origin)  # it was empty, and left the store at this moment
-        log.count_members(joined)
-        user.joined[log] = None
-        for session in user.sessions:
-            session.reader.follow(log, cursor)
-        self._tell(self._others(log, user), Presence(user.name, "join", log.channel), log)
-        return log, cursor
+                removed = True
+            else:
+                removed = False
+                log.count_members(joined)
+                user.joined[log] = None
+                for session in user.sessions:
+                    session.reader.follow(log, cursor)
+        if removed:
+            self.drop_channel(log)
+            return None
+        self._members_changed(log)
+        return cursor
+
+    def _members_changed(self, log: Log) -> None:
+        """Look at the topic and the members of a channel again, which another server may have changed meanwhile."""
+        if not self.outbox.alone:
+            self._inbox.changed(log.row.id)
 
     def open_channel(self, name: str, origin: Origin) -> Log:
         """Return the channel of a valid name, which is created if needed. Raises Refused."""
@@ -160,8 +188,8 @@ class Chat:
         if log is None:
             self._check_new_channel(origin)
             log = self.log(self.store.open_channel(name, origin.user))
-            for watcher in self.watchers:
-                watcher.channel_made(log)
+            self.outbox.tell(Made(log.row.id))
+            self.neighbours.channel_made(log)
         return log
 
     def _check_new_channel(self, origin: Origin) -> None:
@@ -176,12 +204,15 @@ class Chat:
 
     def leave(self, log: Log, user: User) -> None:
         """End the user's membership, and tell the user's readers, which may read the channel without it."""
-        log.count_members(-self.store.leave(log.row, user.key))
-        user.joined.pop(log, None)
+        with self.directory.turn(user.key):
+            log.count_members(-self.store.leave(log.row, user.key))
+            user.joined.pop(log, None)
+            for session in user.sessions:
+                session.reader.membership_ended(log)
         self.files.membership_ended()
-        for session in user.sessions:
-            session.reader.membership_ended(log)
-        self._tell(self._others(log, user), Presence(user.name, "leave", log.channel), log)
+        self._members_changed(log)
+        self.outbox.tell(Left(log.row.id, user.key, user.name))
+        self.neighbours.tell(log, user.key, Presence(user.name, "leave", log.channel))
 
     def all_channels(self) -> list[Log]:
         """Return every channel."""
@@ -210,17 +241,32 @@ class Chat:
         """Store a channel's topic, and tell the other members who are connected."""
         self.store.set_topic(log.row, topic)
         log.topic = topic
-        self._tell(self._others(log, user), TopicChanged(log.row.name, topic, user.name), log)
+        self._members_changed(log)
+        self.outbox.tell(TopicSet(log.row.id, user.key, user.name))
+        self.neighbours.tell(log, user.key, TopicChanged(log.row.name, topic, user.name))
 
     def _remove_log(self, row: LogRow, before: int) -> bool:
         """Remove a log that was not used since a time, and that is still empty. Return False if it is not."""
         if not row.is_channel:
-            return self._logs.while_idle(row.id, partial(self.store.remove_empty_log, row, before))
+            return self.logs.while_idle(row.id, partial(self.store.remove_empty_log, row, before))
         log = self._channels.find(row.key)
         if log is None or log.tail or log.members or not self.journal.alone(partial(self._remove_channel, log, before)):
             return False
-        for watcher in self.watchers:
-            watcher.channel_removed(log)
+        self.outbox.tell(Removed(log.row.id))
+        self.neighbours.channel_removed(log)
+        return True
+
+    def drop_channel(self, log: Log) -> None:
+        """Forget a channel that has left the store, unless that was done."""
+        if self.journal.alone(partial(self._drop_channel, log)):
+            self.neighbours.channel_removed(log)
+
+    def _drop_channel(self, log: Log) -> bool:
+        """Called while nothing is committed."""
+        if log.removed:
+            return False
+        log.removed = True
+        self.logs.remove(log, self._channels.remove)
         return True
 
     def _remove_channel(self, log: Log, before: int) -> bool:
@@ -232,7 +278,7 @@ class Chat:
             log.removed = False
             raise
         if log.removed:
-            self._logs.remove(log, self._channels.remove)
+            self.logs.remove(log, self._channels.remove)
         return log.removed
 
     # Private logs
@@ -240,13 +286,13 @@ class Chat:
     def private_log(self, one: str, other: str, origin: Origin) -> Log:
         """Return the private log of two users, by name, and have both users' readers follow it. Raises Refused."""
         other = check_name(other, "user name")
-        log = self._logs.private(private_key(one, other))
+        log = self.logs.private(private_key(one, other))
         if log is None:
             if self.store.find_private_log(one, other) is None:
                 self.rates.check(TALKS, origin)
                 self._check_new_talk(one)
             log = self.log(self.store.open_private_log(one, other))
-        self._follow_private_log(log)
+        self.follow_private_log(log)
         return log
 
     def _check_new_talk(self, name: str) -> None:
@@ -259,7 +305,7 @@ class Chat:
             sentence = f"A guest may begin {most} private conversations. /register your name to begin more."
             raise Refused("too-many-talks", sentence)
 
-    def _follow_private_log(self, log: Log) -> None:
+    def follow_private_log(self, log: Log) -> None:
         """Have both users' readers follow a private log, which may be new, or had nothing to send them until now."""
         for key in set(log.row.key.split(":")):
             user = self.directory.find(key)
@@ -271,7 +317,7 @@ class Chat:
         """Deliver a log, a private one also to users who have connected since the post. Called by the journal."""
         try:
             if log.channel is None:
-                self._follow_private_log(log)
+                self.follow_private_log(log)
         except StoreError as error:
             report(events.StoreProblem(str(error), "A user gets a private message at the next login only."))
         finally:
@@ -324,12 +370,10 @@ class Chat:
             name=account.name, online=False, registered=account.password is not None, channels=sorted(channels)
         )
         user = self.directory.find(account.key)
-        sessions = user.sessions if user is not None else ()
-        if user is None or not sessions:
+        if user is None or user.address is None:
             info.seen = account.seen or None
             return info
-        info.online, info.since, info.address = True, user.since, sessions[0].address
-        info.doors = sorted({session.transport for session in sessions})
+        info.online, info.since, info.address, info.doors = True, user.since, user.address, user.doors
         return info
 
     def status(self) -> ServerStatus:
@@ -346,30 +390,17 @@ class Chat:
 
     def connected(self, user: User) -> None:
         """Tell the users who share a channel with a user that the user has connected."""
-        self._tell(self._neighbours(user), Presence(user.name, "online"))
-        for watcher in self.watchers:
-            watcher.presence_changed(user)
+        self.neighbours.presence(user, list(user.joined), online=True)
 
     def disconnected(self, user: User) -> None:
         """Tell the users who share a channel with a user that the user has disconnected."""
         if not self.closing:
-            self._tell(self._neighbours(user), Presence(user.name, "offline"))
-            for watcher in self.watchers:
-                watcher.presence_changed(user)
+            self.neighbours.presence(user, list(user.joined), online=False)
 
-    def _others(self, log: Log, user: User) -> list[Follower]:
-        """Return the followers of a log but the user's own; none if it has so many that presence would be noise."""
-        if log.follower_count > self.limits.presence:
-            return []
-        return [follower for follower in log.followers if follower.user_key != user.key]
-
-    def _neighbours(self, user: User) -> set[Follower]:
-        return {follower for log in list(user.joined) for follower in self._others(log, user)}
-
-    @staticmethod
-    def _tell(followers: Iterable[Follower], frame: Frame, log: Log | None = None) -> None:
-        for follower in followers:
-            follower.notify(frame, log)
+    def _committed(self, logs: Sequence[Log]) -> None:
+        """Tell the other servers that logs have new entries. Called by the journal, which does not wait for it."""
+        for log in logs:
+            self.outbox.moved(log.row.id, log.tail, log.row.key if log.channel is None else "")
 
     def _moved(self, log: Log, user_key: str, number: int) -> None:
         """Tell the partner in a private log that a user's stored cursor has moved. Called by the journal."""
@@ -383,6 +414,8 @@ class Chat:
         assert reader_name is not None
         for session in partner.sessions:
             session.reader.notify(Delivered(reader_name, number))
+        if partner.elsewhere:
+            self.outbox.cursor_moved(partner.key, reader_name, number)
 
     def close(self) -> None:
         """Commit what the connections have left, and end the threads. Called when every connection has ended."""
@@ -391,6 +424,12 @@ class Chat:
         self.read_tracker.close()
         self.files.close()
         self.journal.carry(wait=True)
+        self._inbox.close()
+        self.outbox.close()
+        try:
+            self.store.servers().close()
+        except StoreError as error:
+            report(events.StoreProblem(str(error), "The other servers notice themselves that this one has stopped."))
 
     # History
 
@@ -421,3 +460,23 @@ class Chat:
             sentence = f"Messages {after + 1} to {end} are damaged on the server's disk, so they cannot be shown."
             raise Refused("damaged", sentence)
         return page
+
+
+def may_be_several() -> bool:
+    """Return True if a test wants several servers on one store."""
+    return os.environ.get(SEVERAL) == "1"
+
+
+def _join_servers(servers: Servers, inbox: Inbox) -> Servers:
+    """Be one of the servers on the store; return those that this one talks to.
+
+    Raises LocalError if another one uses the store: MQTT sessions, among others, do not hold across servers yet. So
+    there is nobody to talk to, unless a test wants several.
+    """
+    servers.start(inbox.hear, inbox.gone, inbox.missed)
+    if may_be_several():
+        return servers
+    if servers.others():
+        servers.close()
+        raise LocalError("Another server uses this database. Several servers on one database are not supported yet.")
+    return Alone()

@@ -1,119 +1,173 @@
-"""Floor 2: the directory: the connected users by name, and their sessions."""
+"""Floor 2: the directory: the connected users by name, with their connections at this server and at the others.
+
+With several servers, the store decides who holds a name. What the directory knows of the other servers is what they
+have told, so it may be a moment old.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import secrets
 import threading
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from store import Account
+from store import Account, Held, Holding, Servers, StoreError
 from wire.clock import now
 from wire.errors import Refused
 from wire.names import fold
 
 from .locks import leaf
 from .log import Log
-from .session_reader import SessionReader
+from .ring import Came, Outbox, Registered, Wanted, Went, channel_ids
+from .user import ConnectedSession, User
 
-
-class ConnectedSession(Protocol):
-    """A connection that has logged in, as the directory and the other connections see it."""
-
-    @property
-    def address(self) -> str:
-        """The IP address that the connection comes from."""
-
-    @property
-    def transport(self) -> str:
-        """The kind of its connection: socket, mqtt or broker."""
-
-    @property
-    def fetches_directly(self) -> bool:
-        """True if the peer fetches files from the clients that send them."""
-
-    @property
-    def ending(self) -> bool:
-        """True if its peer has ended it, or this side has: it is about to let go of the name."""
-
-    @property
-    def reader(self) -> SessionReader:
-        """The reader that sends to the peer."""
-
-    def replaced(self, by: str) -> None:
-        """End the connection: its name was taken over from that IP address. Called by the newer connection's thread."""
-
-
-class User:
-    """A connected user. `joined` has the user's channels; only who holds the name has its `token`."""
-
-    __slots__ = ("changed", "joined", "key", "loaded", "name", "registered", "sessions", "since", "token")
-
-    def __init__(self, account: Account, *, registered: bool) -> None:
-        self.key = account.key
-        self.name = account.name
-        self.registered = registered
-        self.since = now()
-        self.token = secrets.token_urlsafe(16)
-        self.sessions: tuple[ConnectedSession, ...] = ()
-        self.joined: dict[Log, None] = {}  # in the order of joining; each change is one atomic step
-        self.changed: threading.Event | None = None  # set when a session comes or the last one goes, if somebody waits
-        self.loaded = False  # `joined` has been read from the store
+_TURNS = 64  # batons, so that two names rarely share one
+_NO_TURN = nullcontext()
+_HELD = Held("held")
 
 
 class ForgottenName(Exception):
     """The account of a name has left the store after the caller has read it."""
 
 
-class Directory:
-    """Names and the users who hold them. A guest has one session, a registered user one for each connection."""
+class Claim(NamedTuple):
+    """A name that a session holds now.
 
-    def __init__(self) -> None:
+    `replaced` are the sessions here, and `instead` the holdings elsewhere, that it has replaced. `first` is True if the
+    user was not connected before, as far as this server knows.
+    """
+
+    user: User
+    replaced: tuple[ConnectedSession, ...]
+    first: bool
+    instead: tuple[Holding, ...]
+
+
+@dataclass(slots=True)
+class _Wait:
+    """A wait for a name that is held at another server. `kept` is the answer once `answered` is set."""
+
+    answered: threading.Event = field(default_factory=threading.Event)
+    kept: bool = False
+
+
+class Directory:
+    """Names and the users who hold them. A guest has one connection, a registered user any number."""
+
+    def __init__(self, servers: Servers, outbox: Outbox) -> None:
+        self._servers = servers
+        self._outbox = outbox
+        self._turns = [] if outbox.alone else [threading.Lock() for _ in range(_TURNS)]
         self._lock = leaf()
         self._online: dict[str, User] = {}
         self._keys: list[str] = []  # of the connected users, sorted
-        self._connections = 0  # sessions of all users
+        self._connections = 0  # of all users, at all servers
+        self._waits: dict[str, _Wait] = {}
         self._forgetting = threading.Lock()  # a baton: its holder removes or makes an account
         self._forgotten: set[str] = set()  # keys whose accounts have left the store lately, or are about to
         self._registered: set[str] = (
             set()
         )  # names registered since the start, of which an account that was just read may not know
 
-    def claim(
-        self, account: Account, session: ConnectedSession, token: str | None, *, proven: bool
-    ) -> tuple[User, tuple[ConnectedSession, ...], bool]:
+    def turn(self, key: str) -> AbstractContextManager[object]:
+        """Return the baton of a name: its holder changes in the store who holds the name, or the user's channels.
+
+        With one server, nobody needs it.
+        """
+        return self._turns[hash(key) % _TURNS] if self._turns else _NO_TURN
+
+    def claim(self, account: Account, session: ConnectedSession, token: str | None, *, proven: bool) -> Claim:
         """Hold a name; `proven` is True if the password was verified.
 
-        Return the user, the sessions that this one replaces, and True if the user was not connected before.
-
         Raises Refused if somebody else holds the name, or if it has been registered meanwhile; ForgottenName if the
-        account has left the store meanwhile: then `remember` it and try again.
+        account has left the store meanwhile: then `remember` it and try again. Raises StoreError.
         """
+        if self._outbox.alone:
+            return self._add(account, session, token, _HELD, proven=proven)
+        with self.turn(account.key):
+            own = self._check_forgotten(account.key)
+            kept = own.token if own is not None and own.sessions else secrets.token_urlsafe(16)
+            held = self._hold(account, session, token, kept, own, proven=proven)
+            return self._add(account, session, token if held.matched else kept, held, proven=True)
+
+    def _check_forgotten(self, key: str) -> User | None:
+        """Return the user of that key, None if nobody is. Raises ForgottenName."""
         with self._lock:
-            if account.key in self._forgotten:
+            if key in self._forgotten:
+                raise ForgottenName
+            return self._online.get(key)
+
+    def _hold(
+        self, account: Account, session: ConnectedSession, token: str | None, own: str, user: User | None, *,
+        proven: bool,
+    ) -> Held:  # fmt: skip
+        """Have the store decide who may have the name, with `own` as the token of the holding."""
+        mine = [other.number for other in user.sessions] if user is not None else []
+        holding = Holding(
+            self._servers.here, session.number, account.key, account.name, session.transport, session.address, now(),
+            _hash(own),
+        )  # fmt: skip
+        try:
+            held = self._servers.hold(holding, None if token is None else _hash(token), proven=proven, own=mine)
+        except StoreError:
+            self._outbox.release(session.number)  # it may hold the name
+            raise
+        if held.outcome == "forgotten":
+            raise ForgottenName
+        if held.outcome == "registered":
+            raise _needs_password(account)
+        if held.outcome == "taken":
+            raise _is_taken(account)
+        return held
+
+    def _add(
+        self, account: Account, session: ConnectedSession, token: str | None, held: Held, *, proven: bool
+    ) -> Claim:
+        """Add a session. With one server, this decides who may have the name."""
+        with self._lock:
+            if self._outbox.alone and account.key in self._forgotten:
                 raise ForgottenName
             user = self._online.get(account.key)
             registered = account.password is not None or account.key in self._registered
             if not proven and not (user is not None and _same(token, user.token)):
                 if registered:
-                    raise Refused("need-password", f"The name {account.name} is registered. Log in with its password.")
+                    raise _needs_password(account)
                 if user is not None:
-                    raise Refused(
-                        "name-taken", f"The name {account.name} is taken: another user is connected under it."
-                    )
+                    raise _is_taken(account)
             first = user is None
             if user is None:
-                user = self._online[account.key] = User(account, registered=registered)
-                insort(self._keys, account.key)
+                user = self._make_locked(account, registered=registered)
+            user.registered = user.registered or registered  # other servers do not tell
+            if not user.sessions and token is not None and not self._outbox.alone:
+                user.token = token
             replaced = () if user.registered else user.sessions
-            self._connections += 1 - len(replaced)
-            user.sessions = (session,) if replaced else (*user.sessions, session)
+            elsewhere = user.elsewhere if user.registered else ()  # a guest has one connection in all
+            self._set_locked(user, (session,) if replaced else (*user.sessions, session), elsewhere)
             changed, user.changed = user.changed, None
         if changed is not None:
             changed.set()
-        return user, replaced, first
+        instead = tuple([each for each in held.replaced if each.server != self._servers.here])
+        return Claim(user, replaced, first, instead)
+
+    def announce(self, claim: Claim, session: ConnectedSession) -> None:
+        """Tell the other servers of a session that holds its name and has loaded its channels."""
+        if self._outbox.alone:
+            return
+        user = claim.user
+        here = self._servers.here
+        instead = [(each.server, each.connection) for each in claim.instead]
+        instead += [(here, each.number) for each in claim.replaced]
+        channels = channel_ids([log.row.id for log in list(user.joined)]) if user.loaded else None
+        self._outbox.tell(
+            Came(
+                session.number, user.key, user.name, session.transport, session.address, user.since, channels, instead
+            )
+        )  # fmt: skip
 
     def forget(self, key: str, remove: Callable[[], bool]) -> bool:
         """Have an account removed while nobody can take its name. Return False if somebody has it, or `remove` does."""
@@ -147,30 +201,60 @@ class Directory:
             self._forgotten.clear()
 
     def release(self, user: User, session: ConnectedSession) -> bool:
-        """Remove a session. Return True if it was the user's last one, so that the name is free."""
+        """Remove a session. Return True if it was the user's last connection, so that the name is free."""
         with self._lock:
             if session not in user.sessions:
                 return False
-            user.sessions = tuple([other for other in user.sessions if other is not session])
-            self._connections -= 1
-            if user.sessions:
-                return False
-            del self._online[user.key]
-            del self._keys[bisect_left(self._keys, user.key)]
-            changed, user.changed = user.changed, None
+            sessions = tuple([other for other in user.sessions if other is not session])
+            self._set_locked(user, sessions, user.elsewhere)
+            last, changed = self._parted_locked(user)
+        if not self._outbox.alone:
+            self._outbox.release(session.number)
+            channels = channel_ids([log.row.id for log in list(user.joined)]) if last and user.loaded else None
+            self._outbox.tell(Went(session.number, user.key, channels))
         if changed is not None:
             changed.set()
-        return True
+        return last
+
+    def _make_locked(self, account: Account, *, registered: bool) -> User:
+        """Add a user, who has no connections yet."""
+        insort(self._keys, account.key)
+        user = self._online[account.key] = User(account, registered=registered)
+        return user
+
+    def _set_locked(self, user: User, sessions: tuple[ConnectedSession, ...], elsewhere: tuple[Holding, ...]) -> None:
+        """Set the connections of a user, and count them."""
+        self._connections += len(sessions) + len(elsewhere) - len(user.sessions) - len(user.elsewhere)
+        user.sessions, user.elsewhere = sessions, elsewhere
+
+    def _parted_locked(self, user: User) -> tuple[bool, threading.Event | None]:
+        """Forget a user without connections, and the channels of one without sessions here.
+
+        Return True for the first, and the event to set.
+        """
+        if user.sessions:
+            return False, None
+        if user.elsewhere:
+            user.loaded, user.joined = False, {}
+        else:
+            del self._online[user.key]
+            del self._keys[bisect_left(self._keys, user.key)]
+        changed, user.changed = user.changed, None
+        return not user.elsewhere, changed
 
     def wait_until_free(self, key: str, seconds: float) -> bool:
         """Return True if nobody holds the name, after waiting for the connections of its holder that are ending.
 
         Return False at once if one of them is alive, and when `seconds` have passed. Return True also if another
-        connection took the name over meanwhile: the caller has to look again.
+        connection took the name over meanwhile: the caller has to look again. Raises StoreError.
         """
+        here = self._servers.here
+        elsewhere = {each.server for each in self._servers.holdings(key)} - {here} if not self._outbox.alone else set()
+        if elsewhere:
+            return self._wait_elsewhere(key, elsewhere, seconds)
         with self._lock:
             user = self._online.get(key)
-            if user is None:
+            if user is None or not user.sessions:
                 return True
             if user.changed is None:  # before the look at the sessions: another one may come right after it
                 user.changed = threading.Event()
@@ -178,6 +262,30 @@ class Directory:
         if not all([session.ending for session in user.sessions]):
             return False
         return changed.wait(max(0.0, seconds))
+
+    def _wait_elsewhere(self, key: str, servers: Iterable[int], seconds: float) -> bool:
+        """Ask the servers that hold a name whether its holder lives; wait until one has answered, or lets go of it."""
+        with self._lock:
+            wait = self._waits.setdefault(key, _Wait())
+        for server in servers:
+            self._outbox.tell(Wanted(server, key))
+        return wait.answered.wait(max(0.0, seconds)) and not wait.kept
+
+    def answered(self, key: str, *, kept: bool) -> None:
+        """Wake those who wait for a name that another server holds, or has held."""
+        with self._lock:
+            wait = self._waits.pop(key, None)
+        if wait is not None:
+            wait.kept = kept
+            wait.answered.set()
+
+    def state(self, key: str) -> bool | None:
+        """Return True if a live session here holds the name, False if none does, None while the last one is ending."""
+        user = self._online.get(key)
+        sessions = user.sessions if user is not None else ()
+        if not sessions:
+            return False
+        return None if all([session.ending for session in sessions]) else True
 
     def load(self, user: User, channels: Iterable[Log]) -> None:
         """Set the user's channels, as read from the store. No-op if another connection of the user has set them."""
@@ -188,9 +296,16 @@ class Directory:
 
     def registered(self, user: User) -> None:
         """Require a password for the name from now on."""
+        self.registered_elsewhere(user.key)
+        self._outbox.tell(Registered(user.key))
+
+    def registered_elsewhere(self, key: str) -> None:
+        """Do so for a name that was registered at another server."""
         with self._lock:
-            user.registered = True
-            self._registered.add(user.key)
+            user = self._online.get(key)
+            if user is not None:
+                user.registered = True
+            self._registered.add(key)
 
     def find(self, key: str) -> User | None:
         """Return the connected user of that key; None if the user is not connected."""
@@ -218,6 +333,122 @@ class Directory:
         """Return how many users are connected, and by how many connections."""
         with self._lock:
             return len(self._keys), self._connections
+
+    # Other servers
+
+    def came(self, server: int, came: Came) -> tuple[User, bool, list[ConnectedSession]]:
+        """Add a connection at another server. Return its user, True for the first one, and the sessions it replaces."""
+        instead = {*came.instead, (server, came.connection)}
+        made = Holding(server, came.connection, came.key, came.name, came.transport, came.address, came.since, "")
+        with self._lock:
+            user, first = self._known_locked(made)
+            replaced = [each for each in user.sessions if (self._servers.here, each.number) in instead]
+            sessions = tuple([each for each in user.sessions if each not in replaced])
+            elsewhere = (*[each for each in user.elsewhere if _place(each) not in instead], made)
+            self._set_locked(user, sessions, elsewhere)
+            _, changed = self._parted_locked(user) if replaced else (False, None)
+        if changed is not None:
+            changed.set()
+        return user, first, replaced
+
+    def _known_locked(self, holding: Holding) -> tuple[User, bool]:
+        """Return the user of a holding, and True if the user was not connected before."""
+        user = self._online.get(holding.key)
+        if user is not None:
+            return user, False
+        user = self._make_locked(Account(holding.key, holding.name, None, 0), registered=False)
+        user.since = holding.since
+        return user, True
+
+    def went(self, server: int, connection: int, key: str) -> User | None:
+        """Remove a connection at another server. Return its user if it was the last one."""
+        gone = self._drop({key}, lambda each: _place(each) == (server, connection))
+        self.answered(key, kept=False)
+        return gone[0] if gone else None
+
+    def gone(self, server: int) -> list[User]:
+        """Remove the connections at a server. Return the users who have no others."""
+        with self._lock:
+            keys = [key for key, user in self._online.items() if user.elsewhere]
+            waits = list(self._waits)
+        gone = self._drop(keys, lambda each: each.server == server)
+        for key in waits:
+            self.answered(key, kept=False)
+        return gone
+
+    def _drop(self, keys: Iterable[str], over: Callable[[Holding], bool]) -> list[User]:
+        """Remove those connections elsewhere that are over. Return the users who have no others."""
+        parted: list[User] = []
+        events: list[threading.Event] = []
+        with self._lock:
+            for key in keys:
+                user = self._online.get(key)
+                if user is None or not any(map(over, user.elsewhere)):
+                    continue
+                elsewhere = tuple([each for each in user.elsewhere if not over(each)])
+                self._set_locked(user, user.sessions, elsewhere)
+                last, changed = self._parted_locked(user)
+                parted += [user] if last else []
+                events += [changed] if changed is not None else []
+        for event in events:
+            event.set()
+        return parted
+
+    def update(self, holdings: Iterable[Holding]) -> tuple[list[User], list[User]]:
+        """Set all connections elsewhere, as the store has them. Return the users who have come and who have gone."""
+        known = {_place(each): each for each in holdings if each.server != self._servers.here}
+        came: list[User] = []
+        with self._lock:
+            old = {_place(each) for user in self._online.values() for each in user.elsewhere}
+            for place, each in known.items():
+                if place in old:
+                    continue
+                user, first = self._known_locked(each)
+                self._set_locked(user, user.sessions, (*user.elsewhere, each))
+                came += [user] if first else []
+            keys = [key for key, user in self._online.items() if user.elsewhere]
+        gone = self._drop(keys, lambda each: _place(each) not in known)
+        return came, gone
+
+    def restore(self) -> list[ConnectedSession]:
+        """Hold all names again that sessions here hold. Return the sessions whose names others have taken meanwhile."""
+        with self._lock:
+            held = [(user, session) for user in self._online.values() for session in user.sessions]
+        here = self._servers.here
+        lost = self._servers.hold_again(
+            [
+                Holding(
+                    here, session.number, user.key, user.name, session.transport, session.address, user.since,
+                    _hash(user.token),
+                )
+                for user, session in held
+            ]
+        )  # fmt: skip
+        parted = [(user, session) for user, session in held if session.number in set(lost)]
+        for user, session in parted:
+            with self._lock:
+                sessions = tuple([each for each in user.sessions if each is not session])
+                self._set_locked(user, sessions, user.elsewhere)
+                _, changed = self._parted_locked(user) if self._online.get(user.key) is user else (False, None)
+            if changed is not None:
+                changed.set()
+        return [session for _, session in parted]
+
+
+def _place(holding: Holding) -> tuple[int, int]:
+    return holding.server, holding.connection
+
+
+def _hash(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _needs_password(account: Account) -> Refused:
+    return Refused("need-password", f"The name {account.name} is registered. Log in with its password.")
+
+
+def _is_taken(account: Account) -> Refused:
+    return Refused("name-taken", f"The name {account.name} is taken: another user is connected under it.")
 
 
 def _same(given: str | None, kept: str) -> bool:

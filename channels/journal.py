@@ -23,11 +23,12 @@ from wire.frames import Msg, Say
 from wire.limits import Limits
 
 from .locks import leaf, nothing_held
-from .log import Block, Log
+from .log import Block, Log, batch_after
 from .store_health import StoreHealth
 
 _COMMIT = 4 << 20  # bytes of posts in one transaction, so that a flood does not hold up the posts after it
 _NO_ANSWER = "A sender gets no answer. The connection ends."
+_FILL = 1_024  # entries between the tail and a commit that are read from the store by the leader
 _POST = 64  # bytes that a post takes in addition to its text
 
 
@@ -62,20 +63,24 @@ class Journal:
         moved: Callable[[Log, str, int], None],
         deliver: Callable[[Log], None],
         delivered: Callable[[], None] = lambda: None,
+        committed: Callable[[Sequence[Log]], None] | None = None,
     ) -> None:
-        """`moved` is called for each cursor that was stored, `deliver` for each log that a commit has added to.
+        """`moved` is called for each cursor that was stored, `deliver` for each log with new entries.
 
-        `delivered` is called once after all logs of a commit.
+        `committed` is called once for all logs that a commit has added to, before they are delivered, and `delivered`
+        once after that. It is None for the only server on the store.
         """
         self._store = store
         self._limits = limits
         self._moved = moved
         self._deliver = deliver
         self._delivered = delivered
+        self._committed = committed
         self._lock = leaf()
         self._lead = threading.Lock()  # a baton, not a leaf: the leader holds it across the commit
         self._queue: deque[Posting] = deque()
         self._queued = 0  # bytes
+        self._elsewhere: deque[tuple[Log, int, Sequence[Batch]]] = deque()  # committed at other servers, and the tails
         self._cursors: dict[tuple[Log, str], int] = {}  # by log and user key
         self._seen: dict[str, int] = {}
         # The blocks of all logs, in order of commit. Only the leader uses it. It keeps no log that nobody else uses.
@@ -99,6 +104,16 @@ class Journal:
         if carry or full:
             self.carry(wait=full)
 
+    def publish(self, log: Log, tail: int, batches: Sequence[Batch]) -> None:
+        """Add to a log, and deliver, what another server has committed up to the number `tail`.
+
+        The leader does it in its turn, without what the log has already. What the batches do not have up to the tail,
+        the followers read from the store.
+        """
+        with self._lock:
+            self._elsewhere.append((log, tail, batches))
+        self.carry()
+
     def move(self, log: Log, user: str, number: int) -> None:
         """Move a stored cursor with the next commit. A cursor only moves forwards."""
         key = (log, user)
@@ -114,16 +129,21 @@ class Journal:
     def carry(self, *, wait: bool = False) -> None:
         """Commit and deliver until nothing waits, if the lead is free. With `wait`, wait for the lead first."""
         nothing_held("carry the journal")
-        while (wait or self._queue or self._cursors or self._seen) and self._lead.acquire(blocking=wait):
+        while (wait or self._queue or self._cursors or self._seen or self._elsewhere) and self._lead.acquire(
+            blocking=wait
+        ):
             wait = False
             try:
+                heard = self._publish_elsewhere() if self._elsewhere else ()
                 touched = self._commit()
                 moved = self._commit_cursors()
             finally:
                 self._lead.release()
-            for log in touched:
+            if touched and self._committed is not None:
+                _attempt("Other servers get a message a second later.", self._committed, touched)
+            for log in [*heard, *touched] if heard else touched:
                 _attempt("Followers of a log get a message together with the next one.", self._deliver, log)
-            if touched:
+            if touched or heard:
                 _attempt("Some cursors of people move later.", self._delivered)
             for (log, user), number in moved.items():
                 _attempt("A sender is not told that a message was delivered.", self._moved, log, user, number)
@@ -148,7 +168,10 @@ class Journal:
         self._health.worked()
         logs = {posting.log.row.id: posting.log for posting in postings}
         for batch in appended.batches:
-            _attempt("Followers of a log read the store.", self._publish, logs[batch.log.id], batch)
+            log = logs[batch.log.id]
+            if batch.first > log.tail + 1:
+                _attempt("Followers of a log read the store.", self._fill, log, batch.first)
+            _attempt("Followers of a log read the store.", self._publish, log, batch)
         for posting, numbers in settled:
             _attempt(_NO_ANSWER, posting.stored, posting, numbers)
         return [logs[batch.log.id] for batch in appended.batches]
@@ -179,6 +202,26 @@ class Journal:
                 postings.append(posting)
             self._queued -= size
         return postings
+
+    def _publish_elsewhere(self) -> list[Log]:
+        """Add what other servers have committed; return the logs."""
+        heard: dict[Log, None] = {}
+        while self._elsewhere:
+            log, tail, batches = self._elsewhere.popleft()
+            for batch in batches:
+                if batch.last > log.tail:
+                    _attempt("Followers of a log read the store.", self._publish, log, batch_after(batch, log.tail))
+            if log.tail < tail:
+                log.skip(tail)
+            heard[log] = None
+        return list(heard)
+
+    def _fill(self, log: Log, first: int) -> None:
+        """Add what other servers, or a commit that was taken for failed, have stored before the entry `first`."""
+        missing = first - 1 - log.tail
+        if missing <= _FILL:
+            for batch in self._store.read_batches(log.row, log.tail, missing):
+                self._publish(log, batch)
 
     def _publish(self, log: Log, batch: Batch) -> None:
         block = Block(batch, encodings=self._encodings)

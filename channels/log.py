@@ -87,6 +87,9 @@ class Follower(Protocol):
     def offer(self, log: Log, block: Block) -> None:
         """Take the next block of the log. Called by one thread at a time for each log, in the order of commit."""
 
+    def catch_up(self) -> None:
+        """A log has moved without a block: have its entries read from the store. Never blocks."""
+
     def notify(self, frame: Frame, log: Log | None = None) -> None:
         """Take a notice of what has changed just now, such as presence or a topic; it is not repeated later."""
 
@@ -201,6 +204,15 @@ class Log:
             self._undelivered.append(block)
             self.tail = block.last
 
+    def skip(self, tail: int) -> None:
+        """Move the tail to a number whose entries are in the store only. Who follows the log then falls behind."""
+        with self._lock:
+            self._recent.clear()
+            self.tail = tail
+            followers = (*self._followers, *self._told_last)
+        for follower in followers:
+            follower.catch_up()
+
     def forget(self, block: Block) -> None:
         """Drop the oldest block from memory, if it is this one."""
         with self._lock:
@@ -224,7 +236,7 @@ class Log:
         for block in self._after(after, _GATHER):
             for batch in block.batches:
                 if limit > 0:
-                    batches.append(_part(batch, after, limit))
+                    batches.append(batch_after(batch, after, limit))
                     limit -= len(batches[-1].entries)
         return _joined(batches or store.read_batches(self.row, after, limit, _READ))
 
@@ -241,7 +253,7 @@ class Log:
                 size -= recent[at].size
                 at += 1
         if blocks and blocks[0].first <= after:
-            blocks[0] = Block(*[_part(batch, after) for batch in blocks[0].batches if batch.last > after])
+            blocks[0] = Block(*[batch_after(batch, after) for batch in blocks[0].batches if batch.last > after])
         return blocks
 
     def oldest_recent(self) -> int:
@@ -302,7 +314,7 @@ def _join(run: Sequence[Batch]) -> Batch:
     return Batch(run[0].log, run[0].first, run[-1].last, run[-1].seq, entries, sum([batch.size for batch in run]))
 
 
-def _part(batch: Batch, after: int, limit: int | None = None) -> Batch:
+def batch_after(batch: Batch, after: int, limit: int | None = None) -> Batch:
     """Return the entries of a batch that follow number `after`, at most `limit`."""
     skipped = max(0, after + 1 - batch.first)
     end = len(batch.entries) if limit is None else min(skipped + limit, len(batch.entries))

@@ -56,6 +56,18 @@ class OpenLogs:
                 log = self._add(row)
             return log
 
+    def find(self, id: int) -> Log | None:
+        """Return the log with that id if it is in memory. Wait for the thread that is opening a log, if one is."""
+        log = self._by_id.get(id)
+        if log is None:
+            with self._turn:
+                log = self._by_id.get(id)
+        return log
+
+    def everything(self) -> list[Log]:
+        """Return all logs in memory."""
+        return list(self._by_id.values())
+
     def open_first(self, row: LogRow) -> Log:
         """Return a log of which no thread can have an object yet, as at the start of the server."""
         return self._add(row)

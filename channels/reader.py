@@ -179,6 +179,12 @@ class Reader(Generic[L]):
             if taken < len(data):
                 self._keep_locked(data, taken)
 
+    def catch_up(self) -> None:
+        """See `Follower.catch_up`."""
+        with self._lock:
+            if not self._behind:
+                self._fall_behind_locked()
+
     def reply(self, frame: Frame) -> None:
         """Send an answer, after everything that waits already."""
         data, payload = self.dialect.encode_apart(frame)

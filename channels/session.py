@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from enum import StrEnum
+from itertools import count
 
 from net import network_of
 from wire.clock import now
@@ -12,7 +13,6 @@ from wire.errors import Refused
 from wire.frames import Closing, Error, Msg, Say, Slowed
 
 from .chat import Chat
-from .directory import User
 from .files import OpenFiles
 from .journal import Posting
 from .log import Log
@@ -21,8 +21,10 @@ from .rates import POSTS, LimitClass, Origin
 from .receipts import Shortcut, receipts
 from .session_reader import SessionReader
 from .session_report import SessionReport
+from .user import User
 
 _AROUND = 1_024  # bytes of an answer beside its list
+_numbers = count(1)
 PARTING = 5.0  # seconds that the last answers may take on a slow line
 
 
@@ -39,8 +41,8 @@ class Session:
 
     __slots__ = (
         "_gathered", "_hung_up", "_origin", "_pause", "_posted", "_settled", "_shared", "_slowed", "address", "asked",
-        "attached_to", "chat", "current", "done", "fetches_directly", "files", "login_limit", "network", "reader",
-        "report", "shortcut", "spare_posts", "state", "transport", "tries", "user",
+        "attached_to", "chat", "current", "done", "fetches_directly", "files", "login_limit", "network", "number",
+        "reader", "report", "shortcut", "spare_posts", "state", "transport", "tries", "user",
     )  # fmt: skip
 
     def __init__(
@@ -54,6 +56,7 @@ class Session:
         The reader is held: it sends no entry before `SessionReader.begin`, which `requests.login.catch_up` calls.
         """
         self.chat = chat
+        self.number = next(_numbers)
         self.reader = reader
         reader.hold()
         self.transport = transport

@@ -16,10 +16,9 @@ from .registry import Registry
 
 def presence_of(user: User) -> UserPresence:
     """Return the presence of a user who is connected or has just disconnected."""
-    sessions = user.sessions
-    if not sessions:
+    doors = user.doors
+    if not doors:
         return UserPresence(user.name, online=False, since=now())
-    doors = sorted({session.transport for session in sessions})
     return UserPresence(user.name, online=True, doors=doors, since=user.since)
 
 

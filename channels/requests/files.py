@@ -25,12 +25,12 @@ from wire.frames import (
 from wire.names import fold
 from wire.ranges import EMPTY, total
 
-from ..directory import User
 from ..files import Sender
 from ..journal import Posting
 from ..log import Log
 from ..pages import count_within
 from ..session import Session
+from ..user import User
 
 
 def offer(session: Session, frame: Offer) -> Offered:

@@ -14,10 +14,11 @@ from wire.frames import Attach, Attached, Hello, Line, LogState, Welcome
 from wire.names import check_name, fold
 
 from ..chat import Chat
-from ..directory import ForgottenName, User
+from ..directory import ForgottenName
 from ..log import Log
 from ..rates import LOGINS, Origin
 from ..session import Session
+from ..user import User
 
 # What a login is refused for in the course of asking for a password; `prove` has reported it, or it is no failure.
 REPORTED = ("need-password", "wrong-password", "password-delayed", "busy")
@@ -69,23 +70,27 @@ def _take_name(
     """Take a name. Return also True if this is the first connection of the user."""
     chat = session.chat
     try:
-        user, replaced, first = chat.directory.claim(account, session, token, proven=proven)
+        claim = chat.directory.claim(account, session, token, proven=proven)
     except ForgottenName:
         account = chat.directory.remember(account.key, partial(chat.store.open_account, account.name))
-        user, replaced, first = chat.directory.claim(account, session, token, proven=proven)
-    for other in replaced:
+        claim = chat.directory.claim(account, session, token, proven=proven)
+    for other in claim.replaced:
         other.replaced(session.address)
+    user = claim.user
     session.reader.user_key = user.key
     try:
-        memberships = chat.store.memberships(user.key)
+        with chat.directory.turn(user.key):
+            memberships = chat.store.memberships(user.key)
+            chat.directory.load(user, [chat.log(each.log) for each in memberships if each.log.is_channel])
     except StoreError:
+        chat.directory.announce(claim, session)
         chat.directory.release(user, session)
         raise
-    chat.directory.load(user, [chat.log(each.log) for each in memberships if each.log.is_channel])
+    chat.directory.announce(claim, session)
     session.current = next(reversed(user.joined), None)
     session.log_in(user)
     session.report.logged_in(user.name, registered=user.registered)
-    return user, memberships, first
+    return user, memberships, claim.first
 
 
 def may_try_again(chat: Chat, account: Account, refused: Refused, deadline: float) -> bool:

@@ -14,10 +14,11 @@ from channels.journal import Posting
 from channels.log import Block, Log
 from channels.receipts import receipts as real_receipts
 from server import Server
-from store import Appended, NewPosts, StoreError
+from store import Appended, Batch, NewPosts, StoreError
 from tests.support.clients import Json
 from tests.support.fixtures import StartServer
 from tests.support.journal import FakeOutlet, Poster, Stage
+from tests.support.reported import Reported
 from tests.support.stores import WatchedStore
 from tests.support.waiting import eventually
 from wire.errors import Refused
@@ -216,19 +217,29 @@ def test_a_follower_that_fails_ends_its_own_connection_only(stage: Stage) -> Non
     assert [frame.text for frame in steady.frames() if isinstance(frame, Entry)] == ["a"]
 
 
-def test_a_commit_that_was_taken_for_failed_is_read_from_the_store(stage: Stage) -> None:
-    """Its numbers are not given again: the next block tells the readers to look."""
+@pytest.mark.parametrize("readable", [True, False])
+def test_a_commit_that_was_taken_for_failed_is_read_from_the_store(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, readable: bool, reported: Reported
+) -> None:
+    """Its numbers are not given again. The leader reads it first; if that fails, the readers read it."""
     log, outlet = stage.logs[0], stage.outlet()
     outlet.reader.follow(log, 0)
     poster = Poster(stage, "ann")
     poster.post(log, ["1"])
     stage.store.append([NewPosts(log.row, "ann", "ann", [Say("2", log.row.name)])], 1)  # the log does not know it
+    if not readable:
+        monkeypatch.setattr(stage.store, "read_batches", _fail)
     poster.post(log, ["3"])
     assert poster.numbers[log.row.name, "3"] == 3
     eventually(lambda: len(outlet.frames()) == 3, lambda: f"{outlet.frames()}")
     assert [frame.text for frame in outlet.frames() if isinstance(frame, Entry)] == ["1", "2", "3"]
     log.forget(Block(*log._recent[0].batches))
-    assert log.oldest_recent() == 3, "a block that has gone already takes no other with it"
+    assert log.oldest_recent() == (1 if readable else 3), "a block that has gone already takes no other with it"
+    assert bool(reported.events) is not readable
+
+
+def _fail(*_: object) -> list[Batch]:
+    raise StoreError("The disk is broken.")
 
 
 @pytest.mark.parametrize("step", ["receipt", "refusal"])

@@ -22,6 +22,9 @@ class Follower:
     def offer(self, log: Log, block: Block) -> None:
         self.blocks.append((block.first, block.last))
 
+    def catch_up(self) -> None:
+        raise AssertionError("each block is told")
+
     def notify(self, frame: Frame, log: Log | None = None) -> None:
         raise AssertionError("a log sends no notices")
 

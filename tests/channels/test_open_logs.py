@@ -33,7 +33,7 @@ Connect = Callable[..., Json]
 def in_memory(chat: Chat) -> int:
     """Return how many logs are in memory."""
     gc.collect()
-    return len(chat._logs)
+    return len(chat.logs)
 
 
 def test_private_logs_leave_memory(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_private_logs_leave_memory(tmp_path: Path) -> None:
         assert chat.log(log.row) is log
         assert log.row.key == key
         used.append(log)
-        assert len(chat._logs) <= 10 + 1
+        assert len(chat.logs) <= 10 + 1
     del log
     used.clear()
     assert in_memory(chat) == 0

@@ -202,7 +202,7 @@ def test_no_notice_of_a_channel_follows_the_answer_to_leave(
     alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
     for client in (alice, bob):
         client.request(Join("lab"))
-    _once(server.chat, "_tell", lambda: alice.request(Leave("lab")), monkeypatch)
+    _once(server.chat.neighbours, "_notify", lambda: alice.request(Leave("lab")), monkeypatch)
     bob.request(Topic("lab", "after alice has left"))
     alice.request(Ping())
     assert alice.of(TopicChanged) == []

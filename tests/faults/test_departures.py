@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from channels.directory import Directory, User
+from channels.directory import Directory
+from channels.user import User
 from server import Server
 from tests.support.clients import Json, Text
 from tests.support.fixtures import StartServer

@@ -76,16 +76,16 @@ def test_twenty_kills_under_load(start_process: StartProcess, kind: str) -> None
     threads += [scene.run(reader.work, reader.name) for reader in readers]
     try:
         for _ in range(KILLS):
-            _progress(scene, posters, random.randint(100, 1_500))
+            progress(scene, posters, random.randint(100, 1_500))
             random_moment()
             _kill_and_start(process, scene)
-        _progress(scene, posters, 300)
+        progress(scene, posters, 300)
         scene.drain.set()
-        ended(threads[:_POSTERS], lambda: _acknowledged(posters))
+        ended(threads[:_POSTERS], lambda: acknowledged(posters))
         assert not scene.failures, scene.failures
-        log = _read_all(process.address)
-        _check_log(log, posters)
-        _check_readers(log, posters, readers, threads[_POSTERS:])
+        log = read_all(process.address)
+        check_log(log, posters)
+        check_readers(log, posters, readers, threads[_POSTERS:])
     finally:
         scene.stop.set()
         scene.drain.set()
@@ -96,17 +96,17 @@ def test_twenty_kills_under_load(start_process: StartProcess, kind: str) -> None
     assert "Traceback" not in process.log, process.log
 
 
-def _progress(scene: Scene, posters: list[Poster], posts: int) -> None:
+def progress(scene: Scene, posters: list[Poster], posts: int) -> None:
     """Wait until so many more posts are acknowledged."""
-    aim = _acknowledged(posters) + posts
+    aim = acknowledged(posters) + posts
     eventually(
-        lambda: _acknowledged(posters) >= aim or bool(scene.failures),
-        lambda: f"{_acknowledged(posters)} of {aim} posts are acknowledged",
+        lambda: acknowledged(posters) >= aim or bool(scene.failures),
+        lambda: f"{acknowledged(posters)} of {aim} posts are acknowledged",
     )
     assert not scene.failures, scene.failures
 
 
-def _acknowledged(posters: list[Poster]) -> int:
+def acknowledged(posters: list[Poster]) -> int:
     return sum(len(poster.numbers) for poster in posters)
 
 
@@ -116,7 +116,7 @@ def _kill_and_start(process: Process, scene: Scene) -> None:
     scene.up.set()
 
 
-def _read_all(address: str) -> list[Entry]:
+def read_all(address: str) -> list[Entry]:
     """The whole channel, page by page."""
     entries: list[Entry] = []
     with Bulk(address, "auditor") as line:
@@ -129,7 +129,7 @@ def _read_all(address: str) -> list[Entry]:
             entries += page.entries
 
 
-def _check_log(log: list[Entry], posters: list[Poster]) -> None:
+def check_log(log: list[Entry], posters: list[Poster]) -> None:
     assert [entry.number for entry in log] == list(range(1, len(log) + 1)), "numbers without a gap"
     by_id = {entry.id: entry for entry in log}
     assert len(by_id) == len(log), "no post is there twice"
@@ -144,7 +144,7 @@ def _check_log(log: list[Entry], posters: list[Poster]) -> None:
     assert said == len(log), "nothing is there that nobody said"
 
 
-def _check_readers(
+def check_readers(
     log: list[Entry], posters: list[Poster], readers: list[Listener], threads: list[threading.Thread]
 ) -> None:
     private = {

@@ -13,8 +13,9 @@ import pytest
 
 from bridge.mirror import BrokerConfig, mirror
 from bridge.mirror.users import MirrorUsers
-from channels.directory import Directory, User
+from channels.directory import Directory
 from channels.passwords import hashing
+from channels.user import User
 from reporting import events
 from server import Config, Server
 from tests.support.brokers.scripted import ScriptedBroker, Visit, broker

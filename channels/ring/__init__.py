@@ -1,0 +1,51 @@
+"""Floor 2: the ring: what several servers on one store tell each other, so that they are one chat.
+
+notices.py has what is told, outbox.py sends it, and inbox.py takes what the others have told to `channels/hearing.py`,
+which does it. A notice is a hint: whoever hears it asks the store for what is true, or can do so later. A server that
+has missed some looks at everything again. With one server, nothing here runs.
+"""
+
+from __future__ import annotations
+
+from .inbox import Heard, Inbox
+from .notices import (
+    Answered,
+    Came,
+    CursorMoved,
+    Further,
+    Joined,
+    Left,
+    LookAgain,
+    Made,
+    Moved,
+    Notice,
+    Registered,
+    Removed,
+    TopicSet,
+    Wanted,
+    Went,
+    channel_ids,
+)
+from .outbox import Outbox
+
+__all__ = [
+    "Answered",
+    "Came",
+    "CursorMoved",
+    "Further",
+    "Heard",
+    "Inbox",
+    "Joined",
+    "Left",
+    "LookAgain",
+    "Made",
+    "Moved",
+    "Notice",
+    "Outbox",
+    "Registered",
+    "Removed",
+    "TopicSet",
+    "Wanted",
+    "Went",
+    "channel_ids",
+]

@@ -1,0 +1,135 @@
+"""The outbox tells in order, merges what may be merged, and loses nothing while the store is away."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import cast
+
+import pytest
+
+from channels.ring import CursorMoved, Joined, LookAgain, Moved, Notice, Outbox, outbox
+from channels.ring.notices import decode
+from reporting.events import StoreProblem
+from store import Alone, Servers, StoreError
+from tests.support.reported import Reported
+from tests.support.waiting import eventually
+
+
+class Wire(Alone):
+    """Servers that note what they are told; they may be away, and may be held up."""
+
+    alone = False
+
+    def __init__(self) -> None:
+        self.happened: list[object] = []
+        self.away = False
+        self.tries = 0
+        self.free = threading.Event()
+        self.free.set()
+
+    def tell(self, message: str) -> None:
+        self._reach()
+        self.happened += decode(message)
+
+    def release(self, connections: object) -> None:
+        self._reach()
+        self.happened.append(("released", connections))
+
+    def _reach(self) -> None:
+        self.free.wait()
+        self.tries += 1
+        if self.away:
+            raise StoreError("The database is away.")
+
+
+@pytest.fixture
+def wire() -> Wire:
+    return Wire()
+
+
+@pytest.fixture
+def box(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> Iterator[Outbox]:
+    """An outbox that tries again at once."""
+    monkeypatch.setattr(outbox, "_AGAIN", 0.0)
+    made = Outbox(cast("Servers", wire))
+    made.start()
+    yield made
+    wire.free.set()
+    made.close()
+
+
+def wait_for(wire: Wire, *wanted: object) -> None:
+    """Return when these things have happened, and nothing else."""
+    eventually(lambda: len(wire.happened) >= len(wanted), lambda: repr(wire.happened))
+    assert wire.happened == list(wanted)
+
+
+def test_what_is_told_goes_out_in_order(wire: Wire, box: Outbox) -> None:
+    notices: list[Notice] = [Joined(number, "alice", "Alice") for number in range(500)]
+    for notice in notices:
+        box.tell(notice)
+    wait_for(wire, *notices)
+
+
+def test_what_waits_is_merged(wire: Wire, box: Outbox) -> None:
+    """A log's tail and a cursor go out once, a release before what was told after it."""
+    wire.free.clear()
+    box.tell(LookAgain())
+    eventually(lambda: not box._notices, lambda: "not taken")
+    for tail in range(1, 1_000):
+        box.moved(7, tail, "")
+        box.moved(8, tail, "alice:bob")
+        box.cursor_moved("bob", "alice", tail)
+    box.release(3)
+    box.release(4)
+    box.tell(Joined(7, "alice", "Alice"))
+    wire.free.set()
+    wait_for(
+        wire,
+        LookAgain(),
+        ("released", [3, 4]),
+        Joined(7, "alice", "Alice"),
+        CursorMoved("bob", "alice", 999),
+        Moved([(7, 999, ""), (8, 999, "alice:bob")]),
+    )
+
+
+def test_nothing_is_lost_while_the_store_is_away(wire: Wire, box: Outbox, reported: Reported) -> None:
+    wire.away = True
+    box.release(3)
+    box.tell(Joined(7, "alice", "Alice"))
+    eventually(lambda: wire.tries > 3, lambda: f"tried {wire.tries} times")
+    box.tell(Joined(8, "alice", "Alice"))
+    box.release(4)
+    wire.away = False
+    eventually(lambda: len(wire.happened) >= 3, lambda: repr(wire.happened))
+    told = [each for each in wire.happened if isinstance(each, Joined)]
+    released = [number for each in wire.happened if isinstance(each, tuple) for number in each[1]]
+    assert told == [Joined(7, "alice", "Alice"), Joined(8, "alice", "Alice")]
+    assert released == [3, 4]
+    assert len(reported.of(StoreProblem)) == 1
+
+
+def test_too_many_notices_become_one_that_says_to_look(
+    wire: Wire, box: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "_MOST", 10)
+    wire.away = True
+    for number in range(50):
+        box.tell(Joined(number, "alice", "Alice"))
+    assert len(box._notices) <= 11
+    wire.away = False
+    eventually(lambda: LookAgain() in wire.happened, lambda: repr(wire.happened))
+
+
+def test_one_server_tells_nobody() -> None:
+    box = Outbox(Alone())
+    box.start()
+    box.tell(LookAgain())
+    box.moved(7, 1, "")
+    box.release(3)
+    box.cursor_moved("bob", "alice", 3)
+    assert not box._notices
+    assert not box._tails
+    box.close()

@@ -1,0 +1,149 @@
+"""Several `server.py` on one PostgreSQL are one chat, also when one of them is killed under load."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from channels.chat import SEVERAL
+from tests.faults.test_kill import Listener, acknowledged, check_log, check_readers, progress, read_all
+from tests.support.clients import Bulk, Json
+from tests.support.load import Poster, Scene
+from tests.support.postgres import shared_cluster
+from tests.support.processes import Process
+from tests.support.processes.forks import run
+from tests.support.waiting import DEADLINE, ended, eventually, random_moment
+from wire.frames import Closing, Entry, Hello, Join, Msg, Ping, Pong, Presence, Say, Welcome
+
+Connect = Callable[..., Json]
+KILLS = 5
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    """The URL of an empty database."""
+    cluster = shared_cluster()
+    name = cluster.new_database()
+    yield cluster.socket_url(name)
+    cluster.drop_database(name)
+
+
+@pytest.fixture
+def start(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], list[Process]]]:
+    """Start so many servers on one database; killed afterwards."""
+    monkeypatch.setenv(SEVERAL, "1")
+    started: list[Process] = []
+
+    def make(count: int) -> list[Process]:
+        started.extend(Process(tmp_path / f"server{at}", "--database", url) for at in range(count))
+        return started
+
+    yield make
+    for process in started:
+        process.kill()
+
+
+def test_three_servers_are_one_chat(start: Callable[[int], list[Process]], connect: Connect) -> None:
+    one, other, third = start(3)
+    alice, bob, carol = [
+        connect(process.address, name)
+        for process, name in zip((one, other, third), ("alice", "bob", "carol"), strict=True)
+    ]
+    for client in (alice, bob, carol):
+        client.request(Join("lab"))
+    for number, client in enumerate((alice, bob, carol), 1):
+        assert client.request(Say(f"number {number}", "lab")).number == number
+        for each in (alice, bob, carol):
+            each.expect(Entry, lambda entry: entry.number == number)  # noqa: B023
+    assert not alice.request(Msg("carol", "hello")).away
+    assert carol.expect(Entry, lambda entry: entry.to == "carol").text == "hello"
+    again = connect(other.address)
+    assert again.request(Hello(name="alice")).code == "name-taken"
+    assert isinstance(again.request(Hello(name="alice", token=alice.welcome.token)), Welcome)
+    assert alice.expect(Closing).code == "replaced"
+    again.close()
+    assert bob.expect(Presence, lambda each: each.what == "offline").user == "alice"
+    assert carol.expect(Presence, lambda each: each.what == "offline").user == "alice"
+
+
+def test_the_names_of_a_killed_server_are_free_within_two_seconds(
+    start: Callable[[int], list[Process]], connect: Connect
+) -> None:
+    one, other = start(2)
+    bob = connect(other.address, "bob")
+    bob.request(Join("lab"))
+    alice = connect(one.address, "alice")
+    alice.request(Join("lab"))
+    bob.expect(Presence, lambda each: each.what == "join")
+    up = "SELECT now() - pg_postmaster_start_time() > interval '5 seconds'"  # before, nobody is taken for dead
+    eventually(lambda: bool(shared_cluster().sql(up)[0][0]), lambda: "PostgreSQL has just started")
+    one.kill()
+    begun = time.monotonic()
+    assert bob.expect(Presence, lambda each: each.what == "offline").user == "alice"
+    assert connect(other.address, "alice").welcome
+    assert time.monotonic() - begun < 2.0
+    one.start()
+    assert connect(one.address, "carol").welcome
+    assert "Traceback" not in one.log + other.log
+
+
+def test_a_second_server_is_refused(
+    url: str, tmp_path: Path, start: Callable[[int], list[Process]], connect: Connect
+) -> None:
+    (one,) = start(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(SEVERAL)
+        refused = run("--port", "0", "--mqtt-port", "none", "--data", str(tmp_path / "second"), "--database", url)
+    assert refused.returncode == 1
+    assert "Several servers on one database are not supported yet." in refused.stderr
+    assert connect(one.address, "alice").welcome
+
+
+def test_kills_of_one_of_three_servers_under_load(start: Callable[[int], list[Process]]) -> None:
+    """Each client goes on at another server; what was acknowledged is there once, and all see the same."""
+    processes = start(3)
+    scenes = [Scene(process.address) for process in processes]
+    posters = [Poster(scene, at) for at, scene in enumerate(scenes)]
+    readers = [Listener(scene, at) for at, scene in enumerate(scenes)]
+    for name in ("founder", *[reader.name for reader in readers]):
+        with Bulk(processes[0].address, name) as line:
+            line.send(Join("lab"), Ping(ref="joined"))
+            while not any(isinstance(frame, Pong) for frame in line.take()):
+                pass
+    threads = [scene.run(poster.work, poster.name) for scene, poster in zip(scenes, posters, strict=True)]
+    threads += [scene.run(reader.work, reader.name) for scene, reader in zip(scenes, readers, strict=True)]
+    try:
+        for _ in range(KILLS):
+            progress(scenes[0], posters, random.randint(100, 800))
+            random_moment()
+            _kill_one(processes, scenes)
+        progress(scenes[0], posters, 300)
+        for scene in scenes:
+            scene.drain.set()
+        ended(threads[: len(posters)], lambda: acknowledged(posters))
+        log = read_all(processes[0].address)
+        check_log(log, posters)
+        check_readers(log, posters, readers, threads[len(posters) :])
+    finally:
+        for scene in scenes:
+            scene.stop.set()
+            scene.drain.set()
+        for process in processes:
+            process.kill()
+        for thread in threads:
+            thread.join(DEADLINE)
+    assert not [failure for scene in scenes for failure in scene.failures]
+    assert not [process.log for process in processes if "Traceback" in process.log]
+
+
+def _kill_one(processes: list[Process], scenes: list[Scene]) -> None:
+    """Kill one of the servers; its clients go on at another one, before it is started again."""
+    victim, other = random.sample(processes, 2)
+    for scene in scenes:
+        if scene.address == victim.address:
+            scene.address = other.address
+    victim.restart()
