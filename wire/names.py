@@ -40,6 +40,8 @@ _UNSAFE_OR_FLAG = re.compile(
 )
 _ASCII_PRINTABLE = bytes(range(0x20, 0x7F)) + b"\t"
 
+_LOOKED_AT = 8  # times the characters that are shown of a text, as some of them may act on a terminal
+
 
 def check_name(name: str, what: str = "name") -> str:
     """Return `name` without a leading `#` of a channel or `@` of a user. Raises Refused("bad-name").
@@ -59,8 +61,9 @@ def fold(name: str) -> str:
 
 def shorten(text: str, limit: int = 40) -> str:
     """Return at most `limit` characters of a peer's text, safe to show in an error or a log."""
-    text = printable(text).replace("\n", " ")
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    start = text[: _LOOKED_AT * limit]
+    shown = printable(start).replace("\n", " ")
+    return shown if len(shown) <= limit and len(start) == len(text) else shown[: limit - 1] + "…"
 
 
 def printable(text: str) -> str:

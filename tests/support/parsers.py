@@ -122,7 +122,7 @@ def _filters(data: bytes) -> None:
 
 def _topic(data: bytes) -> None:
     text = data.decode(errors="replace")
-    if valid_topic(text[:16_000]):
+    if valid_topic(text):
         _TOPICS.about(text, b"", "me")
         _TOPICS.sender(text)
         _TOPICS.may_be_will(text)
