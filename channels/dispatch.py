@@ -21,6 +21,7 @@ from .rates import (
     PAGES,
     POSTS,
     REGISTERS,
+    REQUESTS,
     TALKS,
     TOPICS,
     LimitClass,
@@ -68,6 +69,12 @@ _NAMELESS, _NAMED, _ATTACHED = (State.NAMELESS,), (State.NAMED,), (State.ATTACHE
 _FILES = (State.NAMED, State.ATTACHED)
 _ALWAYS = tuple(State)
 
+
+def _named(session: Session, _request: Request) -> bool:
+    """Return True if a user can be counted: before the login, `login_requests` limits the requests."""
+    return session.named
+
+
 TABLE: tuple[Row, ...] = (
     # Login
     Row(frames.Hello, login.hello, _NAMELESS, inner_limits=(LOGINS, NAMES)),
@@ -86,27 +93,27 @@ TABLE: tuple[Row, ...] = (
     Row(frames.Who, people.who, _NAMED, only_answers=True, limit=PAGES),
     Row(frames.Whois, people.whois, _NAMED, only_answers=True, limit=PAGES),
     Row(frames.History, history.history, _NAMED, only_answers=True, limit=PAGES),
-    Row(frames.Seen, history.seen, _NAMED),
+    Row(frames.Seen, history.seen, _NAMED, limit=REQUESTS),
     # Files
     Row(frames.Offer, files.offer, _FILES, limit=OFFERS, inner_limits=(TALKS,)),
     Row(frames.Cancel, files.cancel, _FILES, limit=OFFERS),
     Row(frames.Files, files.files, _NAMED, only_answers=True, limit=PAGES),
-    Row(frames.SendFile, files.by_client, _NAMED),
-    Row(frames.GetFile, files.by_client, _NAMED),
+    Row(frames.SendFile, files.by_client, _NAMED, limit=REQUESTS),
+    Row(frames.GetFile, files.by_client, _NAMED, limit=REQUESTS),
     Row(frames.Put, transfers.put, _FILES),
-    Row(frames.Finish, transfers.finish, _FILES),
-    Row(frames.Have, transfers.have, _FILES, only_answers=True, inner_limits=(PAGES,)),
+    Row(frames.Finish, transfers.finish, _FILES, limit=REQUESTS),
+    Row(frames.Have, transfers.have, _FILES, only_answers=True, limit=REQUESTS, inner_limits=(PAGES,)),
     Row(frames.Get, transfers.get, _FILES, only_answers=True),
-    Row(frames.Sum, transfers.sum_of, _FILES, only_answers=True),
-    Row(frames.Taken, transfers.taken, _FILES),
+    Row(frames.Sum, transfers.sum_of, _FILES, only_answers=True, limit=REQUESTS),
+    Row(frames.Taken, transfers.taken, _FILES, limit=REQUESTS),
     Row(frames.Listen, direct_transfers.listen, _FILES, limit=DIRECT),
     Row(frames.Reach, direct_transfers.reach, _FILES, limit=DIRECT),
     # The connection and the server
-    Row(frames.Status, system.status, _NAMED, only_answers=True),
-    Row(frames.Help, system.help, (State.NAMELESS, State.NAMED), only_answers=True),
-    Row(frames.Ping, system.ping, _ALWAYS, only_answers=True),
+    Row(frames.Status, system.status, _NAMED, only_answers=True, limit=REQUESTS),
+    Row(frames.Help, system.help, (State.NAMELESS, State.NAMED), only_answers=True, limit=REQUESTS, counts=_named),
+    Row(frames.Ping, system.ping, _ALWAYS, only_answers=True, limit=REQUESTS, counts=_named),
     Row(frames.Bye, system.bye, _ALWAYS),
-    Row(frames.Malformed, system.malformed, _ALWAYS),
+    Row(frames.Malformed, system.malformed, _ALWAYS, limit=REQUESTS, counts=_named),
 )
 
 # The answer to what the table does not have in a state.

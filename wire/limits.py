@@ -63,6 +63,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     posts_burst: AtLeastOne = 40  # posts of one user that go at once after a pause
     pages_per_second: OrNone = 20  # lists and pages of history that one user asks for; faster ones wait; 0: no limit
     pages_burst: AtLeastOne = 100  # lists and pages of history that one user gets at once after a pause
+    requests_per_second: OrNone = 500  # requests of one user that no other rate counts; faster ones wait; 0: no limit
+    requests_burst: AtLeastOne = 2_000  # of those that go at once after a pause
     live_per_second: OrNone = 100  # live messages of one user; 0: no limit
     subscriptions_per_second: OrNone = 10  # MQTT packets of one user that subscribe or unsubscribe; faster ones wait
     subscriptions_burst: AtLeastOne = 200  # of those that go at once after a pause

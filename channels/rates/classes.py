@@ -34,6 +34,9 @@ POSTS = LimitClass(
 PAGES = LimitClass(
     "pages_per_second", _SECOND, "You ask for lists faster than the server answers.", burst="pages_burst", waits=True
 )
+REQUESTS = LimitClass(
+    "requests_per_second", _SECOND, "You ask faster than the server answers.", burst="requests_burst", waits=True
+)
 LIVE = LimitClass("live_per_second", _SECOND, "You send live messages too fast.")
 SUBSCRIPTIONS = LimitClass(
     "subscriptions_per_second", _SECOND, "You subscribe faster than the server accepts.", burst="subscriptions_burst",
@@ -55,6 +58,6 @@ LOGINS = LimitClass("logins_per_minute", _MINUTE, "Too many logins come from you
 NAMES = LimitClass("new_names_per_hour", _HOUR, "Too many new names come from your address.", per_user=False)
 
 CLASSES = (
-    POSTS, PAGES, LIVE, SUBSCRIPTIONS, JOINS, TOPICS, OFFERS, DIRECT, WILLS, CHANNELS, TALKS, REGISTERS, CONNECTIONS,
-    LOGINS, NAMES,
+    POSTS, PAGES, REQUESTS, LIVE, SUBSCRIPTIONS, JOINS, TOPICS, OFFERS, DIRECT, WILLS, CHANNELS, TALKS, REGISTERS,
+    CONNECTIONS, LOGINS, NAMES,
 )  # fmt: skip

@@ -22,7 +22,6 @@ from wire.frames import (
     Channels,
     Error,
     Files,
-    Finish,
     Get,
     GetFile,
     Have,
@@ -35,12 +34,10 @@ from wire.frames import (
     Ping,
     Put,
     Say,
-    Seen,
     SendFile,
     Status,
     Stored,
     Sum,
-    Taken,
     Who,
     Whois,
 )
@@ -55,14 +52,9 @@ def test_every_request_has_a_row_and_at_most_one_a_state() -> None:
     assert set(rows.values()) == {1}
 
 
-def test_only_what_changes_nothing_for_others_has_no_limit() -> None:
-    """A new request has to be decided: what others see, or what the store keeps, has a rate limit."""
-    unlimited = {row.request for row in TABLE if row.limit is None and not row.inner_limits}
-    questions = {Have, Get, Sum, Status, Help, Ping, Bye}
-    refused = {SendFile, GetFile, Malformed}
-    own_state = {Seen, Taken}  # a cursor or a mark that moves once
-    bytes_within_a_quota = {Put, Finish}
-    assert unlimited == questions | refused | own_state | bytes_within_a_quota
+def test_every_request_has_a_rate_but_those_that_wait_for_each_other() -> None:
+    """The next bytes of a file are asked for, or sent, when the last ones are there."""
+    assert {row.request for row in TABLE if row.limit is None and not row.inner_limits} == {Get, Put, Bye}
 
 
 def test_requests_that_only_answer_change_nothing() -> None:

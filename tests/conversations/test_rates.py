@@ -27,12 +27,15 @@ from wire.frames import (
     Msg,
     Offer,
     Ping,
+    Pong,
     Presence,
     Reach,
     Register,
     Registered,
     Request,
     Say,
+    Seen,
+    Slowed,
     Stored,
     Topic,
     TopicChanged,
@@ -151,6 +154,18 @@ def test_posts_of_an_address_wait_over_all_names(start_server: StartServer) -> N
             guest.expect(Stored, lambda frame: frame.ref == "9")
         assert time.monotonic() - start >= 0.9, "60 posts, 30 of them at once, 30 a second"
         assert server.chat.known_channel("lab").tail == 60
+
+
+def test_other_requests_wait_also_those_without_an_answer(start_server: StartServer, connect: Connecting) -> None:
+    """30 guests who sent `seen` without end held others up for seconds."""
+    server = start_server(limits=Limits(requests_per_second=40, requests_burst=30))
+    alice = connect(server.address, "alice")
+    alice.request(Join("lab"))
+    start = time.monotonic()
+    alice.send(*[Seen(number=1, channel="lab")] * 69, Ping(ref="the end"))
+    alice.expect(Pong, lambda frame: frame.ref == "the end")
+    assert time.monotonic() - start >= 0.9, "70 requests, 30 of them at once, 40 a second"
+    assert not alice.of(Slowed)
 
 
 def test_who_connects_again_has_what_is_left(start_server: StartServer, connect: Connecting) -> None:
