@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
 from itertools import count
@@ -145,7 +146,8 @@ class Cluster:
         """`kill -9`: its processes end without finishing anything."""
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
         for child in (*map(int, children), self._process.pid):
-            os.kill(child, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # one that served a connection has ended meanwhile
+                os.kill(child, signal.SIGKILL)
         self._end(signal.SIGKILL)
 
     def _end(self, how: signal.Signals) -> None:

@@ -122,10 +122,12 @@ def test_who_asks_and_vanishes_is_not_answered(
 ) -> None:
     """The server does no work for answers that nobody can get. What the peer has said counts."""
     asked: list[History] = []
+    gone = threading.Event()
     history = Chat.history
 
     def counted(chat: Chat, log: Log, wanted: History, size: int) -> Page:
         asked.append(wanted)
+        assert gone.wait(DEADLINE)
         return history(chat, log, wanted, size)
 
     monkeypatch.setattr(Chat, "history", counted)
@@ -133,6 +135,7 @@ def test_who_asks_and_vanishes_is_not_answered(
     alice.request(Join("lab"))
     alice.send(*[History(channel="lab")] * 100, Say("the last word", "lab"))
     alice.close()
+    gone.set()
     eventually(lambda: not server.chat.directory.is_there("alice"), lambda: f"alice is there; {len(asked)} pages")
     assert server.chat.known_channel("lab").tail == 1
     assert len(asked) < 100
