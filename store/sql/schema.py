@@ -89,9 +89,9 @@ client_filters = Table(
 # `body` is a JSON array of entries, each an array: milliseconds since 1970, sender, text, the sender's id or null.
 # `checksum` is that of runs.py; runs of earlier versions have none.
 # `seq` is the journal's number of the last of them. In a database with one writer it counts the entries of all logs in
-# the order of commit, so new runs always go to the end of the table. With the primary key (log, last), a lone post would write two
-# pages instead of three, but a commit to 100 channels twice as many: each log would grow inside the table, and its full
-# pages would be split.
+# the order of commit, so new runs always go to the end of the table. With the primary key (log, last), a lone post
+# would write two pages instead of three, but a commit to 100 channels twice as many: each log would grow inside the
+# table, and its full pages would be split.
 runs = Table(
     "runs",
     metadata,

@@ -21,7 +21,7 @@ from wire.frames import Entry, Error, Gap, Hello, History, Join, Msg, Page, Ping
 from wire.mqtt import V5
 
 _WINDOW = 20  # posts that a poster has on their way
-_TIMES = 3
+_TIMES = 2
 
 
 class Insistent:
