@@ -1,4 +1,4 @@
-"""No parser takes more than linear time and memory: four times the input costs at most 10 times the CPU time."""
+"""No parser takes more than linear time and memory: four times the input costs at most 8 times the CPU time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.support.examples import examples
 from tests.support.parsers import PARSERS, Parser
 
-_MOST = 10  # times the time, for four times the input: 4 if it is linear, 16 if it is quadratic
+_MOST = 8  # times the time, for four times the input: 4 if it is linear, 16 if it is quadratic
 _LONGEST = 1 << 16  # bytes of the longer input
 _LONG = 0.05  # seconds after which a longer input need not be tried
 _MEASURABLE = 0.0005  # seconds; a shorter time is mostly noise

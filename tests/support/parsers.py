@@ -109,6 +109,8 @@ def _filters(data: bytes) -> None:
     if not valid_filter(text):
         return
     split_share(text)
+    if text.count("/") > 64 * Limits().topic_levels:  # a server has refused it by now
+        return
     _TOPICS.is_forbidden(text, "me")
     _TOPICS.channel_in(text)
     _TOPICS.presence_in(text)

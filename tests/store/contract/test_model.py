@@ -261,4 +261,6 @@ class StoreMachine(RuleBasedStateMachine):
 def test_a_store_is_like_plain_lists(kind: str) -> None:
     """After any calls in any order."""
     machine = type(f"{kind}Machine", (StoreMachine,), {"kind": kind})
-    run_state_machine_as_test(machine, settings=settings(max_examples=examples(0.3 if kind == "sqlite" else 0.1), stateful_step_count=30))
+    run_state_machine_as_test(
+        machine, settings=settings(max_examples=examples(0.3 if kind == "sqlite" else 0.1), stateful_step_count=30)
+    )
