@@ -27,7 +27,7 @@ from admin import SUBCOMMANDS, unknown_subcommand
 from bridge.clients import MqttSession, SharedState
 from bridge.embedded import BrokerSupervisor
 from bridge.mirror import URL_FORMS, BrokerConfig, Mirror, embedded_address, has_password, parse_broker
-from channels import Chat, may_be_several
+from channels import Chat
 from doors import (
     GREETING,
     Door,
@@ -101,8 +101,7 @@ class Server:
         proxies = Proxies(config.proxies)
         folder = data_folder(config.data)
         self.tls = open_tls(config.tls, folder)
-        where, alone = config.database or config.data, not may_be_several()
-        self._store: Store = open_store(where, config.durability, folder=folder, alone=alone)
+        self._store: Store = open_store(config.database or config.data, config.durability, folder=folder)
         try:
             self.chat = Chat(self._store, config.limits)
             self._mqtt = SharedState(self.chat, Topics(config.root))

@@ -135,7 +135,7 @@ class Cluster:
 
     @property
     def log(self) -> str:
-        """What it has written to its log."""
+        """Return what PostgreSQL has written to its log."""
         return (self.folder / "log").read_text(errors="replace")
 
     def stop(self) -> None:

@@ -6,7 +6,7 @@ session a `SessionReader` and gives `handle` the requests that it has read. Othe
 
 from __future__ import annotations
 
-from .chat import Chat, may_be_several
+from .chat import Chat
 from .directory import Directory
 from .dispatch import handle
 from .journal import Posting
@@ -50,7 +50,6 @@ __all__ = [
     "catch_up",
     "handle",
     "leaf",
-    "may_be_several",
     "may_try_again",
     "nothing_held",
     "prove",

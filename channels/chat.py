@@ -462,11 +462,6 @@ class Chat:
         return page
 
 
-def may_be_several() -> bool:
-    """Return True if a test wants several servers on one store."""
-    return os.environ.get(SEVERAL) == "1"
-
-
 def _join_servers(servers: Servers, inbox: Inbox) -> Servers:
     """Be one of the servers on the store; return those that this one talks to.
 
@@ -474,7 +469,7 @@ def _join_servers(servers: Servers, inbox: Inbox) -> Servers:
     there is nobody to talk to, unless a test wants several.
     """
     servers.start(inbox.hear, inbox.gone, inbox.missed)
-    if may_be_several():
+    if os.environ.get(SEVERAL) == "1":
         return servers
     if servers.others():
         servers.close()

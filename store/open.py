@@ -17,16 +17,12 @@ _INSTALL = "pip install 'psycopg[binary]'."
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 
 
-def open_store(
-    url: str | Path, durability: Durability = "process", *, folder: Path | None = None, alone: bool = False
-) -> Store:
+def open_store(url: str | Path, durability: Durability = "process", *, folder: Path | None = None) -> Store:
     """Open the store at a URL: a folder, `sqlite:///FOLDER`, or `postgresql://user:password@host/database`.
 
     `sqlite:///data` is the folder `data` in the working directory, `sqlite:////srv/chat` is `/srv/chat`. The URL names
     the folder and not SQLite's file, since the store is that file and a lock beside it. The bytes of files are in
-    `folder`; without one, in the same folder.
-
-    Raises StoreError; with `alone`, also if another server has the store open. With SQLite that is always so.
+    `folder`; without one, in the same folder. Raises StoreError.
     """
     database: Database
     servers: Servers = Alone()
@@ -34,7 +30,7 @@ def open_store(
         if folder is None:
             raise StoreError("A store on PostgreSQL needs a folder for the bytes of files.")
         address = postgres().parse_address(str(url))
-        database = postgres().PostgresDatabase(address, durability, alone=alone)
+        database = postgres().PostgresDatabase(address, durability)
         servers = postgres().PostgresServers(database, address, durability)
     else:
         own = data_folder(url)

@@ -81,10 +81,8 @@ def stores(monkeypatch: pytest.MonkeyPatch) -> list[WatchedStore]:
     """The stores of the servers inside this process, in the order of their start: each watches the locks."""
     made: list[WatchedStore] = []
 
-    def watched(
-        url: str | Path, durability: Durability = "process", *, folder: Path | None = None, alone: bool = False
-    ) -> Store:
-        made.append(WatchedStore(open_store(url, durability, folder=folder, alone=alone)))
+    def watched(url: str | Path, durability: Durability = "process", *, folder: Path | None = None) -> Store:
+        made.append(WatchedStore(open_store(url, durability, folder=folder)))
         return cast("Store", made[-1])
 
     monkeypatch.setattr("server.open_store", watched)

@@ -13,17 +13,13 @@ from .row import Measured, Metric, Plan, Row
 from .socket import one_at_a_time, one_channel
 
 
-class PostgresPeer(Peer):
-    """Says whether PostgreSQL is installed."""
-
-    name = "PostgreSQL"
+class Postgres:
+    """PostgreSQL as a row needs it: installed or not."""
 
     def find(self) -> str | None:
+        """Return where its programs are, None without them."""
         found = programs()
         return None if found is None else str(found)
-
-    def command(self, program: str, folder: Path, port: int) -> list[str]:
-        raise NotImplementedError
 
 
 class PartylineOnPostgres(PartylinePeer):
@@ -58,6 +54,6 @@ def one_at_a_time_on_postgres(_peer: Peer, folder: Path, plan: Plan) -> Measured
 _DELIVERIES = (Metric("deliveries", "k/s", 1e3),)
 
 POSTGRES_ROWS: tuple[Row, ...] = (
-    Row("p0", "as a, on PostgreSQL", _DELIVERIES, one_channel_on_postgres, needs=PostgresPeer()),
-    Row("p1", "as c, on PostgreSQL", _DELIVERIES, one_at_a_time_on_postgres, needs=PostgresPeer()),
+    Row("p0", "as a, on PostgreSQL", _DELIVERIES, one_channel_on_postgres, needs=Postgres()),
+    Row("p1", "as c, on PostgreSQL", _DELIVERIES, one_at_a_time_on_postgres, needs=Postgres()),
 )

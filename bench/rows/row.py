@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from bench.load import Generator, generator
 from bench.meter import Usage
@@ -90,6 +91,13 @@ class Measured:
     usage: Usage | None = None
 
 
+class Installed(Protocol):
+    """A program that a row needs beside the measured server."""
+
+    def find(self) -> str | None:
+        """Return where it is, None if it is not installed."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One load. `title` has fields of the plan in braces."""
@@ -100,7 +108,7 @@ class Row:
     run: Callable[[Peer, Path, Plan], Measured]
     partyline_only: bool = False
     peers: frozenset[str] = frozenset()  # that can take part; empty: all
-    needs: Peer | None = None  # a further server; such a row is for Partyline only
+    needs: Installed | None = None  # a further program; such a row is for Partyline only
 
     def fits(self, peer: Peer) -> bool:
         """Return True if the server takes part."""

@@ -24,7 +24,7 @@ _MOST = 20_000  # notices that wait; if there are more, the server looks at ever
 
 @dataclass(slots=True)
 class Heard:
-    """What has come since the last time.
+    """The news from other servers since the inbox was last emptied.
 
     `notices` has each with its server, and None for a server that is gone, in the order in which they were told; the
     notices that logs have moved are merged in `tails`, by log id: the tail, and the key of a private log. `stale` are

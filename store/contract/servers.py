@@ -34,7 +34,7 @@ class Holding:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What became of `Servers.hold`.
+    """The result of `Servers.hold`.
 
     `taken`: another user holds the guest's name. `registered`: the name has a password, which was not proven.
     `forgotten`: the account has left the store. After these, nothing has changed. `replaced` are the holdings of a

@@ -18,7 +18,7 @@ _LEAST_SECRET = 3  # characters of a secret that is removed from messages: a sho
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where the database is. `parameters` are libpq's, with the password; `shown` names the database without it."""
+    """The address of a database. `parameters` are libpq's, with the password; `shown` names the database without it."""
 
     parameters: dict[str, Any]
     shown: str

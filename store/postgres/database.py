@@ -28,15 +28,6 @@ _READERS = 4
 _APPENDERS = 2  # an append, and beside it the ranges of an upload
 _LOCK = 0x5061_7274_796C_696E  # of all servers' transactions, in this database: "Partylin"
 _BEGIN_ALONE = f"BEGIN; SELECT pg_advisory_xact_lock({_LOCK}); SELECT pg_current_xact_id()::text"
-_ALONE = (0x5061_7274, 1)  # the lock of a server that has the database to itself, as long as its connection lasts
-_WAIT_ALONE = 2_000  # milliseconds for the end of a server that was there just now
-_TAKE_ALONE = (
-    f"SET lock_timeout = {_WAIT_ALONE}; SELECT pg_advisory_lock({_ALONE[0]}, {_ALONE[1]}); SET lock_timeout = 0"
-)
-_END_ALONE = (
-    "SELECT pg_terminate_backend(pid, 3000) FROM pg_locks"
-    f" WHERE locktype = 'advisory' AND classid = {_ALONE[0]} AND objid = {_ALONE[1]} AND pid = %s::integer"
-)
 _STATUS = "SELECT pg_xact_status(%s::text::xid8)"
 _END_BACKEND = "SELECT pg_terminate_backend(%s::integer, 3000)"
 _SILENT = 1.0  # seconds after a wait without an answer in which nobody waits again
@@ -46,11 +37,9 @@ _LOOKS = 3  # for the outcome of a commit
 class _Link:
     """A place for one connection, which is made when a thread needs it."""
 
-    __slots__ = ("_driver", "backend", "connection", "writes_alone")
+    __slots__ = ("_driver", "backend", "connection")
 
-    def __init__(self, *, writes_alone: bool = False) -> None:
-        """`writes_alone`: its transactions run one at a time."""
-        self.writes_alone = writes_alone
+    def __init__(self) -> None:
         self.connection: Connection | None = None
         self._driver: LimitedConnection | None = None
         self.backend = 0  # the number of the server's process
@@ -87,30 +76,24 @@ class PostgresDatabase(Database):
 
     page_rows = 16
 
-    def __init__(self, address: Address, durability: Durability = "process", *, alone: bool = False) -> None:
-        """Connect; create or update the tables. Raises StoreError.
-
-        `alone`: raise it also if another server that is alone has the database open.
-        """
+    def __init__(self, address: Address, durability: Durability = "process") -> None:
+        """Connect; create or update the tables. Raises StoreError."""
         self.address = address
         self._durability = durability
-        self._alone = alone
-        self._last_alone = 0  # the backend of the last connection that had the lock
         self._state = threading.Lock()  # of the following
         self._failed_at = 0.0  # by time.monotonic, when the database could not be reached for the last time
         self._failure = ""  # the sentence of that time; empty while the database can be reached
         self._silent_until = 0.0  # by time.monotonic
         self._engine = self._make_engine()
-        self._readers, self._appenders = [Turns([_Link() for _ in range(count)]) for count in (_READERS, _APPENDERS)]
-        self._writer = Turns([_Link(writes_alone=True)])
+        self._readers, self._appenders, self._writer = [
+            Turns([_Link() for _ in range(count)]) for count in (_READERS, _APPENDERS, 1)
+        ]
         self.dialect = SqlDialect(
             self._engine.dialect, insert, lambda column: func.convert_to(column, literal_column("'UTF8'"))
         )
         self.append_statements = PostgresAppend()
         try:
             self._migrate()
-            with self._writer.one() as link, self._answers(link):
-                self._open(link, time.monotonic())
         except BaseException:
             self.close()
             raise
@@ -173,25 +156,7 @@ class PostgresDatabase(Database):
         except (psycopg.Error, SQLAlchemyError) as error:
             raise self._lost(error) from None  # the cause may have the password
         link.take(made)
-        if self._alone and link.writes_alone:
-            self._keep_others_out(link)
         return made
-
-    def _keep_others_out(self, link: _Link) -> None:
-        """Take the lock of a server that is alone, for as long as this connection lasts. Raises StoreError."""
-        try:
-            if self._last_alone:  # PostgreSQL may not know yet that it was lost
-                link.driver.execute(_END_ALONE, (self._last_alone,))
-            link.driver.execute(_TAKE_ALONE)
-        except psycopg.errors.LockNotAvailable:
-            link.drop()
-            raise StoreError(
-                f"Another server uses {self.address.shown}. Several servers on one database are not supported yet."
-            ) from None
-        except BaseException:
-            link.drop()
-            raise
-        self._last_alone = link.backend
 
     def _lost(self, error: Exception) -> StoreError:
         """Note that the database cannot be reached; report it, unless that was done."""

@@ -255,7 +255,7 @@ def _waits_for_page(made: Setting) -> threading.Thread:
 
 
 def test_a_page_waits_for_an_outlet_that_is_full() -> None:
-    """What the peer's machine has not acknowledged fills the socket."""
+    """Bytes that the peer's machine has not acknowledged fill the socket."""
     made = Setting()
     made.outlet.unread = 100_000
     made.reader.wait_for_page()

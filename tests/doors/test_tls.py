@@ -126,7 +126,7 @@ def test_who_must_use_tls_is_refused_in_the_own_dialect(strict_server: Server, m
 def test_a_peer_without_tls_is_in_the_log_with_one_reason(
     tls_server: Server, reported: Reported, sent: bytes, protocol: str
 ) -> None:
-    """Whatever it speaks: MQTT had another reason than text, and an unknown protocol had none."""
+    """The log gave MQTT another reason than text, and an unknown protocol none."""
     assert tls_server.mqtts_address is not None
     with socket.create_connection(endpoint(tls_server.mqtts_address), DEADLINE) as peer:
         peer.sendall(sent)

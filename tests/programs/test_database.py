@@ -135,7 +135,7 @@ def test_without_the_driver_the_error_says_what_to_install(tmp_path: Path) -> No
 def test_one_server_uses_a_database_at_a_time(
     start_process: StartProcess, cluster: Cluster, name: str, tmp_path: Path
 ) -> None:
-    """What several would have to tell each other is not there yet. A killed one is no server any more."""
+    """Servers cannot tell each other all that they would have to. A killed server does not keep a new one out."""
     url = cluster.url(name)
     first = start_process("--database", url)
     done = run("--port", "0", "--mqtt-port", "none", "--data", str(tmp_path / "two"), "--database", url)

@@ -36,7 +36,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[LocalSite]:
-    """What the servers of a test share."""
+    """The store and the ring that the servers of a test share."""
     base = open_store(tmp_path / "data")
     yield LocalSite(base)
     base.close()

@@ -48,7 +48,7 @@ def test_a_login_that_waits_for_a_dead_server_goes_on(
 def test_what_a_server_has_committed_before_it_died_is_delivered(
     start_servers: StartServers, connect: Connect, site: LocalSite
 ) -> None:
-    """Nobody was told of it: a post to a channel, and a private one whose log nobody else has in memory."""
+    """The server died before it told the others: of a post to a channel, and of a private one in a log of its own."""
     one, other = start_servers(2)
     bob, store = joined(connect, one, "bob"), one.chat.store
     one.chat._inbox._look = lambda: None  # the look that comes each second would find the channel, too
@@ -97,7 +97,7 @@ def test_who_was_cut_off_holds_its_names_again(start_servers: StartServers, conn
 def test_while_the_database_is_away_names_and_news_wait(
     start_servers: StartServers, connect: Connect, site: LocalSite
 ) -> None:
-    """Nobody is disconnected; logins are refused with a sentence; what was to be told is told afterwards."""
+    """Connections stay, the servers refuse logins with a sentence, and they tell each other the news afterwards."""
     one, other = start_servers(2)
     watcher, alice = joined(connect, one, "watcher"), joined(connect, other, "alice")
     bob = joined(connect, other, "bob")

@@ -1,4 +1,4 @@
-"""What the floors above tell the other servers reaches their functions there."""
+"""The floors above tell the other servers something, and their functions there hear it."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from tests.support.waiting import eventually
 
 
 class Heard:
-    """What one server has heard: messages, and the servers that are gone."""
+    """The messages that one server has heard, and the servers that are gone."""
 
     def __init__(self, servers: Servers) -> None:
         self.servers = servers

@@ -201,17 +201,3 @@ def test_no_sentence_has_the_password(cluster: Cluster, place: PostgresPlace) ->
         assert "secret" not in str(raised.value)
         assert raised.value.__cause__ is None
         assert "secret" not in repr(raised.value.__context__)
-
-
-def test_a_server_that_is_alone_stays_so_when_its_connection_is_cut(
-    place: PostgresPlace, proxy: DatabaseProxy, cluster: Cluster
-) -> None:
-    """PostgreSQL may think that the lost connection is still there: the next one ends it."""
-    url = cluster.url(place.name, proxy.port)
-    one = open_store(url, folder=place.folder, alone=True)
-    one.open_channel("lab")
-    proxy.cut()
-    one.open_channel("den")
-    assert "Another server uses" in refused(lambda: open_store(url, folder=place.folder, alone=True))
-    one.close()
-    open_store(url, folder=place.folder, alone=True).close()
