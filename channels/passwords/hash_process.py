@@ -7,6 +7,8 @@ processor, the chat waits for both. It would also take and free 19 MiB of the me
 from __future__ import annotations
 
 import errno
+import os
+import select
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +19,7 @@ from reporting import events, report
 
 from .hashing import MOST, InThread
 
+_PATIENCE = 30.0  # seconds for a hash, which takes 40 ms of a core, and for the end of the process
 _PROGRAM = str(Path(__file__).with_name("hasher.py"))
 
 
@@ -45,9 +48,13 @@ class HashProcess:
 
     def rest(self) -> None:
         """End the process."""
-        child, self._child = self._child, None
+        child = self._child
         if child is not None:
-            child.communicate()  # it ends when its input does
+            try:
+                child.communicate(timeout=_PATIENCE)  # it ends when its input does
+            except subprocess.TimeoutExpired:
+                self._drop()
+        self._child = None
 
     def _ask(self, password: str, kept: str | None) -> str | bool | None:
         """Return the answer of the process, which is started anew once; None if it cannot answer."""
@@ -65,7 +72,10 @@ class HashProcess:
         return None
 
     def _answer(self, request: bytes) -> bytes:
-        """Return the line that the process answers. Raises OSError if it cannot be started, or has ended."""
+        """Return the line that the process answers.
+
+        Raises OSError if the process cannot be started, has ended, or does not answer.
+        """
         if self._child is None:
             self._child = subprocess.Popen(
                 # -P: the folder of the program has no modules for it. A group: Ctrl-C on the terminal is not for it.
@@ -76,13 +86,17 @@ class HashProcess:
         assert self._child.stdout is not None
         self._child.stdin.write(request)
         self._child.stdin.flush()
+        look = select.poll()
+        look.register(self._child.stdout, select.POLLIN)
+        if not look.poll(_PATIENCE * 1_000):
+            raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
         answer = self._child.stdout.readline()
         if not answer.endswith(b"\n"):
             raise ChildProcessError(errno.ECHILD, "The process has ended.")
         return answer
 
     def _drop(self) -> None:
-        """Forget a process that has ended."""
+        """End a process that is of no use, and forget it."""
         child, self._child = self._child, None
         if child is None:
             return

@@ -64,6 +64,24 @@ def test_one_that_was_killed_is_started_anew(process: HashProcess, reported: Rep
     assert not reported.of(events.HashProcessFailed)
 
 
+def test_one_that_does_not_answer_is_started_anew_and_one_that_does_not_end_is_killed(
+    process: HashProcess, reported: Reported, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stopped one held its worker, and the end of the server, for ever."""
+    kept = process.make_hash("correct-horse")
+    (child,) = children()
+    child.send_signal(signal.SIGSTOP)
+    monkeypatch.setattr(hash_process, "_PATIENCE", 2.0)
+    assert process.fits("correct-horse", kept)
+    assert not child.is_running()
+    assert not reported.of(events.HashProcessFailed)
+    (child,) = children()
+    child.send_signal(signal.SIGSTOP)
+    monkeypatch.setattr(hash_process, "_PATIENCE", 0.1)
+    process.rest()
+    assert not child.is_running()
+
+
 def test_it_ends_at_rest_and_starts_again(process: HashProcess) -> None:
     kept = process.make_hash("correct-horse")
     (child,) = children()
