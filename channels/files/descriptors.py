@@ -33,6 +33,7 @@ class Descriptors:
         self._lock = leaf()
         self._open: dict[str, _Open] = {}  # the one used last at the end
         self._count = 0  # open descriptors, and those about to be opened
+        self._drops = 0  # so far
 
     def __len__(self) -> int:
         return self._count
@@ -58,6 +59,7 @@ class Descriptors:
             return found
 
     def _add(self, key: str, open_file: Callable[[], int]) -> _Open:
+        drops = self._drops
         self._make_room()
         try:
             made = _Open(open_file())
@@ -66,7 +68,8 @@ class Descriptors:
                 self._count -= 1
             raise
         with self._lock:
-            made.dropped = key in self._open  # another thread was faster: this one is closed after its use
+            # Another thread was faster, or may have dropped this file meanwhile: the descriptor is closed after its use.
+            made.dropped = key in self._open or self._drops != drops
             if not made.dropped:
                 self._open[key] = made
         return made
@@ -95,6 +98,7 @@ class Descriptors:
     def drop(self, key: str) -> None:
         """Close a file, after the uses of now. No-op if it is not open."""
         with self._lock:
+            self._drops += 1
             found = self._open.pop(key, None)
             if found is None:
                 return

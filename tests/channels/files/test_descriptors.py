@@ -93,6 +93,21 @@ def test_a_file_that_cannot_be_opened_takes_no_room(folder: Folder) -> None:
     assert len(files) == 0
 
 
+def test_a_file_that_is_dropped_while_it_is_opened_is_closed_after_its_use(folder: Folder) -> None:
+    """A file that is gone kept its bytes until its descriptor was the one used least recently."""
+    made = Descriptors(10)
+
+    def opened_and_dropped() -> int:
+        descriptor = folder.opening("a")()
+        made.drop("a")
+        return descriptor
+
+    with made.use("a", opened_and_dropped) as descriptor:
+        assert _is_open(descriptor)
+    assert not _is_open(descriptor)
+    assert len(made) == 0
+
+
 def test_two_threads_that_open_one_file_leave_one_descriptor(folder: Folder) -> None:
     files, both, found = Descriptors(4), threading.Barrier(2), list[int]()
 
