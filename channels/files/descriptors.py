@@ -68,7 +68,7 @@ class Descriptors:
                 self._count -= 1
             raise
         with self._lock:
-            # Another thread was faster, or may have dropped this file meanwhile: the descriptor is closed after its use.
+            # Another thread was faster, or a file was dropped meanwhile, perhaps this one: it is closed after its use.
             made.dropped = key in self._open or self._drops != drops
             if not made.dropped:
                 self._open[key] = made
