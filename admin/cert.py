@@ -59,7 +59,7 @@ Valid until: {made.server.expires:%Y-%m-%d}
 SHA-256 of the authority (ca.pem):       {made.ca.fingerprint}
 SHA-256 of the certificate (server.pem): {made.server.fingerprint}
 
-Start the server, or send SIGHUP to one that uses this certificate already: {program} --data {data}
+Start the server anew ({program} --data {data}), or send SIGHUP to one that uses this certificate already.
 
 Give {made.ca_file} to everyone who connects; it is no secret. ca.key and server.key are: keep them here.
   client.py   client.py tls://HOST --ca ca.pem; without --ca, it shows the certificate's SHA-256 and asks once

@@ -60,4 +60,8 @@ def _sentences(report: CheckReport) -> Iterator[str]:
     if report.count:
         yield f"Problems: {report.count:,}."
     else:
-        yield f"No damage in {report.messages:,} messages and {report.files:,} files."
+        yield f"No damage in {_count(report.messages, 'message')} and {_count(report.files, 'file')}."
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
