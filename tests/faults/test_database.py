@@ -12,12 +12,12 @@ import yaml
 from tests.support.clients import Bulk, Json, Text
 from tests.support.database_proxy import DatabaseProxy
 from tests.support.fixtures import StartProcess
-from tests.support.load import Scene
+from tests.support.load import Scene, join_lab, read_all
 from tests.support.mqtt import MqttLine
 from tests.support.postgres import Cluster, new_cluster, shared_cluster
 from tests.support.processes import Process
 from tests.support.waiting import DEADLINE, ended, eventually
-from wire.frames import Entry, Error, Gap, Hello, History, Join, Msg, Page, Ping, Pong, Say, Stored, Welcome
+from wire.frames import Entry, Error, Gap, Hello, Join, Msg, Ping, Pong, Say, Stored, Welcome
 from wire.mqtt import V5
 
 _WINDOW = 20  # posts that a poster has on their way
@@ -130,11 +130,7 @@ def test_a_database_that_goes_away_under_load(
     process = start_database(start_process, tmp_path, cluster.url(cluster.new_database(), proxy.port))
     scene = Scene(process.address)
     posters, readers = [Insistent(scene, at) for at in range(3)], [Reader(scene, at) for at in range(2)]
-    for reader in readers:
-        with Bulk(process.address, reader.name) as line:
-            line.send(Join("lab"), Ping(ref="joined"))
-            while not any(isinstance(frame, Pong) for frame in line.take()):
-                pass
+    join_lab(process.address, *[reader.name for reader in readers])
     threads = [scene.run(poster.work, poster.name) for poster in posters]
     threads += [scene.run(reader.work, reader.name) for reader in readers]
     try:
@@ -186,19 +182,6 @@ def refusals(scene: Scene, posters: list[Insistent], count: int) -> None:
         lambda: f"{[poster.refused for poster in posters]} of {count} refusals",
     )
     assert not scene.failures, scene.failures
-
-
-def read_all(address: str) -> list[Entry]:
-    """Return the whole channel, page by page."""
-    entries: list[Entry] = []
-    with Bulk(address, "auditor") as line:
-        while True:
-            line.send(History(channel="lab", after=len(entries), limit=1_000, ref="page"))
-            page = next(frame for frames in iter(line.take, None) for frame in frames if isinstance(frame, Page))
-            if not page.entries:
-                assert page.tail == len(entries)
-                return entries
-            entries += page.entries
 
 
 def check(log: list[Entry], posters: list[Insistent], readers: list[Reader]) -> None:

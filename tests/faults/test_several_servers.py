@@ -10,14 +10,22 @@ from pathlib import Path
 import pytest
 
 from channels.chat import SEVERAL
-from tests.faults.test_kill import Listener, acknowledged, check_log, check_readers, progress, read_all
-from tests.support.clients import Bulk, Json
-from tests.support.load import Poster, Scene
+from tests.support.clients import Json
+from tests.support.load import (
+    Listener,
+    Poster,
+    Scene,
+    acknowledged,
+    check_log,
+    check_readers,
+    join_lab,
+    progress,
+    read_all,
+)
 from tests.support.postgres import shared_cluster
 from tests.support.processes import Process
-from tests.support.processes.forks import run
 from tests.support.waiting import DEADLINE, ended, eventually, random_moment
-from wire.frames import Closing, Entry, Hello, Join, Msg, Ping, Pong, Presence, Say, Welcome
+from wire.frames import Closing, Entry, Hello, Join, Msg, Presence, Say, Welcome
 
 Connect = Callable[..., Json]
 KILLS = 5
@@ -91,29 +99,13 @@ def test_the_names_of_a_killed_server_are_free_within_two_seconds(
     assert "Traceback" not in one.log + other.log
 
 
-def test_a_second_server_is_refused(
-    url: str, tmp_path: Path, start: Callable[[int], list[Process]], connect: Connect
-) -> None:
-    (one,) = start(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv(SEVERAL)
-        refused = run("--port", "0", "--mqtt-port", "none", "--data", str(tmp_path / "second"), "--database", url)
-    assert refused.returncode == 1
-    assert "Several servers on one database are not supported yet." in refused.stderr
-    assert connect(one.address, "alice").welcome
-
-
 def test_kills_of_one_of_three_servers_under_load(start: Callable[[int], list[Process]]) -> None:
     """Each client goes on at another server; what was acknowledged is there once, and all see the same."""
     processes = start(3)
     scenes = [Scene(process.address) for process in processes]
     posters = [Poster(scene, at) for at, scene in enumerate(scenes)]
     readers = [Listener(scene, at) for at, scene in enumerate(scenes)]
-    for name in ("founder", *[reader.name for reader in readers]):
-        with Bulk(processes[0].address, name) as line:
-            line.send(Join("lab"), Ping(ref="joined"))
-            while not any(isinstance(frame, Pong) for frame in line.take()):
-                pass
+    join_lab(processes[0].address, "founder", *[reader.name for reader in readers])
     threads = [scene.run(poster.work, poster.name) for scene, poster in zip(scenes, posters, strict=True)]
     threads += [scene.run(reader.work, reader.name) for scene, reader in zip(scenes, readers, strict=True)]
     try:
