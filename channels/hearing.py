@@ -7,9 +7,7 @@ twice or never: the next look has the same result.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any, Protocol, TypeVar
-
-import msgspec
+from typing import Any, Protocol
 
 from store import Servers, Store
 from wire.frames import Delivered, Presence, TopicChanged
@@ -24,7 +22,6 @@ from .ring import (
     Answered,
     Came,
     CursorMoved,
-    Further,
     Heard,
     Joined,
     Left,
@@ -42,8 +39,6 @@ from .user import User
 
 _MOST = 1_024  # entries of one log that are read for its followers at once; of more, each reads the store for itself
 _SIZE = 1 << 20  # bytes of the same
-
-T = TypeVar("T", bound=msgspec.Struct)
 
 
 class HearingChat(Protocol):
@@ -92,7 +87,7 @@ class HearingChat(Protocol):
 
 
 class Hearing:
-    """Called by one thread, but for `on`, `on_gone` and `tell`. After a StoreError it has to look at everything."""
+    """Called by one thread. After a StoreError it has to look at everything."""
 
     def __init__(self, chat: HearingChat) -> None:
         """`chat` may have its parts later."""
@@ -101,8 +96,6 @@ class Hearing:
         self._has_to_restore = False  # the holdings of the sessions here
         self._look_at_everything = False
         self._look_at_tails = False
-        self._further: dict[str, Callable[[int, msgspec.Raw], None]] = {}
-        self._on_gone: list[Callable[[int], None]] = []
         self._handlers: Mapping[type[Notice], Callable[[int, Any], None]] = {
             Made: self._made,
             Removed: self._removed,
@@ -116,22 +109,7 @@ class Hearing:
             Wanted: self._wanted,
             Answered: self._answered,
             LookAgain: self._look_again,
-            Further: self._heard_further,
         }
-
-    def on(self, kind: str, type: type[T], handle: Callable[[int, T], None]) -> None:
-        """Have a function called with the server and the body of each notice of that kind. Called at the start."""
-        decoder = msgspec.json.Decoder(type)
-        self._further[kind] = lambda server, body: handle(server, decoder.decode(body))
-
-    def tell(self, kind: str, body: msgspec.Struct) -> None:
-        """Tell the other servers something that they have a function for, by `on`. Any thread may call it."""
-        if not self._chat.outbox.alone:
-            self._chat.outbox.tell(Further(kind, msgspec.Raw(msgspec.json.encode(body))))
-
-    def on_gone(self, handle: Callable[[int], None]) -> None:
-        """Have a function called with each server that is gone. Called at the start."""
-        self._on_gone.append(handle)
 
     def do(self, heard: Heard) -> None:
         """Do what was heard. The looks come last, since they see what the notices were told after."""
@@ -336,16 +314,9 @@ class Hearing:
         """A server is gone. It may have committed what it has told nobody."""
         self._look_at_tails = True
         self._tell_presence_of(self._chat.directory.gone(server), online=False)
-        for handle in self._on_gone:
-            handle(server)
 
     def _look_again(self, _server: int, _notice: LookAgain) -> None:
         self._look_at_everything = True
-
-    def _heard_further(self, server: int, notice: Further) -> None:
-        handle = self._further.get(notice.kind)
-        if handle is not None:
-            handle(server, notice.body)
 
     def look_at_everything(self) -> None:
         """Bring all that the servers share up to date from the store."""

@@ -122,16 +122,9 @@ class LookAgain(_Notice, tag="look"):
     """The server that tells this has lost notices, or its holdings were removed and are there again."""
 
 
-class Further(_Notice, tag="f"):
-    """A notice of a floor above; `kind` says of which type the body is."""
-
-    kind: str
-    body: msgspec.Raw
-
-
 Notice: TypeAlias = (
     Moved | Made | Removed | TopicSet | Joined | Left | Came | Went | CursorMoved | Registered | Wanted | Answered
-    | LookAgain | Further
+    | LookAgain
 )  # fmt: skip
 
 _decoder = msgspec.json.Decoder(list[Notice])

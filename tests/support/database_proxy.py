@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from typing import Self
+from collections.abc import Callable, Sequence
+from functools import partial
 
-from tests.support.waiting import DEADLINE
+from tests.support.relay import Relay, Way, end
 
 _CHUNK = 1 << 16
 COMMIT = b"COMMIT"
@@ -24,16 +25,13 @@ class _Line:
 
     def cut(self) -> None:
         """End it, both ways."""
-        for sock in (self.client, self.server):
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+        end(self.client, self.server)
 
 
-class DatabaseProxy:
-    """Listens at `port` of 127.0.0.1. A context manager."""
+class DatabaseProxy(Relay):
+    """Passes bytes to the database at a port of this machine."""
 
     def __init__(self, port: int) -> None:
-        self._server = ("127.0.0.1", port)
         self._lock = threading.Lock()
         self._lines: list[_Line] = []
         self._moving = threading.Event()
@@ -44,22 +42,7 @@ class DatabaseProxy:
         self.accepts = threading.Event()
         self.accepts.set()
         self.done = threading.Event()  # what `lose_answer` or `stop_before` waits for has happened
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        self._threads = [threading.Thread(target=self._accept, name="database-proxy", daemon=True)]
-        self._threads[0].start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._moving.set()
-        self.cut()
-        for thread in self._threads:
-            thread.join(DEADLINE)
+        super().__init__(("127.0.0.1", port))
 
     def stall(self) -> None:
         """Pass nothing any more, and end no connection."""
@@ -87,32 +70,23 @@ class DatabaseProxy:
         self.done.clear()
         self._stopped = request
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                client = self._listener.accept()[0]
-            except OSError:
-                return
-            try:
-                if not self.accepts.is_set():
-                    raise ConnectionRefusedError
-                server = socket.create_connection(self._server, DEADLINE)
-            except OSError:
-                client.close()
-                continue
-            server.settimeout(None)
-            for sock in (client, server):
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            line = _Line(client, server)
-            with self._lock:
-                self._lines.append(line)
-            for way in (self._up, self._down):
-                self._threads.append(threading.Thread(target=self._pass, args=(line, way), daemon=True))
-                self._threads[-1].start()
+    def _release(self) -> None:
+        self._moving.set()
 
-    def _pass(self, line: _Line, way: object) -> None:
+    def _admits(self) -> bool:
+        return self.accepts.is_set()
+
+    def _open(self, client: socket.socket, server: socket.socket) -> Sequence[Way]:
+        for sock in (client, server):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        line = _Line(client, server)
+        with self._lock:
+            self._lines.append(line)
+        return [partial(self._pass, line, way) for way in (self._up, self._down)]
+
+    def _pass(self, line: _Line, way: Callable[[_Line], None]) -> None:
         with contextlib.suppress(OSError):
-            way(line)  # type: ignore[operator]
+            way(line)
         line.cut()
         with self._lock:
             line.ended += 1

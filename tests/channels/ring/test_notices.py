@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from channels.ring import Came, Further, Joined, LookAgain, Moved, Notice, Wanted, Went, channel_ids
+from channels.ring import Came, Joined, LookAgain, Moved, Notice, Wanted, Went, channel_ids
 from channels.ring.notices import decode, encode
 from store import MESSAGE
 
@@ -16,7 +16,6 @@ EACH: list[Notice] = [
     Went(3, "alice"),
     Wanted(2, "alice"),
     LookAgain(),
-    Further("will", msgspec.Raw(b'{"of":"alice"}')),
 ]
 
 

@@ -10,11 +10,13 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Self, TypeAlias
+from functools import partial
+from typing import Any, TypeAlias
 
 import msgspec
 
 from tests.support.clients import endpoint
+from tests.support.relay import Relay, Way, end
 from tests.support.waiting import DEADLINE
 from wire.ranges import EMPTY, RangeSet, union
 
@@ -117,37 +119,20 @@ class Tap:
     def close(self) -> None:
         """End it, both ways."""
         self.cut = True
-        for sock in (self.client, self.server):
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+        end(self.client, self.server)
 
 
-class FileProxy:
-    """Listens at `address`; `taps` are all lines that there were. A context manager."""
+class FileProxy(Relay):
+    """Passes frames to a server; `address` is its own, and `taps` are all lines that there were."""
 
     def __init__(self, server: str, meddle: Meddle | None = None, gate: Gate | None = None) -> None:
-        self._server = endpoint(server)
         self.meddle = meddle
         self.gate = gate
         self.taps: list[Tap] = []
         self.server_up = threading.Event()  # until it is set, new lines wait
         self.server_up.set()
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
-        self._threads = [threading.Thread(target=self._accept, name="proxy", daemon=True)]
-        self._threads[0].start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self.server_up.set()
-        self.cut()
-        for thread in self._threads:
-            thread.join(DEADLINE)
+        super().__init__(endpoint(server))
+        self.address = f"127.0.0.1:{self.port}"
 
     def cut(self, name: str = "") -> None:
         """End all lines, or somebody's."""
@@ -161,24 +146,17 @@ class FileProxy:
         """Somebody's lines that were there for a file, in order."""
         return [tap for tap in self.taps if tap.name == name and (tap.had is not None or tap.first_get is not None)]
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                client = self._listener.accept()[0]
-            except OSError:
-                return
-            self.server_up.wait(DEADLINE)
-            try:
-                server = socket.create_connection(self._server, DEADLINE)
-            except OSError:
-                client.close()
-                continue
-            server.settimeout(None)
-            tap = Tap(client, server)
-            self.taps.append(tap)
-            for up in (True, False):
-                self._threads.append(threading.Thread(target=self._pass, args=(tap, up), name="proxy", daemon=True))
-                self._threads[-1].start()
+    def _release(self) -> None:
+        self.server_up.set()
+
+    def _admits(self) -> bool:
+        self.server_up.wait(DEADLINE)
+        return True
+
+    def _open(self, client: socket.socket, server: socket.socket) -> Sequence[Way]:
+        tap = Tap(client, server)
+        self.taps.append(tap)
+        return [partial(self._pass, tap, up) for up in (True, False)]
 
     def _pass(self, tap: Tap, up: bool) -> None:
         source, sink = (tap.client, tap.server) if up else (tap.server, tap.client)
