@@ -49,7 +49,8 @@ def test_a_user_who_leaves_a_channel_holds_no_file_of_it_open(server: Server, co
     file = offer(alice, user="", channel="lab")
     fill(alice, file)
     alice.close()
-    eventually(lambda: _open_files() == before, lambda: "the file is open for alice")
+    eventually(lambda: not server.chat.files._open, lambda: "the file is open for alice")
+    assert _open_files() == before
     get = Get(file=file, offset=0, length=9)
     assert bob.request(get).payload == DATA[:9]
     assert _open_files() == before + 1
