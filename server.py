@@ -42,7 +42,16 @@ from doors import (
     refuse_unknown,
     text_speaker,
 )
-from net import flush_standard_streams, is_loopback, limit_free_memory, network_of, print_error, print_out
+from net import (
+    NetError,
+    flush_standard_streams,
+    is_loopback,
+    limit_free_memory,
+    network_of,
+    print_error,
+    print_out,
+    reachable_address,
+)
 from reporting import FORMATS, LogFormat, LogLevel, LogOptions, events, open_log, report
 from store import Durability, Store, data_folder, open_store, shown_url, url_has_password
 from wire import VERSION
@@ -77,6 +86,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     data: str = "data"
     database: str = ""  # a URL, or a folder; empty: in the data folder
     durability: Durability = "process"
+    address: str = ""  # where other servers on the same database reach this one; empty: where it listens
     log_level: LogLevel = "info"
     log_format: LogFormat = "text"
     proxies: tuple[str, ...] = ()  # IP addresses and networks whose connections begin with a PROXY header
@@ -100,6 +110,7 @@ class Server:
     def __init__(self, config: Config) -> None:
         proxies = Proxies(config.proxies)
         folder = data_folder(config.data)
+        self._wanted_address = config.address
         self.tls = open_tls(config.tls, folder)
         self._store: Store = open_store(config.database or config.data, config.durability, folder=folder)
         try:
@@ -122,6 +133,7 @@ class Server:
                     self.mqtts_address = self._open_further(
                         config, config.mqtts_port, usual, replace(devices, tls_only=True)
                     )
+                self._introduce()
             except LocalError:
                 self._close_doors()
                 self.chat.close()
@@ -129,6 +141,26 @@ class Server:
         except LocalError:
             self._store.close()
             raise
+
+    def _introduce(self) -> None:
+        """Let the other servers know where they reach this one. Raises LocalError."""
+        try:
+            address = reachable_address(self._wanted_address, self.address)
+            of_machine = reachable_address("", f"0.0.0.0:{address.rpartition(':')[2]}")
+        except NetError as error:
+            raise LocalError(f"The address for other servers is wrong: {error}") from error
+        name = address if self._wanted_address else of_machine
+        self.chat.servers.introduce(name, address, self.tls.fingerprint if self.tls is not None else "")
+
+    def reload_tls(self) -> None:
+        """Use what the certificate's files have now for new connections."""
+        if self.tls is None:
+            return
+        self.tls.reload()
+        try:
+            self._introduce()
+        except LocalError as error:
+            report(events.StoreProblem(str(error), "Other servers do not know the new certificate."))
 
     def _speakers(self) -> Speakers:
         """Return the speakers of the main port."""
@@ -305,6 +337,9 @@ def _parser(program: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--database", metavar="URL", help="postgresql://USER@HOST/NAME for the messages (default: in the data folder)"
     )
+    parser.add_argument(
+        "--address", metavar="HOST:PORT", help="where other servers on the same database reach this one"
+    )
     for option, what in (("cert", "certificate, with the chain above it"), ("key", "certificate's key")):
         parser.add_argument(f"--tls-{option}", metavar="FILE", help=f"PEM file of the {what}")
     parser.add_argument(
@@ -388,8 +423,7 @@ def _serve(config: Config, signals: int) -> None:
     report(events.Started(VERSION, server.address, server.mqtt_address or "", config.data, database))
     print_out(_ready(config, server))
     while os.read(signals, 1)[0] == signal.SIGHUP:
-        if server.tls is not None:
-            server.tls.reload()
+        server.reload_tls()
     print_out("Stopping.")
     server.close()
     report(events.Stopped())

@@ -35,7 +35,7 @@ def site_folder(data: Path) -> Path:
 class ServerTls:
     """The TLS of all doors. Any thread may read `context`; `required`: peers on other machines must use it.
 
-    A handshake takes one of the `turns`.
+    `fingerprint` is that of the certificate. A handshake takes one of the `turns`.
     """
 
     def __init__(self, cert: Path, key: Path | None, *, required: bool = False) -> None:
@@ -56,7 +56,7 @@ class ServerTls:
             found = describe(self._cert)
         except NetError as error:
             raise LocalError(str(error)) from error
-        self.context = context
+        self.context, self.fingerprint = context, found.fingerprint
         expires = f"{found.expires:%Y-%m-%dT%H:%M:%SZ}"
         report(events.CertificateLoaded(str(self._cert), found.fingerprint, expires))
         if found.expires < datetime.now(UTC) + _WARN:

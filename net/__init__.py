@@ -8,7 +8,7 @@ is a sentence for that person.
 
 from __future__ import annotations
 
-from .address import format_address, host_of, is_loopback, network_of, parse_address
+from .address import format_address, host_of, is_loopback, network_of, parse_address, reachable_address
 from .errors import NetError, certificate_alert, reason
 from .listen import listen
 from .memory import limit_free_memory, release_free_memory
@@ -54,6 +54,7 @@ __all__ = [
     "pinned_context",
     "print_error",
     "print_out",
+    "reachable_address",
     "reason",
     "release_free_memory",
     "send_holding_gil",

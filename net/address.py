@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 
 from .errors import NetError
 
@@ -10,6 +11,20 @@ from .errors import NetError
 def format_address(host: str, port: int) -> str:
     """Return `host:port`, an IPv6 host in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def reachable_address(wanted: str, listening: str) -> str:
+    """Return the address at which other machines reach a port that listens at the address `listening`.
+
+    It is `wanted`, with that port if it names none, if it is not empty; else the address itself, with the name of this
+    machine instead of one that stands for all of the machine's addresses. Raises NetError.
+    """
+    host, port = host_of(listening), int(listening.rpartition(":")[2])
+    if wanted:
+        host, port = parse_address(wanted, host, port)
+    if host in ("0.0.0.0", "::", ""):
+        host = socket.gethostname()
+    return format_address(host, port)
 
 
 def host_of(address: str) -> str:

@@ -30,6 +30,7 @@ from .contract import (
     Membership,
     NewPosts,
     Progress,
+    ServerRow,
     Servers,
     Store,
     StoredSize,
@@ -43,6 +44,7 @@ from .open import absolute_url, data_folder, open_store, read_account, shown_url
 __all__ = [
     "MESSAGE", "Account", "Accounts", "Alone", "Appended", "Batch", "Blobs", "CheckReport", "Client", "Clients",
     "Durability", "Entries", "FileRow", "FileSummary", "Files", "Held", "Holding", "LogRow", "Members", "Membership",
-    "NewPosts", "Progress", "Servers", "Store", "StoreError", "StoredSize", "Unused", "absolute_url", "check_store",
-    "data_folder", "file_post_id", "open_store", "private_key", "read_account", "shown_url", "url_has_password",
+    "NewPosts", "Progress", "ServerRow", "Servers", "Store", "StoreError", "StoredSize", "Unused", "absolute_url",
+    "check_store", "data_folder", "file_post_id", "open_store", "private_key", "read_account", "shown_url",
+    "url_has_password",
 ]  # fmt: skip

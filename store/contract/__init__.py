@@ -16,13 +16,13 @@ from .errors import StoreError
 from .files import FileRow, Files, FileSummary, StoredSize
 from .logs import Kind, LogRow, log_title, private_key
 from .members import Members, Membership
-from .servers import MESSAGE, Alone, Held, Holding, Servers
+from .servers import MESSAGE, Alone, Held, Holding, ServerRow, Servers
 from .store import Durability, Store
 from .unused import Unused
 
 __all__ = [
     "MESSAGE", "RUN", "RUN_SIZE", "Account", "Accounts", "Alone", "Appended", "Batch", "CheckReport", "Client",
     "Clients", "Durability", "Entries", "FileRow", "FileSummary", "Files", "Held", "Holding", "Kind", "LogRow",
-    "Members", "Membership", "NewPosts", "Progress", "Servers", "Store", "StoreError", "StoredSize", "Unused",
-    "file_of_post", "file_post_id", "log_title", "private_key",
+    "Members", "Membership", "NewPosts", "Progress", "ServerRow", "Servers", "Store", "StoreError", "StoredSize",
+    "Unused", "file_of_post", "file_post_id", "log_title", "private_key",
 ]  # fmt: skip

@@ -6,12 +6,27 @@ A store that one server has to itself has `Alone`, which does nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 MESSAGE = 7_000  # bytes of a message as UTF-8, above which `Servers.tell` is slower
 
 Outcome = Literal["held", "taken", "registered", "forgotten"]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerRow:
+    """A server that lives. `name` is shown to people; `address` is `host:port`, where the others reach its main port.
+
+    `fingerprint` is the SHA-256 of its certificate as AB:CD:…, empty if it has no TLS. Whoever knows the `secret` is
+    one of the servers on this store. All of them but the number are empty before the server's ports are open.
+    """
+
+    number: int
+    name: str = ""
+    address: str = ""
+    fingerprint: str = ""
+    secret: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +85,15 @@ class Servers(Protocol):
         removed; `missed` when messages may have been lost, and this server's holdings, too, because the store was away.
         """
 
-    def others(self) -> list[int]:
-        """Return the other servers that live, sorted."""
+    @property
+    def secret(self) -> str:
+        """What proves to this server that one of the others asks, which finds it in the row; empty for the only one."""
+
+    def introduce(self, name: str, address: str, fingerprint: str) -> None:
+        """Store what the others are to know of this server. Called after `start`, again after each change."""
+
+    def others(self) -> list[ServerRow]:
+        """Return the other servers that live, sorted by number."""
 
     def tell(self, message: str) -> None:
         """Send a message to all other servers. After StoreError, it may have been sent."""
@@ -115,7 +137,12 @@ class Alone:
     def start(self, hear: Callable[[int, str], None], gone: Callable[[int], None], missed: Callable[[], None]) -> None:
         """Call none of them, ever."""
 
-    def others(self) -> list[int]:
+    secret = ""
+
+    def introduce(self, name: str, address: str, fingerprint: str) -> None:
+        """Introduce it to nobody."""
+
+    def others(self) -> list[ServerRow]:
         """Return an empty list."""
         return []
 

@@ -37,7 +37,12 @@ _SETTINGS = (
     f"SET tcp_keepalives_idle = 1; SET tcp_keepalives_interval = 1; SET tcp_keepalives_count = 3; LISTEN {CHANNEL}"
 )
 _REGISTER = "INSERT INTO servers DEFAULT VALUES RETURNING id"
-_REGISTER_AGAIN = "INSERT INTO servers (id) VALUES (%s) ON CONFLICT DO NOTHING"
+_ROW = "INSERT INTO servers (id, name, address, fingerprint, secret) VALUES (%s, %s, %s, %s, %s) ON CONFLICT "
+_REGISTER_AGAIN = _ROW + "DO NOTHING"
+INTRODUCE = (  # also if the row was removed by another server, which took this one for dead
+    _ROW + "(id) DO UPDATE SET name = excluded.name, address = excluded.address, fingerprint = excluded.fingerprint,"
+    " secret = excluded.secret"
+)
 _LOCK = f"SELECT pg_try_advisory_lock({_CLASS}, %s::integer)"
 _UNLOCK = f"SELECT pg_advisory_unlock({_CLASS}, %s::integer)"
 _DEAD = (
@@ -65,6 +70,7 @@ class Listener:
 
     def __init__(self, address: Address, connect: Callable[[], LimitedConnection]) -> None:
         self.here = 0
+        self.introduced = ("", "", "", "")  # the other columns of the server's row
         self._address = address
         self._connect = connect
         self._link: LimitedConnection | None = None
@@ -100,7 +106,7 @@ class Listener:
             link.add_notify_handler(lambda notify: self._heard.append(notify.payload))
             link.execute("BEGIN")
             if self.here:
-                link.execute(_REGISTER_AGAIN, (self.here,))
+                link.execute(_REGISTER_AGAIN, (self.here, *self.introduced))
             else:
                 self.here = int(_one(link, _REGISTER))
             if not _one(link, _LOCK, self.here):

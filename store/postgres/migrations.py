@@ -92,4 +92,10 @@ def _servers(db: Connection) -> None:
         db.execute(text(statement.replace("TEXT", 'TEXT COLLATE "C"')))
 
 
-STEPS: tuple[Step, ...] = (_first, _servers)
+def _introduced(db: Connection) -> None:
+    """Add what servers know of each other."""
+    for column in ("name", "address", "fingerprint", "secret"):
+        db.execute(text(f"ALTER TABLE servers ADD COLUMN {column} TEXT COLLATE \"C\" NOT NULL DEFAULT ''"))
+
+
+STEPS: tuple[Step, ...] = (_first, _servers, _introduced)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Callable, Collection
 from typing import Any
@@ -9,14 +10,14 @@ from typing import Any
 import psycopg
 from sqlalchemy import Connection
 
-from ..contract import MESSAGE, Durability, Held, Holding, StoreError
+from ..contract import MESSAGE, Durability, Held, Holding, ServerRow, StoreError
 from .address import Address
 from .connection import LimitedConnection, connect
 from .database import PostgresDatabase
 from .errors import unreachable
-from .listener import CHANNEL, LIVES, REFERENCE, TEXT, Listener
+from .listener import CHANNEL, INTRODUCE, LIVES, REFERENCE, TEXT, Listener
 
-_OTHERS = f"SELECT id FROM servers WHERE id <> %s AND {LIVES} ORDER BY id"
+_OTHERS = f"SELECT id, name, address, fingerprint, secret FROM servers WHERE id <> %s AND {LIVES} ORDER BY id"
 _NOTIFY = f"SELECT pg_notify('{CHANNEL}', %s)"
 # A message that is too large for a notification waits in a row for whoever hears of it.
 _TELL_LARGE = (
@@ -46,6 +47,7 @@ class PostgresServers:
         self._database = database
         self._address = address
         self._durability = durability
+        self.secret = secrets.token_urlsafe(32)
         self._listener = Listener(address, self._connect)
         self._sending = threading.Lock()  # held by the thread that uses the sender
         self._sender: LimitedConnection | None = None
@@ -62,10 +64,16 @@ class PostgresServers:
         """Be one of the servers from now on; clear up after those that have died before."""
         self._listener.start(hear, gone, missed)
 
-    def others(self) -> list[int]:
-        """Return the other servers that live, sorted."""
+    def introduce(self, name: str, address: str, fingerprint: str) -> None:
+        """Store what the others are to know of this server."""
+        self._listener.introduced = (name, address, fingerprint, self.secret)
+        with self._database.transaction() as db:
+            db.exec_driver_sql(INTRODUCE, (self.here, *self._listener.introduced))
+
+    def others(self) -> list[ServerRow]:
+        """Return the other servers that live, sorted by number."""
         with self._database.reading() as db:
-            return [id for (id,) in db.exec_driver_sql(_OTHERS, (self.here,))]
+            return [ServerRow(*row) for row in db.exec_driver_sql(_OTHERS, (self.here,))]
 
     def tell(self, message: str) -> None:
         """Send a message to all other servers, by a connection that does nothing else."""

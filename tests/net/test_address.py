@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from net import NetError, format_address, host_of, is_loopback, parse_address
+from net import NetError, format_address, host_of, is_loopback, parse_address, reachable_address
 
 
 @pytest.mark.parametrize(
@@ -70,3 +70,28 @@ def test_formatting_and_reading_are_inverse(host: str, address: str) -> None:
 )
 def test_what_stays_on_this_machine(host: str, own: bool) -> None:
     assert is_loopback(host) is own
+
+
+@pytest.mark.parametrize(
+    ("wanted", "listening", "address"),
+    [
+        ("", "10.0.0.5:7000", "10.0.0.5:7000"),
+        ("", "[fe80::1]:7000", "[fe80::1]:7000"),
+        ("", "0.0.0.0:7000", "here.lan:7000"),
+        ("", "[::]:7001", "here.lan:7001"),
+        ("lab-a", "0.0.0.0:7000", "lab-a:7000"),
+        ("lab-a:80", "10.0.0.5:7000", "lab-a:80"),
+        (":80", "10.0.0.5:7000", "10.0.0.5:80"),
+        ("::1", "10.0.0.5:7000", "[::1]:7000"),
+    ],
+)
+def test_others_reach_a_port_at_its_address(
+    monkeypatch: pytest.MonkeyPatch, wanted: str, listening: str, address: str
+) -> None:
+    monkeypatch.setattr("net.address.socket.gethostname", lambda: "here.lan")
+    assert reachable_address(wanted, listening) == address
+
+
+def test_others_reach_nothing_at_a_bad_address() -> None:
+    with pytest.raises(NetError, match="'x' is not a port"):
+        reachable_address("lab-a:x", "0.0.0.0:7000")

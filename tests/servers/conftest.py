@@ -10,7 +10,7 @@ import inspect
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -57,7 +57,7 @@ def open_shared(request: pytest.FixtureRequest, database_kind: str) -> Iterator[
 
 @pytest.fixture
 def start_servers(open_shared: OpenStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StartServers]:
-    """Start servers that share one store: `start_servers(3, limits=Limits(…))`; closed afterwards."""
+    """Start servers that share one store: `start_servers(3, limits=Limits(…), address="…")`; closed afterwards."""
     started: list[Server] = []
 
     def watched(
@@ -68,9 +68,9 @@ def start_servers(open_shared: OpenStore, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv(SEVERAL, "1")
     monkeypatch.setattr("server.open_store", watched)
 
-    def start(count: int, limits: Limits = Limits()) -> list[Server]:  # noqa: B008 - it is frozen
-        limits = without_rates(limits)
-        config = Config(port=0, mqtt_port=0, data=str(tmp_path / "data"), limits=limits)
+    def start(count: int, limits: Limits = Limits(), **settings: Any) -> list[Server]:  # noqa: B008 - it is frozen
+        settings = {"data": str(tmp_path / "data"), **settings}
+        config = Config(port=0, mqtt_port=0, limits=without_rates(limits), **settings)
         started.extend(Server(config) for _ in range(count))
         return started[-count:]
 

@@ -9,7 +9,7 @@ from itertools import count
 from typing import Any
 
 from channels.locks import nothing_held
-from store import Held, Holding, Store, StoreError
+from store import Held, Holding, ServerRow, Store, StoreError
 
 
 class SharedStore:
@@ -90,6 +90,8 @@ class LocalServers:
         self.site = site
         self.here = here
         self.deaf = False
+        self.secret = f"secret of {here}"
+        self.row = ServerRow(here)
 
     def start(self, hear: Callable[[int, str], None], gone: Callable[[int], None], missed: Callable[[], None]) -> None:
         """Be one of the servers."""
@@ -102,9 +104,16 @@ class LocalServers:
         if self.site.away or self.deaf:
             raise StoreError("The database is away.")
 
-    def others(self) -> list[int]:
+    def introduce(self, name: str, address: str, fingerprint: str) -> None:
+        """Keep what the others are to know."""
+        self._reach()
+        self.row = ServerRow(self.here, name, address, fingerprint, self.secret)
+
+    def others(self) -> list[ServerRow]:
         """Return the others that live."""
-        return sorted({*self.site.living} - {self.here})
+        self._reach()
+        with self.site.lock:
+            return [each.row for number, each in sorted(self.site.living.items()) if number != self.here]
 
     def tell(self, message: str) -> None:
         """Call the others, all in one order."""

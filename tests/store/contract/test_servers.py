@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from store import Alone, Holding, Servers, Store, open_store
+from store import Alone, Holding, ServerRow, Servers, Store, open_store
 from tests.support.servers import LocalServers, LocalSite
 from tests.support.stores import PostgresPlace
 from tests.support.waiting import eventually
@@ -98,8 +98,18 @@ def test_each_server_hears_the_others_in_order(meeting: Meeting) -> None:
 def test_the_servers_know_each_other(meeting: Meeting) -> None:
     numbers = [each.servers.here for each in meeting.heard]
     assert len({*numbers, 0}) == 4
-    assert meeting.one.others() == sorted(numbers[1:])
+    assert [each.number for each in meeting.one.others()] == sorted(numbers[1:])
     assert not meeting.one.alone
+
+
+def test_the_servers_know_how_to_reach_each_other(meeting: Meeting) -> None:
+    one, other, third = [each.servers for each in meeting.heard]
+    assert one.others() == [ServerRow(other.here), ServerRow(third.here)]
+    other.introduce("old", "old:1", "")
+    other.introduce("lab-a", "lab-a:7000", "AB:CD")
+    assert one.others() == [ServerRow(other.here, "lab-a", "lab-a:7000", "AB:CD", other.secret), ServerRow(third.here)]
+    assert len({one.secret, other.secret, third.secret, ""}) == 4
+    assert other.secret not in repr(one.others())
 
 
 def test_a_guests_name_has_one_holding(meeting: Meeting) -> None:
@@ -161,7 +171,7 @@ def test_a_server_that_is_gone_holds_nothing(meeting: Meeting, dies: bool) -> No
     for each in (meeting.heard[0], meeting.heard[2]):
         wanted = [(other.here, "last words"), (other.here, None)]
         eventually(lambda: each.happened == wanted, lambda: repr(each.happened))  # noqa: B023
-    assert other.here not in one.others()
+    assert other.here not in [each.number for each in one.others()]
     assert [each.key for each in one.holdings()] == ["bob"]
 
 
@@ -185,7 +195,9 @@ def test_a_store_for_one_server_has_no_others(tmp_path: Path) -> None:
     servers = store.servers()
     assert servers is store.servers()
     assert servers.alone
+    servers.introduce("lab-a", "lab-a:7000", "")
     assert servers.others() == []
+    assert servers.secret == ""
     assert servers.hold(holding(servers, 1), None, proven=False, own=[]).outcome == "held"
     assert servers.holdings() == []
     assert isinstance(servers, Alone)
