@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import select
 import shutil
 import signal
 import socket
@@ -15,7 +16,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import cache
 from importlib.util import find_spec
 from itertools import count
@@ -143,12 +144,22 @@ class Cluster:
         self._end(signal.SIGINT)
 
     def kill(self) -> None:
-        """`kill -9`: its processes end without finishing anything."""
+        """`kill -9`: its processes end without finishing anything. Return when all of them have ended.
+
+        The first one is held meanwhile, so that it starts no further ones.
+        """
+        self._process.send_signal(signal.SIGSTOP)
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
-        for child in (*map(int, children), self._process.pid):
-            with suppress(ProcessLookupError):  # one that served a connection has ended meanwhile
-                os.kill(child, signal.SIGKILL)
-        self._end(signal.SIGKILL)
+        with ExitStack() as opened:
+            ended = []
+            for child in map(int, children):
+                with suppress(ProcessLookupError):  # one that served a connection has ended meanwhile
+                    ended.append(os.pidfd_open(child))
+                    opened.callback(os.close, ended[-1])
+                    signal.pidfd_send_signal(ended[-1], signal.SIGKILL)
+            self._end(signal.SIGKILL)
+            for each in ended:
+                select.select([each], [], [], _PATIENCE)
 
     def _end(self, how: signal.Signals) -> None:
         self._process.send_signal(how)

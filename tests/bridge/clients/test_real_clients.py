@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import queue
 import shlex
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -178,27 +180,40 @@ class Listener:
 
     def __init__(self, command: list[str]) -> None:
         self._process = subprocess.Popen([*command, "-t", "chat/server"], stdout=subprocess.PIPE, text=True)
+        self._lines: queue.Queue[str] = queue.Queue()
         self._heard: list[str] = []
-        while not (line := self._read()).endswith("online"):
-            self._heard.append(line)
+        self._reader = threading.Thread(target=self._read, name="mosquitto-listener")
+        self._reader.start()
+        self._take(lambda line: line.endswith("online"))
 
-    def _read(self) -> str:
+    def _read(self) -> None:
         assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line, "mosquitto_sub has ended"
-        return line.rstrip("\n")
+        for line in self._process.stdout:
+            self._lines.put(line.rstrip("\n"))
+
+    def _take(self, fits: Callable[[str], bool]) -> str:
+        """Return the first message that fits. The others stay: the answers of two connections may swap places."""
+        while True:
+            for line in self._heard:
+                if fits(line):
+                    self._heard.remove(line)
+                    return line
+            try:
+                self._heard.append(self._lines.get(timeout=DEADLINE))
+            except queue.Empty:
+                raise AssertionError(f"it did not come; heard: {self._heard}") from None
 
     def hear(self, start: str = "") -> str:
-        """Return the next message that begins with `start`."""
-        while True:
-            line = self._heard.pop(0) if self._heard else self._read()
-            if line.startswith(start):
-                return line
+        """Return the first message that begins with `start`."""
+        return self._take(lambda line: line.startswith(start))
 
     def close(self) -> None:
         """End the process."""
         self._process.terminate()
-        self._process.communicate(timeout=DEADLINE)
+        self._process.wait(DEADLINE)
+        self._reader.join(DEADLINE)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
 
 
 def test_the_example_with_paho(process: Process, connect: Callable[..., Json]) -> None:
