@@ -11,7 +11,7 @@ import hmac
 import secrets
 import threading
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -110,7 +110,7 @@ class Directory:
         mine = [other.number for other in user.sessions] if user is not None else []
         holding = Holding(
             self._servers.here, session.number, account.key, account.name, session.transport, session.address, now(),
-            _hash(own),
+            _hash(own), session.client,
         )  # fmt: skip
         try:
             held = self._servers.hold(holding, None if token is None else _hash(token), proven=proven, own=mine)
@@ -145,9 +145,13 @@ class Directory:
             user.registered = user.registered or registered  # other servers do not tell
             if not user.sessions and token is not None and not self._outbox.alone:
                 user.token = token
-            replaced = () if user.registered else user.sessions
-            elsewhere = user.elsewhere if user.registered else ()  # a guest has one connection in all
-            self._set_locked(user, (session,) if replaced else (*user.sessions, session), elsewhere)
+            replaced: tuple[ConnectedSession, ...] = user.sessions  # a guest has one connection in all
+            elsewhere: tuple[Holding, ...] = ()
+            if user.registered:
+                gone = set(map(_place, held.replaced))
+                replaced = tuple([each for each in user.sessions if (self._servers.here, each.number) in gone])
+                elsewhere = tuple([each for each in user.elsewhere if _place(each) not in gone])
+            self._set_locked(user, (*[each for each in user.sessions if each not in replaced], session), elsewhere)
             changed, user.changed = user.changed, None
         if changed is not None:
             changed.set()
@@ -165,9 +169,14 @@ class Directory:
         channels = channel_ids([log.row.id for log in list(user.joined)]) if user.loaded else None
         self._outbox.tell(
             Came(
-                session.number, user.key, user.name, session.transport, session.address, user.since, channels, instead
+                session.number, user.key, user.name, session.transport, session.address, user.since, channels, instead,
+                session.client,
             )
         )  # fmt: skip
+        with self._lock:
+            replaced = session not in user.sessions
+        if replaced:  # by another one here, which may have been announced before
+            self._outbox.tell(Went(session.number, user.key))
 
     def forget(self, key: str, remove: Callable[[], bool]) -> bool:
         """Have an account removed while nobody can take its name. Return False if somebody has it, or `remove` does."""
@@ -339,7 +348,10 @@ class Directory:
     def came(self, server: int, came: Came) -> tuple[User, bool, list[ConnectedSession]]:
         """Add a connection at another server. Return its user, True for the first one, and the sessions it replaces."""
         instead = {*came.instead, (server, came.connection)}
-        made = Holding(server, came.connection, came.key, came.name, came.transport, came.address, came.since, "")
+        made = Holding(
+            server, came.connection, came.key, came.name, came.transport, came.address, came.since, "",
+            came.client,
+        )  # fmt: skip
         with self._lock:
             user, first = self._known_locked(made)
             replaced = [each for each in user.sessions if (self._servers.here, each.number) in instead]
@@ -410,29 +422,62 @@ class Directory:
         gone = self._drop(keys, lambda each: _place(each) not in known)
         return came, gone
 
+    def held_here(self) -> list[tuple[User, ConnectedSession]]:
+        """Return the sessions of this server."""
+        with self._lock:
+            return [(user, session) for user in self._online.values() for session in user.sessions]
+
+    def lost(
+        self, held: Iterable[tuple[User, ConnectedSession]], holdings: Collection[Holding]
+    ) -> list[ConnectedSession]:
+        """Remove the sessions of `held` whose names others have taken. Return them.
+
+        `holdings` are those of all servers, read from the store after `held` was.
+        """
+        here = self._servers.here
+        mine = {each.connection for each in holdings if each.server == here}
+        elsewhere: dict[str, set[str]] = {}  # the client ids by user key
+        for each in holdings:
+            if each.server != here:
+                elsewhere.setdefault(each.key, set()).add(each.client)
+        return self._part(
+            [
+                (user, session)
+                for user, session in held
+                if session.number not in mine
+                and user.key in elsewhere
+                and (not user.registered or session.client in elsewhere[user.key] - {""})
+            ]
+        )
+
     def restore(self) -> list[ConnectedSession]:
         """Hold all names again that sessions here hold. Return the sessions whose names others have taken meanwhile."""
-        with self._lock:
-            held = [(user, session) for user in self._online.values() for session in user.sessions]
-        here = self._servers.here
+        held, here = self.held_here(), self._servers.here
         lost = self._servers.hold_again(
             [
                 Holding(
                     here, session.number, user.key, user.name, session.transport, session.address, user.since,
-                    _hash(user.token),
+                    _hash(user.token), session.client,
                 )
                 for user, session in held
             ]
         )  # fmt: skip
-        parted = [(user, session) for user, session in held if session.number in set(lost)]
+        return self._part([(user, session) for user, session in held if session.number in set(lost)])
+
+    def _part(self, parted: Iterable[tuple[User, ConnectedSession]]) -> list[ConnectedSession]:
+        """Remove sessions that others have replaced; return those that were there."""
+        removed: list[ConnectedSession] = []
         for user, session in parted:
             with self._lock:
+                if session not in user.sessions:
+                    continue
                 sessions = tuple([each for each in user.sessions if each is not session])
                 self._set_locked(user, sessions, user.elsewhere)
                 _, changed = self._parted_locked(user) if self._online.get(user.key) is user else (False, None)
             if changed is not None:
                 changed.set()
-        return [session for _, session in parted]
+            removed.append(session)
+        return removed
 
 
 def _place(holding: Holding) -> tuple[int, int]:

@@ -7,6 +7,7 @@ twice or never: the next look has the same result.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import nullcontext
 from typing import Any, Protocol
 
 from store import Servers, Store
@@ -266,9 +267,14 @@ class Hearing:
     # Users
 
     def _came(self, server: int, notice: Came) -> None:
-        user, first, replaced = self._chat.directory.came(server, notice)
+        directory, here = self._chat.directory, self._chat.servers.here
+        # A login here that the other one has replaced may not be in the directory yet, so wait for its turn.
+        mine = any(place[0] == here for place in notice.instead)
+        with directory.turn(notice.key) if mine else nullcontext():
+            user, first, replaced = directory.came(server, notice)
         for session in replaced:
             session.replaced(notice.address)
+            self._chat.outbox.tell(Went(session.number, user.key))  # others may hear of its `Came` only now
         if first:
             self._tell_presence(user, notice.channels, online=True)
 
@@ -321,7 +327,11 @@ class Hearing:
     def look_at_everything(self) -> None:
         """Bring all that the servers share up to date from the store."""
         self._look_at_channels()
-        came, gone = self._chat.directory.update(self._chat.servers.holdings())
+        directory = self._chat.directory
+        held, holdings = directory.held_here(), self._chat.servers.holdings()
+        came, gone = directory.update(holdings)
+        for session in directory.lost(held, holdings):
+            session.replaced("")
         self._tell_presence_of(came, online=True)
         self._tell_presence_of(gone, online=False)
         self._look_at_memberships()

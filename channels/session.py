@@ -8,6 +8,7 @@ from enum import StrEnum
 from itertools import count
 
 from net import network_of
+from store import Holding
 from wire.clock import now
 from wire.errors import Refused
 from wire.frames import Closing, Error, Msg, Say, Slowed
@@ -41,8 +42,9 @@ class Session:
 
     __slots__ = (
         "_gathered", "_hung_up", "_origin", "_pause", "_posted", "_settled", "_shared", "_slowed", "address", "asked",
-        "attached_to", "chat", "current", "done", "fetches_directly", "files", "login_limit", "network", "number",
-        "reader", "report", "shortcut", "spare_posts", "state", "transport", "tries", "user",
+        "attached_to", "chat", "client", "current", "done", "fetches_directly", "files", "instead", "login_limit",
+        "network", "number", "reader", "report", "shortcut", "spare_posts", "state", "taken_over", "transport", "tries",
+        "user",
     )  # fmt: skip
 
     def __init__(
@@ -70,6 +72,9 @@ class Session:
         self.current: Log | None = None  # the channel that a request is for which names none
         self.files = OpenFiles(chat.files, reader)
         self.shortcut: Shortcut | None = None  # to receipts, if the protocol has one
+        self.client = ""  # the id of an MQTT client
+        self.instead: Sequence[Holding] = ()  # the connections at other servers that this one has replaced
+        self.taken_over = False  # another connection has replaced this one
         self.fetches_directly = False  # the peer fetches files from the clients that send them
         self.done = False  # nothing more is to be read from the peer
         self.asked: str | None = None  # the registered name for which the peer was asked for a password
@@ -294,6 +299,7 @@ class Session:
         """
         if not self._hung_up:
             self.report.taken_over(by)
+        self.taken_over = True
         self.reader.reply(Closing(reason="You have connected from elsewhere.", code="replaced"))
         self.hang_up()
 

@@ -29,6 +29,10 @@ class ConnectedSession(Protocol):
         """The kind of its connection: socket, mqtt or broker."""
 
     @property
+    def client(self) -> str:
+        """The id of an MQTT client; empty for any other connection."""
+
+    @property
     def fetches_directly(self) -> bool:
         """True if the peer fetches files from the clients that send them."""
 

@@ -69,6 +69,7 @@ def log_in(shared: SharedState, session: Session, packet: Connect, address: str)
             will = _last_will(shared.topics, packet, login.me, chat.limits, session)
             try:
                 token = _token_of_same_client(shared, login, address)
+                session.client = login.client_id
                 take_name(session, login.account, token, proven=login.proven)
                 return replace(login, will=will)
             except Refused as refused:
@@ -135,6 +136,7 @@ def _guest(shared: SharedState, session: Session, client_id: str, deadline: floa
     if NAME.fullmatch(client_id):
         key = fold(client_id)
         same = _is_same_client(shared, f"{key}/{client_id}", session.address)
+        same = same or _is_same_client_elsewhere(shared, key, client_id, session.address)
         if same or chat.directory.wait_until_free(key, deadline - time.monotonic()):
             account = chat.open_account(client_id, session.network)
             if account.password is None:
@@ -158,6 +160,15 @@ def _is_same_client(shared: SharedState, key: str, address: str) -> bool:
     """
     connected = shared.registry.find(key)
     return connected is not None and connected.address == address
+
+
+def _is_same_client_elsewhere(shared: SharedState, key: str, client_id: str, address: str) -> bool:
+    """Return True if the client of a user is connected from the same address at another server. Raises StoreError.
+
+    The store is asked, which also decides who gets the name: what other servers have told may be out of date.
+    """
+    holdings = shared.chat.servers.holdings(key)
+    return any(each.client == client_id and each.address == address for each in holdings)
 
 
 def _last_will(topics: Topics, packet: Connect, me: str, limits: Limits, session: Session) -> LastWill | None:

@@ -41,6 +41,10 @@ class ConnectedClient(Protocol):
     def address(self) -> str:
         """The IP address that it connects from."""
 
+    @property
+    def replaced(self) -> bool:
+        """True if the connection was taken over already, by one that logged in later."""
+
     def taken_over(self, by: str, *, clean: bool) -> None:
         """End the connection: the same client has connected again, with or without a clean start."""
 
@@ -54,6 +58,10 @@ class ConnectedClient(Protocol):
         self, topic: str, payload: bytes, *, retained: bool = False, properties: Properties = NONE, own: bool = False
     ) -> None:
         """Send a message at QoS 0 if a subscription matches its topic. `own` is True if the client published it."""
+
+
+class TakenOver(Exception):
+    """The same client has connected once more, and has been given the name before this connection was added."""
 
 
 @dataclass(slots=True, eq=False)
@@ -135,10 +143,12 @@ class Registry:
         """Register a connected client; wait while an earlier connection of it is still being closed.
 
         Return the connected client that it takes over, or None, and the number up to which each log was sent to an
-        earlier connection, by the log's id; None if this server does not know it.
+        earlier connection, by the log's id; None if this server does not know it. Raises TakenOver.
         """
         while True:
             with self._lock:
+                if client.replaced:
+                    raise TakenOver
                 parting = self._parting.get(key)
                 if parting is None:
                     old = self._connected.get(key)

@@ -48,6 +48,7 @@ from .delivery import MqttReader
 from .encoding import largest_packet
 from .interest import Interest
 from .publish import PublishHandler
+from .registry import TakenOver
 from .responses import Responses
 from .session_state import SessionState
 from .shared import SharedState
@@ -150,8 +151,11 @@ class MqttSession:
             self._will = login.will
             self._responses.open(packet, login.me, self._session.user)
             self._set_limits(packet, login)
+            try:
+                previous, sent = self._shared.registry.add(login.key, self)
+            except TakenOver:
+                raise MqttError(Reason.SERVER_BUSY, "The same client has connected once more.") from None
             self._key = login.key
-            previous, sent = self._shared.registry.add(self._key, self)
         if previous is not None:
             previous.taken_over(self.address, clean=packet.clean)
         self._shared.wills.client_connected(self._key, clean=packet.clean)
@@ -233,6 +237,11 @@ class MqttSession:
     def me(self) -> str:
         """The name of the user as the client writes it in topics; empty before CONNECT."""
         return self._responses.me
+
+    @property
+    def replaced(self) -> bool:
+        """True if the connection was taken over, at this server or at another one."""
+        return self._session.taken_over
 
     def taken_over(self, by: str, *, clean: bool) -> None:
         """End the connection: the same client has connected again from `by`, with or without a clean start."""

@@ -76,7 +76,7 @@ def _take_name(
         claim = chat.directory.claim(account, session, token, proven=proven)
     for other in claim.replaced:
         other.replaced(session.address)
-    user = claim.user
+    user, session.instead = claim.user, claim.instead
     session.reader.user_key = user.key
     try:
         with chat.directory.turn(user.key):

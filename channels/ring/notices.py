@@ -65,7 +65,7 @@ class Came(_Notice, tag="c"):
     """A user has connected at the server that tells it.
 
     `channels` are the ids of the user's channels, None if whoever wants them has to ask the store. `instead` are the
-    connections that this one has replaced, each with its server.
+    connections that this one has replaced, each with its server. `client` is the id of an MQTT client.
     """
 
     connection: int
@@ -76,6 +76,7 @@ class Came(_Notice, tag="c"):
     since: int
     channels: list[int] | None = None
     instead: list[tuple[int, int]] = []
+    client: str = ""
 
 
 class Went(_Notice, tag="w"):

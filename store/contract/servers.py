@@ -34,7 +34,8 @@ class Holding:
     """A connection of a user at one server. Its number is the server's own, and is never used again.
 
     `key` and `name` are the user's. `token` is the hash of the token by which the user takes the name over; the store
-    only compares it. `since` is in milliseconds since 1970 by that server's clock, and is only shown.
+    only compares it. `since` is in milliseconds since 1970 by that server's clock, and is only shown. `client` is the
+    id of an MQTT client, and is empty for any other connection.
     """
 
     server: int
@@ -45,6 +46,15 @@ class Holding:
     address: str
     since: int
     token: str
+    client: str = ""
+
+    def is_client_of(self, other: Holding) -> bool:
+        """Return True if both are of the same client of one user."""
+        return bool(self.client) and (self.key, self.client) == (other.key, other.client)
+
+    def may_replace(self, guest: Holding) -> bool:
+        """Return True if this is the client that holds a guest's name, at the same address: no password protects it."""
+        return self.is_client_of(guest) and self.address == guest.address
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +62,9 @@ class Held:
     """The result of `Servers.hold`.
 
     `taken`: another user holds the guest's name. `registered`: the name has a password, which was not proven.
-    `forgotten`: the account has left the store. After these, nothing has changed. `replaced` are the holdings of a
-    guest that the new one has replaced; `matched` is True if the given token was that of another holding of the name.
+    `forgotten`: the account has left the store. After these, nothing has changed. `replaced` are the holdings that the
+    new one has replaced: of a guest, or of the same client. `matched` is True if the given token was that of another
+    holding of the name.
     """
 
     outcome: Outcome
@@ -102,8 +113,9 @@ class Servers(Protocol):
         """Give a connection the name that it asks for, if it may have it.
 
         A registered name is held by any number of connections: each has `proven` the password, or has `given` the hash
-        of another one's token. A guest's name is held by one; whoever has given the hash of its token replaces it. A
-        holding that was let in by a token has that token, too.
+        of another one's token, and replaces those of its own client. A guest's name is held by one; whoever has given
+        the hash of its token, or is the same client (`Holding.may_replace`), replaces it. A holding that was let in by
+        a token has that token, too.
 
         `own` are the numbers of this server's connections that hold the name. Its holdings of the name with other
         numbers are removed.
@@ -112,7 +124,8 @@ class Servers(Protocol):
     def hold_again(self, holdings: Collection[Holding]) -> list[int]:
         """Restore holdings of this server after `missed`. Return the connections whose names others have now.
 
-        That is so for a guest's name that a connection at another server holds.
+        That is so for a guest's name that a connection at another server holds, and for a client that has connected
+        there.
         """
 
     def release(self, connections: Collection[int]) -> None:

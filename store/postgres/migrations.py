@@ -98,4 +98,9 @@ def _introduced(db: Connection) -> None:
         db.execute(text(f"ALTER TABLE servers ADD COLUMN {column} TEXT COLLATE \"C\" NOT NULL DEFAULT ''"))
 
 
-STEPS: tuple[Step, ...] = (_first, _servers, _introduced)
+def _client_ids(db: Connection) -> None:
+    """Add the ids of the MQTT clients that hold names."""
+    db.execute(text("ALTER TABLE holdings ADD COLUMN client TEXT COLLATE \"C\" NOT NULL DEFAULT ''"))
+
+
+STEPS: tuple[Step, ...] = (_first, _servers, _introduced, _client_ids)

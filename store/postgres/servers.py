@@ -26,15 +26,16 @@ _TELL_LARGE = (
 )
 _DROP_LARGE = "DELETE FROM server_messages WHERE told < now() - interval '1 minute'"
 
-_COLUMNS = "server, connection, key, name, transport, address, since, token"
+_COLUMNS = "server, connection, key, name, transport, address, since, token, client"
 _ACCOUNT = "SELECT password IS NOT NULL FROM accounts WHERE key = %s"
 _OF_NAME = f"SELECT {_COLUMNS} FROM holdings WHERE key = %s"
 _ALL = f"SELECT {_COLUMNS} FROM holdings"
-_INSERT = f"INSERT INTO holdings ({_COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)"
+_INSERT = f"INSERT INTO holdings ({_COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
 _REMOVE = "DELETE FROM holdings WHERE server = %s AND connection = ANY(%s::bigint[])"
-_TAKEN = (
-    "SELECT DISTINCT holdings.key FROM holdings JOIN accounts ON accounts.key = holdings.key"
-    " WHERE accounts.password IS NULL AND holdings.server <> %s AND holdings.key = ANY(%s::text[])"
+_ELSEWHERE = (
+    "SELECT holdings.key, CASE WHEN accounts.password IS NULL THEN NULL ELSE holdings.client END"
+    " FROM holdings JOIN accounts ON accounts.key = holdings.key"
+    " WHERE holdings.server <> %s AND holdings.key = ANY(%s::text[])"
 )
 
 
@@ -110,9 +111,9 @@ class PostgresServers:
             matched = given is not None and any(each.token == given for each in kept)
             if registered and not proven and not matched:
                 return Held("registered")
-            if not registered and kept and not matched:
+            if not registered and kept and not matched and not any(map(holding.may_replace, kept)):
                 return Held("taken")
-            replaced = [] if registered else kept
+            replaced = [each for each in kept if not registered or holding.is_client_of(each)]
             for each in (*stale, *replaced):
                 db.exec_driver_sql(_REMOVE, (each.server, [each.connection]))
             _insert(db, self.here, holding, given if matched and given is not None else holding.token)
@@ -122,10 +123,11 @@ class PostgresServers:
         """Restore holdings of this server; return the connections whose names others have now."""
         lost: list[int] = []
         with self._database.transaction() as db:
-            taken = {key for (key,) in db.exec_driver_sql(_TAKEN, (self.here, [each.key for each in holdings]))}
+            found = db.exec_driver_sql(_ELSEWHERE, (self.here, [each.key for each in holdings]))
+            taken = {(key, client) for key, client in found if client != ""}  # None: by a guest, with any client
             there = {each.connection for each in _holdings(db, _ALL) if each.server == self.here}
             for each in holdings:
-                if each.key in taken:
+                if not taken.isdisjoint({(each.key, None), (each.key, each.client)}):
                     lost.append(each.connection)
                 elif each.connection not in there:
                     _insert(db, self.here, each, each.token)
@@ -158,4 +160,4 @@ def _holdings(db: Connection, query: str, *values: Any) -> list[Holding]:
 
 def _insert(db: Connection, here: int, holding: Holding, token: str) -> None:
     values = (holding.connection, holding.key, holding.name, holding.transport, holding.address, holding.since, token)
-    db.exec_driver_sql(_INSERT, (here, *values))
+    db.exec_driver_sql(_INSERT, (here, *values, holding.client))

@@ -17,7 +17,7 @@ from wire.names import fold
 
 class _Session:
     ending = False
-    transport, address = "socket", "127.0.0.1"
+    transport, address, client = "socket", "127.0.0.1", ""
 
     def __init__(self, number: int = 0) -> None:
         self.number = number

@@ -136,9 +136,9 @@ class LocalServers:
             matched = given is not None and given in {each.token for each in kept}
             if account.password is not None and not proven and not matched:
                 return Held("registered")
-            if account.password is None and kept and not matched:
+            if account.password is None and kept and not matched and not any(map(holding.may_replace, kept)):
                 return Held("taken")
-            replaced = kept if account.password is None else []
+            replaced = [each for each in kept if account.password is None or holding.is_client_of(each)]
             for each in site.named(holding.key):
                 if each not in kept or each in replaced:
                     del site.held[each.server, each.connection]
@@ -153,7 +153,8 @@ class LocalServers:
             for each in holdings:
                 account = self.site.store.account(each.key)
                 guest = account is None or account.password is None
-                if guest and any(other.server != self.here for other in self.site.named(each.key)):
+                elsewhere = [other for other in self.site.named(each.key) if other.server != self.here]
+                if any(guest or each.is_client_of(other) for other in elsewhere):
                     lost.append(each.connection)
                 else:
                     self.site.held.setdefault((self.here, each.connection), each)

@@ -35,6 +35,7 @@ class FakeClient:
         self.user_key = user
         self.me = user
         self.address = address
+        self.replaced = False
         self.messages: list[tuple[str, bytes, bool, bool]] = []
         self.when_told: Callable[[], None] = lambda: None
 

@@ -76,9 +76,12 @@ def die(servers: Servers) -> None:
     listener._drop()
 
 
-def holding(servers: Servers, connection: int, name: str = "Ann", token: str = "mine") -> Holding:
+def holding(
+    servers: Servers, connection: int, name: str = "Ann", token: str = "mine", client: str = "",
+    address: str = "127.0.0.1",
+) -> Holding:  # fmt: skip
     """Return a holding of one of the servers."""
-    return Holding(servers.here, connection, name.lower(), name, "socket", "127.0.0.1", 7, token)
+    return Holding(servers.here, connection, name.lower(), name, "socket", address, 7, token, client)
 
 
 def test_each_server_hears_the_others_in_order(meeting: Meeting) -> None:
@@ -138,6 +141,38 @@ def test_a_registered_name_has_any_number_of_holdings(meeting: Meeting) -> None:
     assert sorted(each.token for each in one.holdings("ann")) == ["mine", "mine", "new"]
 
 
+def test_a_client_replaces_itself_alone(meeting: Meeting) -> None:
+    """Of a registered name, at whichever server: the other holdings stay."""
+    one, other = meeting.one, meeting.other
+    meeting.store.set_password("ann", "hash")
+    for connection, client in ((1, "phone"), (2, "tablet"), (3, ""), (4, "")):
+        assert one.hold(holding(one, connection, client=client), None, proven=True, own=range(9)).replaced == ()
+    assert other.hold(holding(other, 1, "Bob", client="phone"), None, proven=True, own=[]).replaced == ()
+    held = other.hold(holding(other, 2, client="phone", address="10.0.0.9"), None, proven=True, own=[])
+    assert [(each.server, each.connection) for each in held.replaced] == [(one.here, 1)]
+    held = other.hold(holding(other, 3, client="phone"), None, proven=True, own=[2])
+    assert [(each.server, each.connection) for each in held.replaced] == [(other.here, 2)]
+    assert other.hold(holding(other, 4, client="tablet"), "wrong", proven=False, own=[3]).outcome == "registered"
+    kept = {(each.server, each.connection): each.client for each in one.holdings("ann")}
+    assert kept == {(one.here, 2): "tablet", (one.here, 3): "", (one.here, 4): "", (other.here, 3): "phone"}
+
+
+def test_a_guests_client_replaces_itself_at_its_own_address(meeting: Meeting) -> None:
+    one, other = meeting.one, meeting.other
+    one.hold(holding(one, 1, client="phone"), None, proven=False, own=[])
+    for client, address in (("tablet", "127.0.0.1"), ("", "127.0.0.1"), ("phone", "10.0.0.9")):
+        asked = holding(other, 1, token="new", client=client, address=address)
+        assert other.hold(asked, None, proven=False, own=[]).outcome == "taken"
+    held = other.hold(holding(other, 1, token="new", client="phone"), None, proven=False, own=[])
+    assert (held.outcome, held.matched) == ("held", False)
+    assert [(each.server, each.connection) for each in held.replaced] == [(one.here, 1)]
+    assert [(each.server, each.token) for each in one.holdings("ann")] == [(other.here, "new")]
+    other.release([1])
+    other.hold(holding(other, 2), None, proven=False, own=[])
+    taken = one.hold(holding(one, 2), None, proven=False, own=[])
+    assert taken.outcome == "taken", "connections without a client id are never the same client"
+
+
 def test_a_holding_that_its_server_has_given_up_holds_nothing(meeting: Meeting) -> None:
     """Its removal is on its way; until then, the same server does not count it."""
     one, other = meeting.one, meeting.other
@@ -177,17 +212,21 @@ def test_a_server_that_is_gone_holds_nothing(meeting: Meeting, dies: bool) -> No
 
 def test_holdings_are_restored_unless_others_have_the_names(meeting: Meeting) -> None:
     one, other = meeting.one, meeting.other
-    mine = [holding(one, 1), holding(one, 2, "Bob"), holding(one, 3, "Bob", "more")]
+    mine = [holding(one, 1), holding(one, 2, "Bob"), holding(one, 3, "Bob", "more"), holding(one, 4, "Bob", "", "dev")]
     meeting.store.set_password("bob", "hash")
     for each in mine:
         one.hold(each, None, proven=True, own=[2])
     assert one.hold_again(mine) == []
-    one.release([1, 2, 3])
+    one.release([1, 2, 3, 4])
     other.hold(holding(other, 1), None, proven=False, own=[])
     other.hold(holding(other, 2, "Bob"), None, proven=True, own=[])
-    assert one.hold_again(mine) == [1]
+    other.hold(holding(other, 3, "Bob", "other", "dev"), None, proven=True, own=[2])
+    assert one.hold_again(mine) == [1, 4]
     found = {(each.server, each.connection): each.token for each in one.holdings()}
-    assert found == {(other.here, 1): "mine", (other.here, 2): "mine", (one.here, 2): "mine", (one.here, 3): "more"}
+    assert found == {
+        (other.here, 1): "mine", (other.here, 2): "mine", (other.here, 3): "other", (one.here, 2): "mine",
+        (one.here, 3): "more",
+    }  # fmt: skip
 
 
 def test_a_store_for_one_server_has_no_others(tmp_path: Path) -> None:
