@@ -1,4 +1,4 @@
-"""Floor 1: the contract of several servers on one store: who holds which name where, and what they tell each other.
+"""Floor 1: the contract of several servers on one store: who holds which name, who has which duty, and notices.
 
 A store that one server has to itself has `Alone`, which does nothing.
 """
@@ -134,6 +134,21 @@ class Servers(Protocol):
     def holdings(self, key: str | None = None) -> list[Holding]:
         """Return all holdings of all servers, or those of one name."""
 
+    def share(self, duty: str, changed: Callable[[bool], None]) -> None:
+        """Have a duty done by one of the servers that share it. Call it after `start`.
+
+        It is this server's from `changed(True)` to `changed(False)`; the first may come before this returns. When the
+        server that has the duty dies, gives it up or cannot reach the store, another one has it within 5 seconds. The
+        first one is told before that, unless its process stands still. `changed` returns at once, and is called by one
+        thread at a time.
+        """
+
+    def give_up(self, duty: str) -> None:
+        """Leave a duty to the others from now on. No-op for one that is not shared. `changed` is called no more."""
+
+    def on_duty(self, duty: str) -> ServerRow | None:
+        """Return the server that has a duty; None if none has it at this moment."""
+
     def close(self) -> None:
         """Remove this server's holdings, tell the others that it is gone, and call the functions no more.
 
@@ -176,6 +191,17 @@ class Alone:
     def holdings(self, key: str | None = None) -> list[Holding]:
         """Return an empty list."""
         return []
+
+    def share(self, duty: str, changed: Callable[[bool], None]) -> None:
+        """Give every duty to this server."""
+        changed(True)
+
+    def give_up(self, duty: str) -> None:
+        """Give it to nobody."""
+
+    def on_duty(self, duty: str) -> ServerRow | None:
+        """Return None: nobody else has it."""
+        return None
 
     def close(self) -> None:
         """Close nothing."""

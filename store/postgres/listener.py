@@ -2,7 +2,11 @@
 
 It holds a session-level advisory lock, so PostgreSQL itself knows that the server lives: when the process or its
 machine ends, the lock is free. Whoever gets the lock of another server clears up after it in one transaction, which
-also tells all. No server can be taken for dead and go on to hear, since both hang on one connection.
+also tells all. No server can be taken for dead and go on to hear, since both hang on one connection. The locks of
+duties (duties.py) hang on it, too.
+
+PostgreSQL ends the connection of a server that was silent for `_SILENCE`, so a machine or a network that hangs is as
+good as dead. A server with a duty lets go of it earlier: `_LEASE` after the last question that was answered.
 """
 
 from __future__ import annotations
@@ -21,20 +25,25 @@ from reporting import events, report
 
 from ..contract import StoreError
 from .address import Address
-from .connection import LimitedConnection
+from .connection import TIMEOUT, LimitedConnection
+from .duties import Duties, holder_query
 from .errors import is_lost, store_error, unreachable
 
 CHANNEL = "partyline_servers"
 _CLASS = 0x5365_7276  # of the advisory locks of servers, in this database: "Serv"
 _PERIOD = 0.5  # seconds between two looks at the locks of the others, and between two attempts to connect
 _GRACE = 3.0  # seconds after a lost connection: the others may have lost theirs, too, and need a moment
+_SILENCE = 3_500  # milliseconds without a question after which PostgreSQL ends the connection
+_LEASE = 3.0  # seconds after a question that was answered, for which a duty is ours; less than `_SILENCE`
+_PATIENCE = _LEASE - _PERIOD  # seconds that an answer may take while a duty is ours
 _STARTED = "5 seconds"  # since PostgreSQL has started: before, all servers are on their way back
 
 # The kinds of messages, each after its server's number.
 TEXT, REFERENCE, GONE, BACK = "m", "r", "g", "b"
 
 _SETTINGS = (
-    f"SET tcp_keepalives_idle = 1; SET tcp_keepalives_interval = 1; SET tcp_keepalives_count = 3; LISTEN {CHANNEL}"
+    "SET tcp_keepalives_idle = 1; SET tcp_keepalives_interval = 1; SET tcp_keepalives_count = 3;"
+    f" SET tcp_user_timeout = {_SILENCE}; SET idle_session_timeout = {_SILENCE}; LISTEN {CHANNEL}"
 )
 _REGISTER = "INSERT INTO servers DEFAULT VALUES RETURNING id"
 _ROW = "INSERT INTO servers (id, name, address, fingerprint, secret) VALUES (%s, %s, %s, %s, %s) ON CONFLICT "
@@ -50,6 +59,7 @@ _DEAD = (
     f" AND now() - pg_postmaster_start_time() > interval '{_STARTED}')"
     f" SELECT id FROM others WHERE pg_try_advisory_lock({_CLASS}, id::integer)"
 )
+HOLDER = holder_query(_CLASS)
 LIVES = (  # said of a row of the table `servers`
     "EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 2"
     " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
@@ -62,6 +72,7 @@ _SEEN = (
 _CLEAR = "DELETE FROM servers WHERE id = %s"  # and its holdings
 _NOTIFY = f"SELECT pg_notify('{CHANNEL}', %s)"
 _MESSAGE = "SELECT message FROM server_messages WHERE id = %s"
+_STILL_HERE = "SELECT"
 _END_BACKEND = "SELECT pg_terminate_backend(%s::integer)"
 
 
@@ -79,8 +90,11 @@ class Listener:
         self._gone: set[int] = set()  # whose late messages are not heard
         self._has_heard = False  # of another server, ever
         self._closed = False
+        self._duties = Duties()
+        self._answered = 0.0  # by time.monotonic, when the last question was asked that was answered
         self._next_look = 0.0  # by time.monotonic
-        self._stop_here, self._stop_there = -1, -1
+        self._next_clearing = 0.0  # by time.monotonic
+        self._wake_here, self._wake_there = -1, -1
         self._thread = threading.Thread(target=self._run, name="store-servers", daemon=True)
 
     @property
@@ -93,12 +107,29 @@ class Listener:
         self._hear, self._tell_gone, self._missed = hear, gone, missed
         try:
             self._join(self._connect())
-            self._clear_dead()
+            self._look()
         except psycopg.Error as error:
             self._drop()
             raise unreachable(self._address, error) from None
-        self._stop_here, self._stop_there = os.pipe()
+        self._wake_here, self._wake_there = os.pipe()
+        os.set_blocking(self._wake_here, False)
         self._thread.start()
+
+    def share(self, duty: str, changed: Callable[[bool], None]) -> None:
+        """See `Servers.share`. Return after the first attempt to get the duty, or when the database is away."""
+        tried = self._duties.add(duty, changed)
+        self._look_now()
+        tried.wait(TIMEOUT)
+
+    def give_up(self, duty: str) -> None:
+        """See `Servers.give_up`."""
+        self._duties.remove(duty)
+        self._look_now()
+
+    def _look_now(self) -> None:
+        self._next_look = 0.0
+        if not self._closed:
+            os.write(self._wake_there, b".")
 
     def _join(self, link: LimitedConnection) -> None:
         """Take this server's lock and listen. Others see the server only once it has its lock."""
@@ -123,6 +154,7 @@ class Listener:
         self._link = link
 
     def _drop(self) -> None:
+        self._duties.end()
         if self._link is not None:
             self._link.close()
             self._link = None
@@ -135,9 +167,10 @@ class Listener:
                     self._return()
                 if self._wait():
                     return
+                self._check_lease()
                 self._take()
                 if time.monotonic() >= self._next_look:
-                    self._clear_dead()
+                    self._look()
             except (psycopg.Error, StoreError) as error:
                 self._lost(error)
                 if self._wait():
@@ -157,17 +190,19 @@ class Listener:
     def _return(self) -> None:
         """Connect again after a lost connection. What was told meanwhile is lost, and perhaps the holdings are."""
         self._join(self._connect())
-        self._next_look = time.monotonic() + _GRACE
+        self._next_clearing = time.monotonic() + _GRACE
         self._missed()
 
     def _wait(self) -> bool:
         """Wait for notifications, for the next look, or for the end; return True for the last one."""
         poll = select.poll()
-        poll.register(self._stop_here, select.POLLIN)
+        poll.register(self._wake_here, select.POLLIN)
         if self._link is not None:
             poll.register(self._link.pgconn.socket, select.POLLIN)
         seconds = min(_PERIOD, max(0.0, self._next_look - time.monotonic())) if self._link is not None else _PERIOD
-        return any(descriptor == self._stop_here for descriptor, _ in poll.poll(seconds * 1000))
+        if any(descriptor == self._wake_here for descriptor, _ in poll.poll(seconds * 1000)):
+            os.read(self._wake_here, 1_024)
+        return self._closed
 
     def _take(self) -> None:
         """Hear what has come."""
@@ -200,10 +235,29 @@ class Listener:
             else:
                 self._hear(server, str(found[0]))
 
-    def _clear_dead(self) -> None:
-        """Clear up after servers whose locks are free. The others, and this one, hear of it by a message."""
+    def _check_lease(self) -> None:
+        """Give up the duties if this thread has stood still, and bound the time of the next questions."""
         link = self._link
         assert link is not None
+        if self._duties.held and time.monotonic() - self._answered > _LEASE:
+            self._duties.lapse(link)
+        link.limit = _PATIENCE if self._duties.held else TIMEOUT
+
+    def _look(self) -> None:
+        """Look whether the others live, and whether a duty is free. PostgreSQL sees that this server lives."""
+        link = self._link
+        assert link is not None
+        begun = time.monotonic()
+        self._next_look = begun + _PERIOD
+        if begun >= self._next_clearing:
+            self._clear_dead(link)
+        else:
+            link.execute(_STILL_HERE)
+        self._duties.look(link, self.here)
+        self._answered = begun
+
+    def _clear_dead(self, link: LimitedConnection) -> None:
+        """Clear up after servers whose locks are free. The others, and this one, hear of it by a message."""
         for (server,) in link.execute(_DEAD, (self.here,)).fetchall():
             try:
                 self._clear(link, server)
@@ -213,7 +267,6 @@ class Listener:
                 link.execute("ROLLBACK")
                 report(events.StoreProblem(str(store_error(self._address, error)), "A dead server holds names longer."))
             link.execute(_UNLOCK, (server,))
-        self._next_look = time.monotonic() + _PERIOD
 
     @staticmethod
     def _clear(link: LimitedConnection, server: int) -> None:
@@ -228,10 +281,10 @@ class Listener:
         if self._thread.ident is None or self._closed:
             return
         self._closed = True
-        os.write(self._stop_there, b".")
+        os.write(self._wake_there, b".")
         self._thread.join()
-        os.close(self._stop_here)
-        os.close(self._stop_there)
+        os.close(self._wake_here)
+        os.close(self._wake_there)
         link = self._link
         if link is None:
             return

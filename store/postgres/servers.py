@@ -1,4 +1,4 @@
-"""Floor 1: the servers that use one PostgreSQL database: what they tell each other, and who holds which name."""
+"""Floor 1: the servers that use one PostgreSQL database: notices, who holds which name, and who has which duty."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from ..contract import MESSAGE, Durability, Held, Holding, ServerRow, StoreError
 from .address import Address
 from .connection import LimitedConnection, connect
 from .database import PostgresDatabase
+from .duties import key_of
 from .errors import unreachable
-from .listener import CHANNEL, INTRODUCE, LIVES, REFERENCE, TEXT, Listener
+from .listener import CHANNEL, HOLDER, INTRODUCE, LIVES, REFERENCE, TEXT, Listener
 
 _OTHERS = f"SELECT id, name, address, fingerprint, secret FROM servers WHERE id <> %s AND {LIVES} ORDER BY id"
 _NOTIFY = f"SELECT pg_notify('{CHANNEL}', %s)"
@@ -142,6 +143,20 @@ class PostgresServers:
         """Return all holdings of all servers, or those of one name."""
         with self._database.reading() as db:
             return _holdings(db, _ALL) if key is None else _holdings(db, _OF_NAME, key)
+
+    def share(self, duty: str, changed: Callable[[bool], None]) -> None:
+        """Have a duty done by one of the servers that share it."""
+        self._listener.share(duty, changed)
+
+    def give_up(self, duty: str) -> None:
+        """Leave a duty to the others from now on."""
+        self._listener.give_up(duty)
+
+    def on_duty(self, duty: str) -> ServerRow | None:
+        """Return the server that has a duty; None if none has it at this moment."""
+        with self._database.reading() as db:
+            row = db.exec_driver_sql(HOLDER, (key_of(duty),)).first()
+            return None if row is None else ServerRow(*row)
 
     def close(self) -> None:
         """Remove this server's holdings, and tell the others that it is gone."""

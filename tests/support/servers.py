@@ -46,6 +46,7 @@ class LocalSite:
         self.held: dict[tuple[int, int], Holding] = {}
         self.away = False
         self.told: list[tuple[int, str]] = []
+        self.duties: dict[str, int] = {}  # the server that has each
         self._numbers = count(1)
 
     def server(self) -> LocalServers:
@@ -64,14 +65,28 @@ class LocalSite:
 
     def _clear(self, number: int) -> None:
         self.held = {place: each for place, each in self.held.items() if place[0] != number}
-        for other in self.living.values():
+        self.duties = {duty: server for duty, server in self.duties.items() if server != number}
+        for other in list(self.living.values()):
             if other.here != number:
                 other.gone(number)
+        self._appoint()
+
+    def _appoint(self) -> None:
+        """Give each duty that nobody has to a server that shares it."""
+        for server in list(self.living.values()):
+            for duty, changed in list(server.shared.items()):
+                if duty not in self.duties and not server.deaf:
+                    self.duties[duty] = server.here
+                    changed(True)
 
     def cut_off(self, number: int) -> None:
         """Take a server for dead that only cannot reach the database."""
         with self.lock:
-            self.living[number].deaf = True
+            server = self.living[number]
+            server.deaf = True
+            for duty, changed in server.shared.items():
+                if self.duties.get(duty) == number:
+                    changed(False)
             self._clear(number)
 
     def back(self, number: int) -> None:
@@ -79,6 +94,7 @@ class LocalSite:
         with self.lock:
             self.living[number].deaf = False
             self.living[number].missed()
+            self._appoint()
 
 
 class LocalServers:
@@ -92,6 +108,7 @@ class LocalServers:
         self.deaf = False
         self.secret = f"secret of {here}"
         self.row = ServerRow(here)
+        self.shared: dict[str, Callable[[bool], None]] = {}
 
     def start(self, hear: Callable[[int, str], None], gone: Callable[[int], None], missed: Callable[[], None]) -> None:
         """Be one of the servers."""
@@ -173,8 +190,30 @@ class LocalServers:
         with self.site.lock:
             return list(self.site.held.values()) if key is None else self.site.named(key)
 
+    def share(self, duty: str, changed: Callable[[bool], None]) -> None:
+        """As the contract says."""
+        with self.site.lock:
+            self.shared[duty] = changed
+            self.site._appoint()
+
+    def give_up(self, duty: str) -> None:
+        """As the contract says."""
+        with self.site.lock:
+            self.shared.pop(duty, None)
+            if self.site.duties.get(duty) == self.here:
+                del self.site.duties[duty]
+            self.site._appoint()
+
+    def on_duty(self, duty: str) -> ServerRow | None:
+        """As the contract says."""
+        self._reach()
+        with self.site.lock:
+            server = self.site.duties.get(duty)
+            return None if server is None else self.site.living[server].row
+
     def close(self) -> None:
         """Be none of the servers any more."""
         with self.site.lock:
+            self.shared.clear()
             if self.site.living.pop(self.here, None) is not None:
                 self.site._clear(self.here)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def die(servers: Servers) -> None:
     """Let a server end as its process does by kill -9, as far as PostgreSQL can see."""
     listener = servers._listener  # type: ignore[attr-defined]
     listener._closed = True
-    os.write(listener._stop_there, b".")
+    os.write(listener._wake_there, b".")
     listener._thread.join()
     listener._drop()
 
@@ -252,3 +253,83 @@ def test_a_message_of_any_size_is_heard(meeting: Meeting) -> None:
     for each in meeting.heard[1:]:
         eventually(lambda: len(each.happened) == len(texts), lambda: str(len(each.happened)))  # noqa: B023
         assert each.happened == [(meeting.one.here, text) for text in texts]
+
+
+class Turns:
+    """What one server was told of its duty, and what all were told before it."""
+
+    def __init__(self, servers: Servers, name: str, all_turns: list[tuple[str, bool]]) -> None:
+        self.servers = servers
+        self.name = name
+        self.had: list[bool] = []
+        self._all = all_turns
+        servers.introduce(name, "127.0.0.1:7000", "")
+        servers.share("sweep", self._change)
+
+    def _change(self, ours: bool) -> None:
+        self.had.append(ours)
+        self._all.append((self.name, ours))
+
+
+def on_duty(servers: Servers, duty: str) -> str | None:
+    """Return the name of the server that has a duty."""
+    row = servers.on_duty(duty)
+    return None if row is None else row.name
+
+
+def shared(meeting: Meeting) -> tuple[list[Turns], list[tuple[str, bool]]]:
+    """Have all servers share a duty."""
+    told: list[tuple[str, bool]] = []
+    return [Turns(each.servers, f"server {at}", told) for at, each in enumerate(meeting.heard)], told
+
+
+def wait_for_turn(turns: Turns, *had: bool) -> None:
+    """Return when a server was told that of its duty."""
+    eventually(lambda: turns.had == [*had], lambda: repr(turns.had))
+
+
+def test_a_duty_is_one_servers_at_a_time(meeting: Meeting) -> None:
+    (one, other, third), told = shared(meeting)
+    wait_for_turn(one, True)
+    for each in (one, other, third):
+        assert on_duty(each.servers, "sweep") == "server 0"
+        assert each.servers.on_duty("something else") is None
+    one.servers.give_up("sweep")
+    eventually(lambda: len(told) == 2, lambda: repr(told))
+    assert told[1] in (("server 1", True), ("server 2", True))
+    assert on_duty(third.servers, "sweep") == told[1][0]
+    assert one.had == [True]
+
+
+@pytest.mark.parametrize("dies", [True, False])
+def test_a_duty_passes_on_when_its_server_is_gone(meeting: Meeting, dies: bool) -> None:
+    (one, *others), told = shared(meeting)
+    wait_for_turn(one, True)
+    begun = time.monotonic()
+    if dies:
+        meeting.kill(one.servers)
+    else:
+        one.servers.close()
+    eventually(lambda: any([each.had for each in others]), lambda: repr(told))
+    assert time.monotonic() - begun < 5
+    assert sum([each.had == [True] for each in others]) == 1
+
+
+def test_a_server_has_all_duties_of_which_it_is_the_only_one(meeting: Meeting) -> None:
+    told: list[tuple[str, bool]] = []
+    duties = [f"sweep {at}" for at in range(3)]
+    meeting.other.introduce("other", "127.0.0.1:7000", "")
+    for duty in duties:
+        meeting.other.share(duty, lambda ours, duty=duty: told.append((duty, ours)))  # type: ignore[misc]
+    eventually(lambda: len(told) == 3, lambda: repr(told))
+    assert told == [(duty, True) for duty in duties]
+    meeting.other.give_up(duties[1])
+    eventually(lambda: meeting.one.on_duty(duties[1]) is None, lambda: "it has the duty still")
+    assert [on_duty(meeting.one, duty) for duty in duties] == ["other", None, "other"]
+
+
+def test_the_only_server_of_a_store_has_each_duty() -> None:
+    told: list[bool] = []
+    Alone().share("sweep", told.append)
+    assert told == [True]
+    assert Alone().on_duty("sweep") is None
