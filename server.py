@@ -207,6 +207,11 @@ class Server:
             self._embedded.start()
             there = replace(parse_broker(BrokerConfig(self._embedded.url)), version=V311)
         mirror = Mirror(self._mqtt, there, self._door.pump, trusted=wanted.trusted or where is not None)
+        if where is not None and (other := mirror.elsewhere) is not None:
+            raise LocalError(
+                f"The server {other} has the mirror, and an embedded broker belongs to one server. Start this one "
+                "without --broker embedded, or give all servers the same other broker."
+            )
         self.chat.mirror_status = mirror.status
         mirror.start()
         return mirror

@@ -81,8 +81,12 @@ class Directory:
         """
         return self._turns[hash(key) % _TURNS] if self._turns else _NO_TURN
 
-    def claim(self, account: Account, session: ConnectedSession, token: str | None, *, proven: bool) -> Claim:
+    def claim(
+        self, account: Account, session: ConnectedSession, token: str | None, *, proven: bool, own: str | None = None
+    ) -> Claim:
         """Hold a name; `proven` is True if the password was verified.
+
+        With several servers, `own` is the token of a user who has none here yet; by default, it is a new one.
 
         Raises Refused if somebody else holds the name, or if it has been registered meanwhile; ForgottenName if the
         account has left the store meanwhile: then `remember` it and try again. Raises StoreError.
@@ -90,9 +94,9 @@ class Directory:
         if self._outbox.alone:
             return self._add(account, session, token, _HELD, proven=proven)
         with self.turn(account.key):
-            own = self._check_forgotten(account.key)
-            kept = own.token if own is not None and own.sessions else secrets.token_urlsafe(16)
-            held = self._hold(account, session, token, kept, own, proven=proven)
+            user = self._check_forgotten(account.key)
+            kept = user.token if user is not None and user.sessions else own or secrets.token_urlsafe(16)
+            held = self._hold(account, session, token, kept, user, proven=proven)
             return self._add(account, session, token if held.matched else kept, held, proven=True)
 
     def _check_forgotten(self, key: str) -> User | None:
@@ -452,7 +456,8 @@ class Directory:
 
     def restore(self) -> list[ConnectedSession]:
         """Hold all names again that sessions here hold. Return the sessions whose names others have taken meanwhile."""
-        held, here = self.held_here(), self._servers.here
+        held = [(user, session) for user, session in self.held_here() if not session.ending]  # else it lets go of it
+        here = self._servers.here
         lost = self._servers.hold_again(
             [
                 Holding(

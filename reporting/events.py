@@ -436,6 +436,13 @@ class MirrorConnected(Event, tag="mirror-connected"):
     behind: int
 
 
+class MirrorTaken(Event, tag="mirror-taken"):
+    """This server runs the mirror from now on, in place of another one on the same database."""
+
+    SENTENCE: ClassVar[str] = "This server runs the mirror from now on."
+    broker: str
+
+
 class MirrorDisconnected(Event, tag="mirror-disconnected"):
     """The mirror is not connected to its broker. Reported once for each reason, not for each attempt."""
 

@@ -81,6 +81,8 @@ class PendingLogins:
         found = []
         while self._finished:
             login, future = self._finished.popleft()
+            if self._pending.get(login.me) is not login:  # it was cleared
+                continue
             del self._pending[login.me]
             self._count_held -= len(login.held)
             found.append((login, future))
@@ -91,6 +93,11 @@ class PendingLogins:
         self._count_held = 0
         for login in self._pending.values():
             login.held.clear()
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._count_held = 0
+        self._pending.clear()
 
     def close(self) -> None:
         """Close the sockets. What workers finish after that is dropped."""

@@ -17,29 +17,35 @@ class MirrorProgress:
         self._chat = chat
         self.key = key
         self._acknowledged: dict[Log, int] = {}
+        self._loaded: dict[int, int] = {}  # by log id: what `load` has read
         self._unstored: set[Log] = set()  # channels whose number in memory is ahead of the store's
         self._sent: dict[int, int] = {}  # by log id: how far earlier connections have sent it
 
     def load(self) -> None:
         """Read the cursors. The first time, the mirror begins at the tails: it does not publish what was said before.
 
-        An earlier process may have sent everything up to the tails.
+        An earlier process, or another server, may have sent everything up to the tails.
         """
         store, channels = self._chat.store, self._chat.all_channels()
         if store.client(self.key, now()) is None:
             store.save_client(Client(self.key, None, None, ""))
             store.move({(log.row.id, self.key): log.tail for log in channels}, {})
-        cursors = store.client_cursors(self.key)
-        self._acknowledged = {log: cursors.get(log.row.id, 0) for log in channels}
+        self._unstored.clear()
+        self._loaded = store.client_cursors(self.key)
+        self._acknowledged = {}
         self._sent = {log.row.id: log.tail for log in channels}
 
     def behind(self) -> int:
         """Return how many entries the broker has not acknowledged."""
-        return sum(log.tail - self._acknowledged.get(log, 0) for log in self._chat.all_channels())
+        return sum(log.tail - self._cursor(log) for log in self._chat.all_channels())
+
+    def _cursor(self, log: Log) -> int:
+        acknowledged = self._acknowledged.get(log)
+        return self._loaded.get(log.row.id, 0) if acknowledged is None else acknowledged
 
     def start_of(self, log: Log) -> tuple[int, int]:
         """Return after which number to publish a channel, and up to which number it may have been sent before."""
-        return self._acknowledged.get(log, 0), self._sent.get(log.row.id, 0)
+        return self._cursor(log), self._sent.get(log.row.id, 0)
 
     def acknowledge(self, log: Log, number: int) -> None:
         """Note that the broker has acknowledged a channel up to a number."""
@@ -49,6 +55,7 @@ class MirrorProgress:
     def forget(self, log: Log) -> None:
         """Forget a channel that has left the store. Called by any thread."""
         self._acknowledged.pop(log, None)
+        self._loaded.pop(log.row.id, None)
 
     @property
     def unstored(self) -> bool:

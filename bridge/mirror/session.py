@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from urllib.parse import quote
 
 from bridge.clients import SUBSCRIBE_ID, UNSUBSCRIBE_ID
@@ -93,10 +94,16 @@ class MirrorSession:
             properties=Properties(session_expiry_interval=_NEVER) if version == V5 else NONE,
         )
 
-    def serve(self, connection: BrokerConnection, packets: MqttPackets, connack: ConnAck, items: list[Item]) -> str:
-        """Serve a connection until it ends; return why it did. Raises MqttError, Refused, StoreError."""
+    def serve(
+        self, connection: BrokerConnection, packets: MqttPackets, connack: ConnAck, items: list[Item],
+        is_lost: Callable[[], bool],
+    ) -> str:  # fmt: skip
+        """Serve a connection until it ends, or until the turn to run the mirror `is_lost`; return why it ended.
+
+        Raises MqttError, Refused, StoreError.
+        """
         self._open(connection, connack)
-        return self._receive_all(connection, packets, items)
+        return self._receive_all(connection, packets, items, is_lost)
 
     def _open(self, connection: BrokerConnection, connack: ConnAck) -> None:
         """Subscribe, publish presence, and go on with each log where the broker's acknowledgements ended."""
@@ -137,10 +144,12 @@ class MirrorSession:
             Subscription(self._topics.presence("+"), 0, no_local=True),
         )
 
-    def _receive_all(self, connection: BrokerConnection, packets: MqttPackets, items: list[Item]) -> str:
+    def _receive_all(
+        self, connection: BrokerConnection, packets: MqttPackets, items: list[Item], is_lost: Callable[[], bool]
+    ) -> str:
         sender, progress = self._sender, self._progress
         heard = asked = stored = time.monotonic()
-        while True:
+        while not is_lost():
             self._incoming.finish_logins()
             for item in items:
                 self._take(item)
@@ -163,6 +172,7 @@ class MirrorSession:
             items = packets.receive(data) if data else []
             heard = time.monotonic() if data else heard
             sender.wait_for_room()
+        return "Another server may run the mirror now."
 
     def _receive(self, connection: BrokerConnection, *, bulk: bool) -> bytes | None:
         """Return the next bytes. Brokers write PUBACKs one by one, and to wake up for each costs more than they do."""

@@ -41,6 +41,11 @@ class MirrorStatus:
             self._state, behind=behind, sent=self.sent, received=self.received, refused=self.refused
         )
 
+    def elsewhere(self, server: str) -> BridgeStatus:
+        """Return the state at a server that does not run the mirror; `server` runs it, or none does if it is empty."""
+        error = "" if server else "No server runs the mirror at this moment."
+        return BridgeStatus(self._broker, connected=False, since=self._state.since, error=error, server=server)
+
     def connected(self, version: int, behind: int) -> None:
         """The broker has accepted the connection, in that version of MQTT."""
         self._began = time.monotonic()

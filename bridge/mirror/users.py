@@ -30,6 +30,7 @@ from wire.topics import Gone
 from .pending_logins import PendingLogin, PendingLogins
 from .sender import MirrorSender
 from .status import MirrorStatus
+from .tokens import MirrorTokens
 from .user_reader import UserReader
 from .user_responses import UserResponses
 
@@ -87,7 +88,9 @@ class MirrorUsers:
         self._trusted = trusted
         # A broker that does not check names counts as one address for the limit of new names.
         self._network = None if trusted else f"broker {address}"
-        self._prefix = f"/{quote(shared.topics.root, safe='')}/"
+        root = quote(shared.topics.root, safe="")
+        self._prefix = f"/{root}/"
+        self._tokens = MirrorTokens(shared.chat, f"/{root}?tokens")
         self._by_key: dict[str, MirrorUser] = {}
         self._by_name: dict[str, MirrorUser] = {}  # by the name as the client writes it
         self._pending = PendingLogins()
@@ -119,7 +122,8 @@ class MirrorUsers:
         return self._trusted and me == account.name
 
     def restore(self) -> None:
-        """Have the users present who were so when the server stopped."""
+        """Have the users present who were so when the server stopped, or the one that ran the mirror."""
+        self._tokens.load()
         for client in self._chat.store.clients(self._prefix):
             stored = msgspec.json.decode(client.state, type=_StoredUser)
             try:
@@ -290,7 +294,9 @@ class MirrorUsers:
         session.shortcut = user_responses.pubacks
         if time.monotonic() < self._spare_until:
             session.spare_posts = self._spare_posts
-        take_name(session, account, None, proven=proven and account.password is not None)
+        # By its token, the name passes on from the server that has run the mirror before.
+        token = self._tokens.of(account.key)
+        take_name(session, account, token, proven=proven and account.password is not None, own=token)
         handler = PublishHandler(self._shared, session, responses)
         user = MirrorUser(session, reader, handler, me, announced=announced)
         self._by_key[account.key] = self._by_name[me] = user
@@ -323,6 +329,21 @@ class MirrorUsers:
         for user in self.everyone:
             if not user.announced and user.active < late:
                 self.leave(user)
+
+    def hang_up(self) -> None:
+        """Have nobody count on the sessions of the users: another server may run the mirror. Any thread may call it."""
+        for user in self.everyone:
+            user.session.hang_up()
+
+    def part(self) -> None:
+        """End all sessions, since the users are at another server from now on."""
+        self._pending.clear()
+        users = self.everyone
+        self._by_key.clear()
+        self._by_name.clear()
+        self._unflushed.clear()
+        for user in users:
+            user.session.close()
 
     def close(self) -> None:
         """End all sessions because the server shuts down: the users are present again after its next start."""

@@ -52,28 +52,31 @@ def line(session: Session, frame: Line) -> None:
         hello(session, Hello(name=frame.text))
 
 
-def take_name(session: Session, account: Account, token: str | None, *, proven: bool) -> tuple[User, list[Membership]]:
+def take_name(
+    session: Session, account: Account, token: str | None, *, proven: bool, own: str | None = None
+) -> tuple[User, list[Membership]]:
     """Take a name for this connection, `proven` if its password was verified; return the user and its memberships.
 
-    Raises Refused if somebody else holds the name. `catch_up` sends what was missed.
+    `own` is the token that a new user gets, by default a new one. Raises Refused if somebody else holds the name.
+    `catch_up` sends what was missed.
     """
     with session.chat.login_turn:
-        user, memberships, first = _take_name(session, account, token, proven)
+        user, memberships, first = _take_name(session, account, token, proven, own)
     if first:
         session.chat.connected(user)
     return user, memberships
 
 
 def _take_name(
-    session: Session, account: Account, token: str | None, proven: bool
+    session: Session, account: Account, token: str | None, proven: bool, own: str | None
 ) -> tuple[User, list[Membership], bool]:
     """Take a name. Return also True if this is the first connection of the user."""
     chat = session.chat
     try:
-        claim = chat.directory.claim(account, session, token, proven=proven)
+        claim = chat.directory.claim(account, session, token, proven=proven, own=own)
     except ForgottenName:
         account = chat.directory.remember(account.key, partial(chat.store.open_account, account.name))
-        claim = chat.directory.claim(account, session, token, proven=proven)
+        claim = chat.directory.claim(account, session, token, proven=proven, own=own)
     for other in claim.replaced:
         other.replaced(session.address)
     user, session.instead = claim.user, claim.instead

@@ -30,8 +30,8 @@ def key_of(duty: str) -> int:
 def holder_query(servers: int) -> str:
     """Return the query for the server that has a duty; `servers` is the class of the servers' own locks."""
     return (
-        "SELECT servers.id, name, address, fingerprint, secret FROM pg_locks AS duty JOIN pg_locks AS life ON life.pid = duty.pid"
-        " JOIN servers ON servers.id = life.objid::bigint"
+        "SELECT servers.id, name, address, fingerprint, secret FROM pg_locks AS duty"
+        " JOIN pg_locks AS life ON life.pid = duty.pid JOIN servers ON servers.id = life.objid::bigint"
         f" WHERE {_OF_LOCK.format('duty', _CLASS)} AND duty.objid::bigint = %s AND {_OF_LOCK.format('life', servers)}"
     )
 

@@ -17,7 +17,8 @@ class BridgeStatus(msgspec.Struct, omit_defaults=True):
     It is `connected`, or not, since `since` (milliseconds since 1970), over MQTT `version` (`3.1.1` or `5`). `error`
     says why it is not connected, or what the broker forbids. The broker has not acknowledged `behind` entries yet.
     Since the start, the server has received `received` messages and refused `refused`, and the broker has acknowledged
-    `sent` (two for each entry of a channel: JSON and text).
+    `sent` (two for each entry of a channel: JSON and text). With several servers on one database, one of them runs the
+    mirror: at the others, `server` is its name, and all but `broker` says nothing.
     """
 
     broker: str
@@ -29,6 +30,7 @@ class BridgeStatus(msgspec.Struct, omit_defaults=True):
     sent: int = 0
     refused: int = 0
     error: str = ""
+    server: str = ""
 
 
 class ServerStatus(Answer, tag="server-status", kw_only=True):

@@ -230,6 +230,8 @@ def _status(frame: ServerStatus) -> list[str]:
 
 
 def _bridge(bridge: BridgeStatus) -> str:
+    if bridge.server:
+        return f"the server {bridge.server} mirrors the chat to {bridge.broker}"
     behind = _count(bridge.behind, "entry", "entries") + " behind"
     counts = f"{_count(bridge.received, 'message')} in, {bridge.sent} out, {bridge.refused} refused"
     if not bridge.connected:

@@ -15,6 +15,7 @@ import pytest
 import bridge.mirror.connection
 import bridge.mirror.mirror
 from bridge.mirror import BrokerConfig, Mirror
+from bridge.mirror.turn import MirrorTurn
 from reporting import events
 from server import Server
 from tests.support.brokers import Mosquitto, StartBroker, free_port
@@ -141,26 +142,11 @@ def test_pauses_grow_and_differ(monkeypatch: pytest.MonkeyPatch, start_server: S
     pauses: list[float] = []
     monkeypatch.setattr(bridge.mirror.mirror, "_PAUSES", (1.0, 60.0))
 
-    class Closing:
-        def __init__(self) -> None:
-            self.ended = False
+    def wait(turn: MirrorTurn, number: int, seconds: float) -> None:
+        pauses.append(seconds)
+        turn.closing = len(pauses) >= 12
 
-        def is_set(self) -> bool:
-            return self.ended or len(pauses) >= 12
-
-        def set(self) -> None:
-            self.ended = True
-
-        def wait(self, seconds: float) -> None:
-            pauses.append(seconds)
-
-    real = bridge.mirror.mirror.Mirror.start
-
-    def start(mirror: bridge.mirror.mirror.Mirror) -> None:
-        mirror._closing = Closing()  # type: ignore[assignment]
-        real(mirror)
-
-    monkeypatch.setattr(bridge.mirror.mirror.Mirror, "start", start)
+    monkeypatch.setattr(MirrorTurn, "pause", wait)
     start_server(broker=BrokerConfig(url=f"mqtt://127.0.0.1:{free_port()}"))
     eventually(lambda: len(pauses) >= 12, lambda: f"{pauses}")
     for at, pause in enumerate(pauses):
@@ -172,12 +158,15 @@ def test_pauses_grow_and_differ(monkeypatch: pytest.MonkeyPatch, start_server: S
 def test_pauses_begin_anew_after_a_stable_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
     mirror = cast("Any", object.__new__(Mirror))
-    mirror._connect_and_serve = lambda: "it ended"
+    mirror._connect_and_serve = lambda turn: "it ended"
     mirror._status = SimpleNamespace(disconnected=lambda error, quiet: len(pauses) in (3, 4))
-    mirror._closing = SimpleNamespace(is_set=lambda: len(pauses) == 7, wait=pauses.append)
+    mirror._turn = SimpleNamespace(
+        closing=False, is_over=lambda turn: len(pauses) == 7, is_lost=lambda turn: False,
+        pause=lambda turn, seconds: pauses.append(seconds),
+    )  # fmt: skip
     monkeypatch.setattr(bridge.mirror.mirror, "_PAUSES", (1.0, 60.0))
     monkeypatch.setattr(bridge.mirror.mirror, "random", SimpleNamespace(uniform=lambda least, most: most))
-    mirror._run()
+    mirror._serve(1)
     assert pauses == [1, 2, 4, 1, 1, 2, 4]
 
 
