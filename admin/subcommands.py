@@ -12,6 +12,7 @@ from wire.names import shorten
 from .acl import print_rules
 from .cert import make_certificate
 from .check import check_data
+from .migrate import migrate_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ SUBCOMMANDS: dict[str, Subcommand] = {
     "acl": Subcommand("|".join(BROKERS), "print the access rules for another broker", print_rules),
     "cert": Subcommand("[HOST …]", "make or renew this site's certificate for TLS", make_certificate),
     "check": Subcommand("", "look for damage in the data folder", check_data),
+    "migrate": Subcommand("FROM TO", "copy everything to another database", migrate_store),
 }
 
 

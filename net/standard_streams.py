@@ -12,9 +12,9 @@ def print_out(text: str, *, end: str = "\n") -> None:
     _print(sys.stdout, text, end)
 
 
-def print_error(text: str) -> None:
+def print_error(text: str, *, end: str = "\n") -> None:
     """Print to standard error, and flush it; drop what its reader does not get any more."""
-    _print(sys.stderr, text, "\n")
+    _print(sys.stderr, text, end)
 
 
 def _print(stream: TextIO | None, text: str, end: str) -> None:

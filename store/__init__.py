@@ -1,7 +1,8 @@
 """Floor 1: everything that the server keeps on disk.
 
 The contract says what a store does, the same for every database; blobs.py keeps the bytes of files beside it;
-`open_store` opens a store by its URL; `read_account` and `check_store` read one that another process may have open.
+`open_store` opens a store by its URL; `read_account`, `check_store` and `copy_store` read one that another process may
+have open.
 """
 
 from __future__ import annotations
@@ -39,12 +40,13 @@ from .contract import (
     file_post_id,
     private_key,
 )
-from .open import absolute_url, data_folder, open_store, read_account, shown_url, url_has_password
+from .copy import CopyProgress, CopyReport, copy_store
+from .open import absolute_url, data_folder, is_postgres, open_store, read_account, shown_url, url_has_password
 
 __all__ = [
     "MESSAGE", "Account", "Accounts", "Alone", "Appended", "Batch", "Blobs", "CheckReport", "Client", "Clients",
-    "Durability", "Entries", "FileRow", "FileSummary", "Files", "Held", "Holding", "LogRow", "Members", "Membership",
-    "NewPosts", "Progress", "ServerRow", "Servers", "Store", "StoreError", "StoredSize", "Unused", "absolute_url",
-    "check_store", "data_folder", "file_post_id", "open_store", "private_key", "read_account", "shown_url",
-    "url_has_password",
+    "CopyProgress", "CopyReport", "Durability", "Entries", "FileRow", "FileSummary", "Files", "Held", "Holding",
+    "LogRow", "Members", "Membership", "NewPosts", "Progress", "ServerRow", "Servers", "Store", "StoreError",
+    "StoredSize", "Unused", "absolute_url", "check_store", "copy_store", "data_folder", "file_post_id", "is_postgres",
+    "open_store", "private_key", "read_account", "shown_url", "url_has_password",
 ]  # fmt: skip

@@ -14,6 +14,7 @@ becomes a blob is in channels/files/, and the rows are in the database.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
 import struct
@@ -128,11 +129,11 @@ class Blobs:
                 _sync(path)
 
     def _copy(self, part: Path, place: Path) -> None:
-        """Do the same on a file system without hard links."""
+        """Copy a file as a whole, unless it is there."""
         if place.exists():
             return
         self._check_room(part.stat().st_size)
-        copy = place.with_suffix(".new")
+        copy = place.with_name(f"{place.name}.new")
         try:
             shutil.copyfile(part, copy)
             if self._synced:
@@ -141,6 +142,22 @@ class Blobs:
         except BaseException:
             copy.unlink(missing_ok=True)
             raise
+
+    def take_blob(self, sha256: str, other: Blobs) -> bool:
+        """Copy a blob of another folder, unless it is here. Return False if the copy has not that SHA-256."""
+        place = self._place(sha256)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        self._parts.mkdir(parents=True, exist_ok=True)
+        self._copy(other._place(sha256), place)
+        with place.open("rb") as copied:
+            return hashlib.file_digest(copied, "sha256").hexdigest() == sha256
+
+    def take_part(self, file: str, other: Blobs) -> None:
+        """Copy a part of another folder, and its record before it: each range that the record has is in the part."""
+        self._parts.mkdir(parents=True, exist_ok=True)
+        if other._record(file).exists():
+            self._copy(other._record(file), self._record(file))
+        self._copy(other._parts / file, self._parts / file)
 
     def drop_part(self, file: str) -> None:
         """Remove a part and its record; do nothing if they do not exist."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from ..contract import CheckReport, Progress, StoreError, log_title
+from ..contract import CheckReport, Progress, log_title
 from ..sql import KeptFile, RunCheck
 from .address import Address
 from .connection import LimitedConnection
-from .migrations import STEPS
-from .read_only import reading_alone
+from .read_only import check_version, reading_alone
 
 _ROWS = 64  # runs that are read at once: each has up to some 64 KiB
 _RUNS = (
@@ -26,21 +25,11 @@ def check_postgres(address: Address, report: CheckReport, progress: Progress) ->
     report.beside = True
     report.notes.append("Servers may be using the database, so the files of uploads that go on were not checked.")
     with reading_alone(address) as db:
-        _check_version(db, address)
+        check_version(db, address)
         _check_runs(db, report, progress)
         return [
             KeptFile(id, state == "done", sha256, ranges) for id, state, sha256, ranges in db.execute(_FILES).fetchall()
         ]
-
-
-def _check_version(db: LimitedConnection, address: Address) -> None:
-    found = db.execute("SELECT number FROM version").fetchone()
-    if found is None or found[0] != len(STEPS):
-        number = found[0] if found else "none"
-        raise StoreError(
-            f"{address.shown} has schema {number}, and this Partyline has {len(STEPS)}. Start this server once, or"
-            " check it with the version that has written it."
-        )
 
 
 def _check_runs(db: LimitedConnection, report: CheckReport, progress: Progress) -> None:

@@ -26,8 +26,8 @@ from .migrations import STEPS
 
 _READERS = 4
 _APPENDERS = 2  # an append, and beside it the ranges of an upload
-_LOCK = 0x5061_7274_796C_696E  # of all servers' transactions, in this database: "Partylin"
-_BEGIN_ALONE = f"BEGIN; SELECT pg_advisory_xact_lock({_LOCK}); SELECT pg_current_xact_id()::text"
+ALONE = 0x5061_7274_796C_696E  # of all servers' transactions, in this database: "Partylin"
+_BEGIN_ALONE = f"BEGIN; SELECT pg_advisory_xact_lock({ALONE}); SELECT pg_current_xact_id()::text"
 _STATUS = "SELECT pg_xact_status(%s::text::xid8)"
 _END_BACKEND = "SELECT pg_terminate_backend(%s::integer, 3000)"
 _SILENT = 1.0  # seconds after a wait without an answer in which nobody waits again

@@ -9,10 +9,11 @@ import psycopg
 
 from wire.names import fold
 
-from ..contract import Account
+from ..contract import Account, StoreError
 from .address import Address
 from .connection import LimitedConnection, connect
 from .errors import is_lost, store_error, unreachable
+from .migrations import STEPS
 
 _ACCOUNT = "SELECT key, name, password, seen FROM accounts WHERE key = %s"
 
@@ -40,3 +41,14 @@ def read_postgres_account(address: Address, user: str) -> Account | None:
     with reading_alone(address) as db:
         found = db.execute(_ACCOUNT, (fold(user),)).fetchone()
     return None if found is None else Account(*found)
+
+
+def check_version(db: LimitedConnection, address: Address) -> None:
+    """Raise StoreError if the database is of another version."""
+    found = db.execute("SELECT number FROM version").fetchone()
+    if found is None or found[0] != len(STEPS):
+        number = found[0] if found else "none"
+        raise StoreError(
+            f"{address.shown} has schema {number}, and this Partyline has {len(STEPS)}. Start this server with it once,"
+            " or use the version that has written it."
+        )

@@ -11,20 +11,27 @@ from . import schema
 from .again import Conflict, again
 from .check import KeptFile, RunCheck
 from .clients import filter_hash
+from .copy import COPIED, CopySource, CopyTarget, Row, RowSum, Run, columns, in_order, order
 from .database import Database
 from .dialect import AppendStatements, IdKey, IdRow, SqlDialect
 from .migrate import Step, migrate
-from .runs import RunRow, damaged_numbers
+from .runs import RunRow, damaged_numbers, run_checksum
 from .store import SqlStore
 from .turns import Turns
 
 __all__ = [
+    "COPIED",
     "AppendStatements",
     "Conflict",
+    "CopySource",
+    "CopyTarget",
     "Database",
     "IdKey",
     "IdRow",
     "KeptFile",
+    "Row",
+    "RowSum",
+    "Run",
     "RunCheck",
     "RunRow",
     "SqlDialect",
@@ -32,8 +39,12 @@ __all__ = [
     "Step",
     "Turns",
     "again",
+    "columns",
     "damaged_numbers",
     "filter_hash",
+    "in_order",
     "migrate",
+    "order",
+    "run_checksum",
     "schema",
 ]

@@ -27,7 +27,12 @@ _SEQ, _LAST, _MASK = 2_654_435_761, 40_503, 0xFFFF_FFFF  # odd factors: a change
 def encode_run(seq: int, log: int, last: int, entries: Sequence[EntryRow]) -> RunRow:
     """Return the row of consecutive entries of a log; `seq` and `last` are the numbers of the last one."""
     body, count = _encode(entries), len(entries)
-    return seq, log, last, count, body.decode(), _crc32(body, seq * _SEQ + last * _LAST + log & _MASK)
+    return seq, log, last, count, body.decode(), run_checksum(body, seq, log, last)
+
+
+def run_checksum(body: bytes, seq: int, log: int, last: int) -> int:
+    """Return the checksum of a run."""
+    return _crc32(body, seq * _SEQ + last * _LAST + log & _MASK)
 
 
 def encode_runs(seq: int, log: int, number: int, entries: Sequence[EntryRow]) -> Iterator[RunRow]:

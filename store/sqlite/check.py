@@ -5,17 +5,14 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
-from ..contract import CheckReport, Progress, StoreError, log_title
+from ..contract import CheckReport, Progress, log_title
 from ..sql import KeptFile, RunCheck
 from .database import FILE, LOG
-from .errors import store_error
-from .folder import lock_for_reading
-from .migrations import STEPS
+from .read_only import opened_beside
 
-_TIMEOUT = 5  # seconds to wait for a locked database
 _PIECE = 1 << 20  # bytes that are read at once
 _ROWS = 500  # runs that are read at once
 _STRUCTURE = 100  # problems of SQLite's structure that it lists
@@ -23,44 +20,14 @@ _STRUCTURE = 100  # problems of SQLite's structure that it lists
 
 @contextmanager
 def checked_database(folder: Path, report: CheckReport) -> Iterator[sqlite3.Connection]:
-    """Return a block with the database opened for reading only. No server can start meanwhile, but one may run.
-
-    Sets `report.beside`. Raises StoreError if there is no database, or if it is of another version.
-    """
-    lock = lock_for_reading(folder)
-    try:
-        report.beside = lock is None
-        if report.beside:
+    """Return a block with the database opened for reading only, as `opened_beside` does. Sets `report.beside`."""
+    with opened_beside(folder) as (db, beside):
+        report.beside = beside
+        if beside:
             report.notes.append(
                 "A server is using the data folder, so the files of uploads that go on were not checked."
             )
-        with closing(_open(folder, beside=report.beside)) as db:
-            _check_version(db, folder / FILE)
-            yield db
-    finally:
-        if lock is not None:
-            os.close(lock)
-
-
-def _open(folder: Path, *, beside: bool) -> sqlite3.Connection:
-    if not (folder / FILE).is_file():
-        raise StoreError(f"{folder} has no database {FILE}.")
-    # Without a write-ahead log nothing has to be recovered, and no file is made that would stay.
-    unchanging = not beside and not (folder / LOG).exists()
-    uri = f"{(folder / FILE).resolve().as_uri()}?mode=ro{'&immutable=1' if unchanging else ''}"
-    return sqlite3.connect(uri, uri=True, timeout=_TIMEOUT, isolation_level=None)
-
-
-def _check_version(db: sqlite3.Connection, file: Path) -> None:
-    try:
-        number = db.execute("SELECT number FROM version").fetchone()[0]
-    except (sqlite3.Error, TypeError) as error:
-        raise store_error(file, error) from error
-    if number != len(STEPS):
-        raise StoreError(
-            f"{file} has schema {number}, and this Partyline has {len(STEPS)}. Start this server once, or check it with"
-            " the version that has written it."
-        )
+        yield db
 
 
 def check_disk(folder: Path, report: CheckReport, progress: Progress) -> bool:
