@@ -127,7 +127,9 @@ def free_port() -> int:
 
 
 # All clients of the benchmark come from one address, each does as much as the server can, and row a60k has long lines.
-LIMITS = {each.key: 0 for each in CLASSES} | {"connections_per_address": 0, "line": 131_072}
+LIMITS = {each.key: 0 for each in CLASSES} | {
+    "connections_per_address": 0, "waiting_per_address": 0, "line": 131_072,
+}  # fmt: skip
 
 
 class PartylinePeer(Peer):

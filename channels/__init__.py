@@ -13,7 +13,7 @@ from .journal import Posting
 from .locks import leaf, nothing_held
 from .log import Block, Follower, Log, ReadableLog
 from .passwords import Passwords
-from .rates import CONNECTIONS, LIVE, LOGINS, REGISTERS, SUBSCRIPTIONS, WILLS, Origin
+from .rates import CONNECTIONS, LIVE, LOGINS, REGISTERS, REQUESTS, SUBSCRIPTIONS, WILLS, Origin
 from .reader import Outlet, Reader
 from .receipts import Ref
 from .requests.login import REPORTED, catch_up, may_try_again, prove, take_name
@@ -21,6 +21,7 @@ from .session import Session
 from .session_reader import SessionReader
 from .session_report import SessionReport
 from .user import ConnectedSession, User
+from .waiting import WaitingBytes
 
 __all__ = [
     "CONNECTIONS",
@@ -28,6 +29,7 @@ __all__ = [
     "LOGINS",
     "REGISTERS",
     "REPORTED",
+    "REQUESTS",
     "SUBSCRIPTIONS",
     "WILLS",
     "Block",
@@ -47,6 +49,7 @@ __all__ = [
     "SessionReader",
     "SessionReport",
     "User",
+    "WaitingBytes",
     "catch_up",
     "handle",
     "leaf",

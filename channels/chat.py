@@ -47,6 +47,7 @@ from .rates import CHANNELS, JOINS, NAMES, TALKS, Origin, RateLimits
 from .read_tracker import ReadTracker
 from .ring import Inbox, Joined, Left, Made, Outbox, Removed, TopicSet
 from .user import User
+from .waiting import WaitingBytes
 
 SEVERAL = "PARTYLINE_SEVERAL"  # an environment variable, for tests: with 1, several servers may use one database
 
@@ -63,6 +64,7 @@ class Chat:
         self.servers = _join_servers(store.servers(), self._inbox)  # first: what changes from here on is told
         self.outbox = Outbox(self.servers)
         self.rates = RateLimits(limits)
+        self.waiting_bytes = WaitingBytes(limits.waiting_per_address)
         self.passwords = Passwords(limits)
         self.directory = Directory(self.servers, self.outbox)
         # A baton: a thread holds it for each part of a login that reads the store. If a crowd logs in at once, one of

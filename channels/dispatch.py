@@ -51,7 +51,8 @@ class Row(NamedTuple):
 
     `limit` is counted before the handler is called, for the requests that `counts` selects. `inner_limits` are counted
     by what the handler calls, since they depend on what is there: a user who joins a channel twice has joined it once.
-    `only_answers`: the request changes nothing, so the server drops it if the peer can get no answer any more.
+    `only_answers`: the request changes nothing, so the server drops it if the peer can get no answer any more. `size`
+    returns how many bytes a long answer takes, for which there must be room; a handler that knows it reserves itself.
     """
 
     request: type[Request]
@@ -63,11 +64,16 @@ class Row(NamedTuple):
     limit: LimitClass | None = None
     counts: Callable[[Session, Any], bool] = lambda session, request: True
     inner_limits: tuple[LimitClass, ...] = ()
+    size: Callable[[Session, Any], int] = lambda session, request: 0
 
 
 _NAMELESS, _NAMED, _ATTACHED = (State.NAMELESS,), (State.NAMED,), (State.ATTACHED,)
 _FILES = (State.NAMED, State.ATTACHED)
 _ALWAYS = tuple(State)
+
+
+def _page(session: Session, _request: Request) -> int:
+    return session.answer_size
 
 
 def _named(session: Session, _request: Request) -> bool:
@@ -88,16 +94,16 @@ TABLE: tuple[Row, ...] = (
     # Channels and users
     Row(frames.Join, rooms.join, _NAMED, inner_limits=(JOINS, CHANNELS)),
     Row(frames.Leave, rooms.leave, _NAMED, limit=JOINS),
-    Row(frames.Channels, rooms.channels, _NAMED, only_answers=True, limit=PAGES),
+    Row(frames.Channels, rooms.channels, _NAMED, only_answers=True, limit=PAGES, size=_page),
     Row(frames.Topic, rooms.topic, _NAMED, limit=TOPICS, counts=rooms.sets_topic),
-    Row(frames.Who, people.who, _NAMED, only_answers=True, limit=PAGES),
+    Row(frames.Who, people.who, _NAMED, only_answers=True, limit=PAGES, size=_page),
     Row(frames.Whois, people.whois, _NAMED, only_answers=True, limit=PAGES),
-    Row(frames.History, history.history, _NAMED, only_answers=True, limit=PAGES),
+    Row(frames.History, history.history, _NAMED, only_answers=True, limit=PAGES, size=_page),
     Row(frames.Seen, history.seen, _NAMED, limit=REQUESTS),
     # Files
     Row(frames.Offer, files.offer, _FILES, limit=OFFERS, inner_limits=(TALKS,)),
     Row(frames.Cancel, files.cancel, _FILES, limit=OFFERS),
-    Row(frames.Files, files.files, _NAMED, only_answers=True, limit=PAGES),
+    Row(frames.Files, files.files, _NAMED, only_answers=True, limit=PAGES, size=_page),
     Row(frames.SendFile, files.by_client, _NAMED, limit=REQUESTS),
     Row(frames.GetFile, files.by_client, _NAMED, limit=REQUESTS),
     Row(frames.Put, transfers.put, _FILES),
@@ -111,7 +117,15 @@ TABLE: tuple[Row, ...] = (
     # The connection and the server
     Row(frames.Status, system.status, _NAMED, only_answers=True, limit=REQUESTS),
     Row(frames.Help, system.help, (State.NAMELESS, State.NAMED), only_answers=True, limit=REQUESTS, counts=_named),
-    Row(frames.Ping, system.ping, _ALWAYS, only_answers=True, limit=REQUESTS, counts=_named),
+    Row(
+        frames.Ping,
+        system.ping,
+        _ALWAYS,
+        only_answers=True,
+        limit=REQUESTS,
+        counts=_named,
+        size=lambda session, ping: len(ping.payload),
+    ),
     Row(frames.Bye, system.bye, _ALWAYS),
     Row(frames.Malformed, system.malformed, _ALWAYS, limit=REQUESTS, counts=_named),
 )
@@ -165,6 +179,7 @@ def _answer(session: Session, row: Row | None, request: Request) -> None:
         if not _HAS_ROLE[row.role](session):
             raise Refused("not-allowed", f"You need the role {row.role} for that.")
         _check_limit(session, row, request)
+        session.reserve(row.size(session, request))
         answer = row.handler(session, request)
     except Refused as refused:
         if nameless:
@@ -181,6 +196,7 @@ def _answer(session: Session, row: Row | None, request: Request) -> None:
             session.login_limit.take_bytes(len(session.reader.dialect.encode(answer)))
         session.reader.reply(answer)
     session.reader.wait_for_room(session.chat.limits.backlog)
+    session.release()  # not before: until here, a payload is in memory
 
 
 def _check_limit(session: Session, row: Row, request: Request) -> None:

@@ -20,6 +20,7 @@ from wire.limits import Limits
 
 from .locks import leaf
 from .log import Block, ReadableLog
+from .waiting import AddressBytes, WaitingBytes
 
 _PAGE = 256  # entries that are read from the store at once, and about how many bytes
 _PAGE_SIZE = 65_536
@@ -27,9 +28,17 @@ _TURN = 16  # pieces that one reader is sent before the write pump turns to the 
 _ON_ITS_WAY = 131_072  # unacknowledged bytes above which a long answer waits until the outlet takes bytes
 _SMALL = 1_024  # bytes of an answer that waits in one piece with others
 _PIECE = 16_384  # bytes of such a piece, at least before its last answer
+_PATIENCE = 60.0  # seconds that a long answer waits for room beside what others of the address have not read
 
 
 L = TypeVar("L", bound=ReadableLog)
+
+
+def _rest(data: bytes | memoryview, taken: int) -> memoryview:
+    """Return what follows the first `taken` bytes, without the memory of these if they are more than half of all."""
+    view = memoryview(data)
+    rest = view[taken:]
+    return memoryview(bytes(rest)) if 2 * len(rest) < len(memoryview(view.obj)) else rest
 
 
 class Outlet(Protocol):
@@ -66,7 +75,7 @@ class Reader(Generic[L]):
     """A `Follower` and a `SessionReader` with one peer. `_lock` is the connection's send lock: every send holds it."""
 
     __slots__ = (
-        "_acknowledged", "_backlog", "_behind", "_closed", "_cursors", "_held", "_lock",
+        "_account", "_acknowledged", "_backlog", "_behind", "_closed", "_cursors", "_held", "_lock",
         "_outlet", "_room", "_waiting", "dialect", "user_key",
     )  # fmt: skip
 
@@ -85,6 +94,16 @@ class Reader(Generic[L]):
         self._closed = False
         self._held: list[tuple[L, int, int | None]] | None = None  # the logs to follow from `begin` on
         self._room: tuple[int, threading.Event] | None = None  # a waiting thread, and the bytes until which it waits
+        self._account: AddressBytes | None = None  # where the unsent bytes count
+
+    def count_for(self, waiting_bytes: WaitingBytes, address: str) -> None:
+        """See `SessionReader.count_for`."""
+        self._account = waiting_bytes.enter(address, self)
+
+    @property
+    def waiting(self) -> int:
+        """The unsent bytes."""
+        return self._waiting
 
     def follow(self, log: L, after: int, acknowledged: int | None = None) -> None:
         """See `SessionReader.follow`."""
@@ -232,7 +251,7 @@ class Reader(Generic[L]):
         """Keep what the outlet has not taken."""
         if self._backlog is None:
             self._backlog = deque()
-        self._backlog.append(memoryview(data)[taken:])
+        self._backlog.append(_rest(data, taken))
         self._waiting = len(data) - taken
         self._fall_behind_locked()
 
@@ -311,18 +330,24 @@ class Reader(Generic[L]):
             taken = self._outlet.transmit(piece)
             self._waiting -= taken
             if taken < len(piece):
-                backlog[0] = piece[taken:]
+                backlog[0] = _rest(piece, taken)
                 self._outlet.when_writable()
                 break
             backlog.popleft()
         if self._room is not None and self._waiting <= self._room[0]:
             self._room[1].set()
+        if self._account is not None:
+            self._account.freed()
         return not backlog
 
     def wait_for_room(self, limit: int, timeout: float | None = None) -> bool:
         """See `SessionReader.wait_for_room`. A peer that asks faster than it reads is not read meanwhile."""
-        if self._waiting <= limit or self._closed:
+        if not self._waiting or self._closed:
             return True
+        if self._waiting <= limit:
+            if not self._is_full():
+                return True
+            limit = 0
         with self._lock:
             if self._waiting <= limit or self._closed:
                 return True
@@ -346,6 +371,22 @@ class Reader(Generic[L]):
         event.wait()
         with self._lock:
             self._room = None
+
+    def reserve(self, size: int) -> bool:
+        """See `SessionReader.reserve`."""
+        account = self._account
+        return account is None or account.reserve(self, size, _PATIENCE)
+
+    def release(self) -> None:
+        """See `SessionReader.release`."""
+        account = self._account
+        if account is not None:
+            account.release(self)
+
+    def _is_full(self) -> bool:
+        """Return True if too many bytes wait for the connections of the address."""
+        account = self._account
+        return account is not None and account.is_full()
 
     def wait_until_level(self, timeout: float) -> None:
         """Wait until everything is sent, at most `timeout` seconds. Own thread only."""
@@ -375,8 +416,11 @@ class Reader(Generic[L]):
         with self._lock:
             self._closed = True
             logs = list(self._cursors)
-            self._backlog = None
+            self._backlog, self._waiting = None, 0
             if self._room is not None:
                 self._room[1].set()
+            account, self._account = self._account, None
+        if account is not None:
+            account.leave(self)
         for log in logs:
             log.detach(self)

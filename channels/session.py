@@ -10,7 +10,7 @@ from itertools import count
 from net import network_of
 from store import Holding
 from wire.clock import now
-from wire.errors import Refused
+from wire.errors import PeerError, Refused
 from wire.frames import Closing, Error, Msg, Say, Slowed
 
 from .chat import Chat
@@ -25,6 +25,7 @@ from .session_report import SessionReport
 from .user import User
 
 _AROUND = 1_024  # bytes of an answer beside its list
+_SHORT = 16_384  # bytes of an answer for which no room is reserved
 _numbers = count(1)
 PARTING = 5.0  # seconds that the last answers may take on a slow line
 
@@ -41,10 +42,10 @@ class Session:
     """One connection. Its own thread calls every method that does not name another thread."""
 
     __slots__ = (
-        "_gathered", "_hung_up", "_origin", "_pause", "_posted", "_settled", "_shared", "_slowed", "address", "asked",
-        "attached_to", "chat", "client", "current", "done", "fetches_directly", "files", "instead", "login_limit",
-        "network", "number", "reader", "report", "shortcut", "spare_posts", "state", "taken_over", "transport", "tries",
-        "user",
+        "_gathered", "_hung_up", "_origin", "_pause", "_posted", "_reserved", "_settled", "_shared", "_slowed",
+        "address", "asked", "attached_to", "chat", "client", "current", "done", "fetches_directly", "files", "instead",
+        "login_limit", "network", "number", "reader", "report", "shortcut", "spare_posts", "state", "taken_over",
+        "transport", "tries", "user",
     )  # fmt: skip
 
     def __init__(
@@ -65,6 +66,8 @@ class Session:
         self.report = report
         self.address = report.address
         self.network = None if shared else network_of(report.address)  # for the limits of an address
+        if self.network is not None:
+            reader.count_for(chat.waiting_bytes, self.network)
         self.state = State.NAMELESS
         self.login_limit = LoginLimit(chat.limits)  # until the peer has logged in
         self.user: User | None = None  # who has logged in on this connection
@@ -86,6 +89,7 @@ class Session:
         self.spare_posts = 0  # of a shared connection: posts that may go above the rate limit
         self._shared = shared
         self._pause: threading.Event | None = None  # of posts that wait for the rate limit; set when this side ends it
+        self._reserved = 0  # bytes of room for a long answer, or for a payload
         self._hung_up = False  # this side ends the connection
         self._slowed = False  # the peer was told that it posts faster than the limit
 
@@ -130,6 +134,34 @@ class Session:
         """The bytes that a list in one answer may take as JSON; few for a peer that takes small packets only."""
         most, largest = self.chat.limits.page_bytes, self.reader.dialect.largest
         return min(most, max(0, largest - _AROUND)) if largest else most
+
+    def reserve(self, size: int) -> None:
+        """Keep room free for a long answer or a payload. Raises Refused if there is none after a while."""
+        if size <= _SHORT:
+            return
+        if not self.reader.reserve(size):
+            self.report.limit_reached("waiting_per_address")
+            raise Refused("busy", "Too many bytes wait for the connections of your address. Try again later.")
+        self._reserved = size
+
+    def await_payload(self, size: int) -> None:
+        """Keep room free for a payload of which a part has come; 0: for none. Raises PeerError if there is none.
+
+        It takes twice its size: the pieces in which it comes become one.
+        """
+        if 2 * size == self._reserved:
+            return
+        self.release()
+        try:
+            self.reserve(2 * size)
+        except Refused as refused:
+            raise PeerError(refused.code, refused.sentence) from None
+
+    def release(self) -> None:
+        """Keep no room free any longer."""
+        if self._reserved:
+            self._reserved = 0
+            self.reader.release()
 
     def log_in(self, user: User) -> None:
         """Be this user's connection from now on."""

@@ -9,6 +9,7 @@ from wire.dialect import Encoding
 from wire.frames import Frame, Gap
 
 from .log import Log
+from .waiting import WaitingBytes
 
 
 class SessionReader(Protocol):
@@ -23,6 +24,9 @@ class SessionReader(Protocol):
     @property
     def dialect(self) -> Encoding:
         """The encoding of what the peer is sent."""
+
+    def count_for(self, waiting_bytes: WaitingBytes, address: str) -> None:
+        """Count the unsent bytes together with those of the other connections of the address. Called once."""
 
     def hold(self) -> None:
         """Send no entry and no notice until `begin`: the peer has not been welcomed yet."""
@@ -64,10 +68,22 @@ class SessionReader(Protocol):
         """Send a notice, or drop it if the peer is behind, or if `log` is given and is not followed."""
 
     def wait_for_room(self, limit: int, timeout: float | None = None) -> bool:
-        """Wait until at most `limit` bytes are unsent. Return False after `timeout` seconds. Own thread only."""
+        """Wait until at most `limit` bytes are unsent, none if the connections of the address have too many together.
+
+        Return False after `timeout` seconds. Own thread only.
+        """
 
     def wait_for_page(self) -> None:
         """Wait until nothing is unsent and the connection takes more, before a long answer is made. Own thread only."""
+
+    def reserve(self, size: int) -> bool:
+        """Keep room free for an answer of `size` bytes, beside what others of the address have not read.
+
+        Return False if there is none after a minute. Own thread only.
+        """
+
+    def release(self) -> None:
+        """Keep no room free any longer: the answer was sent, or it waits."""
 
     def wait_until_level(self, timeout: float) -> None:
         """Wait until everything is sent, at most `timeout` seconds. Own thread only."""

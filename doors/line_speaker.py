@@ -51,6 +51,7 @@ class LineSpeaker:
             handle(self._session, self._dialect.receive(data[at : at + step]))
             if self._session.done:
                 return
+        self._session.await_payload(self._dialect.awaited)
 
     def _log_in(self, data: bytes) -> int:
         """Handle line after line until the peer has logged in, with its limits. Return the start of the rest."""

@@ -54,5 +54,9 @@ class Dialect(Encoding, Protocol):
     def allow_payloads(self) -> None:
         """Take payloads from now on: the peer has logged in."""
 
+    @property
+    def awaited(self) -> int:
+        """The bytes of a payload that has come in part; 0 if there is none."""
+
     def receive(self, data: bytes) -> list[Request]:
         """Return the frames that `data` completes. Raises PeerError if the rest of the input cannot be read."""

@@ -18,7 +18,7 @@ CODES: dict[str, str] = {
     "need-password": "the name is registered, and needs its password",
     "wrong-password": "the password is not that of the name",
     "password-delayed": "too many wrong passwords for the name, or from the address: the sentence says when to go on",
-    "busy": "the server has too many passwords to check, or files open: try again in a moment",
+    "busy": "the server has too many passwords to check, files open, or bytes that wait for the address: try again",
     "bad-password": "the new password is too short or too long",
     "no-channel": "the request names no channel, and none is current",
     "no-such-channel": "no channel has that name",

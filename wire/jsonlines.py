@@ -57,6 +57,11 @@ class JsonLines:
         """Take payloads from now on."""
         self._payloads = True
 
+    @property
+    def awaited(self) -> int:
+        """The bytes of a payload that has come in part; 0 if there is none."""
+        return 0 if self._frame is None else int(self._frame.bytes)
+
     def receive(self, data: bytes) -> list[Any]:
         """Return the frames that `data` completes, with `Malformed` for each line that is not a frame."""
         if self._frame is not None and len(data) < self._wanted:

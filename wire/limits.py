@@ -17,6 +17,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     line: AtLeastOne = 16_384  # bytes of one line, text or JSON, without its line end, and so of the longest message
     payload: OrNone = 1_048_576  # raw bytes after one JSON frame, and bytes of one MQTT packet
     backlog: AtLeastOne = 262_144  # bytes of answers that wait for one peer before its requests wait, too
+    waiting_per_address: OrNone = 8_388_608  # bytes that wait for the connections of one address; 0: no limit
     connections: AtLeastOne = 10_000  # connections at a time
     connections_per_address: OrNone = 200  # connections at a time from one address (IPv6: a /64); 0: no limit
     retained_per_user: OrNone = 1_048_576  # bytes that the embedded broker retains for one user; 0: no limit

@@ -24,6 +24,7 @@ L = TypeVar("L", bound=ReadableLog)
 WINDOW = 16_384  # packets in flight to a client without a Receive Maximum; less than SPAN
 _PAGE = 256  # entries read from the store at once
 _TURN = 16  # pages sent to one client before the pump turns to the next one
+_LONG = 16_384  # bytes of a packet that is dropped if too many bytes wait for the address
 _RUN = 256  # acknowledgements compared at once
 
 
@@ -171,10 +172,16 @@ class MqttReader(Reader[L]):
             return {log.row.id: number for log, number in self._cursors.items()}
 
     def send_or_drop(self, data: bytes) -> None:
-        """Send a packet that is no entry, after everything that waits; drop it if more than `backlog` bytes wait."""
+        """Send a packet that is no entry, after everything that waits; drop it if more than `backlog` bytes wait.
+
+        Drop a long packet, and one for a client that is behind, if too many bytes wait for the address.
+        """
         with self._lock:
-            if self._held is None and self._waiting <= self._drop_above:
-                self._send_locked(data)
+            if self._held is not None or self._waiting > self._drop_above:
+                return
+            if (self._waiting or len(data) > _LONG) and self._is_full():
+                return
+            self._send_locked(data)
 
     def offer(self, log: L, block: Block) -> None:
         """Send a new block, if the reader is level and has room in flight. One thread at a time calls it for a log."""

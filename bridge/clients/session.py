@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from channels import Chat, Log, Outlet, Session, SessionReport
+from channels import REQUESTS, Chat, Log, Outlet, Session, SessionReport
 from reporting import events, report
 from store import Entries, StoreError
 from wire.errors import PeerError
@@ -123,9 +123,11 @@ class MqttSession:
                 if self.done:
                     return
                 self._handle(item)
+                self._reader.wait_for_room(self._chat.limits.backlog)
                 if self._session.done:
                     return  # ignore what follows a DISCONNECT ([MQTT-3.14.4-2])
             self._publish_handler.flush()
+            self._session.await_payload(self._packets.awaited)
         except StoreError as error:
             if not self._responses.connected:
                 raise MqttError(Reason.SERVER_UNAVAILABLE, f"The server cannot log you in now: {error}") from error
@@ -194,6 +196,7 @@ class MqttSession:
     # PUBREL, PUBACK, SUBSCRIBE, UNSUBSCRIBE, PINGREQ, DISCONNECT, AUTH
 
     def _release(self, packet: PubRel) -> None:
+        self._session.check_rate(REQUESTS)
         self._publish_handler.release(packet)
 
     def _take_pubacks(self, packet: PubAcks) -> None:
@@ -211,6 +214,7 @@ class MqttSession:
         self._responses.subscriptions_changed()
 
     def _ping(self, _packet: PingReq) -> None:
+        self._session.check_rate(REQUESTS)
         self._reader.reply_bytes(PINGRESP)
 
     def _disconnect(self, packet: Disconnect) -> None:

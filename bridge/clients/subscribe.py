@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from channels import SUBSCRIPTIONS, Log, Session, catch_up
+from channels import REQUESTS, SUBSCRIPTIONS, Log, Session, catch_up
 from wire.mqtt import MqttError, Properties, Reason, SubAck, Subscribe, UnsubAck, Unsubscribe, encode
 
 from .delivery import MqttReader
@@ -19,6 +19,7 @@ _ERROR_CODES: dict[int, str] = {
     Reason.QUOTA_EXCEEDED: "quota",
     Reason.TOPIC_FILTER_INVALID: "too-long",
 }
+_RETAINED = 10  # retained messages that count as one request
 _FAILURE = 0x80  # the lowest reason that refuses a filter (§3.9.3)
 
 
@@ -79,8 +80,13 @@ class SubscribeHandler:
         return encode(SubAck(packet_id, reasons), self._responses.version)
 
     def _send_retained(self, filters: Sequence[str]) -> None:
-        """Send each retained message that a filter matches, once. A client that does not read is not read either."""
-        for topic, payload in self._shared.retained.messages(filters):
+        """Send each retained message that a filter matches, once. A client that does not read is not read either.
+
+        Some of them count like a request: there may be as many as users.
+        """
+        for at, (topic, payload) in enumerate(self._shared.retained.messages(filters)):
+            if at % _RETAINED == 0:
+                self._session.check_rate(REQUESTS)
             self._reader.reply_bytes(self._responses.message(topic, payload, retain=True))
             self._reader.wait_for_room(self._shared.chat.limits.backlog)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from channels import Log
+from channels import Log, WaitingBytes
 from wire.dialect import Encoding
 from wire.frames import Frame, Gap
 
@@ -24,6 +24,9 @@ class UserReader:
         self.dialect = dialect
         self.me = me
         self.user_key = ""
+
+    def count_for(self, waiting_bytes: WaitingBytes, address: str) -> None:
+        """No-op: the server does not know the user's address."""
 
     def hold(self) -> None:
         """No-op: nobody knows the user before its session has entered."""
@@ -80,6 +83,13 @@ class UserReader:
     def wait_for_page(self) -> None:
         """Wait for the connection that all users share."""
         self._sender.wait_for_room()
+
+    def reserve(self, size: int) -> bool:
+        """Return True: the connection that all users share has its own limit."""
+        return True
+
+    def release(self) -> None:
+        """No-op: see `reserve`."""
 
     def wait_until_level(self, timeout: float) -> None:
         """No-op: the connection outlives the user."""

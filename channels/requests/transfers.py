@@ -58,6 +58,7 @@ def have(session: Session, frame: Have) -> Ranges:
     if found.row.parts:
         session.reader.wait_for_page()
         session.check_rate(PAGES)
+        session.reserve(session.chat.limits.folder_bytes)
     version = found.shared.version
     row, ranges = found.row, found.available
     done = row.state == "done"
@@ -94,6 +95,7 @@ def get(session: Session, frame: Get) -> Chunk:
     if end <= frame.offset:
         _wait_for_more(session, found, version)
         return Chunk(file=frame.file, offset=frame.offset)
+    session.reserve(end - frame.offset)
     with found.shared.read() as descriptor:
         data = os.pread(descriptor, end - frame.offset, frame.offset)
     return Chunk(file=frame.file, offset=frame.offset, bytes=len(data), payload=data)

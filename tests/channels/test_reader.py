@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from channels.log import Block, Log
 from channels.reader import Reader
+from channels.waiting import WaitingBytes
 from store import Batch, Entries, LogRow
 from tests.support.journal import FakeStore
 from tests.support.waiting import DEADLINE, eventually
@@ -287,3 +288,49 @@ def test_a_page_waits_for_no_reader_that_is_closed() -> None:
     waiter.join(DEADLINE)
     assert not waiter.is_alive()
     made.reader.wait_for_page()
+
+
+def _beside(made: Setting, waiting: int, most: int) -> None:
+    """Count the reader for an address of which another connection has so many unsent bytes."""
+    address, other = WaitingBytes(most), Setting()
+    for setting in (made, other):
+        setting.reader.count_for(address, "10.0.0.1")
+    other.outlet.room = 0
+    other.reader.reply_bytes(b"x" * waiting)
+
+
+def test_a_peer_of_a_full_address_is_not_read_while_anything_waits_for_it() -> None:
+    made = Setting()
+    _beside(made, waiting=200, most=200)
+    assert made.reader.wait_for_room(1_000, 0.0)
+    made.outlet.room = 0
+    made.reader.reply_bytes(b"x")
+    assert not made.reader.wait_for_room(1_000, 0.0)
+    made.walk()
+    assert made.reader.wait_for_room(1_000, 0.0)
+
+
+def test_an_answer_has_room_beside_what_others_of_the_address_have_not_read() -> None:
+    made = Setting()
+    assert made.reader.reserve(1_000)
+    _beside(made, waiting=100, most=200)
+    assert made.reader.reserve(100)
+    account = made.reader._account
+    assert account is not None
+    assert not account.reserve(made.reader, 101, 0.0)
+    made.reader.close()
+    assert not account.reserve(made.reader, 1, 0.0)
+
+
+def test_what_waits_keeps_no_memory_of_what_was_sent() -> None:
+    made = Setting()
+    made.outlet.room = 900_000
+    made.reader.reply_bytes(b"x" * 1_000_000)
+    backlog = made.reader._backlog
+    assert backlog is not None
+    assert [len(cast("bytes", cast("memoryview", piece).obj)) for piece in backlog] == [100_000]
+    made.outlet.room = 60_000
+    made.reader.walk(made.store, Limits())
+    assert [len(cast("bytes", cast("memoryview", piece).obj)) for piece in backlog] == [40_000]
+    made.walk()
+    assert made.outlet.taken == b"x" * 1_000_000

@@ -6,16 +6,34 @@ caller can look at the server while they are there, and returns what the attacke
 
 from __future__ import annotations
 
+import select
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from typing import NamedTuple, TypeAlias
 
 from tests.support.clients import Json, endpoint
 from tests.support.waiting import DEADLINE
-from wire.frames import Error, FilePart, Hello, Join, Msg, Offer, Ping, Put, Register, Say, Topic
+from wire.frames import (
+    Error,
+    FilePart,
+    Get,
+    Have,
+    Hello,
+    Help,
+    History,
+    Join,
+    Msg,
+    Offer,
+    Ping,
+    Put,
+    Register,
+    Say,
+    Topic,
+    with_parts_behind,
+)
 from wire.jsonlines import JsonLines
-from wire.mqtt import V5, Connect, Publish, Subscribe, Subscription, encode
+from wire.mqtt import V5, Connect, PingReq, Publish, Subscribe, Subscription, encode
 from wire.mqtt.packets import Packet
 
 Attack: TypeAlias = Callable[[str, ExitStack], bytes]
@@ -26,6 +44,10 @@ NAME, PASSWORD = "owner", "correct horse"  # a registered name
 _STUCK = 1.0  # seconds after which an attacker gives up on a server that does not read
 _END, _ENDED = JsonLines.encode(Ping(ref="the end")), b'"ref":"the end"'
 _ANSWER = 1 << 26  # bytes that an attacker reads at most
+_SILENT = 150  # connections that ask and do not read
+_WINDOW = 4_096  # bytes that the machine of such a connection takes
+PAYLOAD = 1_048_576  # bytes of the largest payload
+_PARTS = [FilePart(f"{number:04}" + "x" * 80, 0) for number in range(9_000)]  # nearly as long as a list may be
 
 
 def fill(address: str) -> None:
@@ -89,10 +111,101 @@ def guest(make: Callable[[int], bytes], times: int, *, reads: bool = True, guest
     return attack
 
 
+def _quiet_guests(address: str, stack: ExitStack) -> list[socket.socket]:
+    """Return connections of guests who are in the channel, and read nothing more."""
+    lines = []
+    for number in range(_SILENT):
+        line = stack.enter_context(socket.socket())
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _WINDOW)
+        line.settimeout(DEADLINE)
+        line.connect(endpoint(address))
+        line.sendall(JsonLines.encode(Hello(name=f"guest{number}")) + JsonLines.encode(Join(CHANNEL)) + _END)
+        listen(line, _ENDED)
+        lines.append(line)
+    return lines
+
+
+def unread(make: Callable[[str, ExitStack], bytes]) -> Attack:
+    """Return an attack of guests who send what `make` returns and read no answer."""
+
+    def attack(address: str, stack: ExitStack) -> bytes:
+        asked = make(address, stack)
+        lines = _quiet_guests(address, stack)
+        _send_all(lines, asked)
+        return b""
+
+    return attack
+
+
+def _send_all(lines: Sequence[socket.socket], data: bytes) -> None:
+    """Send on all connections at a time, until everything is sent or the server has read nothing for a while."""
+    left = {line.fileno(): (line, memoryview(data)) for line in lines}
+    poll = select.poll()
+    for line in lines:
+        line.setblocking(False)
+        poll.register(line, select.POLLOUT)
+    while left and (ready := poll.poll(_STUCK * 1_000)):
+        for descriptor, _ in ready:
+            line, rest = left[descriptor]
+            try:
+                rest = rest[line.send(rest[: 1 << 16]) :]
+            except OSError:
+                rest = rest[:0]
+            left[descriptor] = (line, rest)
+            if not rest:
+                poll.unregister(descriptor)
+                del left[descriptor]
+    with suppress(OSError):
+        select.select([], [], [], _STUCK)  # the server is answering
+
+
+def _offered(address: str, stack: ExitStack, payload: bytes = b"", parts: Sequence[FilePart] = ()) -> str:
+    """Offer a file, or a folder with these parts, put its bytes, and return its id."""
+    line = stack.enter_context(Json(address, "offerer"))
+    line.request(Join(CHANNEL))
+    offer = with_parts_behind(Offer(name="x", size=len(payload), channel=CHANNEL, parts=list(parts)))
+    file: str = line.request(offer).file
+    if payload:
+        line.request(Put(file=file, offset=0, payload=payload))
+    return file
+
+
+def _have(address: str, stack: ExitStack) -> bytes:
+    return JsonLines.encode(Have(file=_offered(address, stack, parts=_PARTS))) * 3
+
+
+def _get(address: str, stack: ExitStack) -> bytes:
+    return JsonLines.encode(Get(file=_offered(address, stack, b"x" * PAYLOAD), offset=0, length=PAYLOAD)) * 20
+
+
 def device(*packets: Packet) -> Attack:
     """Return an attack of an MQTT 5 client."""
     connect = Connect(version=V5, username="device", client_id="device")
     return pour(b"".join([encode(packet, V5) for packet in (connect, *packets)]))
+
+
+def _quiet_devices(address: str, stack: ExitStack) -> list[socket.socket]:
+    """Return connections of MQTT clients, which read nothing more."""
+    lines = []
+    for number in range(_SILENT):
+        line = stack.enter_context(socket.socket())
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _WINDOW)
+        line.settimeout(DEADLINE)
+        line.connect(endpoint(address))
+        line.sendall(encode(Connect(version=V5, username=f"device{number}", client_id=f"device{number}"), V5))
+        line.recv(_WINDOW)
+        lines.append(line)
+    return lines
+
+
+def _unread_devices(*packets: Packet, times: int = 1, cut: int | None = None) -> Attack:
+    """Return an attack of MQTT clients that send these packets, without the end, and read nothing."""
+
+    def attack(address: str, stack: ExitStack) -> bytes:
+        _send_all(_quiet_devices(address, stack), (b"".join([encode(packet, V5) for packet in packets]) * times)[:cut])
+        return b""
+
+    return attack
 
 
 def _comers(make: Callable[[int], bytes], count: int) -> Attack:
@@ -170,6 +283,23 @@ ATTACKS: tuple[Row, ...] = (
         guest(lambda n: b'{"op":"history","channel":"lab","limit":1000}\n', 100, reads=False, guests=4),
         b"",
     ),
+    Row(
+        "history that 150 do not read",
+        unread(lambda *_: JsonLines.encode(History(channel=CHANNEL, limit=1_000)) * 20),
+        b"",
+    ),
+    Row("lists of a folder that nobody reads", unread(_have), b""),
+    Row("parts of a file that nobody reads", unread(_get), b""),
+    Row("pings that nobody reads", unread(lambda *_: JsonLines.encode(Ping(payload=b"x" * PAYLOAD)) * 6), b""),
+    Row("help that nobody reads", unread(lambda *_: JsonLines.encode(Help()) * 1_000), b""),
+    Row("payloads without an end", unread(lambda *_: JsonLines.encode(Ping(payload=b"x" * PAYLOAD))[:-1]), b""),
+    Row(
+        "packets without an end",
+        _unread_devices(Publish("chat/from/device/direct/x", b"x" * (PAYLOAD - 100)), cut=-1),
+        b"",
+    ),
+    Row("pings of devices that nobody reads", _unread_devices(PingReq(), times=200_000), b""),
+    Row("retained messages that nobody reads", _unread_devices(Subscribe(1, (Subscription("#"),)), times=100), b""),
     Row(
         "new channels",
         guest(lambda n: JsonLines.encode(Join(f"channel{n}")), 1_000),

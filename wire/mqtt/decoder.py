@@ -81,6 +81,11 @@ class MqttPackets:
         self._alias_maximum = topic_alias_maximum
         self._aliases: dict[int, str] = {}
 
+    @property
+    def awaited(self) -> int:
+        """The bytes of a packet that has come in part, as far as they are known; 0 if there is none."""
+        return self._need if self._held else 0
+
     def receive(self, data: bytes) -> list[Item]:
         """Return the packets that `data` completes. An MqttError is the last item ever: later bytes are not read.
 

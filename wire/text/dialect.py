@@ -38,6 +38,11 @@ class TextLines:
         self._skipping = False  # inside the rest of a line that was too long
         self._begun = False  # a line that is not blank has come
 
+    @property
+    def awaited(self) -> int:
+        """Return 0: a line has no payload."""
+        return 0
+
     def receive(self, data: bytes) -> list[Request]:
         """Return a frame for each line that `data` completes: a command's request, `Line` or `Malformed`.
 
