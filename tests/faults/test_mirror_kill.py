@@ -5,120 +5,16 @@ What the broker acknowledged is in the log, and all that is in the log was on th
 
 from __future__ import annotations
 
-import json
 import random
-import threading
-from collections import Counter
 
 from tests.support.brokers import StartBroker
-from tests.support.clients import Bulk, Gone, Json
 from tests.support.fixtures import StartProcess
 from tests.support.load import Poster, Scene
-from tests.support.mqtt import BulkMqtt
-from tests.support.waiting import DEADLINE, ended, eventually, random_moment
-from wire.frames import Entry, History, Join, Status
-from wire.limits import Limits
-from wire.mqtt import V5, V311, PubAck, PubAcks, Publish, SubAck, Subscribe, Subscription
+from tests.support.mirror_load import Publisher, Subscriber, audit, check, wait_for_entries
+from tests.support.waiting import DEADLINE, random_moment
 
 KILLS = 10
 _PUBLISHERS, _POSTERS = 4, 2
-_WINDOW = 10  # messages that one publisher has on their way
-_CHANNELS = ("lab", "hall")
-_PACE = 0.05  # seconds from turn to turn of a publisher: the broker takes far more than the server can carry
-
-
-class Publisher:
-    """Says things on the broker at QoS 1, half of them with an id."""
-
-    def __init__(self, scene: Scene, at: int) -> None:
-        self.name = f"publisher{at}"
-        self.acknowledged: set[str] = set()  # texts
-        self.made: set[str] = set()
-        self.with_id = bool(at % 2)
-        self._scene = scene
-        self._version = (V311, V5)[at // 2 % 2]
-        self._open: dict[int, str] = {}
-
-    def work(self) -> None:
-        """One connection; returns when all is acknowledged after `drain`."""
-        scene, number = self._scene, 0
-        client = BulkMqtt(scene.address, self.name, self._version)
-        try:
-            while self._open or not scene.drain.is_set():
-                while not scene.drain.is_set() and len(self._open) < _WINDOW:
-                    number += 1
-                    client.send(self._make(number))
-                for packet in client.take():
-                    assert isinstance(packet, PubAck | PubAcks), packet
-                    ids = packet.packet_ids if isinstance(packet, PubAcks) else (packet.packet_id,)
-                    self.acknowledged.update([self._open.pop(id) for id in ids])
-                scene.stop.wait(_PACE)
-        finally:
-            client.close()
-
-    def _make(self, number: int) -> Publish:
-        text = f"{self.name}-{number}"
-        self.made.add(text)
-        payload = json.dumps({"text": text, "id": text}) if self.with_id else text
-        topic = f"chat/from/{self.name}/say/{random.choice(_CHANNELS)}"
-        packet = Publish(topic, payload.encode(), 1, packet_id=(number - 1) % 65_535 + 1)
-        self._open[packet.packet_id] = text
-        return packet
-
-
-class Subscriber:
-    """Reads all channels from the broker at QoS 1, in both forms."""
-
-    def __init__(self, scene: Scene, at: int) -> None:
-        self.name = f"subscriber{at}"
-        self.had: dict[str, list[tuple[int, str]]] = {name: [] for name in _CHANNELS}  # in order of first appearance
-        self.texts: dict[str, list[str]] = {name: [] for name in _CHANNELS}
-        self.again = 0
-        self.wanted: dict[str, tuple[int, int]] | None = None  # how many entries, and how many different lines
-        self.ready = threading.Event()
-        self._seen: set[tuple[str, int]] = set()
-        self._scene = scene
-
-    def __repr__(self) -> str:
-        return f"had {[self._have(name) for name in _CHANNELS]} of {self.wanted}"
-
-    def work(self) -> None:
-        """Returns when the last numbers have come."""
-        client = BulkMqtt(self._scene.address, self.name, V5)
-        try:
-            client.send(Subscribe(1, (Subscription("chat/channels/#", 1), Subscription("chat/server", 1))))
-            while not self._complete():
-                ids = tuple([id for id in map(self._take, client.take(0.2)) if id])
-                if ids:
-                    client.send(PubAcks(ids))
-        finally:
-            client.close()
-
-    def _take(self, packet: object) -> int:
-        if isinstance(packet, SubAck):
-            return 0
-        assert isinstance(packet, Publish), packet
-        if packet.topic == "chat/server":  # said by a mirror that has subscribed: from now on, nothing gets lost
-            self.ready.set()
-            return packet.packet_id
-        if packet.topic.endswith("/text"):
-            self.texts[packet.topic.split("/")[2]].append(packet.payload.decode())
-            return packet.packet_id
-        entry = json.loads(packet.payload)
-        name, number = entry["channel"], entry["number"]
-        if (name, number) in self._seen:
-            self.again += 1
-        else:
-            self._seen.add((name, number))
-            self.had[name].append((number, entry["text"]))
-        return packet.packet_id
-
-    def _complete(self) -> bool:
-        wanted = self.wanted
-        return wanted is not None and all([self._have(name) >= wanted[name] for name in _CHANNELS])
-
-    def _have(self, name: str) -> tuple[int, int]:
-        return len(self.had[name]), len(set(self.texts[name]))
 
 
 def test_ten_kills_under_load(start_process: StartProcess, start_broker: StartBroker) -> None:
@@ -134,21 +30,14 @@ def test_ten_kills_under_load(start_process: StartProcess, start_broker: StartBr
     threads += [inside.run(each.work, each.name) for each in posters]
     try:
         for _ in range(KILLS):
-            _progress(process.address, random.randint(100, 600))
+            wait_for_entries(process.address, random.randint(100, 600))
             random_moment()
             inside.up.clear()
             process.restart()
             inside.up.set()
         for scene in (outside, inside):
             scene.drain.set()
-        ended(
-            threads, lambda: [len(each.acknowledged) for each in publishers] + [len(each.numbers) for each in posters]
-        )
-        wanted = {text for each in publishers for text in each.acknowledged}
-        with Json(process.address, "auditor", limits=Limits(line=1 << 26)) as line:
-            logs = _until_all_there(line, wanted)
-        subscriber.wanted = {name: (len(log), len(set(_lines(log)))) for name, log in logs.items()}
-        ended([listening], lambda: subscriber)
+        logs = audit(process.address, publishers, posters, subscriber, threads, listening)
     finally:
         for scene in (outside, inside):
             scene.stop.set()
@@ -157,54 +46,5 @@ def test_ten_kills_under_load(start_process: StartProcess, start_broker: StartBr
         for thread in (*threads, listening):
             thread.join(DEADLINE)
     assert not outside.failures + inside.failures, outside.failures + inside.failures
-    _check(logs, publishers, subscriber)
+    check(logs, publishers, subscriber)
     assert "Traceback" not in process.log, process.log
-
-
-def _progress(address: str, entries: int) -> None:
-    """Wait until so many more entries are in the log."""
-    try:
-        with Bulk(address, "watcher") as line:
-            line.send(Join("lab"), Join("hall"))
-            while entries > 0:
-                frames = line.take()
-                assert frames, "it does not go on"
-                entries -= sum([isinstance(frame, Entry) for frame in frames])
-    except Gone as gone:
-        raise AssertionError("the server has gone by itself") from gone
-
-
-def _until_all_there(line: Json, wanted: set[str]) -> dict[str, list[Entry]]:
-    """Return the logs, once all that the broker has acknowledged is in them."""
-    logs: dict[str, list[Entry]] = {channel: [] for channel in _CHANNELS}
-
-    def lost() -> set[str]:
-        return wanted - {entry.text for log in logs.values() for entry in log}
-
-    def all_there() -> bool:
-        for channel, entries in logs.items():
-            while page := line.request(History(channel=channel, after=len(entries), limit=1_000)).entries:
-                entries.extend(page)
-            assert [entry.number for entry in entries] == list(range(1, len(entries) + 1)), "numbers without a gap"
-        return not lost() and line.request(Status()).bridge.behind == 0
-
-    eventually(all_there, lambda: f"not there: {sorted(lost())[:5]} of {len(lost())}; {line.request(Status())}")
-    return logs
-
-
-def _lines(log: list[Entry]) -> list[str]:
-    """As a small device gets it."""
-    return [f"{entry.sender}: {entry.text}" for entry in log]
-
-
-def _check(logs: dict[str, list[Entry]], publishers: list[Publisher], subscriber: Subscriber) -> None:
-    said = Counter([entry.text for log in logs.values() for entry in log])
-    for publisher in publishers:
-        for text in publisher.acknowledged:
-            assert said[text] >= 1, f"{text} was acknowledged, and is not there"
-            assert said[text] == 1 or not publisher.with_id, f"{text} is there {said[text]} times"
-    for name, log in logs.items():
-        assert subscriber.had[name] == [(entry.number, entry.text) for entry in log], "all of it, in order"
-        assert list(dict.fromkeys(subscriber.texts[name])) == list(dict.fromkeys(_lines(log)))
-    print(f"{sum(said.values())} entries, {sum(said.values()) - len(said)} of them twice; "
-          f"{subscriber.again} again on the broker")  # fmt: skip
