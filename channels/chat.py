@@ -45,7 +45,7 @@ from .pages import count_within
 from .passwords import Passwords
 from .rates import CHANNELS, JOINS, NAMES, TALKS, Origin, RateLimits
 from .read_tracker import ReadTracker
-from .ring import Inbox, Joined, Left, Made, Outbox, Removed, TopicSet
+from .ring import Inbox, Joined, Left, Made, Outbox, PasswordTried, Removed, TopicSet
 from .user import User
 from .waiting import WaitingBytes
 
@@ -65,7 +65,7 @@ class Chat:
         self.outbox = Outbox(self.servers)
         self.rates = RateLimits(limits)
         self.waiting_bytes = WaitingBytes(limits.waiting_per_address)
-        self.passwords = Passwords(limits)
+        self.passwords = Passwords(limits, None if self.outbox.alone else self._password_tried)
         self.directory = Directory(self.servers, self.outbox)
         # A baton: a thread holds it for each part of a login that reads the store. If a crowd logs in at once, one of
         # its threads competes with the chat for the interpreter lock, and the others wait here.
@@ -398,6 +398,10 @@ class Chat:
         """Tell the users who share a channel with a user that the user has disconnected."""
         if not self.closing:
             self.neighbours.presence(user, list(user.joined), online=False)
+
+    def _password_tried(self, key: str, network: str | None, right: bool) -> None:
+        """Tell the other servers of a password. Called by a worker of the passwords, which does not wait for it."""
+        self.outbox.tell(PasswordTried(key, network, right))
 
     def _committed(self, logs: Sequence[Log]) -> None:
         """Tell the other servers that logs have new entries. Called by the journal, which does not wait for it."""

@@ -19,6 +19,7 @@ from .journal import Journal
 from .log import Log
 from .neighbours import Neighbours
 from .open_logs import OpenLogs
+from .passwords import Passwords
 from .ring import (
     Answered,
     Came,
@@ -30,6 +31,7 @@ from .ring import (
     Made,
     Notice,
     Outbox,
+    PasswordTried,
     Registered,
     Removed,
     TopicSet,
@@ -70,6 +72,10 @@ class HearingChat(Protocol):
         """The users who are told of others, and the watchers."""
 
     @property
+    def passwords(self) -> Passwords:
+        """The passwords."""
+
+    @property
     def logs(self) -> OpenLogs:
         """The logs in memory."""
 
@@ -107,6 +113,7 @@ class Hearing:
             Went: self._went,
             CursorMoved: self._cursor_moved,
             Registered: self._registered,
+            PasswordTried: self._password_tried,
             Wanted: self._wanted,
             Answered: self._answered,
             LookAgain: self._look_again,
@@ -302,6 +309,9 @@ class Hearing:
     def _registered(self, _server: int, notice: Registered) -> None:
         self._chat.directory.registered_elsewhere(notice.key)
         self._chat.files.registered(notice.key)
+
+    def _password_tried(self, _server: int, notice: PasswordTried) -> None:
+        self._chat.passwords.tried_elsewhere(notice.key, notice.network, right=notice.right)
 
     def _wanted(self, server: int, notice: Wanted) -> None:
         if notice.server != self._chat.servers.here:

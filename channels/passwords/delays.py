@@ -12,6 +12,7 @@ from ..rates import in_words
 
 _FORGET = 3_600.0  # seconds after the last wrong password, and the delay after it, in which none may follow
 _TRUST = 30 * 86_400.0  # seconds for which an address counts as one of a user who has logged in from there
+_DAY = 86_400.0  # seconds for which the other servers need not hear again that an address is proven
 _MOST_DOUBLINGS = 32
 
 
@@ -62,9 +63,9 @@ class _Counts:
         if len(self._wrong) > self._most:
             del self._wrong[next(iter(self._wrong))]
 
-    def drop(self, key: str) -> None:
-        """Forget the wrong passwords of a key."""
-        self._wrong.pop(key, None)
+    def drop(self, key: str) -> bool:
+        """Forget the wrong passwords of a key. Return True if there were any."""
+        return self._wrong.pop(key, None) is not None
 
 
 class PasswordDelays:
@@ -130,14 +131,15 @@ class PasswordDelays:
             if pair is not None:
                 self._pairs.add(pair, now)
 
-    def right(self, name: str, network: str | None) -> None:
-        """Note the right password: the address is proven for the name."""
+    def right(self, name: str, network: str | None) -> bool:
+        """Note the right password: the address is proven for the name. Return True if that was not known today."""
         if network is None:
-            return
-        pair = f"{name} {network}"
+            return False
+        pair, now = f"{name} {network}", time.monotonic()
         with self._lock:
-            self._pairs.drop(pair)
-            self._proven.pop(pair, None)
-            self._proven[pair] = time.monotonic()
+            at = self._proven.pop(pair, None)
+            news = self._pairs.drop(pair) or at is None or now - at > _DAY
+            self._proven[pair] = now if news or at is None else at
             if len(self._proven) > self._most:
                 del self._proven[next(iter(self._proven))]
+        return news

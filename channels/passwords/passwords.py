@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
+from collections.abc import Callable
 from concurrent.futures import Future
 
 from store import Account
@@ -25,7 +26,12 @@ class Passwords:
     has: after an outage, all clients give theirs again, and a hash takes much longer.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, tried: Callable[[str, str | None, bool], None] | None = None) -> None:
+        """`tried` is called with a user key, a network and True for a right password, if other servers have to know.
+
+        It is called for each wrong password, and for a right one whose network was not known to be proven.
+        """
+        self._tried = tried
         self._delays = PasswordDelays(
             limits.password_tries, limits.users_per_address, limits.password_delay, limits.rates_kept
         )
@@ -45,7 +51,7 @@ class Passwords:
         self._delays.check(key, network)
         digest = self._digest(kept, password)
         if hmac.compare_digest(self._known.get(key, b""), digest):
-            self._delays.right(key, network)
+            self._right(key, network)
             done: Future[None] = Future()
             done.set_result(None)
             return done
@@ -53,12 +59,28 @@ class Passwords:
         def work(hashing: Hashing) -> None:
             self._delays.check(key, network)  # again, since others for the name were checked meanwhile
             if not hashing.fits(password, kept):
-                self._delays.wrong(key, network)
+                self._wrong(key, network)
                 raise Refused("wrong-password", WRONG_PASSWORD)
             self._remember(key, digest)
-            self._delays.right(key, network)
+            self._right(key, network)
 
         return self._workers.submit(network or BROKER, work)
+
+    def _wrong(self, key: str, network: str | None) -> None:
+        self._delays.wrong(key, network)
+        if self._tried is not None:
+            self._tried(key, network, False)
+
+    def _right(self, key: str, network: str | None) -> None:
+        if self._delays.right(key, network) and self._tried is not None:
+            self._tried(key, network, True)
+
+    def tried_elsewhere(self, key: str, network: str | None, *, right: bool) -> None:
+        """Count a password that another server has checked."""
+        if right:
+            self._delays.right(key, network)
+        else:
+            self._delays.wrong(key, network)
 
     def _digest(self, kept: str, password: str) -> bytes:
         return hmac.digest(self._secret, f"{kept}\n{password}".encode(), "sha256")
@@ -81,7 +103,7 @@ class Passwords:
         def work(hashing: Hashing) -> str:
             made = hashing.make_hash(password)
             self._remember(account_key, self._digest(made, password))
-            self._delays.right(account_key, network)
+            self._right(account_key, network)
             return made
 
         return self._workers.submit(network or BROKER, work)

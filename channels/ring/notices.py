@@ -101,6 +101,14 @@ class Registered(_Notice, tag="r"):
     key: str
 
 
+class PasswordTried(_Notice, tag="tried"):
+    """A password was given for a name, from the network of an address if that is known, and was right or wrong."""
+
+    key: str
+    network: str | None
+    right: bool
+
+
 class Wanted(_Notice, tag="wanted"):
     """Somebody waits for a name, and asks a server whether the connection there that holds it lives."""
 
@@ -124,8 +132,8 @@ class LookAgain(_Notice, tag="look"):
 
 
 Notice: TypeAlias = (
-    Moved | Made | Removed | TopicSet | Joined | Left | Came | Went | CursorMoved | Registered | Wanted | Answered
-    | LookAgain
+    Moved | Made | Removed | TopicSet | Joined | Left | Came | Went | CursorMoved | Registered | PasswordTried
+    | Wanted | Answered | LookAgain
 )  # fmt: skip
 
 _decoder = msgspec.json.Decoder(list[Notice])

@@ -1,4 +1,4 @@
-"""`kill -9` of the server that runs the mirror, one of three on a database, under load on the broker and at the servers.
+"""`kill -9` of the server that runs the mirror, one of three on a database, under load.
 
 Another one takes over each time. What the broker acknowledged is in the log, and all that is in the log was on the
 broker, in order.

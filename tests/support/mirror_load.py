@@ -1,4 +1,4 @@
-"""For the tests that kill what carries the mirror: who publishes and reads on the broker, and the checks of both sides."""
+"""For the tests that kill what carries the mirror: who publishes and reads on the broker, and the checks of that."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from tests.support.clients import Bulk, Gone, Json
 from tests.support.load import Poster, Scene
 from tests.support.mqtt import BulkMqtt
-from tests.support.waiting import DEADLINE, ended, eventually
+from tests.support.waiting import ended, eventually
 from wire.frames import Entry, History, Join, Status
 from wire.limits import Limits
 from wire.mqtt import V5, V311, PubAck, PubAcks, Publish, SubAck, Subscribe, Subscription
