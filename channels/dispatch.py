@@ -19,6 +19,7 @@ from .rates import (
     NAMES,
     OFFERS,
     PAGES,
+    POST_BYTES,
     POSTS,
     REGISTERS,
     REQUESTS,
@@ -88,9 +89,9 @@ TABLE: tuple[Row, ...] = (
     Row(frames.Line, login.line, _NAMELESS, inner_limits=(LOGINS, NAMES)),
     Row(frames.Register, accounts.register, _NAMED, limit=REGISTERS),
     # Posts
-    Row(frames.Say, posts.say, _NAMED, order=Order.GATHERED, inner_limits=(POSTS,)),
-    Row(frames.Line, posts.line, _NAMED, order=Order.GATHERED, inner_limits=(POSTS,)),
-    Row(frames.Msg, posts.msg, _NAMED, order=Order.POST, inner_limits=(POSTS, TALKS)),
+    Row(frames.Say, posts.say, _NAMED, order=Order.GATHERED, inner_limits=(POSTS, POST_BYTES)),
+    Row(frames.Line, posts.line, _NAMED, order=Order.GATHERED, inner_limits=(POSTS, POST_BYTES)),
+    Row(frames.Msg, posts.msg, _NAMED, order=Order.POST, inner_limits=(POSTS, POST_BYTES, TALKS)),
     # Channels and users
     Row(frames.Join, rooms.join, _NAMED, inner_limits=(JOINS, CHANNELS)),
     Row(frames.Leave, rooms.leave, _NAMED, limit=JOINS),

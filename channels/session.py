@@ -18,7 +18,7 @@ from .files import OpenFiles
 from .journal import Posting
 from .log import Log
 from .login_limit import LoginLimit
-from .rates import POSTS, LimitClass, Origin
+from .rates import POST_BYTES, POSTS, LimitClass, Origin, counted_bytes
 from .receipts import Shortcut, receipts
 from .session_reader import SessionReader
 from .session_report import SessionReport
@@ -232,11 +232,11 @@ class Session:
     def _hand_to_journal(self, log: Log, posts: Sequence[Say | Msg]) -> None:
         user = self.user
         assert user is not None
-        if self.chat.limits.posts_per_second:
+        if self.chat.limits.posts_per_second or self.chat.limits.post_bytes_per_second:
             if self._shared:
                 posts = self._refuse_excess(posts)
             else:
-                while (count := self._pace(len(posts))) < len(posts):
+                while (count := self._pace(posts)) < len(posts):
                     self._hand_over(log, user, posts[:count])
                     posts = posts[count:]
         if posts:
@@ -247,19 +247,28 @@ class Session:
         posting = Posting(log, user.key, user.name, posts, self._stored, self._refused)
         self.chat.journal.post(posting, carry=not self._shared)
 
-    def _pace(self, wanted: int) -> int:
-        """Return how many of `wanted` posts may go; wait until one may, unless this side has ended the connection."""
+    def _pace(self, posts: Sequence[Say | Msg]) -> int:
+        """Return how many of the posts may go; wait until one may, unless this side has ended the connection."""
         rates, origin = self.chat.rates, self.origin
-        if self._slowed and rates.rested(POSTS, origin):
+        if self._slowed and rates.rested(POSTS, origin) and rates.rested(POST_BYTES, origin):
             self._slowed = False
-        count, seconds = rates.reserve(POSTS, origin, wanted)
-        if seconds:
-            if not self._slowed:
-                self._slowed = True
-                self.reader.notify(Slowed(rate=self.chat.limits.posts_per_second))
-                self.report.limit_reached("posts_per_second")
-            self._wait(seconds)
+        count, seconds = rates.reserve(POSTS, origin, len(posts))
+        size, longer = counted_bytes([post.text for post in posts[:count]]), 0.0
+        if size:
+            longer = rates.spend(POST_BYTES, origin, size)
+        if seconds or longer:
+            self._slow_down(seconds, longer)
         return count
+
+    def _slow_down(self, seconds: float, longer: float) -> None:
+        """Wait `seconds` for the limit of posts, or `longer` for that of their bytes. Tell the peer once."""
+        limits = self.chat.limits
+        if not self._slowed:
+            self._slowed = True
+            size = limits.post_bytes_per_second if longer > seconds else None
+            self.reader.notify(Slowed(rate=limits.posts_per_second, bytes=size))
+            self.report.limit_reached((POSTS if size is None else POST_BYTES).key)
+        self._wait(max(seconds, longer))
 
     def _wait(self, seconds: float) -> None:
         """Wait for a rate limit, or until this side ends the connection."""
@@ -273,6 +282,8 @@ class Session:
         for at in range(len(posts)):
             try:
                 self.check_rate(POSTS)
+                if size := counted_bytes([posts[at].text]):
+                    self.chat.rates.check(POST_BYTES, self.origin, size)
             except Refused as refused:
                 count = at + min(self.spare_posts, len(posts) - at)
                 self.spare_posts -= count - at

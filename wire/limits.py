@@ -62,6 +62,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     posts_per_second: OrNone = 20  # posts of one user; faster ones wait; 0: no limit
     posts_burst: AtLeastOne = 40  # posts of one user that go at once after a pause
+    post_bytes_per_second: OrNone = 16_384  # bytes of one user's posts beyond 1,024 of each; more wait; 0: no limit
+    post_bytes_burst: AtLeastOne = 1_048_576  # of those that go at once after a pause
     pages_per_second: OrNone = 20  # lists and pages of history that one user asks for; faster ones wait; 0: no limit
     pages_burst: AtLeastOne = 100  # lists and pages of history that one user gets at once after a pause
     requests_per_second: OrNone = 500  # requests of one user that no other rate counts; faster ones wait; 0: no limit

@@ -17,6 +17,7 @@ from .classes import (
     NAMES,
     OFFERS,
     PAGES,
+    POST_BYTES,
     POSTS,
     REGISTERS,
     REQUESTS,
@@ -25,6 +26,7 @@ from .classes import (
     TOPICS,
     WILLS,
     LimitClass,
+    counted_bytes,
 )
 from .limits import Origin, RateLimits, in_words
 from .meter import Meter
@@ -41,6 +43,7 @@ __all__ = [
     "OFFERS",
     "PAGES",
     "POSTS",
+    "POST_BYTES",
     "REGISTERS",
     "REQUESTS",
     "SUBSCRIPTIONS",
@@ -51,5 +54,6 @@ __all__ = [
     "Meter",
     "Origin",
     "RateLimits",
+    "counted_bytes",
     "in_words",
 ]

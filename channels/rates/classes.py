@@ -5,9 +5,11 @@ The defaults are in wire/limits.py. dispatch.py says which request has which lim
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 _SECOND, _MINUTE, _HOUR = 1, 60, 3_600
+_FREE = 1_024  # bytes of a post that POST_BYTES does not count, so that short posts never wait for long ones of others
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # compared by identity: a post looks one up
@@ -31,6 +33,10 @@ class LimitClass:
 POSTS = LimitClass(
     "posts_per_second", _SECOND, "You post faster than the server accepts.", burst="posts_burst", waits=True
 )
+POST_BYTES = LimitClass(
+    "post_bytes_per_second", _SECOND, "You post more bytes than the server accepts.", burst="post_bytes_burst",
+    waits=True,
+)  # fmt: skip
 PAGES = LimitClass(
     "pages_per_second", _SECOND, "You ask for lists faster than the server answers.", burst="pages_burst", waits=True
 )
@@ -58,6 +64,15 @@ LOGINS = LimitClass("logins_per_minute", _MINUTE, "Too many logins come from you
 NAMES = LimitClass("new_names_per_hour", _HOUR, "Too many new names come from your address.", per_user=False)
 
 CLASSES = (
-    POSTS, PAGES, REQUESTS, LIVE, SUBSCRIPTIONS, JOINS, TOPICS, OFFERS, DIRECT, WILLS, CHANNELS, TALKS, REGISTERS,
-    CONNECTIONS, LOGINS, NAMES,
+    POSTS, POST_BYTES, PAGES, REQUESTS, LIVE, SUBSCRIPTIONS, JOINS, TOPICS, OFFERS, DIRECT, WILLS, CHANNELS, TALKS,
+    REGISTERS, CONNECTIONS, LOGINS, NAMES,
 )  # fmt: skip
+
+
+def counted_bytes(texts: Iterable[str]) -> int:
+    """Return how many bytes of these posts POST_BYTES counts."""
+    return sum([max(0, _size(text) - _FREE) for text in texts if len(text) > _FREE // 4])
+
+
+def _size(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode(errors="replace"))

@@ -35,14 +35,14 @@ class RateLimits:
     def __init__(self, limits: Limits) -> None:
         self._meters = {each: _meters(each, limits) for each in CLASSES}
 
-    def check(self, limit: LimitClass, origin: Origin) -> None:
-        """Count one request. Raises Refused, with the time to wait, for one too many."""
+    def check(self, limit: LimitClass, origin: Origin, count: int = 1) -> None:
+        """Count one request, which takes `count` tokens. Raises Refused, with the time to wait, for one too many."""
         users, addresses = self._meters[limit]
-        wait = users.take(origin.user) if users is not None else 0.0
+        wait = users.take(origin.user, count) if users is not None else 0.0
         if wait == 0.0 and addresses is not None and origin.network is not None:
-            wait = addresses.take(origin.network)
+            wait = addresses.take(origin.network, count)
             if wait and users is not None:
-                users.give_back(origin.user)
+                users.give_back(origin.user, count)
         if wait:
             raise Refused("rate-limited", f"{limit.sentence} Try again in {in_words(wait)}.")
 
@@ -58,6 +58,14 @@ class RateLimits:
                 users.give_back(origin.user, count - fewer)
             count, wait = fewer, max(wait, longer)
         return count, wait
+
+    def spend(self, limit: LimitClass, origin: Origin, count: int) -> float:
+        """Count so many tokens. Return after how many seconds they are there."""
+        users, addresses = self._meters[limit]
+        wait = users.spend(origin.user, count) if users is not None else 0.0
+        if addresses is not None and origin.network is not None:
+            wait = max(wait, addresses.spend(origin.network, count))
+        return wait
 
     def rested(self, limit: LimitClass, origin: Origin) -> bool:
         """Return True if the user may send a whole burst again."""

@@ -32,16 +32,27 @@ class Meter:
         """Return for how many keys something is kept."""
         return len(self._full_at)
 
-    def take(self, key: str) -> float:
-        """Take a token and return 0.0, or take none and return the seconds until there is one."""
+    def take(self, key: str, count: int = 1) -> float:
+        """Take so many tokens and return 0.0, or take none and return the seconds until they are there.
+
+        A full bucket is enough for any number of them.
+        """
         now = time.monotonic()
         with self._lock:
-            full_at = max(now, self._full_at.get(key, 0.0)) + self._step
+            full_at = max(now, self._full_at.get(key, 0.0)) + min(count * self._step, self._tolerance)
             wait = full_at - now - self._tolerance
             if wait > _ROUNDING:
                 return wait
             self._set_locked(key, full_at, now)
             return 0.0
+
+    def spend(self, key: str, count: int) -> float:
+        """Take so many tokens, also those that are not there yet. Return the seconds until all of them are there."""
+        now = time.monotonic()
+        with self._lock:
+            full_at = max(now, self._full_at.get(key, 0.0)) + count * self._step
+            self._set_locked(key, full_at, now)
+        return max(0.0, full_at - now - self._tolerance)
 
     def give_back(self, key: str, count: int = 1) -> None:
         """Return tokens that were taken."""

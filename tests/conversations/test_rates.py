@@ -142,6 +142,29 @@ def test_posts_of_a_user_wait_over_all_connections(start_server: StartServer, co
     assert server.chat.known_channel("lab").tail == 70
 
 
+def test_posts_wait_for_their_bytes(start_server: StartServer, connect: Connecting) -> None:
+    """20 posts of 16 KB a second wrote 5.8 GB an hour from one address."""
+    server = start_server(limits=Limits(post_bytes_per_second=50_000, post_bytes_burst=30_000, posts_per_second=19))
+    alice = connect(server.address, "alice")
+    alice.request(Join("lab"))
+    start = time.monotonic()
+    alice.send(*[Say("x" * 11_024, "lab", ref=f"{n}") for n in range(8)])
+    alice.expect(Stored, lambda frame: frame.ref == "7")
+    assert time.monotonic() - start >= 0.9, "80,000 bytes, 30,000 of them at once, 50,000 a second"
+    assert alice.of(Slowed) == [Slowed(rate=19, bytes=50_000)], "told once"
+    assert server.chat.known_channel("lab").tail == 8
+
+
+def test_short_posts_do_not_wait_for_long_ones_of_the_address(start_server: StartServer, connect: Connecting) -> None:
+    server = start_server(limits=Limits(post_bytes_per_second=1, post_bytes_burst=1, posts_per_second=0))
+    alice, bob = connect(server.address, "alice"), connect(server.address, "bob")
+    for client in (alice, bob):
+        client.request(Join("lab"))
+    alice.send(Say("x" * 10_000, "lab"))
+    alice.expect(Slowed)
+    assert isinstance(bob.request(Say("y" * 1_024, "lab")), Stored)
+
+
 def test_posts_of_an_address_wait_over_all_names(start_server: StartServer) -> None:
     server = start_server(limits=Limits(posts_per_second=10, posts_burst=10, users_per_address=3))
     with strangers(server, 6) as guests:

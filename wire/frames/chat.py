@@ -193,9 +193,13 @@ class Delivered(Frame, tag="delivered"):
 
 
 class Slowed(Frame, tag="slowed"):
-    """You post faster than `rate` posts a second. The server accepts them at that rate; none is lost."""
+    """You post faster than `rate` posts a second, or, if there are `bytes`, more than so many bytes a second.
+
+    The server accepts them at that rate; none is lost. Of each post, 1,024 bytes do not count.
+    """
 
     rate: int
+    bytes: int | None = None
 
 
 class Closing(Answer, tag="closing", kw_only=True):

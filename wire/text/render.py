@@ -300,6 +300,8 @@ _RENDERERS: dict[type[Frame], Callable[[Any], Sequence[str]]] = {
     ServerStatus: _status,
     Slowed: lambda frame: [
         f"* You write faster than {frame.rate} lines a second. The server accepts them at that rate; none is lost."
+        if frame.bytes is None
+        else f"* You write more than {frame.bytes} bytes a second. The server accepts them at that rate; none is lost."
     ],
     Stored: _stored,
     TopicChanged: lambda frame: [f"* {frame.user} has set the topic of {frame.channel}: {frame.topic}"],

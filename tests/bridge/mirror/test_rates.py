@@ -57,6 +57,19 @@ def test_each_user_has_a_limit_and_is_told(server: Server, broker: ScriptedBroke
     assert status(server).refused == 15
 
 
+def test_long_posts_of_a_user_have_a_limit_of_their_own(
+    start_server: StartServer, broker: ScriptedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("channels.rates.meter.time.monotonic", lambda: 1_000.0)
+    start_server(broker=BrokerConfig(url=broker.url), limits=Limits(post_bytes_per_second=100, post_bytes_burst=2_000))
+    visit = opened(broker)
+    for size in (3_024, 1_025, 1_024):
+        packet_id = visit.bring("chat/from/oven/say/lab", "x" * size)
+        visit.expect(PubAck, partial(_acknowledges, packet_id))
+    errors = [body(packet)["error"] for packet in visit.messages("chat/to/oven/error")]
+    assert errors == ["You post more bytes than the server accepts. Try again in 1 second."]
+
+
 def test_after_an_outage_a_user_may_deliver_what_the_limit_allowed_meanwhile(
     server: Server, broker: ScriptedBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

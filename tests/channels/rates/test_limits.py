@@ -6,7 +6,19 @@ import re
 
 import pytest
 
-from channels.rates import CLASSES, JOINS, LOGINS, POSTS, TOPICS, LimitClass, Origin, RateLimits, in_words
+from channels.rates import (
+    CLASSES,
+    JOINS,
+    LOGINS,
+    POST_BYTES,
+    POSTS,
+    TOPICS,
+    LimitClass,
+    Origin,
+    RateLimits,
+    counted_bytes,
+    in_words,
+)
 from wire.errors import Refused
 from wire.limits import Limits
 
@@ -30,7 +42,7 @@ def count(rates: RateLimits, *origins: Origin, limit: LimitClass = TOPICS) -> in
 def test_every_class_is_on_by_default_and_can_be_turned_off() -> None:
     for each in CLASSES:
         assert getattr(Limits(), each.key) > 0
-        assert count(RateLimits(Limits()), Origin("a", "10.0.0.1"), limit=each) > 0
+        assert count(RateLimits(Limits(post_bytes_burst=1_000)), Origin("a", "10.0.0.1"), limit=each) > 0
         off = RateLimits(Limits(**{each.key: 0}))
         for _ in range(10_000):
             off.check(each, Origin("a", "10.0.0.1"))
@@ -91,6 +103,39 @@ def test_posts_are_reserved_as_far_as_both_buckets_go() -> None:
     assert rates.reserve(POSTS, Origin("bob", "10.0.0.1"), 5) == pytest.approx((1, 0.05))
     assert not rates.rested(POSTS, Origin("carol", "10.0.0.1"))
     assert rates.rested(POSTS, Origin("carol", None))
+
+
+def test_bytes_are_spent_before_they_are_there() -> None:
+    """Each one who spends waits behind those before."""
+    rates = RateLimits(Limits(post_bytes_per_second=100, post_bytes_burst=1_000, users_per_address=2))
+    assert rates.spend(POST_BYTES, Origin("alice", "10.0.0.1"), 1_000) == 0.0
+    assert rates.spend(POST_BYTES, Origin("alice", "10.0.0.1"), 500) == pytest.approx(5.0, abs=0.1)
+    assert rates.spend(POST_BYTES, Origin("bob", "10.0.0.1"), 900) == pytest.approx(2.0, abs=0.1), (
+        "the address has 2,000"
+    )
+    assert rates.spend(POST_BYTES, Origin("carol", None), 1_000) == 0.0
+    assert not rates.rested(POST_BYTES, Origin("alice", None))
+
+
+def test_a_post_with_more_bytes_than_a_burst_needs_a_full_bucket() -> None:
+    rates = RateLimits(Limits(post_bytes_per_second=100, post_bytes_burst=1_000))
+    rates.check(POST_BYTES, Origin("alice", None), 5_000)
+    with pytest.raises(Refused, match="Try again in 10 seconds"):
+        rates.check(POST_BYTES, Origin("alice", None), 5_000)
+
+
+@pytest.mark.parametrize(
+    ("texts", "count"),
+    [
+        (["x" * 1_024] * 3, 0),
+        (["x" * 1_025, "x" * 1_100], 77),
+        (["é" * 513], 2),
+        (["😀" * 257, "😀" * 256], 4),
+        ([], 0),
+    ],
+)
+def test_the_first_bytes_of_each_post_do_not_count(texts: list[str], count: int) -> None:
+    assert counted_bytes(texts) == count
 
 
 @pytest.mark.parametrize(
