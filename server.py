@@ -150,7 +150,7 @@ class Server:
         except NetError as error:
             raise LocalError(f"The address for other servers is wrong: {error}") from error
         name = address if self._wanted_address else of_machine
-        self.chat.servers.introduce(name, address, self.tls.fingerprint if self.tls is not None else "")
+        self.chat.introduce(name, address, self.tls.fingerprint if self.tls is not None else "")
 
     def reload_tls(self) -> None:
         """Use what the certificate's files have now for new connections."""

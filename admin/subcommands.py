@@ -13,6 +13,7 @@ from .acl import print_rules
 from .cert import make_certificate
 from .check import check_data
 from .migrate import migrate_store
+from .status import print_status
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,9 @@ SUBCOMMANDS: dict[str, Subcommand] = {
     "cert": Subcommand("[HOST …]", "make or renew this site's certificate for TLS", make_certificate),
     "check": Subcommand("", "look for damage in the data folder", check_data),
     "migrate": Subcommand("FROM TO", "copy everything to another database", migrate_store),
+    "status": Subcommand(
+        "[HOST[:PORT]]", "ask a running server, and the others of its chat, how they are", print_status
+    ),
 }
 
 

@@ -45,7 +45,7 @@ from .pages import count_within
 from .passwords import Passwords
 from .rates import CHANNELS, JOINS, NAMES, TALKS, Origin, RateLimits
 from .read_tracker import ReadTracker
-from .ring import Inbox, Joined, Left, Made, Outbox, PasswordTried, Removed, TopicSet
+from .ring import Inbox, Joined, Left, Made, Outbox, PasswordTried, Pulses, Removed, TopicSet
 from .user import User
 from .waiting import WaitingBytes
 
@@ -60,9 +60,10 @@ class Chat:
         self.store = store
         self.limits = limits
         self.hearing = Hearing(self)
-        self._inbox = Inbox(self.hearing.do, self.hearing.look)
+        self._inbox = Inbox(self.hearing.do, self._look)
         self.servers = _join_servers(store.servers(), self._inbox)  # first: what changes from here on is told
         self.outbox = Outbox(self.servers)
+        self.pulses = Pulses(self.servers)
         self.rates = RateLimits(limits)
         self.waiting_bytes = WaitingBytes(limits.waiting_per_address)
         self.passwords = Passwords(limits, None if self.outbox.alone else self._password_tried)
@@ -94,6 +95,16 @@ class Chat:
             self.directory.update(self.servers.holdings())
             self.outbox.start()
             self._inbox.start()
+
+    def introduce(self, name: str, address: str, fingerprint: str) -> None:
+        """Let the other servers know of this one; see `Servers.introduce`."""
+        self.servers.introduce(name, address, fingerprint)
+        self.pulses.introduce(name, address)
+
+    def _look(self) -> None:
+        """Called once a second by the thread that hears other servers."""
+        self.outbox.pulse(self.pulses.beat(self.directory.count_here()))
+        self.hearing.look()
 
     @property
     def watchers(self) -> list[Watcher]:
@@ -388,6 +399,7 @@ class Chat:
             connections=connections,
             channels=len(self._channels),
             bridge=self.mirror_status() if self.mirror_status is not None else None,
+            servers=self.pulses.servers(self.directory.count_here()),
         )
 
     def connected(self, user: User) -> None:

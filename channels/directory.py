@@ -67,6 +67,7 @@ class Directory:
         self._online: dict[str, User] = {}
         self._keys: list[str] = []  # of the connected users, sorted
         self._connections = 0  # of all users, at all servers
+        self._sessions = 0  # of all users, here
         self._waits: dict[str, _Wait] = {}
         self._forgetting = threading.Lock()  # a baton: its holder removes or makes an account
         self._forgotten: set[str] = set()  # keys whose accounts have left the store lately, or are about to
@@ -238,6 +239,7 @@ class Directory:
     def _set_locked(self, user: User, sessions: tuple[ConnectedSession, ...], elsewhere: tuple[Holding, ...]) -> None:
         """Set the connections of a user, and count them."""
         self._connections += len(sessions) + len(elsewhere) - len(user.sessions) - len(user.elsewhere)
+        self._sessions += len(sessions) - len(user.sessions)
         user.sessions, user.elsewhere = sessions, elsewhere
 
     def _parted_locked(self, user: User) -> tuple[bool, threading.Event | None]:
@@ -346,6 +348,10 @@ class Directory:
         """Return how many users are connected, and by how many connections."""
         with self._lock:
             return len(self._keys), self._connections
+
+    def count_here(self) -> int:
+        """Return how many connections of users this server has."""
+        return self._sessions
 
     # Other servers
 

@@ -116,7 +116,7 @@ TABLE: tuple[Row, ...] = (
     Row(frames.Listen, direct_transfers.listen, _FILES, limit=DIRECT),
     Row(frames.Reach, direct_transfers.reach, _FILES, limit=DIRECT),
     # The connection and the server
-    Row(frames.Status, system.status, _NAMED, only_answers=True, limit=REQUESTS),
+    Row(frames.Status, system.status, (State.NAMELESS, State.NAMED), only_answers=True, limit=REQUESTS, counts=_named),
     Row(frames.Help, system.help, (State.NAMELESS, State.NAMED), only_answers=True, limit=REQUESTS, counts=_named),
     Row(
         frames.Ping,

@@ -32,6 +32,7 @@ from .ring import (
     Notice,
     Outbox,
     PasswordTried,
+    Pulses,
     Registered,
     Removed,
     TopicSet,
@@ -58,6 +59,10 @@ class HearingChat(Protocol):
     @property
     def outbox(self) -> Outbox:
         """Tells the others."""
+
+    @property
+    def pulses(self) -> Pulses:
+        """What the servers tell of themselves."""
 
     @property
     def directory(self) -> Directory:
@@ -142,6 +147,8 @@ class Hearing:
             self._look_at_tails = False
         stale, self._stale = self._stale, set()
         self._refresh(stale)
+        for server, pulse in heard.pulses.items():
+            self._chat.pulses.heard(server, pulse)
 
     def _restore(self) -> None:
         """Hold the names of the sessions here again, and have the other servers learn of them."""
@@ -329,6 +336,7 @@ class Hearing:
     def _gone(self, server: int) -> None:
         """A server is gone. It may have committed what it has told nobody."""
         self._look_at_tails = True
+        self._chat.pulses.gone(server)
         self._tell_presence_of(self._chat.directory.gone(server), online=False)
 
     def _look_again(self, _server: int, _notice: LookAgain) -> None:
@@ -337,6 +345,7 @@ class Hearing:
     def look_at_everything(self) -> None:
         """Bring all that the servers share up to date from the store."""
         self._look_at_channels()
+        self._chat.pulses.keep({each.number for each in self._chat.servers.others()})
         directory = self._chat.directory
         held, holdings = directory.held_here(), self._chat.servers.holdings()
         came, gone = directory.update(holdings)

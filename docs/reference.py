@@ -32,6 +32,7 @@ from wire.frames import (
     FilePart,
     LogState,
     Member,
+    ServerInfo,
 )
 from wire.limits import Limits
 from wire.text import COMMANDS, PLAIN
@@ -44,7 +45,7 @@ _GROUPS: tuple[tuple[str, Sequence[type[Any]]], ...] = (
     ("Requests", REQUESTS),
     ("Answers", ANSWERS),
     ("Events", EVENTS),
-    ("Objects inside frames", (LogState, Member, ChannelInfo, BridgeStatus, FileInfo, FilePart)),
+    ("Objects inside frames", (LogState, Member, ChannelInfo, BridgeStatus, ServerInfo, FileInfo, FilePart)),
 )
 _INTRODUCTION = {
     "Requests": "Each may carry `ref`: an integer, or a string of up to 64 characters.",

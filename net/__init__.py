@@ -9,6 +9,7 @@ is a sentence for that person.
 from __future__ import annotations
 
 from .address import format_address, host_of, is_loopback, network_of, parse_address, reachable_address
+from .ask import ask
 from .errors import NetError, certificate_alert, reason
 from .listen import listen
 from .memory import limit_free_memory, release_free_memory
@@ -25,6 +26,7 @@ from .tls import (
     peer_certificate,
     pinned_context,
     server_context,
+    unverified_context,
 )
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "Stream",
     "TlsStream",
     "WritePump",
+    "ask",
     "certificate_alert",
     "client_context",
     "disable_nagle",
@@ -61,4 +64,5 @@ __all__ = [
     "server_context",
     "set_receive_timeout",
     "unacknowledged_bytes",
+    "unverified_context",
 ]

@@ -17,6 +17,7 @@ from store import StoreError
 
 from ..locks import leaf
 from .notices import Moved, Notice, decode
+from .pulses import is_pulse
 
 PERIOD = 1.0  # seconds from one look at the store to the next one
 _MOST = 20_000  # notices that wait; if there are more, the server looks at everything instead
@@ -28,13 +29,14 @@ class Heard:
 
     `notices` has each with its server, and None for a server that is gone, in the order in which they were told; the
     notices that logs have moved are merged in `tails`, by log id: the tail, and the key of a private log. `stale` are
-    the ids of channels whose topic and members have changed. `missed`: messages may have been lost, and the holdings of
-    this server; `overflowed`: there were notices that are not here.
+    the ids of channels whose topic and members have changed; `pulses` has the last pulse of each server. `missed`:
+    messages may have been lost, and the holdings of this server; `overflowed`: there were notices that are not here.
     """
 
     notices: list[tuple[int, Notice | None]] = field(default_factory=list)
     tails: dict[int, tuple[int, str]] = field(default_factory=dict)
     stale: set[int] = field(default_factory=set)
+    pulses: dict[int, str] = field(default_factory=dict)
     missed: bool = False
     overflowed: bool = False
 
@@ -58,7 +60,15 @@ class Inbox:
         self._thread.start()
 
     def hear(self, server: int, message: str) -> None:
-        """Take a message of another server. It may be of a newer version, so what is unknown leads to a look."""
+        """Take a message of another server, or a pulse of this one, too.
+
+        It may be of a newer version, so what is unknown leads to a look.
+        """
+        if is_pulse(message):
+            with self._lock:
+                self._heard.pulses[server] = message
+            self._wake.set()
+            return
         try:
             notices = decode(message)
         except msgspec.DecodeError:

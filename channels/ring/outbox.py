@@ -31,6 +31,7 @@ class Outbox:
         self._released: list[int] = []  # connections
         self._tails: dict[int, tuple[int, str]] = {}  # by log id: the tail, and the key of a private log
         self._cursors: dict[tuple[str, str], int] = {}
+        self._pulse = ""
         self._failing = False
         self._wake = threading.Event()
         self._over = threading.Event()
@@ -74,6 +75,12 @@ class Outbox:
             self._released.append(connection)
         self._wake.set()
 
+    def pulse(self, message: str) -> None:
+        """Send a pulse of this server, after what was told before. A later one takes its place if it waits too long."""
+        with self._lock:
+            self._pulse = message
+        self._wake.set()
+
     def _run(self) -> None:
         while self._wake.wait() and not self._over.is_set():
             self._wake.clear()
@@ -95,7 +102,7 @@ class Outbox:
 
     def _send(self) -> None:
         """Send what waits. What the store has not taken waits again, before what has come meanwhile."""
-        released, notices = self._take()
+        released, notices, pulse = self._take()
         try:
             if released:
                 self._servers.release(released)
@@ -103,6 +110,8 @@ class Outbox:
             for message, count in encode(tuple(notices)):
                 self._servers.tell(message)
                 del notices[:count]
+            if pulse:
+                self._servers.pulse(pulse)
         except StoreError:
             with self._lock:
                 self._released[:0] = released
@@ -110,8 +119,9 @@ class Outbox:
                 self._bound_locked()
             raise
 
-    def _take(self) -> tuple[list[int], list[Notice]]:
+    def _take(self) -> tuple[list[int], list[Notice], str]:
         with self._lock:
+            pulse, self._pulse = self._pulse, ""
             released, self._released = self._released, []
             notices, self._notices = self._notices, []
             tails, self._tails = self._tails, {}
@@ -120,7 +130,7 @@ class Outbox:
         moved = iter([(log, tail, key) for log, (tail, key) in tails.items()])
         while some := list(islice(moved, _MOVED)):
             notices.append(Moved(some))
-        return released, notices
+        return released, notices, pulse
 
     def _bound_locked(self) -> None:
         if len(self._notices) > _MOST:

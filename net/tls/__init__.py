@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .contexts import File, client_context, fingerprint_of, pinned_context, server_context
+from .contexts import File, client_context, fingerprint_of, pinned_context, server_context, unverified_context
 from .peer import PeerCertificate, peer_certificate
 from .stream import TlsStream
 
@@ -15,4 +15,5 @@ __all__ = [
     "peer_certificate",
     "pinned_context",
     "server_context",
+    "unverified_context",
 ]

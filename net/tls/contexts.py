@@ -31,6 +31,13 @@ def client_context(ca: File | None = None, cert: File | None = None, key: File |
     return context
 
 
+def unverified_context() -> ssl.SSLContext:
+    """Return a context for a client that accepts any certificate, and so may send nothing secret."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
 def pinned_context(fingerprint: str) -> ssl.SSLContext:
     """Return a context for a client that accepts one certificate, whoever has signed it, and no other one.
 

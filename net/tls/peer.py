@@ -6,6 +6,8 @@ import socket
 import ssl
 from dataclasses import dataclass
 
+from .contexts import unverified_context
+
 
 @dataclass(frozen=True, slots=True)
 class PeerCertificate:
@@ -24,9 +26,7 @@ def peer_certificate(host: str, port: int, seconds: float, context: ssl.SSLConte
         return PeerCertificate(_shown(host, port, seconds, context), "")
     except ssl.SSLCertVerificationError as error:
         objection = error.verify_message.rstrip(".")
-    unverified = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
-    return PeerCertificate(_shown(host, port, seconds, unverified), objection)
+    return PeerCertificate(_shown(host, port, seconds, unverified_context()), objection)
 
 
 def _shown(host: str, port: int, seconds: float, context: ssl.SSLContext) -> bytes:

@@ -92,8 +92,9 @@ class Servers(Protocol):
         """Be one of the servers from now on. The functions return at once, and are called by one thread at a time.
 
         `hear` is called with the server and the text of each message of another one, in the order in which that one has
-        told them; `gone` with a server that has died or stopped, after its last message and when its holdings are
-        removed; `missed` when messages may have been lost, and this server's holdings, too, because the store was away.
+        told them, and of each pulse of this one; `gone` with a server that has died or stopped, after its last message
+        and when its holdings are removed; `missed` when messages may have been lost, and this server's holdings, too,
+        because the store was away.
         """
 
     @property
@@ -108,6 +109,9 @@ class Servers(Protocol):
 
     def tell(self, message: str) -> None:
         """Send a message to all other servers. After StoreError, it may have been sent."""
+
+    def pulse(self, message: str) -> None:
+        """Send a short message to all servers, this one, too. One of an earlier version does not hear it."""
 
     def hold(self, holding: Holding, given: str | None, *, proven: bool, own: Collection[int]) -> Held:
         """Give a connection the name that it asks for, if it may have it.
@@ -175,6 +179,9 @@ class Alone:
         return []
 
     def tell(self, message: str) -> None:
+        """Tell nobody."""
+
+    def pulse(self, message: str) -> None:
         """Tell nobody."""
 
     def hold(self, holding: Holding, given: str | None, *, proven: bool, own: Collection[int]) -> Held:

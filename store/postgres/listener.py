@@ -39,7 +39,7 @@ _PATIENCE = _LEASE - _PERIOD  # seconds that an answer may take while a duty is 
 _STARTED = "5 seconds"  # since PostgreSQL has started: before, all servers are on their way back
 
 # The kinds of messages, each after its server's number.
-TEXT, REFERENCE, GONE, BACK = "m", "r", "g", "b"
+TEXT, REFERENCE, PULSE, GONE, BACK = "m", "r", "p", "g", "b"
 
 _SETTINGS = (
     "SET tcp_keepalives_idle = 1; SET tcp_keepalives_interval = 1; SET tcp_keepalives_count = 3;"
@@ -217,6 +217,8 @@ class Listener:
 
     def _take_one(self, link: LimitedConnection, server: int, kind: str, rest: str) -> None:
         if server == self.here:
+            if kind == PULSE:
+                self._hear(server, rest)
             return
         self._has_heard = True
         if kind == GONE:
@@ -226,7 +228,7 @@ class Listener:
             self._gone.discard(server)
         elif server in self._gone:
             return
-        elif kind == TEXT:
+        elif kind in (TEXT, PULSE):
             self._hear(server, rest)
         elif kind == REFERENCE:
             found = link.execute(_MESSAGE, (int(rest),)).fetchone()

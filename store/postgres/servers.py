@@ -16,7 +16,7 @@ from .connection import LimitedConnection, connect
 from .database import PostgresDatabase
 from .duties import key_of
 from .errors import unreachable
-from .listener import CHANNEL, HOLDER, INTRODUCE, LIVES, REFERENCE, TEXT, Listener
+from .listener import CHANNEL, HOLDER, INTRODUCE, LIVES, PULSE, REFERENCE, TEXT, Listener
 
 _OTHERS = f"SELECT id, name, address, fingerprint, secret FROM servers WHERE id <> %s AND {LIVES} ORDER BY id"
 _NOTIFY = f"SELECT pg_notify('{CHANNEL}', %s)"
@@ -79,22 +79,29 @@ class PostgresServers:
 
     def tell(self, message: str) -> None:
         """Send a message to all other servers, by a connection that does nothing else."""
+        self._tell(TEXT, message)
+
+    def pulse(self, message: str) -> None:
+        """Send a short message to all servers."""
+        self._tell(PULSE, message)
+
+    def _tell(self, kind: str, message: str) -> None:
         if not self._listener.connected:
             raise StoreError("The database is away.")  # else the others would not hear it, since this one is gone
         with self._sending:
             try:
                 if self._sender is None or not self._sender.is_usable():
                     self._sender = self._connect()
-                self._send(self._sender, message)
+                self._send(self._sender, kind, message)
             except psycopg.Error as error:
                 if self._sender is not None:
                     self._sender.close()
                     self._sender = None
                 raise unreachable(self._address, error) from None
 
-    def _send(self, sender: LimitedConnection, message: str) -> None:
+    def _send(self, sender: LimitedConnection, kind: str, message: str) -> None:
         if len(message.encode()) <= MESSAGE:
-            sender.execute(_NOTIFY, (f"{self.here} {TEXT}{message}",))
+            sender.execute(_NOTIFY, (f"{self.here} {kind}{message}",))
         else:
             sender.execute(_TELL_LARGE, (message, f"{self.here} {REFERENCE}"))
             sender.execute(_DROP_LARGE)

@@ -141,6 +141,14 @@ class LocalServers:
                 if other is not self and not other.deaf:
                     other.hear(self.here, message)
 
+    def pulse(self, message: str) -> None:
+        """Call all, this one, too."""
+        self._reach()
+        with self.site.lock:
+            for each in self.site.living.values():
+                if not each.deaf:
+                    each.hear(self.here, message)
+
     def hold(self, holding: Holding, given: str | None, *, proven: bool, own: Collection[int]) -> Held:
         """As the contract says."""
         self._reach()

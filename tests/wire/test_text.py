@@ -33,6 +33,7 @@ from wire.frames import (
     Page,
     Prompt,
     Request,
+    ServerInfo,
     ServerStatus,
     Stored,
 )
@@ -253,6 +254,23 @@ def test_the_status_in_words() -> None:
         f"* Broker: not connected to mosquitto:1883 since {clock(now)}: Nobody listens there; 1 entry behind;"
         " 0 messages in, 0 out, 0 refused."
     )
+
+
+def test_the_servers_in_words() -> None:
+    """Of what is not known of a server yet, nothing is said."""
+    status = ServerStatus(version="0.1.0", since=0, users=1, connections=2, channels=3)
+    status.servers = [
+        ServerInfo(number=1, version="0.1.0"),
+        ServerInfo(number=3, name="hall:7000", address="hall:7000", version="0.1.0", connections=1, here=True, lag=849),
+        ServerInfo(
+            number=4, name="lab", address="10.0.0.4:7000", version="0.2.0", connections=12, lag=5_000, silent=12
+        ),
+    ]
+    assert render(status)[2:] == [
+        "* Server 1: 0.1.0, 0 connections.",
+        "* Server 3, hall:7000: 0.1.0, 1 connection; what it tells takes 0.8 ms; this one.",
+        "* Server 4, lab (10.0.0.4:7000): 0.2.0, 12 connections; what it tells takes 5.0 ms; silent for 12 seconds.",
+    ]
 
 
 @given(milliseconds=st.integers())

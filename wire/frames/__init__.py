@@ -87,7 +87,7 @@ from .files import (
     with_parts_behind,
 )
 from .local import GetFile, Line, Malformed, Prompt, SendFile
-from .status import BridgeStatus, ServerStatus, Status
+from .status import BridgeStatus, ServerInfo, ServerStatus, Status
 
 __all__ = [
     "ANSWERS",
@@ -161,6 +161,7 @@ __all__ = [
     "Say",
     "Seen",
     "SendFile",
+    "ServerInfo",
     "ServerStatus",
     "Slowed",
     "Status",

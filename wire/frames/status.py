@@ -33,10 +33,30 @@ class BridgeStatus(msgspec.Struct, omit_defaults=True):
     server: str = ""
 
 
+class ServerInfo(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One of several servers that are one chat: its `number` among them, `name`, `address` and `version`.
+
+    `connections` is the count of its users' connections. `lag` is how long what it tells takes to reach a server, in
+    microseconds; it is left out until the server has measured it. `silent` is for how many seconds it has told nothing,
+    `0` for less than 3. The server that answers has `here`.
+    """
+
+    number: int
+    name: str = ""
+    address: str = ""
+    version: str = ""
+    connections: int = 0
+    here: bool = False
+    lag: int | None = None
+    silent: int = 0
+
+
 class ServerStatus(Answer, tag="server-status", kw_only=True):
     """The status of the server: its `version`, and its start in milliseconds since 1970.
 
-    `users`, `connections` and `channels` are counts. A server that mirrors to a broker has `bridge`.
+    `users`, `connections` and `channels` are counts, at all servers of the chat. A server that mirrors to a broker has
+    `bridge`. With a database that several servers can use, `servers` lists them, sorted by number. You may ask before
+    you log in.
     """
 
     version: str
@@ -45,6 +65,7 @@ class ServerStatus(Answer, tag="server-status", kw_only=True):
     connections: int
     channels: int
     bridge: BridgeStatus | None = None
+    servers: list[ServerInfo] = msgspec.field(default_factory=list)
 
 
 REQUESTS: tuple[type[Frame], ...] = (Status,)

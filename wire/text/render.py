@@ -37,6 +37,7 @@ from wire.frames import (
     Prompt,
     Ranges,
     Registered,
+    ServerInfo,
     ServerStatus,
     Slowed,
     Stored,
@@ -226,7 +227,18 @@ def _status(frame: ServerStatus) -> list[str]:
             f" {_count(frame.channels, 'channel')}."
         ),
     ]
-    return lines if frame.bridge is None else [*lines, f"* Broker: {_bridge(frame.bridge)}."]
+    if frame.bridge is not None:
+        lines.append(f"* Broker: {_bridge(frame.bridge)}.")
+    return [*lines, *[f"* Server {_server(server)}." for server in frame.servers]]
+
+
+def _server(server: ServerInfo) -> str:
+    name = f"{server.number}, {server.name}" if server.name else f"{server.number}"
+    where = f" ({server.address})" if server.address not in ("", server.name) else ""
+    lag = "" if server.lag is None else f"; what it tells takes {server.lag / 1000:.1f} ms"
+    silent = f"; silent for {_count(server.silent, 'second')}" if server.silent else ""
+    here = "; this one" if server.here else ""
+    return f"{name}{where}: {server.version}, {_count(server.connections, 'connection')}{lag}{silent}{here}"
 
 
 def _bridge(bridge: BridgeStatus) -> str:

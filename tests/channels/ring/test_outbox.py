@@ -32,6 +32,10 @@ class Wire(Alone):
         self._reach()
         self.happened += decode(message)
 
+    def pulse(self, message: str) -> None:
+        self._reach()
+        self.happened.append(message)
+
     def release(self, connections: object) -> None:
         self._reach()
         self.happened.append(("released", connections))
@@ -133,3 +137,18 @@ def test_one_server_tells_nobody() -> None:
     assert not box._notices
     assert not box._tails
     box.close()
+
+
+def test_a_pulse_comes_after_what_was_told_before(box: Outbox, wire: Wire) -> None:
+    """While the store is away, only the last pulse waits."""
+    wire.away = True
+    box.pulse("{1}")
+    eventually(lambda: wire.tries >= 1, lambda: str(wire.tries))
+    wire.free.clear()
+    box.tell(Joined(1, "ann", "ann"))
+    box.pulse("{2}")
+    box.pulse("{3}")
+    wire.away = False
+    wire.free.set()
+    eventually(lambda: wire.happened[-1:] == ["{3}"], lambda: repr(wire.happened))
+    assert wire.happened == [Joined(1, "ann", "ann"), "{3}"]

@@ -85,6 +85,18 @@ def holding(
     return Holding(servers.here, connection, name.lower(), name, "socket", address, 7, token, client)
 
 
+def test_a_pulse_is_heard_by_all_with_the_server_itself(meeting: Meeting) -> None:
+    """In order with what it tells the others."""
+    meeting.one.tell("before")
+    meeting.one.pulse("pulse")
+    meeting.one.tell("after")
+    here = meeting.one.here
+    for at, each in enumerate(meeting.heard):
+        wanted = ["pulse"] if at == 0 else ["before", "pulse", "after"]
+        eventually(lambda: len(each.happened) == len(wanted), lambda: repr(each.happened))  # noqa: B023
+        assert each.happened == [(here, text) for text in wanted]
+
+
 def test_each_server_hears_the_others_in_order(meeting: Meeting) -> None:
     for n in range(50):
         meeting.one.tell(f"one {n}")
