@@ -34,11 +34,14 @@ _PATIENCE = 60.0  # seconds that a long answer waits for room beside what others
 L = TypeVar("L", bound=ReadableLog)
 
 
-def _rest(data: bytes | memoryview, taken: int) -> memoryview:
-    """Return what follows the first `taken` bytes, without the memory of these if they are more than half of all."""
+def _rest(data: bytes | memoryview, taken: int, *, shared: bool) -> memoryview:
+    """Return what follows the first `taken` bytes, without the memory of these if they are more than half of all.
+
+    Of shared bytes, the memory stays anyway.
+    """
     view = memoryview(data)
     rest = view[taken:]
-    return memoryview(bytes(rest)) if 2 * len(rest) < len(memoryview(view.obj)) else rest
+    return rest if shared or 2 * len(rest) >= len(memoryview(view.obj)) else memoryview(bytes(rest))
 
 
 class Outlet(Protocol):
@@ -76,7 +79,7 @@ class Reader(Generic[L]):
 
     __slots__ = (
         "_account", "_acknowledged", "_backlog", "_behind", "_closed", "_cursors", "_held", "_lock",
-        "_outlet", "_room", "_waiting", "dialect", "user_key",
+        "_outlet", "_room", "_shared_first", "_waiting", "dialect", "user_key",
     )  # fmt: skip
 
     told_last = False
@@ -89,6 +92,7 @@ class Reader(Generic[L]):
         self._cursors: dict[L, int] = {}
         self._acknowledged: dict[L, int] = {}  # up to which number the peer has the entries for certain
         self._backlog: deque[memoryview | bytearray] | None = None  # what the outlet did not take, in order
+        self._shared_first = False  # the first of these pieces is of a block, which others have, too
         self._waiting = 0  # bytes in the backlog
         self._behind = False
         self._closed = False
@@ -196,7 +200,7 @@ class Reader(Generic[L]):
             self._cursors[log] = block.last
             taken = self._outlet.transmit(data)  # a level reader has no backlog
             if taken < len(data):
-                self._keep_locked(data, taken)
+                self._keep_locked(data, taken, shared=True)
 
     def catch_up(self) -> None:
         """See `Follower.catch_up`."""
@@ -226,7 +230,7 @@ class Reader(Generic[L]):
             if not self._behind and self._held is None and (log is None or log in self._cursors):
                 self._send_locked(data)
 
-    def _send_locked(self, data: bytes) -> None:
+    def _send_locked(self, data: bytes, *, shared: bool = False) -> None:
         if self._closed or not data:
             return
         if self._backlog:
@@ -234,7 +238,7 @@ class Reader(Generic[L]):
             return
         taken = self._outlet.transmit(data)
         if taken < len(data):
-            self._keep_locked(data, taken)
+            self._keep_locked(data, taken, shared=shared)
 
     def _wait_locked(self, backlog: deque[memoryview | bytearray], data: bytes) -> None:
         """Add to the backlog. Small answers share a piece: a piece of its own takes more memory than they do."""
@@ -247,11 +251,12 @@ class Reader(Generic[L]):
         else:
             backlog.append(bytearray(data))
 
-    def _keep_locked(self, data: bytes, taken: int) -> None:
-        """Keep what the outlet has not taken."""
+    def _keep_locked(self, data: bytes, taken: int, *, shared: bool) -> None:
+        """Keep what the outlet has not taken. `shared`: other readers have the same bytes."""
         if self._backlog is None:
             self._backlog = deque()
-        self._backlog.append(_rest(data, taken))
+        self._backlog.append(_rest(data, taken, shared=shared))
+        self._shared_first = shared
         self._waiting = len(data) - taken
         self._fall_behind_locked()
 
@@ -279,7 +284,7 @@ class Reader(Generic[L]):
                     # The log that was just served goes to the end, so that the others have their turn.
                     del self._cursors[log]
                     self._cursors[log] = last
-                    self._send_locked(data)
+                    self._send_locked(data, shared=True)
         with self._lock:
             self._fall_behind_locked()
 
@@ -330,10 +335,11 @@ class Reader(Generic[L]):
             taken = self._outlet.transmit(piece)
             self._waiting -= taken
             if taken < len(piece):
-                backlog[0] = _rest(piece, taken)
+                backlog[0] = _rest(piece, taken, shared=self._shared_first)
                 self._outlet.when_writable()
                 break
             backlog.popleft()
+            self._shared_first = False
         if self._room is not None and self._waiting <= self._room[0]:
             self._room[1].set()
         if self._account is not None:

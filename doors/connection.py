@@ -7,6 +7,8 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
 
 from channels import Chat, SessionReport, nothing_held
 from net import (
@@ -29,7 +31,7 @@ from wire.frames import Closing
 from wire.other_protocols import TLS_FIRST_BYTE, WrongProtocol
 from wire.proxy_protocol import ProxyHeaderError
 
-from .proxies import read_header
+from .proxies import Proxies, read_header
 from .speaker import Speaker, Speakers
 from .tls import ServerTls
 
@@ -41,11 +43,21 @@ _NEEDS_TLS = PeerError("tls-required", "This server requires TLS: connect with T
 _GONE = {errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.ETIMEDOUT, errno.EBADF, errno.EHOSTUNREACH}
 
 
+class Introduction(NamedTuple):
+    """How the connection of a proxy gets the address of its peer.
+
+    `admit` is called once the connection has this address, and returns why the peer is turned away, if it is.
+    """
+
+    proxies: Proxies
+    admit: Callable[[Connection], Closing | None]
+
+
 class Connection:
     """One connection. Its own thread runs `_run`; the speaker, the write pump and the door call the other methods."""
 
     __slots__ = (
-        "_broken", "_chat", "_dismissed", "_ended", "_introduce", "_pump", "_retired", "_speaker", "_speakers",
+        "_broken", "_chat", "_dismissed", "_ended", "_introduction", "_pump", "_retired", "_speaker", "_speakers",
         "_stream", "_tls", "address", "network", "thread",
     )  # fmt: skip
 
@@ -58,16 +70,15 @@ class Connection:
         speakers: Speakers,
         tls: ServerTls | None,
         ended: Callable[[Connection], None],
-        introduce: Callable[[Connection], Closing | None] | None = None,
+        introduction: Introduction | None = None,
     ) -> None:
         """`ended` is called by the connection's thread as the last thing it does.
 
-        `introduce` is there for the connection of a proxy: it is called once `address` is that of the peer behind the
-        proxy, and returns why this peer is turned away, if it is. `network` is for the door.
+        `introduction` is there for the connection of a proxy. `network` is for the door.
         """
         self.address = address
         self.network = ""
-        self._introduce = introduce
+        self._introduction = introduction
         self._stream: Stream = PlainStream(sock)
         self._chat = chat
         self._pump = pump
@@ -84,7 +95,7 @@ class Connection:
 
     def _run(self) -> None:
         try:
-            if self._introduce is not None and not self._is_introduced(self._introduce):
+            if self._introduction is not None and not self._is_introduced(self._introduction):
                 return
             first = self._first_bytes()
             speak = self._speakers.choose(first or b"")
@@ -117,11 +128,14 @@ class Connection:
             self._speaker = None  # they refer to each other, and would stay until the next garbage collection
             self._ended(self)
 
-    def _is_introduced(self, introduce: Callable[[Connection], Closing | None]) -> bool:
+    def _is_introduced(self, introduction: Introduction) -> bool:
         """Read the header of a proxy, and return True if the peer behind it may go on. Raises OSError."""
         assert isinstance(self._stream, PlainStream)
+        proxies, limits = introduction.proxies, self._chat.limits
+        too_many = partial(proxies.more_wait_than, limits.headers_waiting)
         try:
-            header = read_header(self._stream, self._chat.limits.handshake_seconds)
+            with proxies.header_awaited():
+                header = read_header(self._stream, limits.handshake_seconds, too_many)
         except ProxyHeaderError as error:
             if not self._retired:
                 report(events.BadProxyHeader(host_of(self.address), str(error)))
@@ -130,7 +144,7 @@ class Connection:
             return False
         if header.source is not None:
             self.address = format_address(*header.source)
-        refusal = introduce(self)
+        refusal = introduction.admit(self)
         if refusal is not None:
             if self._speakers.refusal is not None:
                 self.transmit(self._speakers.refusal(refusal))

@@ -25,7 +25,7 @@ from reporting import events, report
 from wire.errors import LocalError, Refused
 from wire.frames import Closing
 
-from .connection import Connection
+from .connection import Connection, Introduction
 from .proxies import Proxies
 from .speaker import Speakers
 from .tls import ServerTls
@@ -101,19 +101,19 @@ class Door:
         return True
 
     def _admit(self, sock: socket.socket, address: str, speakers: Speakers) -> None:
-        introduce = self._introduce if self._proxies.include(host_of(address)) else None
-        if introduce is None and (too_fast := self._too_fast(address)) is not None:
+        introduction = Introduction(self._proxies, self._introduce) if self._proxies.include(host_of(address)) else None
+        if introduction is None and (too_fast := self._too_fast(address)) is not None:
             self._refuse(sock, address, too_fast, speakers)  # before anything is made for it: the next ones wait
             return
         disable_nagle(sock)
         _KEEP_ALIVE.apply(sock)
         limits = self._chat.limits
-        connection = Connection(sock, address, self._chat, self.pump, speakers, self._tls, self._forget, introduce)
+        connection = Connection(sock, address, self._chat, self.pump, speakers, self._tls, self._forget, introduction)
         with self._lock:
             if len(self._connections) >= limits.connections:
                 refusal: Closing | None = _full()
             else:
-                refusal = self._count_locked(connection) if introduce is None else None
+                refusal = self._count_locked(connection) if introduction is None else None
                 if refusal is None:
                     self._connections.add(connection)
                     self._most = max(self._most, len(self._connections))

@@ -6,20 +6,26 @@ wire/proxy_protocol.py parses it.
 from __future__ import annotations
 
 import ipaddress
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 from net import PlainStream
 from wire.errors import LocalError
 from wire.proxy_protocol import LONGEST, ProxyHeader, ProxyHeaderError, parse_proxy_header
 
+_BRIEF = 1.0  # seconds that a header may take while too many connections wait for theirs
+
 
 class Proxies:
-    """The addresses of the setting `proxies`. Any thread may call `include`."""
+    """The addresses of the setting `proxies`, and their connections without a header yet. For any thread."""
 
     def __init__(self, addresses: Iterable[str] = ()) -> None:
         """Each is an IP address or a network, such as 10.0.0.0/8. Raises LocalError."""
         self._networks = [_network(address) for address in addresses]
+        self._lock = threading.Lock()
+        self._waiting = 0  # connections without their header
 
     def include(self, host: str) -> bool:
         """Return True if a peer with this IP address is a proxy."""
@@ -28,6 +34,21 @@ class Proxies:
         address = ipaddress.ip_address(host.partition("%")[0])
         address = getattr(address, "ipv4_mapped", None) or address
         return any(address in network for network in self._networks)
+
+    @contextmanager
+    def header_awaited(self) -> Iterator[None]:
+        """Count a connection that waits for its header."""
+        with self._lock:
+            self._waiting += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._waiting -= 1
+
+    def more_wait_than(self, most: int) -> bool:
+        """Return True if more than so many connections wait for their headers."""
+        return self._waiting > most
 
 
 def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
@@ -39,18 +60,24 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
         ) from error
 
 
-def read_header(stream: PlainStream, seconds: float) -> ProxyHeader | None:
+def read_header(
+    stream: PlainStream, seconds: float, too_many: Callable[[], bool] = lambda: False
+) -> ProxyHeader | None:
     """Read the header of a proxy's connection, and nothing after it. Return None if the connection ends before it.
 
-    Raises ProxyHeaderError, also if the whole header does not come within `seconds`, or OSError.
+    Raises ProxyHeaderError, also if the whole header does not come within `seconds`, or OSError. If `too_many` returns
+    True after a second, it does not wait any longer.
     """
-    until = time.monotonic() + seconds
-    data = b""
+    began = time.monotonic()
+    allowed, data = min(_BRIEF, seconds), b""
     while True:
-        left = until - time.monotonic()
+        left = began + allowed - time.monotonic()
         piece = stream.peek(LONGEST, left) if left > 0 else None
         if piece is None:
-            raise ProxyHeaderError(f"it did not come within {seconds:g} seconds")
+            if allowed == seconds or too_many():
+                raise ProxyHeaderError(f"it did not come within {allowed:g} second{'s' if allowed != 1 else ''}")
+            allowed = seconds
+            continue
         if not piece:
             if data:
                 raise ProxyHeaderError("the connection ended within it")

@@ -25,9 +25,10 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     queued: AtLeastOne = 1_000  # messages that the embedded broker keeps for a client that is away
     login_seconds: AtLeastOne = 30  # seconds until a connection has a name
     handshake_seconds: AtLeastOne = 10  # seconds that a TLS handshake, or the header of a proxy, may take
+    headers_waiting: AtLeastOne = 500  # connections of proxies without a header; while more wait, one may take a second
     handshakes_per_address: OrNone = 40  # TLS handshakes of one address at a time; further ones wait; 0: no limit
     login_requests: AtLeastOne = 10  # requests of a connection before it has a name
-    login_bytes: AtLeastOne = 32_768  # bytes that a connection may send, and be sent, before it has a name
+    login_bytes: AtLeastOne = 32_768  # bytes that a connection may send, and be sent, before a name; and of a CONNECT
     name_tries: AtLeastOne = 3  # names that break the rule before the connection ends
     topic_bytes: AtLeastOne = 1_024  # bytes of an MQTT topic, and of a topic filter
     topic_levels: AtLeastOne = 32  # levels of an MQTT topic filter

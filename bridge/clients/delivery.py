@@ -205,7 +205,7 @@ class MqttReader(Reader[L]):
                     self._fly_locked(log, encoding, batch)
             taken = self._outlet.transmit(data, answered=encoding.at_qos_1)  # no backlog: the reader is level
             if taken < len(data):
-                self._keep_locked(data, taken)
+                self._keep_locked(data, taken, shared=True)
 
     def _room_locked(self, batches: Sequence[Batch]) -> int:
         """Return how many more packets may be in flight, if these batches are to be among them."""

@@ -71,7 +71,7 @@ class MqttSession:
         self._shared = shared
         self._chat = chat
         limits = chat.limits
-        bounds = Bounds(limits.topic_bytes, limits.filters, limits.user_properties)
+        bounds = Bounds(limits.topic_bytes, limits.filters, limits.user_properties, limits.login_bytes)
         self._packets = MqttPackets(chat.limits.payload, topic_alias_maximum=TOPIC_ALIASES, bounds=bounds)
         registry = shared.registry
         self._subscriptions = Subscriptions(

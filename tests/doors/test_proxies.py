@@ -7,7 +7,7 @@ import ssl
 import struct
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -313,3 +313,36 @@ def test_a_connection_that_ends_within_the_header_is_an_error_and_before_it_is_n
     with pytest.raises(ProxyHeaderError, match="ended within it"):
         read_header(stream, DEADLINE)
     assert read_header(stream, DEADLINE) is None
+
+
+def test_while_many_headers_are_late_each_may_take_a_second(
+    start_server: StartServer, reported: Reported, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One proxy that sent no headers kept others from connecting, for ten seconds at a time."""
+    monkeypatch.setattr(proxies_module, "_BRIEF", 0.05)
+    server = start_server(proxies=("127.0.0.1",), limits=Limits(headers_waiting=2, handshake_seconds=30))
+    with ExitStack() as stack:
+        silent = [stack.enter_context(socket.create_connection(endpoint(server.address), DEADLINE)) for _ in range(5)]
+        eventually(
+            lambda: len(reported.of(events.BadProxyHeader)) == 3, lambda: f"{reported.of(events.BadProxyHeader)}"
+        )
+        assert {each.error for each in reported.of(events.BadProxyHeader)} == {"it did not come within 0.05 seconds"}
+        for line in silent:
+            line.sendall(LINE + b"{")
+        eventually(lambda: not server._door._proxies._waiting, lambda: "a connection waits for its header")
+        assert len(server._door._connections) == 2
+
+
+def test_a_late_header_is_read_if_few_are_late(
+    pair: tuple[socket.socket, PlainStream], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(proxies_module, "_BRIEF", 0.01)
+    far, stream = pair
+    far.sendall(LINE[:20])
+
+    def too_many() -> bool:
+        """Have the rest come now."""
+        far.sendall(LINE[20:])
+        return False
+
+    assert read_header(stream, DEADLINE, too_many) == ProxyHeader(len(LINE), ("192.0.2.7", 4711))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from .bounds import Bounds
 from .codes import CONNECT_FIRST_BYTE, FROM_CLIENT, REASONS, RETURN_CODES, V5, V311, Kind, MqttError, Reason
-from .decoder import CONNECT_LIMIT, Item, MqttPackets, remaining_length
+from .decoder import Item, MqttPackets, remaining_length
 from .encode import (
     PINGREQ,
     PINGRESP,
@@ -52,7 +52,6 @@ from .properties import BINARY, NONE, PAIR, PROPERTIES, TEXT, Properties, Proper
 __all__ = [
     "BINARY",
     "CONNECT_FIRST_BYTE",
-    "CONNECT_LIMIT",
     "FROM_CLIENT",
     "NONE",
     "PAIR",

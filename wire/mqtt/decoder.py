@@ -16,7 +16,6 @@ from .parse import parse, parse_first
 Item: TypeAlias = Packet | Oversized | Unusable | MqttError
 
 LIMIT = 1_048_576  # bytes of one packet after its fixed header
-CONNECT_LIMIT = 65_536  # bytes of a CONNECT, whose sender is not known yet
 TOPICS = 256  # topics of one connection that are kept as text
 TOPIC_BYTES = 256  # bytes of the longest of them
 
@@ -175,7 +174,7 @@ class MqttPackets:
         kind = parse_first(first, self.version)
         self._check_order(kind)
         size, start = remaining_length(data, at)
-        limit = self._limit if self.version else min(self._limit, CONNECT_LIMIT)
+        limit = self._limit if self.version else min(self._limit, self._bounds.connect)
         if size > limit and self._skips and kind is Kind.PUBLISH:
             return self._skip(data, at, start, start + size, items)
         if size > limit:  # 5 §3.2.2.3.6

@@ -26,12 +26,12 @@ from tests.support.mqtt.samples import (
 )
 from wire.errors import CODES
 from wire.mqtt import (
-    CONNECT_LIMIT,
     PINGREQ,
     PINGRESP,
     PUBACK_SIZE,
     V5,
     V311,
+    Bounds,
     ConnAck,
     Connect,
     Disconnect,
@@ -286,9 +286,9 @@ def test_a_connect_has_a_limit_of_its_own() -> None:
     def connect(size: int) -> bytes:
         return encode(Connect(client_id="c", username="u", password=bytes(size)), V311)
 
-    body = len(body_of(connect(0)))
-    assert len(MqttPackets().receive(connect(CONNECT_LIMIT - body - 1))) == 1
-    (item,) = MqttPackets().receive(b"\x10\x81\x80\x04")
+    body, bounds = len(body_of(connect(0))), Bounds(connect=20_000)
+    assert len(MqttPackets(bounds=bounds).receive(connect(20_000 - body - 1))) == 1
+    (item,) = MqttPackets(bounds=bounds).receive(connect(20_001 - body))
     assert isinstance(item, MqttError)
     assert item.reason == Reason.PACKET_TOO_LARGE
 
