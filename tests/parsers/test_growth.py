@@ -15,13 +15,13 @@ from tests.support.examples import examples
 from tests.support.parsers import PARSERS, Parser
 
 _MOST = 8  # times the time, for four times the input: 4 if it is linear, 16 if it is quadratic
-_LONGEST = 1 << 16  # bytes of the longer input
+_LONGEST = 1 << 15  # bytes of the longer input
 _LONG = 0.05  # seconds after which a longer input need not be tried
 _MEASURABLE = 0.0005  # seconds; a shorter time is mostly noise
 _RUNS = 3  # the shortest of so many counts, if the first ratio is above `_MOST`
 _LOOKS = 3  # such a ratio must be there again so many times
-_SIZE = 1 << 15  # bytes of the inputs whose memory is measured
-_FIXED = 1 << 16  # bytes that any input may take
+_SIZE = 1 << 14  # bytes of the inputs whose memory is measured
+_FIXED = 1 << 15  # bytes that any input may take
 
 every_parser = pytest.mark.parametrize("parser", PARSERS, ids=lambda parser: parser.name)
 
