@@ -17,6 +17,7 @@ from .rates import CONNECTIONS, LIVE, LOGINS, REGISTERS, REQUESTS, SUBSCRIPTIONS
 from .reader import Outlet, Reader
 from .receipts import Ref
 from .requests.login import REPORTED, catch_up, may_try_again, prove, take_name
+from .ring import Came, Parted, PartWanted
 from .session import Session
 from .session_reader import SessionReader
 from .session_report import SessionReport
@@ -33,6 +34,7 @@ __all__ = [
     "SUBSCRIPTIONS",
     "WILLS",
     "Block",
+    "Came",
     "Chat",
     "ConnectedSession",
     "Directory",
@@ -40,6 +42,8 @@ __all__ = [
     "Log",
     "Origin",
     "Outlet",
+    "PartWanted",
+    "Parted",
     "Passwords",
     "Posting",
     "ReadableLog",

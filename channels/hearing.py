@@ -108,6 +108,7 @@ class Hearing:
         self._has_to_restore = False  # the holdings of the sessions here
         self._look_at_everything = False
         self._look_at_tails = False
+        self._listeners: dict[type[Notice] | None, list[Callable[[int, Any], None]]] = {}
         self._handlers: Mapping[type[Notice], Callable[[int, Any], None]] = {
             Made: self._made,
             Removed: self._removed,
@@ -124,16 +125,26 @@ class Hearing:
             LookAgain: self._look_again,
         }
 
+    def listen(self, kind: type[Notice] | None, call: Callable[[int, Any], None]) -> None:
+        """Call a function with the server and each notice of a kind, after the chat has done what it says.
+
+        None stands for a server that is gone. Called before there are other connections.
+        """
+        self._listeners.setdefault(kind, []).append(call)
+
     def do(self, heard: Heard) -> None:
         """Do what was heard. The looks come last, since they see what the notices were told after."""
         self._has_to_restore |= heard.missed
         self._look_at_everything |= heard.missed or heard.overflowed
         self._stale |= heard.stale
         for server, notice in heard.notices:
-            if notice is None:
+            kind = None if notice is None else type(notice)
+            if kind is None:
                 self._gone(server)
-            else:
-                self._handlers[type(notice)](server, notice)
+            elif kind in self._handlers:
+                self._handlers[kind](server, notice)
+            for call in self._listeners.get(kind, ()):
+                call(server, notice)
         for id, (tail, key) in heard.tails.items():
             self._moved(id, tail, key)
         if self._has_to_restore:
@@ -152,8 +163,11 @@ class Hearing:
 
     def _restore(self) -> None:
         """Hold the names of the sessions here again, and have the other servers learn of them."""
-        for session in self._chat.directory.restore():
-            session.replaced("")
+        directory, store = self._chat.directory, self._chat.store
+        for session in directory.restore():
+            session.replaced("", elsewhere=True)
+        clients = [session.number for _, session in directory.held_here() if session.client]
+        store.return_clients(self._chat.servers.here, clients)
         self._has_to_restore = False
         self._chat.outbox.tell(LookAgain())
 
@@ -287,7 +301,7 @@ class Hearing:
         with directory.turn(notice.key) if mine else nullcontext():
             user, first, replaced = directory.came(server, notice)
         for session in replaced:
-            session.replaced(notice.address)
+            session.replaced(notice.address, elsewhere=True)
             self._chat.outbox.tell(Went(session.number, user.key))  # others may hear of its `Came` only now
         if first:
             self._tell_presence(user, notice.channels, online=True)
@@ -350,7 +364,7 @@ class Hearing:
         held, holdings = directory.held_here(), self._chat.servers.holdings()
         came, gone = directory.update(holdings)
         for session in directory.lost(held, holdings):
-            session.replaced("")
+            session.replaced("", elsewhere=True)
         self._tell_presence_of(came, online=True)
         self._tell_presence_of(gone, online=False)
         self._look_at_memberships()

@@ -43,7 +43,8 @@ class Session:
 
     __slots__ = (
         "_gathered", "_hung_up", "_origin", "_pause", "_posted", "_reserved", "_settled", "_shared", "_slowed",
-        "address", "asked", "attached_to", "chat", "client", "current", "done", "fetches_directly", "files", "instead",
+        "address", "asked", "attached_to", "chat", "client", "current", "done", "fetches_directly", "files",
+        "gone_elsewhere", "instead",
         "login_limit", "network", "number", "reader", "report", "shortcut", "spare_posts", "state", "taken_over",
         "transport", "tries", "user",
     )  # fmt: skip
@@ -78,6 +79,7 @@ class Session:
         self.client = ""  # the id of an MQTT client
         self.instead: Sequence[Holding] = ()  # the connections at other servers that this one has replaced
         self.taken_over = False  # another connection has replaced this one
+        self.gone_elsewhere = False  # one at another server
         self.fetches_directly = False  # the peer fetches files from the clients that send them
         self.done = False  # nothing more is to be read from the peer
         self.asked: str | None = None  # the registered name for which the peer was asked for a password
@@ -335,14 +337,14 @@ class Session:
 
     # The end
 
-    def replaced(self, by: str) -> None:
+    def replaced(self, by: str, *, elsewhere: bool = False) -> None:
         """End the connection, since the same user has connected again from the IP address `by`.
 
-        Called by the new connection's thread, by two of them if two take over.
+        Called by the new connection's thread, by two of them if two take over. `elsewhere`: at another server.
         """
         if not self._hung_up:
             self.report.taken_over(by)
-        self.taken_over = True
+        self.taken_over, self.gone_elsewhere = True, self.gone_elsewhere or elsewhere
         self.reader.reply(Closing(reason="You have connected from elsewhere.", code="replaced"))
         self.hang_up()
 

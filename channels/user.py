@@ -44,8 +44,11 @@ class ConnectedSession(Protocol):
     def reader(self) -> SessionReader:
         """The reader that sends to the peer."""
 
-    def replaced(self, by: str) -> None:
-        """End the connection: its name was taken over from that IP address. Called by another connection's thread."""
+    def replaced(self, by: str, *, elsewhere: bool = False) -> None:
+        """End the connection: its name was taken over from that IP address, perhaps at another server.
+
+        Called by another connection's thread.
+        """
 
 
 class User:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from channels import Log, leaf
-from store import Client, Store
-from wire.clock import now
+from reporting import events, report
+from store import Client, Store, StoreError
 from wire.limits import Limits
 from wire.mqtt import NONE, Properties
 
@@ -24,6 +24,7 @@ from .timer import Timer
 
 _GRACE = 1.0  # seconds after the expiry of a session at which it is ended for certain
 _LATE = 500  # milliseconds that an expired session is left to a client that is just taking it up
+_SWEEP = 60.0  # seconds between two looks for sessions whose server has died before it could end them
 
 
 class ConnectedClient(Protocol):
@@ -83,7 +84,8 @@ class Registry:
     `filter_budget` counts the memory of the filters of all.
     """
 
-    def __init__(self, store: Store, timer: Timer, limits: Limits) -> None:
+    def __init__(self, store: Store, timer: Timer, limits: Limits, *, alone: bool = True) -> None:
+        """`alone` is False if there may be other servers."""
         self._store = store
         self._timer = timer
         self._lock = leaf()
@@ -95,12 +97,23 @@ class Registry:
         self._logging_in: dict[tuple[str, ...], threading.Event] = {}  # by client: its connection is about to be added
         self._away: dict[str, _Away] = {}
         self.filter_budget = FilterBudget(limits, self._end_session_of_guest)
-        store.part_clients(now())
-        store.end_clients(now())
+        store.part_clients()
+        store.end_clients()
+        at = store.clock()
         for client in store.clients(""):
             if client.until is not None:
                 self._keep_filters(client, client.until)
-                self.remember(client.key, None, (client.until - now()) / 1000)
+                self.remember(client.key, None, (client.until - at) / 1000)
+        if not alone:
+            timer.call_later(_SWEEP, self._sweep)
+
+    def _sweep(self) -> None:
+        """End the sessions that have expired, whichever server their clients were at; again after a while."""
+        try:
+            self._store.end_clients(spare=_LATE)
+        except StoreError as error:
+            report(events.StoreProblem(str(error), "Sessions that have expired end later."))
+        self._timer.call_later(_SWEEP, self._sweep)
 
     def _keep_filters(self, client: Client, until: int) -> None:
         """Count the filters of a session of before the start. Read them if the server was killed before it knew."""
@@ -195,7 +208,7 @@ class Registry:
                 if ended:
                     del self._away[key]
             if ended:  # else the client has connected again
-                self._store.end_clients(now() - _LATE)
+                self._store.end_clients(spare=_LATE)
                 self.filter_budget.release(key)
 
         away.timer = self._timer.call_later(seconds + _GRACE, end)

@@ -85,7 +85,7 @@ class MqttSession:
         self._report = report
         self._session = Session(chat, self._reader, "mqtt", self._report)
         self._session.shortcut = self._responses.pubacks
-        self._state = SessionState(shared, self._reader, self._subscriptions)
+        self._state = SessionState(shared, self._reader, self._subscriptions, self._session.number)
         self._publish_handler = PublishHandler(shared, self._session, self._responses)
         self._subscribe_handler = SubscribeHandler(
             shared, self._session, self._reader, self._subscriptions, self._state, self._responses
@@ -146,21 +146,27 @@ class MqttSession:
     # CONNECT
 
     def _connect(self, packet: Connect) -> None:
+        try:
+            self._open(packet)
+        except TakenOver:
+            raise MqttError(Reason.SERVER_BUSY, "The same client has connected once more.") from None
+
+    def _open(self, packet: Connect) -> None:
+        """Log in and open the session. Raises TakenOver, MqttError, StoreError."""
         self._responses.limit = packet.properties.maximum_packet_size or 0  # first, as it holds for a refusal, too
         self._report.protocol, self._report.client = _PROTOCOLS[packet.version], packet.client_id
+        self._shared.partings.opened(self._session.number)
         with self._one_login_at_a_time(packet):
             login = log_in(self._shared, self._session, packet, self.address)
             self._will = login.will
             self._responses.open(packet, login.me, self._session.user)
             self._set_limits(packet, login)
-            try:
-                previous, sent = self._shared.registry.add(login.key, self)
-            except TakenOver:
-                raise MqttError(Reason.SERVER_BUSY, "The same client has connected once more.") from None
+            previous, sent = self._shared.registry.add(login.key, self)
             self._key = login.key
         if previous is not None:
             previous.taken_over(self.address, clean=packet.clean)
         self._shared.wills.client_connected(self._key, clean=packet.clean)
+        self._shared.partings.wait(self._session.instead)
         wanted = self._state.expiry
         present = self._state.open(self._key, sent, clean=packet.clean)
         if self._state.expiry != wanted:
@@ -256,7 +262,7 @@ class MqttSession:
 
     def channel_made(self, log: Log) -> None:
         """Read a new channel from its first entry, if a subscription matches it."""
-        self._reader.resume(log, 0)
+        self._reader.resume(log, *self._state.start_of(log))
 
     def channel_removed(self, log: Log) -> None:
         """Forget a channel that has left the store."""
@@ -329,6 +335,8 @@ class MqttSession:
             self._close_client()
         finally:
             self._subscriptions.close()
+            if self._shared.partings.closed(self._session.number):
+                self._shared.registry.forget([self._key])  # it is at the server that waits
 
     def _close_client(self) -> None:
         if not self._key:
@@ -338,7 +346,8 @@ class MqttSession:
             with self._shared.registry.parting(self._key, self) as current:
                 self._publish_will()
                 if current:  # else another connection has taken the session over
-                    self._state.close(posted_once=self._publish_handler.posted_once)
+                    posted_once, elsewhere = self._publish_handler.posted_once, self._session.gone_elsewhere
+                    self._state.close(posted_once=posted_once, elsewhere=elsewhere)
         except StoreError as error:
             report(events.StoreProblem(str(error), f"The session of {self._key} may be incomplete."))
 

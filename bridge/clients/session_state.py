@@ -9,6 +9,7 @@ from store import Client
 from wire.clock import now
 
 from .delivery import MqttReader
+from .registry import TakenOver
 from .shared import SharedState
 from .subscriptions import Subscriptions
 
@@ -19,12 +20,17 @@ class SessionState:
     `expiry` is how many seconds the state is kept after the connection; 0: it ends with the connection.
     """
 
-    __slots__ = ("_key", "_opened", "_reader", "_shared", "_stored", "_subscriptions", "expiry")
+    __slots__ = ("_key", "_opened", "_owner", "_reader", "_shared", "_stored", "_subscriptions", "_unknown", "expiry")
 
-    def __init__(self, shared: SharedState, reader: MqttReader[Log], subscriptions: Subscriptions) -> None:
+    def __init__(
+        self, shared: SharedState, reader: MqttReader[Log], subscriptions: Subscriptions, connection: int
+    ) -> None:
+        """`connection` is the number of the connection."""
         self._shared = shared
         self._reader = reader
         self._subscriptions = subscriptions
+        self._owner = shared.chat.servers.here, connection  # as the store knows it
+        self._unknown: dict[int, int] = {}  # cursors in channels that this server does not know yet, by log id
         self._key = ""
         self._opened = False  # `open` has returned
         self._stored = False  # the store has something of the client
@@ -34,6 +40,7 @@ class SessionState:
         """Restore the state of a client, or begin a new one. Return True if a state was restored. Send nothing yet.
 
         `sent` is the number up to which each log was sent by an earlier connection, by the log's id; None: unknown.
+        Raises TakenOver if the client has connected at another server meanwhile.
         """
         self._key = key
         present = self._open(sent, clean=clean)
@@ -44,16 +51,18 @@ class SessionState:
     def _open(self, sent: dict[int, int] | None, *, clean: bool) -> bool:
         key = self._key
         store = self._shared.chat.store
-        self._stored = not clean and store.resume_client(self._client(until=None), now())
+        self._stored = not clean and store.resume_client(self._client())
         if not self._stored:
-            store.drop_client(key)
+            if not store.drop_client(key, *self._owner):
+                raise TakenOver
             self._make_room()
-            if self.expiry != 0:
-                self._save(until=None)
+            self._stored = self.expiry != 0
+            if self._stored and not store.save_client(self._client()):
+                raise TakenOver
             return False
         lost = self._subscriptions.restore(store.client_filters(key))
         if lost:
-            store.change_client_filters(key, {}, lost)
+            store.change_client_filters(key, {}, lost, *self._owner)
         self._resume(store.client_cursors(key), sent)
         return True
 
@@ -76,13 +85,24 @@ class SessionState:
                 self._reader.resume(log, cursors.get(log.row.id, 0), tail if sent is None else sent.get(log.row.id, 0))
             elif encoding is not None:
                 self._reader.resume(log, tail)
+            cursors.pop(log.row.id, None)
+        self._unknown = cursors
+
+    def start_of(self, log: Log) -> tuple[int, int]:
+        """Return after which number to read a channel that this server has just learned of, and how far it was sent.
+
+        Any thread may call it. Another server may have made the channel, and have sent it to the client.
+        """
+        cursor = self._unknown.pop(log.row.id, None)
+        return (0, 0) if cursor is None else (cursor, log.tail)
 
     def save_filters(self, changed: Collection[str]) -> None:
         """Store which of these filters the client has subscribed to, if the state is kept."""
         if self.expiry != 0 and changed:
             found = {name: self._subscriptions.get(name) for name in changed}
             kept = {name: each.options for name, each in found.items() if each is not None}
-            self._shared.chat.store.change_client_filters(self._key, kept, found.keys() - kept.keys())
+            removed = found.keys() - kept.keys()
+            self._shared.chat.store.change_client_filters(self._key, kept, removed, *self._owner)
 
     def save_starts(self, channels: Sequence[Log]) -> None:
         """Store from where channels are read that were not read at QoS 1 before, if the state is kept."""
@@ -104,27 +124,25 @@ class SessionState:
                 journal.move(log, self._key, number)
         journal.carry()
 
-    def close(self, *, posted_once: bool) -> None:
+    def close(self, *, posted_once: bool, elsewhere: bool) -> None:
         """Keep the state until it expires, or drop it: the connection has ended.
 
-        `posted_once` is True if the store has ids of posts at QoS 2.
+        `posted_once` is True if the store has ids of posts at QoS 2. `elsewhere`: the client is at another server,
+        which keeps the state, or has dropped it.
         """
+        store = self._shared.chat.store
         if self.expiry == 0:
-            if self._stored or posted_once:
-                self._shared.chat.store.drop_client(self._key)
-        else:
-            until = now() + self.expiry * 1000
-            try:
-                self._save(until)
-            finally:
+            if (self._stored or posted_once) and not elsewhere:
+                store.end_client(self._key, *self._owner)
+            return
+        try:
+            store.part_client(self._client(known=self._opened))
+        finally:
+            if not elsewhere:
                 if self._opened:
-                    self._subscriptions.keep(self._key, until)
+                    self._subscriptions.keep(self._key, now() + self.expiry * 1000)
                 self._shared.registry.remember(self._key, self._reader.sent(), self.expiry)
 
-    def _save(self, until: int | None) -> None:
-        self._stored = True
-        self._shared.chat.store.save_client(self._client(until))
-
-    def _client(self, until: int | None) -> Client:
-        use = self._subscriptions.use(known=self._opened and until is not None)
-        return Client(self._key, self.expiry, until, use.encode())
+    def _client(self, *, known: bool = False) -> Client:
+        """Return what to store; `known`: the memory of the filters does not change any more."""
+        return Client(self._key, self.expiry, None, self._subscriptions.use(known=known).encode(), *self._owner)

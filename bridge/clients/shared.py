@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from channels import Chat, Log, User
+from channels import Came, Chat, Log, User
 from wire.topics import Topics
 
 from .interest import EVERY
 from .live import LiveRouter
+from .partings import Partings
 from .registry import Registry
 from .retained import RetainedState
 from .timer import Timer
@@ -18,18 +19,25 @@ from .wills import Wills
 class SharedState:
     """The chat, its topics, and what the server knows of its MQTT clients. It watches the chat for them."""
 
-    __slots__ = ("_timer", "chat", "filter_budget", "live", "registry", "retained", "topics", "wills")
+    __slots__ = ("_timer", "chat", "filter_budget", "live", "partings", "registry", "retained", "topics", "wills")
 
     def __init__(self, chat: Chat, topics: Topics) -> None:
         self.chat = chat
         self.topics = topics
         self._timer = Timer()
-        self.registry = Registry(chat.store, self._timer, chat.limits)
+        self.registry = Registry(chat.store, self._timer, chat.limits, alone=chat.outbox.alone)
+        self.partings = Partings(chat)
         self.filter_budget = self.registry.filter_budget
         self.live = LiveRouter(topics, self.registry)
         self.wills = Wills(chat, self.live, self._timer)
         self.retained = RetainedState(chat, topics, self.registry)
         chat.watchers.append(self)
+        chat.hearing.listen(Came, self._came_elsewhere)
+
+    def _came_elsewhere(self, _server: int, notice: Came) -> None:
+        """Forget a client that was away, as it is connected at another server now."""
+        if notice.client:
+            self.registry.forget([f"{notice.key}/{notice.client}"])
 
     def channels_named(self, names: Collection[str]) -> list[Log]:
         """Return the channels with these names that exist; every channel if `+` is among the names."""

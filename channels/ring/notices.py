@@ -127,13 +127,26 @@ class Answered(_Notice, tag="answered"):
     kept: bool
 
 
+class PartWanted(_Notice, tag="part"):
+    """Somebody waits until the session of an MQTT client is stored whose connection at a server was taken over."""
+
+    server: int
+    connection: int
+
+
+class Parted(_Notice, tag="parted"):
+    """The answer to `PartWanted`: the connection at the server that tells it has ended, and its session is stored."""
+
+    connection: int
+
+
 class LookAgain(_Notice, tag="look"):
     """The server that tells this has lost notices, or its holdings were removed and are there again."""
 
 
 Notice: TypeAlias = (
     Moved | Made | Removed | TopicSet | Joined | Left | Came | Went | CursorMoved | Registered | PasswordTried
-    | Wanted | Answered | LookAgain
+    | Wanted | Answered | PartWanted | Parted | LookAgain
 )  # fmt: skip
 
 _decoder = msgspec.json.Decoder(list[Notice])

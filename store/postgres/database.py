@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg
-from sqlalchemy import Connection, Engine, create_engine, func, inspect, literal_column
+from sqlalchemy import BigInteger, Boolean, Connection, Engine, create_engine, func, inspect, literal_column
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
@@ -30,6 +30,7 @@ ALONE = 0x5061_7274_796C_696E  # of all servers' transactions, in this database:
 _BEGIN_ALONE = f"BEGIN; SELECT pg_advisory_xact_lock({ALONE}); SELECT pg_current_xact_id()::text"
 _STATUS = "SELECT pg_xact_status(%s::text::xid8)"
 _END_BACKEND = "SELECT pg_terminate_backend(%s::integer, 3000)"
+CLOCK = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 _SILENT = 1.0  # seconds after a wait without an answer in which nobody waits again
 _LOOKS = 3  # for the outcome of a commit
 
@@ -89,7 +90,12 @@ class PostgresDatabase(Database):
             Turns([_Link() for _ in range(count)]) for count in (_READERS, _APPENDERS, 1)
         ]
         self.dialect = SqlDialect(
-            self._engine.dialect, insert, lambda column: func.convert_to(column, literal_column("'UTF8'"))
+            self._engine.dialect,
+            insert,
+            lambda column: func.convert_to(column, literal_column("'UTF8'")),
+            clock=literal_column(CLOCK, BigInteger),
+            unserved=literal_column("NOT EXISTS (SELECT FROM servers WHERE servers.id = clients.server)", Boolean),
+            holding="SELECT 1 FROM holdings WHERE server = %s AND connection = %s FOR KEY SHARE",
         )
         self.append_statements = PostgresAppend()
         try:

@@ -26,6 +26,7 @@ from reporting import events, report
 from ..contract import StoreError
 from .address import Address
 from .connection import TIMEOUT, LimitedConnection
+from .database import CLOCK
 from .duties import Duties, holder_query
 from .errors import is_lost, store_error, unreachable
 
@@ -69,7 +70,10 @@ _SEEN = (
     "UPDATE accounts SET seen = (extract(epoch FROM now()) * 1000)::bigint"
     " WHERE key IN (SELECT key FROM holdings WHERE server = %s)"
 )
-_CLEAR = "DELETE FROM servers WHERE id = %s"  # and its holdings
+_CLEAR = "DELETE FROM servers WHERE id = %s"  # and its holdings, so that none of its connections takes up a session
+_PART = (
+    f'UPDATE clients SET "until" = {CLOCK} + expiry * 1000 WHERE server = %s AND "until" IS NULL AND expiry IS NOT NULL'
+)
 _NOTIFY = f"SELECT pg_notify('{CHANNEL}', %s)"
 _MESSAGE = "SELECT message FROM server_messages WHERE id = %s"
 _STILL_HERE = "SELECT"
@@ -275,6 +279,7 @@ class Listener:
         link.execute("BEGIN")
         link.execute(_SEEN, (server,))
         link.execute(_CLEAR, (server,))
+        link.execute(_PART, (server,))
         link.execute(_NOTIFY, (f"{server} {GONE}",))
         link.execute("COMMIT")
 

@@ -103,4 +103,10 @@ def _client_ids(db: Connection) -> None:
     db.execute(text("ALTER TABLE holdings ADD COLUMN client TEXT COLLATE \"C\" NOT NULL DEFAULT ''"))
 
 
-STEPS: tuple[Step, ...] = (_first, _servers, _introduced, _client_ids)
+def _client_owners(db: Connection) -> None:
+    """Add whose the session of a client is: the connection at a server that has taken it up last."""
+    for column in ("server", "connection"):
+        db.execute(text(f"ALTER TABLE clients ADD COLUMN {column} BIGINT NOT NULL DEFAULT 0"))
+
+
+STEPS: tuple[Step, ...] = (_first, _servers, _introduced, _client_ids, _client_owners)

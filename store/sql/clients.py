@@ -4,8 +4,24 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    not_,
+    or_,
+    select,
+    update,
+)
+
+from wire import clock
 
 from ..contract import Client
 from .again import again
@@ -19,8 +35,6 @@ _FILTER_SIZE = 64  # bytes of the row of a filter and of its index, beside those
 _FILTER_PAGES = 2  # that a change of filters writes at least
 
 # Statements are built once: that takes several times longer than to run one.
-_alive = and_(clients.c.key == bindparam("of"), or_(clients.c.until.is_(None), clients.c.until > bindparam("now")))
-_ALIVE = Statement(select(clients.c.key, clients.c.expiry, clients.c.until, clients.c.state).where(_alive))
 _BEGINNING = (
     select(clients)
     .where(and_(clients.c.key >= bindparam("prefix"), clients.c.key < bindparam("over")))
@@ -29,11 +43,13 @@ _BEGINNING = (
 _CURSORS = Statement(
     select(client_cursors.c.log, client_cursors.c.cursor).where(client_cursors.c.client == bindparam("of"))
 )
-_RESUME = update(clients).where(_alive).values(expiry=bindparam("seconds"), until=None, state=bindparam("text"))
 _FILTERS = Statement(
     select(client_filters.c.filter, client_filters.c.options).where(client_filters.c.client == bindparam("of"))
 )
-_EXISTS = select(clients.c.key).where(clients.c.key == bindparam("of")).with_for_update()  # nobody drops it meanwhile
+_is_owner = and_(clients.c.server == bindparam("of_server"), clients.c.connection == bindparam("of_connection"))
+# Nobody drops it meanwhile.
+_OWNED = select(clients.c.key).where(and_(clients.c.key == bindparam("of"), _is_owner)).with_for_update()
+_FOREIGN = Statement(select(clients.c.key).where(and_(clients.c.key == bindparam("of"), not_(_is_owner))))
 _DROP_FILTER = delete(client_filters).where(
     and_(
         client_filters.c.client == bindparam("of"),
@@ -41,12 +57,17 @@ _DROP_FILTER = delete(client_filters).where(
         client_filters.c.filter == bindparam("of_filter"),
     )
 )
-_PART = (
+_RETURN = (
     update(clients)
-    .where(and_(clients.c.until.is_(None), clients.c.expiry.is_not(None)))
-    .values(until=bindparam("now") + clients.c.expiry * 1000)
+    .where(
+        and_(
+            clients.c.server == bindparam("of_server"),
+            clients.c.connection.in_(bindparam("of_connections", expanding=True)),
+            clients.c.expiry.is_not(None),
+        )
+    )
+    .values(until=None)
 )
-_OVER = select(clients.c.key).where(and_(clients.c.until.is_not(None), clients.c.until <= bindparam("now")))
 _COUNT = select(func.count()).select_from(clients)
 _own = and_(clients.c.key >= bindparam("prefix"), clients.c.key < bindparam("over"))
 _COUNT_OF = _COUNT.where(_own)
@@ -71,35 +92,87 @@ class SqlClients(SqlBase):
         super().__init__(database)
         text = database.dialect.text
         self._save = database.dialect.insert_or_update(clients)
-        self._exists, self._drop_filter = text(_EXISTS), text(_DROP_FILTER)
+        self._owned, self._drop_filter = text(_OWNED), text(_DROP_FILTER)
+        self._build(database.dialect.clock, database.dialect.unserved)
         self._insert_filter = text(insert(client_filters))
 
-    def client(self, key: str, now: int) -> Client | None:
-        """Return the session with that key, None if it has ended by `now`, in milliseconds since 1970."""
+    def _build(self, of_all: ColumnElement[int] | None, unserved: ColumnElement[bool] | None) -> None:
+        """Build the statements that use the time."""
+        now: Any = bindparam("now", type_=BigInteger)
+        now = now if of_all is None else func.coalesce(now, of_all)
+        self._clock = None if of_all is None else select(of_all)
+        alive = and_(clients.c.key == bindparam("of"), or_(clients.c.until.is_(None), clients.c.until > now))
+        self._alive = Statement(select(clients).where(alive))
+        owner: dict[str, Any] = {"server": bindparam("by_server"), "connection": bindparam("by_connection")}
+        new: dict[str, Any] = {"expiry": bindparam("seconds"), "state": bindparam("text")}
+        self._resume = update(clients).where(alive).values(until=None, **new, **owner)
+        mine = and_(clients.c.key == bindparam("of"), _is_owner)
+        self._part = update(clients).where(mine).values(until=now + bindparam("length", type_=BigInteger), **new)
+        gone = and_(clients.c.until.is_(None), clients.c.expiry.is_not(None))
+        parted = update(clients).values(until=now + clients.c.expiry * 1000)
+        self._part_server = parted.where(and_(gone, clients.c.server == bindparam("of_server")))
+        self._part_unserved = parted.where(gone if unserved is None else and_(gone, unserved))
+        over = and_(clients.c.until.is_not(None), clients.c.until <= now - bindparam("spare", type_=BigInteger))
+        self._over = select(clients.c.key).where(over)
+
+    def _at(self, now: int | None) -> int | None:
+        """Return the time for a statement: None if the database has a clock for all servers, and that counts."""
+        return clock.now() if now is None and self._clock is None else now
+
+    def _has_name(self, db: Connection, server: int, connection: int) -> bool:
+        """Return True if a connection holds its name, and keep it from losing the name in this transaction."""
+        holding = self._database.dialect.holding
+        return not holding or not server or db.exec_driver_sql(holding, (server, connection)).first() is not None
+
+    def clock(self) -> int:
+        """Return the time by the store's clock."""
+        if self._clock is None:
+            return clock.now()
         with self._database.reading() as db:
-            found = _ALIVE.rows(db, of=key, now=now)
+            return db.execute(self._clock).scalar_one()
+
+    def client(self, key: str, now: int | None = None) -> Client | None:
+        """Return the session with that key, None if it has ended by `now`."""
+        with self._database.reading() as db:
+            found = self._alive.rows(db, of=key, now=self._at(now))
             return Client(*found[0]) if found else None
 
     def clients(self, prefix: str) -> list[Client]:
         """Return the sessions whose key begins with `prefix`, sorted by key, also those that have ended."""
         with self._database.reading() as db:
-            found = db.execute(_BEGINNING, {"prefix": prefix, "over": prefix + _HIGHEST})
-            return [Client(row.key, row.expiry, row.until, row.state) for row in found]
+            return [Client(*row) for row in db.execute(_BEGINNING, {"prefix": prefix, "over": prefix + _HIGHEST})]
 
     @again
-    def save_client(self, client: Client) -> None:
+    def save_client(self, client: Client) -> bool:
         """Store a session; it replaces the one with the same key, whose cursors and filters stay."""
-        row = {"key": client.key, "expiry": client.expiry, "until": client.until, "state": client.state}
+        row = {column.name: getattr(client, column.name) for column in clients.columns}
         with self._database.transaction() as db:
+            if not self._has_name(db, client.server, client.connection):
+                return False
             db.execute(self._save, row)
         self._database.wrote(len(client.state))
+        return True
 
     @again
-    def resume_client(self, client: Client, now: int) -> bool:
-        """Do the same for a client that is back. Return False and do nothing if its session has ended by `now`."""
-        row = {"of": client.key, "seconds": client.expiry, "text": client.state, "now": now}
+    def resume_client(self, client: Client, now: int | None = None) -> bool:
+        """Do the same for a client that is back. Return False and do nothing also if its session has ended."""
+        row = {"of": client.key, "seconds": client.expiry, "text": client.state, "now": self._at(now)}
+        row |= {"by_server": client.server, "by_connection": client.connection}
         with self._database.transaction() as db:
-            return db.execute(_RESUME, row).rowcount > 0
+            if not self._has_name(db, client.server, client.connection):
+                return False
+            return db.execute(self._resume, row).rowcount > 0
+
+    @again
+    def part_client(self, client: Client, now: int | None = None) -> bool:
+        """Store that the connection of a session has ended."""
+        row = {"of": client.key, "seconds": client.expiry, "text": client.state, "now": self._at(now)}
+        row |= {"length": None if client.expiry is None else client.expiry * 1000}
+        row |= {"of_server": client.server, "of_connection": client.connection}
+        with self._database.transaction() as db:
+            parted = db.execute(self._part, row).rowcount > 0
+        self._database.wrote(len(client.state))
+        return parted
 
     def client_filters(self, key: str) -> dict[str, int]:
         """Return the topic filters of a session, with their options."""
@@ -107,11 +180,13 @@ class SqlClients(SqlBase):
             return dict(_FILTERS.rows(db, of=key))
 
     @again
-    def change_client_filters(self, key: str, kept: Mapping[str, int], removed: Collection[str]) -> None:
+    def change_client_filters(
+        self, key: str, kept: Mapping[str, int], removed: Collection[str], server: int = 0, connection: int = 0
+    ) -> None:
         """Store filters of a session, in place of the same filters with other options, and remove others."""
         hashes = {each: filter_hash(each) for each in (*kept, *removed)}
         with self._database.cursor_transaction() as cursor:
-            cursor.execute(self._exists, (key,))
+            cursor.execute(self._owned, (key, server, connection))
             if cursor.fetchone() is None:
                 return
             cursor.executemany(self._drop_filter, [(key, hashed, each) for each, hashed in hashes.items()])
@@ -151,10 +226,20 @@ class SqlClients(SqlBase):
             return away
 
     @again
-    def drop_client(self, key: str) -> None:
+    def drop_client(self, key: str, server: int = 0, connection: int = 0) -> bool:
         """Remove a session with its cursors, its filters, and the post ids that begin with `/client id/`."""
         with self._database.transaction() as db:
-            _drop(db, [key])
+            has_name = self._has_name(db, server, connection)
+            if has_name:
+                _drop(db, [key])
+            return has_name
+
+    @again
+    def end_client(self, key: str, server: int, connection: int) -> None:
+        """Do the same after that connection, unless the session exists and has another owner."""
+        with self._database.transaction() as db:
+            if not _FOREIGN.rows(db, of=key, of_server=server, of_connection=connection):
+                _drop(db, [key])
 
     def client_cursors(self, key: str) -> dict[int, int]:
         """Return a session's cursors, by log id."""
@@ -162,16 +247,25 @@ class SqlClients(SqlBase):
             return dict(_CURSORS.rows(db, of=key))
 
     @again
-    def part_clients(self, now: int) -> None:
-        """Treat every client as disconnected: each session without an `until` ends `expiry` seconds after `now`."""
+    def part_clients(self, server: int | None = None, now: int | None = None) -> None:
+        """Treat the clients of a server, or of all that do not live, as disconnected."""
         with self._database.transaction() as db:
-            db.execute(_PART, {"now": now})
+            if server is None:
+                db.execute(self._part_unserved, {"now": self._at(now)})
+            else:
+                db.execute(self._part_server, {"now": self._at(now), "of_server": server})
 
     @again
-    def end_clients(self, now: int) -> None:
-        """Remove the sessions that have ended by `now`, in milliseconds since 1970, as `drop_client` does."""
+    def return_clients(self, server: int, connections: Collection[int]) -> None:
+        """Treat clients as connected again whose server was taken for dead."""
         with self._database.transaction() as db:
-            _drop(db, [row.key for row in db.execute(_OVER, {"now": now})])
+            db.execute(_RETURN, {"of_server": server, "of_connections": list(connections)})
+
+    @again
+    def end_clients(self, now: int | None = None, spare: int = 0) -> None:
+        """Remove the sessions that have ended `spare` milliseconds before `now`, as `drop_client` does."""
+        with self._database.transaction() as db:
+            _drop(db, [row.key for row in db.execute(self._over, {"now": self._at(now), "spare": spare})])
 
 
 def filter_hash(topic_filter: str) -> int:

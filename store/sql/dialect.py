@@ -24,12 +24,16 @@ class SqlDialect:
 
     `compiler` is SQLAlchemy's dialect, with positional parameters; `insert` is that dialect's INSERT, which has
     `on_conflict_do_nothing` and `on_conflict_do_update`. `utf8` makes bytes of a text as it is stored: a damaged one
-    may be no text.
+    may be no text. A database for several servers has a `clock`, in milliseconds since 1970; `unserved`, which is true
+    of a session whose server does not live; and `holding`, a query that locks the holding of a connection.
     """
 
     compiler: sqlalchemy.Dialect
     insert: Callable[[Table], Any]
     utf8: Callable[[ColumnElement[str]], ColumnElement[bytes]]
+    clock: ColumnElement[int] | None = None
+    unserved: ColumnElement[bool] | None = None
+    holding: str = ""
 
     def text(self, statement: ClauseElement) -> str:
         """Return a statement for the driver's cursor. Its parameters are in the order in which they are written."""

@@ -62,6 +62,8 @@ clients = Table(
     Column("expiry", BigInteger),
     Column("until", BigInteger),
     Column("state", Text, nullable=False),
+    Column("server", BigInteger, nullable=False, server_default=text("0")),
+    Column("connection", BigInteger, nullable=False, server_default=text("0")),
     Index("clients_until", "until"),
 )
 

@@ -158,6 +158,12 @@ def _client_filters(db: Connection) -> None:
         db.execute(text("UPDATE clients SET state = '' WHERE key = :key"), {"key": key})
 
 
+def _client_owners(db: Connection) -> None:
+    """Add whose the session of a client is, as it is on a database for several servers."""
+    for column in ("server", "connection"):
+        db.execute(text(f"ALTER TABLE clients ADD COLUMN {column} BIGINT NOT NULL DEFAULT 0"))
+
+
 STEPS: tuple[Step, ...] = (
-    _first, _clients, _files, _ids, _tails, _ends, _checksums, _unused, _file_quotas, _client_filters,
+    _first, _clients, _files, _ids, _tails, _ends, _checksums, _unused, _file_quotas, _client_filters, _client_owners,
 )  # fmt: skip

@@ -57,6 +57,7 @@ def test_a_client_of_a_registered_user_takes_itself_over(
     assert one.chat.status().connections == 4
     back = known(mqtt, one, "phone", version=version)
     assert goodbye(again) == ([Reason.SESSION_TAKEN_OVER] if version == V5 else [])
+    back.ping()
     third = known(mqtt, one, "phone", version=version)
     assert goodbye(back) == ([Reason.SESSION_TAKEN_OVER] if version == V5 else [])
     third.ping()
@@ -77,6 +78,7 @@ def test_a_guests_client_takes_itself_over_from_the_same_address(
     assert isinstance(answer, Error)
     assert answer.code == "name-taken"
     first.ping()
+    first.ping()
     second = mqtt(other.address, "alice")
     assert goodbye(first) == [Reason.SESSION_TAKEN_OVER]
     wait_until_alike(one, other)
@@ -95,6 +97,7 @@ def test_a_client_without_a_user_name_keeps_its_name(start_servers: StartServers
     first = mqtt(one.address, None, client_id="sensor")
     stranger = mqtt(other.address, None, client_id="sensor", source="127.0.0.2")
     assert (name(first), name(stranger)[:6]) == ("sensor", "guest-")
+    first.ping()
     second = mqtt(other.address, None, client_id="sensor")
     assert name(second) == "sensor"
     assert goodbye(first) == [Reason.SESSION_TAKEN_OVER]
@@ -107,6 +110,8 @@ def test_a_client_whose_take_over_was_not_told_is_ended_with_the_next_look(
     one, other = start_servers(2)
     register(connect, one, "alice")
     first, guest = known(mqtt, one, "phone"), mqtt(one.address, "bob")
+    for line in (first, guest):
+        line.ping()
     others = [known(mqtt, one, "tablet"), mqtt(one.address, "carol")]
     wait_until_alike(one, other)
     site.living[1].deaf = True  # it misses what the other server tells

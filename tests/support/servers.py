@@ -5,11 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection
 from dataclasses import replace
-from itertools import count
 from typing import Any
 
 from channels.locks import nothing_held
-from store import Held, Holding, ServerRow, Store, StoreError
+from store import Client, Held, Holding, ServerRow, Store, StoreError
 
 
 class SharedStore:
@@ -29,6 +28,33 @@ class SharedStore:
         with self._servers.site.lock:
             return None if self._servers.site.named(key) else self._store.forget_guest(key, before)
 
+    def save_client(self, client: Client) -> bool:
+        """As the contract says, as all of the following."""
+        with self._servers.site.lock:
+            return self._has_name(client.server, client.connection) and self._store.save_client(client)
+
+    def resume_client(self, client: Client, now: int | None = None) -> bool:
+        """Have a connection take up a session, unless it has lost its name."""
+        with self._servers.site.lock:
+            return self._has_name(client.server, client.connection) and self._store.resume_client(client, now)
+
+    def drop_client(self, key: str, server: int = 0, connection: int = 0) -> bool:
+        """Drop a session, unless the connection has lost its name."""
+        with self._servers.site.lock:
+            return self._has_name(server, connection) and self._store.drop_client(key)
+
+    def part_clients(self, server: int | None = None, now: int | None = None) -> None:
+        """Part the clients of a server, or of those that do not live."""
+        site = self._servers.site
+        with site.lock:
+            dead = [server] if server is not None else [each for each in range(site.servers) if each not in site.living]
+            for each in dead:
+                self._store.part_clients(each, now)
+
+    def _has_name(self, server: int, connection: int) -> bool:
+        self._servers.reach()
+        return not server or (server, connection) in self._servers.site.held
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
@@ -47,11 +73,12 @@ class LocalSite:
         self.away = False
         self.told: list[tuple[int, str]] = []
         self.duties: dict[str, int] = {}  # the server that has each
-        self._numbers = count(1)
+        self.servers = 1  # the number of the next one
 
     def server(self) -> LocalServers:
         """Return a further server."""
-        return LocalServers(self, next(self._numbers))
+        self.servers += 1
+        return LocalServers(self, self.servers - 1)
 
     def named(self, key: str) -> list[Holding]:
         """Return the holdings of a name."""
@@ -65,6 +92,7 @@ class LocalSite:
 
     def _clear(self, number: int) -> None:
         self.held = {place: each for place, each in self.held.items() if place[0] != number}
+        self.store.part_clients(number)
         self.duties = {duty: server for duty, server in self.duties.items() if server != number}
         for other in list(self.living.values()):
             if other.here != number:
@@ -116,25 +144,26 @@ class LocalServers:
         with self.site.lock:
             self.site.living[self.here] = self
 
-    def _reach(self) -> None:
+    def reach(self) -> None:
+        """Raise StoreError if this server reaches nobody."""
         nothing_held("call the servers")
         if self.site.away or self.deaf:
             raise StoreError("The database is away.")
 
     def introduce(self, name: str, address: str, fingerprint: str) -> None:
         """Keep what the others are to know."""
-        self._reach()
+        self.reach()
         self.row = ServerRow(self.here, name, address, fingerprint, self.secret)
 
     def others(self) -> list[ServerRow]:
         """Return the others that live."""
-        self._reach()
+        self.reach()
         with self.site.lock:
             return [each.row for number, each in sorted(self.site.living.items()) if number != self.here]
 
     def tell(self, message: str) -> None:
         """Call the others, all in one order."""
-        self._reach()
+        self.reach()
         with self.site.lock:
             self.site.told.append((self.here, message))
             for other in self.site.living.values():
@@ -151,7 +180,7 @@ class LocalServers:
 
     def hold(self, holding: Holding, given: str | None, *, proven: bool, own: Collection[int]) -> Held:
         """As the contract says."""
-        self._reach()
+        self.reach()
         site = self.site
         with site.lock:
             account = site.store.account(holding.key)
@@ -172,7 +201,7 @@ class LocalServers:
 
     def hold_again(self, holdings: Collection[Holding]) -> list[int]:
         """As the contract says."""
-        self._reach()
+        self.reach()
         lost: list[int] = []
         with self.site.lock:
             for each in holdings:
@@ -187,14 +216,14 @@ class LocalServers:
 
     def release(self, connections: Collection[int]) -> None:
         """Remove holdings."""
-        self._reach()
+        self.reach()
         with self.site.lock:
             for connection in connections:
                 self.site.held.pop((self.here, connection), None)
 
     def holdings(self, key: str | None = None) -> list[Holding]:
         """Return the holdings."""
-        self._reach()
+        self.reach()
         with self.site.lock:
             return list(self.site.held.values()) if key is None else self.site.named(key)
 
@@ -214,7 +243,7 @@ class LocalServers:
 
     def on_duty(self, duty: str) -> ServerRow | None:
         """As the contract says."""
-        self._reach()
+        self.reach()
         with self.site.lock:
             server = self.site.duties.get(duty)
             return None if server is None else self.site.living[server].row

@@ -18,6 +18,7 @@ from tests.support.load import Scene
 from tests.support.mqtt import MqttLine, body
 from tests.support.reported import Reported
 from tests.support.waiting import DEADLINE
+from wire.clock import now
 from wire.frames import Entry, Join, Msg
 from wire.mqtt import V5, V311, Disconnect, Properties, Publish, Reason, Will
 
@@ -211,16 +212,15 @@ def test_a_session_that_is_being_restored_does_not_expire(
         Event(),
     )
 
-    def at_the_last_moment(client: Client, at: int) -> bool:
-        assert resume(client, at)
-        monkeypatch.setattr(registry, "now", lambda: at + 2_000_000)
+    def at_the_last_moment(client: Client) -> bool:
+        assert resume(client)
         server._mqtt.registry.remember("somebody/else", None, -registry._GRACE)
         assert ended.wait(DEADLINE)
         assert store.make_room("alice/other", 1, 0) is None
         return True
 
-    def end_and_say_so(at: int) -> None:
-        end(at)
+    def end_and_say_so(*, spare: int) -> None:
+        end(now() + 2_000_000, spare)
         ended.set()
 
     monkeypatch.setattr(store, "resume_client", at_the_last_moment)

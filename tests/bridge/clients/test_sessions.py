@@ -252,7 +252,7 @@ def test_a_session_expires(server: Server, mqtt: Mqtt, filler: Json, monkeypatch
     alice.subscribe("chat/channels/lab")
     alice.disconnect()
     for later, present in ((59_000, True), (61_000, False)):
-        monkeypatch.setattr("bridge.clients.session_state.now", lambda later=later: now() + later)
+        monkeypatch.setattr("wire.clock.now", lambda later=later: now() + later)
         back = mqtt(server.address, "alice", **keep(V5, 60))
         assert back.connack.session_present is present
         monkeypatch.undo()
@@ -301,10 +301,10 @@ def test_an_old_connection_does_not_overwrite_the_session_of_a_new_one(
     ending, back_already, order = threading.Event(), threading.Event(), list[str]()
     close, add = SessionState.close, server._mqtt.registry.add
 
-    def close_slowly(ended: SessionState, *, posted_once: bool) -> None:
+    def close_slowly(ended: SessionState, *, posted_once: bool, elsewhere: bool) -> None:
         ending.set()
         back_already.wait(DEADLINE)
-        close(ended, posted_once=posted_once)
+        close(ended, posted_once=posted_once, elsewhere=elsewhere)
         order.append("ended")
 
     def add_noted(*arguments: Any, **fields: Any) -> Any:

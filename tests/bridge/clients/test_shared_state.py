@@ -9,7 +9,6 @@ from typing import Any, cast
 
 import pytest
 
-from bridge.clients import registry as registry_module
 from bridge.clients.live import LiveRouter
 from bridge.clients.registry import Registry
 from bridge.clients.retained import RetainedState
@@ -84,11 +83,14 @@ class FakeStore:
         self.stored = stored
         self.ended: list[int] = []
 
-    def part_clients(self, at: int) -> None:
+    def clock(self) -> int:
+        return 1_000_000
+
+    def part_clients(self) -> None:
         """No-op: nothing is stored."""
 
-    def end_clients(self, at: int) -> None:
-        self.ended.append(at)
+    def end_clients(self, spare: int = 0) -> None:
+        self.ended.append(self.clock() - spare)
 
     def clients(self, prefix: str) -> list[Client]:
         return list(self.stored)
@@ -113,9 +115,8 @@ class Desk:
 
 
 @pytest.fixture
-def desk(monkeypatch: pytest.MonkeyPatch) -> Desk:
+def desk() -> Desk:
     """At the time 1,000,000 ms."""
-    monkeypatch.setattr(registry_module, "now", lambda: 1_000_000)
     return Desk()
 
 
@@ -238,8 +239,7 @@ def test_a_connected_client_is_not_noted_as_away(desk: Desk) -> None:
     assert desk.store.ended == []
 
 
-def test_sessions_of_before_the_start_end_in_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry_module, "now", lambda: 1_000_000)
+def test_sessions_of_before_the_start_end_in_their_time() -> None:
     desk = Desk(Client("alice/phone", 60, 1_005_000, ""), Client("/mirror", None, None, ""))
     [(seconds, _)] = desk.timer.calls.values()
     assert seconds == 6

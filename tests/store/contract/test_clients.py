@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from store import Client, Store
@@ -35,7 +37,7 @@ def test_a_start_ends_sessions(store: Store) -> None:
     ):
         store.save_client(Client(key, expiry, until, ""))
         store.move({(lab.id, key): 1}, {})
-    store.part_clients(NOW)
+    store.part_clients(now=NOW)
     store.end_clients(NOW)
     kept = {key: store.client(key, NOW) for key in ("a/1", "b/1", "c/1", "d/1", "e/1")}
     assert {key: client.until for key, client in kept.items() if client} == {
@@ -43,6 +45,58 @@ def test_a_start_ends_sessions(store: Store) -> None:
     }  # fmt: skip
     assert {key: store.client_cursors(key) for key in kept if not kept[key]} == {"c/1": {}, "e/1": {}}
     assert store.client_cursors("d/1") == {lab.id: 1}
+
+
+def test_the_sessions_of_one_server_end(store: Store) -> None:
+    """A session that has no end stays as it is."""
+    for key, expiry in (("a/1", 60), ("b/1", 60), ("c/1", None)):
+        store.save_client(Client(key, expiry, None, "", 0, 3))
+    store.part_clients(8, NOW)
+    assert {client.until for client in store.clients("")} == {None}
+    store.part_clients(0, NOW)
+    assert {client.key: client.until for client in store.clients("")} == {
+        "a/1": NOW + 60_000, "b/1": NOW + 60_000, "c/1": None,
+    }  # fmt: skip
+    store.return_clients(0, [3])
+    assert {client.until for client in store.clients("")} == {None}
+
+
+def test_a_session_is_parted_by_its_owner(store: Store) -> None:
+    """What its owner says last counts; the store computes when the session ends."""
+    client = Client("ann/dev", 60, None, "one", 0, 5)
+    assert not store.part_client(client, NOW), "it does not exist"
+    assert store.save_client(client)
+    assert not store.part_client(replace(client, connection=4), NOW)
+    assert store.part_client(replace(client, expiry=30, state="two"), NOW)
+    assert store.clients("") == [Client("ann/dev", 30, NOW + 30_000, "two", 0, 5)]
+    assert store.resume_client(replace(client, connection=6), NOW)
+    store.change_client_filters("ann/dev", {"a": 1}, (), 0, 5)
+    store.change_client_filters("ann/dev", {"b": 1}, (), 0, 6)
+    store.end_client("ann/dev", 0, 5)
+    assert store.client_filters("ann/dev") == {"b": 1}
+    assert store.part_client(replace(client, connection=6, expiry=None), NOW)
+    assert store.client("ann/dev") == Client("ann/dev", None, None, "one", 0, 6)
+    store.end_client("ann/dev", 0, 6)
+    assert store.clients("") == []
+
+
+def test_the_clock_is_that_of_the_store(store: Store) -> None:
+    before = store.clock()
+    store.save_client(Client("ann/dev", 60, None, ""))
+    store.part_client(Client("ann/dev", 60, None, ""))
+    until = store.clients("")[0].until
+    assert until is not None
+    assert before + 60_000 <= until <= store.clock() + 60_000
+    assert store.client("ann/dev") is not None
+    store.end_clients()
+    assert len(store.clients("")) == 1
+    store.save_client(Client("ann/dev", 60, store.clock(), ""))
+    store.end_clients(spare=60_000)
+    assert len(store.clients("")) == 1
+    assert store.client("ann/dev") is None
+    assert not store.resume_client(Client("ann/dev", 60, None, ""))
+    store.end_clients()
+    assert store.clients("") == []
 
 
 def test_a_dropped_client_loses_its_cursors_and_ids(store: Store) -> None:

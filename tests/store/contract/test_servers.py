@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
-from store import Alone, Holding, ServerRow, Servers, Store, open_store
-from tests.support.servers import LocalServers, LocalSite
+from store import Alone, Client, Holding, ServerRow, Servers, Store, open_store
+from tests.support.servers import LocalServers, LocalSite, SharedStore
 from tests.support.stores import PostgresPlace
 from tests.support.waiting import eventually
 
@@ -33,12 +35,16 @@ class Heard:
 
 
 class Meeting:
-    """Three servers on one store that has the accounts ann and bob. `kill` lets one of them die."""
+    """Three servers on one store that has the accounts ann and bob. `kill` lets one of them die.
 
-    def __init__(self, store: Store, servers: list[Servers], kill: Callable[[Servers], None]) -> None:
-        self.store = store
+    `stores` are the store as each of them sees it.
+    """
+
+    def __init__(self, stores: list[Store], kill: Callable[[Servers], None]) -> None:
+        self.stores, self.store = stores, stores[0]
         for name in ("Ann", "Bob"):
-            store.open_account(name)
+            self.store.open_account(name)
+        servers = [each.servers() for each in stores]
         self.heard = [Heard(each) for each in servers]
         self.one, self.other, _ = servers
         self.kill = kill
@@ -55,14 +61,15 @@ def meeting(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Meeting]
     if request.param == "local":
         local = open_store(tmp_path)
         site = LocalSite(local)
-        made = Meeting(local, [site.server() for _ in range(3)], lambda servers: site.kill(servers.here))
+        shared = [cast("Store", SharedStore(local, site.server(), lambda: None)) for _ in range(3)]
+        made = Meeting(shared, lambda servers: site.kill(servers.here))
         yield made
         made.close()
         local.close()
         return
     place = PostgresPlace()
     stores = [place.open(), place.open_another(), place.open_another()]
-    made = Meeting(stores[0], [each.servers() for each in stores], die)
+    made = Meeting(stores, die)
     yield made
     made.close()
     place.clear()
@@ -184,6 +191,90 @@ def test_a_guests_client_replaces_itself_at_its_own_address(meeting: Meeting) ->
     other.hold(holding(other, 2), None, proven=False, own=[])
     taken = one.hold(holding(one, 2), None, proven=False, own=[])
     assert taken.outcome == "taken", "connections without a client id are never the same client"
+
+
+# Sessions of MQTT clients
+
+
+def session(servers: Servers, connection: int, state: str = "", expiry: int = 60) -> Client:
+    """Return a session of ann's client that a connection at one of the servers has."""
+    return Client("ann/dev", expiry, None, state, servers.here, connection)
+
+
+def connected(meeting: Meeting) -> dict[str, tuple[int, bool]]:
+    """Return the server that each session was at last, and whether its client is connected."""
+    return {each.key: (each.server, each.until is None) for each in meeting.store.clients("")}
+
+
+def take_over(meeting: Meeting) -> tuple[Client, Client]:
+    """Have a client connect at one server, and then at another one. Return its session at each."""
+    one, other = meeting.one, meeting.other
+    assert one.hold(holding(one, 1, client="dev"), None, proven=False, own=[]).outcome == "held"
+    assert meeting.stores[0].save_client(session(one, 1, "first"))
+    assert other.hold(holding(other, 1, client="dev"), None, proven=False, own=[]).replaced
+    assert meeting.stores[1].resume_client(session(other, 1, "second"))
+    return session(one, 1, "first again"), session(other, 1, "second again")
+
+
+def test_a_session_is_changed_by_its_owner_alone(meeting: Meeting) -> None:
+    first, second = take_over(meeting)
+    mine, owner = meeting.stores[0], (first.server, first.connection)
+    mine.change_client_filters("ann/dev", {"late": 1}, (), *owner)
+    assert not mine.part_client(first)
+    mine.end_client("ann/dev", *owner)
+    assert [each.state for each in meeting.store.clients("")] == ["second"]
+    assert mine.client_filters("ann/dev") == {}
+    theirs, owner = meeting.stores[1], (second.server, second.connection)
+    theirs.change_client_filters("ann/dev", {"new": 1}, (), *owner)
+    assert mine.client_filters("ann/dev") == {"new": 1}
+    assert theirs.part_client(second)
+    [left] = meeting.store.clients("")
+    assert left.state == "second again"
+    assert left.until is not None
+    assert 59_000 < left.until - meeting.store.clock() <= 60_000
+    theirs.end_client("ann/dev", *owner)
+    assert meeting.store.clients("") == []
+    assert not theirs.part_client(second), "a session that has ended does not come back"
+    theirs.end_client("ann/dev", *owner)
+
+
+def test_a_connection_that_has_lost_its_name_takes_up_no_session(meeting: Meeting) -> None:
+    first, second = take_over(meeting)
+    mine = meeting.stores[0]
+    assert not mine.resume_client(first)
+    assert not mine.drop_client("ann/dev", first.server, first.connection)
+    assert not mine.save_client(first)
+    assert connected(meeting) == {"ann/dev": (second.server, True)}
+    assert meeting.stores[1].drop_client("ann/dev", second.server, second.connection)
+    assert connected(meeting) == {}
+
+
+def test_the_sessions_of_a_server_that_is_gone_are_those_of_clients_that_are_away(meeting: Meeting) -> None:
+    """From that moment on, by the store's clock; a server that was only taken for dead has them again."""
+    one, other = meeting.one, meeting.other
+    for at, servers in enumerate((one, other)):
+        servers.hold(holding(servers, 1, ("Ann", "Bob")[at], client="dev"), None, proven=False, own=[])
+        client = session(servers, 1)
+        assert meeting.stores[at].save_client(replace(client, key=("ann/dev", "bob/dev")[at]))
+    meeting.store.save_client(Client("/mirror", None, None, ""))
+    meeting.stores[1].part_clients()
+    everyone = {"/mirror": (0, True), "ann/dev": (one.here, True), "bob/dev": (other.here, True)}
+    assert connected(meeting) == everyone
+    before = meeting.store.clock()
+    meeting.kill(one)
+    eventually(lambda: (one.here, None) in meeting.heard[1].happened, lambda: repr(meeting.heard[1].happened))
+    assert connected(meeting) == everyone | {"ann/dev": (one.here, False)}
+    parted = next(each.until for each in meeting.store.clients("ann"))
+    assert parted is not None
+    assert before + 60_000 <= parted <= meeting.store.clock() + 60_000
+    meeting.stores[1].end_clients(spare=1)
+    assert connected(meeting) == everyone | {"ann/dev": (one.here, False)}
+    meeting.stores[1].return_clients(one.here, [1])
+    assert connected(meeting) == everyone
+    meeting.stores[1].part_clients()
+    assert connected(meeting) == everyone | {"ann/dev": (one.here, False)}
+    meeting.stores[1].end_clients(meeting.store.clock() + 61_000)
+    assert sorted(connected(meeting)) == ["/mirror", "bob/dev"]
 
 
 def test_a_holding_that_its_server_has_given_up_holds_nothing(meeting: Meeting) -> None:

@@ -132,7 +132,10 @@ def test_any_number_of_sessions_can_end_at_once(tmp_path: Path) -> None:
     """More than one statement has parameters: sqlite.org/limits.html, "Maximum Number Of Host Parameters"."""
     store = open_store(tmp_path)
     with sqlite3.connect(tmp_path / FILE) as db:
-        db.executemany("INSERT INTO clients VALUES (?, 1, 1, '')", [(f"ann/{at}",) for at in range(40_000)])
+        db.executemany(
+            "INSERT INTO clients (key, expiry, until, state) VALUES (?, 1, 1, '')",
+            [(f"ann/{at}",) for at in range(40_000)],
+        )
     lab = store.open_channel("lab")
     store.append([posting(lab, "ann", ("a", "/7/1"), ("b", "/x/1"))], NOW)
     store.end_clients(NOW)
