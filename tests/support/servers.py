@@ -172,7 +172,7 @@ class LocalServers:
 
     def pulse(self, message: str) -> None:
         """Call all, this one, too."""
-        self._reach()
+        self.reach()
         with self.site.lock:
             for each in self.site.living.values():
                 if not each.deaf:
