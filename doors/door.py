@@ -66,6 +66,8 @@ class Door:
         """Listen on a port (0: any free one), and return the address as `host:port`. Raises LocalError."""
         try:
             listener = listen(host, port, _BACKLOG)
+            disable_nagle(listener)  # the connections inherit both from their listener
+            _KEEP_ALIVE.apply(listener)
         except NetError as error:
             raise LocalError(str(error)) from error
         address = format_address(*listener.getsockname()[:2])
@@ -105,8 +107,6 @@ class Door:
         if introduction is None and (too_fast := self._too_fast(address)) is not None:
             self._refuse(sock, address, too_fast, speakers)  # before anything is made for it: the next ones wait
             return
-        disable_nagle(sock)
-        _KEEP_ALIVE.apply(sock)
         limits = self._chat.limits
         connection = Connection(sock, address, self._chat, self.pump, speakers, self._tls, self._forget, introduction)
         with self._lock:

@@ -73,6 +73,11 @@ class PlainStream:
 
     def _receive(self, size: int, patience: float | None, flags: int) -> bytes | None:
         if patience != self._patience:
+            if not flags & socket.MSG_WAITALL:
+                try:
+                    return self.socket.recv(size, flags | socket.MSG_DONTWAIT)
+                except BlockingIOError:
+                    pass  # nothing has come, so it is to wait
             self._patience = patience
             set_receive_timeout(self.socket, patience)
         try:

@@ -36,7 +36,9 @@ def report(event: Event, error: BaseException | None = None) -> None:
 
     It writes to the log's stream, which may block.
     """
-    _logger.log(event.LEVEL, "%s", event, exc_info=error)
+    if _logger.isEnabledFor(event.LEVEL):  # no `log`, which would look for the caller on the stack
+        trace = None if error is None else (type(error), error, error.__traceback__)
+        _logger.handle(_logger.makeRecord(_logger.name, event.LEVEL, "", 0, "%s", (event,), trace))
 
 
 class OperatorLog(logging.Handler):

@@ -63,10 +63,10 @@ class RetainedState:
     def presence_changed(self, user: User) -> None:
         """Send a user's presence to those who read it, again if it has changed meanwhile: the last message is true."""
         find = self._chat.directory.find
-        while True:
+        while clients := self._registry.presence.of(user.name):
             present = find(user.key)
             topic, payload = self._topics.state(presence_of(present or user))
-            for client in self._registry.presence.of(user.name):
+            for client in clients:
                 client.send_message(topic, payload, retained=True)
             if find(user.key) is present:
                 return

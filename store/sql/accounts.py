@@ -11,7 +11,7 @@ from wire.names import fold
 
 from ..contract import Account
 from .again import again
-from .database import SqlBase
+from .database import Database, SqlBase
 from .schema import accounts
 from .statement import Statement
 
@@ -25,6 +25,10 @@ _SET_PASSWORD = update(accounts).where(accounts.c.key == bindparam("of")).values
 class SqlAccounts(SqlBase):
     """The contract of accounts."""
 
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self._insert_new = Statement(database.dialect.insert_or_skip(accounts).returning(accounts.c.key))
+
     def account(self, user: str) -> Account | None:
         """Return a user's account, None if the name was never used."""
         with self._database.reading() as db:
@@ -33,10 +37,12 @@ class SqlAccounts(SqlBase):
     @again
     def open_account(self, name: str) -> Account:
         """Return the account of that name; create one without a password if it does not exist."""
-        found = self.account(name)
-        if found is None:
-            with self._database.transaction() as db:
-                found = open_account(db, name)
+        new = Account(fold(name), name, None, 0)
+        with self._database.transaction() as db:
+            if self._insert_new.rows(db, key=new.key, name=name, password=None, seen=0, made=now()):
+                return new
+            found = _find(db, name)
+        assert found is not None
         return found
 
     @again
@@ -47,7 +53,7 @@ class SqlAccounts(SqlBase):
 
 
 def open_account(db: Connection, name: str) -> Account:
-    """Do the same as `SqlAccounts.open_account`, as a part of the caller's transaction."""
+    """Return the account of that name, as a part of the caller's transaction; create it if it does not exist."""
     found = _find(db, name)
     if found is None:
         found = Account(fold(name), name, None, 0)

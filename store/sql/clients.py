@@ -13,6 +13,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     delete,
+    exists,
     func,
     insert,
     not_,
@@ -78,9 +79,16 @@ _PASSWORD = select(accounts.c.password).where(accounts.c.key == bindparam("of"))
 _DROP = Statement(delete(clients).where(clients.c.key == bindparam("of")))
 _DROP_CURSORS = Statement(delete(client_cursors).where(client_cursors.c.client == bindparam("of")))
 _DROP_FILTERS = Statement(delete(client_filters).where(client_filters.c.client == bindparam("of")))
-_DROP_IDS = Statement(
-    delete(ids).where(
-        and_(ids.c.sender == bindparam("by"), ids.c.id >= bindparam("least"), ids.c.id < bindparam("over"))
+_own_ids = and_(ids.c.sender == bindparam("by"), ids.c.id >= bindparam("least"), ids.c.id < bindparam("over"))
+_DROP_IDS = Statement(delete(ids).where(_own_ids))
+_HAS_ANYTHING = Statement(
+    select(
+        or_(
+            exists().where(clients.c.key == bindparam("of")),
+            exists().where(client_cursors.c.client == bindparam("of")),
+            exists().where(client_filters.c.client == bindparam("of")),
+            exists().where(_own_ids),
+        )
     )
 )
 
@@ -228,6 +236,9 @@ class SqlClients(SqlBase):
     @again
     def drop_client(self, key: str, server: int = 0, connection: int = 0) -> bool:
         """Remove a session with its cursors, its filters, and the post ids that begin with `/client id/`."""
+        with self._database.reading() as db:  # nearly every client that logs in for a clean session has nothing
+            if not _HAS_ANYTHING.rows(db, of=key, **_range_of_ids(key))[0][0]:
+                return self._has_name(db, server, connection)
         with self._database.transaction() as db:
             has_name = self._has_name(db, server, connection)
             if has_name:
@@ -283,9 +294,13 @@ def _is_guest(db: Connection, key: str) -> bool:
 
 def _drop(db: Connection, keys: Sequence[str]) -> None:
     for key in keys:
-        user, client = key.split("/", 1)
         _DROP.rows(db, of=key)
         _DROP_CURSORS.rows(db, of=key)
         _DROP_FILTERS.rows(db, of=key)
-        # "0" follows "/" in every encoding, so the range from /client/ to /client0 has all that begins with /client/.
-        _DROP_IDS.rows(db, by=user, least=f"/{client}/", over=f"/{client}0")
+        _DROP_IDS.rows(db, **_range_of_ids(key))
+
+
+def _range_of_ids(key: str) -> dict[str, str]:
+    """Return the sender of a client's posts, and the range of their ids, which begin with `/client/`."""
+    user, client = key.split("/", 1)
+    return {"by": user, "least": f"/{client}/", "over": f"/{client}0"}  # "0" follows "/" in every encoding

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -125,3 +126,16 @@ def test_a_server_may_be_closed_twice(start_server: StartServer) -> None:
         server.close()
         server.close()
         assert alice.expect(Closing).code == "closing"
+
+
+def test_a_connection_has_the_options_of_its_port(start_server: StartServer) -> None:
+    """A dead peer is noticed within two minutes, and small packets go out at once."""
+    server = start_server()
+    with Json(server.address, "alice"):
+        (connection,) = server._door._connections
+        sock = connection._stream.socket
+        options = (socket.TCP_NODELAY, socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+        values = [sock.getsockopt(socket.IPPROTO_TCP, option) for option in options]
+        assert values == [1, 60, 20, 3]
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 120_000
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
