@@ -17,7 +17,7 @@ from .rates import CONNECTIONS, LIVE, LOGINS, REGISTERS, REQUESTS, SUBSCRIPTIONS
 from .reader import Outlet, Reader
 from .receipts import Ref
 from .requests.login import REPORTED, catch_up, may_try_again, prove, take_name
-from .ring import Came, Parted, PartWanted
+from .ring import Came, Live, Parted, PartWanted
 from .session import Session
 from .session_reader import SessionReader
 from .session_report import SessionReport
@@ -39,6 +39,7 @@ __all__ = [
     "ConnectedSession",
     "Directory",
     "Follower",
+    "Live",
     "Log",
     "Origin",
     "Outlet",

@@ -27,6 +27,7 @@ from .ring import (
     Heard,
     Joined,
     Left,
+    Live,
     LookAgain,
     Made,
     Notice,
@@ -147,6 +148,9 @@ class Hearing:
                 call(server, notice)
         for id, (tail, key) in heard.tails.items():
             self._moved(id, tail, key)
+        for server, message in heard.live:
+            for call in self._listeners.get(Live, ()):
+                call(server, message)
         if self._has_to_restore:
             self._restore()
         if self._look_at_everything:

@@ -9,6 +9,7 @@ from wire.topics import Topics
 
 from .interest import EVERY
 from .live import LiveRouter
+from .live_ring import LiveRing
 from .partings import Partings
 from .registry import Registry
 from .retained import RetainedState
@@ -29,6 +30,7 @@ class SharedState:
         self.partings = Partings(chat)
         self.filter_budget = self.registry.filter_budget
         self.live = LiveRouter(topics, self.registry)
+        LiveRing(chat, self.live)
         self.wills = Wills(chat, self.live, self._timer)
         self.retained = RetainedState(chat, topics, self.registry)
         chat.watchers.append(self)

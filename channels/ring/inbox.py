@@ -16,10 +16,11 @@ from reporting import events, report
 from store import StoreError
 
 from ..locks import leaf
-from .notices import Moved, Notice, decode
+from .notices import Live, Moved, Notice, decode
 from .pulses import is_pulse
 
 PERIOD = 1.0  # seconds from one look at the store to the next one
+_LIVE = 4 << 20  # bytes of live messages that wait; further ones are lost
 _MOST = 20_000  # notices that wait; if there are more, the server looks at everything instead
 
 
@@ -31,6 +32,7 @@ class Heard:
     notices that logs have moved are merged in `tails`, by log id: the tail, and the key of a private log. `stale` are
     the ids of channels whose topic and members have changed; `pulses` has the last pulse of each server. `missed`:
     messages may have been lost, and the holdings of this server; `overflowed`: there were notices that are not here.
+    `live` has the live messages, each with its server, and `live_size` how many bytes they take.
     """
 
     notices: list[tuple[int, Notice | None]] = field(default_factory=list)
@@ -39,6 +41,8 @@ class Heard:
     pulses: dict[int, str] = field(default_factory=dict)
     missed: bool = False
     overflowed: bool = False
+    live: list[tuple[int, Live]] = field(default_factory=list)
+    live_size: int = 0
 
 
 class Inbox:
@@ -79,6 +83,8 @@ class Inbox:
             for notice in notices:
                 if isinstance(notice, Moved):
                     self._move_locked(notice)
+                elif isinstance(notice, Live):
+                    self._keep_live_locked(server, notice)
                 else:
                     self._add_locked(server, notice)
         self._wake.set()
@@ -106,6 +112,12 @@ class Inbox:
         for log, tail, key in notice.logs:
             if log not in tails or tails[log][0] < tail:
                 tails[log] = tail, key
+
+    def _keep_live_locked(self, server: int, message: Live) -> None:
+        heard = self._heard
+        if heard.live_size + message.size <= _LIVE:  # else it is lost, as on a line that is too slow for it
+            heard.live.append((server, message))
+            heard.live_size += message.size
 
     def _add_locked(self, server: int, notice: Notice | None) -> None:
         if len(self._heard.notices) >= _MOST:

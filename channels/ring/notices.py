@@ -127,6 +127,20 @@ class Answered(_Notice, tag="answered"):
     kept: bool
 
 
+class Live(_Notice, tag="live"):
+    """A live message of one MQTT client to another user, which nobody stores. Only bridge/ reads the `message`."""
+
+    to: str
+    sender: str
+    message: bytes
+    from_broker: bool = False
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes."""
+        return len(self.message) + 256
+
+
 class PartWanted(_Notice, tag="part"):
     """Somebody waits until the session of an MQTT client is stored whose connection at a server was taken over."""
 
@@ -146,7 +160,7 @@ class LookAgain(_Notice, tag="look"):
 
 Notice: TypeAlias = (
     Moved | Made | Removed | TopicSet | Joined | Left | Came | Went | CursorMoved | Registered | PasswordTried
-    | Wanted | Answered | PartWanted | Parted | LookAgain
+    | Wanted | Answered | PartWanted | Parted | Live | LookAgain
 )  # fmt: skip
 
 _decoder = msgspec.json.Decoder(list[Notice])

@@ -13,9 +13,10 @@ from reporting import events, report
 from store import Servers, StoreError
 
 from ..locks import leaf
-from .notices import CursorMoved, LookAgain, Moved, Notice, encode
+from .notices import CursorMoved, Live, LookAgain, Moved, Notice, encode
 
 _MOST = 10_000  # notices that wait; then one that says to look at everything takes their place
+_LIVE = 1 << 20  # bytes of live messages that wait; further ones are lost
 _MOVED = 50  # logs in one notice
 _AGAIN = 1.0  # seconds after a failure of the store until the next try
 
@@ -32,6 +33,8 @@ class Outbox:
         self._tails: dict[int, tuple[int, str]] = {}  # by log id: the tail, and the key of a private log
         self._cursors: dict[tuple[str, str], int] = {}
         self._pulse = ""
+        self._live: list[Live] = []
+        self._live_size = 0
         self._failing = False
         self._wake = threading.Event()
         self._over = threading.Event()
@@ -50,6 +53,18 @@ class Outbox:
             self._notices.append(notice)
             self._bound_locked()
         self._wake.set()
+
+    def tell_live(self, message: Live) -> None:
+        """Send a live message to the other servers. While the store is away, or if too many wait, it is lost."""
+        if self.alone or self._failing:
+            return
+        with self._lock:
+            fits = self._live_size + message.size <= _LIVE
+            if fits:
+                self._live.append(message)
+                self._live_size += message.size
+        if fits:
+            self._wake.set()
 
     def moved(self, log: int, tail: int, key: str) -> None:
         """Tell that a log has new entries up to `tail`; `key` is that of a private log, else empty."""
@@ -115,7 +130,8 @@ class Outbox:
         except StoreError:
             with self._lock:
                 self._released[:0] = released
-                self._notices[:0] = notices
+                self._notices[:0] = [each for each in notices if not isinstance(each, Live)]
+                self._live, self._live_size = [], 0
                 self._bound_locked()
             raise
 
@@ -126,10 +142,12 @@ class Outbox:
             notices, self._notices = self._notices, []
             tails, self._tails = self._tails, {}
             cursors, self._cursors = self._cursors, {}
+            live, self._live, self._live_size = self._live, [], 0
         notices += [CursorMoved(key, name, number) for (key, name), number in cursors.items()]
         moved = iter([(log, tail, key) for log, (tail, key) in tails.items()])
         while some := list(islice(moved, _MOVED)):
             notices.append(Moved(some))
+        notices += live
         return released, notices, pulse
 
     def _bound_locked(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from channels.ring import Heard, Inbox, Joined, Moved, Notice, inbox
+from channels.ring import Heard, Inbox, Joined, Live, Moved, Notice, inbox
 from channels.ring.notices import encode
 from store import StoreError
 from tests.support.reported import Reported
@@ -122,3 +122,19 @@ def test_a_server_that_may_have_missed_something_says_so(doer: Doer, box: Inbox)
     box.missed()
     eventually(lambda: bool(doer.done), lambda: "nothing is done")
     assert doer.done[0].missed
+
+
+def test_live_messages_that_wait_are_bounded_in_bytes(box: Inbox, doer: Doer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Further ones are lost, and nothing else is."""
+    monkeypatch.setattr(inbox, "_LIVE", 10_000)
+    doer.free.clear()
+    hear(box, 2, Joined(1, "alice", "Alice"))
+    assert doer.inside.wait(DEADLINE)
+    for _ in range(50):
+        hear(box, 3, Live("bob", "alice", b"x" * 1_000))
+    hear(box, 2, Joined(2, "alice", "Alice"))
+    doer.free.set()
+    eventually(lambda: len(doer.done) == 2, lambda: repr(doer.done))
+    assert [server for server, _ in doer.done[1].live] == [3] * 7
+    assert doer.done[1].notices == [(2, Joined(2, "alice", "Alice"))]
+    assert not doer.done[1].overflowed

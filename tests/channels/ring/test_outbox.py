@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from channels.ring import CursorMoved, Joined, LookAgain, Moved, Notice, Outbox, outbox
+from channels.ring import CursorMoved, Joined, Live, LookAgain, Moved, Notice, Outbox, outbox
 from channels.ring.notices import decode
 from reporting.events import StoreProblem
 from store import Alone, Servers, StoreError
@@ -127,9 +127,40 @@ def test_too_many_notices_become_one_that_says_to_look(
     eventually(lambda: LookAgain() in wire.happened, lambda: repr(wire.happened))
 
 
+def test_live_messages_do_not_wait_for_the_store(wire: Wire, box: Outbox) -> None:
+    """Those that are told while it is away are lost; all else is told afterwards, and live messages again."""
+    live = [Live("bob", "alice", f"{number}".encode()) for number in range(4)]
+    box.tell_live(live[0])
+    wait_for(wire, live[0])
+    wire.away = True
+    box.tell(Joined(7, "alice", "Alice"))
+    box.tell_live(live[1])
+    eventually(lambda: box._failing, lambda: "the store is not away")
+    box.tell_live(live[2])
+    assert not box._live
+    wire.away = False
+    eventually(lambda: not box._failing, lambda: "the store is not back")
+    box.tell_live(live[3])
+    wait_for(wire, live[0], Joined(7, "alice", "Alice"), live[3])
+
+
+def test_live_messages_that_wait_are_bounded_in_bytes(wire: Wire, box: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "_LIVE", 10_000)
+    wire.free.clear()
+    box.tell(LookAgain())
+    eventually(lambda: not box._notices, lambda: "not taken")
+    for _ in range(50):
+        box.tell_live(Live("bob", "alice", b"x" * 1_000))
+    assert len(box._live) == 7
+    wire.free.set()
+    eventually(lambda: len(wire.happened) == 8, lambda: repr(wire.happened))
+
+
 def test_one_server_tells_nobody() -> None:
     box = Outbox(Alone())
     box.start()
+    box.tell_live(Live("bob", "alice", b"hello"))
+    assert not box._live
     box.tell(LookAgain())
     box.moved(7, 1, "")
     box.release(3)
