@@ -32,6 +32,7 @@ from doors import (
     GREETING,
     Door,
     Proxies,
+    ServerLine,
     SpeakerFactory,
     Speakers,
     TlsConfig,
@@ -115,6 +116,7 @@ class Server:
         self._store: Store = open_store(config.database or config.data, config.durability, folder=folder)
         try:
             self.chat = Chat(self._store, config.limits)
+            self.chat.files.lines.opener = ServerLine
             self._mqtt = SharedState(self.chat, Topics(config.root))
             self._door = Door(self.chat, self.tls, proxies)
             self._embedded: BrokerSupervisor | None = None

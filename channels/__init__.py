@@ -9,6 +9,7 @@ from __future__ import annotations
 from .chat import Chat
 from .directory import Directory
 from .dispatch import handle
+from .files import LineLostError
 from .journal import Posting
 from .locks import leaf, nothing_held
 from .log import Block, Follower, Log, ReadableLog
@@ -39,6 +40,7 @@ __all__ = [
     "ConnectedSession",
     "Directory",
     "Follower",
+    "LineLostError",
     "Live",
     "Log",
     "Origin",

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from reporting import events, report
-from store import Account, Alone, LogRow, Servers, Store, StoreError, private_key
+from store import Account, Alone, Holding, LogRow, Servers, Store, StoreError, private_key
 from wire import VERSION
 from wire.clock import now
 from wire.errors import LocalError, Refused
@@ -29,7 +29,7 @@ from wire.frames import (
     UserInfo,
 )
 from wire.limits import Limits
-from wire.names import check_name
+from wire.names import check_name, fold
 
 from .channel_index import ChannelIndex
 from .cleanup import Cleanup
@@ -45,7 +45,7 @@ from .pages import count_within
 from .passwords import Passwords
 from .rates import CHANNELS, JOINS, NAMES, TALKS, Origin, RateLimits
 from .read_tracker import ReadTracker
-from .ring import Inbox, Joined, Left, Made, Outbox, PasswordTried, Pulses, Removed, TopicSet
+from .ring import FileChanged, Inbox, Joined, Left, Made, Outbox, PasswordTried, Pulses, Removed, TopicSet
 from .user import User
 from .waiting import WaitingBytes
 
@@ -72,7 +72,7 @@ class Chat:
         # its threads competes with the chat for the interpreter lock, and the others wait here.
         self.login_turn = threading.Lock()
         self.neighbours = Neighbours(limits)
-        self.files = Files(store, limits)
+        self.files = Files(store, limits, self.servers, lambda id: self.outbox.tell(FileChanged(id)))
         committed = None if self.outbox.alone else self._committed
         self.journal = Journal(store, limits, self._moved, self._deliver, self._delivered, committed)
         self.read_tracker = ReadTracker(self.journal.carry)
@@ -352,6 +352,14 @@ class Chat:
             return account
         self.rates.check(NAMES, Origin("", network))
         return self.store.open_account(name)
+
+    def bearer(self, name: str, token: str) -> User | None:
+        """Return the connected user of that name, at whatever server, if that is the user's token."""
+        found = self.directory.bearer(fold(name), token)
+        if not isinstance(found, Holding):
+            return found
+        account = self.store.account(found.name)
+        return None if account is None else User(account, registered=account.password is not None)
 
     def _forget_guest(self, key: str, before: int) -> bool:
         """Remove a guest who was not connected since a time, if nothing is kept of the guest. Return False if not."""

@@ -326,6 +326,19 @@ class Directory:
         """Return the connected user of that key; None if the user is not connected."""
         return self._online.get(key)
 
+    def bearer(self, key: str, token: str) -> User | Holding | None:
+        """Return the user of that key, or a connection of the user at another server, if that is the user's token.
+
+        Raises StoreError.
+        """
+        user = self._online.get(key)
+        if user is not None and _same(token, user.token):
+            return user
+        if self._outbox.alone:
+            return None
+        given = _hash(token)
+        return next((each for each in self._servers.holdings(key) if hmac.compare_digest(each.token, given)), None)
+
     def is_there(self, name: str) -> bool:
         """Return True if the user of that name is connected."""
         return fold(name) in self._online

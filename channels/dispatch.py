@@ -27,7 +27,7 @@ from .rates import (
     TOPICS,
     LimitClass,
 )
-from .requests import accounts, direct_transfers, files, history, login, people, posts, rooms, system, transfers
+from .requests import accounts, direct_transfers, files, history, login, people, posts, relay, rooms, system, transfers
 from .session import Session, State
 
 Handler: TypeAlias = Callable[[Session, Any], Answer | None]
@@ -70,6 +70,7 @@ class Row(NamedTuple):
 
 _NAMELESS, _NAMED, _ATTACHED = (State.NAMELESS,), (State.NAMED,), (State.ATTACHED,)
 _FILES = (State.NAMED, State.ATTACHED)
+_BYTES = (State.NAMED, State.ATTACHED, State.RELAYED)
 _ALWAYS = tuple(State)
 
 
@@ -82,10 +83,13 @@ def _named(session: Session, _request: Request) -> bool:
     return session.named
 
 
+where_it_is = relay.where_it_is
+
 TABLE: tuple[Row, ...] = (
     # Login
     Row(frames.Hello, login.hello, _NAMELESS, inner_limits=(LOGINS, NAMES)),
     Row(frames.Attach, login.attach, _NAMELESS, inner_limits=(LOGINS,)),
+    Row(frames.Relay, relay.relay, _NAMELESS, inner_limits=(LOGINS,)),
     Row(frames.Line, login.line, _NAMELESS, inner_limits=(LOGINS, NAMES)),
     Row(frames.Register, accounts.register, _NAMED, limit=REGISTERS),
     # Posts
@@ -103,18 +107,25 @@ TABLE: tuple[Row, ...] = (
     Row(frames.Seen, history.seen, _NAMED, limit=REQUESTS),
     # Files
     Row(frames.Offer, files.offer, _FILES, limit=OFFERS, inner_limits=(TALKS,)),
-    Row(frames.Cancel, files.cancel, _FILES, limit=OFFERS),
+    Row(frames.Cancel, where_it_is(files.cancel, also_away=True), _BYTES, limit=OFFERS),
     Row(frames.Files, files.files, _NAMED, only_answers=True, limit=PAGES, size=_page),
     Row(frames.SendFile, files.by_client, _NAMED, limit=REQUESTS),
     Row(frames.GetFile, files.by_client, _NAMED, limit=REQUESTS),
-    Row(frames.Put, transfers.put, _FILES),
-    Row(frames.Finish, transfers.finish, _FILES, limit=REQUESTS),
-    Row(frames.Have, transfers.have, _FILES, only_answers=True, limit=REQUESTS, inner_limits=(PAGES,)),
-    Row(frames.Get, transfers.get, _FILES, only_answers=True),
-    Row(frames.Sum, transfers.sum_of, _FILES, only_answers=True, limit=REQUESTS),
-    Row(frames.Taken, transfers.taken, _FILES, limit=REQUESTS),
-    Row(frames.Listen, direct_transfers.listen, _FILES, limit=DIRECT),
-    Row(frames.Reach, direct_transfers.reach, _FILES, limit=DIRECT),
+    Row(frames.Put, where_it_is(transfers.put), _BYTES),
+    Row(frames.Finish, where_it_is(transfers.finish), _BYTES, limit=REQUESTS),
+    Row(
+        frames.Have,
+        where_it_is(transfers.have, reads=True),
+        _BYTES,
+        only_answers=True,
+        limit=REQUESTS,
+        inner_limits=(PAGES,),
+    ),
+    Row(frames.Get, where_it_is(transfers.get, reads=True), _BYTES, only_answers=True),
+    Row(frames.Sum, where_it_is(transfers.sum_of, reads=True), _BYTES, only_answers=True, limit=REQUESTS),
+    Row(frames.Taken, where_it_is(transfers.taken, reads=True), _BYTES, limit=REQUESTS),
+    Row(frames.Listen, where_it_is(direct_transfers.listen), _BYTES, limit=DIRECT),
+    Row(frames.Reach, where_it_is(direct_transfers.reach), _BYTES, limit=DIRECT),
     # The connection and the server
     Row(frames.Status, system.status, (State.NAMELESS, State.NAMED), only_answers=True, limit=REQUESTS, counts=_named),
     Row(frames.Help, system.help, (State.NAMELESS, State.NAMED), only_answers=True, limit=REQUESTS, counts=_named),
@@ -136,6 +147,7 @@ _ABSENT: Mapping[State, tuple[str, str]] = {
     State.NAMELESS: ("hello-first", "Give your name first."),
     State.NAMED: ("already-named", "You have logged in already."),
     State.ATTACHED: ("not-allowed", "This connection is for files only."),
+    State.RELAYED: ("not-allowed", "This connection is for the bytes of files only."),
 }
 
 _HAS_ROLE: Mapping[Role, Callable[[Session], bool]] = {Role.ANYONE: lambda session: True}

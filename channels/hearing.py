@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from typing import Any, Protocol
 
 from store import Servers, Store
-from wire.frames import Delivered, Presence, TopicChanged
+from wire.frames import Delivered, Fetched, Presence, TopicChanged
 
 from .directory import Directory
 from .files import Files
@@ -24,6 +24,8 @@ from .ring import (
     Answered,
     Came,
     CursorMoved,
+    FileChanged,
+    FileFetched,
     Heard,
     Joined,
     Left,
@@ -119,6 +121,8 @@ class Hearing:
             Came: self._came,
             Went: self._went,
             CursorMoved: self._cursor_moved,
+            FileChanged: self._file_changed,
+            FileFetched: self._file_fetched,
             Registered: self._registered,
             PasswordTried: self._password_tried,
             Wanted: self._wanted,
@@ -172,6 +176,7 @@ class Hearing:
             session.replaced("", elsewhere=True)
         clients = [session.number for _, session in directory.held_here() if session.client]
         store.return_clients(self._chat.servers.here, clients)
+        self._chat.files.was_away()
         self._has_to_restore = False
         self._chat.outbox.tell(LookAgain())
 
@@ -331,6 +336,16 @@ class Hearing:
         for session in user.sessions if user is not None else ():
             session.reader.notify(Delivered(notice.name, notice.number))
 
+    # Files
+
+    def _file_changed(self, _server: int, notice: FileChanged) -> None:
+        self._chat.files.changed_elsewhere(notice.file)
+
+    def _file_fetched(self, _server: int, notice: FileFetched) -> None:
+        user = self._chat.directory.find(notice.key)
+        for session in user.sessions if user is not None else ():
+            session.reader.notify(Fetched(notice.file, notice.name, notice.user))
+
     def _registered(self, _server: int, notice: Registered) -> None:
         self._chat.directory.registered_elsewhere(notice.key)
         self._chat.files.registered(notice.key)
@@ -356,6 +371,7 @@ class Hearing:
         self._look_at_tails = True
         self._chat.pulses.gone(server)
         self._tell_presence_of(self._chat.directory.gone(server), online=False)
+        self._chat.files.look_again()
 
     def _look_again(self, _server: int, _notice: LookAgain) -> None:
         self._look_at_everything = True
@@ -373,6 +389,7 @@ class Hearing:
         self._tell_presence_of(gone, online=False)
         self._look_at_memberships()
         self._look_at_private_logs()
+        self._chat.files.look_again()
 
     def _look_at_channels(self) -> None:
         rows = {row.id: row for row in self._chat.store.channels()}

@@ -102,6 +102,8 @@ class Reader(Generic[L]):
 
     def count_for(self, waiting_bytes: WaitingBytes, address: str) -> None:
         """See `SessionReader.count_for`."""
+        if self._account is not None:
+            self._account.leave(self)
         self._account = waiting_bytes.enter(address, self)
 
     @property

@@ -14,7 +14,7 @@ from wire.errors import PeerError, Refused
 from wire.frames import Closing, Error, Msg, Say, Slowed
 
 from .chat import Chat
-from .files import OpenFiles
+from .files import AwayFiles, OpenFiles
 from .journal import Posting
 from .log import Log
 from .login_limit import LoginLimit
@@ -35,6 +35,7 @@ class State(StrEnum):
 
     NAMELESS = "nameless"  # the peer has not logged in
     NAMED = "named"  # the peer has logged in
+    RELAYED = "relayed"  # another server asks about files for a user who has logged in there
     ATTACHED = "attached"  # a further connection, for files only, of a user who has logged in on another one
 
 
@@ -43,7 +44,7 @@ class Session:
 
     __slots__ = (
         "_gathered", "_hung_up", "_origin", "_pause", "_posted", "_reserved", "_settled", "_shared", "_slowed",
-        "address", "asked", "attached_to", "chat", "client", "current", "done", "fetches_directly", "files",
+        "address", "asked", "attached_to", "away", "chat", "client", "current", "done", "fetches_directly", "files",
         "gone_elsewhere", "instead",
         "login_limit", "network", "number", "reader", "report", "shortcut", "spare_posts", "state", "taken_over",
         "transport", "tries", "user",
@@ -75,6 +76,7 @@ class Session:
         self.attached_to: User | None = None  # for whom this is a further connection
         self.current: Log | None = None  # the channel that a request is for which names none
         self.files = OpenFiles(chat.files, reader)
+        self.away: AwayFiles | None = None  # files whose bytes are at other servers
         self.shortcut: Shortcut | None = None  # to receipts, if the protocol has one
         self.client = ""  # the id of an MQTT client
         self.instead: Sequence[Holding] = ()  # the connections at other servers that this one has replaced
@@ -121,8 +123,11 @@ class Session:
     def check_rate(self, limit: LimitClass) -> None:
         """Count one request for the limit. One too many waits, if the limit is such; otherwise this raises Refused.
 
-        The sentence says how long to wait. A connection that many users share waits for none of them.
+        The sentence says how long to wait. A connection that many users share waits for none of them. What another
+        server asks was counted there.
         """
+        if self.state is State.RELAYED:
+            return
         if not limit.waits or self._shared:
             self.chat.rates.check(limit, self.origin)
             return
@@ -177,6 +182,16 @@ class Session:
         self._origin = Origin(user.key, self.network)
         self.reader.user_key = user.key
         self.state = State.ATTACHED
+
+    def relay(self, user: User, address: str) -> None:
+        """Be the connection of another server, which asks for a user with that IP address."""
+        self.attach(user)
+        self.address = address
+        if address:  # that of a user on another broker is not known
+            self.network = network_of(address)
+            self.reader.count_for(self.chat.waiting_bytes, self.network)
+        self.state = State.RELAYED
+        self.report.is_server()
 
     def joined(self, channel: str) -> Log:
         """Return the channel of that name, or the current one for an empty name. Raises Refused for a non-member."""
@@ -380,6 +395,8 @@ class Session:
     def close(self) -> None:
         """Store the cursors, let go of the name, and tell the other users. The connection has ended."""
         self.files.close()
+        if self.away is not None:
+            self.away.close()
         self.settle()
         user = self.user
         self.chat.read_tracker.remove(self)

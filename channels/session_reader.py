@@ -26,7 +26,7 @@ class SessionReader(Protocol):
         """The encoding of what the peer is sent."""
 
     def count_for(self, waiting_bytes: WaitingBytes, address: str) -> None:
-        """Count the unsent bytes together with those of the other connections of the address. Called once."""
+        """Count the unsent bytes with those of the other connections of an address, instead of an earlier one."""
 
     def hold(self) -> None:
         """Send no entry and no notice until `begin`: the peer has not been welcomed yet."""

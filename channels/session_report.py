@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from reporting import events, report
 from wire.errors import LIMIT_CODES, PeerError, Refused
 
@@ -17,20 +19,29 @@ class SessionReport:
     peer has tried.
     """
 
-    __slots__ = ("_told", "address", "client", "encrypted", "protocol", "user")
+    __slots__ = ("_is_server", "_told", "address", "client", "encrypted", "protocol", "user")
 
-    def __init__(self, address: str, protocol: str = "unknown", *, encrypted: bool = False) -> None:
+    def __init__(
+        self, address: str, protocol: str = "unknown", *, encrypted: bool = False,
+        is_server: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
+        """`is_server` is called once the peer has shown that it is another server."""
         self.address = address
         self.protocol = protocol
         self.client = ""
         self.encrypted = encrypted
         self.user = ""
+        self._is_server = is_server
         self._told: set[tuple[str, str]] = set()  # kinds of mistakes that the log has
 
     def logged_in(self, user: str, *, registered: bool | None = None) -> None:
         """The peer has logged in. `registered` is None if that is not known."""
         self.user = user
         report(events.LoggedIn(self.address, user, self.protocol, self.encrypted, registered, self.client))
+
+    def is_server(self) -> None:
+        """The peer is another server: the door counts it no longer for its address."""
+        self._is_server()
 
     def logged_out(self) -> None:
         """The connection of a user has ended."""

@@ -13,10 +13,11 @@ from .door import Door
 from .line_speaker import GREETING, encode_refusal, json_speaker, text_speaker
 from .proxies import Proxies
 from .refusing_speaker import refuse_tls, refuse_unknown
+from .server_line import ServerLine
 from .speaker import Speaker, SpeakerFactory, Speakers
 from .tls import ServerTls, TlsConfig, open_tls, site_folder
 
 __all__ = [
-    "GREETING", "Door", "Proxies", "ServerTls", "Speaker", "SpeakerFactory", "Speakers", "TlsConfig", "encode_refusal",
-    "json_speaker", "open_tls", "refuse_tls", "refuse_unknown", "site_folder", "text_speaker",
+    "GREETING", "Door", "Proxies", "ServerLine", "ServerTls", "Speaker", "SpeakerFactory", "Speakers", "TlsConfig",
+    "encode_refusal", "json_speaker", "open_tls", "refuse_tls", "refuse_unknown", "site_folder", "text_speaker",
 ]  # fmt: skip

@@ -58,7 +58,7 @@ class Connection:
 
     __slots__ = (
         "_broken", "_chat", "_dismissed", "_ended", "_introduction", "_pump", "_retired", "_speaker", "_speakers",
-        "_stream", "_tls", "address", "network", "thread",
+        "_stream", "_tls", "_trusted", "address", "network", "thread",
     )  # fmt: skip
 
     def __init__(
@@ -71,8 +71,9 @@ class Connection:
         tls: ServerTls | None,
         ended: Callable[[Connection], None],
         introduction: Introduction | None = None,
+        trusted: Callable[[Connection], None] = lambda connection: None,
     ) -> None:
-        """`ended` is called by the connection's thread as the last thing it does.
+        """`ended` is called by the connection's thread as the last thing it does, `trusted` for one of a server.
 
         `introduction` is there for the connection of a proxy. `network` is for the door.
         """
@@ -85,6 +86,7 @@ class Connection:
         self._speakers = speakers
         self._tls = tls
         self._ended = ended
+        self._trusted = trusted
         self._broken = False
         self._retired = False
         self._dismissed = threading.Lock()  # acquired once, by the thread that tells the peer that the server goes down
@@ -99,7 +101,7 @@ class Connection:
                 return
             first = self._first_bytes()
             speak = self._speakers.choose(first or b"")
-            peer = SessionReport(host_of(self.address), encrypted=self._stream.encrypted)
+            peer = SessionReport(host_of(self.address), encrypted=self._stream.encrypted, is_server=self._is_server)
             speaker = self._speaker = speak(self._chat, self, peer)
             try:
                 try:
@@ -127,6 +129,10 @@ class Connection:
             self._stream.close()
             self._speaker = None  # they refer to each other, and would stay until the next garbage collection
             self._ended(self)
+
+    def _is_server(self) -> None:
+        """The peer has shown that it is another server of the chat."""
+        self._trusted(self)
 
     def _is_introduced(self, introduction: Introduction) -> bool:
         """Read the header of a proxy, and return True if the peer behind it may go on. Raises OSError."""

@@ -108,7 +108,9 @@ class Door:
             self._refuse(sock, address, too_fast, speakers)  # before anything is made for it: the next ones wait
             return
         limits = self._chat.limits
-        connection = Connection(sock, address, self._chat, self.pump, speakers, self._tls, self._forget, introduction)
+        connection = Connection(
+            sock, address, self._chat, self.pump, speakers, self._tls, self._forget, introduction, self._trust
+        )
         with self._lock:
             if len(self._connections) >= limits.connections:
                 refusal: Closing | None = _full()
@@ -168,6 +170,20 @@ class Door:
             report(events.RefusedConnection(host_of(connection.address), refusal.code or ""))
         return refusal
 
+    def _trust(self, connection: Connection) -> None:
+        """Count a connection no longer for its address: it is that of another server, which has limits of its own."""
+        network = connection.network
+        self._chat.rates.give_back(CONNECTIONS, Origin("", network))
+        with self._lock:
+            connection.network = ""
+            self._leave_locked(network)
+
+    def _leave_locked(self, network: str) -> None:
+        if network:
+            self._by_network[network] -= 1
+            if not self._by_network[network]:
+                del self._by_network[network]
+
     def _forget(self, connection: Connection) -> None:
         """Count a connection no longer, and give the memory of a crowd back that has left.
 
@@ -176,10 +192,7 @@ class Door:
         network = connection.network
         with self._lock:
             self._connections.discard(connection)
-            if network:
-                self._by_network[network] -= 1
-                if not self._by_network[network]:
-                    del self._by_network[network]
+            self._leave_locked(network)
             if not self._connections and self._closing:
                 self._empty.set()
             left = len(self._connections)

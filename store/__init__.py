@@ -23,6 +23,7 @@ from .contract import (
     Entries,
     FileRow,
     Files,
+    FilesElsewhere,
     FileSummary,
     Held,
     Holding,
@@ -45,8 +46,8 @@ from .open import absolute_url, data_folder, is_postgres, open_store, read_accou
 
 __all__ = [
     "MESSAGE", "Account", "Accounts", "Alone", "Appended", "Batch", "Blobs", "CheckReport", "Client", "Clients",
-    "CopyProgress", "CopyReport", "Durability", "Entries", "FileRow", "FileSummary", "Files", "Held", "Holding",
-    "LogRow", "Members", "Membership", "NewPosts", "Progress", "ServerRow", "Servers", "Store", "StoreError",
-    "StoredSize", "Unused", "absolute_url", "check_store", "copy_store", "data_folder", "file_post_id", "is_postgres",
-    "open_store", "private_key", "read_account", "shown_url", "url_has_password",
+    "CopyProgress", "CopyReport", "Durability", "Entries", "FileRow", "FileSummary", "Files", "FilesElsewhere", "Held",
+    "Holding", "LogRow", "Members", "Membership", "NewPosts", "Progress", "ServerRow", "Servers", "Store",
+    "StoreError", "StoredSize", "Unused", "absolute_url", "check_store", "copy_store", "data_folder", "file_post_id",
+    "is_postgres", "open_store", "private_key", "read_account", "shown_url", "url_has_password",
 ]  # fmt: skip

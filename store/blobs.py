@@ -7,6 +7,9 @@ content that its name says, after any crash.
 `<folder>/parts/<id>.ranges` records which ranges of a part were written since the database was told, 16 bytes each: a
 database writes some thousand bytes at least, whatever the size of a range.
 
+Servers on one database may share the folder. Then `<folder>/id` says which folder it is, so that each of them knows
+whose bytes it can read, and `<folder>/lock` is locked by the one that makes or drops a blob.
+
 This module moves bytes and decides nothing: which ranges of a part are valid, who may read a file, and when a part
 becomes a blob is in channels/files/, and the rows are in the database.
 """
@@ -14,17 +17,22 @@ becomes a blob is in channels/files/, and the rows are in the database.
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
+import secrets
 import shutil
 import struct
-from collections.abc import Collection, Sequence
+import threading
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from wire.ranges import RangeSet, union
 
 FOLDER = "files"
 SPARE = 64 << 20  # bytes of the disk that files leave free: on a full one, no post and no end of an offer can be stored
+_SERVERS = "servers"
 _RANGES = ".ranges"  # the ending of the record of a part
 _RECORD = struct.Struct("<QQ")  # the first byte of a range, and the one after its last
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV}  # link(2): FAT and some network file systems
@@ -33,19 +41,85 @@ _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV}  # link(2
 class Blobs:
     """The parts and blobs in one folder. Any thread may call any method; every method may raise OSError.
 
-    The caller must not run `keep` and `drop_blob` with one SHA-256 at the same time.
+    The caller has the `turn` while it runs `keep` or `drop_blob`, until it has told the database.
     """
 
-    def __init__(self, folder: Path, *, synced: bool = False) -> None:
-        """With `synced`, what a method wrote is on disk when it returns, so that it survives a loss of power."""
+    def __init__(self, folder: Path, *, synced: bool = False, shared: bool = False) -> None:
+        """With `synced`, what a method wrote is on disk when it returns, so that it survives a loss of power.
+
+        `shared`: other processes may use the folder, too.
+        """
+        self._folder = folder
         self._parts = folder / "parts"
         self._blobs = folder / "blobs"
         self._synced = synced
+        self._shared = shared
+        self._turn = threading.Lock()
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Run the block while no other thread, and no other server in this folder, runs one."""
+        with self._turn:
+            if not self._shared:
+                yield
+                return
+            self._folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                yield
+            finally:
+                os.close(descriptor)
+
+    def identity(self) -> str:
+        """Return the id of the folder; make one, the same for all servers in it, if it has none."""
+        found = self.known_identity()
+        if found:
+            return found
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with self.turn():
+            if not self.known_identity():
+                new = self._folder / "id.new"
+                new.write_text(secrets.token_hex(16))
+                _sync(new)
+                new.replace(self._folder / "id")
+        return self.known_identity()
+
+    def mark(self, server: str) -> None:
+        """Leave a mark of a server that uses the folder."""
+        (self._folder / _SERVERS).mkdir(parents=True, exist_ok=True)
+        (self._folder / _SERVERS / server).touch()
+
+    def unmark(self, server: str) -> None:
+        """Remove the mark of a server."""
+        (self._folder / _SERVERS / server).unlink(missing_ok=True)
+
+    def marks(self) -> list[str]:
+        """Return the marks of all servers."""
+        return [file.name for file in (self._folder / _SERVERS).glob("*")]
+
+    def known_identity(self) -> str:
+        """Return the id of the folder, empty if it has none."""
+        try:
+            return (self._folder / "id").read_text()
+        except FileNotFoundError:
+            return ""
 
     def open_part(self, file: str) -> int:
-        """Return a descriptor to write a part; create the part if it is missing."""
+        """Return a descriptor to write a part; create the part if it is missing.
+
+        In a shared folder, raises BlockingIOError while another server has such a descriptor: one that the others take
+        for dead, since it has lost the database, goes on until it learns of that.
+        """
         self._parts.mkdir(parents=True, exist_ok=True)
-        return os.open(self._parts / file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(self._parts / file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if self._shared:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BaseException:
+                os.close(descriptor)
+                raise
+        return descriptor
 
     def write_part(self, descriptor: int, pieces: Sequence[tuple[int, memoryview]]) -> None:
         """Write pieces of a part, each at its offset. They are on disk at the return, if the blobs are `synced`.
@@ -104,6 +178,10 @@ class Blobs:
             return (self._parts / file).stat().st_size
         except FileNotFoundError:
             return 0
+
+    def has_blob(self, sha256: str) -> bool:
+        """Return True if a blob exists."""
+        return self._place(sha256).exists()
 
     def read_blob(self, sha256: str) -> int:
         """Return a descriptor to read a blob. It stays valid when the blob is dropped."""
@@ -173,14 +251,21 @@ class Blobs:
         parts = {file.name for file in self._parts.glob("*") if file.suffix != _RANGES}
         return parts, {file.name for file in self._blobs.glob("*/*")}
 
-    def sweep(self, parts: Collection[str], blobs: Collection[str]) -> None:
-        """Remove all other parts and blobs: a crash between writing a file and its row leaves such a file."""
-        for file in self._parts.glob("*"):
-            if file.name.removesuffix(_RANGES) not in parts:
-                file.unlink(missing_ok=True)
-        for file in self._blobs.glob("*/*"):
-            if file.name not in blobs:
-                file.unlink(missing_ok=True)
+    def sweep(self, kept: Callable[[], tuple[Collection[str], Collection[str]]]) -> None:
+        """Remove all parts and blobs but those that are `kept`: a crash before a file's row is written leaves such.
+
+        `kept` reads the rows after the look at the folder, where another server may add a part at any time, after it
+        has written a row.
+        """
+        with self.turn():
+            found_parts, found_blobs = list(self._parts.glob("*")), list(self._blobs.glob("*/*"))
+            parts, blobs = kept()
+            for file in found_parts:
+                if file.name.removesuffix(_RANGES) not in parts:
+                    file.unlink(missing_ok=True)
+            for file in found_blobs:
+                if file.name not in blobs:
+                    file.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

@@ -25,9 +25,11 @@ def check_store(url: str | Path, progress: Progress, *, folder: Path | None = No
     """
     report = CheckReport()
     if is_postgres(url):
-        rows = postgres().check_postgres(postgres().parse_address(str(url)), report, progress)
-        if folder is not None:
-            _check_files(Blobs(folder / FOLDER), rows, report, progress)
+        blobs = Blobs(folder / FOLDER) if folder is not None else None
+        identity = blobs.known_identity() if blobs is not None else ""
+        rows = postgres().check_postgres(postgres().parse_address(str(url)), report, progress, identity)
+        if blobs is not None:
+            _check_files(blobs, rows, report, progress)
         return report
     own = data_folder(url)
     with checked_database(own, report) as db:

@@ -21,8 +21,9 @@ from .sqlite import sqlite_source, sqlite_target
 
 _OFTEN = 1_000  # rows from one report of progress to the next one
 _EMPTY = "[]"
-_ID, _STATE, _SHA256, _RANGES, _SIZE = [
-    [column.name for column in schema.files.columns].index(name) for name in ("id", "state", "sha256", "ranges", "size")
+_ID, _STATE, _SHA256, _RANGES, _SIZE, _HOME, _FOLDER = [
+    [column.name for column in schema.files.columns].index(name)
+    for name in ("id", "state", "sha256", "ranges", "size", "home", "folder")
 ]
 
 
@@ -106,6 +107,8 @@ class _Copy:
         self._check_tails(self._source, check)
         for table in COPIED:
             rows = self._source.rows(table)
+            if table is schema.files:
+                rows = map(_without_home, rows)
             self._target.write(table, self._counted("copying", table, self._source.count(table), rows))
         self._target.finish({log: tail for log, tail in check.tails.items() if tail})
         report.messages = found.messages
@@ -174,6 +177,13 @@ class _Copy:
             if found != tail:
                 name = self._names.get(log, f"log {log}")
                 raise StoreError(f"The last message of {name} has number {found}, and should have {tail}.")
+
+
+def _without_home(row: Row) -> Row:
+    """Return the row of a file whose bytes are in a folder that its next server looks for itself."""
+    values = list(row)
+    values[_HOME], values[_FOLDER] = 0, ""
+    return tuple(values)
 
 
 def _exhaust(rows: Iterable[Row]) -> None:

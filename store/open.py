@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -10,7 +12,7 @@ from types import ModuleType
 from .blobs import FOLDER, Blobs
 from .contract import Account, Alone, Durability, Servers, Store, StoreError
 from .sql import Database, SqlStore
-from .sqlite import SqliteDatabase, read_sqlite_account
+from .sqlite import SqliteDatabase, read_sqlite_account, share_folder
 
 _POSTGRES = ("postgresql", "postgres")
 _INSTALL = "pip install 'psycopg[binary]'."
@@ -24,18 +26,27 @@ def open_store(url: str | Path, durability: Durability = "process", *, folder: P
     the folder and not SQLite's file, since the store is that file and a lock beside it. The bytes of files are in
     `folder`; without one, in the same folder. Raises StoreError.
     """
-    database: Database
-    servers: Servers = Alone()
     if is_postgres(url):
         if folder is None:
             raise StoreError("A store on PostgreSQL needs a folder for the bytes of files.")
-        address = postgres().parse_address(str(url))
-        database = postgres().PostgresDatabase(address, durability)
-        servers = postgres().PostgresServers(database, address, durability)
-    else:
-        own = data_folder(url)
-        database, folder = SqliteDatabase(own, durability), folder or own
-    return SqlStore(database, Blobs(folder / FOLDER, synced=durability == "power"), servers)
+        return _open_postgres(str(url), durability, folder)
+    own = data_folder(url)
+    database, folder = SqliteDatabase(own, durability), folder or own
+    return SqlStore(database, Blobs(folder / FOLDER, synced=durability == "power"), Alone())
+
+
+def _open_postgres(url: str, durability: Durability, folder: Path) -> Store:
+    """Open a store that several servers may use, and whose folder they may share."""
+    address = postgres().parse_address(url)
+    lock = share_folder(folder)
+    try:
+        database: Database = postgres().PostgresDatabase(address, durability)
+    except BaseException:
+        os.close(lock)
+        raise
+    servers: Servers = postgres().PostgresServers(database, address, durability)
+    blobs = Blobs(folder / FOLDER, synced=durability == "power", shared=True)
+    return SqlStore(database, blobs, servers, partial(os.close, lock))
 
 
 def read_account(url: str | Path, user: str) -> Account | None:

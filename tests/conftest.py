@@ -54,7 +54,7 @@ workers.new_hashing = hashing.InThread
 # The beginnings of the names of a server's threads.
 THREADS = (
     "connection-", "door-", "pump", "read-tracker", "expiry", "cleanup", "mqtt-timer", "mirror", "password-",
-    "embedded-broker", "store-checkpointer", "log-repeats", "ring-in", "ring-out", "store-servers",
+    "embedded-broker", "store-checkpointer", "log-repeats", "ring-in", "ring-out", "server-line-", "store-servers",
 )  # fmt: skip
 
 

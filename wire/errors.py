@@ -30,6 +30,7 @@ CODES: dict[str, str] = {
     "rate-limited": "the user, or everyone at the address, does this too often: the sentence says when to try again",
     "empty": "the text is empty",
     "no-such-file": "no file that this user may fetch has that id",
+    "file-away": "the bytes of the file are at another server, which does not answer: try again later",
     "gone": "the sender has taken the file back, or its time is over",
     "bad-file-name": "the name of the file has a path or control characters, is empty, or is too long",
     "too-large": "the file exceeds the limit of one file",

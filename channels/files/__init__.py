@@ -6,10 +6,14 @@ is in channels/requests.
 
 from __future__ import annotations
 
+from .away import AwayFiles, Line, LineLostError, Lines, OpenLine
 from .digest import sha256_of
 from .direct_sender import DirectSender
 from .open_files import OpenFile, OpenFiles
 from .registry import Files, Sender
 from .shared_file import SharedFile
 
-__all__ = ["DirectSender", "Files", "OpenFile", "OpenFiles", "Sender", "SharedFile", "sha256_of"]
+__all__ = [
+    "AwayFiles", "DirectSender", "Files", "Line", "LineLostError", "Lines", "OpenFile", "OpenFiles", "OpenLine",
+    "Sender", "SharedFile", "sha256_of",
+]  # fmt: skip

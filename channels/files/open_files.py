@@ -55,14 +55,27 @@ class OpenFiles:
         self._reader = reader
         self._open: dict[str, OpenFile] = {}  # the one used last at the end
 
+    def serves(self, file: str, *, reads: bool) -> bool:
+        """Return True if a file is open whose bytes are here: see `Site.serves`."""
+        found = self._open.get(file)
+        return found is not None and found.shared.serves(reads=reads)
+
+    def forget(self, file: str) -> None:
+        """Close a file, if it is open: its bytes are at another server."""
+        found = self._open.pop(file, None)
+        if found is not None:
+            self._close(found)
+
     def open(self, file: str) -> OpenFile:
         """Return a file that the user may fetch, and open it if it is not. Raises Refused."""
         found, files = self._open.pop(file, None), self._files
         departures = files.departures
         if found is None:
             found = OpenFile(files.enter(file, self._reader.user_key), departures)
-        elif found.departures != departures:
-            self._check_again(found, departures)
+        else:
+            found.shared.load()
+            if found.departures != departures:
+                self._check_again(found, departures)
         self._open[file] = found
         if len(self._open) > _MOST:
             self._close(self._open.pop(next(iter(self._open))))

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from store import FileRow, FileSummary, Store
+from store import Alone, FileRow, FileSummary, ServerRow, Servers, Store
 from wire.clock import now
 from wire.errors import Refused
 from wire.file_names import check_file_name, check_path, size_words
@@ -19,10 +19,12 @@ from wire.frames import FilePart
 from wire.limits import Limits
 
 from ..locks import leaf
+from .away import Lines
 from .descriptors import Descriptors
 from .expiry import Expiry
-from .quotas import RESERVE, Owner, Quotas, Usage, charge
+from .quotas import RESERVE, Owner, Quotas, Usage, charge, charge_complete
 from .shared_file import DAY, MINUTE, SharedFile, names_size, ranges_on_disk
+from .site import Site
 
 _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # no two look alike
 _ID = 8
@@ -46,32 +48,65 @@ def _is_over(row: FileRow, at: int) -> bool:
 
 
 class Files:
-    """All files of one server. All methods may be called from any thread."""
+    """All files, as one server sees them. All methods may be called from any thread."""
 
-    def __init__(self, store: Store, limits: Limits) -> None:
+    def __init__(
+        self, store: Store, limits: Limits, servers: Servers | None = None, tell: Callable[[str], None] | None = None
+    ) -> None:
+        """`tell` tells the other `servers` that the file with an id has changed. Raises StoreError, OSError."""
         self._store = store
         self._limits = limits
         self._lock = leaf()
         self._open: dict[str, SharedFile] = {}  # those that a connection has open
         self._blobs = store.blobs()
         self.descriptors = Descriptors(limits.open_files)
-        self._blob_turn = threading.Lock()  # a baton: a blob is not dropped while it becomes the blob of another file
+        self.lines = Lines()  # to other servers
         self.departures = 0  # memberships that have ended, after which open files are checked again
+        self.site = Site(store, servers or Alone(), tell or (lambda id: None), self._adopt)
+        self._adopting = threading.Lock()  # a baton
+        self._take_over()
         self._quotas = Quotas(limits, self._usage())
         self._expiry = Expiry(self._sweep)
-        self._blobs.sweep(*store.kept_files())
+        self._blobs.sweep(lambda: store.kept_files(self.site.folder if self.site.several else None))
+
+    def _take_over(self) -> None:
+        """Be the home of the files in this folder whose home is gone, as at the start after a crash."""
+        site = self.site
+        if not site.several:
+            return
+        for row in self._store.files_without_folder():
+            if self._blobs.has_blob(row.sha256) if row.state == "done" else self._blobs.part_size(row.id):
+                self._store.set_folder(row.id, site.folder)
+        self._store.adopt_files(site.here, site.folder, site.others())
+
+    def _adopt(self) -> None:
+        """Do so while the server runs. Raises StoreError, OSError."""
+        with self._adopting:
+            adopted = self._store.adopt_files(self.site.here, self.site.folder, self.site.others())
+            self._quotas.add([self._usage_of(row, registered) for row, registered in adopted])
+        for row, _ in adopted:
+            self.changed_elsewhere(row.id)
+            self.site.changed(row.id)
+            self._expiry.due(row.until)
 
     def _usage(self) -> Iterator[Usage]:
-        """Yield what is on the disk. Incomplete files get their time anew: nobody could continue them meanwhile.
+        """Yield what is on the disk of the files that this server writes. Called at the start.
 
-        Called at the start. Raises StoreError, OSError.
+        Raises StoreError, OSError.
         """
-        for done in self._store.done_sizes(RESERVE):
+        home = self.site.here if self.site.several else None
+        for done in self._store.done_sizes(RESERVE, home):
             yield Usage(Owner(done.sender_key, done.network), done.registered, done.size, 0)
-        for row, registered in self._store.open_files():
-            self._store.extend_file(row.id, self._open_until(row.made))
-            size = charge(ranges_on_disk(row, self._blobs), names_size(row.parts))
-            yield Usage(Owner(row.sender_key, row.network), registered, size, 1)
+        for row, registered in self._store.open_files(home):
+            yield self._usage_of(row, registered)
+
+    def _usage_of(self, row: FileRow, registered: bool) -> Usage:
+        """Return what one file uses. An incomplete one gets its time anew: nobody could continue it meanwhile."""
+        owner, names = Owner(row.sender_key, row.network), names_size(row.parts)
+        if row.state == "done":
+            return Usage(owner, registered, charge_complete(row.size, names), 0)
+        self._store.extend_file(row.id, self._open_until(row.made))
+        return Usage(owner, registered, charge(ranges_on_disk(row, self._blobs), names), 1)
 
     def _open_until(self, made: int) -> int:
         """Return until when an incomplete file is offered if no byte of it comes from now on."""
@@ -79,27 +114,78 @@ class Files:
 
     def _sweep(self) -> int | None:
         """End the files that have expired. Return when the next one expires. Raises StoreError, OSError."""
-        at = now()
-        for id in self._store.overdue_files(at):
+        at, others = now(), self.site.others()
+        for id in self._store.overdue_files(at, others):
             self._end_or_extend(id, at)
         self._store.forget_files(at - self._limits.file_days * DAY)
-        return self._store.next_overdue()
+        return self._store.next_overdue(others)
 
     def _end_or_extend(self, id: str, at: int) -> None:
-        """End an offer, unless it is of an incomplete file of which bytes have come lately."""
+        """End an offer, unless it is of an incomplete file of which bytes have come lately.
+
+        Without its home, an incomplete file stays as long as a complete one: the home may come back.
+        """
         shared = self._enter(id)
         try:
             until = shared.still_offered()
             if until > at:
                 self._store.extend_file(id, until)
             else:
-                shared.end(self._blob_turn)
+                shared.end()
         finally:
             self.leave(shared)
 
     def close(self) -> None:
-        """End the thread of the expiry."""
+        """End the thread of the expiry, and the lines to other servers."""
         self._expiry.close()
+        self.lines.close()
+        self.site.close()
+
+    # Other servers
+
+    def find(self, file: str, user: str) -> FileRow:
+        """Return a file that the user of that key may fetch, by the server's id or the user's own. Raises Refused."""
+        row = self._store.own_file(user, file) or self._store.file(file)
+        if row is None:
+            raise Refused("no-such-file", _NONE)
+        self.check(row, user)
+        if _is_over(row, now()):
+            raise Refused("gone", f"{row.name} is no longer offered.")
+        return row
+
+    def locate(self, file: str, user: str, *, reads: bool) -> tuple[FileRow, ServerRow | None]:
+        """Return such a file, and the server that has to be asked about it; None for this one. Raises Refused."""
+        row = self.find(file, user)
+        return row, self.site.server_of(row, reads=reads)
+
+    def changed_elsewhere(self, id: str) -> None:
+        """Look at a file again before it is used: another server has changed it."""
+        shared = self._open.get(id)
+        if shared is not None:
+            shared.look_again()
+
+    def was_away(self) -> None:
+        """Count anew what this server writes: others may have taken it for dead. Raises StoreError, OSError.
+
+        Bytes that come at this moment may be counted wrongly until the next start.
+        """
+        self._look_at_open()
+        with self._adopting:
+            self._quotas.replace(self._usage())
+
+    def _look_at_open(self) -> None:
+        with self._lock:
+            left = list(self._open)
+        for id in left:
+            self.changed_elsewhere(id)
+
+    def look_again(self) -> None:
+        """Look at all files again, and take over those whose home is gone. Raises StoreError, OSError."""
+        self.membership_ended()  # perhaps
+        self._look_at_open()
+        if self.site.several:
+            self._adopt()
+            self._expiry.due(now())  # those whose home is gone may be overdue
 
     # Offers
 
@@ -119,7 +205,7 @@ class Files:
         if kept is None:
             row = FileRow(
                 id, log, sender.key, sender.name, own or f"/{id}", name, size, made, self._open_until(made),
-                sha256=sha256, parts=tuple(parts), network=sender.network,
+                sha256=sha256, parts=tuple(parts), network=sender.network, home=self.site.here,
             )  # fmt: skip
             kept = self._add(row, sender.registered, max(size, RESERVE) if uploaded else 0)
         if _is_over(kept, made):
@@ -132,7 +218,8 @@ class Files:
     def _add(self, row: FileRow, registered: bool, size: int) -> FileRow:
         """Store an offer and count it; `size` is what must fit. Return the one with the same own id if it is there."""
         owner, names = Owner(row.sender_key, row.network), names_size(row.parts)
-        self._quotas.offer(owner, names, size, registered=registered)
+        elsewhere = self.site.elsewhere(*owner, RESERVE)
+        self._quotas.offer(owner, names, size, registered=registered, elsewhere=elsewhere)
         kept: FileRow | None = None
         try:
             kept = self._store.add_file(row)
@@ -198,7 +285,8 @@ class Files:
     def _as_it_is(self, row: FileSummary) -> FileSummary:
         """Return the row of a file that may be open, with the ranges that the store does not know yet."""
         shared = self._open.get(row.id)
-        return replace(row, ranges=shared.ranges) if shared is not None and row.state == "open" else row
+        known = shared is not None and shared.written_here and row.state == "open"
+        return replace(row, ranges=shared.ranges) if shared is not None and known else row
 
     def note_fetched(self, row: FileRow, name: str) -> bool:
         """Store that a user has fetched a file. Return True if it was not stored before."""
@@ -232,7 +320,7 @@ class Files:
             shared = self._open.get(id)
             if shared is None:
                 shared = self._open[id] = SharedFile(
-                    id, self._store, self._blobs, self._limits, self._quotas, self.descriptors
+                    id, self._store, self._blobs, self._limits, self._quotas, self.descriptors, self.site
                 )
             shared.users += 1
             return shared
@@ -255,12 +343,12 @@ class Files:
 
     def finish(self, shared: SharedFile, sha256: str, size: int | None = None) -> FileRow:
         """See `SharedFile.finish`. Without a `size`, it is not checked."""
-        return shared.finish(sha256.lower(), size, self._blob_turn)
+        return shared.finish(sha256.lower(), size)
 
     def end(self, id: str) -> None:
         """End the offer of a file, and remove its bytes."""
         shared = self._enter(id)
         try:
-            shared.end(self._blob_turn)
+            shared.end()
         finally:
             self.leave(shared)

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 import msgspec
 
 from reporting import events, report
-from store import Blobs, FileRow, Files, StoreError
+from store import Blobs, FileRow, Files, FilesElsewhere, StoreError
 from wire.clock import now
 from wire.errors import Refused
 from wire.frames import FilePart, More, Wanted
@@ -29,12 +31,14 @@ from ..session_reader import SessionReader
 from .descriptors import Descriptors
 from .digest import update_from_file
 from .direct_sender import DirectSender
-from .quotas import Owner, Quotas, charge, charge_complete
+from .quotas import RESERVE, Owner, Quotas, charge, charge_complete
+from .site import Site
 
 MINUTE, DAY = 60_000, 86_400_000  # milliseconds
 _MISMATCHES = 20  # times that a checksum may not match before the upload has to begin anew
 _RECORDS = 4_096  # ranges that are recorded beside a part until the store is told
 _WATCHERS = 10_000  # readers that wait for one file
+_TELL = 1.0  # seconds after which other servers learn how much of an upload is there
 
 
 class SharedFile:
@@ -46,7 +50,7 @@ class SharedFile:
     """
 
     def __init__(
-        self, id: str, store: Files, blobs: Blobs, limits: Limits, quotas: Quotas, descriptors: Descriptors
+        self, id: str, store: Files, blobs: Blobs, limits: Limits, quotas: Quotas, descriptors: Descriptors, site: Site
     ) -> None:
         self.id = id
         self.users = 0
@@ -59,6 +63,12 @@ class SharedFile:
         self._limits = limits
         self._quotas = quotas
         self._descriptors = descriptors
+        self._site = site
+        self._stale = False  # another server has changed the row
+        self._owned = False  # the part is locked, so that no other server adds ranges
+        self.written_here = False  # the ranges are those on this server's disk
+        self._elsewhere: FilesElsewhere | None = None  # before the first byte here
+        self._told = 0.0  # by time.monotonic, when the store was last told of the ranges, for `files` at other servers
         # Keys of the descriptors that write the part and the record; the id is the key of the one that reads.
         self._part, self._record = f"{id}.part", f"{id}.ranges"
         self._charged = 0  # bytes that the file counts for the quotas, 0 for one that is gone
@@ -74,15 +84,42 @@ class SharedFile:
         self._mismatches = 0  # after the first one, any bytes may be written over
 
     def load(self) -> FileRow | None:
-        """Return the file's row, None for an unknown id. It is read from the store once, and changes here only."""
-        with self._turn:
-            if self.row is None:
+        """Return the file's row, None for an unknown id.
+
+        It is read from the store once, and again after another server has changed it.
+        """
+        if self.row is None or self._stale:
+            with self._turn:
                 self._load()
-            return self.row
+        return self.row
+
+    def look_again(self) -> None:
+        """Read the row again before it is used, and have those who wait ask again.
+
+        The descriptors are closed, as another server may have to write the part.
+        """
+        self._stale, self._owned = True, False
+        self._close()
+        self.changed()
+
+    def serves(self, *, reads: bool) -> bool:
+        """Return True if what is asked can be done here, as far as it is known: see `Site.serves`."""
+        row = self.row
+        return row is not None and not self._stale and self._site.serves(row, reads=reads)
 
     def _load(self) -> None:
+        """Read the row, if that was not done; and the disk, if this server writes the file and has not done so yet."""
+        if self.row is not None and not self._stale:
+            return
+        self._stale = False
         row = self.row = self._store.file(self.id)
-        if row is None or row.state == "gone":
+        written_here = row is not None and row.state != "gone" and self._site.is_home(row)
+        if written_here and self.written_here:
+            return
+        if self.written_here:
+            self._give_up()
+        self.written_here = written_here
+        if row is None or not written_here:
             return
         self._names, self._until = names_size(row.parts), row.until
         if row.state == "open":
@@ -91,11 +128,54 @@ class SharedFile:
         else:
             self._charged = charge_complete(row.size, self._names)
 
+    def _give_up(self) -> None:
+        """Leave the file to another server, which has taken this one for dead: see `Files.was_away`."""
+        self._charged = 0
+        self.ranges = EMPTY
+        self._hash, self._hashed = hashlib.sha256(), 0
+        self._recorded = 0
+        self._elsewhere = None
+        self._owned = False
+        self._close()
+
     def _open_row(self) -> FileRow:
         row = self.row
         assert row is not None
         if row.state == "gone":
             raise Refused("gone", f"{row.name} is no longer offered.")
+        return row
+
+    def _writable_row(self) -> FileRow:
+        """Return the row of a file that this server writes. Raises Refused."""
+        row = self._open_row()
+        if self._stale or not self._site.is_home(row):
+            raise self._site.moved(row)
+        if self._site.several and not self._owned and row.state == "open" and row.folder:
+            self._own(row)
+        return row
+
+    def _own(self, row: FileRow) -> None:
+        """Lock the part, and read which ranges the last home has recorded until it has let go of it.
+
+        Raises Refused while it has not.
+        """
+        with self._open_part():
+            ranges = union([*self.ranges, *ranges_on_disk(row, self._blobs)])
+        if ranges != self.ranges:
+            size = charge(ranges, self._names)
+            self._quotas.shrink(_owner(row), self._charged - size)
+            self.ranges, self._charged = ranges, size
+            self._hash, self._hashed = hashlib.sha256(), 0
+        self._owned = True
+
+    def _place(self, row: FileRow) -> FileRow:
+        """Store, before the first byte, that the bytes are in this folder. Return the row."""
+        if row.folder or not self._site.several:
+            return row
+        if not self._store.place_file(self.id, self._site.here, self._site.folder):
+            self._stale = True
+            raise self._site.moved(row)
+        row = self.row = replace(row, folder=self._site.folder)
         return row
 
     # Writing
@@ -104,7 +184,7 @@ class SharedFile:
         """Write bytes of the file that the server does not have. Raises Refused, or OSError from the disk."""
         end = offset + len(data)
         with self._turn:
-            row = self._open_row()
+            row = self._writable_row()
             if end > row.size:
                 raise Refused("bad-range", f"{row.name} has {row.size} bytes, so bytes {offset} to {end} do not exist.")
             if row.state == "done":
@@ -128,8 +208,12 @@ class SharedFile:
         end = offset + len(data)
         ranges = self._with_room(offset, end)
         size = charge(ranges, self._names) - self._charged
-        self._quotas.grow(_owner(row), size, charge_complete(row.size, self._names) - self._charged)
+        if self._elsewhere is None:
+            self._elsewhere = self._site.elsewhere(row.sender_key, row.network, RESERVE)
+        rest = charge_complete(row.size, self._names) - self._charged
+        self._quotas.grow(_owner(row), size, rest, self._elsewhere)
         try:
+            row = self._place(row)
             self._write(gaps, offset, data)
             if ranges != self.ranges:
                 self._note(offset, end, ranges)
@@ -145,7 +229,14 @@ class SharedFile:
 
     def _open_part(self) -> AbstractContextManager[int]:
         """Return a block with a descriptor that writes the part. Raises Refused, OSError."""
-        return self._descriptors.use(self._part, lambda: self._blobs.open_part(self.id))
+        return self._descriptors.use(self._part, self._open_to_write)
+
+    def _open_to_write(self) -> int:
+        try:
+            return self._blobs.open_part(self.id)
+        except BlockingIOError:
+            sentence = "Another server has not finished with the file yet. Try again."
+            raise Refused("file-away", sentence) from None
 
     def _with_room(self, first: int, end: int) -> RangeSet:
         """Return the ranges with one more. Raises Refused if those are too many, which would be slow to handle."""
@@ -166,21 +257,38 @@ class SharedFile:
         self.ranges = ranges
         self._recorded += 1
         self.changes += 1
+        if self._site.several and time.monotonic() >= self._told + _TELL:
+            self._tell_progress()
+
+    def _tell_progress(self) -> None:
+        """Store the ranges for those who list files at other servers. The record beside the part stays."""
+        self._told = time.monotonic()
+        try:
+            self._store.keep_ranges(self.id, self.ranges, self._until, self._site.here)
+        except StoreError as error:
+            report(events.StoreProblem(str(error), "Other servers show older progress of a file."))
 
     def _tell_store(self) -> None:
-        """Store the ranges that are recorded beside the part."""
-        self._store.keep_ranges(self.id, self.ranges, self._until)
+        """Store the ranges that are recorded beside the part. The record stays for another home, if there is one."""
+        self._store.keep_ranges(self.id, self.ranges, self._until, self._site.here)
+        if self._site.several and not self._is_still_home():
+            self._stale = True
+            return
         self._descriptors.drop(self._record)
         self._blobs.clear_record(self.id)
         self._recorded = 0
 
-    def finish(self, sha256: str, size: int | None, keep_blob: threading.Lock) -> FileRow:
-        """Verify the file, make it a blob while holding the baton `keep_blob`, and return its row.
+    def _is_still_home(self) -> bool:
+        row = self._store.file(self.id)
+        return row is not None and self._site.is_home(row)
+
+    def finish(self, sha256: str, size: int | None) -> FileRow:
+        """Verify the file, make it a blob, and return its row.
 
         Raises Refused, or OSError from the disk.
         """
         with self._turn:
-            row = self._open_row()
+            row = self._writable_row()
             if size is not None and size != row.size:
                 raise Refused("bad-range", f"{row.name} was offered with {row.size} bytes, not with {size}.")
             sha256 = sha256 or row.sha256
@@ -198,12 +306,14 @@ class SharedFile:
             if (sha256 or digest) != digest:
                 self._mismatches += 1
                 raise Refused("checksum-mismatch", f"{row.name} is complete, but its SHA-256 does not match.")
+            row = self._place(row)
             with self._open_part():  # an empty file has none yet
                 pass
-            with keep_blob:
+            until = row.made + self._limits.file_days * DAY
+            with self._blobs.turn():
                 self._blobs.keep(self.id, digest)
-                if not self._store.finish_file(self.id, digest, row.made + self._limits.file_days * DAY):
-                    raise Refused("gone", f"{row.name} is no longer offered.")
+                if not self._store.finish_file(self.id, digest, until, self._site.here):
+                    raise self._not_finished(row)
             size = charge_complete(row.size, self._names)
             self._quotas.shrink(_owner(row), self._charged - size, 1)
             self._charged = size
@@ -212,7 +322,16 @@ class SharedFile:
             self._close()
             self._recorded = 0
         self.changed()
+        self._site.changed(self.id)
         return row
+
+    def _not_finished(self, row: FileRow) -> Refused:
+        """Return why the store has not taken the end of the upload."""
+        now = self._store.file(self.id) if self._site.several else None
+        if now is None or now.state == "gone":
+            return Refused("gone", f"{row.name} is no longer offered.")
+        self._stale = True
+        return self._site.moved(row)
 
     def _digest(self, size: int) -> str:
         """Return the SHA-256 of the whole. What was hashed already, and not written over, is not read again."""
@@ -229,33 +348,34 @@ class SharedFile:
         It is later than the row's time if bytes have come since. Called by the thread `expiry`.
         """
         with self._turn:
-            if self.row is None:
-                self._load()
+            self._load()
             row = self.row
             if row is None or row.state != "open":
                 return row.until if row is not None else 0
+            if not self.written_here:
+                return row.made + self._limits.file_days * DAY
             until = now() + self._limits.offer_minutes * MINUTE if self.direct_sender is not None else self._until
             return min(until, row.made + self._limits.file_days * DAY)
 
-    def end(self, drop_blob: threading.Lock) -> None:
-        """End the offer, and remove the bytes, its blob while holding the baton `drop_blob`."""
+    def end(self) -> None:
+        """End the offer, and remove the bytes, unless they are in the folder of a server that is gone."""
         with self._turn:
-            if self.row is None:
-                self._load()
+            self._load()
             row = self.row
-            with drop_blob:
+            with self._blobs.turn():
                 sha256 = self._store.drop_file(self.id, now())
-                if sha256 is not None:
+                if sha256 is not None and row is not None and row.folder == self._site.folder:
                     self._blobs.drop_blob(sha256)
-            if row is not None and row.state != "gone":
+            if row is not None and row.state != "gone" and self.written_here:
                 self._quotas.shrink(_owner(row), self._charged, 1 if row.state == "open" else 0)
                 self._charged = 0
             self._blobs.drop_part(self.id)
             self._close()
             self._recorded = 0
-            self.row, self.ranges = self._store.file(self.id), EMPTY
+            self.row, self.ranges, self.written_here = self._store.file(self.id), EMPTY, False
         self.want()  # a sender that listens would wait for ever
         self.changed()
+        self._site.changed(self.id)
 
     def read(self) -> AbstractContextManager[int]:
         """Return a block with a descriptor that reads what the server has. Raises Refused, OSError."""

@@ -46,6 +46,12 @@ class RateLimits:
         if wait:
             raise Refused("rate-limited", f"{limit.sentence} Try again in {in_words(wait)}.")
 
+    def give_back(self, limit: LimitClass, origin: Origin) -> None:
+        """Count a request for the address no longer."""
+        _, addresses = self._meters[limit]
+        if addresses is not None and origin.network is not None:
+            addresses.give_back(origin.network)
+
     def reserve(self, limit: LimitClass, origin: Origin, wanted: int) -> tuple[int, float]:
         """Return how many of `wanted` requests may go, at least one, and after how many seconds. They are counted."""
         users, addresses = self._meters[limit]

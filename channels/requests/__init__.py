@@ -6,7 +6,7 @@ StoreError if the store could not keep something. dispatch.py says which request
 
 from __future__ import annotations
 
-from . import accounts, direct_transfers, files, history, login, people, posts, rooms, system, transfers
+from . import accounts, direct_transfers, files, history, login, people, posts, relay, rooms, system, transfers
 
 __all__ = [
     "accounts",
@@ -16,6 +16,7 @@ __all__ = [
     "login",
     "people",
     "posts",
+    "relay",
     "rooms",
     "system",
     "transfers",

@@ -15,15 +15,17 @@ from wire.frames import (
     FileList,
     Files,
     GetFile,
+    Have,
     Msg,
     Offer,
     Offered,
+    Ranges,
     Request,
     Say,
     parts_of,
 )
 from wire.names import fold
-from wire.ranges import EMPTY, total
+from wire.ranges import EMPTY, total, union
 
 from ..files import Sender
 from ..journal import Posting
@@ -31,6 +33,10 @@ from ..log import Log
 from ..pages import count_within
 from ..session import Session
 from ..user import User
+from .relay import where_it_is
+from .transfers import have as have_here
+
+_ranges = where_it_is(have_here, reads=True)
 
 
 def offer(session: Session, frame: Offer) -> Offered:
@@ -50,7 +56,9 @@ def offer(session: Session, frame: Offer) -> Offered:
     )
     number, have = row.number, EMPTY
     if number:
-        have = session.files.open(row.id).available
+        there = _ranges(session, Have(file=row.id))
+        assert isinstance(there, Ranges)
+        have = union([(first, end) for first, end in there.have])
     else:
         text, id = describe(row), file_post_id(row.id)
         post = Say(text, log.channel, id) if log.channel is not None else Msg(log.partner(user.key) or "", text, id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -19,6 +18,7 @@ from ..log import Log
 from ..rates import LOGINS, Origin
 from ..session import Session
 from ..user import User
+from .relay import WRONG_TOKEN
 
 # What a login is refused for in the course of asking for a password; `prove` has reported it, or it is no failure.
 REPORTED = ("need-password", "wrong-password", "password-delayed", "busy")
@@ -174,8 +174,8 @@ def catch_up(session: Session, user: User, memberships: Sequence[Membership], si
 def attach(session: Session, frame: Attach) -> Attached:
     """Be a further connection of a user who is connected. Raises Refused for a wrong token."""
     session.chat.rates.check(LOGINS, Origin("", session.network))
-    user = session.chat.directory.find(fold(check_name(frame.name)))
-    if user is None or not hmac.compare_digest(user.token.encode(), frame.token.encode()):
-        raise Refused("not-allowed", "That token does not belong to that name.")
+    user = session.chat.bearer(check_name(frame.name), frame.token)
+    if user is None:
+        raise Refused("not-allowed", WRONG_TOKEN)
     session.attach(user)
     return Attached(name=user.name, most=session.chat.limits.payload)

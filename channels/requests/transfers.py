@@ -15,6 +15,7 @@ from wire.ranges import reach
 
 from ..files import OpenFile, SharedFile, sha256_of
 from ..rates import PAGES
+from ..ring import FileFetched
 from ..session import Session
 
 _SUM = 8 << 20  # bytes whose checksum is made for one request
@@ -128,6 +129,7 @@ def taken(session: Session, frame: Taken) -> Ok:
         sender = session.chat.directory.find(row.sender_key)
         for other in sender.sessions if sender is not None else ():
             other.reader.notify(fetched)
+        session.chat.outbox.tell(FileFetched(row.sender_key, row.id, row.name, user.name))
     if direct is not None:  # its one receiver has it, and the server has nothing to give to anybody else
         found.shared.direct_sender = None
         session.chat.files.end(row.id)

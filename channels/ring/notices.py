@@ -95,6 +95,21 @@ class CursorMoved(_Notice, tag="d"):
     number: int
 
 
+class FileChanged(_Notice, tag="f"):
+    """A file is complete, has ended, or is written by another server from now on."""
+
+    file: str
+
+
+class FileFetched(_Notice, tag="ff"):
+    """The user with that name has fetched a file, by its id and its name, of the user with that key."""
+
+    key: str
+    file: str
+    name: str
+    user: str
+
+
 class Registered(_Notice, tag="r"):
     """A name has a password from now on."""
 
@@ -159,8 +174,8 @@ class LookAgain(_Notice, tag="look"):
 
 
 Notice: TypeAlias = (
-    Moved | Made | Removed | TopicSet | Joined | Left | Came | Went | CursorMoved | Registered | PasswordTried
-    | Wanted | Answered | PartWanted | Parted | Live | LookAgain
+    Moved | Made | Removed | TopicSet | Joined | Left | Came | Went | CursorMoved | FileChanged | FileFetched
+    | Registered | PasswordTried | Wanted | Answered | PartWanted | Parted | Live | LookAgain
 )  # fmt: skip
 
 _decoder = msgspec.json.Decoder(list[Notice])

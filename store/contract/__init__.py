@@ -13,7 +13,7 @@ from .check import CheckReport, Progress
 from .clients import Client, Clients
 from .entries import RUN, RUN_SIZE, Appended, Batch, Entries, NewPosts, file_of_post, file_post_id
 from .errors import StoreError
-from .files import FileRow, Files, FileSummary, StoredSize
+from .files import FileRow, Files, FilesElsewhere, FileSummary, StoredSize
 from .logs import Kind, LogRow, log_title, private_key
 from .members import Members, Membership
 from .servers import MESSAGE, Alone, Held, Holding, ServerRow, Servers
@@ -22,7 +22,7 @@ from .unused import Unused
 
 __all__ = [
     "MESSAGE", "RUN", "RUN_SIZE", "Account", "Accounts", "Alone", "Appended", "Batch", "CheckReport", "Client",
-    "Clients", "Durability", "Entries", "FileRow", "FileSummary", "Files", "Held", "Holding", "Kind", "LogRow",
-    "Members", "Membership", "NewPosts", "Progress", "ServerRow", "Servers", "Store", "StoreError", "StoredSize",
-    "Unused", "file_of_post", "file_post_id", "log_title", "private_key",
+    "Clients", "Durability", "Entries", "FileRow", "FileSummary", "Files", "FilesElsewhere", "Held", "Holding", "Kind",
+    "LogRow", "Members", "Membership", "NewPosts", "Progress", "ServerRow", "Servers", "Store", "StoreError",
+    "StoredSize", "Unused", "file_of_post", "file_post_id", "log_title", "private_key",
 ]  # fmt: skip

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from wire.frames import FilePart
 from wire.ranges import RangeSet
@@ -18,6 +18,9 @@ class FileRow:
     `done` when the content is the blob `sha256`; `gone` when the offer has ended, which was at `until`. `number` is the
     entry that offers the file, 0 before that entry is stored. `network` is the network of the sender's address, empty
     if it is unknown.
+
+    With several servers, `home` is the number of the one that writes the file, and `folder` is the data folder that has
+    its bytes, empty before the first one.
     """
 
     id: str
@@ -35,6 +38,8 @@ class FileRow:
     parts: tuple[FilePart, ...] = ()
     number: int = 0
     network: str = ""
+    home: int = 0
+    folder: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,20 @@ class StoredSize:
     size: int
 
 
+class FilesElsewhere(NamedTuple):
+    """What the files of other servers take: bytes of a user, and of a network, with counts of open files; of all.
+
+    `guests` and `all` are bytes. The store does not have the bytes of an open file, so it counts the least.
+    """
+
+    user: int = 0
+    user_open: int = 0
+    network: int = 0
+    network_open: int = 0
+    guests: int = 0
+    all: int = 0
+
+
 class Files(Protocol):
     """The rows of files. Their bytes are in `Blobs`."""
 
@@ -79,17 +98,20 @@ class Files(Protocol):
     def set_file_number(self, id: str, number: int) -> None:
         """Store the number of the entry that offers a file."""
 
-    def keep_ranges(self, id: str, ranges: RangeSet, until: int) -> None:
-        """Store which bytes of an open file are on disk, and until when it is offered."""
+    def keep_ranges(self, id: str, ranges: RangeSet, until: int, home: int = 0) -> None:
+        """Store which bytes of an open file are on disk, and until when it is offered. No-op with another home."""
 
     def extend_file(self, id: str, until: int) -> None:
         """Store until when an open file is offered."""
 
-    def finish_file(self, id: str, sha256: str, until: int) -> bool:
-        """Mark a file as done, with the checksum of its content, and offered `until`. Return False if it is gone."""
+    def finish_file(self, id: str, sha256: str, until: int, home: int = 0) -> bool:
+        """Mark a file as done, with the checksum of its content, and offered `until`.
+
+        Return False, and change nothing, if it is gone or has another home.
+        """
 
     def drop_file(self, id: str, now: int) -> str | None:
-        """Mark a file as gone. Return the checksum of its blob if no other file has the same, else None."""
+        """Mark a file as gone. Return the checksum of its blob if no other file in its folder has the same."""
 
     def forget_files(self, before: int) -> None:
         """Delete the rows of files that are gone since before a time."""
@@ -101,20 +123,44 @@ class Files(Protocol):
         `now`, or whose entry is not stored.
         """
 
-    def open_files(self) -> list[tuple[FileRow, bool]]:
-        """Return all open files, each with True if its sender's name is registered."""
+    def open_files(self, home: int | None = None) -> list[tuple[FileRow, bool]]:
+        """Return the open files of one home, or all, each with True if its sender's name is registered."""
 
-    def done_sizes(self, least: int) -> list[StoredSize]:
-        """Return the sizes of all complete files, with their lists of parts. A file counts `least` bytes at least."""
+    def done_sizes(self, least: int, home: int | None = None) -> list[StoredSize]:
+        """Return the sizes of complete files, with their lists of parts: of one home, or of all files.
 
-    def overdue_files(self, now: int) -> list[str]:
-        """Return the ids of files whose `until` is not after `now`, in milliseconds since 1970, sorted by `until`."""
+        A file counts `least` bytes at least.
+        """
 
-    def next_overdue(self) -> int | None:
-        """Return the earliest `until` of all files, in milliseconds since 1970; None without a file."""
+    def sizes_elsewhere(self, home: int, user: str, network: str, least: int) -> FilesElsewhere:
+        """Return what files with another home take, those of a user and of a network apart."""
 
-    def kept_files(self) -> tuple[set[str], set[str]]:
-        """Return the ids of all open files, and the checksums of all files that are done."""
+    def overdue_files(self, now: int, others: Collection[int] = ()) -> list[str]:
+        """Return the ids of files whose `until` is not after `now`, in milliseconds since 1970, sorted by `until`.
+
+        Files whose home is one of `others` are left out.
+        """
+
+    def next_overdue(self, others: Collection[int] = ()) -> int | None:
+        """Return the earliest `until` of those files, in milliseconds since 1970; None without a file."""
+
+    def kept_files(self, folder: str | None = None) -> tuple[set[str], set[str]]:
+        """Return the ids of all open files, and the checksums of all files that are done, in one folder or in all."""
+
+    def place_file(self, id: str, home: int, folder: str) -> bool:
+        """Store the folder that is about to get the first byte of a file. Return False if it has another home."""
+
+    def files_without_folder(self) -> list[FileRow]:
+        """Return the files that may have bytes in a folder that is not stored: those of an earlier version."""
+
+    def set_folder(self, id: str, folder: str) -> None:
+        """Store in which folder such a file is."""
+
+    def adopt_files(self, home: int, folder: str, others: Collection[int]) -> list[tuple[FileRow, bool]]:
+        """Give a new home to the files whose home is none of `others`, in a folder and, if open, in none.
+
+        Return the files that have changed, each with True if its sender's name is registered.
+        """
 
     def note_fetched(self, id: str, user: str) -> bool:
         """Store that a user has all of a file. Return False if that was stored before."""

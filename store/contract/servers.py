@@ -19,7 +19,8 @@ class ServerRow:
     """A server that lives. `name` is shown to people; `address` is `host:port`, where the others reach its main port.
 
     `fingerprint` is the SHA-256 of its certificate as AB:CD:…, empty if it has no TLS. Whoever knows the `secret` is
-    one of the servers on this store. All of them but the number are empty before the server's ports are open.
+    one of the servers on this store. `folder` is the id of its data folder, which several servers may share. Only the
+    number and the folder are there before the server's ports are open.
     """
 
     number: int
@@ -27,6 +28,7 @@ class ServerRow:
     address: str = ""
     fingerprint: str = ""
     secret: str = field(default="", repr=False)
+    folder: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +106,20 @@ class Servers(Protocol):
     def introduce(self, name: str, address: str, fingerprint: str) -> None:
         """Store what the others are to know of this server. Called after `start`, again after each change."""
 
+    def use_folder(self, folder: str) -> None:
+        """Store which data folder this server uses. Called after `start`, once."""
+
+    def last_server(self, folder: str) -> str:
+        """Return the name of the server that has used a folder last, empty if it is not known."""
+
     def others(self) -> list[ServerRow]:
         """Return the other servers that live, sorted by number."""
+
+    def numbers(self) -> list[int]:
+        """Return the numbers of the servers that are not gone, this one among them.
+
+        They are those that live, and those of whom nobody has been told yet that they have died.
+        """
 
     def tell(self, message: str) -> None:
         """Send a message to all other servers. After StoreError, it may have been sent."""
@@ -174,9 +188,20 @@ class Alone:
     def introduce(self, name: str, address: str, fingerprint: str) -> None:
         """Introduce it to nobody."""
 
+    def use_folder(self, folder: str) -> None:
+        """Tell nobody."""
+
+    def last_server(self, folder: str) -> str:
+        """Return an empty name."""
+        return ""
+
     def others(self) -> list[ServerRow]:
         """Return an empty list."""
         return []
+
+    def numbers(self) -> list[int]:
+        """Return this one."""
+        return [0]
 
     def tell(self, message: str) -> None:
         """Tell nobody."""

@@ -13,11 +13,11 @@ _RUNS = (
     "SELECT seq, log, last, count, convert_to(body, 'UTF8'), checksum FROM runs WHERE (log, last) > (%s, %s)"
     " ORDER BY log, last LIMIT %s"
 )
-_FILES = "SELECT id, state, sha256, ranges FROM files WHERE state != 'gone' ORDER BY id"
+_FILES = "SELECT id, state, sha256, ranges FROM files WHERE state != 'gone' AND folder IN ('', %s) ORDER BY id"
 
 
-def check_postgres(address: Address, report: CheckReport, progress: Progress) -> list[KeptFile]:
-    """Check the runs; return the files that the database knows and that have not ended.
+def check_postgres(address: Address, report: CheckReport, progress: Progress, folder: str) -> list[KeptFile]:
+    """Check the runs; return the files of the folder with that id that the database knows and that have not ended.
 
     It reads one state of the database, also while servers use it; so `report.beside` is True, as servers may add files
     meanwhile. Raises StoreError.
@@ -28,7 +28,8 @@ def check_postgres(address: Address, report: CheckReport, progress: Progress) ->
         check_version(db, address)
         _check_runs(db, report, progress)
         return [
-            KeptFile(id, state == "done", sha256, ranges) for id, state, sha256, ranges in db.execute(_FILES).fetchall()
+            KeptFile(id, state == "done", sha256, ranges)
+            for id, state, sha256, ranges in db.execute(_FILES, (folder,)).fetchall()
         ]
 
 

@@ -47,11 +47,13 @@ _SETTINGS = (
     f" SET tcp_user_timeout = {_SILENCE}; SET idle_session_timeout = {_SILENCE}; LISTEN {CHANNEL}"
 )
 _REGISTER = "INSERT INTO servers DEFAULT VALUES RETURNING id"
-_ROW = "INSERT INTO servers (id, name, address, fingerprint, secret) VALUES (%s, %s, %s, %s, %s) ON CONFLICT "
+_ROW = (
+    "INSERT INTO servers (id, name, address, fingerprint, secret, folder) VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT "
+)
 _REGISTER_AGAIN = _ROW + "DO NOTHING"
 INTRODUCE = (  # also if the row was removed by another server, which took this one for dead
     _ROW + "(id) DO UPDATE SET name = excluded.name, address = excluded.address, fingerprint = excluded.fingerprint,"
-    " secret = excluded.secret"
+    " secret = excluded.secret, folder = excluded.folder"
 )
 _LOCK = f"SELECT pg_try_advisory_lock({_CLASS}, %s::integer)"
 _UNLOCK = f"SELECT pg_advisory_unlock({_CLASS}, %s::integer)"
@@ -85,7 +87,7 @@ class Listener:
 
     def __init__(self, address: Address, connect: Callable[[], LimitedConnection]) -> None:
         self.here = 0
-        self.introduced = ("", "", "", "")  # the other columns of the server's row
+        self.introduced = ("", "", "", "", "")  # the other columns of the server's row
         self._address = address
         self._connect = connect
         self._link: LimitedConnection | None = None

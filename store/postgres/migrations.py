@@ -109,4 +109,15 @@ def _client_owners(db: Connection) -> None:
         db.execute(text(f"ALTER TABLE clients ADD COLUMN {column} BIGINT NOT NULL DEFAULT 0"))
 
 
-STEPS: tuple[Step, ...] = (_first, _servers, _introduced, _client_ids, _client_owners)
+def _file_homes(db: Connection) -> None:
+    """Add at which server, and in which folder, the bytes of a file are, and who has used a folder last."""
+    for statement in (
+        "ALTER TABLE files ADD COLUMN home BIGINT NOT NULL DEFAULT 0",
+        "ALTER TABLE files ADD COLUMN folder TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE servers ADD COLUMN folder TEXT NOT NULL DEFAULT ''",
+        "CREATE TABLE folders (id TEXT PRIMARY KEY, server TEXT NOT NULL)",
+    ):
+        db.execute(text(statement.replace("TEXT", 'TEXT COLLATE "C"')))
+
+
+STEPS: tuple[Step, ...] = (_first, _servers, _introduced, _client_ids, _client_owners, _file_homes)

@@ -18,7 +18,10 @@ from .duties import key_of
 from .errors import unreachable
 from .listener import CHANNEL, HOLDER, INTRODUCE, LIVES, PULSE, REFERENCE, TEXT, Listener
 
-_OTHERS = f"SELECT id, name, address, fingerprint, secret FROM servers WHERE id <> %s AND {LIVES} ORDER BY id"
+_OTHERS = f"SELECT id, name, address, fingerprint, secret, folder FROM servers WHERE id <> %s AND {LIVES} ORDER BY id"
+_NUMBERS = "SELECT id FROM servers ORDER BY id"
+_FOLDER = "INSERT INTO folders (id, server) VALUES (%s, %s) ON CONFLICT (id) DO UPDATE SET server = excluded.server"
+_LAST_SERVER = "SELECT server FROM folders WHERE id = %s"
 _NOTIFY = f"SELECT pg_notify('{CHANNEL}', %s)"
 # A message that is too large for a notification waits in a row for whoever hears of it.
 _TELL_LARGE = (
@@ -68,14 +71,36 @@ class PostgresServers:
 
     def introduce(self, name: str, address: str, fingerprint: str) -> None:
         """Store what the others are to know of this server."""
-        self._listener.introduced = (name, address, fingerprint, self.secret)
+        folder = self._listener.introduced[-1]
+        self._introduce(name, address, fingerprint, folder)
+        if folder:
+            with self._database.transaction() as db:
+                db.exec_driver_sql(_FOLDER, (folder, name))
+
+    def _introduce(self, name: str, address: str, fingerprint: str, folder: str) -> None:
+        self._listener.introduced = (name, address, fingerprint, self.secret, folder)
         with self._database.transaction() as db:
             db.exec_driver_sql(INTRODUCE, (self.here, *self._listener.introduced))
+
+    def use_folder(self, folder: str) -> None:
+        """Store which data folder this server uses."""
+        self._introduce("", "", "", folder)
+
+    def last_server(self, folder: str) -> str:
+        """Return the name of the server that has used a folder last, empty if it is not known."""
+        with self._database.reading() as db:
+            found = db.exec_driver_sql(_LAST_SERVER, (folder,)).scalar()
+        return found or ""
 
     def others(self) -> list[ServerRow]:
         """Return the other servers that live, sorted by number."""
         with self._database.reading() as db:
             return [ServerRow(*row) for row in db.exec_driver_sql(_OTHERS, (self.here,))]
+
+    def numbers(self) -> list[int]:
+        """Return the numbers of the servers that are not gone, this one among them."""
+        with self._database.reading() as db:
+            return [number for (number,) in db.exec_driver_sql(_NUMBERS)]
 
     def tell(self, message: str) -> None:
         """Send a message to all other servers, by a connection that does nothing else."""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, delete, func, insert, or_, select, true, update
 
 from wire.frames import FilePart
 from wire.names import fold
 from wire.ranges import RangeSet
 
-from ..contract import FileRow, FileSummary, StoredSize
+from ..contract import FileRow, FilesElsewhere, FileSummary, StoredSize
 from .again import again
 from .database import Database, SqlBase
 from .schema import accounts, fetches, files, members
@@ -27,7 +28,9 @@ class SqlFiles(SqlBase):
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
-        still_open = and_(files.c.id == bindparam("of"), files.c.state == bindparam("open"))
+        still_open = and_(
+            files.c.id == bindparam("of"), files.c.state == bindparam("open"), files.c.home == bindparam("at")
+        )
         self._set_ranges = database.dialect.text(
             update(files).where(still_open).values(ranges=bindparam("to"), until=bindparam("end"))
         )
@@ -58,11 +61,11 @@ class SqlFiles(SqlBase):
             db.execute(update(files).where(files.c.id == id).values(number=number))
 
     @again
-    def keep_ranges(self, id: str, ranges: RangeSet, until: int) -> None:
-        """Store which bytes of an open file are on disk, and until when it is offered."""
+    def keep_ranges(self, id: str, ranges: RangeSet, until: int, home: int = 0) -> None:
+        """Store which bytes of an open file are on disk, and until when it is offered. No-op with another home."""
         body = msgspec.json.encode(ranges).decode()
         with self._database.cursor_transaction() as cursor:
-            cursor.execute(self._set_ranges, (until, body, id, "open"))
+            cursor.execute(self._set_ranges, (until, body, id, "open", home))
         self._database.wrote(len(body), 1)
 
     @again
@@ -72,25 +75,26 @@ class SqlFiles(SqlBase):
             db.execute(update(files).where(and_(files.c.id == id, files.c.state == "open")).values(until=until))
 
     @again
-    def finish_file(self, id: str, sha256: str, until: int) -> bool:
-        """Mark a file as done, with the checksum of its content, and offered `until`. Return False if it is gone."""
+    def finish_file(self, id: str, sha256: str, until: int, home: int = 0) -> bool:
+        """Mark a file as done, with its checksum. Return False if it is gone or has another home."""
         values = {"state": "done", "sha256": sha256, "ranges": "[]", "until": until}
+        mine = and_(files.c.id == id, files.c.home == home, _not_gone)
         with self._database.transaction() as db:
-            return db.execute(update(files).where(and_(files.c.id == id, _not_gone)).values(values)).rowcount > 0
+            return db.execute(update(files).where(mine).values(values)).rowcount > 0
 
     @again
     def drop_file(self, id: str, now: int) -> str | None:
-        """Mark a file as gone. Return the checksum of its blob if no other file has the same, else None."""
+        """Mark a file as gone. Return the checksum of its blob if no other file in the folder has the same."""
         with self._database.transaction() as db:
             done = and_(files.c.id == id, files.c.state == "done")
-            sha256 = db.execute(select(files.c.sha256).where(done)).scalar()
+            blob = db.execute(select(files.c.sha256, files.c.folder).where(done)).one_or_none()
             gone = {"state": "gone", "ranges": "[]", "parts": "[]", "until": now}
             db.execute(update(files).where(and_(files.c.id == id, _not_gone)).values(gone))
-            if not sha256:
+            if blob is None:
                 return None
-            same = and_(files.c.sha256 == sha256, files.c.state == "done")
+            same = and_(files.c.sha256 == blob.sha256, files.c.folder == blob.folder, files.c.state == "done")
             left = db.execute(select(func.count()).where(same)).scalar_one()
-            return None if left else str(sha256)
+            return None if left else str(blob.sha256)
 
     @again
     def forget_files(self, before: int) -> None:
@@ -122,44 +126,90 @@ class SqlFiles(SqlBase):
             )
             return [FileSummary(*row[:9], _ranges.decode(row.ranges), row.part_count) for row in found]
 
-    def open_files(self) -> list[tuple[FileRow, bool]]:
-        """Return all open files, each with True if its sender's name is registered."""
+    def open_files(self, home: int | None = None) -> list[tuple[FileRow, bool]]:
+        """Return the open files of one home, or all, each with True if its sender's name is registered."""
         with self._database.reading() as db:
-            found = db.execute(
-                select(files, _registered).select_from(_with_accounts).where(files.c.state == "open")
-            ).all()
-        return [(_file(row), bool(row.registered)) for row in found]
+            return _find_with_accounts(db, and_(files.c.state == "open", _of(home)))
 
-    def done_sizes(self, least: int) -> list[StoredSize]:
-        """Return the sizes of all complete files, with their lists of parts. A file counts `least` bytes at least."""
-        size = case((files.c.size > least, files.c.size), else_=least) + func.length(files.c.parts) - len("[]")
+    def done_sizes(self, least: int, home: int | None = None) -> list[StoredSize]:
+        """Return the sizes of complete files, with their lists of parts: of one home, or of all files."""
+        size = _size(least)
         with self._database.reading() as db:
             found = db.execute(
                 select(files.c.sender, files.c.network, func.max(_registered).label("registered"), func.sum(size))
                 .select_from(_with_accounts)
-                .where(files.c.state == "done")
+                .where(and_(files.c.state == "done", _of(home)))
                 .group_by(files.c.sender, files.c.network)
             ).all()
         return [
             StoredSize(sender, network, bool(registered), int(total)) for sender, network, registered, total in found
         ]
 
-    def overdue_files(self, now: int) -> list[str]:
-        """Return the ids of files whose `until` is not after `now`, in milliseconds since 1970, sorted by `until`."""
+    def sizes_elsewhere(self, home: int, user: str, network: str, least: int) -> FilesElsewhere:
+        """Return what files with another home take, those of a user and of a network apart."""
+        size = case((files.c.state == "done", _size(least)), else_=least + func.length(files.c.parts) - len("[]"))
+        of_user, of_network = files.c.sender == user, and_(files.c.network == network, files.c.network != "")
+        is_open = files.c.state == "open"
+        wanted = [
+            func.coalesce(func.sum(case((which, value), else_=0)), 0)
+            for which, value in (
+                (of_user, size), (and_(of_user, is_open), 1), (of_network, size), (and_(of_network, is_open), 1),
+                (accounts.c.password.is_(None), size), (_not_gone, size),
+            )
+        ]  # fmt: skip
         with self._database.reading() as db:
-            found = db.execute(select(files.c.id).where(and_(_not_gone, files.c.until <= now)).order_by(files.c.until))
-            return [row.id for row in found]
+            elsewhere = and_(_not_gone, files.c.home != home)
+            found = db.execute(select(*wanted).select_from(_with_accounts).where(elsewhere)).one()
+        return FilesElsewhere(*[int(value) for value in found])
 
-    def next_overdue(self) -> int | None:
-        """Return the earliest `until` of all files, in milliseconds since 1970; None without a file."""
+    def overdue_files(self, now: int, others: Collection[int] = ()) -> list[str]:
+        """Return the ids of files whose `until` is not after `now`, sorted by `until`."""
+        overdue = and_(_not_gone, files.c.until <= now, files.c.home.not_in(list(others)))
         with self._database.reading() as db:
-            until = db.execute(select(func.min(files.c.until)).where(_not_gone)).scalar_one()
+            return [row.id for row in db.execute(select(files.c.id).where(overdue).order_by(files.c.until))]
+
+    def next_overdue(self, others: Collection[int] = ()) -> int | None:
+        """Return the earliest `until` of those files, in milliseconds since 1970; None without a file."""
+        wanted = and_(_not_gone, files.c.home.not_in(list(others)))
+        with self._database.reading() as db:
+            until = db.execute(select(func.min(files.c.until)).where(wanted)).scalar_one()
         return None if until is None else int(until)
 
-    def kept_files(self) -> tuple[set[str], set[str]]:
-        """Return the ids of all open files, and the checksums of all files that are done."""
+    @again
+    def place_file(self, id: str, home: int, folder: str) -> bool:
+        """Store the folder that is about to get the first byte of a file. Return False if it has another home."""
+        mine = and_(files.c.id == id, files.c.home == home, files.c.folder.in_(["", folder]), files.c.state == "open")
+        with self._database.transaction() as db:
+            return db.execute(update(files).where(mine).values(folder=folder)).rowcount > 0
+
+    def files_without_folder(self) -> list[FileRow]:
+        """Return the files that may have bytes in a folder that is not stored: those of an earlier version."""
+        unknown = and_(_not_gone, files.c.folder == "", or_(files.c.state == "done", files.c.home == 0))
         with self._database.reading() as db:
-            found = db.execute(select(files.c.id, files.c.state, files.c.sha256).where(_not_gone)).all()
+            return [_file(row) for row in db.execute(select(files).where(unknown))]
+
+    @again
+    def set_folder(self, id: str, folder: str) -> None:
+        """Store in which folder such a file is."""
+        with self._database.transaction() as db:
+            db.execute(update(files).where(and_(files.c.id == id, files.c.folder == "")).values(folder=folder))
+
+    @again
+    def adopt_files(self, home: int, folder: str, others: Collection[int]) -> list[tuple[FileRow, bool]]:
+        """Give a new home to the files whose home is none of `others`, in a folder and, if open, in none."""
+        here = or_(files.c.folder == folder, and_(files.c.folder == "", files.c.state == "open"))
+        orphans = and_(_not_gone, files.c.home.not_in([home, *others]), here)
+        with self._database.transaction() as db:
+            found = _find_with_accounts(db, orphans)
+            if found:
+                db.execute(update(files).where(orphans).values(home=home))
+        return [(replace(row, home=home), registered) for row, registered in found]
+
+    def kept_files(self, folder: str | None = None) -> tuple[set[str], set[str]]:
+        """Return the ids of all open files, and the checksums of all files that are done, in one folder or in all."""
+        here = _not_gone if folder is None else and_(_not_gone, files.c.folder == folder)
+        with self._database.reading() as db:
+            found = db.execute(select(files.c.id, files.c.state, files.c.sha256).where(here)).all()
         return (
             {row.id for row in found if row.state == "open"},
             {row.sha256 for row in found if row.state == "done"},
@@ -193,6 +243,20 @@ _with_accounts = files.outerjoin(accounts, accounts.c.key == files.c.sender)
 _registered = case((accounts.c.password.is_not(None), 1), else_=0).label("registered")
 
 
+def _of(home: int | None) -> ColumnElement[bool]:
+    return true() if home is None else files.c.home == home
+
+
+def _size(least: int) -> ColumnElement[int]:
+    """Return what a complete file takes: its size, `least` bytes at least, and its list of parts."""
+    return case((files.c.size > least, files.c.size), else_=least) + func.length(files.c.parts) - len("[]")
+
+
+def _find_with_accounts(db: Connection, which: ColumnElement[bool]) -> list[tuple[FileRow, bool]]:
+    found = db.execute(select(files, _registered).select_from(_with_accounts).where(which)).all()
+    return [(_file(row), bool(row.registered)) for row in found]
+
+
 def _find(db: Connection, which: ColumnElement[bool]) -> FileRow | None:
     found = db.execute(select(files).where(which)).one_or_none()
     return None if found is None else _file(found)
@@ -202,7 +266,7 @@ def _file(row: Any) -> FileRow:
     return FileRow(
         row.id, row.log, row.sender, row.sender_name, row.own, row.name, row.size, row.made, row.until, row.state,
         row.sha256, _ranges.decode(row.ranges), tuple(_parts.decode(row.parts)), row.number,
-        row.network,
+        row.network, row.home, row.folder,
     )  # fmt: skip
 
 
@@ -212,5 +276,5 @@ def _values(row: FileRow) -> dict[str, Any]:
         "name": row.name, "size": row.size, "made": row.made, "until": row.until, "state": row.state,
         "sha256": row.sha256, "ranges": msgspec.json.encode(row.ranges).decode(),
         "parts": msgspec.json.encode(row.parts).decode(), "number": row.number,
-        "network": row.network, "part_count": len(row.parts),
+        "network": row.network, "part_count": len(row.parts), "home": row.home, "folder": row.folder,
     }  # fmt: skip

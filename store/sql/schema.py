@@ -115,7 +115,8 @@ ids = Table(
     Column("number", BigInteger, nullable=False),
 )
 
-# The columns are those of FileRow; `ranges` and `parts` are JSON, and `part_count` counts the parts.
+# The columns are those of FileRow; `ranges` and `parts` are JSON, and `part_count` counts the parts. In a store for one
+# server, `home` and `folder` have their defaults.
 files = Table(
     "files",
     metadata,
@@ -135,6 +136,8 @@ files = Table(
     Column("number", BigInteger, nullable=False),
     Column("network", Text, nullable=False, server_default=text("''")),
     Column("part_count", Integer, nullable=False, server_default=text("0")),
+    Column("home", BigInteger, nullable=False, server_default=text("0")),
+    Column("folder", Text, nullable=False, server_default=text("''")),
     UniqueConstraint("sender", "own", name="files_own"),
     Index("files_log", "log"),
     Index("files_sha256", "sha256"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..blobs import Blobs
 from ..contract import Servers
 from .accounts import SqlAccounts
@@ -16,8 +18,12 @@ from .unused import SqlUnused
 class SqlStore(SqlEntries, SqlMembers, SqlAccounts, SqlClients, SqlFiles, SqlUnused):
     """The six parts on one database, beside the bytes of the files."""
 
-    def __init__(self, database: Database, blobs: Blobs, servers: Servers) -> None:
+    def __init__(
+        self, database: Database, blobs: Blobs, servers: Servers, release: Callable[[], None] = lambda: None
+    ) -> None:
+        """`release` is called once the store is closed."""
         super().__init__(database)
+        self._release = release
         self._blobs = blobs
         self._servers = servers
 
@@ -39,3 +45,5 @@ class SqlStore(SqlEntries, SqlMembers, SqlAccounts, SqlClients, SqlFiles, SqlUnu
             self._servers.close()
         finally:
             self._database.close()
+            release, self._release = self._release, lambda: None
+            release()

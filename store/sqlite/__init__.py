@@ -10,6 +10,7 @@ from __future__ import annotations
 from .check import check_disk, check_runs, check_structure, checked_database, kept_files
 from .copy import sqlite_source, sqlite_target
 from .database import FILE, SqliteDatabase
+from .folder import share_folder
 from .read_only import read_sqlite_account
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "checked_database",
     "kept_files",
     "read_sqlite_account",
+    "share_folder",
     "sqlite_source",
     "sqlite_target",
 ]

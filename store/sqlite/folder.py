@@ -136,6 +136,24 @@ def _owner(folder: Path) -> str:
     return f" (process {number or 'unknown'})"
 
 
+def share_folder(folder: Path) -> int:
+    """Keep servers with SQLite from a folder until the returned descriptor is closed; others may share it.
+
+    Creates the folder. Raises StoreError if a server with SQLite uses it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise StoreError(f"The data folder {folder} cannot be used: {error.strerror}.") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise StoreError(f"The data folder {folder} is in use by another server{_owner(folder)}.") from None
+    return descriptor
+
+
 def lock_for_reading(folder: Path) -> int | None:
     """Keep servers from a folder until the returned descriptor is closed; None if one has it. Raises StoreError."""
     try:

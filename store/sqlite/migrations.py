@@ -164,6 +164,13 @@ def _client_owners(db: Connection) -> None:
         db.execute(text(f"ALTER TABLE clients ADD COLUMN {column} BIGINT NOT NULL DEFAULT 0"))
 
 
+def _file_homes(db: Connection) -> None:
+    """Add at which server, and in which folder, the bytes of a file are; only several servers use it."""
+    db.execute(text("ALTER TABLE files ADD COLUMN home BIGINT NOT NULL DEFAULT 0"))
+    db.execute(text("ALTER TABLE files ADD COLUMN folder TEXT NOT NULL DEFAULT ''"))
+
+
 STEPS: tuple[Step, ...] = (
     _first, _clients, _files, _ids, _tails, _ends, _checksums, _unused, _file_quotas, _client_filters, _client_owners,
+    _file_homes,
 )  # fmt: skip

@@ -7,6 +7,8 @@ from typing import Protocol, TypeAlias
 
 from wire.frames import Offer, Offered, Ranges
 
+TRY_AGAIN = {"file-away"}  # codes of errors after which another attempt makes sense
+
 
 class ConnectionLostError(Exception):
     """The connection is lost, or could not be opened: try again later."""

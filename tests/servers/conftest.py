@@ -24,7 +24,7 @@ from tests.support.stores import PostgresPlace, WatchedStore
 from wire.limits import Limits
 
 StartServers = Callable[..., list[Server]]
-OpenStore = Callable[[], Store]
+OpenStore = Callable[[Path], Store]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -47,7 +47,12 @@ def open_shared(request: pytest.FixtureRequest, database_kind: str) -> Iterator[
     """Open the store as one more server does."""
     if database_kind == "local":
         site: LocalSite = request.getfixturevalue("site")
-        yield lambda: cast("Store", SharedStore(site.store, site.server(), lambda: None))
+
+        def open_local(folder: Path) -> Store:
+            servers = site.server()
+            return cast("Store", SharedStore(site.store, servers, servers.close, folder))
+
+        yield open_local
         return
     place = PostgresPlace()
     place.open()
@@ -63,7 +68,8 @@ def start_servers(open_shared: OpenStore, tmp_path: Path, monkeypatch: pytest.Mo
     def watched(
         url: str | Path, durability: Durability = "process", *, folder: Path | None = None, alone: bool = False
     ) -> Store:
-        return cast("Store", WatchedStore(open_shared()))
+        assert folder is not None
+        return cast("Store", WatchedStore(open_shared(folder)))
 
     monkeypatch.setenv(SEVERAL, "1")
     monkeypatch.setattr("server.open_store", watched)

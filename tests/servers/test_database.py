@@ -25,10 +25,10 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def open_shared(cluster: Cluster, tmp_path: Path) -> Callable[[], Store]:
+def open_shared(cluster: Cluster) -> Callable[[Path], Store]:
     """Open the store as one more server does."""
     url = cluster.socket_url(cluster.new_database())
-    return lambda: open_store(url, folder=tmp_path / "files")
+    return lambda folder: open_store(url, folder=folder)
 
 
 def backend(server: Server) -> int:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
 from store.blobs import Blobs
+from tests.support.waiting import ended, eventually
 
 SHA = "ab" + "0" * 62
 DATA = b"the content" * 1_000
@@ -165,9 +167,9 @@ def test_a_sweep_removes_unknown_files(blobs: Blobs, tmp_path: Path) -> None:
     blobs.keep("id", SHA)
     (tmp_path / "blobs" / "ab" / f"{SHA}.new").write_bytes(b"half a copy, after a crash")
     (tmp_path / "parts" / "unknown").write_bytes(b"a part without a row")
-    blobs.sweep({"id"}, {SHA})
+    blobs.sweep(lambda: ({"id"}, {SHA}))
     assert files(tmp_path) == {"parts/id": DATA, f"blobs/ab/{SHA}": DATA}
-    blobs.sweep(set(), set())
+    blobs.sweep(lambda: (set(), set()))
     assert files(tmp_path) == {}
 
 
@@ -187,10 +189,85 @@ def test_the_ranges_of_a_part_are_recorded_beside_it(blobs: Blobs, tmp_path: Pat
     assert blobs.recorded_ranges("id") == ((10, 20),)
     record(blobs, (0, 5), (20, 1 << 40))
     assert blobs.recorded_ranges("id") == ((0, 5), (10, 1 << 40))
-    blobs.sweep({"id"}, set())
+    blobs.sweep(lambda: ({"id"}, set()))
     assert set(files(tmp_path)) == {"parts/id", "parts/id.ranges"}
     blobs.clear_record("id")
     assert blobs.recorded_ranges("id") == ()
     record(blobs, (0, 1))
-    blobs.sweep(set(), set())
+    blobs.sweep(lambda: (set(), set()))
     assert files(tmp_path) == {}
+
+
+# A folder that several servers share
+
+
+def test_a_folder_has_one_id(tmp_path: Path) -> None:
+    """Servers that start at the same moment agree on it."""
+    assert Blobs(tmp_path / "files").known_identity() == ""
+    found: list[str] = []
+    made = [Blobs(tmp_path / "files", shared=True) for _ in range(8)]
+    threads = [threading.Thread(target=lambda each=each: found.append(each.identity())) for each in made]
+    for thread in threads:
+        thread.start()
+    ended(threads, lambda: len(found))
+    assert len(found) == 8
+    assert {*found} == {Blobs(tmp_path / "files").known_identity()}
+    assert Blobs(tmp_path / "other").identity() not in found
+
+
+def test_one_server_at_a_time_writes_a_part(tmp_path: Path) -> None:
+    one, other = Blobs(tmp_path, shared=True), Blobs(tmp_path, shared=True)
+    descriptor = one.open_part("id")
+    with pytest.raises(BlockingIOError):
+        other.open_part("id")
+    os.close(other.open_part("another"))
+    os.close(other.read_part("id"))
+    os.close(descriptor)
+    os.close(other.open_part("id"))
+
+
+def test_one_server_at_a_time_has_the_turn(tmp_path: Path) -> None:
+    one, other = Blobs(tmp_path, shared=True), Blobs(tmp_path, shared=True)
+    order: list[str] = []
+
+    def second() -> None:
+        with other.turn():
+            order.append("second")
+
+    thread = threading.Thread(target=second)
+    with one.turn():
+        thread.start()
+        eventually(waits_for_lock, lambda: "it does not wait")
+        order.append("first")
+    ended([thread], lambda: len(order))
+    assert order == ["first", "second"]
+
+
+def waits_for_lock() -> bool:
+    """Return True if a thread of this process waits for a lock of a file."""
+    waiting = [line for line in Path("/proc/locks").read_text().splitlines() if "->" in line]
+    return any(f" {os.getpid()} " in line for line in waiting)
+
+
+def test_a_part_that_comes_during_a_sweep_stays(tmp_path: Path) -> None:
+    """The rows are read after the folder: of a part that is seen, the row was there before."""
+    one, other = Blobs(tmp_path, shared=True), Blobs(tmp_path, shared=True)
+    os.close(one.open_part("stray"))
+
+    def kept() -> tuple[set[str], set[str]]:
+        os.close(other.open_part("new"))
+        return set(), set()
+
+    one.sweep(kept)
+    assert set(files(tmp_path)) == {"lock", "parts/new"}
+
+
+def test_marks_tell_who_uses_a_folder(tmp_path: Path) -> None:
+    one = Blobs(tmp_path, shared=True)
+    assert one.marks() == []
+    one.mark("3-ab")
+    one.mark("4-cd")
+    assert sorted(Blobs(tmp_path).marks()) == ["3-ab", "4-cd"]
+    one.unmark("3-ab")
+    one.unmark("3-ab")
+    assert one.marks() == ["4-cd"]

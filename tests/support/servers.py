@@ -5,19 +5,29 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from channels.locks import nothing_held
-from store import Client, Held, Holding, ServerRow, Store, StoreError
+from store import Blobs, Client, Held, Holding, ServerRow, Store, StoreError
+from store.blobs import FOLDER
 
 
 class SharedStore:
     """A store as one of its servers sees it (cast it to Store). `closed` is called when that server closes it."""
 
-    def __init__(self, store: Store, servers: LocalServers, closed: Callable[[], None]) -> None:
+    def __init__(
+        self, store: Store, servers: LocalServers, closed: Callable[[], None], folder: Path | None = None
+    ) -> None:
+        """The bytes of files are in `folder`; without one, in that of the store."""
         self._store = store
         self._servers = servers
+        self._blobs = Blobs(folder / FOLDER, shared=True) if folder is not None else store.blobs()
         self.close = closed
+
+    def blobs(self) -> Blobs:
+        """The bytes of files."""
+        return self._blobs
 
     def servers(self) -> LocalServers:
         """The servers, as this one sees them."""
@@ -70,6 +80,8 @@ class LocalSite:
         self.lock = threading.RLock()
         self.living: dict[int, LocalServers] = {}
         self.held: dict[tuple[int, int], Holding] = {}
+        self.folders: dict[str, str] = {}  # by id: the server that has used it last
+        self.taken_for_dead: set[int] = set()
         self.away = False
         self.told: list[tuple[int, str]] = []
         self.duties: dict[str, int] = {}  # the server that has each
@@ -115,12 +127,14 @@ class LocalSite:
             for duty, changed in server.shared.items():
                 if self.duties.get(duty) == number:
                     changed(False)
+            self.taken_for_dead.add(number)
             self._clear(number)
 
     def back(self, number: int) -> None:
         """Let it reach the database again."""
         with self.lock:
             self.living[number].deaf = False
+            self.taken_for_dead.discard(number)
             self.living[number].missed()
             self._appoint()
 
@@ -153,13 +167,30 @@ class LocalServers:
     def introduce(self, name: str, address: str, fingerprint: str) -> None:
         """Keep what the others are to know."""
         self.reach()
-        self.row = ServerRow(self.here, name, address, fingerprint, self.secret)
+        self.row = ServerRow(self.here, name, address, fingerprint, self.secret, self.row.folder)
+        self.site.folders[self.row.folder] = name
+
+    def use_folder(self, folder: str) -> None:
+        """Keep which folder it uses."""
+        self.reach()
+        self.row = ServerRow(self.here, secret=self.secret, folder=folder)
+
+    def last_server(self, folder: str) -> str:
+        """Return who has used a folder last."""
+        self.reach()
+        return self.site.folders.get(folder, "")
 
     def others(self) -> list[ServerRow]:
         """Return the others that live."""
         self.reach()
         with self.site.lock:
-            return [each.row for number, each in sorted(self.site.living.items()) if number != self.here]
+            return [self.site.living[number].row for number in self.numbers() if number != self.here]
+
+    def numbers(self) -> list[int]:
+        """Return those that are not gone."""
+        self.reach()
+        with self.site.lock:
+            return sorted({*self.site.living} - self.site.taken_for_dead)
 
     def tell(self, message: str) -> None:
         """Call the others, all in one order."""

@@ -178,6 +178,18 @@ class Attach(Request, tag="attach", kw_only=True):
     token: str
 
 
+class Relay(Request, tag="relay", kw_only=True):
+    """Instead of `hello`: a server asks another one on the same database about files for its user; answered with `ok`.
+
+    Nobody else knows the `secret`. `address` is the user's IP address. The connection accepts `put`, `have`, `finish`,
+    `get`, `sum`, `taken`, `cancel`, `listen`, `reach`, `ping` and `bye`.
+    """
+
+    name: Name
+    secret: str
+    address: str = ""
+
+
 class Offered(Answer, tag="offered", kw_only=True):
     """The file is offered as entry `number` of that log. `have` lists the ranges that the server has of it.
 
@@ -332,6 +344,20 @@ class Fetched(Frame, tag="fetched"):
     user: Name
 
 
-REQUESTS: tuple[type[Frame], ...] = (Offer, Put, Have, Finish, Get, Sum, Taken, Listen, Reach, Files, Cancel, Attach)
+REQUESTS: tuple[type[Frame], ...] = (
+    Offer,
+    Put,
+    Have,
+    Finish,
+    Get,
+    Sum,
+    Taken,
+    Listen,
+    Reach,
+    Files,
+    Cancel,
+    Attach,
+    Relay,
+)
 ANSWERS: tuple[type[Frame], ...] = (Offered, Kept, Ranges, Finished, Chunk, SumIs, Way, FileList, Cancelled, Attached)
 EVENTS: tuple[type[Frame], ...] = (More, Visitor, Wanted, Fetched)

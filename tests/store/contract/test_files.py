@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import msgspec
 
-from store import FileRow, FileSummary, Store, StoredSize
+from store import FileRow, FilesElsewhere, FileSummary, Store, StoredSize
 from tests.support.stores import NOW, Place
 from wire.frames import FilePart
 
@@ -179,3 +179,95 @@ def test_fetches_are_stored_once(store: Store) -> None:
     assert store.note_fetched("f3", "cy")
     assert store.fetched(["f1", "f2", "f4"], 10) == {"f1": ["Bob", "ann"], "f2": ["bob"]}
     assert store.fetched(["f1", "f2", "f4"], 1) == {"f1": ["Bob"], "f2": ["bob"]}
+
+
+# Several servers
+
+
+def at(store: Store, id: str, home: int, folder: str = "", *, sender_key: str = "ann", network: str = "") -> FileRow:
+    """Offer a file of 100 bytes that has a home."""
+    row = FileRow(
+        id, 1, sender_key, sender_key.title(), f"own-{id}", f"{id}.bin", 100, NOW, NOW + 10, network=network, home=home,
+        folder=folder,
+    )  # fmt: skip
+    return store.add_file(row)
+
+
+def homes(store: Store) -> dict[str, tuple[int, str]]:
+    """Return the home and the folder of each file that has not ended."""
+    rows = [store.file(id) for id in ("f1", "f2", "f3", "f4", "f5", "f6")]
+    return {row.id: (row.home, row.folder) for row in rows if row is not None and row.state != "gone"}
+
+
+def test_only_the_home_of_a_file_writes_it(store: Store) -> None:
+    at(store, "f1", 3)
+    assert not store.place_file("f1", 4, "there")
+    assert store.place_file("f1", 3, "here")
+    assert store.place_file("f1", 3, "here")
+    assert not store.place_file("f1", 3, "there")
+    assert homes(store) == {"f1": (3, "here")}
+    store.keep_ranges("f1", ((0, 50),), NOW + 99, 4)
+    assert not store.finish_file("f1", "ab", NOW + 99, 4)
+    row = store.file("f1")
+    assert row is not None
+    assert (row.state, row.ranges, row.until) == ("open", (), NOW + 10)
+    store.keep_ranges("f1", ((0, 50),), NOW + 99, 3)
+    assert store.finish_file("f1", "ab", NOW + 99, 3)
+    assert not store.place_file("f1", 3, "here"), "it is complete"
+
+
+def test_a_home_that_is_gone_is_replaced_in_its_folder(store: Store) -> None:
+    """An open file without a byte may go to any folder; a file of another folder stays there."""
+    store.open_account("Ann")
+    store.set_password("ann", "hash")
+    for id, home, folder in (
+        ("f1", 1, "here"),
+        ("f2", 1, "there"),
+        ("f3", 1, ""),
+        ("f4", 2, "here"),
+        ("f5", 3, "here"),
+    ):
+        at(store, id, home, folder, sender_key="ann" if id == "f1" else "bob")
+    at(store, "f6", 1)
+    assert store.finish_file("f6", "ab", NOW + 30, 1), "of an earlier version: its folder is not known"
+    adopted = store.adopt_files(3, "here", [2])
+    assert sorted((row.id, row.home, registered) for row, registered in adopted) == [("f1", 3, True), ("f3", 3, False)]
+    assert homes(store) == {
+        "f1": (3, "here"), "f2": (1, "there"), "f3": (3, ""), "f4": (2, "here"), "f5": (3, "here"), "f6": (1, ""),
+    }  # fmt: skip
+    assert store.adopt_files(3, "here", [2]) == []
+    assert [row.id for row in store.files_without_folder()] == ["f6"]
+    store.set_folder("f6", "here")
+    store.set_folder("f1", "there")
+    assert store.files_without_folder() == []
+    assert [row.id for row, _ in store.adopt_files(3, "here", [2])] == ["f6"]
+
+
+def test_lists_and_sums_are_those_of_a_home(store: Store) -> None:
+    store.open_account("Ann")
+    store.set_password("ann", "hash")
+    for id, home, folder, sender in (
+        ("f1", 1, "here", "ann"), ("f2", 2, "there", "ann"), ("f3", 2, "there", "bob"), ("f4", 2, "", "ann"),
+    ):  # fmt: skip
+        at(store, id, home, folder, sender_key=sender, network="10.0.0.1" if sender == "ann" else "")
+    assert store.finish_file("f2", "ab", NOW + 5, 2)
+    assert store.finish_file("f3", "ab", NOW + 6, 2)
+    assert [row.id for row, _ in store.open_files(1)] == ["f1"]
+    assert [row.id for row, _ in store.open_files(2)] == ["f4"]
+    assert store.done_sizes(10, 1) == []
+    assert {each.sender_key for each in store.done_sizes(10, 2)} == {"ann", "bob"}
+    assert store.sizes_elsewhere(1, "ann", "10.0.0.1", 7) == FilesElsewhere(107, 1, 107, 1, 100, 207)
+    assert store.sizes_elsewhere(1, "bob", "", 7) == FilesElsewhere(100, 0, 0, 0, 100, 207)
+    assert store.sizes_elsewhere(2, "ann", "10.0.0.1", 7) == FilesElsewhere(7, 1, 7, 1, 0, 7)
+    assert store.overdue_files(NOW + 20, [1]) == ["f2", "f3", "f4"]
+    assert store.overdue_files(NOW + 20, [1, 2]) == []
+    assert (store.next_overdue([1]), store.next_overdue([2]), store.next_overdue([1, 2])) == (NOW + 5, NOW + 10, None)
+    assert store.kept_files("here") == ({"f1"}, set())
+    assert store.kept_files("there") == (set(), {"ab"})
+
+
+def test_a_blob_is_dropped_with_the_last_file_of_its_folder(store: Store) -> None:
+    for id, folder in (("f1", "here"), ("f2", "there"), ("f3", "here")):
+        at(store, id, 1, folder)
+        assert store.finish_file(id, "ab", NOW + 30, 1)
+    assert [store.drop_file(id, NOW) for id in ("f1", "f2", "f3")] == [None, "ab", "ab"]

@@ -76,9 +76,9 @@ class PostgresPlace(Place):
     def _open(self) -> Store:
         return open_store(self.url, folder=self.folder)
 
-    def open_another(self) -> Store:
+    def open_another(self, folder: Path | None = None) -> Store:
         """Open the store once more, as another server does, beside the one that is open."""
-        self._further.append(self._open())
+        self._further.append(open_store(self.url, folder=folder or self.folder))
         return self._further[-1]
 
     def clear(self) -> None:
