@@ -21,9 +21,13 @@ from .sqlite import sqlite_source, sqlite_target
 
 _OFTEN = 1_000  # rows from one report of progress to the next one
 _EMPTY = "[]"
-_ID, _STATE, _SHA256, _RANGES, _SIZE, _HOME, _FOLDER = [
-    [column.name for column in schema.files.columns].index(name)
-    for name in ("id", "state", "sha256", "ranges", "size", "home", "folder")
+# Columns that name a server of the source, or a folder of one, and their values for none. A server that has the bytes of
+# a file in its folder finds them at its start.
+_OF_SERVERS: dict[tuple[str, str], int | str] = {
+    ("clients", "server"): 0, ("clients", "connection"): 0, ("files", "home"): 0, ("files", "folder"): "",
+}  # fmt: skip
+_ID, _STATE, _SHA256, _RANGES, _SIZE = [
+    [column.name for column in schema.files.columns].index(name) for name in ("id", "state", "sha256", "ranges", "size")
 ]
 
 
@@ -106,9 +110,7 @@ class _Copy:
         self._target.write(schema.runs, self._new_runs(check, found))
         self._check_tails(self._source, check)
         for table in COPIED:
-            rows = self._source.rows(table)
-            if table is schema.files:
-                rows = map(_without_home, rows)
+            rows = _without_servers(table, self._source.rows(table))
             self._target.write(table, self._counted("copying", table, self._source.count(table), rows))
         self._target.finish({log: tail for log, tail in check.tails.items() if tail})
         report.messages = found.messages
@@ -179,11 +181,13 @@ class _Copy:
                 raise StoreError(f"The last message of {name} has number {found}, and should have {tail}.")
 
 
-def _without_home(row: Row) -> Row:
-    """Return the row of a file whose bytes are in a folder that its next server looks for itself."""
-    values = list(row)
-    values[_HOME], values[_FOLDER] = 0, ""
-    return tuple(values)
+def _without_servers(table: Table, rows: Iterator[Row]) -> Iterator[Row]:
+    """Yield the rows of a table without what they say of the servers that use the source."""
+    values = {place: _OF_SERVERS.get((table.name, column.name)) for place, column in enumerate(table.columns)}
+    changed = {place: value for place, value in values.items() if value is not None}
+    if not changed:
+        return rows
+    return (tuple([changed.get(place, value) for place, value in enumerate(row)]) for row in rows)
 
 
 def _exhaust(rows: Iterable[Row]) -> None:

@@ -153,6 +153,21 @@ def test_all_is_copied_and_goes_on(make: Make, kind: str, to: str) -> None:
     assert (checked.problems, checked.messages, checked.files) == ([], report.messages + 1, 3)
 
 
+@pytest.mark.parametrize(("kind", "to"), WAYS)
+def test_the_copy_knows_no_server_of_the_source(make: Make, kind: str, to: str) -> None:
+    """A session of a client that is connected there ends as one whose server is gone, whoever has that number now."""
+    source, target = make(kind), make(to)
+    fill(source.open())
+    change(source, "UPDATE clients SET server = 1, connection = 7")
+    copy(source, target)
+    after = target.open()
+    assert [(row.server, row.connection) for row in contents(after, numbered=True)["clients"]] == [(0, 0)] * 3
+    after.part_clients()
+    client = after.client("ann/dev", 0)
+    assert client is not None
+    assert client.until is not None
+
+
 @pytest.mark.parametrize("to", PLACES)
 def test_what_several_servers_have_written_is_numbered_anew_or_kept(make: Make, to: str) -> None:
     """Their numbers of the journal are not in the order of the logs."""
