@@ -17,7 +17,7 @@ from tests.support.clients import Json, Text, endpoint, in_tls
 from tests.support.fixtures import StartProcess
 from tests.support.mqtt import MqttLine
 from tests.support.processes import Process
-from tests.support.processes.haproxy import HAProxy
+from tests.support.processes.proxies import HAProxy
 from tests.support.repository import ROOT
 from tests.support.waiting import eventually
 from wire.frames import Ping, Pong
