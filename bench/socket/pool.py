@@ -9,9 +9,10 @@ from __future__ import annotations
 import select
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import cycle, islice
 
 from .dialects import ID_PLACE, Dialect, SizeModel
 
@@ -210,14 +211,23 @@ def client_pool(
     publishers: int,
     size: int,
     with_ids: bool = False,
+    subscriber_ports: Sequence[int] = (),
+    publisher_ports: Sequence[int] = (),
 ) -> Iterator[ClientPool]:
-    """Yield `channels` channels with so many subscribers and publishers each, and posts of `size` bytes of text."""
+    """Yield `channels` channels with so many subscribers and publishers each, and posts of `size` bytes of text.
+
+    They connect to `port`, or else to these ports in turn.
+    """
     pool = ClientPool(dialect)
+    ports = [
+        *islice(cycle(subscriber_ports or (port,)), subscribers),
+        *islice(cycle(publisher_ports or (port,)), publishers),
+    ]
     text = "x" * size
     try:
         for number in range(channels):
             name = f"room{number:03d}"
-            members = [pool.connect(port) for _ in range(subscribers + publishers)]
+            members = [pool.connect(each) for each in ports]
             for member in members:
                 member.ask(dialect.join(name), dialect.joined)
             post = dialect.post(name, text, with_id=with_ids)

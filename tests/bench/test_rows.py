@@ -16,6 +16,7 @@ from bench.load import find_compiler
 from bench.markdown import markdown
 from bench.mirror.pool import SiteBroker
 from bench.mqtt.pool import Acknowledger, PartylineBroker
+from bench.postgres import programs
 from bench.rows.mirror import MIRROR_ROWS
 from bench.rows.mqtt import MQTT_ROWS
 from bench.rows.row import SELF, Measured, Metric, Plan, Row
@@ -107,6 +108,16 @@ def test_every_row_runs_against_partyline(row: str, tmp_path: Path, capsys: pyte
     assert main([row, *SMALL, "--json", str(record)]) == 0, capsys.readouterr().out
     (measured,) = json.loads(record.read_text())[row][PARTYLINE]["rounds"]
     assert all(value > 0 for value in measured) or row in {"e", "m4", "t1"}  # memory may shrink with so few connections
+
+
+@pytest.mark.skipif(find_compiler() is None or programs() is None, reason="needs a C compiler and PostgreSQL")
+@pytest.mark.parametrize("row", ["p2", "p3", "p4"])
+def test_rows_of_two_servers_run(row: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record = tmp_path / "record.json"
+    assert main([row, *SMALL, "--json", str(record)]) == 0, capsys.readouterr().out
+    (measured,) = json.loads(record.read_text())[row][PARTYLINE]["rounds"]
+    assert len(measured) >= 3
+    assert all(value >= 0 for value in measured)
 
 
 @pytest.mark.parametrize("row", ["b", "c", "m3"])
