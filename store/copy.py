@@ -21,8 +21,8 @@ from .sqlite import sqlite_source, sqlite_target
 
 _OFTEN = 1_000  # rows from one report of progress to the next one
 _EMPTY = "[]"
-# Columns that name a server of the source, or a folder of one, and their values for none. A server that has the bytes of
-# a file in its folder finds them at its start.
+# Columns that name a server of the source, or a folder of one, and their values for none. A server that starts with a
+# folder finds the bytes of files in it.
 _OF_SERVERS: dict[tuple[str, str], int | str] = {
     ("clients", "server"): 0, ("clients", "connection"): 0, ("files", "home"): 0, ("files", "folder"): "",
 }  # fmt: skip
