@@ -176,6 +176,7 @@ class Hearing:
             session.replaced("", elsewhere=True)
         clients = [session.number for _, session in directory.held_here() if session.client]
         store.return_clients(self._chat.servers.here, clients)
+        self._chat.servers.wills.restore(clients)
         self._chat.files.was_away()
         self._has_to_restore = False
         self._chat.outbox.tell(LookAgain())

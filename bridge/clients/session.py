@@ -54,7 +54,7 @@ from .session_state import SessionState
 from .shared import SharedState
 from .subscribe import SubscribeHandler
 from .subscriptions import Subscriptions
-from .wills import LastWill
+from .wills import LastWill, WillOwner
 
 _PROTOCOLS = {V5: "mqtt-5", V311: "mqtt-3.1.1"}  # in the operator's log
 
@@ -165,7 +165,9 @@ class MqttSession:
             self._key = login.key
         if previous is not None:
             previous.taken_over(self.address, clean=packet.clean)
-        self._shared.wills.client_connected(self._key, clean=packet.clean)
+        will = self._will
+        delay = min(will.delay, self._state.expiry) if will is not None else 0
+        self._shared.wills.connected(self._will_owner(login.account.name), will, delay, clean=packet.clean)
         self._shared.partings.wait(self._session.instead)
         wanted = self._state.expiry
         present = self._state.open(self._key, sent, clean=packet.clean)
@@ -351,14 +353,17 @@ class MqttSession:
         except StoreError as error:
             report(events.StoreProblem(str(error), f"The session of {self._key} may be incomplete."))
 
+    def _will_owner(self, name: str) -> WillOwner:
+        return WillOwner(self._key, self._session.number, name)
+
     def _publish_will(self) -> None:
         will, user = self._will, self._session.user
-        if will is None or user is None or not self._responses.connected or self._publish_handler.gone:
-            return  # [MQTT-3.1.2-8]
-        delay = min(will.delay, self._state.expiry)
-        if not delay:
-            self._shared.wills.publish(user.name, will)
-        elif not self._shared.wills.publish_later(self._key, user.name, will, delay, lambda: self._will is will):
+        if user is None:
+            return
+        who = self._will_owner(user.name)
+        if will is None or not self._responses.connected or self._publish_handler.gone:
+            self._shared.wills.dropped(who)  # [MQTT-3.1.2-8]
+        elif not self._shared.wills.lost(who, will, min(will.delay, self._state.expiry), lambda: self._will is will):
             self._publish_will()  # `taken_over` has dropped the will meanwhile, or has made it due
 
     def note_last_read(self) -> None:

@@ -13,8 +13,9 @@ from .live_ring import LiveRing
 from .partings import Partings
 from .registry import Registry
 from .retained import RetainedState
+from .stored_wills import StoredWills
 from .timer import Timer
-from .wills import Wills
+from .wills import AnyWills, Wills
 
 
 class SharedState:
@@ -31,7 +32,8 @@ class SharedState:
         self.filter_budget = self.registry.filter_budget
         self.live = LiveRouter(topics, self.registry)
         LiveRing(chat, self.live)
-        self.wills = Wills(chat, self.live, self._timer)
+        kind = Wills if chat.outbox.alone else StoredWills
+        self.wills: AnyWills = kind(chat, self.live, self._timer)
         self.retained = RetainedState(chat, topics, self.registry)
         chat.watchers.append(self)
         chat.hearing.listen(Came, self._came_elsewhere)

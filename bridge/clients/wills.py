@@ -1,4 +1,8 @@
-"""Floor 3: wills: messages that clients want published when their connections are lost, at once or after a delay."""
+"""Floor 3: wills: messages that clients want published when their connections are lost, at once or after a delay.
+
+`Wills` has them in memory, where one server has the store to itself. Several servers have them in the store
+(stored_wills.py).
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,14 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 from channels import WILLS, Chat, Log, Origin, Posting, leaf
 from reporting import events, report
 from store import StoreError
 from wire.errors import ChatError
 from wire.frames import Msg, Request, Say
+from wire.limits import Limits
 from wire.names import fold
 from wire.topics import LiveMessage
 
@@ -32,89 +38,65 @@ class LastWill:
     address: str
 
 
-class Wills:
-    """Publishes wills. Any thread may call it."""
+@dataclass(frozen=True, slots=True)
+class WillOwner:
+    """The connection of a client: its key in the registry, its number, and the name of its user."""
 
-    def __init__(self, chat: Chat, live: LiveRouter, timer: Timer) -> None:
-        self._chat = chat
-        self._live = live
-        self._timer = timer
-        self._lock = leaf()
-        self._delayed: dict[str, tuple[int, str]] = {}  # by client key: the number of the timer, and the network
-        self._by_user: Counter[str] = Counter()  # delayed wills of each user, by key
-        self._by_network: Counter[str] = Counter()  # delayed wills of each address (see `Origin`)
+    key: str
+    connection: int
+    name: str
 
-    def publish_later(self, key: str, name: str, will: LastWill, seconds: int, holds: Callable[[], bool]) -> bool:
-        """Publish a client's will after `seconds`, unless it connects before that (5 §3.1.3.2.2).
 
-        Publish it now if as many wills wait as the limits allow.
+class AnyWills(Protocol):
+    """The wills, as sessions see them. Any thread may call it."""
 
-        Return False and do nothing if `holds` returns False: another connection has taken the client over. That
-        connection must make it return False before it calls `client_connected`. `holds` must take no lock.
+    def connected(self, who: WillOwner, will: LastWill | None, delay: int, *, clean: bool) -> None:
+        """A client has connected: drop its delayed will ([MQTT-3.1.3-9]), and arm its new one. Raises StoreError.
+
+        After a clean start, publish the delayed will now, as that ends its session.
         """
 
-        def due() -> None:
-            with self._lock:
-                self._take_locked(key)
-            self.publish(name, will)
+    def lost(self, who: WillOwner, will: LastWill, delay: int, holds: Callable[[], bool]) -> bool:
+        """The connection is lost: publish its will after `delay` seconds, unless its client is back (5 §3.1.3.2.2).
 
-        number = self._timer.call_later(seconds, due)
-        network = will.origin.network or ""
-        with self._lock:
-            holding = holds()
-            waits = holding and self._has_room_locked(key, network)
-            if waits:
-                self._delayed[key] = number, network
-                self._by_user[_user(key)] += 1
-                self._by_network[network] += 1
-        if not waits and self._timer.cancel(number) is not None and holding:
-            self.publish(name, will)
-        return holding
+        Publish it now if as many wills wait as the limits allow. Return False and do nothing if `holds` returns False:
+        another connection has taken the client over. That connection must make it return False before it calls
+        `connected`. `holds` must take no lock.
+        """
 
-    def _has_room_locked(self, key: str, network: str) -> bool:
-        limits = self._chat.limits
-        return (
-            len(self._delayed) < limits.delayed_wills
-            and self._by_user[_user(key)] < limits.delayed_wills_per_user
-            and self._by_network[network] < limits.delayed_wills_per_user * limits.users_per_address
-        )
+    def dropped(self, who: WillOwner) -> None:
+        """Drop the will of a connection that has ended in order."""
 
-    def _take_locked(self, key: str) -> int | None:
-        """Take a client's will from those that wait. Return the number of its timer, None if it has none."""
-        found = self._delayed.pop(key, None)
-        if found is None:
-            return None
-        number, network = found
-        for counts, owner in ((self._by_user, _user(key)), (self._by_network, network)):
-            counts[owner] -= 1
-            if not counts[owner]:
-                del counts[owner]
-        return number
 
-    def client_connected(self, key: str, *, clean: bool) -> None:
-        """Drop a client's delayed will ([MQTT-3.1.3-9]); publish it now if a clean start has ended its session."""
-        with self._lock:
-            number = self._take_locked(key)
-        if number is None:
-            return
-        due = self._timer.cancel(number)
-        if clean and due is not None:
-            due()  # 5 §3.1.2.5
+class Publisher:
+    """Publishes wills. Any thread may call it."""
 
-    def publish(self, name: str, will: LastWill) -> None:
-        """Publish a will in the name of a user, who may have disconnected."""
+    def __init__(self, chat: Chat, live: LiveRouter) -> None:
+        self._chat = chat
+        self._live = live
+
+    def publish(
+        self, name: str, will: LastWill, done: Callable[[], None], failed: Callable[[ChatError | StoreError], None]
+    ) -> None:
+        """Publish a will in the name of a user, who may have disconnected. Then call `done`, or `failed`.
+
+        The journal's leader may call them.
+        """
         request = will.request
         try:
             self._chat.rates.check(WILLS, will.origin)
-            if isinstance(request, LiveMessage):
-                self._live.publish(name, request)
-            elif isinstance(request, Say | Msg):
+            if isinstance(request, Say | Msg):
                 log = self._log_for(name, request, will.origin)
                 self._chat.journal.post(
-                    Posting(log, fold(name), name, [request], _stored, partial(_refused, will.address))
+                    Posting(log, fold(name), name, [request], lambda *_: done(), lambda _, refused: failed(refused))
                 )
+                return
+            if isinstance(request, LiveMessage):
+                self._live.publish(name, request)
         except (ChatError, StoreError) as error:
-            report(events.WillFailed(will.address, name, str(error)))
+            failed(error)
+        else:
+            done()
 
     def _log_for(self, name: str, request: Say | Msg, origin: Origin) -> Log:
         if isinstance(request, Msg):
@@ -122,14 +104,90 @@ class Wills:
         return self._chat.open_channel(request.channel, origin)
 
 
-def _user(key: str) -> str:
-    """Return the user's key in a client's key."""
-    return key.split("/", 1)[0]
+class WaitingWills:
+    """The wills that wait for their time, each with the number of its timer, as far as the limits have room."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._waiting: dict[str, tuple[int, str, str]] = {}  # the number of the timer, the user, and the network
+        self._by_user: Counter[str] = Counter()
+        self._by_network: Counter[str] = Counter()  # see `Origin`
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, key: str, user: str, number: int, origin: Origin) -> bool:
+        """Add one of a user, with a key that no other has. Return False if there is no room."""
+        network, limits = origin.network or "", self._limits
+        if (
+            len(self._waiting) >= limits.delayed_wills
+            or self._by_user[user] >= limits.delayed_wills_per_user
+            or self._by_network[network] >= limits.delayed_wills_per_user * limits.users_per_address
+        ):
+            return False
+        self._waiting[key] = number, user, network
+        self._by_user[user] += 1
+        self._by_network[network] += 1
+        return True
+
+    def pop(self, key: str) -> int | None:
+        """Remove one. Return the number of its timer; None if it does not wait."""
+        found = self._waiting.pop(key, None)
+        if found is None:
+            return None
+        number, user, network = found
+        for counts, owner in ((self._by_user, user), (self._by_network, network)):
+            counts[owner] -= 1
+            if not counts[owner]:
+                del counts[owner]
+        return number
 
 
-def _stored(posting: Posting, numbers: object) -> None:
-    """No-op: nobody waits for the receipt of a will."""
+class Wills:
+    """See `AnyWills`."""
+
+    def __init__(self, chat: Chat, live: LiveRouter, timer: Timer) -> None:
+        self._publisher = Publisher(chat, live)
+        self._timer = timer
+        self._lock = leaf()
+        self._delayed = WaitingWills(chat.limits)  # by client key
+
+    def connected(self, who: WillOwner, will: LastWill | None, delay: int, *, clean: bool) -> None:
+        """Drop or publish the client's delayed will; its new one is with its session."""
+        with self._lock:
+            number = self._delayed.pop(who.key)
+        if number is None:
+            return
+        due = self._timer.cancel(number)
+        if clean and due is not None:
+            due()  # 5 §3.1.2.5
+
+    def lost(self, who: WillOwner, will: LastWill, delay: int, holds: Callable[[], bool]) -> bool:
+        """Publish a will, now or later."""
+        if not delay:
+            self._publish(who.name, will)
+            return True
+
+        def due() -> None:
+            with self._lock:
+                self._delayed.pop(who.key)
+            self._publish(who.name, will)
+
+        number = self._timer.call_later(delay, due)
+        with self._lock:
+            holding = holds()
+            waits = holding and self._delayed.add(who.key, who.key.split("/", 1)[0], number, will.origin)
+        if not waits and self._timer.cancel(number) is not None and holding:
+            self._publish(who.name, will)
+        return holding
+
+    def dropped(self, who: WillOwner) -> None:
+        """No-op: the will is with its session."""
+
+    def _publish(self, name: str, will: LastWill) -> None:
+        self._publisher.publish(name, will, lambda: None, partial(report_failure, name, will))
 
 
-def _refused(address: str, posting: Posting, refused: ChatError) -> None:
-    report(events.WillFailed(address, posting.sender, refused.sentence))
+def report_failure(name: str, will: LastWill, error: ChatError | StoreError) -> None:
+    """Report a will that was not published."""
+    report(events.WillFailed(will.address, name, str(error)))

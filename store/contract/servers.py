@@ -9,6 +9,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from .wills import KeptWills, NoWills
+
 MESSAGE = 7_000  # bytes of a message as UTF-8, above which `Servers.tell` is slower
 
 Outcome = Literal["held", "taken", "registered", "forgotten"]
@@ -89,6 +91,10 @@ class Servers(Protocol):
     @property
     def here(self) -> int:
         """The number of this server; no other server ever has it."""
+
+    @property
+    def wills(self) -> KeptWills:
+        """The wills of the clients that are connected here, and of servers that are gone."""
 
     def start(self, hear: Callable[[int, str], None], gone: Callable[[int], None], missed: Callable[[], None]) -> None:
         """Be one of the servers from now on. The functions return at once, and are called by one thread at a time.
@@ -179,6 +185,7 @@ class Alone:
 
     alone = True
     here = 0
+    wills: KeptWills = NoWills()
 
     def start(self, hear: Callable[[int, str], None], gone: Callable[[int], None], missed: Callable[[], None]) -> None:
         """Call none of them, ever."""

@@ -120,4 +120,18 @@ def _file_homes(db: Connection) -> None:
         db.execute(text(statement.replace("TEXT", 'TEXT COLLATE "C"')))
 
 
-STEPS: tuple[Step, ...] = (_first, _servers, _introduced, _client_ids, _client_owners, _file_homes)
+def _wills(db: Connection) -> None:
+    """Add the wills of MQTT clients that are connected, or that were lost a while ago."""
+    for statement in (
+        (
+            "CREATE TABLE wills (server BIGINT, connection BIGINT, owner BIGINT REFERENCES servers ON DELETE SET NULL,"
+            " client TEXT NOT NULL, delay BIGINT NOT NULL, text TEXT NOT NULL, due BIGINT,"
+            " PRIMARY KEY (server, connection))"
+        ),
+        "CREATE INDEX wills_client ON wills (client)",
+        "CREATE INDEX wills_owner ON wills (owner)",
+    ):
+        db.execute(text(statement.replace("TEXT", 'TEXT COLLATE "C"')))
+
+
+STEPS: tuple[Step, ...] = (_first, _servers, _introduced, _client_ids, _client_owners, _file_homes, _wills)

@@ -17,6 +17,7 @@ from .database import PostgresDatabase
 from .duties import key_of
 from .errors import unreachable
 from .listener import CHANNEL, HOLDER, INTRODUCE, LIVES, PULSE, REFERENCE, TEXT, Listener
+from .wills import PostgresWills
 
 _OTHERS = f"SELECT id, name, address, fingerprint, secret, folder FROM servers WHERE id <> %s AND {LIVES} ORDER BY id"
 _NUMBERS = "SELECT id FROM servers ORDER BY id"
@@ -53,6 +54,7 @@ class PostgresServers:
         self._address = address
         self._durability = durability
         self.secret = secrets.token_urlsafe(32)
+        self.wills = PostgresWills(database, lambda: self.here)
         self._listener = Listener(address, self._connect)
         self._sending = threading.Lock()  # held by the thread that uses the sender
         self._sender: LimitedConnection | None = None

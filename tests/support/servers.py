@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Collection
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from channels.locks import nothing_held
-from store import Blobs, Client, Held, Holding, ServerRow, Store, StoreError
+from store import Blobs, Client, Held, Holding, KeptWill, ServerRow, Store, StoreError
 from store.blobs import FOLDER
 
 
@@ -84,6 +85,7 @@ class LocalSite:
         self.taken_for_dead: set[int] = set()
         self.away = False
         self.told: list[tuple[int, str]] = []
+        self.wills: dict[tuple[int, int], LocalWill] = {}
         self.duties: dict[str, int] = {}  # the server that has each
         self.servers = 1  # the number of the next one
 
@@ -105,6 +107,8 @@ class LocalSite:
     def _clear(self, number: int) -> None:
         self.held = {place: each for place, each in self.held.items() if place[0] != number}
         self.store.part_clients(number)
+        for will in self.wills.values():
+            will.owner = None if will.owner == number else will.owner
         self.duties = {duty: server for duty, server in self.duties.items() if server != number}
         for other in list(self.living.values()):
             if other.here != number:
@@ -151,6 +155,7 @@ class LocalServers:
         self.secret = f"secret of {here}"
         self.row = ServerRow(here)
         self.shared: dict[str, Callable[[bool], None]] = {}
+        self.wills = LocalWills(self)
 
     def start(self, hear: Callable[[int, str], None], gone: Callable[[int], None], missed: Callable[[], None]) -> None:
         """Be one of the servers."""
@@ -285,3 +290,98 @@ class LocalServers:
             self.shared.clear()
             if self.site.living.pop(self.here, None) is not None:
                 self.site._clear(self.here)
+
+
+@dataclass(slots=True)
+class LocalWill:
+    """A will. `due` is None while it is armed, 0 while it is published, and else when it is due, by time.monotonic."""
+
+    kept: KeptWill
+    owner: int | None
+    delay: int
+    due: float | None = None
+
+    def wait(self, seconds: int) -> None:
+        """Let it be due after `seconds`."""
+        self.due = time.monotonic() + seconds if seconds else 0
+
+
+class LocalWills:
+    """The wills as one server sees them: see `KeptWills`."""
+
+    def __init__(self, servers: LocalServers) -> None:
+        self._servers = servers
+        self._site = servers.site
+
+    def connected(self, client: str, connection: int, *, clean: bool, will: KeptWill | None) -> list[KeptWill]:
+        """Drop or take the client's other wills, and arm its new one."""
+        self._servers.reach()
+        here, found = self._servers.here, list[KeptWill]()
+        with self._site.lock:
+            for place, each in list(self._site.wills.items()):
+                if each.kept.client != client or each.due == 0 or place == (here, connection):
+                    continue
+                if clean and each.due is not None:
+                    each.due, each.owner = 0, here
+                    found.append(each.kept)
+                elif clean:
+                    each.delay = 0
+                elif each.delay:
+                    del self._site.wills[place]
+            if will is not None and (here, connection) in self._site.held:
+                self._site.wills[here, connection] = LocalWill(will, here, will.delay)
+        return found
+
+    def _mine(self, server: int, connection: int) -> LocalWill | None:
+        self._servers.reach()
+        found = self._site.wills.get((server, connection))
+        return found if found is not None and found.owner == self._servers.here else None
+
+    def lost(self, connection: int, seconds: int) -> int | None:
+        """Make a will due."""
+        with self._site.lock:
+            will = self._mine(self._servers.here, connection)
+            if will is None or will.due is not None:
+                return None
+            seconds = min(seconds, will.delay)
+            will.wait(seconds)
+            return seconds
+
+    def take(self, server: int, connection: int) -> bool:
+        """Begin to publish a will."""
+        with self._site.lock:
+            will = self._mine(server, connection)
+            if will is None or will.due is None:
+                return False
+            will.due = 0
+            return True
+
+    def forget(self, server: int, connection: int) -> bool:
+        """Remove a will."""
+        with self._site.lock:
+            mine = self._mine(server, connection) is not None
+            if mine:
+                del self._site.wills[server, connection]
+            return mine
+
+    def adopt(self) -> list[tuple[KeptWill, float]]:
+        """Take the wills that nobody has."""
+        self._servers.reach()
+        adopted = []
+        with self._site.lock:
+            for each in self._site.wills.values():
+                if each.owner is None:
+                    each.owner = self._servers.here
+                    if each.due is None:
+                        each.due = time.monotonic() + each.delay
+                    adopted.append((each.kept, max(0.0, each.due - time.monotonic())))
+        return adopted
+
+    def restore(self, connections: Collection[int]) -> None:
+        """Arm wills again."""
+        self._servers.reach()
+        here = self._servers.here
+        with self._site.lock:
+            for (server, connection), each in self._site.wills.items():
+                if server == here and connection in connections and each.due != 0:
+                    each.owner, each.due = here, None

@@ -12,6 +12,7 @@ import pytest
 from bridge.clients.encoding import PublishEncoding
 from bridge.clients.session_state import SessionState
 from bridge.clients.subscriptions import Subscriptions
+from bridge.clients.wills import Wills
 from channels import Log
 from server import Server
 from store import Client, open_store
@@ -330,6 +331,7 @@ def test_the_registry_forgets_expired_sessions(server: Server, mqtt: Mqtt) -> No
         mqtt(server.address, "alice", client_id=f"clean{n}").disconnect()
         mqtt(server.address, "alice", client_id=f"kept{n}", **keep(V5, 1)).disconnect()
     eventually(lambda: not registry._away, lambda: f"{len(registry._away)} sessions are still remembered")
+    assert isinstance(server._mqtt.wills, Wills)
     assert not server._mqtt.wills._delayed
     eventually(lambda: not registry._connected, lambda: f"{len(registry._connected)} are connected")
     eventually(lambda: not server.chat.store.clients(""), lambda: "clients are still in the store")

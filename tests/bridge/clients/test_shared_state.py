@@ -13,7 +13,7 @@ from bridge.clients.live import LiveRouter
 from bridge.clients.registry import Registry
 from bridge.clients.retained import RetainedState
 from bridge.clients.timer import Timer
-from bridge.clients.wills import LastWill, Wills
+from bridge.clients.wills import LastWill, WillOwner, Wills
 from channels import Chat, Log, Origin, Posting, User
 from channels.rates import RateLimits
 from store import Account, Client, Store
@@ -299,19 +299,19 @@ def will(text: str, delay: int = 0, address: str = "10.0.0.1") -> LastWill:
 
 def test_a_delayed_will_is_published_when_it_is_due() -> None:
     desk = WillDesk()
-    desk.wills.publish_later("alice/phone", "Alice", will("lost"), 30, lambda: True)
+    desk.wills.lost(WillOwner("alice/phone", 0, "Alice"), will("lost"), 30, lambda: True)
     assert desk.posted == []
     assert [seconds for seconds, _ in desk.timer.calls.values()] == [30]
     desk.timer.fire()
     assert desk.posted == [("Alice", "lost")]
-    desk.wills.client_connected("alice/phone", clean=True)
+    desk.wills.connected(WillOwner("alice/phone", 0, "Alice"), None, 0, clean=True)
     assert desk.posted == [("Alice", "lost")], "it is published once"
 
 
 def test_a_delayed_will_that_does_not_hold_is_not_published() -> None:
     desk = WillDesk()
-    assert desk.wills.publish_later("alice/phone", "Alice", will("lost"), 30, lambda: True)
-    assert not desk.wills.publish_later("alice/phone", "Alice", will("too late"), 30, lambda: False)
+    assert desk.wills.lost(WillOwner("alice/phone", 0, "Alice"), will("lost"), 30, lambda: True)
+    assert not desk.wills.lost(WillOwner("alice/phone", 0, "Alice"), will("too late"), 30, lambda: False)
     desk.timer.fire()
     assert desk.posted == [("Alice", "lost")]
 
@@ -320,9 +320,9 @@ def test_a_delayed_will_that_does_not_hold_is_not_published() -> None:
 def test_a_delayed_will_of_a_client_that_is_back(clean: bool) -> None:
     """[MQTT-3.1.3-9]; a clean start ends the session that the will belongs to (5 §3.1.2.5)."""
     desk = WillDesk()
-    desk.wills.publish_later("alice/phone", "Alice", will("lost"), 30, lambda: True)
-    desk.wills.publish_later("alice/tablet", "Alice", will("another client's"), 30, lambda: True)
-    desk.wills.client_connected("alice/phone", clean=clean)
+    desk.wills.lost(WillOwner("alice/phone", 0, "Alice"), will("lost"), 30, lambda: True)
+    desk.wills.lost(WillOwner("alice/tablet", 0, "Alice"), will("another client's"), 30, lambda: True)
+    desk.wills.connected(WillOwner("alice/phone", 0, "Alice"), None, 0, clean=clean)
     assert desk.posted == ([("Alice", "lost")] if clean else [])
     desk.timer.fire()
     assert desk.posted[clean:] == [("Alice", "another client's")]
@@ -341,12 +341,12 @@ def test_delayed_wills_over_the_limit_are_published_at_once(limits: Limits, earl
     """None is lost, and a will that has gone makes room for another one."""
     desk = WillDesk(limits)
     for at, name in enumerate(["Alice", "Alice", "Alice", "Bob", "Bob"]):
-        assert desk.wills.publish_later(f"{name.lower()}/{at}", name, will(f"{at}"), 30, lambda: True)
+        assert desk.wills.lost(WillOwner(f"{name.lower()}/{at}", 0, name), will(f"{at}"), 30, lambda: True)
     assert [name for name, _ in desk.posted] == early
     while desk.timer.calls:
         desk.timer.calls.pop(min(desk.timer.calls))[1]()
     assert sorted(text for _, text in desk.posted) == ["0", "1", "2", "3", "4"]
-    desk.wills.publish_later("alice/new", "Alice", will("new"), 30, lambda: True)
+    desk.wills.lost(WillOwner("alice/new", 0, "Alice"), will("new"), 30, lambda: True)
     assert (("Alice", "new") in desk.posted) == (limits.delayed_wills == 0)
 
 
@@ -354,9 +354,9 @@ def test_an_address_leaves_room_for_the_delayed_wills_of_others() -> None:
     desk = WillDesk(Limits(delayed_wills=100, delayed_wills_per_user=2, users_per_address=3))
     for number in range(20):
         name = f"stranger{number}"
-        assert desk.wills.publish_later(f"{name}/phone", name, will("flood"), 30, lambda: True)
+        assert desk.wills.lost(WillOwner(f"{name}/phone", 0, name), will("flood"), 30, lambda: True)
     assert len(desk.posted) == 20 - 2 * 3
-    assert desk.wills.publish_later("alice/phone", "Alice", will("other", address="10.0.0.2"), 30, lambda: True)
+    assert desk.wills.lost(WillOwner("alice/phone", 0, "Alice"), will("other", address="10.0.0.2"), 30, lambda: True)
     assert ("Alice", "other") not in desk.posted
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from bridge.clients.wills import Wills
 from server import Server
 from tests.support.mqtt import MqttLine, body, watch
 from tests.support.processes import Process
@@ -44,6 +45,13 @@ def test_a_lost_connection_publishes_the_will(server: Server, mqtt: Mqtt, versio
     broken = lost(mqtt, server, "frank", "chat/from/frank/say/lab", b"broken", version=version)
     broken.send_bytes(b"\xff\xff\xff\xff\xff")
     watcher.hear("lab", "broken")
+
+
+def delayed(server: Server) -> int:
+    """Return how many wills wait."""
+    wills = server._mqtt.wills
+    assert isinstance(wills, Wills)
+    return len(wills._delayed)
 
 
 def test_disconnect_and_gone_drop_the_will(server: Server, mqtt: Mqtt, version: int) -> None:
@@ -108,7 +116,7 @@ def test_a_delayed_will(server: Server, mqtt: Mqtt) -> None:
     lost(mqtt, server, "alice", topic, b"at the end of the session", delay=50).reset()
     watcher.hear("lab", "at the end of the session")
     assert "never" not in watcher.texts("lab")
-    assert not server._mqtt.wills._delayed
+    assert not delayed(server)
 
 
 def test_the_will_of_a_connection_that_is_taken_over(server: Server, mqtt: Mqtt) -> None:
@@ -126,7 +134,7 @@ def test_the_will_of_a_connection_that_is_taken_over(server: Server, mqtt: Mqtt)
         line.until_closed()
     fourth.ping()
     assert watcher.texts("lab") == ["lost", "over"]
-    assert not server._mqtt.wills._delayed
+    assert not delayed(server)
 
 
 @pytest.mark.parametrize("clean", [False, True])
@@ -139,8 +147,8 @@ def test_a_delayed_will_that_comes_late_in_a_take_over(
     keep = Properties(session_expiry_interval=100)
     old = lost(mqtt, server, "alice", "chat/from/alice/say/lab", b"over", delay=50, properties=keep)
     registry, wills = server._mqtt.registry, server._mqtt.wills
-    add, parting, publish_later = registry.add, registry.parting, wills.publish_later
-    added, delaying, connected, delayed = [threading.Event() for _ in range(4)]
+    add, parting, lost_now = registry.add, registry.parting, wills.lost
+    added, delaying, connected, late = [threading.Event() for _ in range(4)]
 
     def add_and_wait(*args: Any) -> Any:
         found = add(*args)
@@ -156,17 +164,17 @@ def test_a_delayed_will_that_comes_late_in_a_take_over(
         delaying.set()
         assert connected.wait(DEADLINE)
         try:
-            return publish_later(*args)
+            return lost_now(*args)
         finally:
-            delayed.set()
+            late.set()
 
     monkeypatch.setattr(registry, "add", add_and_wait)
     monkeypatch.setattr(registry, "parting", wait_and_part)
-    monkeypatch.setattr(wills, "publish_later", wait_and_delay)
+    monkeypatch.setattr(wills, "lost", wait_and_delay)
     new = mqtt(server.address, "alice", clean=clean, properties=keep)
     connected.set()
-    assert delayed.wait(DEADLINE)
-    assert not wills._delayed
+    assert late.wait(DEADLINE)
+    assert not delayed(server)
     if clean:
         watcher.hear("lab", "over")
     old.until_closed()

@@ -11,7 +11,7 @@ from typing import cast
 
 import pytest
 
-from store import Alone, Client, Holding, ServerRow, Servers, Store, open_store
+from store import Alone, Client, Holding, KeptWill, ServerRow, Servers, Store, open_store
 from tests.support.servers import LocalServers, LocalSite, SharedStore
 from tests.support.stores import PostgresPlace
 from tests.support.waiting import eventually
@@ -48,6 +48,15 @@ class Meeting:
         self.heard = [Heard(each) for each in servers]
         self.one, self.other, _ = servers
         self.kill = kill
+
+    def back(self, servers: Servers) -> None:
+        """Let a server live again that was killed, as far as the store can see."""
+        if isinstance(servers, LocalServers):
+            servers.site.living[servers.here] = servers
+        else:
+            listener = servers._listener  # type: ignore[attr-defined]
+            listener._join(listener._connect())
+            listener._closed = False
 
     def close(self) -> None:
         """Close the servers."""
@@ -277,6 +286,107 @@ def test_the_sessions_of_a_server_that_is_gone_are_those_of_clients_that_are_awa
     assert sorted(connected(meeting)) == ["/mirror", "bob/dev"]
 
 
+# Wills of MQTT clients
+
+
+def armed(meeting: Meeting, at: int, connection: int, delay: int, client: str = "ann/dev") -> KeptWill:
+    """Have a client connect at one of the servers, with a will. Its earlier will is not touched."""
+    servers = meeting.stores[at].servers()
+    name, client_id = client.split("/")
+    servers.hold(holding(servers, connection, name.capitalize(), client=client_id), None, proven=False, own=[])
+    will = KeptWill(servers.here, connection, client, delay, f'will {connection} of {at}: \0 "ü"')
+    assert servers.wills.connected("nobody/else", connection, clean=False, will=will) == []
+    return will
+
+
+def test_a_will_is_due_when_its_connection_is_lost(meeting: Meeting) -> None:
+    """After its delay, or sooner if the session ends; then its server publishes and forgets it."""
+    wills = meeting.one.wills
+    for connection, delay, seconds, wanted in ((1, 0, 9, 0), (2, 7, 0, 0), (3, 7, 9, 7), (4, 9, 7, 7)):
+        armed(meeting, 0, connection, delay)
+        assert not wills.take(meeting.one.here, connection), "it is not due"
+        assert meeting.other.wills.lost(connection, seconds) is None, "it is another server's"
+        assert wills.lost(connection, seconds) == wanted
+        assert wills.lost(connection, seconds) is None, "it is due already"
+        assert not meeting.other.wills.take(meeting.one.here, connection)
+        assert wills.take(meeting.one.here, connection)
+        assert not meeting.other.wills.forget(meeting.one.here, connection)
+        assert wills.forget(meeting.one.here, connection)
+        assert not wills.forget(meeting.one.here, connection)
+        assert not wills.take(meeting.one.here, connection)
+    assert wills.lost(5, 0) is None
+
+
+def test_a_connection_that_has_lost_its_name_arms_no_will(meeting: Meeting) -> None:
+    one = meeting.one
+    will = KeptWill(one.here, 1, "ann/dev", 0, "late")
+    assert one.wills.connected("ann/dev", 1, clean=False, will=will) == []
+    assert one.wills.lost(1, 0) is None
+
+
+@pytest.mark.parametrize("clean", [False, True])
+def test_the_delayed_wills_of_a_client_that_connects(meeting: Meeting, clean: bool) -> None:
+    """They are dropped; after a clean start they are due, at the server that has the connection, or at the new one."""
+    one, other = meeting.one.wills, meeting.other.wills
+    here, there = meeting.one.here, meeting.other.here
+    for connection, delay in ((1, 0), (2, 7), (3, 7), (4, 0), (5, 7)):
+        armed(meeting, 0, connection, delay)
+    waits, published = armed(meeting, 1, 6, 7), armed(meeting, 1, 7, 0)
+    armed(meeting, 0, 8, 7, "bob/dev")
+    assert [one.lost(3, 9), one.lost(4, 9), other.lost(6, 9), other.lost(7, 9)] == [7, 0, 7, 0]
+    new = armed(meeting, 0, 9, 7)
+    found = one.connected("ann/dev", 9, clean=clean, will=None)
+    assert sorted(each.connection for each in found) == ([3, 6] if clean else [])
+    assert not clean or waits.text in {each.text for each in found}
+    assert [one.lost(each, 9) for each in (1, 2, 5, 8, 9)] == ([0, 0, 0, 7, 7] if clean else [0, None, None, 7, 7])
+    assert not other.take(there, waits.connection)
+    assert other.take(there, published.connection), "it was being published before"
+    assert one.forget(here, new.connection)
+
+
+def test_the_wills_of_a_server_that_is_gone_are_adopted_by_one_other(meeting: Meeting) -> None:
+    """With what is left of their delays; a will whose client is back is not due any more."""
+    one, other, third = [store.servers().wills for store in meeting.stores]
+    here = meeting.one.here
+    kept = {
+        connection: armed(meeting, 0, connection, delay) for connection, delay in ((1, 0), (2, 70), (3, 70), (4, 0))
+    }
+    assert [one.lost(3, 50), one.lost(4, 0)] == [50, 0]
+    assert other.adopt() == []
+    meeting.kill(meeting.one)
+    eventually(lambda: (here, None) in meeting.heard[2].happened, lambda: repr(meeting.heard[2].happened))
+    found = {will.connection: (will, seconds) for will, seconds in other.adopt()}
+    assert third.adopt() == other.adopt() == []
+    assert {connection: will for connection, (will, _) in found.items()} == kept
+    left = {connection: seconds for connection, (_, seconds) in found.items()}
+    assert left[1] == left[4] == 0
+    assert 69 < left[2] <= 70
+    assert 49 < left[3] <= 50
+    assert not third.take(here, 1)
+    assert other.take(here, 1)
+    assert other.take(here, 4)
+    third.connected("ann/dev", 9, clean=False, will=None)
+    assert not other.take(here, 2)
+    assert other.forget(here, 1)
+
+
+def test_a_server_that_was_taken_for_dead_has_its_wills_again(meeting: Meeting) -> None:
+    """But not one that another server publishes, or has published."""
+    other = meeting.other.wills
+    here = meeting.one.here
+    for connection, delay in ((1, 0), (2, 70), (3, 70), (4, 0)):
+        armed(meeting, 0, connection, delay)
+    meeting.kill(meeting.one)
+    eventually(lambda: (here, None) in meeting.heard[1].happened, lambda: repr(meeting.heard[1].happened))
+    assert len(other.adopt()) == 4
+    assert [other.take(here, connection) for connection in (1, 4)] == [True, True]
+    assert other.forget(here, 1)
+    meeting.back(meeting.one)
+    meeting.one.wills.restore([1, 2, 4])
+    assert [other.take(here, connection) for connection in (2, 3, 4)] == [False, True, True]
+    assert [meeting.one.wills.lost(connection, 99) for connection in (1, 2, 3, 4)] == [None, 70, None, None]
+
+
 def test_a_holding_that_its_server_has_given_up_holds_nothing(meeting: Meeting) -> None:
     """Its removal is on its way; until then, the same server does not count it."""
     one, other = meeting.one, meeting.other
@@ -344,7 +454,6 @@ def test_a_store_for_one_server_has_no_others(tmp_path: Path) -> None:
     assert servers.hold(holding(servers, 1), None, proven=False, own=[]).outcome == "held"
     assert servers.holdings() == []
     assert isinstance(servers, Alone)
-    assert not isinstance(servers, LocalServers)
     store.close()
 
 

@@ -21,7 +21,8 @@ def test_the_steps_lead_to_the_tables_of_the_schema(one: Store, place: PostgresP
     """Columns, keys and indexes; beside them there are `logs.tail` and what several servers have in common."""
     engine = sqlalchemy.create_engine(place.url.replace("postgresql:", "postgresql+psycopg:"))
     look = sqlalchemy.inspect(engine)
-    assert {*look.get_table_names()} == {*schema.metadata.tables, "servers", "holdings", "server_messages", "folders"}
+    own = {"servers", "holdings", "server_messages", "folders", "wills"}
+    assert {*look.get_table_names()} == {*schema.metadata.tables, *own}
     for name, table in schema.metadata.tables.items():
         columns = {
             column["name"]: (str(column["type"]).split(" COLLATE")[0], column["nullable"])
