@@ -11,6 +11,8 @@ import pytest
 import yaml
 
 from channels.chat import SEVERAL
+from server import load
+from store import shown_url
 from tests.support.brokers.processes import free_port
 from tests.support.clients import Json
 from tests.support.fixtures import StartProcess
@@ -47,6 +49,16 @@ def servers(start_process: StartProcess, tmp_path: Path, monkeypatch: pytest.Mon
     for each in started:
         each.kill()
     cluster.drop_database(name)
+
+
+def test_the_config_of_the_page(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "several-servers.md").read_text()
+    (found,) = re.findall(r"<!-- config -->\n```\n(.*?)```\n<!-- /config -->", page, re.DOTALL)
+    file = tmp_path / "partyline.yaml"
+    file.write_text(found)
+    config = load(str(file))
+    assert (config.host, config.address, config.proxies) == ("0.0.0.0", "chat1.lan:7000", ("10.0.0.10",))
+    assert shown_url(config.database) == "postgresql://db.lan/partyline"
 
 
 def place(name: str, servers: list[Process]) -> int:

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import sqlalchemy
 
-from store import Store, open_store
+from store import Client, FileRow, Holding, Store, open_store
 from store.postgres.migrations import STEPS
 from store.sql import schema
 from tests.store.postgres.conftest import refused
 from tests.support.postgres import Cluster
-from tests.support.stores import PostgresPlace, posting
+from tests.support.stores import NOW, PostgresPlace, posting, texts
 from tests.support.waiting import ended
 
 
@@ -113,3 +113,29 @@ def test_text_comes_back_as_it_was(one: Store, other: Store) -> None:
 
 def _posts(lab: Any, ids: list[str]) -> Any:
     return posting(lab, "ann", *[(f"text of {id!r}", id) for id in ids])
+
+
+def test_a_server_goes_on_beside_the_tables_of_a_newer_one(one: Store, place: PostgresPlace) -> None:
+    """Newer steps add tables, and columns with a default. The server finds everything, but cannot be started again."""
+    servers = one.servers()
+    servers.start(lambda server, message: None, lambda server: None, lambda: None)
+    tables = place.cluster.sql("SELECT tablename FROM pg_tables WHERE schemaname = 'public'", place.name)
+    for table in {name for (name,) in tables} - {"version"}:
+        place.cluster.sql(f"ALTER TABLE {table} ADD COLUMN newer TEXT NOT NULL DEFAULT ''", place.name)
+    place.cluster.sql(f"UPDATE version SET number = {len(STEPS) + 1}", place.name)
+    ann, lab = one.open_account("ann"), one.open_channel("lab", "ann")
+    assert servers.hold(Holding(servers.here, 1, "ann", "ann", "socket", "", 7, ""), None, proven=False, own=[1])
+    one.join(lab, "ann")
+    one.append([posting(lab, "ann", ("hello", "id1"))], NOW)
+    one.move({(lab.id, "ann"): 1}, {"ann": NOW})
+    one.save_client(Client("ann/dev", 60, None, "", servers.here, 1))
+    one.change_client_filters("ann/dev", {"chat/#": 1}, (), servers.here, 1)
+    one.add_file(FileRow("f1", lab.id, "ann", "ann", "own", "x", 1, NOW, NOW))
+    assert one.note_fetched("f1", "ann")
+    servers.tell("x" * 10_000)
+    assert texts(one, lab) == ["hello"]
+    assert [each.key for each in one.members(lab)] == [ann.key]
+    assert one.client_filters("ann/dev") == {"chat/#": 1}
+    assert [each.connection for each in servers.holdings("ann")] == [1]
+    assert one.file("f1") is not None
+    assert "was written by a newer Partyline" in refused(place.open_another)
