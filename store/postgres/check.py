@@ -6,7 +6,7 @@ from ..contract import CheckReport, Progress, log_title
 from ..sql import KeptFile, RunCheck
 from .address import Address
 from .connection import LimitedConnection
-from .read_only import check_version, reading_alone
+from .read_only import check_version, read_only_connection
 
 _ROWS = 64  # runs that are read at once: each has up to some 64 KiB
 _RUNS = (
@@ -24,7 +24,7 @@ def check_postgres(address: Address, report: CheckReport, progress: Progress, fo
     """
     report.beside = True
     report.notes.append("Servers may be using the database, so the files of uploads that go on were not checked.")
-    with reading_alone(address) as db:
+    with read_only_connection(address) as db:
         check_version(db, address)
         _check_runs(db, report, progress)
         return [

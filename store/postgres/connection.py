@@ -51,8 +51,8 @@ logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # it raises what it log
 class NoAnswer(psycopg.OperationalError):
     """The server has not answered in time."""
 
-    def __init__(self) -> None:
-        super().__init__(f"it gave no answer for {TIMEOUT:g} seconds")
+    def __init__(self, limit: float | None) -> None:
+        super().__init__(f"it gave no answer for {limit or 0:g} seconds")
 
 
 class LimitedConnection(psycopg.Connection[tuple[Any, ...]]):
@@ -64,13 +64,13 @@ class LimitedConnection(psycopg.Connection[tuple[Any, ...]]):
 
     def wait(self, gen: PQGen[_T], interval: float = TIMEOUT, timeout: float | None = None) -> _T:
         """Wait for the server's answer. Raises OperationalError for one that does not come in time."""
+        limit = self.limit if timeout is None else timeout
         try:
-            limit = self.limit if timeout is None else timeout
             return psycopg.Connection.wait(self, gen, interval=interval, timeout=limit)
         except psycopg.errors._WaitTimeout:
             self.gave_no_answer = True
             self.close()
-            raise NoAnswer from None
+            raise NoAnswer(limit) from None
 
     def is_usable(self) -> bool:
         """Return False if the server has ended the connection, or if something is left of its last use."""

@@ -21,7 +21,7 @@ from .database import ALONE, PostgresDatabase
 from .errors import is_lost, store_error, unreachable
 from .listener import LIVES
 from .migrations import SEQ_BLOCK
-from .read_only import check_version, reading_alone
+from .read_only import check_version, read_only_connection
 
 _ROWS = 500  # that are read at once
 _RUNS_AT_ONCE = 100  # each has up to some 64 KiB
@@ -119,7 +119,7 @@ class PostgresTarget(CopyTarget):
 @contextmanager
 def postgres_source(address: Address) -> Iterator[PostgresSource]:
     """Return a block with one state of the database, which servers may use. Raises StoreError."""
-    with reading_alone(address) as link:
+    with read_only_connection(address) as link:
         _without_limits(link)
         check_version(link, address)
         yield PostgresSource(link, address, beside=_count(link, _SERVERS) > 0)

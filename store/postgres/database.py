@@ -190,7 +190,9 @@ class PostgresDatabase(Database):
         except (SQLAlchemyError, psycopg.Error) as error:
             lost = link.gave_no_answer or is_lost(error)
             failure = (
-                self._lost(NoAnswer() if link.gave_no_answer else error) if lost else store_error(self.address, error)
+                self._lost(NoAnswer(link.driver.limit) if link.gave_no_answer else error)
+                if lost
+                else store_error(self.address, error)
             )
             if lost:
                 link.drop()

@@ -19,7 +19,7 @@ _ACCOUNT = "SELECT key, name, password, seen FROM accounts WHERE key = %s"
 
 
 @contextmanager
-def reading_alone(address: Address) -> Iterator[LimitedConnection]:
+def read_only_connection(address: Address) -> Iterator[LimitedConnection]:
     """Return a block with a connection that writes nothing, and whose reads agree with each other.
 
     Raises StoreError.
@@ -38,7 +38,7 @@ def reading_alone(address: Address) -> Iterator[LimitedConnection]:
 
 def read_postgres_account(address: Address, user: str) -> Account | None:
     """Return the account of that name in any spelling as it is now, None if the name was never used."""
-    with reading_alone(address) as db:
+    with read_only_connection(address) as db:
         found = db.execute(_ACCOUNT, (fold(user),)).fetchone()
     return None if found is None else Account(*found)
 

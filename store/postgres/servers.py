@@ -11,6 +11,7 @@ import psycopg
 from sqlalchemy import Connection
 
 from ..contract import MESSAGE, Durability, Held, Holding, ServerRow, StoreError
+from ..sql import SqlBase
 from .address import Address
 from .connection import LimitedConnection, connect
 from .database import PostgresDatabase
@@ -44,13 +45,13 @@ _ELSEWHERE = (
 )
 
 
-class PostgresServers:
+class PostgresServers(SqlBase):
     """See `Servers`."""
 
     alone = False
 
     def __init__(self, database: PostgresDatabase, address: Address, durability: Durability) -> None:
-        self._database = database
+        super().__init__(database)
         self._address = address
         self._durability = durability
         self.secret = secrets.token_urlsafe(32)

@@ -8,11 +8,11 @@ migrations.
 from __future__ import annotations
 
 from . import schema
-from .again import Conflict, again
+from .again import Conflict
 from .check import KeptFile, RunCheck
 from .clients import filter_hash
 from .copy import COPIED, CopySource, CopyTarget, Row, RowSum, Run, columns, in_order, order
-from .database import Database
+from .database import Database, SqlBase
 from .dialect import AppendStatements, IdKey, IdRow, SqlDialect
 from .migrate import Step, migrate
 from .runs import RunRow, damaged_numbers, run_checksum
@@ -34,11 +34,11 @@ __all__ = [
     "Run",
     "RunCheck",
     "RunRow",
+    "SqlBase",
     "SqlDialect",
     "SqlStore",
     "Step",
     "Turns",
-    "again",
     "columns",
     "damaged_numbers",
     "filter_hash",

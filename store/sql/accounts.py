@@ -10,7 +10,6 @@ from wire.clock import now
 from wire.names import fold
 
 from ..contract import Account
-from .again import again
 from .database import Database, SqlBase
 from .schema import accounts
 from .statement import Statement
@@ -34,7 +33,6 @@ class SqlAccounts(SqlBase):
         with self._database.reading() as db:
             return _find(db, user)
 
-    @again
     def open_account(self, name: str) -> Account:
         """Return the account of that name; create one without a password if it does not exist."""
         new = Account(fold(name), name, None, 0)
@@ -45,7 +43,6 @@ class SqlAccounts(SqlBase):
         assert found is not None
         return found
 
-    @again
     def set_password(self, user: str, password: str) -> None:
         """Store the hash of a user's password."""
         with self._database.transaction() as db:

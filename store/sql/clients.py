@@ -25,7 +25,6 @@ from sqlalchemy import (
 from wire import clock
 
 from ..contract import Client
-from .again import again
 from .database import Database, SqlBase
 from .schema import accounts, client_cursors, client_filters, clients, ids
 from .statement import Statement
@@ -150,7 +149,6 @@ class SqlClients(SqlBase):
         with self._database.reading() as db:
             return [Client(*row) for row in db.execute(_BEGINNING, {"prefix": prefix, "over": prefix + _HIGHEST})]
 
-    @again
     def save_client(self, client: Client) -> bool:
         """Store a session; it replaces the one with the same key, whose cursors and filters stay."""
         row = {column.name: getattr(client, column.name) for column in clients.columns}
@@ -161,7 +159,6 @@ class SqlClients(SqlBase):
         self._database.wrote(len(client.state))
         return True
 
-    @again
     def resume_client(self, client: Client, now: int | None = None) -> bool:
         """Do the same for a client that is back. Return False and do nothing also if its session has ended."""
         row = {"of": client.key, "seconds": client.expiry, "text": client.state, "now": self._at(now)}
@@ -171,7 +168,6 @@ class SqlClients(SqlBase):
                 return False
             return db.execute(self._resume, row).rowcount > 0
 
-    @again
     def part_client(self, client: Client, now: int | None = None) -> bool:
         """Store that the connection of a session has ended."""
         row = {"of": client.key, "seconds": client.expiry, "text": client.state, "now": self._at(now)}
@@ -187,7 +183,6 @@ class SqlClients(SqlBase):
         with self._database.reading() as db:
             return dict(_FILTERS.rows(db, of=key))
 
-    @again
     def change_client_filters(
         self, key: str, kept: Mapping[str, int], removed: Collection[str], server: int = 0, connection: int = 0
     ) -> None:
@@ -203,7 +198,6 @@ class SqlClients(SqlBase):
                 cursor.executemany(self._insert_filter, rows)
         self._database.wrote(sum([len(key) + len(each) + _FILTER_SIZE for each in hashes]), _FILTER_PAGES)
 
-    @again
     def make_room(self, key: str, per_user: int, in_all: int) -> Sequence[str] | None:
         """Make room for a new session with that key. Return the keys of those removed; None if it has no room."""
         prefix = f"{_user(key)}/"
@@ -224,7 +218,6 @@ class SqlClients(SqlBase):
             _drop(db, removed)
             return removed
 
-    @again
     def drop_away_guest(self, key: str) -> bool:
         """Remove a session as `drop_client` does. Return False and do nothing unless its client is away and a guest."""
         with self._database.transaction() as db:
@@ -233,7 +226,6 @@ class SqlClients(SqlBase):
                 _drop(db, [key])
             return away
 
-    @again
     def drop_client(self, key: str, server: int = 0, connection: int = 0) -> bool:
         """Remove a session with its cursors, its filters, and the post ids that begin with `/client id/`."""
         with self._database.reading() as db:  # nearly every client that logs in for a clean session has nothing
@@ -245,7 +237,6 @@ class SqlClients(SqlBase):
                 _drop(db, [key])
             return has_name
 
-    @again
     def end_client(self, key: str, server: int, connection: int) -> None:
         """Do the same after that connection, unless the session exists and has another owner."""
         with self._database.transaction() as db:
@@ -257,7 +248,6 @@ class SqlClients(SqlBase):
         with self._database.reading() as db:
             return dict(_CURSORS.rows(db, of=key))
 
-    @again
     def part_clients(self, server: int | None = None, now: int | None = None) -> None:
         """Treat the clients of a server, or of all that do not live, as disconnected."""
         with self._database.transaction() as db:
@@ -266,13 +256,11 @@ class SqlClients(SqlBase):
             else:
                 db.execute(self._part_server, {"now": self._at(now), "of_server": server})
 
-    @again
     def return_clients(self, server: int, connections: Collection[int]) -> None:
         """Treat clients as connected again whose server was taken for dead."""
         with self._database.transaction() as db:
             db.execute(_RETURN, {"of_server": server, "of_connections": list(connections)})
 
-    @again
     def end_clients(self, now: int | None = None, spare: int = 0) -> None:
         """Remove the sessions that have ended `spare` milliseconds before `now`, as `drop_client` does."""
         with self._database.transaction() as db:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
+from types import FunctionType
 from typing import Any
 
 from sqlalchemy import Connection
 
+from .again import again
 from .dialect import AppendStatements, SqlDialect
 
 
@@ -50,7 +52,23 @@ class Database(ABC):
 
 
 class SqlBase:
-    """The database that the parts of the store share."""
+    """The database that the parts of the store share.
+
+    Each public method of a part that runs a write transaction is made again after a Conflict. Such a method must do
+    nothing but one transaction, and reading before it.
+    """
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        for name, method in list(vars(cls).items()):
+            if isinstance(method, FunctionType) and not name.startswith("_") and _writes(method):
+                setattr(cls, name, again(method))
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+
+def _writes(method: FunctionType) -> bool:
+    """Return True if a method opens a write transaction by itself."""
+    opens = {Database.transaction.__name__, Database.cursor_transaction.__name__}
+    return not opens.isdisjoint(method.__code__.co_names)

@@ -13,7 +13,6 @@ from reporting import events, report
 from wire.frames import Entry, Msg, Say
 
 from ..contract import Appended, Batch, LogRow, NewPosts, file_of_post, log_title
-from .again import again
 from .database import Database, SqlBase
 from .dialect import IdKey, IdRow
 from .runs import EntryRow, RunRow, damaged_numbers, decode_run, encode_runs
@@ -52,7 +51,6 @@ class SqlEntries(SqlBase):
             .limit(bindparam("limit"))
         )
 
-    @again
     def append(self, postings: Sequence[NewPosts], now: int) -> Appended:
         """Number the posts of all postings and store them, all or none; `now` in milliseconds since 1970."""
         statements = self._statements
@@ -170,7 +168,6 @@ class SqlEntries(SqlBase):
             consequence = "They are left out. `server.py check` lists all damage."
             report(events.StoreProblem(f"Damaged messages in {where}: {numbers}.", consequence))
 
-    @again
     def forget_id(self, sender: str, id: str) -> None:
         """Forget an id of the sender with that key, in every log: the next post that carries it is a new one."""
         with self._database.transaction() as db:

@@ -14,7 +14,6 @@ from wire.names import fold
 from wire.ranges import RangeSet
 
 from ..contract import FileRow, FilesElsewhere, FileSummary, StoredSize
-from .again import again
 from .database import Database, SqlBase
 from .schema import accounts, fetches, files, members
 
@@ -35,7 +34,6 @@ class SqlFiles(SqlBase):
             update(files).where(still_open).values(ranges=bindparam("to"), until=bindparam("end"))
         )
 
-    @again
     def add_file(self, row: FileRow) -> FileRow:
         """Store an offer and return it; return the earlier one if (sender, own id) is known."""
         with self._database.transaction() as db:
@@ -54,13 +52,11 @@ class SqlFiles(SqlBase):
         with self._database.reading() as db:
             return _find(db, and_(files.c.sender == sender_key, files.c.own == own))
 
-    @again
     def set_file_number(self, id: str, number: int) -> None:
         """Store the number of the entry that offers a file."""
         with self._database.transaction() as db:
             db.execute(update(files).where(files.c.id == id).values(number=number))
 
-    @again
     def keep_ranges(self, id: str, ranges: RangeSet, until: int, home: int = 0) -> None:
         """Store which bytes of an open file are on disk, and until when it is offered. No-op with another home."""
         body = msgspec.json.encode(ranges).decode()
@@ -68,13 +64,11 @@ class SqlFiles(SqlBase):
             cursor.execute(self._set_ranges, (until, body, id, "open", home))
         self._database.wrote(len(body), 1)
 
-    @again
     def extend_file(self, id: str, until: int) -> None:
         """Store until when an open file is offered."""
         with self._database.transaction() as db:
             db.execute(update(files).where(and_(files.c.id == id, files.c.state == "open")).values(until=until))
 
-    @again
     def finish_file(self, id: str, sha256: str, until: int, home: int = 0) -> bool:
         """Mark a file as done, with its checksum. Return False if it is gone or has another home."""
         values = {"state": "done", "sha256": sha256, "ranges": "[]", "until": until}
@@ -82,7 +76,6 @@ class SqlFiles(SqlBase):
         with self._database.transaction() as db:
             return db.execute(update(files).where(mine).values(values)).rowcount > 0
 
-    @again
     def drop_file(self, id: str, now: int) -> str | None:
         """Mark a file as gone. Return the checksum of its blob if no other file in the folder has the same."""
         with self._database.transaction() as db:
@@ -96,7 +89,6 @@ class SqlFiles(SqlBase):
             left = db.execute(select(func.count()).where(same)).scalar_one()
             return None if left else str(blob.sha256)
 
-    @again
     def forget_files(self, before: int) -> None:
         """Delete the rows of files that are gone since before a time."""
         old = and_(files.c.state == "gone", files.c.until < before)
@@ -175,7 +167,6 @@ class SqlFiles(SqlBase):
             until = db.execute(select(func.min(files.c.until)).where(wanted)).scalar_one()
         return None if until is None else int(until)
 
-    @again
     def place_file(self, id: str, home: int, folder: str) -> bool:
         """Store the folder that is about to get the first byte of a file. Return False if it has another home."""
         mine = and_(files.c.id == id, files.c.home == home, files.c.folder.in_(["", folder]), files.c.state == "open")
@@ -188,13 +179,11 @@ class SqlFiles(SqlBase):
         with self._database.reading() as db:
             return [_file(row) for row in db.execute(select(files).where(unknown))]
 
-    @again
     def set_folder(self, id: str, folder: str) -> None:
         """Store in which folder such a file is."""
         with self._database.transaction() as db:
             db.execute(update(files).where(and_(files.c.id == id, files.c.folder == "")).values(folder=folder))
 
-    @again
     def adopt_files(self, home: int, folder: str, others: Collection[int]) -> list[tuple[FileRow, bool]]:
         """Give a new home to the files whose home is none of `others`, in a folder and, if open, in none."""
         here = or_(files.c.folder == folder, and_(files.c.folder == "", files.c.state == "open"))
@@ -215,7 +204,6 @@ class SqlFiles(SqlBase):
             {row.sha256 for row in found if row.state == "done"},
         )
 
-    @again
     def note_fetched(self, id: str, user: str) -> bool:
         """Store that a user has all of a file. Return False if that was stored before."""
         row = {"file": id, "user": fold(user), "name": user}

@@ -13,7 +13,6 @@ from wire.names import fold
 
 from ..contract import Account, Kind, LogRow, Membership, private_key
 from .accounts import ACCOUNT_COLUMNS, make_account, open_account
-from .again import again
 from .database import Database, SqlBase
 from .schema import accounts, client_cursors, logs, members, runs
 from .statement import Statement
@@ -113,13 +112,11 @@ class SqlMembers(SqlBase):
         with self._database.reading() as db:
             return [make_log_row(row) for some in _portions(ids) for row in db.execute(_LOGS, {"of": some})]
 
-    @again
     def open_channel(self, name: str, opener: str = "") -> LogRow:
         """Return the channel of that name; create it for the user `opener` if it does not exist."""
         with self._database.transaction() as db:
             return self._open_log(db, "channel", fold(name), name, "", opener)
 
-    @again
     def open_private_log(self, one: str, other: str) -> LogRow:
         """Return the private log of two users. Create it, with both as members, and their accounts if missing.
 
@@ -147,7 +144,6 @@ class SqlMembers(SqlBase):
             found = LogRow(id, kind, key, name, other, "", 0)
         return found
 
-    @again
     def set_topic(self, log: LogRow, topic: str) -> None:
         """Store a channel's topic."""
         with self._database.transaction() as db:
@@ -155,7 +151,6 @@ class SqlMembers(SqlBase):
 
     # Members
 
-    @again
     def join(self, log: LogRow, user: str) -> tuple[int, bool]:
         """Make a user a member with the cursor at the tail; a member keeps the present cursor.
 
@@ -172,7 +167,6 @@ class SqlMembers(SqlBase):
         db.execute(_JOIN, {"of_log": log.id, "of": key, "at": cursor})
         return cursor, True
 
-    @again
     def leave(self, log: LogRow, user: str) -> bool:
         """End a membership. Return False and do nothing if the user is not a member."""
         with self._database.transaction() as db:
@@ -227,7 +221,6 @@ class SqlMembers(SqlBase):
             found = _CURSOR.rows(db, of_log=log.id, of=fold(user))
             return cast("int", found[0][0]) if found else None
 
-    @again
     def move(self, cursors: Mapping[tuple[int, str], int], seen: Mapping[str, int]) -> None:
         """Move cursors forwards and set when users were last seen, in one transaction.
 

@@ -11,7 +11,6 @@ from wire.clock import now
 from wire.names import fold
 
 from ..contract import LogRow
-from .again import again
 from .database import SqlBase
 from .members import LOG_ROWS, make_log_row
 from .schema import accounts, client_cursors, clients, files, ids, logs, members, runs
@@ -61,7 +60,6 @@ class SqlUnused(SqlBase):
         with self._database.reading() as db:
             return [make_log_row(row) for row in db.execute(_EMPTY_LOGS, {"before": before})]
 
-    @again
     def remove_empty_log(self, log: LogRow, before: int) -> bool:
         """Remove a log with its memberships and cursors. Return False and do nothing unless it is empty."""
         with self._database.transaction() as db:
@@ -77,7 +75,6 @@ class SqlUnused(SqlBase):
         with self._database.reading() as db:
             return [row.key for row in db.execute(_IDLE_GUESTS, {"before": before, "most": limit})]
 
-    @again
     def forget_guest(self, key: str, before: int) -> Sequence[int] | None:
         """Remove the account of a guest, with memberships in channels and ids of posts."""
         with self._database.transaction() as db:

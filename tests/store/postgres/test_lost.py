@@ -9,7 +9,8 @@ from collections.abc import Callable
 import pytest
 
 from store import Store, StoreError, open_store
-from store.postgres.connection import TIMEOUT
+from store.postgres import connection
+from store.postgres.connection import LimitedConnection
 from tests.store.postgres.conftest import refused
 from tests.support.database_proxy import DatabaseProxy
 from tests.support.postgres import PASSWORD, QUOTED_PASSWORD, Cluster
@@ -17,13 +18,22 @@ from tests.support.reported import Reported
 from tests.support.stores import NOW, PostgresPlace, posting, texts
 from tests.support.waiting import ended, eventually
 
-_SLACK = 5.0  # seconds beside the limit, on a busy machine
+_LIMIT = 0.6  # seconds without an answer
+_SLACK = 4.0  # seconds beside the limit, on a busy machine: less than the limit of a server
 CALLS: dict[str, Callable[[Store], object]] = {
     "a read": lambda store: store.account("ann"),
     "a transaction": lambda store: store.open_channel("den"),
     "an append": lambda store: store.append([posting(store.channels()[0], "ann", "x")], NOW),
     "a move": lambda store: store.move({(1, "ann"): 1}, {}),
 }
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections that are made from now on have a short limit, and their statements a shorter one."""
+    monkeypatch.setattr(LimitedConnection, "limit", _LIMIT)
+    monkeypatch.setattr(connection, "_STATEMENT", int(_LIMIT * 500))
+    monkeypatch.setitem(connection._PARAMETERS, "connect_timeout", 2)  # libpq takes no less
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
@@ -63,8 +73,8 @@ def test_a_network_that_passes_nothing_is_noticed(
     proxy.stall()
     began = time.monotonic()
     sentence = refused(lambda: call(far))
-    assert TIMEOUT - 1 < time.monotonic() - began < TIMEOUT + _SLACK
-    assert sentence.startswith(f"The database cannot be reached: it gave no answer for {TIMEOUT:g} seconds")
+    assert _LIMIT * 0.9 < time.monotonic() - began < _LIMIT + _SLACK
+    assert sentence.startswith(f"The database cannot be reached: it gave no answer for {_LIMIT:g} seconds")
     proxy.go_on()
     succeeds(lambda: call(far))
 
@@ -91,7 +101,7 @@ def test_calls_one_after_the_other_do_not_wait_as_many_times(far: Store, proxy: 
     began = time.monotonic()
     for _ in range(50):
         assert "it gave no answer" in refused(lambda: far.account("ann"))
-    assert time.monotonic() - began < TIMEOUT + _SLACK
+    assert time.monotonic() - began < _LIMIT + _SLACK
     proxy.go_on()
     succeeds(lambda: far.account("ann"))
 
@@ -123,7 +133,7 @@ def test_whoever_waits_for_a_turn_fails_with_the_others(far: Store, proxy: Datab
     for thread in threads:
         thread.start()
     ended(threads, lambda: len(sentences))
-    assert time.monotonic() - began < 2 * TIMEOUT + _SLACK
+    assert time.monotonic() - began < 2 * _LIMIT + 2 + _SLACK
     assert len(sentences) == 40
     proxy.go_on()
     succeeds(lambda: far.account("ann"))
@@ -170,7 +180,7 @@ def test_a_statement_that_hangs_ends(far: Store, place: PostgresPlace) -> None:
         assert refused(lambda: far.append([posting(lab, "ann", "x")], NOW)) == (
             "The database failed: it took too long to answer."
         )
-        assert time.monotonic() - began < TIMEOUT + _SLACK
+        assert time.monotonic() - began < _LIMIT + _SLACK
     assert list(far.append([posting(lab, "ann", "x")], NOW).numbers[0]) == [1]
 
 
