@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from .address import format_address, host_of, is_loopback, network_of, parse_address, reachable_address
 from .ask import ask
+from .connect import connect
 from .errors import NetError, certificate_alert, reason
 from .listen import listen
 from .memory import limit_free_memory, release_free_memory
@@ -41,6 +42,7 @@ __all__ = [
     "ask",
     "certificate_alert",
     "client_context",
+    "connect",
     "disable_nagle",
     "drop_output",
     "fingerprint_of",

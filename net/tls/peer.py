@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
 from dataclasses import dataclass
 
+from ..connect import connect
 from .contexts import unverified_context
 
 
@@ -31,7 +31,7 @@ def peer_certificate(host: str, port: int, seconds: float, context: ssl.SSLConte
 
 def _shown(host: str, port: int, seconds: float, context: ssl.SSLContext) -> bytes:
     with (
-        socket.create_connection((host, port), seconds) as sock,
+        connect(host, port, seconds) as sock,
         context.wrap_socket(sock, server_hostname=host) as encrypted,
     ):
         return encrypted.getpeercert(binary_form=True) or b""

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from net import disable_nagle
+from net import connect, disable_nagle
 from wire.errors import CODES, Refused
 from wire.frames import (
     Answer,
@@ -340,7 +340,7 @@ class JsonFileConnection:
 
 def _connect(host: str, port: int, tls: ssl.SSLContext | None, seconds: float) -> socket.socket:
     """Return a connected socket, in TLS if there is a context. Raises OSError or UnicodeError."""
-    sock = socket.create_connection((host, port), seconds)
+    sock = connect(host, port, seconds)
     return sock if tls is None else tls.wrap_socket(sock, server_hostname=host)
 
 

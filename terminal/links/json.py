@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import selectors
-import socket
 from collections.abc import Iterable
 
-from net import PlainStream, Stream, TlsStream, disable_nagle, reason
+from net import PlainStream, Stream, TlsStream, connect, disable_nagle, reason
 from wire.errors import PeerError
 from wire.frames import Frame, Ping, Welcome
 from wire.jsonlines import JsonLines
@@ -47,14 +46,15 @@ class JsonLink(Link):
 
     def _open(self, endpoint: Endpoint) -> Stream:
         """Connect, and shake hands for TLS. Raises OSError or UnicodeError."""
-        sock = socket.create_connection((endpoint.host, endpoint.port), self._attempt_seconds)
+        sock = connect(endpoint.host, endpoint.port, self._attempt_seconds)
+        left = sock.gettimeout() or 0.0
         disable_nagle(sock)
         sock.settimeout(None)
         if endpoint.tls is None:
             return PlainStream(sock)
         stream = TlsStream(sock, endpoint.tls, endpoint.host)
         try:
-            stream.shake_hands(self._attempt_seconds)
+            stream.shake_hands(left)
         except BaseException:
             stream.close()
             raise

@@ -21,7 +21,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from net import disable_nagle
+from net import connect, disable_nagle
 
 from .events import (
     Accepted,
@@ -51,6 +51,15 @@ def _properties(kind: int, **values: int | str | bytes) -> Properties:
     return properties
 
 
+class _Client(paho.Client):
+    """Connects, and shakes hands for TLS, within `connect_timeout` seconds in all. paho takes them for each address."""
+
+    def _create_socket_connection(self) -> socket.socket:
+        sock = connect(self.host, self.port, self.connect_timeout)
+        self._connect_timeout = sock.gettimeout() or self.connect_timeout  # for the handshake; the property is locked
+        return sock
+
+
 class PahoConnection:
     """One connection to a broker; see `PacketSender` in events.py."""
 
@@ -64,7 +73,7 @@ class PahoConnection:
         self.window = 1
         self._will = ""
         self.version = version
-        self._client = client = paho.Client(
+        self._client = client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id,
             clean_session=None if version == V5 else True,
