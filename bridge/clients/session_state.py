@@ -55,6 +55,7 @@ class SessionState:
         if not self._stored:
             if not store.drop_client(key, *self._owner):
                 raise TakenOver
+            self._shared.filter_budget.release(key)
             self._make_room()
             self._stored = self.expiry != 0
             if self._stored and not store.save_client(self._client()):
@@ -135,13 +136,11 @@ class SessionState:
             if (self._stored or posted_once) and not elsewhere:
                 store.end_client(self._key, *self._owner)
             return
-        try:
-            store.part_client(self._client(known=self._opened))
-        finally:
-            if not elsewhere:
-                if self._opened:
-                    self._subscriptions.keep(self._key, now() + self.expiry * 1000)
-                self._shared.registry.remember(self._key, self._reader.sent(), self.expiry)
+        if not elsewhere:
+            self._shared.registry.remember(self._key, self._reader.sent(), self.expiry)
+        store.part_client(self._client(known=self._opened))
+        if self._opened and not elsewhere:  # a session that could not be stored as one that is away would never end
+            self._subscriptions.keep(self._key, now() + self.expiry * 1000)
 
     def _client(self, *, known: bool = False) -> Client:
         """Return what to store; `known`: the memory of the filters does not change any more."""

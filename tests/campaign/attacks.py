@@ -61,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print a line for each attack. Return 0."""
     parser = argparse.ArgumentParser(prog="python -m tests.campaign.attacks", description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=5.0, help="how long each attack goes on (default 5)")
+    parser.add_argument("word", nargs="*", help="only attacks whose names have one of these (default: all)")
     options = parser.parse_args(arguments)
     print(f"{'attack':36} memory MiB  p99 ms idle  p99 ms  messages")
     with tempfile.TemporaryDirectory(prefix="partyline-attacks-") as temporary:
@@ -69,7 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         process = Process(template)
         fill(process.address)
         process.stop()
-        for number, row in enumerate(ATTACKS):
+        rows = [row for row in ATTACKS if not options.word or any(word in row.name for word in options.word)]
+        for number, row in enumerate(rows):
             folder = Path(temporary, f"{number}", "data")
             shutil.copytree(template, folder)
             process = Process(folder, rates=True)

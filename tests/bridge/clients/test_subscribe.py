@@ -14,6 +14,7 @@ import pytest
 
 from reporting.formats import FORMATS
 from server import Config, Server
+from store import StoreError
 from tests.support.clients import Json
 from tests.support.fixtures import StartProcess, StartServer
 from tests.support.mqtt import MqttLine, body
@@ -303,6 +304,30 @@ def test_a_session_that_has_ended_counts_no_longer(start_server: StartServer, mq
     come(expiry=1).disconnect()
     nothing_counts()
     assert (budget._kept, budget._ends, budget._ends_by_network, budget._by_network) == ({}, [], {}, {})
+
+
+@pytest.mark.parametrize("failing", ["part_client", "save_client"])
+def test_a_session_whose_store_call_has_failed_counts_no_longer(
+    start_server: StartServer, mqtt: Mqtt, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    """It is not kept as one that is away, or not kept at all; it counted until the server's next start."""
+    server = start_server(limits=Limits(filter_bytes=100_000, filter_bytes_per_address=120_000))
+    budget, store = server._mqtt.filter_budget, server.chat.store
+    alice = mqtt(server.address, "alice", **_KEPT)
+    alice.subscribe(*_DEEP)
+    if failing == "save_client":
+        _leave(server, alice)
+
+    def fails(*_: object) -> bool:
+        raise StoreError("The disk is full.")
+
+    monkeypatch.setattr(store, failing, fails)
+    if failing == "part_client":
+        alice.close()
+    else:
+        mqtt(server.address, "alice", **{**_KEPT, "clean": True}, refused=True)
+    eventually(lambda: not budget._all, lambda: f"{budget._all} bytes")
+    assert (budget._kept, budget._by_network) == ({}, {})
 
 
 def test_a_session_that_is_back_from_another_address_counts_there(start_server: StartServer, mqtt: Mqtt) -> None:
