@@ -30,6 +30,10 @@ _HOST, _PORT = "127.0.0.1", 7000
 _TLS = "tls://"
 _SECONDS = 5.0  # for each wait
 _MOST = 1 << 20  # bytes of the answer
+_NO_ANSWER = (
+    "gives no answer. It is no Partyline server, or one that takes connections from this machine only through a proxy"
+    " (`proxies` in its config); then ask the proxy."
+)
 
 
 class _Where(msgspec.Struct):
@@ -101,7 +105,7 @@ def _ask(host: str, port: int, ca: str | None, *, encrypted: bool) -> ServerStat
         return answer
     where = format_address(host, port)
     said = answer.error if isinstance(answer, Error) else answer.reason if isinstance(answer, Closing) else ""
-    raise LocalError(f"{where} refuses: {said}" if said else f"{where} answers, but it is no Partyline server.")
+    raise LocalError(f"{where} refuses: {said}" if said else f"{where} {_NO_ANSWER}")
 
 
 def _answer(host: str, port: int, context: ssl.SSLContext | None) -> Frame | None:
@@ -117,6 +121,8 @@ def _answer(host: str, port: int, context: ssl.SSLContext | None) -> Frame | Non
                 size += len(data)
                 if size > _MOST:
                     break
+    except (ConnectionResetError, BrokenPipeError):
+        return None  # it was connected
     except TimeoutError as error:
         raise LocalError(
             f"No server answers at {format_address(host, port)}: nothing came within {_SECONDS:g} seconds."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -198,7 +199,10 @@ def filled(start_process: StartProcess, connect: Connect) -> Path:
     return process.folder
 
 
-def test_ctrl_c_amid_a_copy(filled: Path, cluster: Cluster, new_url: Callable[[], str]) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_the_end_amid_a_copy(
+    filled: Path, cluster: Cluster, new_url: Callable[[], str], number: signal.Signals
+) -> None:
     """It ends at once, also while it waits for the database. The database stays empty, and the next copy works."""
     url = new_url()
     assert run("migrate", str(filled), url).returncode == 0
@@ -211,10 +215,26 @@ def test_ctrl_c_amid_a_copy(filled: Path, cluster: Cluster, new_url: Callable[[]
         )  # fmt: skip
         waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
         eventually(lambda: cluster.sql(waiting) == [(1,)], lambda: repr(process.poll()))
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, err = process.communicate(timeout=DEADLINE)
-    assert (process.returncode, out, err) == (1, "", "server.py migrate: Interrupted. Nothing was copied.\n")
+    if number != signal.SIGKILL:
+        assert (process.returncode, out, err) == (1, "", "server.py migrate: Interrupted. Nothing was copied.\n")
+    assert cluster.sql("SELECT count(*) FROM runs", url.split("?")[0].split("/")[-1]) == [(0,)]
     assert run("migrate", str(filled), url).returncode == 0
+
+
+def test_damage_is_not_copied(filled: Path, tmp_path: Path) -> None:
+    """One sentence, exit status 1, and no copy."""
+    with sqlite3.connect(filled / FILE) as db:
+        db.execute("UPDATE runs SET body = replace(body, 'hello', 'hallo')")
+    db.close()
+    done = run("migrate", str(filled), str(tmp_path / "copy"))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "server.py migrate: Damaged messages in the channel lab: 1 (run 1). `server.py check` lists all damage. Nothing"
+        " was copied.\n"
+    )
+    assert not (tmp_path / "copy" / FILE).exists()
 
 
 def test_progress_on_a_terminal(filled: Path, tmp_path: Path) -> None:

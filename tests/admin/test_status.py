@@ -115,12 +115,20 @@ def test_nobody_answers(other_program: Callable[[bytes], str]) -> None:
     for answer in (b"", b"SSH-2.0-OpenSSH_9.2\r\n", b"\xff\x00" * 100_000):
         address = other_program(answer)
         done = run("status", address)
-        assert done.stderr == f"server.py status: {address} answers, but it is no Partyline server.\n"
+        assert done.stderr.startswith(f"server.py status: {address} gives no answer. It is no Partyline server, or ")
         assert done.returncode == 1
     address = other_program(b'{"op":"closing","reason":"Too many connections come from your address."}\n')
     done = run("status", address)
     assert done.stderr == f"server.py status: {address} refuses: Too many connections come from your address.\n"
     assert run("status", "a:b:c:d:x").returncode == 1
+
+
+def test_a_server_that_expects_a_proxy(start_server: StartServer) -> None:
+    """It closes a connection that does not begin with a proxy's header."""
+    server = start_server(proxies=("127.0.0.0/8",))
+    done = run("status", server.address)
+    assert done.returncode == 1
+    assert "only through a proxy" in done.stderr
 
 
 def test_several_servers(
