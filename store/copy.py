@@ -149,8 +149,7 @@ class _Copy:
         made = self._sums[table.name] = RowSum()
         size = 0
         for row in rows:
-            made.add(row[1:5] if renumbered else row)
-            size += sum([len(value) if isinstance(value, str | bytes) else 8 for value in row])
+            size += made.add(row[1:5] if renumbered else row)
             if made.count % _OFTEN == 0:
                 self._progress(f"{what} {table.name}", made.count, of, size)
             yield row

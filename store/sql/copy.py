@@ -107,10 +107,12 @@ class RowSum:
         self.count = 0
         self.sum = 0
 
-    def add(self, row: Row) -> None:
-        """Count a row."""
+    def add(self, row: Row) -> int:
+        """Count a row. Return about how many bytes it has."""
+        encoded = _encode(row)
         self.count += 1
-        self.sum += int.from_bytes(hashlib.blake2b(_encode(row), digest_size=16).digest(), "big")
+        self.sum += int.from_bytes(hashlib.blake2b(encoded, digest_size=16).digest(), "big")
+        return len(encoded)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, RowSum) and (self.count, self.sum) == (other.count, other.sum)
