@@ -138,8 +138,8 @@ class SessionState:
             return
         if not elsewhere:
             self._shared.registry.remember(self._key, self._reader.sent(), self.expiry)
-        store.part_client(self._client(known=self._opened))
-        if self._opened and not elsewhere:  # a session that could not be stored as one that is away would never end
+        parted = store.part_client(self._client(known=self._opened))
+        if parted and self._opened and not elsewhere:  # one that is not stored as away would never end here
             self._subscriptions.keep(self._key, now() + self.expiry * 1000)
 
     def _client(self, *, known: bool = False) -> Client:

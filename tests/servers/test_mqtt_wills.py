@@ -256,5 +256,5 @@ def test_wills_over_the_limit_do_not_wait(
     site.kill(1)
     watcher.expect(Entry, lambda entry: entry.text in ("0", "2"))
     line.close()
-    assert stored(other) == 1
+    eventually(lambda: stored(other) == 1, lambda: f"{stored(other)} wills are stored")
     assert watcher.request(Join("lab")).tail == 2
