@@ -68,18 +68,20 @@ def _options(arguments: Sequence[str], program: str) -> argparse.Namespace:
     parser.add_argument(
         "--data",
         metavar="DIR",
-        help="the data folder with the bytes of the files, if FROM is on PostgreSQL and TO is a folder",
+        action="append",
+        default=[],
+        help="a data folder with the bytes of files, if FROM is on PostgreSQL and TO is a folder; give it once for each"
+        " server that has one",
     )
     return parser.parse_args(arguments)
 
 
-def _folders(source: str, target: str, data: str | None) -> tuple[Path, Path] | None:
+def _folders(source: str, target: str, data: Sequence[str]) -> tuple[list[Path], Path] | None:
     """Return between which data folders the bytes of files are to be copied; None if they stay where they are."""
     if is_postgres(target):
         return None
-    there = data_folder(source) if not is_postgres(source) else Path(data) if data is not None else None
-    here = data_folder(target)
-    return None if there is None or there.absolute() == here.absolute() else (there, here)
+    there = [Path(each) for each in data] if is_postgres(source) else [data_folder(source)]
+    return (there, data_folder(target)) if there else None
 
 
 def _in_use(source: str) -> str:
@@ -87,14 +89,14 @@ def _in_use(source: str) -> str:
 
 
 def _sentences(
-    report: CopyReport, source: str, target: str, url: str, files: tuple[Path, Path] | None, program: str
+    report: CopyReport, source: str, target: str, url: str, files: tuple[list[Path], Path] | None, program: str
 ) -> Iterator[str]:
     counts = [f"{report.rows[table]:,} {name}" for table, name in _TABLES.items()]
     yield f"Copied {source} to {target}: {report.messages:,} messages, {', '.join(counts)}."
     yield "Each message has its checksum, and each table of the copy has the rows and the checksum of the other side."
     yield from report.missing
     if files is not None:
-        yield f"The bytes of the files are in {files[1]}/files/, too."
+        yield f"The bytes of the files are in {files[1]}/files/."
     elif report.files:
         yield _about_files(report.files, source, target, url)
     yield f"Start the server with: {program} {_start(source, url)}"

@@ -5,7 +5,7 @@ The source may be in use: the copy has one state of it. Memory grows with the nu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,13 +58,13 @@ def copy_store(
     progress: CopyProgress,
     in_use: Callable[[], None],
     *,
-    files: tuple[Path, Path] | None = None,
+    files: tuple[Sequence[Path], Path] | None = None,
 ) -> CopyReport:
     """Copy all that the source has to the target, each given as for `open_store`. The target has all or nothing of it.
 
-    `in_use` is called before anything is copied if a server uses the source. `files` are the data folders between which
-    the bytes of files are copied, too. Raises StoreError for a damaged source, for a target that is not empty, and if
-    what is read back is not what was written.
+    `in_use` is called before anything is copied if a server uses the source. `files` are the data folders that have
+    the bytes of files, and the one to which they are copied, too. Raises StoreError for a damaged source, for a
+    target that is not empty, and if what is read back is not what was written.
     """
     with _source(source) as there, _target(target) as here:
         if there.beside:
@@ -198,21 +198,33 @@ def _count_files(source: CopySource, report: CopyReport) -> None:
     report.files = sum([row[_STATE] != "gone" for row in source.rows(schema.files)])
 
 
-def _copy_files(source: CopySource, there: Path, here: Path, report: CopyReport, progress: CopyProgress) -> None:
-    """Copy the bytes of the files that have not ended."""
-    from_, to = Blobs(there / FOLDER), Blobs(here / FOLDER, synced=True)
+def _copy_files(
+    source: CopySource, there: Sequence[Path], here: Path, report: CopyReport, progress: CopyProgress
+) -> None:
+    """Copy the bytes of the files that have not ended. The folders of several servers have some of them each."""
+    folders, to = [Blobs(folder / FOLDER) for folder in there], Blobs(here / FOLDER, synced=True)
     of, size = source.count(schema.files), 0
     for at, row in enumerate(source.rows(schema.files), 1):
-        id, state, sha256 = row[_ID], row[_STATE], row[_SHA256]
+        if row[_STATE] != "gone":
+            problem = _copy_file(row, folders, to)
+            if problem:
+                report.missing.append(problem)
+            size += row[_SIZE]
+        progress("copying bytes of files", at, of, size)
+
+
+def _copy_file(row: Row, folders: Sequence[Blobs], to: Blobs) -> str:
+    """Copy the bytes of a file from the first folder that has them. Return what is wrong as a sentence, or nothing."""
+    id, state, sha256 = row[_ID], row[_STATE], row[_SHA256]
+    for folder in folders:
         try:
-            if state == "done" and not to.take_blob(sha256, from_):
-                report.missing.append(f"The content of file {id} is damaged ({sha256}).")
-            elif state == "open":
-                to.take_part(id, from_)
+            if state != "done":
+                to.take_part(id, folder)
+            elif not to.take_blob(sha256, folder):
+                return f"The content of file {id} is damaged ({sha256})."
         except FileNotFoundError:
-            if state == "done" or row[_RANGES] != _EMPTY:
-                report.missing.append(f"The content of file {id} is missing.")
+            continue
         except OSError as error:
             raise StoreError(f"The content of file {id} cannot be copied: {error.strerror}.") from error
-        size += row[_SIZE] if state != "gone" else 0
-        progress("copying bytes of files", at, of, size)
+        return ""
+    return f"The content of file {id} is missing." if state == "done" or row[_RANGES] != _EMPTY else ""

@@ -61,7 +61,7 @@ def copy(source: Place, target: Place, progress: Any = quiet, in_use: Callable[[
     """Copy with the bytes of files."""
     assert isinstance(source, SqlitePlace | PostgresPlace)
     assert isinstance(target, SqlitePlace | PostgresPlace)
-    return copy_store(url(source), url(target), progress, in_use, files=(source.folder, target.folder))
+    return copy_store(url(source), url(target), progress, in_use, files=([source.folder], target.folder))
 
 
 def fill(store: Store) -> None:
@@ -389,6 +389,24 @@ def test_files_that_are_missing_or_damaged_are_named(make: Make) -> None:
     assert copy(source, target).missing == [
         f"The content of file done1 is damaged ({SHA256}).", "The content of file open1 is missing.",
     ]  # fmt: skip
+
+
+def test_each_server_has_some_of_the_files(make: Make, tmp_path: Path) -> None:
+    """The bytes come from the folder that has them, also from the target's own."""
+    source, target = make("sqlite"), make("sqlite")
+    fill(source.open())
+    source.close()
+    assert isinstance(source, SqlitePlace)
+    assert isinstance(target, SqlitePlace)
+    (tmp_path / "files").mkdir()
+    (source.folder / "files" / "blobs").rename(tmp_path / "files" / "blobs")
+    (target.folder / "files").mkdir()
+    (source.folder / "files" / "parts").rename(target.folder / "files" / "parts")
+    folders = [source.folder, tmp_path, target.folder]
+    report = copy_store(source.folder, target.folder, quiet, nobody, files=(folders, target.folder))
+    assert report.missing == []
+    checked = check_store(target.folder, lambda what, done, total: None)
+    assert (checked.problems, checked.notes, checked.files) == ([], [], 3)
 
 
 @given(st.lists(st.tuples(st.integers(1, 3), st.integers(1, 4)), max_size=40), st.randoms())
