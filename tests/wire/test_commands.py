@@ -33,6 +33,7 @@ from wire.frames import (
     Ping,
     Put,
     Reach,
+    Relay,
     Register,
     Request,
     Say,
@@ -111,10 +112,10 @@ def test_what_does_not_fit_shows_the_usage(command: Command) -> None:
 
 
 def test_everything_that_a_person_may_ask_is_in_the_table() -> None:
-    """The other requests are those that people make without a command, and those of programs."""
+    """The other requests are those that people make without a command, and those of programs and servers."""
     reached: set[object] = {type(parse(line)) for command in COMMANDS for line in written(command)}
     by_programs: set[object] = {
-        Hello, Say, Seen, Ping, Attach, Offer, Put, Have, Finish, Get, Sum, Taken, Listen, Reach,
+        Hello, Say, Seen, Ping, Attach, Offer, Put, Have, Finish, Get, Sum, Taken, Listen, Reach, Relay,
     }  # fmt: skip
     assert reached == {*REQUESTS, SendFile, GetFile} - by_programs
 

@@ -174,7 +174,7 @@ COMMANDS: tuple[Command, ...] = (
             lambda rest: Cancel(file=_file(_words(rest, 1, 1)[0]))),
     Command("/register", "/register <password>", "bind your name to a password, which every later login needs",
             _register, secret=True),
-    Command("/status", "/status", "show the status of the server and of its connection to another broker",
+    Command("/status", "/status", "show the status of the server, of the mirror, and of all servers of the chat",
             lambda rest: Status(*_words(rest, 0, 0))),
     Command("/help", "/help [command]", "list the commands, or explain one",
             lambda rest: Help(_words(rest, 0, 1)[0])),

@@ -117,7 +117,7 @@ ROWS: tuple[Row, ...] = (
     Row("from/<me>/seen/<log>",
         "acknowledge entries: the payload is the number of the last entry that a person has seen",
         Payload(Seen, _read_seen, lambda frame: json_text.encode(frame.number)), answer=Ok),
-    Row("from/<me>/status", "show the status of the server and of its connection to another broker",
+    Row("from/<me>/status", "show the status of the server, of the mirror, and of all servers of the chat",
         ignored(Status), answer=ServerStatus),
     Row("from/<me>/files",
         "list the files that are offered to me and by me: an empty payload for the first ones, "

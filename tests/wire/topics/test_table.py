@@ -191,7 +191,7 @@ def test_a_state_comes_back_from_its_topic(user: str, doors: list[str], since: i
 
 
 def test_every_request_has_a_row_or_is_done_by_the_link() -> None:
-    by_the_link = {Hello, Ping, Help, Bye, file_frames.Listen, file_frames.Reach, file_frames.Attach}
+    by_the_link = {Hello, Ping, Help, Bye, file_frames.Listen, file_frames.Reach, file_frames.Attach, file_frames.Relay}
     assert ROWS_OF_REQUESTS.keys() == {*REQUESTS} - by_the_link | {Here, Gone, LiveMessage}
     with pytest.raises(Refused, match="not available over MQTT"):
         CHAT.ask(Help(), ME)
