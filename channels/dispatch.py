@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from enum import Enum, StrEnum
 from typing import Any, NamedTuple, TypeAlias
 
@@ -32,6 +33,9 @@ from .session import Session, State
 
 Handler: TypeAlias = Callable[[Session, Any], Answer | None]
 
+_LONG = (frames.ChannelList, frames.FileList, frames.HelpText, frames.Members, frames.Page, frames.Ranges)
+_NO_TURN = nullcontext()
+
 
 class Role(StrEnum):
     """The role that a request needs."""
@@ -54,6 +58,7 @@ class Row(NamedTuple):
     by what the handler calls, since they depend on what is there: a user who joins a channel twice has joined it once.
     `only_answers`: the request changes nothing, so the server drops it if the peer can get no answer any more. `size`
     returns how many bytes a long answer takes, for which there must be room; a handler that knows it reserves itself.
+    `in_turn`: the answer takes some time to make, so the connections of an address take turns.
     """
 
     request: type[Request]
@@ -66,6 +71,7 @@ class Row(NamedTuple):
     counts: Callable[[Session, Any], bool] = lambda session, request: True
     inner_limits: tuple[LimitClass, ...] = ()
     size: Callable[[Session, Any], int] = lambda session, request: 0
+    in_turn: bool = False
 
 
 _NAMELESS, _NAMED, _ATTACHED = (State.NAMELESS,), (State.NAMED,), (State.ATTACHED,)
@@ -99,16 +105,16 @@ TABLE: tuple[Row, ...] = (
     # Channels and users
     Row(frames.Join, rooms.join, _NAMED, inner_limits=(JOINS, CHANNELS)),
     Row(frames.Leave, rooms.leave, _NAMED, limit=JOINS),
-    Row(frames.Channels, rooms.channels, _NAMED, only_answers=True, limit=PAGES, size=_page),
+    Row(frames.Channels, rooms.channels, _NAMED, only_answers=True, limit=PAGES, size=_page, in_turn=True),
     Row(frames.Topic, rooms.topic, _NAMED, limit=TOPICS, counts=rooms.sets_topic),
-    Row(frames.Who, people.who, _NAMED, only_answers=True, limit=PAGES, size=_page),
+    Row(frames.Who, people.who, _NAMED, only_answers=True, limit=PAGES, size=_page, in_turn=True),
     Row(frames.Whois, people.whois, _NAMED, only_answers=True, limit=PAGES),
-    Row(frames.History, history.history, _NAMED, only_answers=True, limit=PAGES, size=_page),
+    Row(frames.History, history.history, _NAMED, only_answers=True, limit=PAGES, size=_page, in_turn=True),
     Row(frames.Seen, history.seen, _NAMED, limit=REQUESTS),
     # Files
     Row(frames.Offer, files.offer, _FILES, limit=OFFERS, inner_limits=(TALKS,)),
     Row(frames.Cancel, where_it_is(files.cancel, also_away=True), _BYTES, limit=OFFERS),
-    Row(frames.Files, files.files, _NAMED, only_answers=True, limit=PAGES, size=_page),
+    Row(frames.Files, files.files, _NAMED, only_answers=True, limit=PAGES, size=_page, in_turn=True),
     Row(frames.SendFile, files.by_client, _NAMED, limit=REQUESTS),
     Row(frames.GetFile, files.by_client, _NAMED, limit=REQUESTS),
     Row(frames.Put, where_it_is(transfers.put), _BYTES),
@@ -128,7 +134,15 @@ TABLE: tuple[Row, ...] = (
     Row(frames.Reach, where_it_is(direct_transfers.reach), _BYTES, limit=DIRECT),
     # The connection and the server
     Row(frames.Status, system.status, (State.NAMELESS, State.NAMED), only_answers=True, limit=REQUESTS, counts=_named),
-    Row(frames.Help, system.help, (State.NAMELESS, State.NAMED), only_answers=True, limit=REQUESTS, counts=_named),
+    Row(
+        frames.Help,
+        system.help,
+        (State.NAMELESS, State.NAMED),
+        only_answers=True,
+        limit=REQUESTS,
+        counts=_named,
+        in_turn=True,
+    ),
     Row(
         frames.Ping,
         system.ping,
@@ -193,7 +207,8 @@ def _answer(session: Session, row: Row | None, request: Request) -> None:
             raise Refused("not-allowed", f"You need the role {row.role} for that.")
         _check_limit(session, row, request)
         session.reserve(row.size(session, request))
-        answer = row.handler(session, request)
+        with session.turn if row.in_turn else _NO_TURN:
+            answer = row.handler(session, request)
     except Refused as refused:
         if nameless:
             session.login_limit.take_refusal(refused)
@@ -207,7 +222,8 @@ def _answer(session: Session, row: Row | None, request: Request) -> None:
         answer.ref = request.ref
         if nameless:
             session.login_limit.take_bytes(len(session.reader.dialect.encode(answer)))
-        session.reader.reply(answer)
+        with session.turn if isinstance(answer, _LONG) else _NO_TURN:
+            session.reader.reply(answer)
     session.reader.wait_for_room(session.chat.limits.backlog)
     session.release()  # not before: until here, a payload is in memory
 

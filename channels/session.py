@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
 from itertools import count
 
@@ -47,7 +48,7 @@ class Session:
         "address", "asked", "attached_to", "away", "chat", "client", "current", "done", "fetches_directly", "files",
         "gone_elsewhere", "instead",
         "login_limit", "network", "number", "reader", "report", "shortcut", "spare_posts", "state", "taken_over",
-        "transport", "tries", "user",
+        "transport", "tries", "turn", "user",
     )  # fmt: skip
 
     def __init__(
@@ -68,8 +69,10 @@ class Session:
         self.report = report
         self.address = report.address
         self.network = None if shared else network_of(report.address)  # for the limits of an address
+        self.turn: AbstractContextManager[object] = nullcontext()  # of long answers: see `AddressBytes`
         if self.network is not None:
             reader.count_for(chat.waiting_bytes, self.network)
+            self.turn = chat.waiting_bytes.turn(self.network)
         self.state = State.NAMELESS
         self.login_limit = LoginLimit(chat.limits)  # until the peer has logged in
         self.user: User | None = None  # who has logged in on this connection
@@ -120,8 +123,8 @@ class Session:
         assert self._origin is not None
         return self._origin
 
-    def check_rate(self, limit: LimitClass) -> None:
-        """Count one request for the limit. One too many waits, if the limit is such; otherwise this raises Refused.
+    def check_rate(self, limit: LimitClass, count: int = 1) -> None:
+        """Count requests for the limit. One too many waits, if the limit is such; otherwise this raises Refused.
 
         The sentence says how long to wait. A connection that many users share waits for none of them. What another
         server asks was counted there.
@@ -129,9 +132,11 @@ class Session:
         if self.state is State.RELAYED:
             return
         if not limit.waits or self._shared:
-            self.chat.rates.check(limit, self.origin)
+            self.chat.rates.check(limit, self.origin, count)
             return
-        _, seconds = self.chat.rates.reserve(limit, self.origin, 1)
+        if self._hung_up:  # it would not wait, and so take what others of the address wait for
+            return
+        seconds = self.chat.rates.spend(limit, self.origin, count)
         if seconds:
             self.report.limit_reached(limit.key)
             self._wait(seconds)
@@ -409,7 +414,8 @@ class Session:
             self.reader.close()
             self.report.logged_out()
             if self.chat.directory.release(user, self):
-                self.chat.disconnected(user)
+                with self.turn:
+                    self.chat.disconnected(user)
         self.reader.close()
 
     def note_last_read(self) -> None:

@@ -27,11 +27,14 @@ class WaitingReader(Protocol):
 class AddressBytes:
     """The readers of one address, each with the bytes that are reserved for it. Any thread may call it."""
 
-    __slots__ = ("_leave", "_lock", "_most", "_queue", "_reserved", "readers")
+    __slots__ = ("_leave", "_lock", "_most", "_queue", "_reserved", "readers", "turn")
 
     def __init__(self, most: int, leave: Callable[[], None]) -> None:
         """`most` is how many bytes may wait; 0: any number. `leave` is called for each reader that leaves."""
         self.readers = 0  # counted by `WaitingBytes`
+        # A baton: a thread holds it while it makes a long answer, and never while it waits for a peer or a limit. So of
+        # an address whose connections ask for many, one thread competes with all others for the interpreter lock.
+        self.turn = threading.Lock()
         self._leave = leave
         self._most = most
         self._lock = leaf()
@@ -125,6 +128,11 @@ class WaitingBytes:
             found.readers += 1
         found.enter(reader)
         return found
+
+    def turn(self, address: str) -> threading.Lock:
+        """Return the turn of the connections of an address, one of which is counted."""
+        with self._lock:
+            return self._addresses[address].turn
 
     def _left(self, address: str) -> None:
         """Forget an address without readers."""

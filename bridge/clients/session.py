@@ -56,6 +56,9 @@ from .subscribe import SubscribeHandler
 from .subscriptions import Subscriptions
 from .wills import LastWill, WillOwner
 
+_PINGREQ = b"\xc0\x00"
+_PINGS = 64  # bytes that may be nothing but PINGREQs, of which a flood is not decoded
+_TOGETHER = 16  # PINGREQs that are answered together
 _PROTOCOLS = {V5: "mqtt-5", V311: "mqtt-3.1.1"}  # in the operator's log
 
 
@@ -110,14 +113,25 @@ class MqttSession:
 
     def receive(self, data: bytes) -> None:
         """Handle the packets. The session gets PUBLISHes that follow each other as one run."""
+        if len(data) > _PINGS and self._packets.between:  # to decode so many packets would take some time
+            count = len(data) // 2
+            if data[: 2 * count] == _PINGREQ * count:
+                self._ping(count)
+                data = data[2 * count :]
         take = self._publish_handler.take
         self._session.note_read()
+        pings = 0  # PINGREQs that follow each other, which are answered together
         try:
             for item in self._packets.receive(data):
                 if type(item) is Publish:
                     take(item)
                     continue
                 self._publish_handler.flush()
+                if type(item) is PingReq:
+                    pings += 1
+                    continue
+                self._ping(pings)
+                pings = 0
                 if isinstance(item, MqttError):
                     raise item
                 if self.done:
@@ -127,6 +141,7 @@ class MqttSession:
                 if self._session.done:
                     return  # ignore what follows a DISCONNECT ([MQTT-3.14.4-2])
             self._publish_handler.flush()
+            self._ping(pings)
             self._session.await_payload(self._packets.awaited)
         except StoreError as error:
             if not self._responses.connected:
@@ -221,9 +236,13 @@ class MqttSession:
         self._subscribe_handler.unsubscribe(packet)
         self._responses.subscriptions_changed()
 
-    def _ping(self, _packet: PingReq) -> None:
-        self._session.check_rate(REQUESTS)
-        self._reader.reply_bytes(PINGRESP)
+    def _ping(self, count: int) -> None:
+        """Answer so many PINGREQs, until the connection has ended, which their limit would hold up."""
+        while count and not self._session.ending:
+            some = min(count, _TOGETHER)
+            self._session.check_rate(REQUESTS, some)
+            self._reader.reply_bytes(PINGRESP * some)
+            count -= some
 
     def _disconnect(self, packet: Disconnect) -> None:
         interval = packet.properties.session_expiry_interval
@@ -380,7 +399,6 @@ _HANDLERS: dict[type[msgspec.Struct], _Handler] = {  # `receive` handles PUBLISH
     PubAck: MqttSession._take_puback,
     Subscribe: MqttSession._subscribe,
     Unsubscribe: MqttSession._unsubscribe,
-    PingReq: MqttSession._ping,
     Disconnect: MqttSession._disconnect,
     Auth: MqttSession._authenticate_again,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 from channels import REQUESTS, SUBSCRIPTIONS, Log, Session, catch_up
 from wire.mqtt import MqttError, Properties, Reason, SubAck, Subscribe, UnsubAck, Unsubscribe, encode
@@ -59,8 +60,9 @@ class SubscribeHandler:
                 self._session.report.refused("subscribe", _ERROR_CODES[reason], each.filter)
         changed = [name for name, was in before.items() if self._subscriptions.get(name) != was]
         if changed:  # to subscribe again to the same costs only the answer
-            self._follow_channels(changed)
-            self.follow_private_logs()
+            with self._session.turn:
+                self._follow_channels(changed)
+                self.follow_private_logs()
         self._reader.reply_bytes(self._suback(packet.packet_id, reasons))
         self._send_retained([
             each.filter
@@ -84,10 +86,14 @@ class SubscribeHandler:
 
         Some of them count like a request: there may be as many as users.
         """
-        for at, (topic, payload) in enumerate(self._shared.retained.messages(filters)):
-            if at % _RETAINED == 0:
-                self._session.check_rate(REQUESTS)
-            self._reader.reply_bytes(self._responses.message(topic, payload, retain=True))
+        messages = self._shared.retained.messages(filters)
+        while True:
+            with self._session.turn:
+                some = [self._responses.message(*each, retain=True) for each in islice(messages, _RETAINED)]
+            if not some:
+                return
+            self._session.check_rate(REQUESTS)
+            self._reader.reply_bytes(b"".join(some))
             self._reader.wait_for_room(self._shared.chat.limits.backlog)
 
     def unsubscribe(self, packet: Unsubscribe) -> None:

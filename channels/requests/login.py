@@ -63,7 +63,8 @@ def take_name(
     with session.chat.login_turn:
         user, memberships, first = _take_name(session, account, token, proven, own)
     if first:
-        session.chat.connected(user)
+        with session.turn:
+            session.chat.connected(user)
     return user, memberships
 
 

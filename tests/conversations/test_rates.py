@@ -42,7 +42,7 @@ from wire.frames import (
     Welcome,
 )
 from wire.limits import Limits
-from wire.mqtt import V5, V311, Connect, Publish, Reason, Will
+from wire.mqtt import V5, V311, Connect, PingReq, PingResp, Publish, Reason, Will, encode
 
 Connecting = Callable[..., Json]
 Mqtt = Callable[..., MqttLine]
@@ -189,6 +189,31 @@ def test_other_requests_wait_also_those_without_an_answer(start_server: StartSer
     alice.expect(Pong, lambda frame: frame.ref == "the end")
     assert time.monotonic() - start >= 0.9, "70 requests, 30 of them at once, 40 a second"
     assert not alice.of(Slowed)
+
+
+@pytest.mark.parametrize("count", [20, 70])
+def test_pings_of_devices_are_all_answered_and_wait(start_server: StartServer, mqtt: Mqtt, count: int) -> None:
+    """One after the other or as a flood, which is cut within a packet. 150 devices held others up for half a second."""
+    server = start_server(limits=Limits(requests_per_second=40, requests_burst=30))
+    oven = mqtt(server.address, "oven")
+    oven.subscribe("chat/to/oven/error")
+    start = time.monotonic()
+    pings = encode(PingReq(), V5) * count
+    oven.send_bytes(pings[:-1])
+    oven.send_bytes(pings[-1:])
+    for _ in range(count):
+        oven.expect(PingResp)
+    assert (time.monotonic() - start >= 0.9) is (count == 70), "30 of them at once, 40 a second"
+
+
+def test_pings_end_with_their_connection(start_server: StartServer, mqtt: Mqtt) -> None:
+    """The name is free at once, although the limit would let them go in 19 seconds."""
+    server = start_server(limits=Limits(requests_per_second=10, requests_burst=10))
+    oven = mqtt(server.address, "oven")
+    oven.send_bytes(encode(PingReq(), V5) * 200)
+    oven.expect(PingResp)
+    oven.close()
+    eventually(lambda: server.chat.directory.find("oven") is None, lambda: "oven is there")
 
 
 def test_who_connects_again_has_what_is_left(start_server: StartServer, connect: Connecting) -> None:

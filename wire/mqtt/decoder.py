@@ -85,6 +85,11 @@ class MqttPackets:
         """The bytes of a packet that has come in part, as far as they are known; 0 if there is none."""
         return self._need if self._held else 0
 
+    @property
+    def between(self) -> bool:
+        """True after the CONNECT if no packet has come in part, and no error."""
+        return bool(self.version) and not (self._held or self._skipping or self._broken)
+
     def receive(self, data: bytes) -> list[Item]:
         """Return the packets that `data` completes. An MqttError is the last item ever: later bytes are not read.
 
