@@ -371,6 +371,7 @@ class Hearing:
         """A server is gone. It may have committed what it has told nobody."""
         self._look_at_tails = True
         self._chat.pulses.gone(server)
+        self._chat.files.lines.end(server)
         self._tell_presence_of(self._chat.directory.gone(server), online=False)
         self._chat.files.look_again()
 

@@ -52,7 +52,7 @@ class Lines:
         self.opener: OpenLine | None = None  # set before anybody connects
         self._most = most
         self._lock = leaf()
-        self._open: set[Line] = set()
+        self._open: dict[Line, int] = {}  # with the numbers of the servers
         self._count = 0  # those that are open, and those about to be
 
     def __len__(self) -> int:
@@ -73,7 +73,7 @@ class Lines:
                 self._count -= 1
             raise
         with self._lock:
-            self._open.add(line)
+            self._open[line] = server.number
         return line
 
     def forget(self, line: Line) -> None:
@@ -81,9 +81,16 @@ class Lines:
         with self._lock:
             if line not in self._open:
                 return
-            self._open.remove(line)
+            del self._open[line]
             self._count -= 1
         line.close()
+
+    def end(self, number: int) -> None:
+        """End the lines to a server that is gone: its machine may not have told so."""
+        with self._lock:
+            left = [line for line, server in self._open.items() if server == number]
+        for line in left:
+            line.close()
 
     def close(self) -> None:
         """Close all lines."""

@@ -99,6 +99,34 @@ def test_a_transfer_goes_on_after_its_server_was_killed(
     assert received(tmp_path / "late") == [("big", data)]
 
 
+def test_a_download_goes_on_after_the_server_with_the_bytes_was_killed(
+    start: Start, connect: Connect, folders: str, data: bytes, tmp_path: Path
+) -> None:
+    """The receiver's own server lives. With one folder, it has the bytes itself."""
+    one, other = start(2)
+    sender = Client(one.address, "alice", f"/send bob {tmp_path / 'big'}")
+    assert sender.end()[0] == 0
+    bob = connect(other.address, "bob")
+    [info] = bob.request(Files()).files
+    bob.close()
+    with FileProxy(other.address, gate=Gate(up=False)) as proxy:
+        assert proxy.gate is not None
+        receiver = Client(proxy.address, "bob", f"/get {info.file}", folder=tmp_path / "in")
+        proxy.gate.allow(SIZE // 2)
+        proxy.gate.wait_until_shut()
+        before = len(proxy.taps)
+        one.kill()
+        proxy.gate.allow(1 << 40)
+        if folders == "separate":
+            eventually(lambda: len(proxy.taps) > before, lambda: "the client has not tried again")
+            one.start()
+        status, _, err = receiver.end()
+        assert status == 0, err
+    assert received(tmp_path / "in") == [("big", data)]
+    assert all(tap.down <= SIZE for tap in proxy.taps)
+    assert sum(tap.down for tap in proxy.taps) < SIZE + (4 << 20), "it goes on where it was"
+
+
 def test_the_bytes_of_a_killed_server_are_there_when_it_is_back(start: Start, connect: Connect, folders: str) -> None:
     """Or at once at another one that has the same folder."""
     one, other = start(2)

@@ -418,6 +418,7 @@ def test_files_of_an_earlier_version_are_those_of_the_server_that_has_them(
     assert refused(bob, Have(file=done)) == "file-away"
     start_servers(1, data=str(tmp_path / "one"))
     assert fetch(bob, done) == DATA
+    assert attached(connect, other, bob).request(Have(file=begun)).have == [], "another server has taken it over"
 
 
 def test_the_line_between_servers_is_in_tls_if_the_other_one_has_a_certificate(

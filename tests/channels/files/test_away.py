@@ -122,6 +122,16 @@ def test_after_a_lost_line_the_peer_asks_again() -> None:
     assert [server.number for server, _ in place.opened] == [1, 2, 1]
 
 
+def test_the_lines_to_a_server_that_is_gone_end() -> None:
+    place = Place()
+    place.away.ask(ONE, "f1", Have(file="f1"))
+    place.away.ask(OTHER, "f2", Have(file="f2"))
+    place.lines.end(1)
+    assert [line.alive for _, line in place.opened] == [False, True]
+    assert place.reader.told == [More("f1")]
+    assert len(place.lines) == 1
+
+
 def test_a_request_without_an_answer_is_refused() -> None:
     place = Place()
     place.away.ask(ONE, "f1", Have(file="f1"))
