@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import cycle
+from pathlib import Path
 
 import pytest
 
+from channels.chat import SEVERAL
 from server import Server
 from tests.support.brokers.site import Site
 from tests.support.clients import in_tls
 from tests.support.fixtures import Enter, Meet, StartServer
+from tests.support.stores import PostgresPlace
 from tests.support.talkers import DOORS, Talker
 
 
@@ -39,11 +43,23 @@ def enter() -> Iterator[Enter]:
 
 
 @pytest.fixture
+def three_servers(start_server: StartServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Server]]:
+    """Three servers on one database."""
+    monkeypatch.setenv(SEVERAL, "1")
+    place = PostgresPlace()
+    made = [start_server(database=place.url, data=str(tmp_path / f"data{at}")) for at in range(3)]
+    yield made
+    for server in made:
+        server.close()
+    place.clear()
+
+
+@pytest.fixture
 def meet(request: pytest.FixtureRequest, start_server: StartServer, enter: Enter) -> Meet:
     """Have somebody enter by a door: `meet(door, name)`, all of them the same chat.
 
     A test of doors that lead to a broker has a server that mirrors to it, one of doors with TLS a server with a
-    certificate, any other test the fixture `server`.
+    certificate, one of doors to several servers has three of them; any other test has the fixture `server`.
     """
     parameters = getattr(request.node, "callspec", None)
     site: Site | None = None
@@ -51,14 +67,18 @@ def meet(request: pytest.FixtureRequest, start_server: StartServer, enter: Enter
     if parameters is not None and (named := {"door", "doors"} & set(parameters.params)):
         if request.getfixturevalue("broker_kind"):
             site = request.getfixturevalue("site")
-        doors = parameters.params[named.pop()]
-        if any(DOORS[door].tls for door in ([doors] if isinstance(doors, str) else doors)):
+        given = parameters.params[named.pop()]
+        doors = [DOORS[door] for door in ([given] if isinstance(given, str) else given)]
+        if any(door.tls for door in doors):
             wanted = "tls_server"
-    server: Server = request.getfixturevalue(wanted) if site is None else site.server
+        if any(door.several for door in doors):
+            wanted = "three_servers"
+    found = request.getfixturevalue(wanted) if site is None else site.server
+    servers = cycle(found if isinstance(found, list) else [found])
 
     def make(door: str, name: str, password: str | None = None) -> Talker:
         if DOORS[door].broker is None:
-            return enter(server.address, door, name, password)
+            return enter(next(servers).address, door, name, password)
         assert site is not None, f"no parameter of the test is {door}"
         return enter(site.broker.address, door, name, password)
 

@@ -16,6 +16,7 @@ _BROKERS = ("mosquitto", "nats", "amqtt")
 _LINE_PAIRS = tuple(product(_LINES, repeat=2))
 _MQTT_PAIRS = (("mqtt5", "text"), ("text", "mqtt3"), ("mqtt3", "json"), ("json", "mqtt5"), ("mqtt3", "mqtt5"))
 _TLS_PAIRS = (("text+tls", "json"), ("json+tls", "mqtt5+tls"), ("mqtt5+tls", "text+tls"))
+_SEVERAL_PAIRS = (("text-at-three", "json-at-three"), ("json-at-three", "mqtt5-at-three"))
 _BROKER_PAIRS = (
     ("mosquitto", "text"), ("json", "mosquitto3"), ("mqtt5", "mosquitto"), ("mosquitto", "mosquitto"),
     ("nats", "text"), ("amqtt", "text"),
@@ -33,11 +34,11 @@ def _two(*pairs: tuple[str, ...]) -> pytest.MarkDecorator:
 every_line_door = _one(*_LINES)
 every_line_pair = _two(*_LINE_PAIRS)
 every_door = _one(*_LINES, *_MQTT, *_TLS, *_BROKERS)
-every_pair = _two(*_LINE_PAIRS, *_MQTT_PAIRS, *_TLS_PAIRS, *_BROKER_PAIRS)
-every_pair_with_passwords = _two(*_LINE_PAIRS, *_MQTT_PAIRS, *_TLS_PAIRS)  # a broker checks its own passwords
+every_pair = _two(*_LINE_PAIRS, *_MQTT_PAIRS, *_TLS_PAIRS, *_SEVERAL_PAIRS, *_BROKER_PAIRS)
+every_pair_with_passwords = _two(*_LINE_PAIRS, *_MQTT_PAIRS, *_TLS_PAIRS, *_SEVERAL_PAIRS)  # a broker checks its own passwords
 # amqtt loses the messages for a client that is away.
 every_door_that_keeps = _one(*_LINES, *_MQTT, *_TLS, *[door for door in _BROKERS if door != "amqtt"])
 every_pair_that_keeps = _two(
-    *_LINE_PAIRS, *_MQTT_PAIRS, *_TLS_PAIRS, *[pair for pair in _BROKER_PAIRS if "amqtt" not in pair]
+    *_LINE_PAIRS, *_MQTT_PAIRS, *_TLS_PAIRS, *_SEVERAL_PAIRS, *[pair for pair in _BROKER_PAIRS if "amqtt" not in pair]
 )
 every_broker_with_all_doors = _two(*[("text", "json", "mqtt5", broker) for broker in _BROKERS])

@@ -12,6 +12,7 @@ from tests.conversations.doors import every_door, every_line_door, every_line_pa
 from tests.support.clients import Json, Text
 from tests.support.fixtures import Meet
 from tests.support.talkers import Refusal
+from tests.support.waiting import eventually
 from wire import VERSION
 from wire.frames import BridgeStatus, Error, History, Join, Say, ServerStatus, Status, Stored
 from wire.limits import Limits
@@ -26,6 +27,8 @@ def test_who(doors: tuple[str, str], meet: Meet) -> None:
     dave = meet(doors[1], "dave")
     bob.bye()
     carol.wait_for_notice("bob", "offline")
+    for each in (alice, dave):  # another server hears it a moment later
+        eventually(lambda each=each: "bob" not in each.who()[0], lambda each=each: repr(each.who()))  # type: ignore[misc]
     assert alice.who() == (["alice", "Carol", "dave"], [])
     assert alice.who("lab") == (["alice", "Carol"], ["bob"])
     assert dave.who("lab") == (["alice", "Carol"], ["bob"])

@@ -15,11 +15,12 @@ from tests.support.talkers.text import TextTalker
 
 
 class Door(NamedTuple):
-    """A way to connect."""
+    """A way to connect. `several`: to one of three servers on one database, another one each time."""
 
     talker: type[Talker]
     broker: str | None = None  # the broker to which they connect, and to which the server mirrors
     tls: bool = False
+    several: bool = False
 
 
 DOORS = {
@@ -34,6 +35,9 @@ DOORS = {
     "mosquitto": Door(BrokerTalker, "mosquitto"),
     "nats": Door(OldBrokerTalker, "nats"),
     "amqtt": Door(OldBrokerTalker, "amqtt"),
+    "text-at-three": Door(TextTalker, several=True),
+    "json-at-three": Door(JsonTalker, several=True),
+    "mqtt5-at-three": Door(MqttTalker, several=True),
 }
 
 __all__ = ["DOORS", "Door", "Known", "Listed", "Refusal", "Said", "Talker", "TextTalker"]
