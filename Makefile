@@ -5,6 +5,7 @@ PYTHON ?= python3
 ARGS ?=
 RUNS ?= 10
 SOAK ?= 600
+MANY := CAMPAIGN_KILLS=50 CAMPAIGN_MIRROR_KILLS=50 CAMPAIGN_RACES=1000 CAMPAIGN_OUTAGES=10 CAMPAIGN_AWAY=10
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -52,11 +53,12 @@ coverage: $(VENV)/ready-dev
 	-$(BIN)/python -m coverage combine --quiet --append # of processes that ended after the tests, if any
 	$(BIN)/python -m coverage report --skip-covered
 
-# Long runs, for a night: strangers for SOAK seconds, 50 times as many examples of each property, and the tests of faults
-# again and again.
+# Long runs, for a night: strangers for SOAK seconds, 50 times as many examples of each property, the tests of faults
+# with many kills, outages and races of several servers, and again and again.
 campaign: $(VENV)/ready-dev
 	$(BIN)/python -m tests.campaign.soak --seconds $(SOAK)
 	$(PYTEST) --hypothesis-profile thorough $(ARGS)
+	$(MANY) $(PYTEST) tests/faults $(ARGS)
 	for run in $$(seq $(RUNS)); do echo "run $$run of $(RUNS)"; $(PYTEST) tests/faults $(ARGS) || exit 1; done
 
 # dist/: the package, for a machine with a network, and one archive with all packages, for one without.

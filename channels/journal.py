@@ -219,9 +219,15 @@ class Journal:
     def _fill(self, log: Log, first: int) -> None:
         """Add what other servers, or a commit that was taken for failed, have stored before the entry `first`."""
         missing = first - 1 - log.tail
-        if missing <= _FILL:
-            for batch in self._store.read_batches(log.row, log.tail, missing):
-                self._publish(log, batch)
+        if missing > _FILL:
+            return
+        try:
+            batches = self._store.read_batches(log.row, log.tail, missing)
+        except StoreError as error:
+            report(events.StoreProblem(str(error), "Followers of a log read the store."))
+            return
+        for batch in batches:
+            self._publish(log, batch)
 
     def _publish(self, log: Log, batch: Batch) -> None:
         block = Block(batch, encodings=self._encodings)

@@ -28,9 +28,19 @@ LEAST_VERSION = 14
 _STATEMENT = 4_500  # milliseconds that a statement may take: the server ends it before we give the connection up
 _IDLE_IN_TRANSACTION = 10_000  # milliseconds after which the server ends a transaction that nobody goes on with
 _SETTINGS = (
-    "SET standard_conforming_strings = on; SET statement_timeout = {statement}; SET lock_timeout = 0;"
+    # A machine that vanishes holds no lock for long, whatever its server was doing.
+    "SET tcp_keepalives_idle = 2; SET tcp_keepalives_interval = 1; SET tcp_keepalives_count = 2;"
+    " SET tcp_user_timeout = 4000;"
+    " SET standard_conforming_strings = on; SET statement_timeout = {statement}; SET lock_timeout = 0;"
     " SET idle_in_transaction_session_timeout = {idle}; SET synchronous_commit = {synchronous};"
     " SET default_transaction_isolation = 'read committed'; SET jit = off"
+)
+_SERVER = 0x436F_6E6E  # of the shared advisory locks that say whose a connection is, in this database: "Conn"
+BELONG = f"SELECT pg_advisory_lock_shared({_SERVER}, %s::integer)"
+END_CONNECTIONS = (  # of a server that is dead, and may have left a transaction that holds others up
+    "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 2"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    f" AND classid::bigint = {_SERVER} AND objid::bigint = %s"
 )
 _PARAMETERS: dict[str, Any] = {  # unless the URL has others
     "application_name": "partyline",

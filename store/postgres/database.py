@@ -20,7 +20,7 @@ from ..contract import Durability, StoreError
 from ..sql import Database, SqlDialect, Turns, migrate
 from .address import Address
 from .append import PostgresAppend
-from .connection import LimitedConnection, NoAnswer, connect
+from .connection import BELONG, LimitedConnection, NoAnswer, connect
 from .errors import is_lost, store_error, unreachable
 from .migrations import STEPS
 
@@ -38,16 +38,17 @@ _LOOKS = 3  # for the outcome of a commit
 class _Link:
     """A place for one connection, which is made when a thread needs it."""
 
-    __slots__ = ("_driver", "backend", "connection")
+    __slots__ = ("_driver", "backend", "connection", "owner")
 
     def __init__(self) -> None:
+        self.owner = 0  # the server that the connection is known to belong to
         self.connection: Connection | None = None
         self._driver: LimitedConnection | None = None
         self.backend = 0  # the number of the server's process
 
     def take(self, connection: Connection) -> None:
         """Take a connection that was made just now."""
-        self.connection = connection
+        self.connection, self.owner = connection, 0
         self._driver = connection.connection.driver_connection
         self.backend = self.driver.info.backend_pid
 
@@ -80,6 +81,7 @@ class PostgresDatabase(Database):
     def __init__(self, address: Address, durability: Durability = "process") -> None:
         """Connect; create or update the tables. Raises StoreError."""
         self.address = address
+        self.owner = 0  # the server that uses the database here; 0 before it is one of several
         self._durability = durability
         self._state = threading.Lock()  # of the following
         self._failed_at = 0.0  # by time.monotonic, when the database could not be reached for the last time
@@ -152,7 +154,7 @@ class PostgresDatabase(Database):
                 raise StoreError(self._failure)
         if link.connection is not None:
             if link.driver.is_usable():
-                return link.connection
+                return self._owned(link, link.connection)
             link.drop()
         with self._state:
             if self._failure and self._failed_at > since:
@@ -162,7 +164,14 @@ class PostgresDatabase(Database):
         except (psycopg.Error, SQLAlchemyError) as error:
             raise self._lost(error) from None  # the cause may have the password
         link.take(made)
-        return made
+        return self._owned(link, made)
+
+    def _owned(self, link: _Link, connection: Connection) -> Connection:
+        """Return a connection that others find by the lock of its server, and end when that is dead."""
+        if link.owner != self.owner:
+            link.driver.execute(BELONG, (self.owner,))
+            link.owner = self.owner
+        return connection
 
     def _lost(self, error: Exception) -> StoreError:
         """Note that the database cannot be reached; report it, unless that was done."""

@@ -25,7 +25,7 @@ from reporting import events, report
 
 from ..contract import StoreError
 from .address import Address
-from .connection import TIMEOUT, LimitedConnection
+from .connection import END_CONNECTIONS, TIMEOUT, LimitedConnection
 from .database import CLOCK
 from .duties import Duties, holder_query
 from .errors import is_lost, store_error, unreachable
@@ -34,8 +34,8 @@ CHANNEL = "partyline_servers"
 _CLASS = 0x5365_7276  # of the advisory locks of servers, in this database: "Serv"
 _PERIOD = 0.5  # seconds between two looks at the locks of the others, and between two attempts to connect
 _GRACE = 3.0  # seconds after a lost connection: the others may have lost theirs, too, and need a moment
-_SILENCE = 3_500  # milliseconds without a question after which PostgreSQL ends the connection
-_LEASE = 3.0  # seconds after a question that was answered, for which a duty is ours; less than `_SILENCE`
+_SILENCE = 3_000  # milliseconds without a question after which PostgreSQL ends the connection
+_LEASE = 2.5  # seconds after a question that was answered, for which a duty is ours; less than `_SILENCE`
 _PATIENCE = _LEASE - _PERIOD  # seconds that an answer may take while a duty is ours
 _STARTED = "5 seconds"  # since PostgreSQL has started: before, all servers are on their way back
 
@@ -268,6 +268,7 @@ class Listener:
         """Clear up after servers whose locks are free. The others, and this one, hear of it by a message."""
         for (server,) in link.execute(_DEAD, (self.here,)).fetchall():
             try:
+                link.execute(END_CONNECTIONS, (server,))
                 self._clear(link, server)
             except psycopg.Error as error:
                 if is_lost(error):

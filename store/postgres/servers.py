@@ -71,6 +71,7 @@ class PostgresServers(SqlBase):
     def start(self, hear: Callable[[int, str], None], gone: Callable[[int], None], missed: Callable[[], None]) -> None:
         """Be one of the servers from now on; clear up after those that have died before."""
         self._listener.start(hear, gone, missed)
+        self._database.owner = self.here
 
     def introduce(self, name: str, address: str, fingerprint: str) -> None:
         """Store what the others are to know of this server."""

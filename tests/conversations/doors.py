@@ -35,7 +35,8 @@ every_line_door = _one(*_LINES)
 every_line_pair = _two(*_LINE_PAIRS)
 every_door = _one(*_LINES, *_MQTT, *_TLS, *_BROKERS)
 every_pair = _two(*_LINE_PAIRS, *_MQTT_PAIRS, *_TLS_PAIRS, *_SEVERAL_PAIRS, *_BROKER_PAIRS)
-every_pair_with_passwords = _two(*_LINE_PAIRS, *_MQTT_PAIRS, *_TLS_PAIRS, *_SEVERAL_PAIRS)  # a broker checks its own passwords
+# A broker checks its own passwords.
+every_pair_with_passwords = _two(*_LINE_PAIRS, *_MQTT_PAIRS, *_TLS_PAIRS, *_SEVERAL_PAIRS)
 # amqtt loses the messages for a client that is away.
 every_door_that_keeps = _one(*_LINES, *_MQTT, *_TLS, *[door for door in _BROKERS if door != "amqtt"])
 every_pair_that_keeps = _two(

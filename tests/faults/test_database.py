@@ -3,82 +3,31 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import cycle, islice
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.support.clients import Bulk, Json, Text
+from channels.chat import SEVERAL
+from tests.support.clients import Json, Text
+from tests.support.database_load import Insistent, Reader, check, no_failures, progress, refusals
 from tests.support.database_proxy import DatabaseProxy
 from tests.support.fixtures import StartProcess
 from tests.support.load import Scene, join_lab, read_all
+from tests.support.long_runs import times
 from tests.support.mqtt import MqttLine
 from tests.support.postgres import Cluster, new_cluster, shared_cluster
 from tests.support.processes import Process
-from tests.support.waiting import DEADLINE, ended, eventually
-from wire.frames import Entry, Error, Gap, Hello, Join, Msg, Ping, Pong, Say, Stored, Welcome
+from tests.support.waiting import DEADLINE, ended
+from wire.frames import Error, Hello, Join, Msg, Ping, Pong, Say, Stored, Welcome
 from wire.mqtt import V5
 
-_WINDOW = 20  # posts that a poster has on their way
-_TIMES = 2
-
-
-class Insistent:
-    """Posts with ids, and posts again what was refused, all on one connection."""
-
-    def __init__(self, scene: Scene, at: int) -> None:
-        self.name = f"poster{at}"
-        self.numbers: dict[str, int] = {}  # by id, as acknowledged
-        self.refused = 0
-        self.sentences: set[str] = set()
-        self._scene = scene
-        self._open: set[str] = set()
-        self._count = 0
-
-    def work(self) -> None:
-        """Post until `drain`, and return when all is acknowledged. Raises Gone if the connection ends."""
-        with Bulk(self._scene.address, self.name, since={"lab": 1 << 40}) as line:
-            line.send(Join("lab"))
-            while self._open or not self._scene.drain.is_set():
-                while not self._scene.drain.is_set() and len(self._open) < _WINDOW:
-                    self._count += 1
-                    self._post(line, f"{self.name}-{self._count}")
-                for frame in line.take():
-                    if isinstance(frame, Stored):
-                        assert frame.id is not None
-                        assert self.numbers.setdefault(frame.id, frame.number) == frame.number
-                        self._open.discard(frame.id)
-                    elif isinstance(frame, Error):
-                        assert frame.code == "not-stored", frame
-                        self.refused += 1
-                        self.sentences.add(frame.error)
-                        self._post(line, str(frame.ref))
-
-    def _post(self, line: Bulk, id: str) -> None:
-        self._open.add(id)
-        line.send(Say(f"text of {id}", "lab", id, ref=id))
-
-
-class Reader:
-    """Reads everything on one connection: without a gap, and nothing twice."""
-
-    def __init__(self, scene: Scene, at: int) -> None:
-        self.name = f"reader{at}"
-        self.had: list[Entry] = []
-        self.wanted: int | None = None
-        self._scene = scene
-
-    def work(self) -> None:
-        """Return when `wanted` entries have come. Raises Gone if the connection ends."""
-        with Bulk(self._scene.address, self.name, since={"lab": 0}) as line:
-            line.send(Join("lab"))
-            while self.wanted is None or len(self.had) < self.wanted:
-                for frame in line.take(0.2):
-                    assert not isinstance(frame, Error | Gap), frame
-                    if isinstance(frame, Entry):
-                        assert frame.number == len(self.had) + 1, f"{frame} after {len(self.had)}"
-                        self.had.append(frame)
+_TIMES = times("CAMPAIGN_OUTAGES", 2)
+_AWAY = times("CAMPAIGN_AWAY", 0)  # seconds that an outage takes at least
 
 
 @pytest.fixture
@@ -122,76 +71,65 @@ def stall(_cluster: Cluster, proxy: DatabaseProxy, refused: Callable[[], None]) 
     proxy.go_on()
 
 
+@pytest.mark.parametrize("servers", [1, 2])
 @pytest.mark.parametrize("harm", [stop, kill, cut, stall])
 def test_a_database_that_goes_away_under_load(
-    start_process: StartProcess, tmp_path: Path, cluster: Cluster, proxy: DatabaseProxy, harm: Callable[..., None]
-) -> None:
+    start_process: StartProcess, tmp_path: Path, cluster: Cluster, proxy: DatabaseProxy, harm: Callable[..., None],
+    servers: int, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     """Posts are refused with a sentence meanwhile; afterwards it goes on by itself, on the same connections."""
-    process = start_database(start_process, tmp_path, cluster.url(cluster.new_database(), proxy.port))
-    scene = Scene(process.address)
-    posters, readers = [Insistent(scene, at) for at in range(3)], [Reader(scene, at) for at in range(2)]
-    join_lab(process.address, *[reader.name for reader in readers])
-    threads = [scene.run(poster.work, poster.name) for poster in posters]
-    threads += [scene.run(reader.work, reader.name) for reader in readers]
+    monkeypatch.setenv(SEVERAL, "1" if servers > 1 else "0")
+    url = cluster.url(cluster.new_database(), proxy.port)
+    processes = [start_database(start_process, tmp_path, url, f"server{at}") for at in range(servers)]
+    scenes = [Scene(process.address) for process in processes]
+    places = list(islice(cycle(scenes), max(3, servers)))
+    posters = [Insistent(scene, at) for at, scene in enumerate(places)]
+    readers = [Reader(scene, at) for at, scene in enumerate(places[:2])]
+    join_lab(processes[0].address, *[reader.name for reader in readers])
+    threads = [scene.run(poster.work, poster.name) for scene, poster in zip(places, posters, strict=True)]
+    threads += [scene.run(reader.work, reader.name) for scene, reader in zip(places, readers, strict=False)]
     try:
         for _ in range(_TIMES):
-            progress(scene, posters, 200)
-            before = sum(poster.refused for poster in posters)
-            harm(cluster, proxy, lambda before=before: refusals(scene, posters, before + 3))
-        progress(scene, posters, 200)
-        scene.drain.set()
+            progress(scenes, posters, 200)
+            harm(cluster, proxy, partial(keep_away, scenes, posters))
+        progress(scenes, posters, 200)
+        for scene in scenes:
+            scene.drain.set()
         ended(threads[: len(posters)], lambda: [len(poster.numbers) for poster in posters])
-        assert not scene.failures, scene.failures
-        log = read_all(process.address)
+        no_failures(scenes)
+        log = read_all(processes[0].address, sum(len(poster.numbers) for poster in posters))
         for reader in readers:
             reader.wanted = len(log)
         ended(threads, lambda: [len(reader.had) for reader in readers])
     finally:
-        scene.stop.set()
-        scene.drain.set()
+        for scene in scenes:
+            scene.stop.set()
+            scene.drain.set()
         for reader in readers:
             reader.wanted = 0
         for thread in threads:
             thread.join(DEADLINE)
-    assert not scene.failures, scene.failures
+    no_failures(scenes)
     check(log, posters, readers)
-    check_log(process, posters, harm)
+    for process in processes:
+        check_log(process, posters, harm)
 
 
-def start_database(start_process: StartProcess, folder: Path, url: str) -> Process:
-    """Start a server on a database, of which a crash loses nothing."""
+def keep_away(scenes: list[Scene], posters: list[Insistent]) -> None:
+    """Return when each server has refused some posts, and when the database was away for long enough."""
+    begun = time.monotonic()
+    while True:
+        for scene in scenes:
+            refusals(scene, [poster for poster in posters if poster.scene is scene], 3)
+        if time.monotonic() - begun >= _AWAY:
+            return
+
+
+def start_database(start_process: StartProcess, folder: Path, url: str, name: str = "data") -> Process:
+    """Start a server on a database, of which a crash loses nothing. `name` is that of its data folder."""
     config = folder / "database.yaml"
     config.write_text(yaml.safe_dump({"database": url, "durability": "power"}))
-    return start_process("--config", str(config))
-
-
-def progress(scene: Scene, posters: list[Insistent], posts: int) -> None:
-    """Wait until so many more posts are acknowledged."""
-    aim = sum(len(poster.numbers) for poster in posters) + posts
-    eventually(
-        lambda: sum(len(poster.numbers) for poster in posters) >= aim or bool(scene.failures),
-        lambda: f"{[len(poster.numbers) for poster in posters]} posts of {aim}",
-    )
-    assert not scene.failures, scene.failures
-
-
-def refusals(scene: Scene, posters: list[Insistent], count: int) -> None:
-    """Wait until so many posts were refused."""
-    eventually(
-        lambda: sum(poster.refused for poster in posters) >= count or bool(scene.failures),
-        lambda: f"{[poster.refused for poster in posters]} of {count} refusals",
-    )
-    assert not scene.failures, scene.failures
-
-
-def check(log: list[Entry], posters: list[Insistent], readers: list[Reader]) -> None:
-    """Every acknowledged post is there once under its number, and nothing else; the readers have had the same."""
-    assert [entry.number for entry in log] == list(range(1, len(log) + 1))
-    wanted = {id: number for poster in posters for id, number in poster.numbers.items()}
-    assert {entry.id: entry.number for entry in log} == wanted
-    assert len(wanted) == len(log)
-    for reader in readers:
-        assert reader.had == log
+    return start_process("--config", str(config), folder=folder / name)
 
 
 def check_log(process: Process, posters: list[Insistent], harm: Callable[..., None]) -> None:

@@ -21,14 +21,17 @@ from tests.support.load import (
     join_lab,
     progress,
     read_all,
+    said,
 )
+from tests.support.long_runs import times
 from tests.support.postgres import shared_cluster
 from tests.support.processes import Process
 from tests.support.waiting import DEADLINE, ended, eventually, random_moment
 from wire.frames import Closing, Entry, Hello, Join, Msg, Presence, Say, Welcome
 
 Connect = Callable[..., Json]
-KILLS = 5
+KILLS = times("CAMPAIGN_KILLS", 5)
+DEATHS = times("CAMPAIGN_KILLS", 1)
 
 
 @pytest.fixture
@@ -84,17 +87,24 @@ def test_the_names_of_a_killed_server_are_free_within_two_seconds(
     one, other = start(2)
     bob = connect(other.address, "bob")
     bob.request(Join("lab"))
-    alice = connect(one.address, "alice")
-    alice.request(Join("lab"))
-    bob.expect(Presence, lambda each: each.what == "join")
     up = "SELECT now() - pg_postmaster_start_time() > interval '5 seconds'"  # before, nobody is taken for dead
     eventually(lambda: bool(shared_cluster().sql(up)[0][0]), lambda: "PostgreSQL has just started")
-    one.kill()
-    begun = time.monotonic()
-    assert bob.expect(Presence, lambda each: each.what == "offline").user == "alice"
-    assert connect(other.address, "alice").welcome
-    assert time.monotonic() - begun < 2.0
-    one.start()
+    taken: list[float] = []
+    for _ in range(DEATHS):
+        alice = connect(one.address, "alice")
+        alice.request(Join("lab"))
+        bob.expect(Presence, lambda each: each.what in ("online", "join"))
+        one.kill()
+        begun = time.monotonic()
+        assert bob.expect(Presence, lambda each: each.what == "offline").user == "alice"
+        again = connect(other.address, "alice")
+        assert again.welcome
+        taken.append(time.monotonic() - begun)
+        again.close()
+        assert bob.expect(Presence, lambda each: each.what == "offline").user == "alice"
+        one.start()
+    print(f"the name is free after {sorted(round(each, 2) for each in taken)} seconds")
+    assert max(taken) < 2.0
     assert connect(one.address, "carol").welcome
     assert "Traceback" not in one.log + other.log
 
@@ -117,7 +127,7 @@ def test_kills_of_one_of_three_servers_under_load(start: Callable[[int], list[Pr
         for scene in scenes:
             scene.drain.set()
         ended(threads[: len(posters)], lambda: acknowledged(posters))
-        log = read_all(processes[0].address)
+        log = read_all(processes[0].address, said(posters))
         check_log(log, posters)
         check_readers(log, posters, readers, threads[len(posters) :])
     finally:

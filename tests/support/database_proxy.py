@@ -53,6 +53,10 @@ class DatabaseProxy(Relay):
         self.cut()
         self._moving.set()
 
+    def resume(self) -> None:
+        """Pass everything again, also what was held up, as a network does that was slow."""
+        self._moving.set()
+
     def cut(self) -> None:
         """End all connections."""
         with self._lock:

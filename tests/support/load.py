@@ -139,17 +139,25 @@ def acknowledged(posters: list[Poster]) -> int:
     return sum(len(poster.numbers) for poster in posters)
 
 
-def read_all(address: str) -> list[Entry]:
-    """Return the whole channel, page by page."""
+def said(posters: list[Poster]) -> int:
+    """Return how many posts to the channel are acknowledged."""
+    return sum(isinstance(poster.posts[id], Say) for poster in posters for id in poster.numbers)
+
+
+def read_all(address: str, least: int = 0) -> list[Entry]:
+    """Return the whole channel, page by page, once it has so many entries: another server hears of them later."""
     entries: list[Entry] = []
     with Bulk(address, "auditor") as line:
-        while True:
-            line.send(History(channel="lab", after=len(entries), limit=1_000, ref="page"))
-            page = next(frame for frames in iter(line.take, None) for frame in frames if isinstance(frame, Page))
-            if not page.entries:
-                assert page.tail == len(entries)
-                return entries
+        eventually(lambda: _page(line, 0, 1).tail >= least, lambda: f"{_page(line, 0, 1).tail} of {least} entries")
+        while (page := _page(line, len(entries), 1_000)).entries:
             entries += page.entries
+    assert page.tail == len(entries)
+    return entries
+
+
+def _page(line: Bulk, after: int, limit: int) -> Page:
+    line.send(History(channel="lab", after=after, limit=limit, ref="page"))
+    return next(frame for frames in iter(line.take, None) for frame in frames if isinstance(frame, Page))
 
 
 def check_log(log: list[Entry], posters: list[Poster]) -> None:
