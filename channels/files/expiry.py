@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 
 from reporting import events, report
+from store import StoreError
 from wire.clock import now
 
 _AGAIN = 60_000  # milliseconds until it tries again after an error
@@ -41,12 +42,14 @@ class Expiry:
             self._wake.wait(None if seconds is None else min(seconds, threading.TIMEOUT_MAX))
 
     def _look(self) -> int | None:
+        consequence = "Expired files stay for another minute."
         try:
             return self._sweep()
+        except StoreError as error:
+            report(events.StoreProblem(str(error), consequence))
         except Exception as error:  # noqa: BLE001 - reported, and tried again
-            consequence = "Expired files stay for another minute."
             report(events.InternalError(part="expiry", consequence=consequence), error)
-            return now() + _AGAIN
+        return now() + _AGAIN
 
     def close(self) -> None:
         """End the thread."""

@@ -81,7 +81,7 @@ class PostgresDatabase(Database):
     def __init__(self, address: Address, durability: Durability = "process") -> None:
         """Connect; create or update the tables. Raises StoreError."""
         self.address = address
-        self.owner = 0  # the server that uses the database here; 0 before it is one of several
+        self._owner = 0  # the server that uses the database here; 0 before it is one of several
         self._durability = durability
         self._state = threading.Lock()  # of the following
         self._failed_at = 0.0  # by time.monotonic, when the database could not be reached for the last time
@@ -166,11 +166,15 @@ class PostgresDatabase(Database):
         link.take(made)
         return self._owned(link, made)
 
+    def belong_to(self, server: int) -> None:
+        """Let other servers know whose connections these are."""
+        self._owner = server
+
     def _owned(self, link: _Link, connection: Connection) -> Connection:
         """Return a connection that others find by the lock of its server, and end when that is dead."""
-        if link.owner != self.owner:
-            link.driver.execute(BELONG, (self.owner,))
-            link.owner = self.owner
+        if link.owner != self._owner:
+            link.driver.execute(BELONG, (self._owner,))
+            link.owner = self._owner
         return connection
 
     def _lost(self, error: Exception) -> StoreError:

@@ -52,6 +52,7 @@ class PostgresServers(SqlBase):
 
     def __init__(self, database: PostgresDatabase, address: Address, durability: Durability) -> None:
         super().__init__(database)
+        self._own = database.belong_to
         self._address = address
         self._durability = durability
         self.secret = secrets.token_urlsafe(32)
@@ -71,7 +72,7 @@ class PostgresServers(SqlBase):
     def start(self, hear: Callable[[int, str], None], gone: Callable[[int], None], missed: Callable[[], None]) -> None:
         """Be one of the servers from now on; clear up after those that have died before."""
         self._listener.start(hear, gone, missed)
-        self._database.owner = self.here
+        self._own(self.here)
 
     def introduce(self, name: str, address: str, fingerprint: str) -> None:
         """Store what the others are to know of this server."""

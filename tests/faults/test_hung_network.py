@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -22,7 +22,7 @@ from tests.support.long_runs import times
 from tests.support.postgres import shared_cluster
 from tests.support.processes import Process
 from tests.support.waiting import DEADLINE, ended, eventually
-from wire.frames import Error, Hello, Join, Say, Stored, Welcome
+from wire.frames import Entry, Error, Hello, Join, Say, Stored, Welcome
 
 TIMES = times("CAMPAIGN_OUTAGES", 1)
 _WINDOW = 10  # posts that a mover has on their way
@@ -36,6 +36,7 @@ class Mover:
         self.numbers: dict[str, int] = {}  # by id, as acknowledged
         self.sentences: set[str] = set()
         self.moved = 0
+        self.leave = False  # go to the next server without a reason
         self._places = scenes
         self._open: set[str] = set()
         self._count = 0
@@ -54,7 +55,7 @@ class Mover:
                     pass
 
     def _go_on(self, line: Bulk) -> bool:
-        """Return False if the server refuses posts."""
+        """Return False if the server refuses posts, or if the mover is to leave."""
         while not self._places[0].drain.is_set() and len(self._open) < _WINDOW:
             self._count += 1
             line.send(self._post(f"{self.name}-{self._count}"))
@@ -66,8 +67,11 @@ class Mover:
             elif isinstance(frame, Error):
                 assert frame.code == "not-stored", frame
                 self.sentences.add(frame.error)
-                self.moved += 1
-                return False
+                self.leave = True
+        if self.leave:
+            self.leave = False
+            self.moved += 1
+            return False
         return True
 
     def _post(self, id: str) -> Say:
@@ -96,66 +100,83 @@ def processes(proxy: DatabaseProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     cluster.drop_database(name)
 
 
+class Everyone:
+    """The people of both servers, and their threads; a context manager that ends them."""
+
+    def __init__(self, far: Scene, near: Scene) -> None:
+        self.scenes = [far, near]
+        self.movers = [Mover(self.scenes, at) for at in range(2)]
+        self.posters = [Insistent(near, at) for at in range(2)]
+        self.readers = [Reader(near, 0), Reader(far, 1)]
+        self.writers: list[Any] = [*self.movers, *self.posters]
+        join_lab(near.address, *[reader.name for reader in self.readers])
+        self._writing = [far.run(mover.work, mover.name) for mover in self.movers]
+        self._writing += [near.run(poster.work, poster.name) for poster in self.posters]
+        self._reading = [reader.scene.run(reader.work, reader.name) for reader in self.readers]
+
+    def progress(self) -> None:
+        """Wait until everybody goes on."""
+        progress(self.scenes, self.writers, 200)
+
+    def wait_until_moved(self, times: int) -> None:
+        """Wait until each mover has moved so often."""
+        eventually(
+            lambda: all(mover.moved == times for mover in self.movers) or any(scene.failures for scene in self.scenes),
+            lambda: f"{[mover.moved for mover in self.movers]} moves",
+        )
+        no_failures(self.scenes)
+
+    def drain(self) -> list[Entry]:
+        """Wait until all is stored and read. Return the channel."""
+        for scene in self.scenes:
+            scene.drain.set()
+        ended(self._writing, lambda: [len(each.numbers) for each in self.writers])
+        no_failures(self.scenes)
+        log = read_all(self.scenes[1].address, sum(len(each.numbers) for each in self.writers))
+        for reader in self.readers:
+            reader.wanted = len(log)
+        ended(self._reading, lambda: [len(reader.had) for reader in self.readers])
+        return log
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for scene in self.scenes:
+            scene.stop.set()
+            scene.drain.set()
+        for reader in self.readers:
+            reader.wanted = 0
+        for thread in (*self._writing, *self._reading):
+            thread.join(DEADLINE)
+
+
 @pytest.mark.parametrize("late", [False, True], ids=["lost", "late"])
 def test_people_go_elsewhere_when_the_network_of_their_server_hangs(
     processes: list[Process], proxy: DatabaseProxy, late: bool
 ) -> None:
     """`late`: what was on its way arrives in the end; else it is lost."""
-    far, near = scenes = [Scene(process.address) for process in processes]
-    movers = [Mover([far, near], at) for at in range(2)]
-    posters = [Insistent(near, at) for at in range(2)]
-    readers = [Reader(near, 0), Reader(far, 1)]
-    join_lab(near.address, *[reader.name for reader in readers])
-    threads = [far.run(mover.work, mover.name) for mover in movers]
-    threads += [near.run(poster.work, poster.name) for poster in posters]
-    reading = [reader.scene.run(reader.work, reader.name) for reader in readers]
-    everyone: list[Any] = [*movers, *posters]
-    try:
-        for _ in range(TIMES):
-            progress(scenes, everyone, 200)
-            before = [mover.moved for mover in movers]
-            there = [mover.place is far for mover in movers]
+    far, near = processes
+    with Everyone(Scene(far.address), Scene(near.address)) as people:
+        for turn in range(TIMES):
+            people.progress()
             proxy.stall()
-            if any(there):
-                eventually(
-                    lambda: (
-                        all(
-                            mover.moved > count or not was_there
-                            for mover, count, was_there in zip(movers, before, there, strict=True)  # noqa: B023
-                        )
-                        or any(scene.failures for scene in scenes)
-                    ),
-                    lambda: f"{[mover.moved for mover in movers]} moves",
-                )
-            progress(scenes, everyone, 200)
+            people.wait_until_moved(2 * turn + 1)
+            people.progress()
             proxy.resume() if late else proxy.go_on()
-            no_failures(scenes)
             wait_until_back(far.address)
-        for scene in scenes:
-            scene.drain.set()
-        ended(threads, lambda: [len(each.numbers) for each in everyone])
-        no_failures(scenes)
-        log = read_all(near.address, sum(len(each.numbers) for each in everyone))
-        for reader in readers:
-            reader.wanted = len(log)
-        ended(reading, lambda: [len(reader.had) for reader in readers])
-    finally:
-        for scene in scenes:
-            scene.stop.set()
-            scene.drain.set()
-        for reader in readers:
-            reader.wanted = 0
-        proxy.go_on()
-        for thread in (*threads, *reading):
-            thread.join(DEADLINE)
-    no_failures(scenes)
-    check(log, everyone, readers)
-    assert not sum(poster.refused for poster in posters), "the other server notices nothing"
-    for sentence in {sentence for mover in movers for sentence in mover.sentences}:
+            for mover in people.movers:
+                mover.leave = True
+            people.wait_until_moved(2 * turn + 2)
+        log = people.drain()
+    no_failures(people.scenes)
+    check(log, people.writers, people.readers)
+    assert not sum(poster.refused for poster in people.posters), "the other server notices nothing"
+    for sentence in {sentence for mover in people.movers for sentence in mover.sentences}:
         assert re.fullmatch(r"Not stored: The database cannot be reached: .*\.", sentence), sentence
     for process in processes:
         assert "Traceback" not in process.log, process.log
-    assert "database-lost" not in processes[1].log
+    assert "database-lost" not in near.log
 
 
 def wait_until_back(address: str) -> None:
