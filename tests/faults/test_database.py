@@ -133,7 +133,7 @@ def start_database(start_process: StartProcess, folder: Path, url: str, name: st
 
 
 def check_log(process: Process, posters: list[Insistent], least: int) -> None:
-    """One line for each loss, `least` or more, and each end of it; no traceback or password; a sentence each refusal."""
+    """One line for each loss, `least` or more, and each end of it; no traceback or password; a sentence each time."""
     lost, back = process.log.count("database-lost"), process.log.count("database-reached")
     assert lost == back
     assert lost >= least
