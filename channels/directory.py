@@ -39,13 +39,14 @@ class Claim(NamedTuple):
     """A name that a session holds now.
 
     `replaced` are the sessions here, and `instead` the holdings elsewhere, that it has replaced. `first` is True if the
-    user was not connected before, as far as this server knows.
+    user was not connected before, as far as this server knows. `has_wills`: the store has wills of the same client.
     """
 
     user: User
     replaced: tuple[ConnectedSession, ...]
     first: bool
     instead: tuple[Holding, ...]
+    has_wills: bool
 
 
 @dataclass(slots=True)
@@ -161,7 +162,7 @@ class Directory:
         if changed is not None:
             changed.set()
         instead = tuple([each for each in held.replaced if each.server != self._servers.here])
-        return Claim(user, replaced, first, instead)
+        return Claim(user, replaced, first, instead, held.has_wills)
 
     def announce(self, claim: Claim, session: ConnectedSession) -> None:
         """Tell the other servers of a session that holds its name and has loaded its channels."""

@@ -46,7 +46,7 @@ class Session:
     __slots__ = (
         "_gathered", "_hung_up", "_origin", "_pause", "_posted", "_reserved", "_settled", "_shared", "_slowed",
         "address", "asked", "attached_to", "away", "chat", "client", "current", "done", "fetches_directly", "files",
-        "gone_elsewhere", "instead",
+        "gone_elsewhere", "has_wills", "instead",
         "login_limit", "network", "number", "reader", "report", "shortcut", "spare_posts", "state", "taken_over",
         "transport", "tries", "turn", "user",
     )  # fmt: skip
@@ -83,6 +83,7 @@ class Session:
         self.shortcut: Shortcut | None = None  # to receipts, if the protocol has one
         self.client = ""  # the id of an MQTT client
         self.instead: Sequence[Holding] = ()  # the connections at other servers that this one has replaced
+        self.has_wills = False  # the store had wills of the same MQTT client when this one logged in
         self.taken_over = False  # another connection has replaced this one
         self.gone_elsewhere = False  # one at another server
         self.fetches_directly = False  # the peer fetches files from the clients that send them

@@ -373,7 +373,7 @@ class MqttSession:
             report(events.StoreProblem(str(error), f"The session of {self._key} may be incomplete."))
 
     def _will_owner(self, name: str) -> WillOwner:
-        return WillOwner(self._key, self._session.number, name)
+        return WillOwner(self._key, self._session.number, name, self._session.has_wills)
 
     def _publish_will(self) -> None:
         will, user = self._will, self._session.user

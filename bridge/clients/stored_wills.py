@@ -78,12 +78,11 @@ class StoredWills:
 
     def connected(self, who: WillOwner, will: LastWill | None, delay: int, *, clean: bool) -> None:
         """Drop the client's delayed wills at all servers, or publish those that are due; arm its new one."""
-        kept = None
+        for each in self._kept.connected(who.key, clean=clean) if who.has_wills else ():
+            self._publish(_due(each))
         if will is not None and isinstance(will.request, Say | Msg | LiveMessage):
             self._armed.add(who.connection)
-            kept = KeptWill(self._here, who.connection, who.key, delay, _text(who.name, will))
-        for each in self._kept.connected(who.key, who.connection, clean=clean, will=kept):
-            self._publish(_due(each))
+            self._kept.arm(KeptWill(self._here, who.connection, who.key, delay, _text(who.name, will)))
 
     def lost(self, who: WillOwner, will: LastWill, delay: int, holds: Callable[[], bool]) -> bool:
         """Publish a will, now or later. Return True: the store knows whether another connection has dropped it."""

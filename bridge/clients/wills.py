@@ -40,11 +40,15 @@ class LastWill:
 
 @dataclass(frozen=True, slots=True)
 class WillOwner:
-    """The connection of a client: its key in the registry, its number, and the name of its user."""
+    """The connection of a client: its key in the registry, its number, and the name of its user.
+
+    `has_wills`: the store had wills of the client when this connection logged in.
+    """
 
     key: str
     connection: int
     name: str
+    has_wills: bool = False
 
 
 class AnyWills(Protocol):

@@ -80,7 +80,7 @@ def _take_name(
         claim = chat.directory.claim(account, session, token, proven=proven, own=own)
     for other in claim.replaced:
         other.replaced(session.address)
-    user, session.instead = claim.user, claim.instead
+    user, session.instead, session.has_wills = claim.user, claim.instead, claim.has_wills
     session.reader.user_key = user.key
     try:
         with chat.directory.turn(user.key):

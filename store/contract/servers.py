@@ -52,6 +52,11 @@ class Holding:
     token: str
     client: str = ""
 
+    @property
+    def client_key(self) -> str:
+        """The key of the MQTT client among the sessions and wills."""
+        return f"{self.key}/{self.client}"
+
     def is_client_of(self, other: Holding) -> bool:
         """Return True if both are of the same client of one user."""
         return bool(self.client) and (self.key, self.client) == (other.key, other.client)
@@ -68,12 +73,13 @@ class Held:
     `taken`: another user holds the guest's name. `registered`: the name has a password, which was not proven.
     `forgotten`: the account has left the store. After these, nothing has changed. `replaced` are the holdings that the
     new one has replaced: of a guest, or of the same client. `matched` is True if the given token was that of another
-    holding of the name.
+    holding of the name. `has_wills`: there are wills of the same client in the store.
     """
 
     outcome: Outcome
     replaced: tuple[Holding, ...] = ()
     matched: bool = False
+    has_wills: bool = False
 
 
 class Servers(Protocol):

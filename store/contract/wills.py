@@ -28,8 +28,11 @@ class KeptWill:
 class KeptWills(Protocol):
     """The wills of this server, and those that it has adopted. Any thread may make any call; each raises StoreError."""
 
-    def connected(self, client: str, connection: int, *, clean: bool, will: KeptWill | None) -> list[KeptWill]:
-        """A client has connected here: arm its will, unless that connection has lost its name.
+    def arm(self, will: KeptWill) -> None:
+        """Store the will of a connection here, unless that connection has lost its name."""
+
+    def connected(self, client: str, *, clean: bool) -> list[KeptWill]:
+        """A client has connected, and has not armed its new will.
 
         Wills with a delay of its earlier connections, at whichever server, are dropped; after a clean start they are
         due (MQTT 5 §3.1.2.5). Return those that this server has to publish now.
@@ -60,7 +63,10 @@ class KeptWills(Protocol):
 class NoWills:
     """The wills of the only server on a store, which keeps them in its memory."""
 
-    def connected(self, client: str, connection: int, *, clean: bool, will: KeptWill | None) -> list[KeptWill]:
+    def arm(self, will: KeptWill) -> None:
+        """Store nothing."""
+
+    def connected(self, client: str, *, clean: bool) -> list[KeptWill]:
         """Return an empty list."""
         return []
 

@@ -36,7 +36,10 @@ _COLUMNS = "server, connection, key, name, transport, address, since, token, cli
 _ACCOUNT = "SELECT password IS NOT NULL FROM accounts WHERE key = %s"
 _OF_NAME = f"SELECT {_COLUMNS} FROM holdings WHERE key = %s"
 _ALL = f"SELECT {_COLUMNS} FROM holdings"
-_INSERT = f"INSERT INTO holdings ({_COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
+_INSERT = (
+    f"INSERT INTO holdings ({_COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
+    " RETURNING EXISTS (SELECT FROM wills WHERE wills.client = %s)"
+)
 _REMOVE = "DELETE FROM holdings WHERE server = %s AND connection = ANY(%s::bigint[])"
 _ELSEWHERE = (
     "SELECT holdings.key, CASE WHEN accounts.password IS NULL THEN NULL ELSE holdings.client END"
@@ -154,8 +157,9 @@ class PostgresServers(SqlBase):
             replaced = [each for each in kept if not registered or holding.is_client_of(each)]
             for each in (*stale, *replaced):
                 db.exec_driver_sql(_REMOVE, (each.server, [each.connection]))
-            _insert(db, self.here, holding, given if matched and given is not None else holding.token)
-        return Held("held", tuple(replaced), matched)
+            token = given if matched and given is not None else holding.token
+            has_wills = _insert(db, self.here, holding, token)  # those that the replaced ones have armed, too
+        return Held("held", tuple(replaced), matched, has_wills)
 
     def hold_again(self, holdings: Collection[Holding]) -> list[int]:
         """Restore holdings of this server; return the connections whose names others have now."""
@@ -210,6 +214,8 @@ def _holdings(db: Connection, query: str, *values: Any) -> list[Holding]:
     return [Holding(*row) for row in db.exec_driver_sql(query, values)]
 
 
-def _insert(db: Connection, here: int, holding: Holding, token: str) -> None:
+def _insert(db: Connection, here: int, holding: Holding, token: str) -> bool:
+    """Insert a holding. Return True if there are wills of its client."""
     values = (holding.connection, holding.key, holding.name, holding.transport, holding.address, holding.since, token)
-    db.exec_driver_sql(_INSERT, (here, *values, holding.client))
+    found = db.exec_driver_sql(_INSERT, (here, *values, holding.client, holding.client_key))
+    return bool(found.scalar_one())

@@ -1,4 +1,4 @@
-"""Floor 1: the wills of MQTT clients in PostgreSQL. Each call is one statement, or two that are sent together.
+"""Floor 1: the wills of MQTT clients in PostgreSQL. Each call is one statement.
 
 `owner` is the server that has to publish a will; when its row in the table `servers` goes, nobody owns the will. `due`
 is null for an armed will, 0 for one that is being published, and else when it is due.
@@ -13,11 +13,11 @@ from ..contract import KeptWill
 from .database import CLOCK, PostgresDatabase
 
 _COLUMNS = "server, connection, client, delay, text"
-_OTHERS = "client = %s AND due IS DISTINCT FROM 0 AND NOT (server = %s AND connection = %s)"
-_DROP = f"DELETE FROM wills WHERE {_OTHERS} AND delay > 0"
+_OF_CLIENT = "client = %s AND due IS DISTINCT FROM 0"
+_DROP = f"DELETE FROM wills WHERE {_OF_CLIENT} AND delay > 0"
 _MAKE_DUE = (
     "UPDATE wills SET delay = 0, due = CASE WHEN due IS NULL THEN NULL ELSE 0 END,"
-    f" owner = CASE WHEN due IS NULL THEN owner ELSE %s END WHERE {_OTHERS} RETURNING {_COLUMNS}, due"
+    f" owner = CASE WHEN due IS NULL THEN owner ELSE %s END WHERE {_OF_CLIENT} RETURNING {_COLUMNS}, due"
 )
 _ARM = (
     "WITH held AS (SELECT FROM holdings WHERE server = %s AND connection = %s FOR KEY SHARE)"
@@ -49,19 +49,21 @@ class PostgresWills:
         self._database = database
         self._here = here
 
-    def connected(self, client: str, connection: int, *, clean: bool, will: KeptWill | None) -> list[KeptWill]:
-        """Drop the delayed wills of a client, or return those to publish now; arm its new one."""
-        here, found = self._here(), []
+    def arm(self, will: KeptWill) -> None:
+        """Store the will of a connection here."""
+        here = self._here()
+        values = (will.server, will.connection, will.client, will.delay, will.text)
         with self._database.cursor_transaction() as cursor:
-            if clean:
-                rows = cursor.execute(_MAKE_DUE, (here, client, here, connection)).fetchall()
-                found = [KeptWill(*row[:-1]) for row in rows if row[-1] == 0]
-            else:
-                cursor.execute(_DROP, (client, here, connection))
-            if will is not None:
-                values = (will.server, will.connection, will.client, will.delay, will.text)
-                cursor.execute(_ARM, (here, connection, here, *values))
-        return found
+            cursor.execute(_ARM, (here, will.connection, here, *values))
+
+    def connected(self, client: str, *, clean: bool) -> list[KeptWill]:
+        """Drop the delayed wills of a client, or return those to publish now."""
+        with self._database.cursor_transaction() as cursor:
+            if not clean:
+                cursor.execute(_DROP, (client,))
+                return []
+            rows = cursor.execute(_MAKE_DUE, (self._here(), client)).fetchall()
+        return [KeptWill(*row[:-1]) for row in rows if row[-1] == 0]
 
     def lost(self, connection: int, seconds: int) -> int | None:
         """Make a will due; return after how many seconds it is."""

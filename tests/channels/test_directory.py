@@ -36,7 +36,7 @@ def test_pages_and_counts_are_those_of_a_plain_list() -> None:
             known = directory.find(account.key)
             session = cast("ConnectedSession", _Session())
             token = None if known is None else known.token
-            user, replaced, first, _ = directory.claim(account, session, token, proven=registered)
+            user, replaced, first, *_ = directory.claim(account, session, token, proven=registered)
             assert first is (known is None)
             open_sessions = [each for each in open_sessions if each[1] not in replaced]
             open_sessions.append((user, session))

@@ -233,7 +233,8 @@ class LocalServers:
                 if each not in kept or each in replaced:
                     del site.held[each.server, each.connection]
             site.held[self.here, holding.connection] = replace(holding, token=given) if matched and given else holding
-            return Held("held", tuple(replaced), matched)
+            has_wills = any(each.kept.client == holding.client_key for each in site.wills.values())
+            return Held("held", tuple(replaced), matched, has_wills)
 
     def hold_again(self, holdings: Collection[Holding]) -> list[int]:
         """As the contract says."""
@@ -313,13 +314,21 @@ class LocalWills:
         self._servers = servers
         self._site = servers.site
 
-    def connected(self, client: str, connection: int, *, clean: bool, will: KeptWill | None) -> list[KeptWill]:
-        """Drop or take the client's other wills, and arm its new one."""
+    def arm(self, will: KeptWill) -> None:
+        """Store a will, unless its connection has lost its name."""
+        self._servers.reach()
+        place = will.server, will.connection
+        with self._site.lock:
+            if place in self._site.held:
+                self._site.wills[place] = LocalWill(will, self._servers.here, will.delay)
+
+    def connected(self, client: str, *, clean: bool) -> list[KeptWill]:
+        """Drop or take the client's wills."""
         self._servers.reach()
         here, found = self._servers.here, list[KeptWill]()
         with self._site.lock:
             for place, each in list(self._site.wills.items()):
-                if each.kept.client != client or each.due == 0 or place == (here, connection):
+                if each.kept.client != client or each.due == 0:
                     continue
                 if clean and each.due is not None:
                     each.due, each.owner = 0, here
@@ -328,8 +337,6 @@ class LocalWills:
                     each.delay = 0
                 elif each.delay:
                     del self._site.wills[place]
-            if will is not None and (here, connection) in self._site.held:
-                self._site.wills[here, connection] = LocalWill(will, here, will.delay)
         return found
 
     def _mine(self, server: int, connection: int) -> LocalWill | None:

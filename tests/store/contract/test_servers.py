@@ -295,7 +295,7 @@ def armed(meeting: Meeting, at: int, connection: int, delay: int, client: str = 
     name, client_id = client.split("/")
     servers.hold(holding(servers, connection, name.capitalize(), client=client_id), None, proven=False, own=[])
     will = KeptWill(servers.here, connection, client, delay, f'will {connection} of {at}: \0 "ü"')
-    assert servers.wills.connected("nobody/else", connection, clean=False, will=will) == []
+    servers.wills.arm(will)
     return will
 
 
@@ -317,10 +317,19 @@ def test_a_will_is_due_when_its_connection_is_lost(meeting: Meeting) -> None:
     assert wills.lost(5, 0) is None
 
 
+def test_whoever_holds_a_name_learns_whether_its_client_has_wills(meeting: Meeting) -> None:
+    armed(meeting, 0, 1, 0)
+    for client, name, wanted in (("dev", "Ann", True), ("de", "Ann", False), ("dev", "Bob", False)):
+        meeting.other.release(range(9))
+        asked = holding(meeting.other, 1, name, client=client)
+        held = meeting.other.hold(asked, "mine", proven=False, own=[])
+        assert (held.outcome, held.has_wills) == ("held", wanted)
+
+
 def test_a_connection_that_has_lost_its_name_arms_no_will(meeting: Meeting) -> None:
     one = meeting.one
     will = KeptWill(one.here, 1, "ann/dev", 0, "late")
-    assert one.wills.connected("ann/dev", 1, clean=False, will=will) == []
+    one.wills.arm(will)
     assert one.wills.lost(1, 0) is None
 
 
@@ -334,8 +343,10 @@ def test_the_delayed_wills_of_a_client_that_connects(meeting: Meeting, clean: bo
     waits, published = armed(meeting, 1, 6, 7), armed(meeting, 1, 7, 0)
     armed(meeting, 0, 8, 7, "bob/dev")
     assert [one.lost(3, 9), one.lost(4, 9), other.lost(6, 9), other.lost(7, 9)] == [7, 0, 7, 0]
+    held = meeting.one.hold(holding(meeting.one, 9, client="dev"), None, proven=False, own=[8])
+    assert held.has_wills
+    found = one.connected("ann/dev", clean=clean)
     new = armed(meeting, 0, 9, 7)
-    found = one.connected("ann/dev", 9, clean=clean, will=None)
     assert sorted(each.connection for each in found) == ([3, 6] if clean else [])
     assert not clean or waits.text in {each.text for each in found}
     assert [one.lost(each, 9) for each in (1, 2, 5, 8, 9)] == ([0, 0, 0, 7, 7] if clean else [0, None, None, 7, 7])
@@ -365,7 +376,7 @@ def test_the_wills_of_a_server_that_is_gone_are_adopted_by_one_other(meeting: Me
     assert not third.take(here, 1)
     assert other.take(here, 1)
     assert other.take(here, 4)
-    third.connected("ann/dev", 9, clean=False, will=None)
+    assert third.connected("ann/dev", clean=False) == []
     assert not other.take(here, 2)
     assert other.forget(here, 1)
 
