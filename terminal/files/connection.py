@@ -7,11 +7,15 @@ from typing import Protocol, TypeAlias
 
 from wire.frames import Offer, Offered, Ranges
 
-TRY_AGAIN = {"file-away"}  # codes of errors after which another attempt makes sense
-
 
 class ConnectionLostError(Exception):
     """The connection is lost, or could not be opened: try again later."""
+
+
+class FileAwayError(ConnectionLostError):
+    """The bytes are at another server, which is away: try again later. The message is a sentence for the user."""
+
+    CODE = "file-away"  # of the error
 
 
 class FileConnection(Protocol):

@@ -58,7 +58,7 @@ from wire.frames import (
 from wire.jsonlines import JsonLines
 
 from ..links import Deliver, Endpoint, Link, connect_failure
-from .connection import TRY_AGAIN, ConnectionLostError
+from .connection import ConnectionLostError, FileAwayError
 
 _CONNECTING = 10.0  # seconds
 _SILENCE = 60.0  # seconds without a byte while an answer is due, until the connection counts as lost
@@ -305,7 +305,9 @@ class JsonFileConnection:
             frame = self._receive()  # a second answer
         self._due.discard(getattr(frame, "ref", None))
         if isinstance(frame, Error):
-            if frame.code in _GARBLED or frame.code in TRY_AGAIN:
+            if frame.code == FileAwayError.CODE:
+                raise FileAwayError(frame.error)
+            if frame.code in _GARBLED:
                 raise ConnectionLostError(frame.error)
             raise Refused(*_known(frame))
         if frame is None or isinstance(frame, Closing):

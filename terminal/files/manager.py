@@ -20,7 +20,7 @@ from wire.frames import Error, GetFile, SendFile
 
 from ..links import pause
 from ..state import DisplayItem, Note, ShownFrame
-from .connection import ConnectionLostError, FileConnection, OpenConnection
+from .connection import ConnectionLostError, FileAwayError, FileConnection, OpenConnection
 from .direct_offer import DirectOptions
 from .download import Download
 from .slots import Slots
@@ -173,6 +173,7 @@ class TransferManager:
     def _run_until_done(self, transfer: Transfer) -> str:
         wait = 0.0
         lost: float | None = None  # when the first attempt failed after the last one with progress
+        told = False  # that the bytes are at a server that is away
         while True:
             name, token = self._wait_until_online(transfer, wait)
             before = transfer.control.progress.done
@@ -196,12 +197,18 @@ class TransferManager:
                 return transfer.run(connection)
             except ConnectionLostError as error:
                 self._lost(transfer, error)
+                if isinstance(error, FileAwayError) and not told:  # the server itself is there, and says nothing
+                    told = True
+                    self._tell(Note(f"{error} The client tries again."))
                 if lost is None or transfer.control.progress.done > before:
                     lost = time.monotonic()
                 wait = pause(time.monotonic() - lost)
             finally:
                 self._connections.pop(transfer, None)
                 connection.close()
+
+    def _tell(self, item: DisplayItem) -> None:
+        self._call(lambda: self._ui.show([item]))
 
     def _lost(self, transfer: Transfer, error: Exception) -> None:
         transfer.control.progress.note = f"waiting for the connection ({error})"

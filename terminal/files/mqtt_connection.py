@@ -39,7 +39,7 @@ from wire.frames import (
 )
 
 from ..links import Deliver, Disconnected, Event, Link, Received
-from .connection import TRY_AGAIN, ConnectionLostError
+from .connection import ConnectionLostError, FileAwayError
 
 _SILENCE = 60.0  # seconds without an answer until the connection counts as lost
 _FOLLOWING = 600.0  # seconds without news of a file, after which the transfer asks again
@@ -145,8 +145,8 @@ class MqttFileConnection:
                 self._early[str(getattr(frame, "ref", ""))] = frame
         answer = self._early.pop(ref)
         if isinstance(answer, Error):
-            if answer.code in TRY_AGAIN:
-                raise ConnectionLostError(answer.error)
+            if answer.code == FileAwayError.CODE:
+                raise FileAwayError(answer.error)
             raise Refused(answer.code if answer.code in CODES else "internal", answer.error)
         if not isinstance(answer, kind):
             raise ConnectionLostError("the server sent an unexpected answer")

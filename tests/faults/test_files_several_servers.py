@@ -122,6 +122,7 @@ def test_a_download_goes_on_after_the_server_with_the_bytes_was_killed(
             one.start()
         status, _, err = receiver.end()
         assert status == 0, err
+        assert err.count(" The client tries again.") == (folders == "separate")
     assert received(tmp_path / "in") == [("big", data)]
     assert all(tap.down <= SIZE for tap in proxy.taps)
     assert sum(tap.down for tap in proxy.taps) < SIZE + (4 << 20), "it goes on where it was"
