@@ -5,16 +5,15 @@ It knows users and logs. What a connection may ask is in dispatch.py, and how it
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 
 from reporting import events, report
-from store import Account, Alone, Holding, LogRow, Servers, Store, StoreError, private_key
+from store import Account, Holding, LogRow, Store, StoreError, private_key
 from wire import VERSION
 from wire.clock import now
-from wire.errors import LocalError, Refused
+from wire.errors import Refused
 from wire.frames import (
     BridgeStatus,
     ChannelInfo,
@@ -49,19 +48,18 @@ from .ring import FileChanged, Inbox, Joined, Left, Made, Outbox, PasswordTried,
 from .user import User
 from .waiting import WaitingBytes
 
-SEVERAL = "PARTYLINE_SEVERAL"  # an environment variable, for tests: with 1, several servers may use one database
-
 
 class Chat:
     """Everything that connections share. All methods may be called from any thread."""
 
     def __init__(self, store: Store, limits: Limits) -> None:
-        """Raises LocalError if another server uses the store, which is not supported yet."""
+        """Be one of the servers on the store. Raises StoreError."""
         self.store = store
         self.limits = limits
         self.hearing = Hearing(self)
         self._inbox = Inbox(self.hearing.do, self._look)
-        self.servers = _join_servers(store.servers(), self._inbox)  # first: what changes from here on is told
+        self.servers = store.servers()
+        self.servers.start(self._inbox.hear, self._inbox.gone, self._inbox.missed)  # what changes from here on is told
         self.outbox = Outbox(self.servers)
         self.pulses = Pulses(self.servers)
         self.rates = RateLimits(limits)
@@ -486,18 +484,3 @@ class Chat:
             sentence = f"Messages {after + 1} to {end} are damaged on the server's disk, so they cannot be shown."
             raise Refused("damaged", sentence)
         return page
-
-
-def _join_servers(servers: Servers, inbox: Inbox) -> Servers:
-    """Be one of the servers on the store; return those that this one talks to.
-
-    Raises LocalError if another one uses the store: MQTT sessions, among others, do not hold across servers yet. So
-    there is nobody to talk to, unless a test wants several.
-    """
-    servers.start(inbox.hear, inbox.gone, inbox.missed)
-    if os.environ.get(SEVERAL) == "1":
-        return servers
-    if servers.others():
-        servers.close()
-        raise LocalError("Another server uses this database. Several servers on one database are not supported yet.")
-    return Alone()

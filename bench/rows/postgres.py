@@ -12,7 +12,6 @@ from bench.peers import PartylinePeer, Peer, RunningPeer
 from bench.postgres import Cluster, programs
 from bench.socket.load import Outcome
 from bench.socket.pool import ClientPool, client_pool
-from channels.chat import SEVERAL
 
 from .row import SELF, Measured, Metric, Plan, Row
 from .socket import one_at_a_time, one_channel
@@ -58,7 +57,7 @@ class PartylineOnPostgres(PartylinePeer):
             cluster.remove()
 
     def command(self, program: str, folder: Path, port: int) -> list[str]:
-        return ["env", f"{SEVERAL}=1", *super().command(program, folder, port), "--database", self._url]
+        return [*super().command(program, folder, port), "--database", self._url]
 
 
 def one_channel_on_postgres(_peer: Peer, folder: Path, plan: Plan) -> Measured:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from reporting import events, report
-from store import StoreError
+from store import StoreAway, StoreError
 
 from ..locks import leaf
 from .notices import Live, Moved, Notice, decode
@@ -148,7 +148,7 @@ class Inbox:
         try:
             call()
         except StoreError as error:
-            if not self._failing:
+            if not self._failing and not isinstance(error, StoreAway):
                 self._failing = True
                 report(events.StoreProblem(str(error), "News of other servers come later."))
             self._look_later()

@@ -10,7 +10,7 @@ import threading
 from itertools import islice
 
 from reporting import events, report
-from store import Servers, StoreError
+from store import Servers, StoreAway, StoreError
 
 from ..locks import leaf
 from .notices import CursorMoved, Live, LookAgain, Moved, Notice, encode
@@ -19,6 +19,9 @@ _MOST = 10_000  # notices that wait; then one that says to look at everything ta
 _LIVE = 1 << 20  # bytes of live messages that wait; further ones are lost
 _MOVED = 50  # logs in one notice
 _AGAIN = 1.0  # seconds after a failure of the store until the next try
+_REPORTED = (
+    2  # failures after which it is reported: at the first one, the store may be about to find out that it is away
+)
 
 
 class Outbox:
@@ -36,6 +39,7 @@ class Outbox:
         self._live: list[Live] = []
         self._live_size = 0
         self._failing = False
+        self._failures = 0  # one after the other, while the store can be reached
         self._wake = threading.Event()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ring-out", daemon=True)
@@ -101,7 +105,7 @@ class Outbox:
             self._wake.clear()
             try:
                 self._send()
-                self._failing = False
+                self._failing, self._failures = False, 0
             except StoreError as error:
                 self._failed(error)
             except Exception as error:  # noqa: BLE001 - it is reported, and the others look again
@@ -109,9 +113,11 @@ class Outbox:
                 self.tell(LookAgain())
 
     def _failed(self, error: StoreError) -> None:
-        if not self._failing:
-            self._failing = True
-            report(events.StoreProblem(str(error), "The other servers get news later."))
+        if not isinstance(error, StoreAway):
+            self._failures += 1
+            if self._failures == _REPORTED:
+                report(events.StoreProblem(str(error), "The other servers get news later."))
+        self._failing = True
         self._over.wait(_AGAIN)
         self._wake.set()
 

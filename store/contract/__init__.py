@@ -12,7 +12,7 @@ from .accounts import Account, Accounts
 from .check import CheckReport, Progress
 from .clients import Client, Clients
 from .entries import RUN, RUN_SIZE, Appended, Batch, Entries, NewPosts, file_of_post, file_post_id
-from .errors import StoreError
+from .errors import StoreAway, StoreError
 from .files import FileRow, Files, FilesElsewhere, FileSummary, StoredSize
 from .logs import Kind, LogRow, log_title, private_key
 from .members import Members, Membership
@@ -53,6 +53,7 @@ __all__ = [
     "ServerRow",
     "Servers",
     "Store",
+    "StoreAway",
     "StoreError",
     "StoredSize",
     "Unused",

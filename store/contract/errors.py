@@ -11,3 +11,7 @@ class StoreError(LocalError):
     Only if the answer of a commit to a database on the network was lost, and cannot be found out, the change may be
     stored all the same; the message says so. A post that has an id can be sent again in any case.
     """
+
+
+class StoreAway(StoreError):
+    """The database cannot be reached. The store itself reports that, once."""

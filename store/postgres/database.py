@@ -16,7 +16,7 @@ from sqlalchemy.pool import NullPool
 
 from reporting import events, report
 
-from ..contract import Durability, StoreError
+from ..contract import Durability, StoreAway, StoreError
 from ..sql import Database, SqlDialect, Turns, migrate
 from .address import Address
 from .append import PostgresAppend
@@ -151,14 +151,14 @@ class PostgresDatabase(Database):
         """
         with self._state:
             if self._failure and time.monotonic() < self._silent_until:
-                raise StoreError(self._failure)
+                raise StoreAway(self._failure)
         if link.connection is not None:
             if link.driver.is_usable():
                 return self._owned(link, link.connection)
             link.drop()
         with self._state:
             if self._failure and self._failed_at > since:
-                raise StoreError(self._failure)
+                raise StoreAway(self._failure)
         try:
             made = self._engine.connect()
         except (psycopg.Error, SQLAlchemyError) as error:
@@ -177,7 +177,7 @@ class PostgresDatabase(Database):
             link.owner = self._owner
         return connection
 
-    def _lost(self, error: Exception) -> StoreError:
+    def _lost(self, error: Exception) -> StoreAway:
         """Note that the database cannot be reached; report it, unless that was done."""
         failure = unreachable(self.address, error)
         with self._state:

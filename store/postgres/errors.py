@@ -5,7 +5,7 @@ from __future__ import annotations
 import psycopg
 from sqlalchemy.exc import DBAPIError
 
-from ..contract import StoreError
+from ..contract import StoreAway, StoreError
 from ..sql import Conflict
 from .address import Address
 
@@ -25,12 +25,12 @@ _REASONS = {
 }
 
 
-def unreachable(address: Address, error: Exception) -> StoreError:
+def unreachable(address: Address, error: Exception) -> StoreAway:
     """Return the error of a connection that cannot be made or was lost."""
     reason = address.without_secrets(_message(_cause(error)))
     for prefix in _PREFIXES:
         reason = reason.removeprefix(prefix)
-    return StoreError(f"The database cannot be reached: {reason}.")
+    return StoreAway(f"The database cannot be reached: {reason}.")
 
 
 def store_error(address: Address, error: Exception) -> StoreError:

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 from sqlalchemy import Connection
 
-from ..contract import MESSAGE, Durability, Held, Holding, ServerRow, StoreError
+from ..contract import MESSAGE, Durability, Held, Holding, ServerRow, StoreAway, StoreError
 from ..sql import SqlBase
 from .address import Address
 from .connection import LimitedConnection, connect
@@ -120,7 +120,7 @@ class PostgresServers(SqlBase):
 
     def _tell(self, kind: str, message: str) -> None:
         if not self._listener.connected:
-            raise StoreError("The database is away.")  # else the others would not hear it, since this one is gone
+            raise StoreAway("The database is away.")  # else the others would not hear it, since this one is gone
         with self._sending:
             try:
                 if self._sender is None or not self._sender.is_usable():
@@ -130,7 +130,7 @@ class PostgresServers(SqlBase):
                 if self._sender is not None:
                     self._sender.close()
                     self._sender = None
-                raise unreachable(self._address, error) from None
+                raise StoreError(str(unreachable(self._address, error))) from None  # of this connection alone, perhaps
 
     def _send(self, sender: LimitedConnection, kind: str, message: str) -> None:
         if len(message.encode()) <= MESSAGE:

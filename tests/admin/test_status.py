@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from channels.chat import SEVERAL
 from doors import TlsConfig
 from server import Server
 from tests.support.certificates import Certificate
@@ -135,7 +134,6 @@ def test_several_servers(
     start_process: StartProcess, connect: Callable[..., Json], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each is listed, at each of them, while it lives."""
-    monkeypatch.setenv(SEVERAL, "1")
     cluster: Cluster = shared_cluster()
     name = cluster.new_database()
     one, other = [start_process("--database", cluster.socket_url(name)) for _ in range(2)]

@@ -9,7 +9,6 @@ from socket import gethostname
 
 import pytest
 
-from channels.chat import SEVERAL
 from tests.support.clients import Json
 from tests.support.files.exchange import refused
 from tests.support.files.proxy import FileProxy, Gate
@@ -31,11 +30,10 @@ def folders(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def start(folders: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+def start(folders: str, tmp_path: Path) -> Iterator[Start]:
     """Start so many servers on one database; killed afterwards."""
     cluster = shared_cluster()
     name = cluster.new_database()
-    monkeypatch.setenv(SEVERAL, "1")
     started: list[Process] = []
     where = ["--data", str(tmp_path / "shared")] if folders == "shared" else []
 

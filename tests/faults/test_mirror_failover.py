@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from channels.chat import SEVERAL
 from tests.support.brokers import Broker, StartBroker
 from tests.support.clients import Json
 from tests.support.load import Poster, Scene
@@ -36,9 +35,8 @@ def broker(start_broker: StartBroker) -> Broker:
 
 
 @pytest.fixture
-def processes(broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Process]]:
+def processes(broker: Broker, tmp_path: Path) -> Iterator[list[Process]]:
     """Three servers on one database, all with that broker; killed afterwards."""
-    monkeypatch.setenv(SEVERAL, "1")
     cluster = shared_cluster()
     name = cluster.new_database()
     with ExitStack() as started:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from channels.chat import SEVERAL
 from tests.support.clients import Json
 from tests.support.load import Scene
 from tests.support.mqtt import MqttLine
@@ -30,9 +29,8 @@ PASSWORD = "correct-horse"
 
 
 @pytest.fixture
-def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+def start(tmp_path: Path) -> Iterator[Start]:
     """Start so many servers on one empty database; killed afterwards."""
-    monkeypatch.setenv(SEVERAL, "1")
     cluster = shared_cluster()
     name = cluster.new_database()
     started: list[Process] = []

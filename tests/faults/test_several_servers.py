@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from channels.chat import SEVERAL
 from tests.support.clients import Json
 from tests.support.load import (
     Listener,
@@ -44,9 +43,8 @@ def url() -> Iterator[str]:
 
 
 @pytest.fixture
-def start(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], list[Process]]]:
+def start(url: str, tmp_path: Path) -> Iterator[Callable[[int], list[Process]]]:
     """Start so many servers on one database; killed afterwards."""
-    monkeypatch.setenv(SEVERAL, "1")
     started: list[Process] = []
 
     def make(count: int) -> list[Process]:

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from channels.chat import SEVERAL
 from server import load
 from store import shown_url
 from tests.support.brokers.processes import free_port
@@ -37,9 +36,8 @@ def settings(port: int, servers: list[Process]) -> str:
 
 
 @pytest.fixture
-def servers(start_process: StartProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Process]]:
+def servers(start_process: StartProcess, tmp_path: Path) -> Iterator[list[Process]]:
     """Two servers on one database, which take headers from 127.0.0.7."""
-    monkeypatch.setenv(SEVERAL, "1")
     cluster = shared_cluster()
     name = cluster.new_database()
     config = tmp_path / "proxies.yaml"

@@ -14,7 +14,6 @@ from typing import Any, cast
 
 import pytest
 
-from channels.chat import SEVERAL
 from server import Config, Server
 from store import Durability, Store, open_store
 from tests.conftest import THREADS
@@ -71,7 +70,6 @@ def start_servers(open_shared: OpenStore, tmp_path: Path, monkeypatch: pytest.Mo
         assert folder is not None
         return cast("Store", WatchedStore(open_shared(folder)))
 
-    monkeypatch.setenv(SEVERAL, "1")
     monkeypatch.setattr("server.open_store", watched)
 
     def start(count: int, limits: Limits = Limits(), **settings: Any) -> list[Server]:  # noqa: B008 - it is frozen

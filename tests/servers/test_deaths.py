@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
-
-from server import Server
 from store import NewPosts
 from tests.servers.alike import Connect, joined, numbers, wait_for, wait_until_alike
 from tests.servers.conftest import StartServers
 from tests.support.servers import LocalSite
 from tests.support.waiting import eventually
-from wire.errors import LocalError
 from wire.frames import Closing, Error, Hello, Join, Msg, Ping, Presence, Register, Say, Topic, Welcome
 
 
@@ -115,14 +111,3 @@ def test_while_the_database_is_away_names_and_news_wait(
     assert numbers(watcher) == [1]
     wait_until_alike(one, other)
     assert connect(one.address, "alice").welcome
-
-
-def test_a_second_server_is_refused_with_a_sentence(
-    start_servers: StartServers, monkeypatch: pytest.MonkeyPatch, connect: Connect
-) -> None:
-    (one,) = start_servers(1)
-    monkeypatch.delenv("PARTYLINE_SEVERAL")
-    with pytest.raises(LocalError, match="Another server uses this database"):
-        start_servers(1)
-    assert connect(one.address, "alice").welcome
-    assert isinstance(one, Server)
