@@ -38,7 +38,8 @@ _SETTINGS = (
 _SERVER = 0x436F_6E6E  # of the shared advisory locks that say whose a connection is, in this database: "Conn"
 BELONG = f"SELECT pg_advisory_lock_shared({_SERVER}, %s::integer)"
 END_CONNECTIONS = (  # of a server that is dead, and may have left a transaction that holds others up
-    "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 2"
+    "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid)"
+    " WHERE usename = current_user AND locktype = 'advisory' AND granted AND objsubid = 2"
     " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
     f" AND classid::bigint = {_SERVER} AND objid::bigint = %s"
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 
@@ -95,3 +96,20 @@ def test_a_server_that_stands_still_is_taken_for_dead(far: Store, place: Postgre
     still.set()
     eventually(lambda: len(told) >= 3, lambda: repr(told))
     assert told[2][:2] == ("far", False)
+
+
+def test_the_connections_of_a_dead_server_are_ended(told: Told, far: Store, place: PostgresPlace) -> None:
+    """One of them may be in the midst of a transaction, which would hold up the others."""
+    far.open_channel("lab")
+    held = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND classid = 1131376238 AND objid = %d"
+    mine = {row[0] for row in place.cluster.sql(held % far.servers().here, place.name)}
+    assert mine
+    listener = far.servers()._listener  # type: ignore[attr-defined]
+    listener._closed = True
+    os.write(listener._wake_there, b".")
+    listener._thread.join()
+    listener._drop()
+    eventually(
+        lambda: not place.cluster.sql(held % far.servers().here, place.name), lambda: "the connections are still there"
+    )
+    assert far.open_channel("lab"), "a server that lives after all goes on"
