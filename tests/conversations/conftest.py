@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from channels.chat import SEVERAL
 from server import Server
 from tests.support.brokers.site import Site
 from tests.support.clients import in_tls
@@ -43,9 +42,8 @@ def enter() -> Iterator[Enter]:
 
 
 @pytest.fixture
-def three_servers(start_server: StartServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Server]]:
+def three_servers(start_server: StartServer, tmp_path: Path) -> Iterator[list[Server]]:
     """Three servers on one database."""
-    monkeypatch.setenv(SEVERAL, "1")
     place = PostgresPlace()
     made = [start_server(database=place.url, data=str(tmp_path / f"data{at}")) for at in range(3)]
     yield made

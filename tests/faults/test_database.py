@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from channels.chat import SEVERAL
 from tests.support.clients import Json, Text
 from tests.support.database_load import Insistent, Reader, check, no_failures, progress, refusals
 from tests.support.database_proxy import DatabaseProxy
@@ -75,10 +74,9 @@ def stall(_cluster: Cluster, proxy: DatabaseProxy, refused: Callable[[], None]) 
 @pytest.mark.parametrize("harm", [stop, kill, cut, stall])
 def test_a_database_that_goes_away_under_load(
     start_process: StartProcess, tmp_path: Path, cluster: Cluster, proxy: DatabaseProxy, harm: Callable[..., None],
-    servers: int, monkeypatch: pytest.MonkeyPatch,
+    servers: int,
 ) -> None:  # fmt: skip
     """Posts are refused with a sentence meanwhile; afterwards it goes on by itself, on the same connections."""
-    monkeypatch.setenv(SEVERAL, "1" if servers > 1 else "0")
     url = cluster.url(cluster.new_database(), proxy.port)
     processes = [start_database(start_process, tmp_path, url, f"server{at}") for at in range(servers)]
     scenes = [Scene(process.address) for process in processes]

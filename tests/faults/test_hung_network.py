@@ -13,7 +13,6 @@ from typing import Any, Self
 
 import pytest
 
-from channels.chat import SEVERAL
 from tests.support.clients import Bulk, Json
 from tests.support.database_load import Insistent, Reader, check, no_failures, progress
 from tests.support.database_proxy import DatabaseProxy
@@ -87,9 +86,8 @@ def proxy() -> Iterator[DatabaseProxy]:
 
 
 @pytest.fixture
-def processes(proxy: DatabaseProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Process]]:
+def processes(proxy: DatabaseProxy, tmp_path: Path) -> Iterator[list[Process]]:
     """Two servers on one database, the first one by the proxy; killed afterwards."""
-    monkeypatch.setenv(SEVERAL, "1")
     cluster = shared_cluster()
     name = cluster.new_database()
     made = [Process(tmp_path / "far", "--database", cluster.url(name, proxy.port))]

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from channels.chat import SEVERAL
 from tests.support.clients import Json
 from tests.support.load import read_all
 from tests.support.long_runs import times
@@ -21,9 +20,8 @@ RACES = times("CAMPAIGN_RACES", 20)
 
 
 @pytest.fixture
-def processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Process]]:
+def processes(tmp_path: Path) -> Iterator[list[Process]]:
     """Two servers on one database; killed afterwards."""
-    monkeypatch.setenv(SEVERAL, "1")
     cluster = shared_cluster()
     name = cluster.new_database()
     made = [Process(tmp_path / f"server{at}", "--database", cluster.socket_url(name)) for at in range(2)]
