@@ -36,7 +36,7 @@ _LONGEST = 30.0  # seconds, at most, for the connections to end by themselves th
 _OUT_OF = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _STACK = 512 << 10  # bytes of address space for the stack of a connection's thread; unused pages take no memory
 _CROWD = 64  # connections at a time, after which freed memory goes back to the system at each half that ends
-_FEW = 8  # connections that are left of a crowd in the end
+_FEW = 8  # connections that are left of a crowd, after which memory goes back once more: when they have left, too
 _ENDED = 1_000  # connections that end, one after the other, before freed memory goes back to the system
 _COLLECTED = 500  # connections at most during a collection of garbage: for so many it takes some milliseconds
 _KEEP_ALIVE = KeepAlive(idle=60, interval=20, probes=3, limit_sends=True)  # ends a dead connection after 120 s
@@ -55,7 +55,7 @@ class Door:
         self._connections: set[Connection] = set()
         self._by_network: Counter[str] = Counter()
         self._most = 0  # connections at a time, since memory was last given back to the system
-        self._crowd = False  # there were many, and more than a few of them are left
+        self._crowd = False  # there were many, and not all of them have left
         self._ended = 0  # connections, since then
         self._listeners: list[tuple[socket.socket, threading.Thread]] = []
         self._empty = threading.Event()
@@ -204,11 +204,11 @@ class Door:
     def _enough_ended_locked(self, left: int) -> bool:
         """Count a connection that has ended. Return True if freed memory is to go back to the system now."""
         self._ended += 1
-        half_of_crowd = self._crowd and left <= self._most // 2
+        half_of_crowd = self._crowd and left <= self._most // 2 and (self._most > _FEW or not left)
         if not half_of_crowd and self._ended < _ENDED:
             return False
         self._most, self._ended = left, 0
-        self._crowd &= left > _FEW
+        self._crowd &= left > 0
         return True
 
     def close(self) -> None:

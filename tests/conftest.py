@@ -18,7 +18,8 @@ from hypothesis import HealthCheck, settings
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 
-from channels.passwords import hasher, hashing, workers
+from channels.passwords import hasher
+from channels.passwords.hash_process import HashProcess
 from doors import TlsConfig
 from server import Config, Server
 from store import Durability, Store, open_store
@@ -49,7 +50,8 @@ settings.load_profile("partyline")
 # of their own have the real one.
 _REAL_HASHER = hasher._hasher
 hasher._hasher = PasswordHash((Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1),))
-workers.new_hashing = hashing.InThread
+_REAL_ASK = HashProcess._ask
+HashProcess._ask = lambda *_: None  # type: ignore[method-assign]
 
 # The beginnings of the names of a server's threads.
 THREADS = (
@@ -74,6 +76,12 @@ def _nothing_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def slow_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Passwords take their time, for tests of what happens meanwhile."""
     monkeypatch.setattr(hasher, "_hasher", _REAL_HASHER)
+
+
+@pytest.fixture
+def hash_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passwords are hashed in processes, as in a server of its own."""
+    monkeypatch.setattr(HashProcess, "_ask", _REAL_ASK)
 
 
 @pytest.fixture

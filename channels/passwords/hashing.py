@@ -1,8 +1,6 @@
-"""Floor 2: the rules for a new password, and its hash, made and verified in this thread or in a process of its own."""
+"""Floor 2: the rules for a new password, and its hash, made and verified in the thread that asks."""
 
 from __future__ import annotations
-
-from typing import Protocol
 
 from wire.errors import Refused
 from wire.names import printable
@@ -10,23 +8,6 @@ from wire.names import printable
 from .hasher import compute, verify
 
 LEAST, MOST = 8, 128  # characters of a new password; an old one may be shorter (NIST SP 800-63B §5.1.1.2)
-
-
-class Hashing(Protocol):
-    """Makes and verifies hashes, for one thread. A hash takes some 40 ms of a core and 19 MiB."""
-
-    def make_hash(self, password: str) -> str:
-        """Return the hash of a new password."""
-
-    def fits(self, password: str, kept: str) -> bool:
-        """Return True if `kept` is the hash of the password."""
-
-    @property
-    def holds(self) -> bool:
-        """True if it holds something for the next hash, which `rest` gives back."""
-
-    def rest(self) -> None:
-        """Give back what it holds: no hash is needed for now."""
 
 
 def check_new(password: str) -> None:
@@ -39,25 +20,8 @@ def check_new(password: str) -> None:
         raise Refused("bad-password", "A password must not have control characters, or spaces around it.")
 
 
-class InThread:
-    """Hashes in the thread that asks."""
-
-    holds = False
-
-    def make_hash(self, password: str) -> str:
-        """Return the hash of a new password."""
-        return make_hash(password)
-
-    def fits(self, password: str, kept: str) -> bool:
-        """Return True if `kept` is the hash of the password."""
-        return fits(password, kept)
-
-    def rest(self) -> None:
-        """No-op: it holds nothing."""
-
-
 def make_hash(password: str) -> str:
-    """Return the hash of a new password."""
+    """Return the hash of a new password. It takes some 40 ms of a core and 19 MiB."""
     return compute(password)
 
 

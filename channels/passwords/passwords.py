@@ -13,7 +13,8 @@ from wire.limits import Limits
 
 from ..locks import leaf
 from .delays import PasswordDelays
-from .hashing import Hashing, check_new
+from .hash_process import HashProcess
+from .hashing import check_new
 from .workers import PasswordWorkers
 
 BROKER = "another broker"  # the source of all whose address is unknown
@@ -56,9 +57,9 @@ class Passwords:
             done.set_result(None)
             return done
 
-        def work(hashing: Hashing) -> None:
+        def work(process: HashProcess) -> None:
             self._delays.check(key, network)  # again, since others for the name were checked meanwhile
-            if not hashing.fits(password, kept):
+            if not process.fits(password, kept):
                 self._wrong(key, network)
                 raise Refused("wrong-password", WRONG_PASSWORD)
             self._remember(key, digest)
@@ -100,8 +101,8 @@ class Passwords:
         """Have a new password hashed; the user's address is proven then. Raises Refused as `make_hash` does."""
         check_new(password)
 
-        def work(hashing: Hashing) -> str:
-            made = hashing.make_hash(password)
+        def work(process: HashProcess) -> str:
+            made = process.make_hash(password)
             self._remember(account_key, self._digest(made, password))
             self._right(account_key, network)
             return made

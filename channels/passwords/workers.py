@@ -13,27 +13,25 @@ from wire.errors import Refused
 
 from ..locks import leaf
 from .hash_process import HashProcess
-from .hashing import Hashing
 
-new_hashing: Callable[[], Hashing] = HashProcess  # makes that of a worker
 _REST_AFTER = 60.0  # seconds without work after which a worker ends its process
 
 T = TypeVar("T")
-_Job = tuple[Future[Any], Callable[[Hashing], Any]]
+_Job = tuple[Future[Any], Callable[[HashProcess], Any]]
 
 
 class PasswordWorkers:
     """Threads `password-…`, one less than there are cores and at least one. Any thread may call every method.
 
-    They start with the first work and end with `close`. Each has a `Hashing`, which it gives to every work: a process
-    of its own, as long as there is work. Work of one source is done in order. The sources (addresses) take turns, so a
-    source with much work does not hold up the others.
+    They start with the first work and end with `close`. Each has a `HashProcess`, which it gives to every work. Work of
+    one source is done in order. The sources (addresses) take turns, so a source with much work does not hold up the
+    others.
     """
 
-    def __init__(self, most: int, count: int | None = None, hashing: Callable[[], Hashing] | None = None) -> None:
-        """`most` is the number of works that may wait; `count` that of the threads; `hashing` makes one for each."""
+    def __init__(self, most: int, count: int | None = None, process: Callable[[], HashProcess] = HashProcess) -> None:
+        """`most` is the number of works that may wait; `count` that of the threads; `process` makes one for each."""
         self._most = most
-        self._hashing = hashing or new_hashing
+        self._new_process = process
         self._count = count or max(1, len(os.sched_getaffinity(0)) - 1 if hasattr(os, "sched_getaffinity") else 1)
         self._lock = leaf()
         self._there = threading.Semaphore(0)  # at least as often as there are works
@@ -43,7 +41,7 @@ class PasswordWorkers:
         self._idle = 0
         self._closing = False
 
-    def submit(self, source: str, work: Callable[[Hashing], T]) -> Future[T]:
+    def submit(self, source: str, work: Callable[[HashProcess], T]) -> Future[T]:
         """Have a worker do some work for a source, and return its future. Callbacks of the future run in the worker.
 
         Raises Refused if too much waits. The source that has the most work waiting loses its last one to another.
@@ -90,21 +88,21 @@ class PasswordWorkers:
 
     def _run(self) -> None:
         """Thread `password-…`."""
-        hashing = self._hashing()
+        process = self._new_process()
         try:
             while not (self._closing and not self._waiting):
                 with self._lock:
                     self._idle += 1
-                there = self._there.acquire(timeout=_REST_AFTER if hashing.holds else None)
+                there = self._there.acquire(timeout=_REST_AFTER if process.holds else None)
                 with self._lock:
                     self._idle -= 1
                 job = self._next()
                 if job is not None:
-                    _do(*job, hashing)
+                    _do(*job, process)
                 elif not there:
-                    hashing.rest()
+                    process.rest()
         finally:
-            hashing.rest()
+            process.rest()
 
     def close(self) -> None:
         """Refuse what waits, and end the threads."""
@@ -121,9 +119,9 @@ class PasswordWorkers:
             thread.join()
 
 
-def _do(future: Future[Any], work: Callable[[Hashing], Any], hashing: Hashing) -> None:
+def _do(future: Future[Any], work: Callable[[HashProcess], Any], process: HashProcess) -> None:
     try:
-        result = work(hashing)
+        result = work(process)
     except Exception as error:  # noqa: BLE001 - whoever waits for the future gets it
         future.set_exception(error)
     else:

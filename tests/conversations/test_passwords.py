@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from channels.passwords import hashing
+from channels.passwords import hash_process, hashing
 from server import Server
 from tests.support.clients import Json, Text
 from tests.support.fixtures import StartServer
@@ -35,7 +35,7 @@ class Hashes:
         self.begun = threading.Event()
         self._lock = threading.Lock()
         self._fits = hashing.fits
-        monkeypatch.setattr(hashing, "fits", self._counted)
+        monkeypatch.setattr(hash_process, "fits", self._counted)
 
     def _counted(self, password: str, kept: str) -> bool:
         with self._lock:

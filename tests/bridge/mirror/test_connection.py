@@ -14,7 +14,7 @@ import pytest
 from bridge.mirror import BrokerConfig, mirror
 from bridge.mirror.users import MirrorUsers
 from channels.directory import Directory
-from channels.passwords import hashing
+from channels.passwords import hash_process, hashing
 from channels.user import User
 from reporting import events
 from server import Config, Server
@@ -130,7 +130,7 @@ def test_a_password_that_was_right_is_not_hashed_again(
         checked.append(given)
         return fits(given, kept)
 
-    monkeypatch.setattr(hashing, "fits", counted)
+    monkeypatch.setattr(hash_process, "fits", counted)
     for password in ("warm bread", "warm bread", "cold bread", "warm bread"):
         visit.bring("chat/from/oven/register", f'{{"password": "{password}"}}'.encode())
         answer = visit.message("chat/to/oven/register" if password == "warm bread" else "chat/to/oven/error")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from bridge.mirror import BrokerConfig
-from channels.passwords import hashing
+from channels.passwords import hash_process
 from server import Server
 from tests.support.brokers.scripted import ScriptedBroker, Visit, broker, server
 from tests.support.clients import Json
@@ -32,7 +32,7 @@ class Held:
         self.begun, self.go = threading.Event(), threading.Event()
         self.count = 0
         for name in ("make_hash", "fits"):
-            monkeypatch.setattr(hashing, name, self._held(getattr(hashing, name)))
+            monkeypatch.setattr(hash_process, name, self._held(getattr(hash_process, name)))
 
     def _held(self, work: Callable[..., object]) -> Callable[..., object]:
         def held(*arguments: str) -> object:

@@ -20,7 +20,7 @@ PASSWORDS = ("correct-horse", "with\nlines", 'with "quotes" and \\ and ünïcöd
 
 
 @pytest.fixture
-def process() -> Iterator[HashProcess]:
+def process(hash_processes: None) -> Iterator[HashProcess]:
     made = HashProcess()
     yield made
     made.rest()

@@ -11,7 +11,7 @@ import pytest
 
 from channels.passwords import PasswordWorkers, hashing
 from channels.passwords import workers as module
-from channels.passwords.hashing import Hashing, InThread
+from channels.passwords.hash_process import HashProcess
 from tests.support.waiting import DEADLINE, eventually
 from wire.errors import Refused
 
@@ -25,7 +25,7 @@ class Desk:
         self.done: list[str] = []
         busy = threading.Event()
 
-        def hold(_: Hashing) -> None:
+        def hold(_: HashProcess) -> None:
             busy.set()
             assert self.go.wait(DEADLINE)
 
@@ -83,7 +83,7 @@ def test_never_more_at_once_than_threads() -> None:
     workers = PasswordWorkers(1_000, count=2)
     lock, now, most = threading.Lock(), 0, 0
 
-    def work(_: Hashing) -> None:
+    def work(_: HashProcess) -> None:
         nonlocal now, most
         with lock:
             now += 1
@@ -102,7 +102,7 @@ def test_never_more_at_once_than_threads() -> None:
 
 
 def test_an_error_is_that_of_the_work(desk: Desk) -> None:
-    def fail(_: Hashing) -> None:
+    def fail(_: HashProcess) -> None:
         raise ZeroDivisionError
 
     future = desk.workers.submit("alice", fail)
@@ -127,26 +127,31 @@ def test_what_waits_at_the_end_is_refused() -> None:
         desk.submit("alice", "late")
 
 
-class Counted(InThread):
-    """A hashing that holds something from its first hash on."""
+class Counted(HashProcess):
+    """Has a process, as it says, from its first hash on."""
 
     def __init__(self) -> None:
-        self.holds = False
-        self.rests: list[bool] = []  # whether it held something
+        super().__init__()
+        self._held = False
+        self.rests: list[bool] = []  # whether it had one
+
+    @property
+    def holds(self) -> bool:
+        return self._held
 
     def fits(self, password: str, kept: str) -> bool:
-        self.holds = True
+        self._held = True
         return super().fits(password, kept)
 
     def rest(self) -> None:
-        self.rests.append(self.holds)
-        self.holds = False
+        self.rests.append(self._held)
+        self._held = False
 
 
 def test_a_worker_without_work_gives_back_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_REST_AFTER", 0.01)
     counted = Counted()
-    workers = PasswordWorkers(10, count=1, hashing=lambda: counted)
+    workers = PasswordWorkers(10, count=1, process=lambda: counted)
     kept = hashing.make_hash("correct-horse")
     for times in range(1, 3):
         assert workers.submit("alice", lambda each: each.fits("correct-horse", kept)).result(DEADLINE)
@@ -158,11 +163,11 @@ def test_a_worker_without_work_gives_back_its_process(monkeypatch: pytest.Monkey
 def test_the_end_gives_back_the_processes() -> None:
     made = [Counted(), Counted()]
     left = list(made)
-    workers = PasswordWorkers(100, count=2, hashing=left.pop)
+    workers = PasswordWorkers(100, count=2, process=left.pop)
     kept = hashing.make_hash("correct-horse")
     together = threading.Barrier(2)
 
-    def work(each: Hashing) -> bool:
+    def work(each: HashProcess) -> bool:
         together.wait(DEADLINE)
         return each.fits("correct-horse", kept)
 
