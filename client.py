@@ -277,7 +277,7 @@ def _run(options: argparse.Namespace, program: str) -> int:
     if _has_screen():
         from terminal.ui.screen import Screen  # only here, because importing prompt_toolkit takes time
 
-        state = State(credentials, fetch_names=True)
+        state = State(credentials, fetch_names=True, asks=True)
         return asyncio.run(Screen(state, servers.make_link, servers.open_connection, servers.file_options).run())
     if not credentials.name:
         raise LocalError("Your name is missing: give --name NAME or set PARTYLINE_NAME.")

@@ -9,7 +9,7 @@ from enum import StrEnum
 from itertools import count
 
 from net import network_of
-from store import Holding
+from store import Holding, StoreError
 from wire.clock import now
 from wire.errors import PeerError, Refused
 from wire.frames import Closing, Error, Msg, Say, Slowed
@@ -46,9 +46,8 @@ class Session:
     __slots__ = (
         "_gathered", "_hung_up", "_origin", "_pause", "_posted", "_reserved", "_settled", "_shared", "_slowed",
         "address", "asked", "attached_to", "away", "chat", "client", "current", "done", "fetches_directly", "files",
-        "gone_elsewhere", "has_wills", "instead",
-        "login_limit", "network", "number", "reader", "report", "shortcut", "spare_posts", "state", "taken_over",
-        "transport", "tries", "turn", "user",
+        "gone_elsewhere", "has_wills", "instead", "login_limit", "network", "number", "partner", "reader", "report",
+        "shortcut", "spare_posts", "state", "taken_over", "transport", "tries", "turn", "unclear", "user",
     )  # fmt: skip
 
     def __init__(
@@ -78,18 +77,19 @@ class Session:
         self.user: User | None = None  # who has logged in on this connection
         self.attached_to: User | None = None  # for whom this is a further connection
         self.current: Log | None = None  # the channel that a request is for which names none
+        self.partner = ""  # the user to whom posts go that name no channel; empty: they go to the current channel
         self.files = OpenFiles(chat.files, reader)
         self.away: AwayFiles | None = None  # files whose bytes are at other servers
         self.shortcut: Shortcut | None = None  # to receipts, if the protocol has one
         self.client = ""  # the id of an MQTT client
         self.instead: Sequence[Holding] = ()  # the connections at other servers that this one has replaced
         self.has_wills = False  # the store had wills of the same MQTT client when this one logged in
-        self.taken_over = False  # another connection has replaced this one
-        self.gone_elsewhere = False  # one at another server
+        self.taken_over = self.gone_elsewhere = False  # another connection has replaced this one; one elsewhere
         self.fetches_directly = False  # the peer fetches files from the clients that send them
         self.done = False  # nothing more is to be read from the peer
         self.asked: str | None = None  # the registered name for which the peer was asked for a password
         self.tries = 0  # wrong passwords
+        self.unclear = ""  # the last line, if the peer was asked whether it is meant as a command
         self._origin: Origin | None = None
         self._gathered: list[Say] = []  # consecutive posts to one channel that the journal does not have yet
         self._posted = 0  # postings handed to the journal, counted by the connection's thread
@@ -201,6 +201,8 @@ class Session:
 
     def joined(self, channel: str) -> Log:
         """Return the channel of that name, or the current one for an empty name. Raises Refused for a non-member."""
+        if not channel and self.partner:
+            raise Refused("no-channel", f"You are talking with {self.partner}. Name the channel, or /query ends that.")
         log = self.current if not channel else self.chat.known_channel(channel)
         if log is None:
             raise Refused("no-channel", "You are in no channel. /join lobby joins one.")
@@ -229,10 +231,18 @@ class Session:
             self._post_or_refuse(posts)
             self.reader.wait_for_room(self.chat.limits.backlog)
 
-    def _post_or_refuse(self, posts: list[Say]) -> None:
-        """Post to the channel that all posts name. Refuse posts without text, and all posts to a channel not joined."""
+    def _post_or_refuse(self, gathered: Sequence[Say]) -> None:
+        """Post to the channel that all posts name. Refuse posts without text, and all posts to a channel not joined.
+
+        Posts that name no channel go to the user who is talked with, if there is one.
+        """
+        posts: Sequence[Say | Msg] = gathered
         try:
-            log = self.joined(posts[0].channel)
+            if self.partner and not gathered[0].channel:
+                posts = [Msg(self.partner, post.text, post.id, ref=post.ref) for post in gathered]
+                log = self._private_log()
+            else:
+                log = self.joined(gathered[0].channel)
         except Refused as refused:
             self._wait_for_journal()
             for post in posts:
@@ -246,6 +256,14 @@ class Session:
             posts = [post for post in posts if post.text.strip()]
         if posts:
             self._hand_to_journal(log, posts)
+
+    def _private_log(self) -> Log:
+        """Return the log with the user who is talked with. Raises Refused, also if the store fails."""
+        try:
+            return self.chat.private_log(self.holder.name, self.partner, self.origin)
+        except StoreError as error:
+            self.report.store_failed(str(error))
+            raise Refused("not-stored", str(error)) from None
 
     def post(self, log: Log, post: Msg) -> None:
         """Post to a log, after everything that was gathered."""

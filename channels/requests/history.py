@@ -11,6 +11,8 @@ from ..session import Session
 def history(session: Session, frame: History) -> Page:
     """Return a page of a channel, which need not be joined, or of the user's own conversation with another user."""
     chat = session.chat
+    if not frame.channel and not frame.user:
+        frame.user = session.partner
     if not frame.user:
         log = chat.known_channel(frame.channel) if frame.channel else session.joined("")
         return chat.history(log, frame, session.answer_size)

@@ -11,6 +11,7 @@ from wire import VERSION
 from wire.errors import PeerError, Refused
 from wire.frames import Attach, Attached, Hello, Line, LogState, Welcome
 from wire.names import check_name, fold
+from wire.text import command_word
 
 from ..chat import Chat
 from ..directory import ForgottenName
@@ -45,11 +46,18 @@ def hello(session: Session, frame: Hello) -> None:
 
 
 def line(session: Session, frame: Line) -> None:
-    """Log in by the text dialect: the line is a name, or the password that was asked for."""
+    """Log in by the text dialect: the line is a name, or the password that was asked for.
+
+    A word that may be meant as a command is a name when it comes a second time.
+    """
     if session.asked is not None:
         hello(session, Hello(name=session.asked, password=frame.text))
-    else:
-        hello(session, Hello(name=frame.text))
+        return
+    command = command_word(frame.text)
+    if command and frame.text != session.unclear:
+        session.unclear = frame.text
+        raise Refused("bad-name", f"{command}, or send {frame.text} again to take it as your name.")
+    hello(session, Hello(name=frame.text))
 
 
 def take_name(

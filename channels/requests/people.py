@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wire.frames import Member, Members, UserInfo, Who, Whois
+from wire.frames import Member, Members, Names, UserInfo, Who, Whois
 
 from ..pages import count_within
 from ..session import Session
@@ -19,6 +19,11 @@ def who(session: Session, frame: Who) -> Members:
     page = _page(chat.members(log, frame.after, limit + 1), limit, session.answer_size)
     page.channel = log.channel
     return page
+
+
+def names(session: Session, frame: Names) -> Members:
+    """List the members of a channel, or, if none is named, of the current one."""
+    return who(session, Who(frame.channel or session.joined("").row.name, limit=frame.limit))
 
 
 def _page(following: list[Member], limit: int, size: int) -> Members:

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from wire.errors import Refused
-from wire.frames import ChannelList, Channels, Join, Joined, Leave, Left, Topic, TopicIs
+from wire.frames import ChannelList, Channels, Join, Joined, Leave, Left, Recipient, Topic, TopicIs
 from wire.names import printable
 from wire.text import topic_refusal
 
 from ..session import Session
+from .posts import end_query
 
 
 def join(session: Session, frame: Join) -> Joined:
     """Join a channel, which becomes the current one."""
     log, tail = session.join(frame.channel)
-    session.current = log
+    session.current, session.partner = log, ""
     return Joined(channel=log.row.name, tail=tail, topic=log.topic, members=log.members)
 
 
-def leave(session: Session, frame: Leave) -> Left:
-    """Leave a channel. If it is the current one, the channel that was joined last becomes the current one."""
+def leave(session: Session, frame: Leave) -> Left | Recipient:
+    """Leave a channel. If it is the current one, the channel that was joined last becomes the current one.
+
+    Who talks with a user and names no channel leaves that conversation.
+    """
+    if session.partner and not frame.channel:
+        return end_query(session)
     user = session.holder
     log = session.joined(frame.channel)
     session.chat.leave(log, user)

@@ -46,6 +46,7 @@ class KnownNames:
             case Members():
                 self._meet(self.users, [member.name for member in frame.members])
             case UserInfo():
+                self._meet(self.users, [frame.name])
                 self._meet(self.channels, frame.channels)
             case Page():
                 self._meet(self.users, [entry.sender for entry in frame.entries])
@@ -53,6 +54,10 @@ class KnownNames:
     def learn_channel(self, name: str) -> None:
         """Add the name of a channel that exists."""
         self._meet(self.channels, [name])
+
+    def learn_user(self, name: str) -> None:
+        """Add the name of a user who exists."""
+        self._meet(self.users, [name])
 
     @staticmethod
     def _meet(names: dict[str, str], new: Iterable[str | None]) -> None:

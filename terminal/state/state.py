@@ -36,6 +36,8 @@ from wire.frames import (
     Msg,
     Ok,
     Pong,
+    Query,
+    Recipient,
     Register,
     Registered,
     Request,
@@ -45,11 +47,12 @@ from wire.frames import (
     Topic,
     Welcome,
     Who,
+    Whois,
 )
 from wire.jsonlines import JsonLines
 from wire.limits import Limits
 from wire.names import fold, one_line, printable, shorten
-from wire.text import help_lines, parse, topic_refusal, without_secret
+from wire.text import command_word, help_lines, parse, render, topic_refusal, without_secret
 
 from .credentials import Credentials
 from .cursors import Cursors
@@ -83,10 +86,12 @@ class Ended:
 class State:
     """One user's conversation with a chat, over as many connections as it takes, to any of its servers.
 
-    With `fetch_names`, the client asks for the names of all channels and of the users online, for completion.
+    With `fetch_names`, the client asks for the names of all channels and of the users online, for completion. With
+    `asks`, there is a person who can be asked what a line means: the same line typed again is the answer. In a script,
+    a line that may be mistyped is refused.
     """
 
-    def __init__(self, credentials: Credentials, *, fetch_names: bool = False) -> None:
+    def __init__(self, credentials: Credentials, *, fetch_names: bool = False, asks: bool = False) -> None:
         self.credentials = credentials
         self._exposed = False  # what is sent goes to another machine without TLS
         self._exposure_shown = False
@@ -106,8 +111,11 @@ class State:
         self._outbox = Outbox()
         self.rooms = Rooms(self._cursors, self._outbox)
         self._typed: deque[tuple[str, Request | None]] = deque()  # lines without a request yet
-        self._looked_up: str | None = None  # a channel that the server is asked about: does it exist?
-        self._absent: str | None = None  # a channel that does not exist
+        self._asks = asks
+        self._again: tuple[str, Request] | None = (
+            None  # a line that was asked about, and what it means when it is repeated
+        )
+        self._question: Topic | Whois | None = None  # that the server is asked: does the channel, or the user, exist?
         self._file_commands: list[SendFile | GetFile | Cancel] = []  # those that wait for earlier answers
         self._step = Step()
 
@@ -199,8 +207,12 @@ class State:
         if not line:
             return
         before = self.unanswered
+        again, self._again = self._again, None
         try:
-            self._command(line)
+            if again is not None and line == again[0]:
+                self._take(*again)
+            else:
+                self._command(line)
         except Refused as refused:
             self._refuse(refused)
         if not self.online and self.unanswered > before:
@@ -216,30 +228,91 @@ class State:
                 self.leaving = True
             case Help(command=command):
                 self._show(HelpText(lines=help_lines(command)))
+            case None if self._asks and (command := command_word(line)):
+                self._ask_again(line, Say(line), f"{command}, or send {line} again to say it.")
+            case SendFile() as send if self._typed or self.rooms.question(line, send, strict=True) is not None:
+                self._take(line, send)
             case SendFile() | GetFile() | Cancel() as file_command:
                 self._file_commands.append(file_command)
                 if not self.online and not isinstance(file_command, Cancel):  # that may end a download here
                     self._note_unsent(line)
             case request:
                 assert request is None or isinstance(request, Request)
-                self._typed.append((line, request))
-                self._process_typed()
+                self._take(line, request)
+
+    def _take(self, line: str, request: Request | None) -> None:
+        """Take a line that is for the server: after all earlier ones."""
+        self._typed.append((line, request))
+        self._process_typed()
+
+    def _ask_again(self, line: str, meaning: Request, sentence: str) -> None:
+        """Ask the person whether a line has that meaning."""
+        self._again = line, meaning
+        self._note(sentence)
 
     def _process_typed(self) -> None:
         """Turn typed lines into requests, in order, up to one whose meaning the server must tell first."""
-        while self._typed and self._welcomed and self._looked_up is None:
+        while self._typed and self._welcomed and self._question is None:
             line, command = self._typed.popleft()
             try:
-                unknown = self.rooms.unknown(line, command)
-                if unknown != self._absent and unknown is not None:
+                question = self.rooms.question(line, command, strict=not self._asks)
+                if question is not None:
                     self._typed.appendleft((line, command))
-                    self._looked_up = unknown
-                    self._ask(Topic(unknown), quiet=True)
+                    self._question = question
+                    self._ask(question, quiet=True)
                     continue
-                self._absent = None
-                self._ask(self.rooms.fill(command) if command else self.rooms.say(line))
+                self.rooms.forget_absent()
+                self._do(line, command)
             except Refused as refused:
                 self._refuse(refused, "" if command else line)
+
+    def _do(self, line: str, command: Request | None) -> None:
+        """Do what a line means. Raises Refused."""
+        match command:
+            case None:
+                self._ask(self.rooms.say(line, strict=not self._asks))
+            case SendFile() if command.unseen or command.to.startswith("#") or self.rooms.is_user(command.to):
+                self._file_commands.append(command)
+            case SendFile():
+                self._doubt_receiver(line, command)
+            case Topic(channel=channel) if channel and not self.rooms.exists(channel):
+                self._doubt_topic(line, command)
+            case Query(user=user, text=text):
+                self._talk_with(user)
+                if text:
+                    self._ask(self.rooms.fill(Say(text)))
+            case Leave(channel="") if self.rooms.partner:
+                self._talk_with("")
+            case _:
+                self._ask(self.rooms.fill(command))
+
+    def _doubt_receiver(self, line: str, command: SendFile) -> None:
+        """Ask whether a file goes to a name that has never connected. Raises Refused in a script."""
+        to = command.to
+        sentence = f"No user called {to} has ever connected."
+        if self.rooms.exists(to):
+            sentence += f" /send #{to} … sends it to the channel."
+        if not self._asks:
+            raise Refused("no-such-user", f"{sentence} /send @{to} … sends it to that name all the same.")
+        meaning = msgspec.structs.replace(command, unseen=True)
+        self._ask_again(line, meaning, f"{sentence} To send it to that name all the same, type the line again.")
+
+    def _doubt_topic(self, line: str, command: Topic) -> None:
+        """Ask whether a word that is not a channel begins the topic of the current one. Raises Refused in a script."""
+        channel, current = command.channel, self.rooms.current
+        if not self._asks or not current or command.text == "":
+            raise Refused("no-such-channel", topic_refusal(command, current))
+        topic = f"{channel} {command.text or ''}".strip()
+        sentence = f"The channel {channel} does not exist. /join {channel} creates it. To set the topic of {current} to"
+        meaning = Topic(current, topic)
+        self._ask_again(line, meaning, f"{sentence} {shorten(topic, _QUOTED)!r}, type the line again.")
+
+    def _talk_with(self, user: str) -> None:
+        """Have lines that name no channel go to a user, or, for an empty name, to the current channel again."""
+        known = not user or self.rooms.is_user(user)
+        self.rooms.partner = self.rooms.names.users.get(fold(user), user)
+        for line in render(Recipient(user=self.rooms.partner, known=known, channel=self.rooms.current)):
+            self._note(line.removeprefix("* "))
 
     def _ask(self, request: Request, *, quiet: bool = False) -> None:
         """Send a request now or on the next connection, and keep it until it is answered. Raises Refused."""
@@ -252,7 +325,7 @@ class State:
         if self.online:
             self._step.send.append(request)
         if isinstance(request, Join):
-            self.rooms.current = request.channel
+            self.rooms.current, self.rooms.partner = request.channel, ""
         elif isinstance(request, Leave):
             self.rooms.step_out_of(request.channel)
 
@@ -309,12 +382,10 @@ class State:
             self._found(asked.request, exists=True)
 
     def _found(self, request: Request, *, exists: bool) -> None:
-        if isinstance(request, Topic) and request.channel == self._looked_up:
-            self._looked_up = None
-            if exists:
-                self.rooms.names.learn_channel(request.channel)
-            else:
-                self._absent = request.channel
+        question = self._question
+        if isinstance(request, Topic | Whois) and _is_same(request, question):
+            self._question = None
+            self.rooms.answered(request, exists=exists)
             self._process_typed()
 
     def _welcome(self, frame: Welcome) -> None:
@@ -360,7 +431,7 @@ class State:
                 self._show(frame)
                 self.unmatched_error = frame.error
             elif asked.quiet:
-                self._found(asked.request, exists=frame.code != "no-such-channel")
+                self._found(asked.request, exists=frame.code not in ("no-such-channel", "no-such-user"))
             else:
                 self._refused(asked.request, frame)
 
@@ -452,6 +523,11 @@ class State:
 
     def _pong(self, frame: Pong) -> None:
         """Ignore the answer to the link's ping."""
+
+
+def _is_same(asked: Topic | Whois, question: Topic | Whois | None) -> bool:
+    """Return True if a request, which has a `ref`, is that question."""
+    return question is not None and msgspec.structs.replace(asked, ref=None) == question
 
 
 # All other frames are answers or events that are only displayed.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from typing import TypeAlias
 
+from wire.actions import action_of
 from wire.frames import Entry, Error, HelpText, Page
 from wire.names import fold, one_line, printable
 from wire.text import entry_line, past_line, render, wrap_help
@@ -54,8 +55,11 @@ def _entry(entry: Entry, *, past: bool, mine: bool = False) -> Line:
     line = printable(past_line(entry) if past else entry_line(entry))
     if mine:
         return [("mine", line)]
-    head, colon, text = line.partition(": ")  # neither a name nor a time contains ": "
-    return [("direct" if entry.to is not None else _colour_of(entry.sender), head + colon), ("", text)]
+    if entry.to is not None or action_of(entry.text) is None:
+        head, mark, text = line.partition(": ")  # neither a name nor a time contains ": "
+    else:
+        head, mark, text = line.partition(f"* {entry.sender} ")
+    return [("direct" if entry.to is not None else _colour_of(entry.sender), head + mark), ("", text)]
 
 
 def _colour_of(name: str) -> str:

@@ -10,6 +10,7 @@ from server import Server
 from tests.conversations.doors import every_door, every_line_door, every_line_pair, every_pair
 from tests.support.clients import Json, Text
 from tests.support.fixtures import Meet
+from tests.support.mqtt import MqttLine, body
 from tests.support.talkers import Refusal
 from wire.frames import Channels, Join, Msg, Say, Whois
 
@@ -26,6 +27,57 @@ def test_what_is_said_is_heard_by_all_in_order(doors: tuple[str, str], meet: Mee
     for talker in (alice, bob):
         talker.wait_for("lab", "line 9")
         assert talker.heard("lab") == said
+
+
+@every_pair
+def test_an_action_is_said_like_any_text(doors: tuple[str, str], meet: Meet) -> None:
+    """Every dialect can post one, keeps its order, and finds it in the history."""
+    alice, bob = meet(doors[0], "alice"), meet(doors[1], "bob")
+    for talker in (alice, bob):
+        talker.join("lab")
+    alice.say("hello", "lab")
+    alice.say("/me waves: at bob", "lab")
+    bob.wait_for("lab", "/me waves: at bob")
+    bob.say("/me waves back", "lab")
+    said = [("alice", "hello"), ("alice", "/me waves: at bob"), ("bob", "/me waves back")]
+    for talker in (alice, bob):
+        talker.wait_for("lab", "/me waves back")
+        assert talker.heard("lab") == said
+        assert talker.history("lab", 5) == said
+    alice.msg("bob", "/me nods")
+    bob.wait_for("@alice", "/me nods")
+
+
+def test_an_action_over_mqtt(server: Server, dial: Callable[..., Text], mqtt: Callable[..., MqttLine]) -> None:
+    """A small device reads a sentence, another program the text as it was typed; both can act."""
+    bob = mqtt(server.address, "bob")
+    bob.subscribe("chat/channels/+", "chat/channels/+/text")
+    alice = dial(server.address, "alice")
+    alice.send("/join lab", "/me waves", "lab: /me nods")
+    assert bob.message("chat/channels/lab/text").payload == b"* alice waves"
+    assert body(bob.message("chat/channels/lab"))["text"] == "/me waves"
+    assert alice.expect("waves") == "[lab] * alice waves"
+    assert alice.expect("nods") == "[lab] * alice nods"
+    bob.publish("chat/from/bob/say/lab", b"/me beeps")
+    assert alice.expect("beeps") == "[lab] * bob beeps"
+
+
+def test_who_is_in_the_current_channel(server: Server, dial: Callable[..., Text], meet: Meet) -> None:
+    bob, carol = meet("json", "bob"), meet("json", "carol")
+    bob.join("lab")
+    carol.join("lab")
+    carol.bye()
+    alice = dial(server.address, "alice")
+    alice.send("/names")
+    assert alice.expect("!") == "! You are in no channel. /join lobby joins one."
+    alice.send("/join hall", "/join lab", "/names", "/names hall", "/names attic")
+    assert alice.expect("In lab") == "* In lab: alice, bob"
+    assert alice.expect("Away") == "* Away: carol"
+    assert alice.expect("In hall") == "* In hall: alice"
+    assert alice.expect("!") == "! The channel attic does not exist. /join attic creates it."
+    alice.send("/part", "/list")
+    assert alice.expect("left") == "* You have left lab."
+    assert alice.expect("* hall ").startswith("* hall  1 member")
 
 
 @every_pair

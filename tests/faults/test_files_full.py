@@ -74,7 +74,7 @@ def test_the_servers_disk_is_full(start_process: StartProcess, connect: Connect,
     limit = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (3_500_000, limit[1]))
     send = [process.address, "--name", "alice"]
-    done = run(*send, typed=f"/send bob {tmp_path / 'x'}\n")
+    done = run(*send, typed=f"/send @bob {tmp_path / 'x'}\n")
     assert done.returncode == 1
     assert "! x: The server could not write to its disk: File too large." in done.stderr
     alice, bob = connect(process.address, "alice"), connect(process.address, "bob")
@@ -120,8 +120,8 @@ def test_a_quota_that_is_reached_amid_a_transfer(start_process: StartProcess, co
     answer = alice.request(Put(file=file, offset=1_000_000, payload=data[1_000_000:]))
     assert (answer.code, answer.error) == ("quota", "Your files may have 3.0 MB in all. /cancel one first.")
     alice.request(Cancel(file=other))
-    assert run(process.address, "--name", "carol", typed=f"/send bob {tmp_path / 'y'}\n").returncode == 0
-    done = run(process.address, "--name", "dave", typed=f"/send bob {tmp_path / 'y'}\n")
+    assert run(process.address, "--name", "carol", typed=f"/send @bob {tmp_path / 'y'}\n").returncode == 0
+    done = run(process.address, "--name", "dave", typed=f"/send @bob {tmp_path / 'y'}\n")
     assert (done.returncode, "! y: All files here may have 4.0 MB" in done.stderr) == (1, True), done.stderr
     alice.request(Put(file=file, offset=1_000_000, payload=data[1_000_000:]))
     assert isinstance(alice.request(Finish(file=file, sha256=hashlib.sha256(data).hexdigest())), Finished)
@@ -168,7 +168,7 @@ def test_to_somebody_away_over_a_restart(start_process: StartProcess, connect: C
     data = os.urandom(3_000_000)
     (tmp_path / "x").write_bytes(data)
     process = start_process()
-    done = run(process.address, "--name", "alice", typed=f"/send bob {tmp_path / 'x'}\n")
+    done = run(process.address, "--name", "alice", typed=f"/send @bob {tmp_path / 'x'}\n")
     assert done.returncode == 0, done.stderr
     process.restart()
     bob = connect(process.address, "bob", since={"@alice": 0})

@@ -34,8 +34,10 @@ from wire.frames import (
     Stored,
     Topic,
     TopicIs,
+    UserInfo,
     Welcome,
     Who,
+    Whois,
 )
 from wire.topics import Topics
 
@@ -58,6 +60,10 @@ class Log:
     def tail(self) -> int:
         return len(self.entries)
 
+    def page(self) -> Page:
+        """Return everything."""
+        return Page(entries=self.entries, tail=self.tail, channel=self.channel, user=self.user)
+
     @property
     def channel(self) -> str | None:
         return None if self.label.startswith("@") else self.label
@@ -72,6 +78,7 @@ class FakeServer:
 
     def __init__(self, *channels: str) -> None:
         self.logs: dict[str, Log] = {name: Log(name) for name in channels}
+        self.users = {ME, "bob"}  # who have connected
         self.page = 2  # channels of one answer
         self.numbers: dict[str, int] = {}  # of the posts that had an id
         self.asked: list[Frame] = []  # everything that came
@@ -147,14 +154,18 @@ class FakeServer:
                 page = names[: self.page]
                 infos = [ChannelInfo(name, 1, self.logs[name].tail) for name in page]
                 return ChannelList(channels=infos, more=page[-1] if len(page) < len(names) else None)
-            case History(channel=channel):
-                return Page(entries=self.logs[channel].entries, tail=self.logs[channel].tail, channel=channel)
+            case History(channel=channel, user=user):
+                return self.logs[channel or f"@{user}"].page()
             case Who():
                 return Members(members=[])
             case Topic(channel=channel):
                 if channel in self.logs:
                     return TopicIs(channel=channel, topic="")
                 return Error(code="no-such-channel", error=f"The channel {channel} does not exist.")
+            case Whois(user=user):
+                if user in self.users:
+                    return UserInfo(name=user, online=False)
+                return Error(code="no-such-user", error=f"No user called {user} has ever connected.")
             case Bye():
                 return Closing(reason="Goodbye.")
         raise AssertionError(f"the fake server does not know {frame!r}")
@@ -163,8 +174,8 @@ class FakeServer:
 class Wire:
     """A State and a FakeServer with frames on their way in both directions; `cut` loses them."""
 
-    def __init__(self, server: FakeServer, *, name: str = ME, fetch_names: bool = False) -> None:
-        self.state = State(Credentials(name, None), fetch_names=fetch_names)
+    def __init__(self, server: FakeServer, *, name: str = ME, fetch_names: bool = False, asks: bool = False) -> None:
+        self.state = State(Credentials(name, None), fetch_names=fetch_names, asks=asks)
         self.server = server
         self.up: deque[Frame] = deque()
         self.down: deque[Frame] = deque()
@@ -242,9 +253,9 @@ def _label(entry: Entry) -> str:
     return f"@{entry.to if entry.sender == ME else entry.sender}"
 
 
-def wire(*channels: str, join: str = "") -> Wire:
-    """A client that is online, and in the channel `join`."""
-    line = Wire(FakeServer(*channels))
+def wire(*channels: str, join: str = "", asks: bool = False) -> Wire:
+    """A client that is online, and in the channel `join`; `asks` on a screen."""
+    line = Wire(FakeServer(*channels), asks=asks)
     line.dial()
     line.settle()
     if join:

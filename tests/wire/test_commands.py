@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from operator import add
 from unittest.mock import patch
 
 import pytest
@@ -29,9 +30,11 @@ from wire.frames import (
     Line,
     Listen,
     Msg,
+    Names,
     Offer,
     Ping,
     Put,
+    Query,
     Reach,
     Register,
     Relay,
@@ -51,6 +54,8 @@ from wire.text import (
     PLAIN,
     Command,
     channel_word,
+    clear_address,
+    command_word,
     find,
     help_lines,
     may_hold_secret,
@@ -64,7 +69,7 @@ WORDS = {
     "<channel>": "lab", "<user>": "bob", "<text>": "hello there", "<password>": "secret-word", "[channel]": "lab",
     "[channel or @user]": "@bob", "[n]": "5", "[before]": "30", "[text]": "Tonight", "[command]": "join",
     "<user or #channel>": "#lab", "<path>": "my photo.jpg", "<id>": "k3x7abcd", "[folder]": "new photos",
-    "[after]": "lab", "[channel or *]": "lab",
+    "[after]": "lab", "[channel or *]": "lab", "[user]": "bob",
 }  # fmt: skip
 OPEN_ENDED = {"<text>", "[text]", "<password>", "<path>", "[folder]"}  # the rest of the line
 _ARGUMENT = re.compile(r"<[^>]+>|\[[^]]+\]")
@@ -115,9 +120,46 @@ def test_everything_that_a_person_may_ask_is_in_the_table() -> None:
     """The other requests are those that people make without a command, and those of programs and servers."""
     reached: set[object] = {type(parse(line)) for command in COMMANDS for line in written(command)}
     by_programs: set[object] = {
-        Hello, Say, Seen, Ping, Attach, Offer, Put, Have, Finish, Get, Sum, Taken, Listen, Reach, Relay,
+        Hello, Seen, Ping, Attach, Offer, Put, Have, Finish, Get, Sum, Taken, Listen, Reach, Relay,
     }  # fmt: skip
-    assert reached == {*REQUESTS, SendFile, GetFile} - by_programs
+    assert reached == {*REQUESTS, SendFile, GetFile, Names, Query} - by_programs
+
+
+def test_names_that_people_know_from_elsewhere() -> None:
+    for known, own in (("/part", "/leave"), ("/part lab", "/leave lab"), ("/list", "/channels"), ("/quit", "exit")):
+        assert parse(known) == parse(own)
+    assert parse("/me  waves  at bob ") == Say("/me waves  at bob")
+    assert parse("/names #lab") == Names("lab", 500)
+    assert parse("/names") == Names("", 500)
+    assert parse("/query") == Query()
+    assert parse("/query @bob") == Query("bob")
+    assert parse("/query bob  are you there? ") == Query("bob", "are you there?")
+    with pytest.raises(Refused, match="/query talks with a user"):
+        parse("/query #lab hi")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("help", "Type /help for the commands"), ("Quit", "Type /quit to leave"), ("BYE", "Type /quit to leave"),
+     ("help me", ""), ("help!", ""), ("hel", ""), ("", ""), ("hello", ""), ("x" * 10_000, "")],
+)  # fmt: skip
+def test_a_word_that_may_be_meant_as_a_command(text: str, told: str) -> None:
+    assert command_word(text) == told
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [("room99: hi", "room99"), ("a:\tb", "a"), ("#lab: hi", ""), ("12:30 lunch", ""), ("http://example.org", ""),
+     ("lab:", ""), ("la b: x", ""), (": x", ""), ("x" * 33 + ": hi", ""), ("hello", "")],
+)  # fmt: skip
+def test_a_line_that_clearly_names_somebody(text: str, word: str) -> None:
+    assert clear_address(Line(text)) == word
+
+
+def test_a_new_name_needs_a_new_connection() -> None:
+    for line in ("/nick carol", "/NICK"):
+        with pytest.raises(Refused, match=r"leave with exit, and connect again with it\."):
+            parse(line)
 
 
 def test_names_are_unique_and_rows_complete() -> None:
@@ -134,13 +176,14 @@ def test_names_are_unique_and_rows_complete() -> None:
 def test_help_shows_everything() -> None:
     """Each command and each way to post has an aligned line; each command also has its own help."""
     lines = help_lines()
-    rows = [*((command.usage, command.summary) for command in COMMANDS), *PLAIN]
+    also = [f" (also {', '.join(command.aliases)})" if command.aliases else "" for command in COMMANDS]
+    rows = [*zip([c.usage for c in COMMANDS], map(add, [c.summary for c in COMMANDS], also), strict=True), *PLAIN]
     assert [re.split(r"  +", line, maxsplit=1) for line in lines] == [list(row) for row in rows]
     assert len({line.index(summary) for line, (_, summary) in zip(lines, rows, strict=True)}) == 1
     for command in COMMANDS:
         for name in (command.name, command.name.removeprefix("/"), *command.aliases):
             first, *more = help_lines(name)
-            assert first.startswith(f"{command.usage} - {command.summary}.")
+            assert first.startswith(f"{command.usage} - {command.summary}")
             assert all(alias in first for alias in command.aliases)
             assert more == ([command.detail] if command.detail else [])
     with pytest.raises(Refused, match="Unknown command zzzzz"):

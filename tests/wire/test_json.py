@@ -24,8 +24,11 @@ from wire.frames import (
     Join,
     Line,
     Malformed,
+    Names,
     Ping,
     Prompt,
+    Query,
+    Recipient,
     Request,
     Say,
     SendFile,
@@ -72,7 +75,19 @@ def test_every_frame_of_the_module_is_somewhere() -> None:
         value for module in (chat, files, status, local) for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, Frame) and value not in bases
     }  # fmt: skip
-    assert defined == {*REQUESTS, *ANSWERS, *EVENTS, Line, Malformed, Prompt, SendFile, GetFile}
+    assert defined == {
+        *REQUESTS,
+        *ANSWERS,
+        *EVENTS,
+        Line,
+        Malformed,
+        Names,
+        Prompt,
+        Query,
+        Recipient,
+        SendFile,
+        GetFile,
+    }
 
 
 @given(batch=st.lists(entries(), max_size=5))

@@ -87,7 +87,7 @@ from .files import (
     parts_of,
     with_parts_behind,
 )
-from .local import GetFile, Line, Malformed, Prompt, SendFile
+from .local import GetFile, Line, Malformed, Names, Prompt, Query, Recipient, SendFile
 from .status import BridgeStatus, ServerInfo, ServerStatus, Status
 
 __all__ = [
@@ -142,6 +142,7 @@ __all__ = [
     "More",
     "Msg",
     "Name",
+    "Names",
     "Number",
     "Offer",
     "Offered",
@@ -153,8 +154,10 @@ __all__ = [
     "Presence",
     "Prompt",
     "Put",
+    "Query",
     "Ranges",
     "Reach",
+    "Recipient",
     "Ref",
     "Register",
     "Registered",

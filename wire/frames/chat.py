@@ -147,7 +147,7 @@ class Entry(Frame, tag="entry", gc=False):
 
     `number` counts from 1 in each log, without a gap; ignore a number that you already have. `time` is in milliseconds
     since 1970, UTC. `id` is the id that the sender gave. You also receive your own posts. An entry with `file` offers
-    the file of that id.
+    the file of that id. A `text` that begins with `/me ` is an action: show `/me waves` as `* alice waves`.
     """
 
     number: int

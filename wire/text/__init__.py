@@ -6,8 +6,19 @@ and `TextLines` is the dialect of one connection.
 
 from __future__ import annotations
 
-from .addressed import channel_word, post_for, topic_refusal
-from .commands import COMMANDS, PLAIN, Command, find, help_lines, may_hold_secret, parse, without_secret
+from .addressed import channel_word, clear_address, post_for, topic_refusal
+from .commands import (
+    COMMANDS,
+    LONGEST_WORD,
+    PLAIN,
+    Command,
+    command_word,
+    find,
+    help_lines,
+    may_hold_secret,
+    parse,
+    without_secret,
+)
 from .dialect import GREETING_START, TextLines
 from .render import clock, entry_line, past_line, render
 from .wrap import wrap_help
@@ -15,11 +26,14 @@ from .wrap import wrap_help
 __all__ = [
     "COMMANDS",
     "GREETING_START",
+    "LONGEST_WORD",
     "PLAIN",
     "Command",
     "TextLines",
     "channel_word",
+    "clear_address",
     "clock",
+    "command_word",
     "entry_line",
     "find",
     "help_lines",

@@ -26,6 +26,12 @@ def channel_word(typed: Line) -> str:
     return _split_line(typed.text)[1]
 
 
+def clear_address(typed: Line) -> str:
+    """Return the word before a colon and a space, as in `lab: hello`; empty for other lines, such as `12:30 lunch`."""
+    sign, word, _ = _split_line(typed.text)
+    return word if word and not sign and typed.text[len(word) + 1].isspace() else ""
+
+
 def post_for(typed: Line, exists: Known) -> Say:
     """Return the post that a line asks for: to the channel that it names, or else to the current one.
 

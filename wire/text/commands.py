@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from wire.actions import ACTION
 from wire.errors import Refused
 from wire.file_names import is_file_id
 from wire.frames import (
@@ -19,6 +20,8 @@ from wire.frames import (
     Join,
     Leave,
     Msg,
+    Names,
+    Query,
     Register,
     Request,
     Say,
@@ -79,6 +82,19 @@ def _msg(rest: str) -> Request:
     return Msg(_user(user), text.strip())
 
 
+def _query(rest: str) -> Request:
+    user, _, text = rest.partition(" ")
+    if user.startswith("#"):
+        raise Refused("bad-name", f"/query talks with a user. To talk in a channel: /join {shorten(user)}")
+    return Query(_user(user) if user else "", text.strip())
+
+
+def _me(rest: str) -> Request:
+    if not rest:
+        raise ValueError
+    return Say(ACTION + rest)
+
+
 def _send(rest: str) -> Request:
     option, _, after = rest.partition(" ")
     direct = option == "--direct" and len(after.split()) > 1
@@ -88,7 +104,8 @@ def _send(rest: str) -> Request:
     if direct and to.startswith("#"):
         raise Refused("bad-command", "--direct sends to a user, not to a channel.")
     name = check_name(to, "channel name" if to.startswith("#") else "user name")
-    return SendFile(to=f"#{name}" if to.startswith("#") else name, path=path.strip(), direct=direct)
+    receiver = f"#{name}" if to.startswith("#") else name
+    return SendFile(to=receiver, path=path.strip(), direct=direct, unseen=to.startswith("@"))
 
 
 def _get(rest: str) -> Request:
@@ -141,13 +158,23 @@ COMMANDS: tuple[Command, ...] = (
     Command("/join", "/join <channel>", "join a channel, which becomes your current one; a new name makes a channel",
             lambda rest: Join(_channel(_words(rest, 1, 1)[0]))),
     Command("/leave", "/leave [channel]", "leave the current channel, or the named one",
-            lambda rest: Leave(_channel(_words(rest, 0, 1)[0]))),
+            lambda rest: Leave(_channel(_words(rest, 0, 1)[0])), aliases=("/part",)),
+    Command("/me", "/me <text>", "say what you do: /me waves is shown as * alice waves", _me,
+            detail="lab: /me waves does so in lab. A text that begins with /me is an action from wherever it comes: "
+                   "also from a program, and over MQTT."),
     Command("/msg", "/msg <user> <text>", "send a private message; the server keeps it for a user who is away", _msg),
+    Command("/query", "/query [user] [text]", "talk with a user: what you type goes there, as by /msg", _query,
+            detail="/query bob talks with bob, until /query, /leave or /join <channel> leads back to a channel. A "
+                   "line that begins with a channel and a colon still goes to that channel."),
     Command("/who", "/who [channel or *] [after]", "list the members of a channel, or everyone who is online", _who,
             detail=f"One answer has at most {_NAMES} names. /who lab bob shows those of lab that follow bob, and "
                    "/who * bob everyone online who follows bob."),
+    Command("/names", "/names [channel]", "list the members of the current channel, or of the named one",
+            lambda rest: Names(_channel(_words(rest, 0, 1)[0]), _NAMES),
+            detail=f"It lists those who are online and those who are away, at most {_NAMES}."),
     Command("/channels", "/channels [after]", "list the channels with their members and topics", _channels,
-            detail=f"One answer has at most {_LISTED} channels. /channels lab shows those whose names follow lab."),
+            detail=f"One answer has at most {_LISTED} channels. /channels lab shows those whose names follow lab.",
+            aliases=("/list",)),
     Command("/whois", "/whois <user>", "show whether a user is online, how, and since when",
             lambda rest: Whois(_user(_words(rest, 1, 1)[0]))),
     Command("/history", "/history [channel or @user] [n] [before]",
@@ -163,7 +190,8 @@ COMMANDS: tuple[Command, ...] = (
             detail="/send bob photo.jpg sends it to bob, and /send #lab results to all members of lab. A transfer "
                    "resumes after a lost connection. After a restart of the client, type the line again to resume it. "
                    "/send --direct bob photo.jpg sends it directly to bob's client, and through the server only if "
-                   "that fails. Only client.py has this command."),
+                   "that fails. The client does not send to a name that has never connected, which may be mistyped; "
+                   "/send @bob photo.jpg does so. Only client.py has this command."),
     Command("/get", "/get <id> [folder]", "fetch a file that is offered to you", _get,
             detail="The file goes to your download folder, or to the named one. It appears there when its SHA-256 is "
                    "verified. Only client.py has this command."),
@@ -188,6 +216,13 @@ PLAIN: tuple[tuple[str, str], ...] = (
     ("//<text>", "say a text that begins with a slash"),
 )
 
+# What people type who look for a command and forget its slash, and what to tell them.
+_WORDS = {"help": "Type /help for the commands", **dict.fromkeys(("quit", "bye"), "Type /quit to leave")}
+LONGEST_WORD = max(map(len, _WORDS))  # characters
+
+# Commands of other chats that this one does not have, and what to do instead.
+_ABSENT = {"/nick": "A name holds for one connection. To have another one, leave with exit, and connect again with it."}
+
 _LONGEST_MISTYPED = 2 * max(len(command.name) for command in COMMANDS)  # characters; to compare takes time
 
 _by_name: dict[str, Command] = {name: command for command in COMMANDS for name in (command.name, *command.aliases)}
@@ -199,10 +234,18 @@ def find(name: str) -> Command:
     command = _by_name.get(key) or _by_name.get("/" + key)
     if command is not None:
         return command
-    near = _nearest(key if key.startswith("/") else "/" + key)
+    key = key if key.startswith("/") else f"/{key}"
+    if key in _ABSENT:
+        raise Refused("unknown-command", _ABSENT[key])
+    near = _nearest(key)
     hint = f"Did you mean {near}?" if near else "/help lists the commands."
     shown = near is None or not _by_name[near].secret  # else the name may have a password glued to it
     raise Refused("unknown-command", f"Unknown command{' ' + shorten(name) if shown else ''}. {hint}")
+
+
+def command_word(text: str) -> str:
+    """Return what to tell a person whose text is only a word that may be meant as a command; empty for other texts."""
+    return _WORDS.get(text.lower(), "") if len(text) <= LONGEST_WORD else ""
 
 
 def _nearest(key: str) -> str | None:
@@ -212,7 +255,7 @@ def _nearest(key: str) -> str | None:
         return max(longer, key=len)
     if len(key) > _LONGEST_MISTYPED:
         return None
-    near = difflib.get_close_matches(key, _by_name, 1, 0.5)
+    near = difflib.get_close_matches(key, _by_name, 1, 0.51)
     return near[0] if near else None
 
 
@@ -251,6 +294,11 @@ def parse(line: str) -> Request | None:
         raise Refused("bad-command", f"Usage: {command.usage}") from None
 
 
+def _also(command: Command) -> str:
+    """Return the other names of a command, in parentheses."""
+    return f" (also {', '.join(command.aliases)})" if command.aliases else ""
+
+
 def _split(line: str) -> tuple[str, str]:
     """Return the first word of a line, and the stripped text after it."""
     words = line.split(maxsplit=1)
@@ -261,8 +309,7 @@ def help_lines(name: str = "") -> list[str]:
     """Return the lines of `/help`, or those of `/help <command>`. Raises Refused for an unknown command."""
     if name:
         command = find(name)
-        also = f" Also: {', '.join(command.aliases)}." if command.aliases else ""
-        return [f"{command.usage} - {command.summary}.{also}", *([command.detail] if command.detail else [])]
-    rows = [*((command.usage, command.summary) for command in COMMANDS), *PLAIN]
+        return [f"{command.usage} - {command.summary}{_also(command)}.", *([command.detail] if command.detail else [])]
+    rows = [*((command.usage, command.summary + _also(command)) for command in COMMANDS), *PLAIN]
     width = max(len(usage) for usage, _ in rows)
     return [f"{usage:<{width}}  {summary}" for usage, summary in rows]

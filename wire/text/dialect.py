@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from wire.actions import ACTION
 from wire.errors import Refused
 from wire.frames import Entry, Frame, Line, Malformed, Request
 from wire.limits import Limits
@@ -16,6 +17,8 @@ from .render import entry_line, past_line, render
 
 # The start of the line that greets a silent peer; programs skip that line.
 GREETING_START = b"Welcome to Partyline "
+
+_MAY_ACT = f": {ACTION}".encode()  # in the lines of entries of which one may be an action; `/` alone is found faster
 
 # Telnet's negotiation (RFC 854): IAC, a verb, perhaps an option; a subnegotiation runs up to IAC SE, or to the end of
 # the line. `*+` never steps back: with `*?`, a line of starts without an end took time with the square of its length.
@@ -107,7 +110,7 @@ class TextLines:
             [f"[{e.channel}] {e.sender}: {e.text}\n" if e.to is None else f"{e.sender} -> {e.to}: {e.text}\n"
              for e in entries]
         ).encode(errors="surrogatepass")  # fmt: skip
-        if is_plain(data, len(entries)):
+        if (b"/" not in data or _MAY_ACT not in data) and is_plain(data, len(entries)):
             return data
         return "".join([f"{entry_line(entry)}\n" for entry in entries]).encode()
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from wire.actions import action_of
 from wire.file_names import size_words
 from wire.frames import (
     Attached,
@@ -36,6 +37,7 @@ from wire.frames import (
     Presence,
     Prompt,
     Ranges,
+    Recipient,
     Registered,
     ServerInfo,
     ServerStatus,
@@ -97,9 +99,12 @@ def _count(count: int, one: str, many: str = "") -> str:
 
 
 def _entry(entry: Entry) -> str:
+    action = action_of(entry.text)
     if entry.to is not None:
-        return f"{entry.sender} -> {entry.to}: {entry.text}"
-    return f"[{entry.channel}] {entry.sender}: {entry.text}"
+        return f"{entry.sender} -> {entry.to}: {entry.text if action is None else f'* {entry.sender} {action}'}"
+    # An action also begins with its channel: a line that begins with `*` is the server's.
+    said = f"{entry.sender}: {entry.text}" if action is None else f"* {entry.sender} {action}"
+    return f"[{entry.channel}] {said}"
 
 
 def _past(entry: Entry) -> str:
@@ -199,6 +204,15 @@ def _user(frame: UserInfo) -> list[str]:
         lines = [f"* {frame.name} has never been here."]
     if frame.channels:
         lines.append(f"* In {', '.join(frame.channels)}")
+    return lines
+
+
+def _recipient(frame: Recipient) -> list[str]:
+    if not frame.user:
+        return [f"* What you type goes to {frame.channel or 'nobody: you are in no channel'}."]
+    lines = [f"* What you type goes to {frame.user}, privately. /query ends that."]
+    if not frame.known:
+        lines.append(f"* No user called {frame.user} has ever connected. The server would keep your messages.")
     return lines
 
 
@@ -308,6 +322,7 @@ _RENDERERS: dict[type[Frame], Callable[[Any], Sequence[str]]] = {
     Pong: lambda frame: ["* pong"],
     Presence: _presence,
     Prompt: lambda frame: [frame.text],
+    Recipient: _recipient,
     Registered: lambda frame: [f"* The name {frame.name} is now registered. Log in with this password."],
     ServerStatus: _status,
     Slowed: lambda frame: [

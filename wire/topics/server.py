@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from wire import json_text
+from wire.actions import ACTION, action_of
 from wire.frames import Delivered, Entry, Error, Fetched, Gap, Slowed, Stored
 from wire.names import fold, one_line
 
@@ -18,8 +19,13 @@ from .row import About, Row, Writer
 
 
 def text_payloads(entries: Iterable[Entry]) -> list[bytes]:
-    """Return entries as text for small devices: `alice: hello`."""
-    return [f"{entry.sender}: {one_line(entry.text)}".encode() for entry in entries]
+    """Return entries as text for small devices: `alice: hello`, and for an action `* alice waves`."""
+    return [
+        f"{entry.sender}: {one_line(entry.text)}".encode()
+        if not entry.text.startswith(ACTION) or (action := action_of(entry.text)) is None
+        else f"* {entry.sender} {one_line(action)}".encode()
+        for entry in entries
+    ]
 
 
 def _read_entry(fields: Fields, payload: bytes) -> Entry | None:
@@ -81,7 +87,7 @@ _READER = Level(lambda level: {"me": level}, lambda _, me: me)
 CHANNEL = Row("channels/<channel>", "every entry of a channel, as JSON", _ENTRY, writer=Writer.SERVER)
 CHANNEL_TEXT = Row(
     "channels/<channel>/text",
-    "every entry of a channel, as text for small devices and `mosquitto_sub`: `alice: hello`",
+    "every entry of a channel, as text for small devices and `mosquitto_sub`: `alice: hello`, or `* alice waves`",
     Payload(Entry, lambda _fields, _payload: None, lambda entry: text_payloads([entry])[0]),
     writer=Writer.SERVER,
 )

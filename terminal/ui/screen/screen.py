@@ -243,6 +243,8 @@ class Screen:
                 return f"Password for {self._state.credentials.name}: "
             case None if self._questions:
                 return f"{self._questions[0][0]} [Y/n] "
+            case None if self._state.rooms.partner:
+                return f"[@{self._state.rooms.partner}] "
             case None:
                 return f"[{self._state.rooms.current}] " if self._state.rooms.current else "> "
 

@@ -10,6 +10,7 @@ from tests.support.talkers.talker import Known, Listed, Refusal, Said, Talker
 
 _TIME = r"(?:(?:\d{4}-\d\d-\d\d )?\d\d:\d\d )?"
 _ENTRY = re.compile(rf"{_TIME}(?:\[([A-Za-z0-9_-]+)\] ([A-Za-z0-9_-]+)|([A-Za-z0-9_-]+) -> ([A-Za-z0-9_-]+)): (.*)")
+_ACTION = re.compile(rf"{_TIME}\[([A-Za-z0-9_-]+)\] \* ([A-Za-z0-9_-]+) (.*)")
 _PAGE = re.compile(r"\* (\d+) to (\d+) of \d+ in \S+|\* No entries in ")
 _CHANNEL = re.compile(r"\* ([A-Za-z0-9_-]+) +(\d+) members?, (\d+) entr\w+(, joined)?(?:  (.*))?")
 _GAP = re.compile(r"\* Skipped \d+ entr\w+ of (\S+) \((\d+) to (\d+)\)\.")
@@ -59,7 +60,8 @@ class TextTalker(Talker):
         self._ask(f"/leave {channel}".rstrip(), "* You have left ")
 
     def say(self, text: str, channel: str = "") -> None:
-        self._ask(f"{channel}: {text}" if channel else text, f"] {self.name}: {text}")
+        shown = f"] * {self.name} {text[4:]}" if text.startswith("/me ") else f"] {self.name}: {text}"
+        self._ask(f"{channel}: {text}" if channel else text, shown)
 
     def say_many(self, texts: list[str], channel: str) -> None:
         self.line.send(*[f"{channel}: {text}" for text in texts])
@@ -69,7 +71,8 @@ class TextTalker(Talker):
         self.line.send(f"/msg {user} {text}")
         self._read(f"{self.name} -> ")  # one's own message comes back
         self.sync()
-        start = next(at for at in reversed(range(len(self._lines))) if self._lines[at].endswith(f": {text}"))
+        shown = f": * {self.name} {text[4:]}" if text.startswith("/me ") else f": {text}"
+        start = next(at for at in reversed(range(len(self._lines))) if self._lines[at].endswith(shown))
         return any("is away. The server keeps the message" in line for line in self._lines[max(0, start - 2) :])
 
     def who(self, channel: str = "") -> tuple[list[str], list[str]]:
@@ -146,7 +149,11 @@ class TextTalker(Talker):
             elif found := _ENTRY.fullmatch(line):
                 channel, speaker, sender, to, text = found.groups()
                 peer = to if sender == self.name else sender
+                act = f"* {sender} "
+                text = f"/me {text.removeprefix(act)}" if to and text.startswith(act) else text
                 entries.append((channel or f"@{peer}", (speaker or sender, text)))
+            elif acted := _ACTION.fullmatch(line):
+                entries.append((acted[1], (acted[2], f"/me {acted[3]}")))
         return entries, pages
 
     def wait_for(self, place: str, text: str) -> None:

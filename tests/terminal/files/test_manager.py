@@ -71,7 +71,7 @@ def test_transfers_that_wait_for_a_person_do_not_hold_up_others(
     lines = []
     for number in range(9):
         (tmp_path / f"{number}").write_bytes(b"x")
-        lines.append(f"/send --direct carol {tmp_path / str(number)}")
+        lines.append(f"/send --direct @carol {tmp_path / str(number)}")
     alice = Client(process.address, "alice", *lines, f"/send bob {tmp_path / '0'}")
     try:
         state = bob.request(Have(file=entry_file(bob), watch=True))
@@ -97,11 +97,11 @@ def test_transfers_on_the_screen(
     screen.expect("get x.bin: waiting for your answer")
     screen.type("y", "Enter")
     screen.until(lambda lines: any("* Received x.bin (307 kB):" in line for line in lines))
-    screen.type(f"/send carol {tmp_path / 'note'}", "Enter")
+    screen.type(f"/send @carol {tmp_path / 'note'}", "Enter")
     screen.until(lambda lines: any("* Sent note (10 bytes) to carol, who is away: " in line for line in lines))
     screen.type(f"/get {offer(alice, 2_000_000)}", "Enter")
     screen.expect("! x.bin has 2.0 MB; your limit is 1.0 MB (--largest).")
-    screen.type(f"/send --direct dave {tmp_path / 'note'}", "Enter")
+    screen.type(f"/send --direct @dave {tmp_path / 'note'}", "Enter")
     screen.expect("send note: waiting for dave to fetch it")
     lines = screen.until(lambda lines: any("bob -> dave: offers note" in line for line in lines))
     offered = next(line for line in lines if "bob -> dave: offers note" in line)

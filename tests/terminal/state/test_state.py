@@ -219,11 +219,11 @@ def test_lines_typed_offline_are_displayed_as_unsent_and_sent_later() -> None:
 
 def test_lines_typed_before_the_first_welcome_wait_for_it() -> None:
     line = Wire(FakeServer("lab"))
-    line.type("/join lab", "hello", "lab: hello again", "note: this is text")
-    assert line.state.unsent == ["/join lab", "hello", "lab: hello again", "note: this is text"]
+    line.type("/join lab", "hello", "lab: hello again", "bob: this is text")
+    assert line.state.unsent == ["/join lab", "hello", "lab: hello again", "bob: this is text"]
     line.dial()
     line.settle()
-    assert [entry.text for entry in line.entries("lab")] == ["hello", "hello again", "note: this is text"]
+    assert [entry.text for entry in line.entries("lab")] == ["hello", "hello again", "bob: this is text"]
     assert line.state.settled
 
 

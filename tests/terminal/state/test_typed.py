@@ -19,8 +19,10 @@ from wire.frames import (
     Join,
     Leave,
     Left,
+    Msg,
     Registered,
     Say,
+    SendFile,
     Topic,
     TopicIs,
     Welcome,
@@ -47,8 +49,8 @@ def test_a_line_that_needs_a_channel_is_refused_without_one(typed: str) -> None:
     assert line.state.settled
 
 
-def test_a_channel_that_is_not_joined_is_refused_and_any_other_colon_is_text() -> None:
-    line = wire("lab", "ops", join="lab")
+def test_on_a_screen_a_channel_that_is_not_joined_is_refused_and_any_other_colon_is_text() -> None:
+    line = wire("lab", "ops", join="lab", asks=True)
     line.type("ops: over there", "12:30 lunch", "LAB: shouted", "see: there", "#lab: with a hash", "#osp: hello")
     line.settle()
     assert line.sentences() == [
@@ -60,8 +62,168 @@ def test_a_channel_that_is_not_joined_is_refused_and_any_other_colon_is_text() -
     assert [entry.text for entry in line.entries("lab")] == ["12:30 lunch", "shouted", "see: there", "with a hash"]
 
 
-def test_a_channel_created_later_is_recognised() -> None:
+def test_a_script_says_no_line_that_seems_to_name_another_channel() -> None:
+    """`room99: hi` is said nowhere else. The name of a user, a time and an address before a colon are text."""
+    line = wire("lab", "ops", join="lab")
+    line.type("room99: hi", "ops: over there", "bob: hello", "12:30 lunch", "http://example.org", "see\u200b: x", ": x")
+    line.type("lab: room99: hi", "room99: ", f"room99: {'x' * 300}")
+    line.settle()
+    refusal = "No channel and no user is called room99. /join room99 creates the channel. To say it in lab: lab: room99"
+    *refusals, long, _ = line.sentences()
+    assert refusals == [
+        f"{refusal}: hi",
+        "Not sent: room99: hi",
+        "You are not in ops: /join ops first.",
+        "Not sent: ops: over there",
+        "No channel and no user is called see. /join see creates the channel. To say it in lab: lab: see: x",
+        "Not sent: see: x",
+    ]
+    assert long.startswith(f"{refusal}: xxx")
+    assert long.endswith("…")
+    said = [entry.text for entry in line.entries("lab")]
+    assert said == ["bob: hello", "12:30 lunch", "http://example.org", ": x", "room99: hi", "room99:"]
+    assert line.state.settled
+
+
+def test_a_script_without_a_channel_is_told_of_the_name_that_is_wrong() -> None:
+    line = wire("lab")
+    line.type("room99: hi")
+    line.settle()
+    assert line.sentences()[0] == "No channel and no user is called room99. /join room99 creates the channel."
+
+
+def test_a_line_that_waits_for_the_server_is_said_once_after_a_lost_connection() -> None:
     line = wire("lab", join="lab")
+    line.type("bob: hello", "room99: hi")
+    line.server_reads()
+    line.cut()
+    line.shown.clear()
+    line.dial()
+    line.settle()
+    assert [entry.text for entry in line.entries("lab")] == ["bob: hello"]
+    assert [error.code for error in line.shown if isinstance(error, Error)] == ["no-such-channel"]
+
+
+def test_on_a_screen_a_mistyped_receiver_of_a_file_is_asked_about() -> None:
+    line = wire("lab", join="lab", asks=True)
+    line.type("/send bbo a b.jpg")
+    line.settle()
+    question = "No user called bbo has ever connected. To send it to that name all the same, type the line again."
+    assert line.sentences() == [question]
+    assert line.files == []
+    line.type("hello", "/send bbo a b.jpg")  # another line in between is an answer, too
+    line.settle()
+    assert line.sentences() == [question, question]
+    line.type("/send bbo a b.jpg", "/send bob c.jpg", "/send #lab d.jpg", "/send @bbo e.jpg")
+    line.settle()
+    assert [(frame.to, frame.path) for frame in line.files if isinstance(frame, SendFile)] == [
+        ("bbo", "a b.jpg"), ("bob", "c.jpg"), ("#lab", "d.jpg"), ("bbo", "e.jpg"),
+    ]  # fmt: skip
+    assert line.state.settled
+
+
+def test_in_a_script_a_mistyped_receiver_of_a_file_is_refused() -> None:
+    line = wire("lab", join="lab")
+    line.type("/send bbo a.jpg", "/send bbo a.jpg", "/send lab a.jpg", "/send @bbo b.jpg", "/send --direct bob c.jpg")
+    line.settle()
+    refusal, further = "No user called bbo has ever connected.", " /send @bbo … sends it to that name all the same."
+    assert line.sentences() == [
+        refusal + further,
+        refusal + further,
+        f"{refusal} /send #lab … sends it to the channel.{further}".replace("bbo", "lab"),
+    ]
+    assert [(frame.to, frame.direct) for frame in line.files if isinstance(frame, SendFile)] == [
+        ("bbo", False), ("bob", True),
+    ]  # fmt: skip
+    assert line.state.settled
+
+
+def test_on_a_screen_a_mistyped_channel_of_a_topic_is_asked_about() -> None:
+    line = wire("lab", "ops", join="lab", asks=True)
+    line.type("/topic Tea time", "/topic ops is quiet")
+    line.settle()
+    question = (
+        "The channel Tea does not exist. /join Tea creates it. To set the topic of lab to 'Tea time', type the line "
+        "again."
+    )
+    assert line.sentences() == [question]
+    line.type("/topic Tea time")
+    line.settle()
+    line.type("/topic Tea time")
+    line.settle()
+    line.type("/topic Soldering")
+    line.settle()
+    line.type("/topic Soldering")
+    line.settle()
+    topics = [(frame.channel, frame.text) for frame in sent(line, Topic) if isinstance(frame, Topic) and frame.text]
+    assert topics == [("ops", "is quiet"), ("lab", "Tea time"), ("lab", "Soldering")]
+    line.type("/topic Tea -")
+    line.settle()
+    assert line.sentences()[-1] == "The channel Tea does not exist. /join Tea creates it."
+
+
+def test_on_a_screen_a_word_that_may_be_a_command_is_asked_about_once() -> None:
+    line = wire("lab", join="lab", asks=True)
+    line.type("help", "hello", "help", "help", "Quit", "bye")
+    line.settle()
+    assert line.sentences() == [
+        "Type /help for the commands, or send help again to say it.",
+        "Type /help for the commands, or send help again to say it.",
+        "Type /quit to leave, or send Quit again to say it.",
+        "Type /quit to leave, or send bye again to say it.",
+    ]
+    assert [entry.text for entry in line.entries("lab")] == ["hello", "help"]
+    assert not line.state.leaving
+    line.type("/exit")
+    assert line.state.leaving
+
+
+def test_in_a_script_such_a_word_is_text() -> None:
+    line = wire("lab", join="lab")
+    line.type("help", "quit", "bye")
+    line.settle()
+    assert [entry.text for entry in line.entries("lab")] == ["help", "quit", "bye"]
+
+
+def test_who_is_talked_with_gets_what_names_no_channel() -> None:
+    line = wire("lab", "ops", join="lab")
+    line.type("/query BOB are you there?", "/me waves", "lab: to the lab", "no", "//x", "/history")
+    line.type("/names", "/topic", "/leave", "in the lab", "/query bob", "/query", "/query bob", "/join ops", "in ops")
+    line.settle()
+    assert [frame.text for frame in sent(line, Msg) if isinstance(frame, Msg) and frame.user == "bob"] == [
+        "are you there?", "/me waves", "no", "/x",
+    ]  # fmt: skip
+    assert [(frame.channel, frame.text) for frame in sent(line, Say) if isinstance(frame, Say)] == [
+        ("lab", "to the lab"), ("lab", "in the lab"), ("ops", "in ops"),
+    ]  # fmt: skip
+    assert [frame.user for frame in sent(line, History) if isinstance(frame, History)] == ["bob"]
+    assert sent(line, Leave) == []
+    refusal = "You are talking with bob. Name the channel, or /query ends that."
+    begin, end = "What you type goes to bob, privately. /query ends that.", "What you type goes to lab."
+    assert line.sentences() == [begin, refusal, refusal, end, begin, end, begin]
+
+
+def test_a_name_that_nobody_has_had_can_be_talked_with() -> None:
+    line = wire("lab")
+    line.type("/query bbo", "hi", "/query")
+    line.settle()
+    assert line.sentences() == [
+        "What you type goes to bbo, privately. /query ends that.",
+        "No user called bbo has ever connected. The server would keep your messages.",
+        "What you type goes to nobody: you are in no channel.",
+    ]
+    assert [frame.user for frame in sent(line, Msg) if isinstance(frame, Msg)] == ["bbo"]
+
+
+def test_who_is_in_the_current_channel() -> None:
+    line = wire("lab", "ops", join="lab")
+    line.type("/names", "/names ops")
+    line.settle()
+    assert [frame.channel for frame in sent(line, Who) if isinstance(frame, Who)] == ["lab", "ops"]
+
+
+def test_a_channel_created_later_is_recognised() -> None:
+    line = wire("lab", join="lab", asks=True)
     line.type("news: is text")
     line.settle()
     line.server.post("news", "bob", "there is a channel now")
@@ -77,11 +239,11 @@ def test_the_topic_of_the_current_channel_or_of_one_that_is_named() -> None:
     line.type("/topic", "/topic Tea time")
     line.settle()
     assert [(frame.channel, frame.text) for frame in line.server.asked if isinstance(frame, Topic)] == [
-        ("LAB", "Tea time"), ("attic", "is cold"), ("ops", ""), ("lab", None), ("attic", None), ("ops", None),
-        ("Tea", "time"),
+        ("LAB", "Tea time"), ("attic", None), ("attic", "is cold"), ("ops", ""), ("lab", None), ("attic", None),
+        ("ops", None), ("tea", None),
     ]  # fmt: skip
     answers = [item for item in line.shown if isinstance(item, TopicIs | Error)]
-    assert len(answers) == 7
+    assert len(answers) == 7  # the client has asked twice whether there is such a channel
     refused = answers[-1]
     assert isinstance(refused, Error)
     assert (
@@ -165,6 +327,8 @@ def test_file_commands_that_are_typed_offline_are_displayed_as_unsent() -> None:
     line = wire("lab", join="lab")
     line.type("/get k3x7abcd")
     assert line.sentences() == []
+    line.server.post("lab", "bob", "hi")  # so that the client knows him
+    line.settle()
     line.cut()
     line.shown.clear()
     line.type("/get k3x7abcd", "/send bob /etc/hostname", "/cancel k3x7abcd")

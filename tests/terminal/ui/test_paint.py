@@ -65,6 +65,15 @@ def test_own_private_and_past_entries_look_different() -> None:
     assert paint(ShownFrame(Entry(1, 0, "bob", "x", to="alice")))[0][0] == ("direct", "bob -> alice: ")
 
 
+def test_an_action_has_the_colour_of_its_sender_up_to_the_name() -> None:
+    def look(entry: Entry) -> list[str]:
+        return [text for _, text in paint(ShownFrame(entry))[0]]
+
+    assert look(Entry(1, 0, "bob", "/me waves: hi", "lab")) == ["[lab] * bob ", "waves: hi"]
+    assert look(Entry(1, 0, "bob", "/me waves", to="alice")) == ["bob -> alice: ", "* bob waves"]
+    assert paint(ShownFrame(Entry(1, 0, "bob", "/me waves", "lab")))[0][0][0].startswith("name")
+
+
 def test_help_is_wrapped_on_a_screen_only() -> None:
     """A script gets whole lines."""
     item = ShownFrame(HelpText(lines=["/who  list the members of a channel, or everyone"]))

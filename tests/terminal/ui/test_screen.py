@@ -45,6 +45,44 @@ def test_the_input_line_stays_whole_while_messages_arrive(
     screen.expect_last("[lab]")
 
 
+def test_what_may_be_mistyped_is_asked_about(server: Server, start_screen: Callable[..., Screen]) -> None:
+    screen = start_screen(server.address, "--name", "alice")
+    screen.expect_last(">")
+    screen.type("/join lab", "Enter")
+    screen.expect_last("[lab]")
+    screen.type("help", "Enter")
+    screen.expect("* Type /help for the commands, or send help again to say it.")
+    screen.type("/topic name of the day", "Enter")
+    screen.until(lambda lines: any(line.endswith("type the line again.") for line in lines))
+    screen.type("", "Up", "Enter")  # from the history
+    screen.expect("* The topic of lab: name of the day")
+    screen.type("/send nobody /etc/hostname", "Enter")
+    screen.until(lambda lines: any(line.startswith("* No user called nobody has ever") for line in lines))
+    screen.type("/quti", "Enter")
+    lines = screen.expect("! Unknown command /quti. Did you mean /quit?")
+    assert not any("alice: " in line for line in lines)
+
+
+def test_a_talk_is_shown_before_the_input_line(
+    server: Server, start_screen: Callable[..., Screen], connect: Callable[..., Json]
+) -> None:
+    bob = connect(server.address, "bob")
+    screen = start_screen(server.address, "--name", "alice")
+    screen.expect_last(">")
+    screen.type("/join lab", "Enter")
+    screen.expect_last("[lab]")
+    screen.type("/me waves", "Enter")
+    screen.expect("[lab] * alice waves")
+    screen.type("/query BOB", "Enter")
+    screen.expect_last("[@bob]")
+    screen.type("psst", "Enter")
+    screen.expect("alice -> bob: psst")
+    bob.expect(Entry, lambda entry: (entry.text, entry.to) == ("psst", "bob"))
+    screen.type("/leave", "Enter")
+    screen.expect("* What you type goes to lab.")
+    screen.expect_last("[lab]")
+
+
 def test_help_breaks_no_word(server: Server, start_screen: Callable[..., Screen]) -> None:
     """The screen has 100 columns."""
     screen = start_screen(server.address, "--name", "alice")

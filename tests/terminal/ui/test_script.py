@@ -30,13 +30,14 @@ from wire.limits import Limits
 
 
 def test_it_runs_commands_prints_what_comes_and_exits_with_0(server: Server) -> None:
-    typed = "/join lab\nhello\nlab: again\nnote: text\n/msg bob hi\n/who lab\n/help who\n"
+    typed = "/join lab\nhello\nlab: again\n12:30 text\nalice: text\n/msg bob hi\n/who lab\n/help who\n"
     done = run(server.address, "--name", "alice", typed=typed)
     assert (done.returncode, done.stderr) == (0, "")
     for line in (
         "[lab] alice: hello",
         "[lab] alice: again",
-        "[lab] alice: note: text",
+        "[lab] alice: 12:30 text",
+        "[lab] alice: alice: text",
         "alice -> bob: hi",
         "* In lab: alice",
         "/who [channel or *] [after] - list the members of a channel, or everyone who is online.",
@@ -60,6 +61,9 @@ def test_json_prints_the_frames(server: Server) -> None:
     [
         ("/nonsense\n", "! Unknown command /nonsense"),
         ("hello\n", "! You are in no channel"),
+        ("/join lab\nroom99: hi\n", "! No channel and no user is called room99. /join room99 creates the channel."),
+        ("/join lab\n/topic name of the day\n", "! The channel name does not exist."),
+        ("/send nobody /etc/hostname\n", "! No user called nobody has ever connected."),
         ("/join lab\n/whois nobody\n", "! No user called nobody"),
         ("/join lab\n" + "x" * 20_000 + "\nhello\n", "! A message has at most"),
     ],
@@ -69,6 +73,17 @@ def test_a_refused_command_is_an_error_on_stderr_and_exit_code_1(server: Server,
     assert done.returncode == 1
     assert done.stderr.startswith(reason)
     assert "!" not in done.stdout
+
+
+def test_a_mistyped_channel_is_said_nowhere_and_the_rest_is_done(server: Server, connect: Callable[..., Json]) -> None:
+    typed = "/join lab\nroom99: hi\nhelp\n/me waves\n/query bob\npsst\n"
+    done = run(server.address, "--name", "alice", typed=typed)
+    assert done.returncode == 1
+    assert "Not sent: room99: hi" in done.stderr
+    said = connect(server.address, "bob").request(History(channel="lab"))
+    assert [entry.text for entry in said.entries] == ["help", "/me waves"]
+    assert "[lab] * alice waves" in done.stdout.splitlines()
+    assert "alice -> bob: psst" in done.stdout.splitlines()
 
 
 def test_an_empty_stdin_prints_missed_messages_once(server: Server, connect: Callable[..., Json]) -> None:
