@@ -98,6 +98,7 @@ def test_the_names_of_a_killed_server_are_free_within_two_seconds(
         again = connect(other.address, "alice")
         assert again.welcome
         taken.append(time.monotonic() - begun)
+        bob.expect(Presence, lambda each: each.what == "online")
         again.close()
         assert bob.expect(Presence, lambda each: each.what == "offline").user == "alice"
         one.start()
