@@ -105,7 +105,7 @@ def address(request: pytest.FixtureRequest, server: Server, relay: Callable[...,
 
 def test_every_command_does_what_it_does_over_tcp(address: str) -> None:
     typed = (
-        "/join lab\nhello\nlab: again\nnote: text\n/msg bob hi\n/who lab\n/who\n/channels\n/whois alice\n"
+        "/join lab\nhello\nlab: again\nalice: text\n/me waves\n/msg bob hi\n/who lab\n/who\n/channels\n/whois alice\n"
         '/history lab 1\n/topic lab Soldering\n/topic\n/topic lab -\n/help who\n/join ops\n/leave ops\n{"text": 1}\n'
     )
     done = run(url(address, "alice"), typed=typed)
@@ -114,7 +114,8 @@ def test_every_command_does_what_it_does_over_tcp(address: str) -> None:
     for line in (
         "[lab] alice: hello",
         "[lab] alice: again",
-        "[lab] alice: note: text",
+        "[lab] alice: alice: text",
+        "[lab] * alice waves",
         '[lab] alice: {"text": 1}',
         "alice -> bob: hi",
         "* bob is away. The server keeps the message for them.",
@@ -127,7 +128,8 @@ def test_every_command_does_what_it_does_over_tcp(address: str) -> None:
         assert lines.count(line) == 1, line
     assert lines.count("* The topic of lab: Soldering") == 2
     said = [line for line in lines if line.startswith("[lab]")]
-    assert [line.split(": ", 1)[1] for line in said] == ["hello", "again", "note: text", '{"text": 1}']
+    texts = ["alice: hello", "alice: again", "alice: alice: text", "* alice waves", 'alice: {"text": 1}']
+    assert said == [f"[lab] {text}" for text in texts]
 
 
 def test_json_prints_the_same_frames_as_over_tcp(address: str) -> None:
