@@ -22,7 +22,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.campaign.strangers import ATTACKS, CHANNELS, NAMES, PASSWORD, SOURCES, Attack, tiny_puts, visit
+from tests.campaign.strangers import ATTACKS, CHANNELS, NAMES, PASSWORD, SOURCES, Attack, partner_of, tiny_puts, visit
 from tests.support.clients import Json
 from tests.support.processes import JSON_LOG, LogLines, Process, descriptors, memory, threads
 from tests.support.waiting import eventually
@@ -119,11 +119,11 @@ class Soak:
 
     def warm_up(self) -> None:
         """Have each kind of stranger come once under each name, which is in each channel by then."""
-        for at, name in enumerate(self._names):
+        for name in self._names:
             with Json(self.process.address, name) as line:
                 for channel in CHANNELS:
                     assert isinstance(line.request(Join(channel)), Joined)
-                assert isinstance(line.request(Msg(self._names[at - 1], "hello")), Stored)
+                assert isinstance(line.request(Msg(partner_of(name), "hello")), Stored)
             self._visit(tiny_puts, name, self._chance)  # while no crowd takes the places of its address
         all_visits = [(attack, name) for name in self._names for attack in ATTACKS]
         self._chance.shuffle(all_visits)

@@ -192,8 +192,13 @@ def history_unread(stranger: Stranger) -> None:
     stranger.json({"op": "join", "channel": channel}, *[history] * 50, *[{"op": "channels"}] * 50)
 
 
+def partner_of(name: str) -> str:
+    """Return the name to which the stranger of that name writes in private."""
+    return NAMES[(NAMES.index(name) + 1) % len(NAMES)]
+
+
 def private_talk(stranger: Stranger) -> None:
-    other = NAMES[(NAMES.index(stranger.name) + 1) % len(NAMES)]
+    other = partner_of(stranger.name)
     stranger.json(*[{"op": "msg", "user": other, "text": "psst"}] * 30, {"op": "whois", "name": other})
 
 
