@@ -31,8 +31,10 @@ from wire.frames import (
     Join,
     Line,
     Malformed,
+    Names,
     Ping,
     Put,
+    Query,
     Say,
     SendFile,
     Status,
@@ -47,7 +49,7 @@ Connect = Callable[..., Json]
 
 
 def test_every_request_has_a_row_and_at_most_one_a_state() -> None:
-    assert {row.request for row in TABLE} == {*REQUESTS, Attach, GetFile, Line, Malformed, SendFile}
+    assert {row.request for row in TABLE} == {*REQUESTS, Attach, GetFile, Line, Malformed, Names, Query, SendFile}
     rows = Counter((row.request, state) for row in TABLE for state in row.states)
     assert set(rows.values()) == {1}
 
@@ -59,7 +61,7 @@ def test_every_request_has_a_rate_but_those_that_wait_for_each_other() -> None:
 
 def test_requests_that_only_answer_change_nothing() -> None:
     questions = {row.request for row in TABLE if row.only_answers}
-    assert questions == {Channels, Who, Whois, History, Files, Have, Get, Sum, Status, Help, Ping}
+    assert questions == {Channels, Names, Who, Whois, History, Files, Have, Get, Sum, Status, Help, Ping}
 
 
 def test_only_posts_of_users_are_gathered() -> None:
