@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from ..contract import KeptWill
+from ..sql import SqlBase, again
 from .database import CLOCK, PostgresDatabase
 
 _COLUMNS = "server, connection, client, delay, text"
@@ -41,12 +42,12 @@ _RESTORE = (
 )
 
 
-class PostgresWills:
+class PostgresWills(SqlBase):
     """See `KeptWills`."""
 
     def __init__(self, database: PostgresDatabase, here: Callable[[], int]) -> None:
         """`here` returns the number of this server."""
-        self._database = database
+        super().__init__(database)
         self._here = here
 
     def arm(self, will: KeptWill) -> None:
@@ -75,6 +76,7 @@ class PostgresWills:
         """Begin to publish a will."""
         return self._change(_TAKE, server, connection, self._here()) is not None
 
+    @again
     def _change(self, statement: str, *values: int) -> Any:
         """Return the first value of the changed row, None if no row was changed."""
         with self._database.cursor_transaction() as cursor:

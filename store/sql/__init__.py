@@ -8,7 +8,7 @@ migrations.
 from __future__ import annotations
 
 from . import schema
-from .again import Conflict
+from .again import Conflict, again
 from .check import KeptFile, RunCheck
 from .clients import filter_hash
 from .copy import COPIED, CopySource, CopyTarget, Row, RowSum, Run, columns, in_order, order
@@ -39,6 +39,7 @@ __all__ = [
     "SqlStore",
     "Step",
     "Turns",
+    "again",
     "columns",
     "damaged_numbers",
     "filter_hash",

@@ -168,7 +168,7 @@ def shouts(stranger: Stranger) -> None:
 
 def types_and_vanishes(stranger: Stranger) -> None:
     line = stranger.connect()
-    line.sendall(f"{stranger.name}\n/join lab\n".encode() + b"hello\n" * 30 + b"half a li")
+    line.sendall(f"{stranger.name}\n/join lab\n".encode() + b"hello there\n" * 30 + b"half a li")
     line.recv(1)
 
 
