@@ -5,11 +5,12 @@ PYTHON ?= python3
 ARGS ?=
 RUNS ?= 10
 SOAK ?= 600
-MANY := CAMPAIGN_KILLS=50 CAMPAIGN_MIRROR_KILLS=50 CAMPAIGN_RACES=1000 CAMPAIGN_OUTAGES=10 CAMPAIGN_AWAY=10
+MANY := CAMPAIGN_KILLS=50 CAMPAIGN_MIRROR_KILLS=50 CAMPAIGN_RACES=1000 CAMPAIGN_OUTAGES=10 CAMPAIGN_AWAY=10 CAMPAIGN_ROWS=1
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+# Tests also wait, so three processes use two cores.
+PYTEST := $(BIN)/python -m pytest -n 3 --dist worksteal
 
 # $(VENV)/ready names the Python and the place for which it was made; PYTHON counts if it was given with the command.
 DESCRIBE := -c 'import os, sys; print(*sys.version_info[:2], os.path.realpath(sys.prefix))'
@@ -58,7 +59,7 @@ coverage: $(VENV)/ready-dev
 campaign: $(VENV)/ready-dev
 	$(BIN)/python -m tests.campaign.soak --seconds $(SOAK)
 	$(PYTEST) --hypothesis-profile thorough $(ARGS)
-	$(MANY) $(PYTEST) tests/faults $(ARGS)
+	$(MANY) $(PYTEST) tests/faults tests/bench $(ARGS)
 	for run in $$(seq $(RUNS)); do echo "run $$run of $(RUNS)"; $(PYTEST) tests/faults $(ARGS) || exit 1; done
 
 # dist/: the package, for a machine with a network, and one archive with all packages, for one without.

@@ -25,6 +25,7 @@ from bench.rows.tls import TLS_ROWS
 from bench.socket.dialects import ID_PLACE, SizeModel
 from bench.socket.pool import Feed, RunFailed
 from bench.table import PARTYLINE, Result, lines, verdicts
+from tests.support.long_runs import times
 from tests.support.repository import ROOT
 
 
@@ -98,11 +99,19 @@ SIZES = {
     "subscribers": 3, "channels": 3, "seconds": 0.1, "idle": 20, "mqtt-idle": 20, "logins": 8, "connected": 12,
     "crowd": 20, "storm": 5, "returning": 8, "file-mib": 2,
 }  # fmt: skip
+_ALIKE = {"a4k", "a60k", "b", "e", "m2", "m6", "m7"}  # each is another row with other sizes, or over MQTT
+
+
+def usual(rows: list[str], but: set[str]) -> list[str]:
+    """Return the rows without those that other rows resemble, or all rows in a campaign."""
+    return rows if times("CAMPAIGN_ROWS", 0) else [row for row in rows if row not in but]
+
+
 SMALL = ("--peers", "Partyline", "--quick", *(f"--{name}={value}" for name, value in SIZES.items()))
 
 
 @pytest.mark.skipif(find_compiler() is None, reason="no C compiler is installed")
-@pytest.mark.parametrize("row", [row.key for row in (*ROWS, *MQTT_ROWS, *TLS_ROWS)])
+@pytest.mark.parametrize("row", usual([row.key for row in (*ROWS, *MQTT_ROWS, *TLS_ROWS)], but=_ALIKE))
 def test_every_row_runs_against_partyline(row: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     record = tmp_path / "record.json"
     assert main([row, *SMALL, "--json", str(record)]) == 0, capsys.readouterr().out
@@ -111,7 +120,7 @@ def test_every_row_runs_against_partyline(row: str, tmp_path: Path, capsys: pyte
 
 
 @pytest.mark.skipif(find_compiler() is None or programs() is None, reason="needs a C compiler and PostgreSQL")
-@pytest.mark.parametrize("row", ["p2", "p3", "p4"])
+@pytest.mark.parametrize("row", usual(["p2", "p3", "p4"], but={"p4"}))
 def test_rows_of_two_servers_run(row: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     record = tmp_path / "record.json"
     assert main([row, *SMALL, "--json", str(record)]) == 0, capsys.readouterr().out
@@ -161,7 +170,7 @@ def test_acknowledger_refuses_a_duplicate() -> None:
 
 
 @pytest.mark.skipif(not SiteBroker().find(), reason="mosquitto is not installed")
-@pytest.mark.parametrize("row", [row.key for row in MIRROR_ROWS])
+@pytest.mark.parametrize("row", usual([row.key for row in MIRROR_ROWS], but={"n0", "n4"}))
 def test_mirror_rows_run_with_mosquitto(row: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     record = tmp_path / "record.json"
     small = ["--quick", "--subscribers", "3", "--seconds", "0.2", "--json", str(record)]

@@ -102,7 +102,7 @@ def test_a_download_goes_on_after_the_server_with_the_bytes_was_killed(
 ) -> None:
     """The receiver's own server lives. With one folder, it has the bytes itself."""
     one, other = start(2)
-    sender = Client(one.address, "alice", f"/send bob {tmp_path / 'big'}")
+    sender = Client(one.address, "alice", f"/send @bob {tmp_path / 'big'}")  # who has never been there
     assert sender.end()[0] == 0
     bob = connect(other.address, "bob")
     [info] = bob.request(Files()).files
