@@ -9,8 +9,8 @@ MANY := CAMPAIGN_KILLS=50 CAMPAIGN_MIRROR_KILLS=50 CAMPAIGN_RACES=1000 CAMPAIGN_
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-# Tests also wait, so three processes use two cores.
-PYTEST := $(BIN)/python -m pytest -n 3 --dist worksteal
+# Tests also wait, so four processes use two cores.
+PYTEST := $(BIN)/python -m pytest -n 4 --dist worksteal
 
 # $(VENV)/ready names the Python and the place for which it was made; PYTHON counts if it was given with the command.
 DESCRIBE := -c 'import os, sys; print(*sys.version_info[:2], os.path.realpath(sys.prefix))'

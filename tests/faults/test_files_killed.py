@@ -11,13 +11,14 @@ from pathlib import Path
 from tests.support.clients import Json
 from tests.support.files.proxy import FileProxy, Gate, Tap
 from tests.support.fixtures import StartProcess
+from tests.support.long_runs import times
 from tests.support.processes import Process
 from tests.support.processes.clients import command, environment
 from tests.support.waiting import DEADLINE
 from wire.frames import Entry
 from wire.ranges import EMPTY, missing, union
 
-KILLS = 30
+KILLS = times("CAMPAIGN_KILLS", 12)
 SIZE = 48 << 20
 _MOST = 3 << 20  # bytes of the file between two kills: up to three chunks on the way up, and twelve on the way down
 Connect = Callable[..., Json]
@@ -76,7 +77,7 @@ def parts(folder: Path) -> int:
     return sum(part.stat().st_size for part in folder.glob("*.part"))
 
 
-def test_thirty_kills(start_process: StartProcess, connect: Connect, tmp_path: Path) -> None:
+def test_kills(start_process: StartProcess, connect: Connect, tmp_path: Path) -> None:
     """Ten of each, at random bytes of the file: half of the server's on the way up, half on the way down."""
     chance = random.Random(seed := random.randrange(1 << 30))
     print(f"seed {seed}")

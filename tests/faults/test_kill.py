@@ -20,18 +20,19 @@ from tests.support.load import (
     progress,
     read_all,
 )
+from tests.support.long_runs import times
 from tests.support.postgres import shared_cluster
 from tests.support.processes import Process
 from tests.support.stores import PLACES
 from tests.support.waiting import DEADLINE, ended, random_moment
 from wire.frames import Delivered, Msg
 
-KILLS = 20
+KILLS = times("CAMPAIGN_KILLS", 10)
 _POSTERS, _READERS = 3, 3
 
 
 @pytest.mark.parametrize("kind", PLACES)
-def test_twenty_kills_under_load(start_process: StartProcess, kind: str) -> None:
+def test_kills_under_load(start_process: StartProcess, kind: str) -> None:
     """On each database."""
     if kind == "postgres":
         cluster = shared_cluster()

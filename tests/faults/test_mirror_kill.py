@@ -10,14 +10,15 @@ import random
 from tests.support.brokers import StartBroker
 from tests.support.fixtures import StartProcess
 from tests.support.load import Poster, Scene
+from tests.support.long_runs import times
 from tests.support.mirror_load import Publisher, Subscriber, audit, check, wait_for_entries
 from tests.support.waiting import DEADLINE, random_moment
 
-KILLS = 10
+KILLS = times("CAMPAIGN_KILLS", 5)
 _PUBLISHERS, _POSTERS = 4, 2
 
 
-def test_ten_kills_under_load(start_process: StartProcess, start_broker: StartBroker) -> None:
+def test_kills_under_load(start_process: StartProcess, start_broker: StartBroker) -> None:
     broker = start_broker("mosquitto")
     process = start_process("--broker", broker.url)
     outside, inside = Scene(broker.address), Scene(process.address)

@@ -6,16 +6,17 @@ import random
 
 from tests.support.fixtures import StartProcess
 from tests.support.load import Scene
+from tests.support.long_runs import times
 from tests.support.mqtt import MqttLine
 from tests.support.mqtt.load import Publisher, Subscriber, acknowledged, check, progress, read_all, until
 from tests.support.waiting import DEADLINE, ended, random_moment
 from wire.mqtt import Properties, Reason, SubAck, Subscribe, Subscription, UnsubAck, Unsubscribe
 
-KILLS = 20
+KILLS = times("CAMPAIGN_KILLS", 10)
 _PUBLISHERS = 20
 
 
-def test_twenty_kills_under_load(start_process: StartProcess) -> None:
+def test_kills_under_load(start_process: StartProcess) -> None:
     process = start_process()
     scene = Scene(process.address)
     subscribers = [Subscriber(scene, at) for at in range(3)]
