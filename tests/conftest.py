@@ -41,7 +41,7 @@ pytest_plugins = ["tests.support.brokers.site"]  # its fixtures: site, start_bro
 
 # A shared machine may stall anything for a while: deadlines of single examples would only make noise.
 settings.register_profile(
-    "partyline", max_examples=45, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+    "partyline", max_examples=36, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.register_profile("thorough", settings.get_profile("partyline"), max_examples=5_000)  # --hypothesis-profile
 settings.load_profile("partyline")

@@ -6,5 +6,5 @@ from hypothesis import settings
 
 
 def examples(share: float) -> int:
-    """Return `share` times the examples of the profile in force (45, or 5,000 for a campaign), at least one."""
+    """Return `share` times the examples of the profile in force (36, or 5,000 for a campaign), at least one."""
     return max(1, round(settings().max_examples * share))
