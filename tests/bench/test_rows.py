@@ -99,7 +99,8 @@ SIZES = {
     "subscribers": 3, "channels": 3, "seconds": 0.1, "idle": 20, "mqtt-idle": 20, "logins": 8, "connected": 12,
     "crowd": 20, "storm": 5, "returning": 8, "file-mib": 2,
 }  # fmt: skip
-_ALIKE = {"a+id", "a4k", "a60k", "b", "e", "i", "m2", "m6", "m7", "t1"}  # each is another row with other sizes, or over MQTT
+# Each is another row with other sizes, over MQTT, or in TLS.
+_ALIKE = {"a+id", "a4k", "a60k", "b", "e", "i", "m2", "m6", "m7", "t1"}
 
 
 def usual(rows: list[str], but: set[str]) -> list[str]:
