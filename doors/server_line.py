@@ -184,7 +184,10 @@ def _connect(server: ServerRow) -> Stream:
 
 def _wait_writable(sock: socket.socket, patience: float) -> None:
     """Return once the socket takes bytes. Raises OSError."""
+    descriptor = sock.fileno()
+    if descriptor < 0:
+        raise OSError(errno.EBADF, "the connection was closed")
     poll = select.poll()
-    poll.register(sock, select.POLLOUT)
+    poll.register(descriptor, select.POLLOUT)
     if not poll.poll(patience * 1_000):
         raise TimeoutError(errno.ETIME, f"it has taken nothing within {patience:g} s")

@@ -1,6 +1,7 @@
 """Floor 2: the notices that servers send each other, as types, and as the texts of messages.
 
-A notice has no text of a chat message, no password and no token: the store has them.
+A notice has no stored message, no password and no token: the store has them. Live messages, which nobody stores, are
+notices themselves.
 """
 
 from __future__ import annotations

@@ -11,7 +11,13 @@ from .address import Address
 
 # The server has ended the connection, or takes none now: an administrator, a crash, a restart.
 _AWAY = {"57P01", "57P02", "57P03", "57P05", "25P03", "53300"}
-_PREFIXES = ("connection failed: ", "consuming input failed: ", "flush request failed: ", "sending query failed: ")
+_PREFIXES = (
+    "connection failed: ",
+    "connection is bad: ",
+    "consuming input failed: ",
+    "flush request failed: ",
+    "sending query failed: ",
+)
 _AGAIN = {"40001", "40P01"}  # another transaction was in the way, and this one has changed nothing
 _REASONS = {
     "57014": "it took too long to answer",
