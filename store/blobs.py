@@ -55,6 +55,7 @@ class Blobs:
         self._synced = synced
         self._shared = shared
         self._turn = threading.Lock()
+        self._marks: dict[str, int] = {}  # the descriptors of the marks that are locked here
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -86,13 +87,32 @@ class Blobs:
         return self.known_identity()
 
     def mark(self, server: str) -> None:
-        """Leave a mark of a server that uses the folder."""
+        """Leave a mark of a server that uses the folder, locked until `unmark`: a copy of the mark is not."""
         (self._folder / _SERVERS).mkdir(parents=True, exist_ok=True)
-        (self._folder / _SERVERS / server).touch()
+        descriptor = os.open(self._folder / _SERVERS / server, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._marks[server] = descriptor
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
 
     def unmark(self, server: str) -> None:
         """Remove the mark of a server."""
         (self._folder / _SERVERS / server).unlink(missing_ok=True)
+        descriptor = self._marks.pop(server, None)
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def is_marked(self, server: str) -> bool:
+        """Return True if a process that runs has left this mark here."""
+        try:
+            descriptor = os.open(self._folder / _SERVERS / server, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
 
     def marks(self) -> list[str]:
         """Return the marks of all servers."""

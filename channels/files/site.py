@@ -48,16 +48,15 @@ class Site:
 
         Such a copy has the id of the other folder, but not all of its files.
         """
-        marks = self._blobs.marks()
         for each in self._servers.others():
-            if each.folder == self.folder and _mark(each.number, each.secret) not in marks:
+            if each.folder == self.folder and not self._blobs.is_marked(_mark(each.number, each.secret)):
                 self._blobs.unmark(self._mark)
                 raise LocalError(
                     f"The data folder is a copy of that of another server on this database, {each.name or 'which'},"
                     " which is running. Start with an empty data folder, or let both use the same one."
                 )
         numbers = self._servers.numbers()
-        for mark in marks:
+        for mark in self._blobs.marks():
             if int(mark.partition("-")[0]) not in numbers:
                 self._blobs.unmark(mark)
 

@@ -392,9 +392,10 @@ def test_one_blob_of_two_files_stays_until_both_have_ended(
 
 
 def test_a_copy_of_a_folder_is_refused(start_servers: StartServers, tmp_path: Path) -> None:
+    """Also one that was made while the other server was running, which has the mark of that server."""
     [one] = start_servers(1, address="lab-a")
     shutil.copytree(tmp_path / "data", tmp_path / "copy")
-    shutil.rmtree(tmp_path / "copy" / "files" / "servers")
+    assert list((tmp_path / "copy" / "files" / "servers").iterdir())
     with pytest.raises(LocalError, match="is a copy of that of another server on this database, lab-a"):
         start_servers(1, data=str(tmp_path / "copy"))
     assert one.chat.servers.others() == []

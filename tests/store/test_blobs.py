@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import threading
 from pathlib import Path
 
@@ -268,6 +269,12 @@ def test_marks_tell_who_uses_a_folder(tmp_path: Path) -> None:
     one.mark("3-ab")
     one.mark("4-cd")
     assert sorted(Blobs(tmp_path).marks()) == ["3-ab", "4-cd"]
+    assert Blobs(tmp_path).is_marked("3-ab")
+    assert not Blobs(tmp_path).is_marked("5-ef")
+    shutil.copytree(tmp_path, tmp_path / "copy")
+    assert not Blobs(tmp_path / "copy").is_marked("3-ab")
     one.unmark("3-ab")
+    assert not Blobs(tmp_path).is_marked("3-ab")
     one.unmark("3-ab")
     assert one.marks() == ["4-cd"]
+    one.unmark("4-cd")
