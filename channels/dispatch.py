@@ -217,7 +217,7 @@ def _answer(session: Session, row: Row | None, request: Request) -> None:
         answer = Error(code=refused.code, error=refused.sentence)
     except StoreError as error:
         session.report.store_failed(str(error))
-        answer = Error(code="not-stored", error=str(error))
+        answer = Error(code="not-stored", error=error.told)
     if isinstance(answer, Error):
         session.report.refused(type(request).__name__.lower(), answer.code, answer.error)
     if answer is not None:

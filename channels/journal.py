@@ -255,7 +255,7 @@ class Journal:
     def _refuse(self, postings: Sequence[Posting], error: Exception) -> None:
         if isinstance(error, StoreError):
             self._health.failed(str(error), sum(len(posting.posts) for posting in postings))
-            refused = Refused("not-stored", f"Not stored: {error}")
+            refused = Refused("not-stored", f"Not stored: {error.told}")
         else:
             report(events.InternalError(part="journal", consequence="Messages were refused."), error)
             refused = Refused("internal", "Not stored, because of an error in the server. Its log has the details.")

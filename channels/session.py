@@ -263,7 +263,7 @@ class Session:
             return self.chat.private_log(self.holder.name, self.partner, self.origin)
         except StoreError as error:
             self.report.store_failed(str(error))
-            raise Refused("not-stored", str(error)) from None
+            raise Refused("not-stored", error.told) from None
 
     def post(self, log: Log, post: Msg) -> None:
         """Post to a log, after everything that was gathered."""

@@ -104,7 +104,7 @@ class PublishHandler:
                 self._session.join(request.channel)
         except (Refused, StoreError) as error:
             self._settle()
-            code, sentence = (error.code, error.sentence) if isinstance(error, Refused) else ("not-stored", str(error))
+            code, sentence = (error.code, error.sentence) if isinstance(error, Refused) else ("not-stored", error.told)
             self._session.report.refused("publish", code, sentence)
             ref = self._responses.ref(packet.packet_id, packet.qos, context)
             self._session.reader.reply(Error(code=code, error=sentence, ref=ref))

@@ -145,8 +145,8 @@ class MqttSession:
             self._session.await_payload(self._packets.awaited)
         except StoreError as error:
             if not self._responses.connected:
-                raise MqttError(Reason.SERVER_UNAVAILABLE, f"The server cannot log you in now: {error}") from error
-            raise PeerError("not-stored", f"It was not stored: {error}") from error
+                raise MqttError(Reason.SERVER_UNAVAILABLE, f"The server cannot log you in now: {error.told}") from error
+            raise PeerError("not-stored", f"It was not stored: {error.told}") from error
         self._reader.wait_for_room(self._chat.limits.backlog)
 
     def _handle(self, packet: Any) -> None:

@@ -275,7 +275,9 @@ class PostgresDatabase(Database):
         committed = self._has_committed(link)
         if committed is None:
             failure = self._lost(error)
-            raise StoreError(f"{str(failure).rstrip('.')}, and it may have stored the last change.") from None
+            raise StoreAway(
+                f"{str(failure).rstrip('.')}, and it may have stored the last change.", unsure=True
+            ) from None
         if not committed:
             raise error
 

@@ -9,6 +9,10 @@ from tests.support.load import Scene
 from tests.support.waiting import eventually
 from wire.frames import Entry, Error, Gap, Join, Say, Stored
 
+NOT_STORED = {  # what users are told: no word of the database's place
+    "Not stored: The server cannot reach its database now. Try again later.",
+    "Not stored: The server has lost its database, which may have stored this all the same.",
+}
 _WINDOW = 20  # posts that a poster has on their way
 
 
