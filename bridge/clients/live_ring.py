@@ -38,6 +38,9 @@ class LiveRing:
             self._chat.outbox.tell_live(Live(message.to, sender, packed, from_broker))
 
     def _heard(self, _server: int, notice: Live) -> None:
-        payload, properties = _decode(notice.message)
+        try:
+            payload, properties = _decode(notice.message)
+        except msgspec.DecodeError:
+            return  # of a newer server; a live message may be lost
         message = LiveMessage(notice.to, payload, properties)
         self._router.deliver(notice.sender, message, from_broker=notice.from_broker)

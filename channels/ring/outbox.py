@@ -133,9 +133,11 @@ class Outbox:
                 del notices[:count]
             if pulse:
                 self._servers.pulse(pulse)
-        except StoreError:
+        except Exception as error:
             with self._lock:
                 self._released[:0] = released
+                if not isinstance(error, StoreError):
+                    raise
                 self._notices[:0] = [each for each in notices if not isinstance(each, Live)]
                 self._live, self._live_size = [], 0
                 self._bound_locked()

@@ -93,9 +93,10 @@ class Duties:
             mine.tried.set()
 
     def _begin(self, duty: str, mine: _Duty) -> None:
-        if not mine.begun and self._shared.get(duty) is mine:
-            mine.begun = True
-            mine.changed(True)
+        with self._lock:  # so that `remove` is not between the look and the call
+            if not mine.begun and self._shared.get(duty) is mine:
+                mine.begun = True
+                mine.changed(True)
 
     def end(self) -> None:
         """Tell that no duty is ours: the connection is about to end, or to give the locks free."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from bridge.mirror import BrokerConfig
+from channels import Live
+from channels.ring.notices import encode
 from server import Server
 from tests.servers.alike import Connect, wait_until_alike
 from tests.servers.conftest import StartServers
@@ -17,7 +20,7 @@ from tests.support.servers import LocalSite
 from tests.support.waiting import eventually
 from wire.frames import Register
 from wire.limits import Limits
-from wire.mqtt import V311, Publish, Reason
+from wire.mqtt import NONE, V311, Publish, Reason
 
 __all__ = ["quick", "start_broker"]
 Mqtt = Callable[..., MqttLine]
@@ -74,6 +77,20 @@ def test_a_live_message_is_told_only_where_its_receiver_may_read_it(
     told = [message for _, message in site.told if '"live"' in message]
     assert len(told) == 1
     assert '"there"' in told[0]
+
+
+def test_a_live_message_that_a_newer_server_packs_in_another_way_is_passed_over(
+    start_servers: StartServers, mqtt: Mqtt
+) -> None:
+    """Those after it arrive."""
+    one, other = start_servers(2)
+    bob = reader(mqtt, one, "bob")
+    wait_until_alike(one, other)
+    known = msgspec.msgpack.encode((b"hello", NONE))
+    told = [Live("bob", "alice", packed, False) for packed in (b"\xc1", known)]
+    ((message, _),) = encode(told)
+    one.chat._inbox.hear(other.chat.servers.here, message)
+    bob.message("chat/direct/bob/alice", lambda packet: packet.payload == b"hello")
 
 
 def test_the_senders_rate_limit_holds(start_servers: StartServers, mqtt: Mqtt) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from channels.ring import CursorMoved, Joined, Live, LookAgain, Moved, Notice, Outbox, outbox
 from channels.ring.notices import decode
-from reporting.events import StoreProblem
+from reporting.events import InternalError, StoreProblem
 from store import Alone, Servers, StoreError
 from tests.support.reported import Reported
 from tests.support.waiting import eventually
@@ -113,6 +113,21 @@ def test_nothing_is_lost_while_the_store_is_away(wire: Wire, box: Outbox, report
     assert told == [Joined(7, "alice", "Alice"), Joined(8, "alice", "Alice")]
     assert released == [3, 4]
     assert len(reported.of(StoreProblem)) == 1
+
+
+def test_names_are_released_after_a_mistake(
+    wire: Wire, box: Outbox, reported: Reported, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else would release them while this server lives."""
+
+    def wrong(connections: object) -> None:
+        monkeypatch.undo()
+        raise KeyError(connections)
+
+    monkeypatch.setattr(wire, "release", wrong)
+    box.release(3)
+    eventually(lambda: ("released", [3]) in wire.happened, lambda: repr(wire.happened))
+    assert len(reported.of(InternalError)) == 1
 
 
 def test_too_many_notices_become_one_that_says_to_look(
